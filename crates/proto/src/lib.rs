@@ -1,0 +1,15 @@
+//! The bytes of live streaming: RTMP, FLV, codec headers, MPEG-TS and playlists.
+//!
+//! Everything here is pure: bytes and values go in, bytes and values come out. No sockets, no clock, no tasks, no
+//! randomness of its own; whoever calls brings those. Input from the network never panics and never allocates more
+//! than [`limits`] allow.
+
+pub mod codec;
+pub mod flv;
+pub mod hls;
+pub mod limits;
+pub mod packet;
+pub mod rtmp;
+pub mod time;
+pub mod track;
+pub mod ts;

@@ -1,0 +1,126 @@
+//! What both ends of a connection share once the handshake is over: messages in and out, protocol control answered.
+
+use super::{
+    chunk::{self, Bounds, Decoder, csid},
+    media::MediaOut,
+    message::{self, Control, Message, MessageType},
+    outbox::Outbox,
+};
+
+/// We announce it and acknowledge at least as often, asked or not: some encoders stop sending when they are never
+/// acknowledged. The figure is what MediaMTX and SRS use.
+pub const WINDOW_ACK_BYTES: u32 = 2_500_000;
+
+/// One connection's messages.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) decoder: Decoder,
+    pub(super) encoder: chunk::Encoder,
+    pub(super) outbox: Outbox,
+    window: u32,
+    received: u64,
+    acknowledged: u64,
+    peer_acknowledged: Option<u32>,
+    /// Messages that an aggregate was split into, last first.
+    split: Vec<Message>,
+}
+
+impl Link {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            decoder: Decoder::new(bounds),
+            encoder: chunk::Encoder::default(),
+            outbox: Outbox::default(),
+            window: WINDOW_ACK_BYTES,
+            received: 0,
+            acknowledged: 0,
+            peer_acknowledged: None,
+            split: Vec::new(),
+        }
+    }
+
+    /// Counts bytes that arrived, and acknowledges them once a window is full (RTMP 1.0 section 5.4.3).
+    pub(super) fn count_received(&mut self, bytes: usize) {
+        self.received += bytes as u64;
+    }
+
+    /// The newest byte count that the peer acknowledged, modulo 2^32.
+    pub(super) fn peer_acknowledged(&self) -> Option<u32> {
+        self.peer_acknowledged
+    }
+
+    /// The next message that is no protocol control; those are obeyed here. Aggregates are split.
+    pub(super) fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, chunk::Error> {
+        loop {
+            if let Some(message) = self.split.pop() {
+                return Ok(Some(message));
+            }
+            let before = input.len();
+            let message = self.decoder.decode(input)?;
+            self.count_received(before - input.len());
+            self.acknowledge();
+            let Some(message) = message else { return Ok(None) };
+            if let Some(control) = Control::parse(&message) {
+                self.on_control(control)?;
+            } else if message.kind == MessageType::Aggregate {
+                self.split = message::split_aggregate(&message);
+                self.split.retain(|part| part.kind != MessageType::Aggregate);
+                self.split.reverse();
+            } else {
+                return Ok(Some(message));
+            }
+        }
+    }
+
+    /// Queues a message.
+    pub(super) fn send(&mut self, csid: u8, message: &Message) {
+        self.encoder.message(csid, message, self.outbox.scratch());
+    }
+
+    /// Queues a control message.
+    pub(super) fn control(&mut self, control: Control) {
+        self.send(csid::CONTROL, &control.message());
+    }
+
+    /// Queues a media message: a header of its own, the shared body. In the rare case of an extended timestamp, which
+    /// has to stand in every chunk, the body is laid out anew.
+    pub(super) fn send_media(&mut self, stream_id: u32, media: &MediaOut<'_>) {
+        let csid = media.kind.csid();
+        let length = media.payload.len();
+        let header = self.encoder.header(csid, media.kind.message_type(), stream_id, media.timestamp, length);
+        self.outbox.scratch().extend_from_slice(header.as_bytes());
+        let Some(time) = header.extended() else {
+            self.outbox.push(media.laid_out.clone());
+            return;
+        };
+        let size = self.encoder.chunk_size().get();
+        for start in (0..length).step_by(size) {
+            if start > 0 {
+                self.outbox.scratch().extend_from_slice(&[3 << 6 | csid]);
+                self.outbox.scratch().extend_from_slice(&time.to_be_bytes());
+            }
+            self.outbox.push(media.payload.slice(start..length.min(start + size)));
+        }
+    }
+
+    fn on_control(&mut self, control: Control) -> Result<(), chunk::Error> {
+        match control {
+            Control::SetChunkSize(bytes) => self.decoder.set_chunk_size(bytes)?,
+            Control::Abort(csid) => self.decoder.abort(csid),
+            Control::Acknowledgement(bytes) => self.peer_acknowledged = Some(bytes),
+            Control::WindowAckSize(bytes) if bytes > 0 => self.window = bytes.min(WINDOW_ACK_BYTES),
+            // Asks for our window in return (section 5.4.5).
+            Control::SetPeerBandwidth { .. } => self.control(Control::WindowAckSize(WINDOW_ACK_BYTES)),
+            Control::PingRequest(time) => self.control(Control::PingResponse(time)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self) {
+        if self.received - self.acknowledged >= u64::from(self.window) {
+            self.acknowledged = self.received;
+            self.control(Control::Acknowledgement(self.received as u32));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Media messages: what a publisher sends and a player gets.
+
+use bytes::Bytes;
+
+use super::{
+    chunk::csid,
+    command::{self, Data},
+    message::{Message, MessageType},
+};
+
+/// A media message as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Which track, or data.
+    pub kind: MediaKind,
+    /// Milliseconds on the sender's clock, wrapping at 32 bits.
+    pub timestamp: u32,
+    /// The FLV tag body, or AMF0 bytes.
+    pub body: Bytes,
+}
+
+/// What a media message carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// An FLV audio tag body.
+    Audio,
+    /// An FLV video tag body.
+    Video,
+    /// `onMetaData`, without `@setDataFrame`.
+    Metadata,
+    /// Other timed data.
+    Data,
+}
+
+/// A media message on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaOut<'a> {
+    /// Which track, or data.
+    pub kind: MediaKind,
+    /// Milliseconds, wrapping at 32 bits.
+    pub timestamp: u32,
+    /// The FLV tag body, or AMF0 bytes (with `@setDataFrame` for a platform, without for a player).
+    pub payload: &'a Bytes,
+    /// [`super::chunk::lay_out`] of the payload, for the kind's chunk stream and the connection's chunk size.
+    pub laid_out: &'a Bytes,
+}
+
+impl Media {
+    /// The media in a message; `None` for commands and for data that is not passed on.
+    pub(super) fn from_message(message: Message) -> Option<Self> {
+        let timestamp = message.timestamp;
+        let (kind, body) = match message.kind {
+            MessageType::Audio => (MediaKind::Audio, message.payload),
+            MessageType::Video => (MediaKind::Video, message.payload),
+            MessageType::DataAmf0 | MessageType::DataAmf3 => match command::data(&message)? {
+                Data::Metadata(body) => (MediaKind::Metadata, body),
+                Data::Other(body) => (MediaKind::Data, body),
+            },
+            _ => return None,
+        };
+        Some(Self { kind, timestamp, body })
+    }
+}
+
+impl MediaKind {
+    /// The chunk stream it goes out on.
+    pub const fn csid(self) -> u8 {
+        match self {
+            Self::Audio => csid::AUDIO,
+            Self::Video => csid::VIDEO,
+            Self::Metadata | Self::Data => csid::DATA,
+        }
+    }
+
+    /// The message type that carries it.
+    pub const fn message_type(self) -> MessageType {
+        match self {
+            Self::Audio => MessageType::Audio,
+            Self::Video => MessageType::Video,
+            Self::Metadata | Self::Data => MessageType::DataAmf0,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The server end of a connection: what encoders publish to and players play from.
+//!
+//! ```text
+//! handshake -> connect -> createStream -> publish -> (accept_publish | refuse) -> media ... FCUnpublish, deleteStream
+//!                                       -> play    -> (accept_play    | refuse) -> media out
+//! ```
+//!
+//! The session answers everything that needs no decision. A request to publish or play is an [`Event`] that the owner
+//! answers; until then it must not feed more bytes. Clients differ in what they call in which order; nothing but the
+//! order `connect`, `createStream`, `publish` is assumed, and unknown calls get an empty result.
+
+use std::num::NonZeroUsize;
+
+use super::{
+    amf0::{Value, object},
+    chunk::{self, Bounds, csid},
+    command::{Command, status},
+    handshake::{self, Handshake, RANDOM_BYTES},
+    key::requested_key,
+    link::{Link, WINDOW_ACK_BYTES},
+    media::{Media, MediaOut},
+    message::{Control, Message, MessageType},
+    outbox::Outbox,
+};
+
+/// Our chunk size, and with that FFmpeg's: a publisher that follows it spends one header per message.
+pub const CHUNK_BYTES: NonZeroUsize = NonZeroUsize::new(65_536).expect("is not zero");
+/// The id that `createStream` answers with. MediaMTX' client takes no other.
+const STREAM_ID: u32 = 1;
+
+/// Why a connection ends.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not RTMP.
+    #[error(transparent)]
+    Handshake(#[from] handshake::Error),
+    /// Broken or hostile chunks.
+    #[error(transparent)]
+    Chunk(#[from] chunk::Error),
+    /// `publish` or `play` before `connect`.
+    #[error("{0} came before connect")]
+    Order(&'static str),
+}
+
+/// What the owner has to know or decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Wants to publish; the key is `None` when the client named none. Answer with [`ServerSession::accept_publish`] or
+    /// [`ServerSession::refuse`].
+    Publish(Option<String>),
+    /// Wants to play. Answer with [`ServerSession::accept_play`] or [`ServerSession::refuse`].
+    Play(Option<String>),
+    /// A media message of the publisher.
+    Media(Media),
+    /// The publisher said that it is done (`FCUnpublish`, `deleteStream`, `closeStream`). It may publish again.
+    Unpublish,
+    /// The player is done.
+    Stop,
+}
+
+/// Where the connection stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Handshake,
+    Commands,
+    /// A request waits for the owner's answer.
+    Asking {
+        stream_id: u32,
+        publish: bool,
+    },
+    Publishing {
+        stream_id: u32,
+    },
+    Playing {
+        stream_id: u32,
+    },
+}
+
+/// The server end of one connection.
+#[derive(Debug)]
+pub struct ServerSession {
+    handshake: Handshake,
+    link: Link,
+    phase: Phase,
+    app: Option<String>,
+    tc_url: String,
+}
+
+impl ServerSession {
+    /// A session for a connection that was just accepted; `random` fills the handshake.
+    pub fn new(random: [u8; RANDOM_BYTES]) -> Self {
+        Self {
+            handshake: Handshake::server(random),
+            link: Link::new(Bounds::UNADMITTED),
+            phase: Phase::Handshake,
+            app: None,
+            tc_url: String::new(),
+        }
+    }
+
+    /// What is to be sent.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.link.outbox
+    }
+
+    /// Whether the handshake is over.
+    pub fn is_handshaken(&self) -> bool {
+        self.phase != Phase::Handshake
+    }
+
+    /// Takes bytes off the front of `input` up to the next event; `None` when all are used up. Call until then.
+    pub fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Error> {
+        if self.phase == Phase::Handshake {
+            let before = input.len();
+            let done = self.handshake.advance(input, self.link.outbox.scratch())?;
+            self.link.count_received(before - input.len());
+            if !done {
+                return Ok(None);
+            }
+            self.phase = Phase::Commands;
+        }
+        while let Some(message) = self.link.next_message(input)? {
+            if let Some(event) = self.on_message(message)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The publisher may send. Larger messages are taken from now on.
+    pub fn accept_publish(&mut self) {
+        let Phase::Asking { stream_id, publish: true } = self.phase else { return };
+        self.phase = Phase::Publishing { stream_id };
+        self.link.decoder.set_bounds(Bounds::ADMITTED);
+        self.link.control(Control::StreamBegin(stream_id));
+        self.on_status(stream_id, "status", "NetStream.Publish.Start", "Publishing.");
+    }
+
+    /// The player gets the stream: [`ServerSession::send_media`] from now on.
+    pub fn accept_play(&mut self) {
+        let Phase::Asking { stream_id, publish: false } = self.phase else { return };
+        self.phase = Phase::Playing { stream_id };
+        self.link.control(Control::StreamBegin(stream_id));
+        self.on_status(stream_id, "status", "NetStream.Play.Reset", "Resetting.");
+        self.on_status(stream_id, "status", "NetStream.Play.Start", "Playing.");
+    }
+
+    /// The request is refused; close the connection once this is sent. OBS shows an error for `NetStream.Publish.Denied`
+    /// and `NetStream.Publish.BadName`, FFmpeg for any of level `error`.
+    pub fn refuse(&mut self, code: &str, description: &str) {
+        let Phase::Asking { stream_id, .. } = self.phase else { return };
+        self.phase = Phase::Commands;
+        self.on_status(stream_id, "error", code, description);
+    }
+
+    /// Queues one media message for a player, laid out for [`CHUNK_BYTES`].
+    pub fn send_media(&mut self, media: &MediaOut<'_>) {
+        let Phase::Playing { stream_id } = self.phase else { return };
+        self.link.send_media(stream_id, media);
+    }
+
+    /// Tells the player that the stream is over.
+    pub fn end_play(&mut self) {
+        let Phase::Playing { stream_id } = self.phase else { return };
+        self.on_status(stream_id, "status", "NetStream.Play.UnpublishNotify", "The stream ended.");
+        self.link.control(Control::StreamEof(stream_id));
+    }
+
+    fn on_message(&mut self, message: Message) -> Result<Option<Event>, Error> {
+        match message.kind {
+            MessageType::CommandAmf0 | MessageType::CommandAmf3 => match Command::parse(&message) {
+                Some(command) => self.on_command(&command, message.stream_id),
+                None => Ok(None),
+            },
+            _ if matches!(self.phase, Phase::Publishing { .. }) => Ok(Media::from_message(message).map(Event::Media)),
+            _ => Ok(None),
+        }
+    }
+
+    fn on_command(&mut self, command: &Command, stream_id: u32) -> Result<Option<Event>, Error> {
+        let transaction = command.transaction;
+        match command.name.as_str() {
+            "connect" => self.on_connect(command),
+            "createStream" => self.result(transaction, Value::Number(STREAM_ID.into())),
+            "publish" => return self.on_request(command, stream_id, true),
+            "play" => return self.on_request(command, stream_id, false),
+            "FCPublish" => {
+                self.result(transaction, Value::Undefined);
+                // Some hardware encoders wait for it, with the transaction of their call.
+                let info = status("status", "NetStream.Publish.Start", "Ready to publish.");
+                let answer = Command::new("onFCPublish", transaction, Value::Null, vec![info]);
+                self.link.send(csid::COMMAND, &answer.message(0));
+            }
+            "FCUnpublish" | "deleteStream" | "closeStream" | "close" => return Ok(self.on_goodbye(command)),
+            "getStreamLength" => self.result(transaction, Value::Number(0.0)),
+            "_result" | "_error" | "onStatus" => {}
+            _ => self.result(transaction, Value::Null),
+        }
+        Ok(None)
+    }
+
+    fn on_connect(&mut self, command: &Command) {
+        let text = |field: &str| command.object.field(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.app = Some(text("app"));
+        // Old Flash clients spell it `tcurl`.
+        self.tc_url = Some(text("tcUrl")).filter(|url| !url.is_empty()).unwrap_or_else(|| text("tcurl"));
+
+        self.link.control(Control::WindowAckSize(WINDOW_ACK_BYTES));
+        self.link.control(Control::SetPeerBandwidth { window: WINDOW_ACK_BYTES, limit: 2 });
+        // Before publish and never later: OBS stops reading once it sends.
+        self.link.control(Control::SetChunkSize(CHUNK_BYTES.get() as u32));
+        self.link.encoder.set_chunk_size(CHUNK_BYTES);
+
+        let Value::Object(mut properties) =
+            object([("fmsVer", "FMS/3,5,7,7009".into()), ("capabilities", 31.0.into()), ("mode", 1.0.into())])
+        else {
+            return;
+        };
+        let enhanced = ["fourCcList", "capsEx", "videoFourCcInfoMap", "audioFourCcInfoMap"];
+        if enhanced.iter().any(|field| command.object.field(field).is_some()) {
+            properties.extend(enhanced_properties());
+        }
+        let mut info = status("status", "NetConnection.Connect.Success", "Connection succeeded.");
+        if let (Value::Object(fields), Some(encoding)) = (&mut info, command.object.field("objectEncoding")) {
+            fields.push(("objectEncoding".to_owned(), encoding.clone()));
+        }
+        let answer = Command::new("_result", command.transaction, Value::Object(properties), vec![info]);
+        self.link.send(csid::COMMAND, &answer.message(0));
+    }
+
+    fn on_request(&mut self, command: &Command, stream_id: u32, publish: bool) -> Result<Option<Event>, Error> {
+        let Some(app) = &self.app else {
+            return Err(Error::Order(if publish { "publish" } else { "play" }));
+        };
+        if !matches!(self.phase, Phase::Commands) {
+            return Ok(None);
+        }
+        let key = requested_key(app, &self.tc_url, command.text(0).unwrap_or_default()).map(str::to_owned);
+        // The answer goes to the stream that was created, whatever stream the request came on.
+        let stream_id = if stream_id == 0 { STREAM_ID } else { stream_id };
+        self.phase = Phase::Asking { stream_id, publish };
+        Ok(Some(if publish { Event::Publish(key) } else { Event::Play(key) }))
+    }
+
+    /// `deleteStream` names a number, GStreamer a text: whatever it names, there is only one stream.
+    fn on_goodbye(&mut self, command: &Command) -> Option<Event> {
+        let event = match self.phase {
+            Phase::Publishing { .. } => Some(Event::Unpublish),
+            Phase::Playing { .. } => Some(Event::Stop),
+            _ => None,
+        };
+        if let Phase::Publishing { stream_id } = self.phase
+            && command.name == "FCUnpublish"
+        {
+            let info = status("status", "NetStream.Unpublish.Success", "Stopped.");
+            self.link
+                .send(csid::COMMAND, &Command::new("onFCUnpublish", 0.0, Value::Null, vec![info.clone()]).message(0));
+            self.link
+                .send(csid::STREAM, &Command::new("onStatus", 0.0, Value::Null, vec![info]).message(stream_id));
+        }
+        if event.is_some() {
+            self.phase = Phase::Commands;
+        }
+        event
+    }
+
+    /// Answers a call that expects it: GStreamer makes some with transaction 0.
+    fn result(&mut self, transaction: f64, value: Value) {
+        if transaction != 0.0 {
+            let answer = Command::new("_result", transaction, Value::Null, vec![value]);
+            self.link.send(csid::COMMAND, &answer.message(0));
+        }
+    }
+
+    fn on_status(&mut self, stream_id: u32, level: &str, code: &str, description: &str) {
+        self.link.send(csid::STREAM, &Command::on_status(level, code, description).message(stream_id));
+    }
+}
+
+/// We forward every codec, in every form of Enhanced RTMP v2 (section "Enhancing NetConnection connect Command").
+fn enhanced_properties() -> [(String, Value); 4] {
+    const CAN_FORWARD: f64 = 4.0;
+    /// Multitrack 2, ModEx 4, nanosecond offsets 8; not Reconnect 1, which asks us to send requests.
+    const CAPS_EX: f64 = 14.0;
+    let any = || object([("*", CAN_FORWARD.into())]);
+    [
+        ("fourCcList".to_owned(), Value::StrictArray(vec!["*".into()])),
+        ("videoFourCcInfoMap".to_owned(), any()),
+        ("audioFourCcInfoMap".to_owned(), any()),
+        ("capsEx".to_owned(), CAPS_EX.into()),
+    ]
+}

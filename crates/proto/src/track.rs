@@ -1,0 +1,93 @@
+//! Tracks: what the elementary streams of a broadcast are made of, read from their codec headers.
+
+/// A video codec, from an FLV CodecID or an Enhanced RTMP FourCC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VideoCodec {
+    /// H.264 (`avc1`, CodecID 7).
+    Avc,
+    /// H.265 (`hvc1`, and CodecID 12 as some encoders send it).
+    Hevc,
+    /// AV1 (`av01`).
+    Av1,
+    /// VP8 (`vp08`).
+    Vp8,
+    /// VP9 (`vp09`).
+    Vp9,
+    /// H.266 (`vvc1`).
+    Vvc,
+    /// Anything else: passed through relays, never previewed. Holds the FLV CodecID or the FourCC as a big-endian number.
+    Other(u32),
+}
+
+/// An audio codec, from an FLV SoundFormat or an Enhanced RTMP FourCC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AudioCodec {
+    /// AAC (`mp4a`, SoundFormat 10).
+    Aac,
+    /// MP3 (`.mp3`, SoundFormat 2 and 14).
+    Mp3,
+    /// Opus.
+    Opus,
+    /// FLAC (`fLaC`).
+    Flac,
+    /// AC-3 (`ac-3`).
+    Ac3,
+    /// E-AC-3 (`ec-3`).
+    Eac3,
+    /// Anything else: passed through relays, never previewed. Holds the SoundFormat or the FourCC as a big-endian number.
+    Other(u32),
+}
+
+/// What is known of the video track; fields are `None` until the codec header tells them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoTrack {
+    /// The codec.
+    pub codec: VideoCodec,
+    /// Coded width in pixels after cropping.
+    pub width: Option<u32>,
+    /// Coded height in pixels after cropping.
+    pub height: Option<u32>,
+    /// Frames per second that the codec header announces.
+    pub fps: Option<f64>,
+}
+
+/// What is known of the audio track; fields are `None` until the codec header tells them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudioTrack {
+    /// The codec.
+    pub codec: AudioCodec,
+    /// Samples per second.
+    pub sample_rate: Option<u32>,
+    /// Channels.
+    pub channels: Option<u8>,
+}
+
+impl VideoCodec {
+    /// The name people know, as the API and the page show it: `h264`, `hevc`, `av1`, ...
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Avc => "h264",
+            Self::Hevc => "hevc",
+            Self::Av1 => "av1",
+            Self::Vp8 => "vp8",
+            Self::Vp9 => "vp9",
+            Self::Vvc => "vvc",
+            Self::Other(_) => "unknown",
+        }
+    }
+}
+
+impl AudioCodec {
+    /// The name people know, as the API and the page show it: `aac`, `mp3`, `opus`, ...
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aac => "aac",
+            Self::Mp3 => "mp3",
+            Self::Opus => "opus",
+            Self::Flac => "flac",
+            Self::Ac3 => "ac3",
+            Self::Eac3 => "eac3",
+            Self::Other(_) => "unknown",
+        }
+    }
+}
