@@ -15,8 +15,11 @@ pub enum PacketKind {
     VideoHeader,
     /// A video access unit that decoding can start at.
     Keyframe,
-    /// A video access unit that needs earlier ones. Also end-of-sequence tags and other video that is no header.
+    /// A video access unit that needs earlier ones.
     InterFrame,
+    /// A video message without a picture: end of sequence, HDR metadata. Passed on where it stands; its time is not to be
+    /// relied on.
+    VideoOther,
     /// An audio codec header (AudioSpecificConfig, ...).
     AudioHeader,
     /// An audio frame.
@@ -26,12 +29,17 @@ pub enum PacketKind {
 impl PacketKind {
     /// Whether the packet belongs to the video track.
     pub const fn is_video(self) -> bool {
-        matches!(self, Self::VideoHeader | Self::Keyframe | Self::InterFrame)
+        matches!(self, Self::VideoHeader | Self::Keyframe | Self::InterFrame | Self::VideoOther)
     }
 
     /// Whether the packet belongs to the audio track.
     pub const fn is_audio(self) -> bool {
         matches!(self, Self::AudioHeader | Self::Audio)
+    }
+
+    /// Whether the packet is media with a time of its own, not a header or a marker.
+    pub const fn is_frame(self) -> bool {
+        matches!(self, Self::Keyframe | Self::InterFrame | Self::Audio)
     }
 
     /// Whether readers need the packet before any media: codec headers and metadata.

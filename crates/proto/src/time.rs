@@ -114,6 +114,11 @@ impl Unwrapper {
         }
     }
 
+    /// The newest time so far.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.last.map(|last| last.newest)
+    }
+
     /// How often the clock restarted.
     pub const fn epochs(&self) -> u64 {
         self.epochs

@@ -1,1 +1,8 @@
-//! See the files of this folder.
+//! HLS (RFC 8216): cutting a broadcast into segments and listing them.
+
+pub mod playlist;
+pub mod segmenter;
+pub mod window;
+
+pub use segmenter::{Segment, Segmenter};
+pub use window::Window;

@@ -1,1 +1,211 @@
-//! See the files of this folder.
+//! MPEG-TS (ISO 13818-1) for HLS segments: H.264 with AAC or MP3.
+//!
+//! A segment is a pure function of its packets and of the [`State`] at its start. The state at its end costs no muxing
+//! ([`advance`]), so a segment that nobody asks for is never made.
+
+mod packetizer;
+mod pes;
+mod tables;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    codec::{self, aac, avc},
+    flv::{AudioTag, Content, MAIN_TRACK, VideoTag},
+    packet::{Packet, PacketKind},
+    track::AudioCodec,
+};
+use packetizer::Packetizer;
+use pes::{Elements, Pes};
+
+/// The codec headers in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tracks {
+    /// The H.264 track.
+    pub video: Option<Arc<avc::Config>>,
+    /// The audio track.
+    pub audio: Option<Audio>,
+}
+
+/// Audio that MPEG-TS carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audio {
+    /// AAC, in ADTS frames.
+    Aac(aac::Config),
+    /// MP3, as it is.
+    Mp3,
+}
+
+/// What goes on from segment to segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    continuity: Continuity,
+    audio: Option<AudioClock>,
+}
+
+/// The 4-bit counters of each PID (section 2.4.3.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Continuity {
+    pat: u8,
+    pmt: u8,
+    video: u8,
+    audio: u8,
+}
+
+/// Counts samples, since RTMP rounds times to milliseconds and players want steady ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AudioClock {
+    /// 90 kHz ticks of sample 0.
+    base: i64,
+    frames: i64,
+}
+
+/// Ticks per millisecond of the 90 kHz clock.
+const TICKS_PER_MS: i64 = 90;
+/// Added to every time, so that clock references and negative composition offsets stay positive (1.4 s).
+const OFFSET: i64 = 126_000;
+/// How far audio may drift from the encoder's times before the sample counter is set anew (30 ms).
+const DRIFT_MAX: i64 = 30 * TICKS_PER_MS;
+/// Audio frames are gathered into one PES packet while they begin within this span (70 ms): with the last frame that is
+/// less than the 100 ms that may pass between clock references (section 2.7.2).
+const GATHER: i64 = 70 * TICKS_PER_MS;
+/// What an audio PES packet may hold; its 16-bit length counts the rest of the header, too.
+const AUDIO_PES_BYTES_MAX: usize = 60_000;
+
+/// The bytes of a segment.
+pub fn mux(packets: &[Packet], tracks: &Tracks, state: State) -> Bytes {
+    let mut out = Packetizer::writing(state.continuity, packets.iter().map(|packet| packet.body.len()).sum());
+    run(packets, tracks, state, &mut out);
+    out.finish()
+}
+
+/// The state behind a segment, without making its bytes.
+pub fn advance(packets: &[Packet], tracks: &Tracks, state: State) -> State {
+    let mut out = Packetizer::counting(state.continuity);
+    let audio = run(packets, tracks, state, &mut out);
+    State { continuity: out.continuity(), audio }
+}
+
+fn run(packets: &[Packet], tracks: &Tracks, state: State, out: &mut Packetizer) -> Option<AudioClock> {
+    let mut clock = state.audio;
+    let mut gathered: Option<Pes> = None;
+    out.tables(tracks);
+    for packet in packets {
+        match packet.kind {
+            PacketKind::Keyframe | PacketKind::InterFrame => {
+                let Some(pes) = tracks.video.as_deref().and_then(|config| video_pes(packet, config)) else { continue };
+                // Audio that waits for more must not fall behind the clock reference.
+                if let Some(late) = gathered.take_if(|audio| pes.dts - audio.dts >= GATHER) {
+                    out.pes(&late);
+                }
+                out.pes(&pes);
+            }
+            PacketKind::Audio => {
+                let Some(frame) = tracks.audio.and_then(|audio| audio_frame(packet, audio, &mut clock)) else {
+                    continue;
+                };
+                if let Some(full) = gathered.take_if(|pes| !frame.joins(pes)) {
+                    out.pes(&full);
+                }
+                match &mut gathered {
+                    Some(pes) => pes.elements.extend(frame.elements),
+                    None => gathered = Some(Pes::audio(frame.time, frame.elements, tracks.video.is_none())),
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(last) = gathered {
+        out.pes(&last);
+    }
+    clock
+}
+
+/// An access unit in byte stream form (H.264 annex B): delimiter first, parameter sets before where decoding can start.
+fn video_pes(packet: &Packet, config: &avc::Config) -> Option<Pes> {
+    const START_CODE: &[u8] = &[0, 0, 0, 1];
+    /// primary_pic_type 7: any slice.
+    const DELIMITER: &[u8] = &[0, 0, 0, 1, 9, 0xF0];
+    let tag = VideoTag::parse(&packet.body).ok()?;
+    if !matches!(tag.content, Content::Keyframe | Content::Frame) || tag.track != MAIN_TRACK {
+        return None;
+    }
+    let mut nals: Vec<_> = codec::nal_units(&tag.payload, config.length_bytes).collect();
+    nals.retain(|nal| avc::nal::kind(nal) != avc::nal::AUD);
+    if nals.is_empty() {
+        return None;
+    }
+    let mut elements = Elements::default();
+    elements.push(Bytes::from_static(DELIMITER));
+    let has = |kind| nals.iter().any(|nal| avc::nal::kind(nal) == kind);
+    let starts = packet.kind == PacketKind::Keyframe || has(avc::nal::IDR);
+    if starts && !has(avc::nal::SPS) {
+        for parameter_set in config.sps.iter().chain(&config.pps) {
+            elements.push(Bytes::from_static(START_CODE));
+            elements.push(parameter_set.clone());
+        }
+    }
+    for nal in nals {
+        elements.push(Bytes::from_static(START_CODE));
+        elements.push(tag.payload.slice_ref(nal));
+    }
+    let dts = packet.dts.as_ms() * TICKS_PER_MS + OFFSET;
+    let pts = dts + i64::from(packet.cts_ms) * TICKS_PER_MS;
+    Some(Pes::video(pts, dts, elements, starts))
+}
+
+/// An audio frame on its way into a PES packet.
+struct AudioFrame {
+    time: i64,
+    /// Its time is not the end of the frame before it: the encoder's clock and the sample counter fell apart.
+    resynced: bool,
+    elements: Elements,
+}
+
+impl AudioFrame {
+    /// Whether it may follow in `pes`, whose time is that of its first frame.
+    fn joins(&self, pes: &Pes) -> bool {
+        let room = pes.elements.len() + self.elements.len() <= AUDIO_PES_BYTES_MAX;
+        room && !self.resynced && self.time - pes.dts < GATHER
+    }
+}
+
+/// The audio frame in a packet; `None` for what the track does not take.
+fn audio_frame(packet: &Packet, audio: Audio, clock: &mut Option<AudioClock>) -> Option<AudioFrame> {
+    let tag = AudioTag::parse(&packet.body).ok()?;
+    let is_frame = tag.content == Content::Frame && tag.track == MAIN_TRACK;
+    if !is_frame || tag.payload.is_empty() || tag.payload.len() > AUDIO_PES_BYTES_MAX {
+        return None;
+    }
+    let announced = packet.dts.as_ms() * TICKS_PER_MS + OFFSET;
+    let mut elements = Elements::default();
+    let (time, resynced) = match audio {
+        Audio::Aac(config) if tag.codec == AudioCodec::Aac => {
+            elements.push(Bytes::copy_from_slice(&config.adts_header(tag.payload.len())?));
+            AudioClock::tick(clock, announced, config.core_rate)
+        }
+        // Frames of MP3 have several lengths; its times stay those of the encoder.
+        Audio::Mp3 if tag.codec == AudioCodec::Mp3 => (announced, false),
+        _ => return None,
+    };
+    elements.push(tag.payload);
+    Some(AudioFrame { time, resynced, elements })
+}
+
+impl AudioClock {
+    /// The time of the next frame, by counting samples unless that is too far from what the encoder says, and whether it
+    /// was.
+    fn tick(clock: &mut Option<Self>, announced: i64, rate: u32) -> (i64, bool) {
+        let time =
+            |clock: &Self| clock.base + clock.frames * i64::from(aac::FRAME_SAMPLES) * 90_000 / i64::from(rate.max(1));
+        let counted = clock.filter(|clock| (time(clock) - announced).abs() <= DRIFT_MAX);
+        let current = counted.unwrap_or(Self { base: announced, frames: 0 });
+        *clock = Some(Self { frames: current.frames + 1, ..current });
+        (time(&current), counted.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests;

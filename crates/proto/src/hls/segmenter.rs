@@ -1,0 +1,253 @@
+//! Cuts packets into segments, keyframe to keyframe.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::{
+    codec::{aac, avc, hevc},
+    flv::{AudioTag, MAIN_TRACK, VideoTag},
+    packet::{Packet, PacketKind},
+    time::Timestamp,
+    track::{AudioCodec, VideoCodec},
+    ts::{self, Audio, Tracks},
+};
+
+/// A segment ends at the first keyframe from here on.
+const TARGET_MS: i64 = 2_000;
+/// Keyframe intervals of 2 s come out a little short in milliseconds.
+const TOLERANCE_MS: i64 = 100;
+/// Without any keyframe a segment ends here all the same.
+const LONGEST_MS: i64 = 10_000;
+/// Audio may arrive ahead of the video that belongs to it, so it waits that long for a keyframe to end the segment.
+const AUDIO_AHEAD_MS: i64 = 1_000;
+/// A segment ends at this size whatever its times say: 50 Mbit/s for 5 s, with some room.
+const BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Nothing for longer than this is a hole in the stream (the encoder was away), not a slow picture: two segments' worth.
+const HOLE_MS: i64 = 2 * TARGET_MS;
+/// How long the last frame before a hole is taken to last: one at 30 fps, rounded.
+const FRAME_MS: i64 = 33;
+
+/// A finished segment. Its MPEG-TS form is made when first asked for.
+#[derive(Debug)]
+pub struct Segment {
+    /// Its number, from 0.
+    pub sequence: u64,
+    /// Its length.
+    pub duration_ms: u32,
+    /// Wall clock time of its first packet, in ms since 1970.
+    pub program_date_ms: u64,
+    /// Codec headers changed since the segment before it, or there is a hole between the two.
+    pub discontinuity: bool,
+    /// Begins with a keyframe.
+    pub independent: bool,
+    packets: Vec<Packet>,
+    tracks: Tracks,
+    state: ts::State,
+    muxed: OnceLock<Bytes>,
+}
+
+impl Segment {
+    /// The segment as MPEG-TS.
+    pub fn ts(&self) -> Bytes {
+        self.muxed.get_or_init(|| ts::mux(&self.packets, &self.tracks, self.state)).clone()
+    }
+
+    /// Its packets, as they came.
+    pub fn packets(&self) -> &[Packet] {
+        &self.packets
+    }
+
+    /// Bytes of media it holds.
+    pub fn held_bytes(&self) -> usize {
+        self.packets.iter().map(|packet| packet.body.len()).sum::<usize>() + self.muxed.get().map_or(0, Bytes::len)
+    }
+}
+
+/// Cuts packets into segments. Feed it codec headers first, then packets from a keyframe on.
+#[derive(Debug, Default)]
+pub struct Segmenter {
+    tracks: Tracks,
+    headers: Headers,
+    /// The tracks differ from those of the open segment.
+    tracks_changed: bool,
+    /// The video cannot go into MPEG-TS.
+    unsupported: bool,
+    open: Option<Open>,
+    next_sequence: u64,
+    state: ts::State,
+    /// The next segment begins anew.
+    discontinuity_next: bool,
+    /// A media time and the wall clock time it stands for.
+    clock: Option<(Timestamp, u64)>,
+}
+
+/// The headers in force, to know an equal one.
+#[derive(Debug, Default)]
+struct Headers {
+    video: Option<Bytes>,
+    audio: Option<Bytes>,
+}
+
+#[derive(Debug)]
+struct Open {
+    start: Timestamp,
+    newest: Timestamp,
+    independent: bool,
+    packets: Vec<Packet>,
+    /// Memory that the packets take.
+    bytes: usize,
+    tracks: Tracks,
+}
+
+/// Why the open segment ends before a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// The packet is where decoding can start.
+    Boundary,
+    /// The segment became too long or too large; the packet goes on in the middle of a GOP.
+    Forced,
+    /// Nothing came for a while.
+    Hole,
+}
+
+impl Segmenter {
+    /// Whether the stream has video that MPEG-TS players do not take.
+    pub fn is_unsupported(&self) -> bool {
+        self.unsupported
+    }
+
+    /// Takes the next packet, which came at `wall_ms` (ms since 1970). Gives a segment when the packet begins another one.
+    pub fn push(&mut self, packet: &Packet, wall_ms: u64) -> Option<Segment> {
+        match packet.kind {
+            PacketKind::VideoHeader => self.on_video_header(packet),
+            PacketKind::AudioHeader => self.on_audio_header(packet),
+            PacketKind::Audio if self.tracks.audio.is_none() => self.on_headerless_audio(packet),
+            _ => {}
+        }
+        if !packet.kind.is_frame() {
+            return None;
+        }
+        if self.unsupported {
+            return self.finish(packet.dts);
+        }
+        let cut = self.open.as_ref().and_then(|open| self.cut_before(packet, open));
+        let finished = match cut {
+            None => None,
+            Some(Cut::Boundary | Cut::Forced) => self.finish(packet.dts),
+            Some(Cut::Hole) => {
+                let end = self.open.as_ref().map_or(packet.dts, |open| open.newest + FRAME_MS);
+                self.discontinuity_next = true;
+                self.finish(end)
+            }
+        };
+        if cut == Some(Cut::Forced) || self.open.is_none() && self.begins_at(packet) {
+            self.begin(packet, wall_ms);
+        }
+        if let Some(open) = &mut self.open {
+            open.push(packet);
+        }
+        finished
+    }
+
+    fn on_video_header(&mut self, packet: &Packet) {
+        if self.headers.video.as_ref() == Some(&packet.body) {
+            return;
+        }
+        self.headers.video = Some(packet.body.clone());
+        let config = VideoTag::parse(&packet.body)
+            .ok()
+            .filter(|tag| tag.codec == VideoCodec::Avc && !hevc::is_config(&tag.payload))
+            .and_then(|tag| avc::Config::parse(&tag.payload).ok());
+        self.unsupported = config.is_none();
+        self.tracks.video = config.map(Arc::new);
+        self.tracks_changed = true;
+    }
+
+    fn on_audio_header(&mut self, packet: &Packet) {
+        if self.headers.audio.as_ref() == Some(&packet.body) {
+            return;
+        }
+        self.headers.audio = Some(packet.body.clone());
+        let config = AudioTag::parse(&packet.body)
+            .ok()
+            .filter(|tag| tag.codec == AudioCodec::Aac)
+            .and_then(|tag| aac::Config::parse(&tag.payload).ok())
+            .filter(aac::Config::fits_adts);
+        self.tracks.audio = config.map(Audio::Aac);
+        self.tracks_changed = true;
+    }
+
+    fn on_headerless_audio(&mut self, packet: &Packet) {
+        if AudioTag::parse(&packet.body).is_ok_and(|tag| tag.codec == AudioCodec::Mp3 && tag.track == MAIN_TRACK) {
+            self.tracks.audio = Some(Audio::Mp3);
+            self.tracks_changed = true;
+        }
+    }
+
+    fn begins_at(&self, packet: &Packet) -> bool {
+        if self.tracks.video.is_some() { packet.kind == PacketKind::Keyframe } else { self.tracks.audio.is_some() }
+    }
+
+    fn cut_before(&self, packet: &Packet, open: &Open) -> Option<Cut> {
+        let length = packet.dts.ms_since(open.start);
+        let longest = if packet.kind.is_audio() { LONGEST_MS + AUDIO_AHEAD_MS } else { LONGEST_MS };
+        if packet.dts.ms_since(open.newest) > HOLE_MS {
+            Some(Cut::Hole)
+        } else if self.begins_at(packet) && (length >= TARGET_MS - TOLERANCE_MS || self.tracks_changed) {
+            Some(Cut::Boundary)
+        } else if length > longest || open.bytes >= BYTES_MAX {
+            Some(Cut::Forced)
+        } else {
+            None
+        }
+    }
+
+    fn begin(&mut self, packet: &Packet, wall_ms: u64) {
+        self.discontinuity_next |= std::mem::take(&mut self.tracks_changed) && self.next_sequence > 0;
+        // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
+        if self.discontinuity_next {
+            self.state = ts::State::default();
+            self.clock = None;
+        }
+        self.clock.get_or_insert((packet.dts, wall_ms));
+        self.open = Some(Open {
+            start: packet.dts,
+            newest: packet.dts,
+            independent: packet.kind == PacketKind::Keyframe || self.tracks.video.is_none(),
+            packets: Vec::new(),
+            bytes: 0,
+            tracks: self.tracks.clone(),
+        });
+    }
+
+    /// Ends the open segment at `end`, as when the stream is over.
+    pub fn finish(&mut self, end: Timestamp) -> Option<Segment> {
+        let Open { start, independent, packets, tracks, .. } = self.open.take()?;
+        let (clock_start, clock_wall) = self.clock?;
+        let state = self.state;
+        self.state = ts::advance(&packets, &tracks, state);
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        Some(Segment {
+            sequence,
+            duration_ms: end.ms_since(start).max(1).try_into().unwrap_or(u32::MAX),
+            program_date_ms: clock_wall.saturating_add_signed(start.ms_since(clock_start)),
+            discontinuity: std::mem::take(&mut self.discontinuity_next),
+            independent,
+            packets,
+            tracks,
+            state,
+            muxed: OnceLock::new(),
+        })
+    }
+}
+
+impl Open {
+    fn push(&mut self, packet: &Packet) {
+        self.newest = self.newest.max(packet.dts);
+        // Empty packets take memory, too.
+        self.bytes += packet.body.len() + size_of::<Packet>();
+        self.packets.push(packet.clone());
+    }
+}
