@@ -1,0 +1,184 @@
+//! A feed: a subscription on its way to one RTMP connection, with that connection's clock.
+//!
+//! The only change to a stream is one constant offset of its times: a connection begins at 0 with the packet it begins
+//! with.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gostream_proto::{
+    packet::PacketKind,
+    rtmp::{
+        chunk::lay_out,
+        client::DEFAULT_CHUNK_BYTES,
+        media::{MediaKind, MediaOut},
+        server,
+    },
+    time::Timestamp,
+};
+
+use super::{
+    ring::{Entry, Headers},
+    subscription::{Batch, Subscription},
+};
+
+/// Who is fed: platforms get metadata wrapped and small chunks, players bare metadata and large ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// A platform we push to.
+    Platform,
+    /// A player that pulls from us.
+    Player,
+}
+
+/// Reads a broadcast and hands out RTMP media.
+#[derive(Debug)]
+pub struct Feed {
+    subscription: Subscription,
+    audience: Audience,
+    batch: Batch,
+    headers: Headers,
+    /// Media time of the first packet: 0 on the wire.
+    base: Option<Timestamp>,
+    last_video: Timestamp,
+    last_audio: Timestamp,
+    last_read: Option<Timestamp>,
+    skipped_frames: u64,
+}
+
+/// What came of filling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// Nothing new.
+    Nothing,
+    /// Media was handed out.
+    Media,
+    /// A codec header changed: what follows fits another connection. Not handed out.
+    HeadersChanged,
+}
+
+impl Feed {
+    /// A feed from the newest keyframe on.
+    pub fn new(subscription: Subscription, audience: Audience) -> Self {
+        Self {
+            subscription,
+            audience,
+            batch: Batch::default(),
+            headers: Headers::default(),
+            base: None,
+            last_video: Timestamp::ZERO,
+            last_audio: Timestamp::ZERO,
+            last_read: None,
+            skipped_frames: 0,
+        }
+    }
+
+    /// Waits until there may be something new.
+    pub async fn changed(&mut self) {
+        self.subscription.changed().await;
+    }
+
+    /// How many video frames were skipped because the connection was too slow.
+    pub fn skipped_frames(&self) -> u64 {
+        self.skipped_frames
+    }
+
+    /// The media time of the newest packet handed out, in ms.
+    pub fn last_read_ms(&self) -> Option<i64> {
+        self.last_read.map(Timestamp::as_ms)
+    }
+
+    /// Hands about `bytes_max` of media to `send`.
+    pub fn fill(&mut self, bytes_max: usize, mut send: impl FnMut(&MediaOut<'_>)) -> Filled {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.subscription.read(&mut batch, bytes_max);
+        let filled = self.hand_out(&batch, &mut send);
+        self.batch = batch;
+        filled
+    }
+
+    fn hand_out(&mut self, batch: &Batch, send: &mut impl FnMut(&MediaOut<'_>)) -> Filled {
+        let Some(last) = batch.entries.last() else { return Filled::Nothing };
+        self.skipped_frames += batch.skipped_frames;
+        if let Some(headers) = &batch.headers {
+            if headers.iter().any(|header| self.changes(header)) {
+                return Filled::HeadersChanged;
+            }
+            // After a skip the connection goes on, and what it was told before stays true.
+            let starts = self.base.is_none();
+            for header in headers.iter() {
+                if starts || self.is_new(header) {
+                    self.send_entry(header, send);
+                }
+            }
+            self.headers = headers.clone();
+        }
+        for entry in &batch.entries {
+            if entry.packet.kind.is_header() {
+                if self.changes(entry) {
+                    return Filled::HeadersChanged;
+                }
+                self.remember(entry);
+            }
+            self.send_entry(entry, send);
+        }
+        self.last_read = Some(last.packet.dts);
+        Filled::Media
+    }
+
+    /// Whether a codec header replaces another one: decoders at the other end were set up with the old one.
+    fn changes(&self, header: &Arc<Entry>) -> bool {
+        self.audience == Audience::Platform
+            && header.packet.kind != PacketKind::Metadata
+            && self.headers.of_kind(header.packet.kind).is_some_and(|old| old.packet.body != header.packet.body)
+    }
+
+    fn is_new(&self, header: &Arc<Entry>) -> bool {
+        self.headers.of_kind(header.packet.kind).is_none_or(|old| old.packet.body != header.packet.body)
+    }
+
+    fn remember(&mut self, header: &Arc<Entry>) {
+        let slot = match header.packet.kind {
+            PacketKind::VideoHeader => &mut self.headers.video,
+            PacketKind::AudioHeader => &mut self.headers.audio,
+            _ => &mut self.headers.metadata,
+        };
+        *slot = Some(Arc::clone(header));
+    }
+
+    fn send_entry(&mut self, entry: &Entry, send: &mut impl FnMut(&MediaOut<'_>)) {
+        let kind = entry.media_kind();
+        let timestamp = self.time(entry).wire();
+        match self.audience {
+            Audience::Platform => {
+                let (payload, laid_out) = entry.for_platform();
+                send(&MediaOut { kind, timestamp, payload: &payload, laid_out });
+            }
+            Audience::Player => {
+                let payload: &Bytes = &entry.packet.body;
+                let laid_out = lay_out(payload, kind.csid(), server::CHUNK_BYTES);
+                send(&MediaOut { kind, timestamp, payload, laid_out: &laid_out });
+            }
+        }
+    }
+
+    /// The time on this connection: from 0, never back within a track. Headers before the first frame are at 0; the few
+    /// audio frames that are due just before the first keyframe are, too.
+    fn time(&mut self, entry: &Entry) -> Timestamp {
+        let packet = &entry.packet;
+        if self.base.is_none() && !packet.kind.is_header() {
+            self.base = Some(packet.dts);
+        }
+        let Some(base) = self.base else { return Timestamp::ZERO };
+        let time = Timestamp::from_ms(packet.dts.ms_since(base));
+        let last = match entry.media_kind() {
+            MediaKind::Video => &mut self.last_video,
+            _ => &mut self.last_audio,
+        };
+        *last = time.max(*last);
+        *last
+    }
+}
+
+/// The chunk size that [`Audience::Platform`] is laid out for.
+pub const PLATFORM_CHUNK_BYTES: std::num::NonZeroUsize = DEFAULT_CHUNK_BYTES;

@@ -1,0 +1,149 @@
+//! A broadcast: a stream while it runs, in memory. One writer, any number of readers.
+//!
+//! [`ring`] holds the newest packets, [`publisher`] writes them, a [`subscription`] reads them at its own pace, and
+//! [`feed`] turns what was read into RTMP media for one connection. Writing never waits for a reader.
+
+pub mod feed;
+pub mod meter;
+pub(crate) mod publisher;
+pub(crate) mod registry;
+pub mod ring;
+pub mod subscription;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    engine::EndReason,
+    spec::{ProjectId, StreamId},
+};
+use meter::Meter;
+use publisher::Timeline;
+use ring::Ring;
+use subscription::Subscription;
+
+/// One live stream and everything its readers share.
+#[derive(Debug)]
+pub struct Broadcast {
+    /// The stream, as the history knows it.
+    pub stream: StreamId,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// When it began.
+    pub started_at: SystemTime,
+    ring: Mutex<Ring>,
+    meter: Mutex<Meter>,
+    timeline: Mutex<Timeline>,
+    /// The sequence number behind the newest packet; readers wake when it moves.
+    head: watch::Sender<u64>,
+    phase: watch::Sender<Phase>,
+}
+
+/// Where a broadcast stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Phase {
+    /// An encoder sends.
+    Live,
+    /// The encoder dropped at that moment; readers wait.
+    Dropped(Instant),
+    /// No more packets will come.
+    Ended(EndReason),
+}
+
+impl Broadcast {
+    /// An empty broadcast.
+    pub fn new(project: ProjectId, stream: StreamId) -> Arc<Self> {
+        Arc::new(Self {
+            stream,
+            project,
+            started_at: SystemTime::now(),
+            ring: Mutex::default(),
+            meter: Mutex::default(),
+            timeline: Mutex::default(),
+            head: watch::Sender::new(0),
+            phase: watch::Sender::new(Phase::Live),
+        })
+    }
+
+    /// A new reader, which joins at the newest keyframe.
+    pub fn subscribe(self: &Arc<Self>) -> Subscription {
+        Subscription::new(Arc::clone(self), self.head.subscribe())
+    }
+
+    /// The phase, now and as it changes.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Waits until the broadcast is over.
+    pub async fn ended(&self) {
+        // The sender lives as long as `self`, so this can only end one way.
+        let _ = self.phase().wait_for(|phase| matches!(phase, Phase::Ended(_))).await;
+    }
+
+    /// Ends the broadcast; the first reason stays.
+    pub fn end(&self, reason: EndReason) {
+        self.phase.send_if_modified(|phase| {
+            let open = !matches!(phase, Phase::Ended(_));
+            if open {
+                *phase = Phase::Ended(reason);
+            }
+            open
+        });
+    }
+
+    /// The rates and tracks of the incoming stream.
+    pub fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a reader that comes now can start at once.
+    pub fn can_start(&self) -> bool {
+        self.ring().start().is_some()
+    }
+
+    /// The time of the newest packet.
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.ring().newest_ms()
+    }
+
+    /// Whether a track is in an Enhanced RTMP form that older servers do not know.
+    pub fn is_enhanced(&self) -> bool {
+        /// Video: bit 7 of the first byte. Audio: sound format 9 in its upper half.
+        const EX_VIDEO: u8 = 0x80;
+        const EX_AUDIO: u8 = 9;
+        let ring = self.ring();
+        let first = |header: &Option<Arc<ring::Entry>>| header.as_ref()?.packet.body.first().copied();
+        first(&ring.headers().video).is_some_and(|byte| byte & EX_VIDEO != 0)
+            || first(&ring.headers().audio).is_some_and(|byte| byte >> 4 == EX_AUDIO)
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn timeline(&self) -> MutexGuard<'_, Timeline> {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells readers that there is more to read.
+    fn wake_readers(&self) {
+        let head = self.ring().head();
+        self.head.send_if_modified(|seen| std::mem::replace(seen, head) != head);
+    }
+
+    /// An encoder sends again, or stopped sending. Nothing happens to an ended broadcast.
+    fn set_phase(&self, next: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let changes = !matches!(phase, Phase::Ended(_)) && *phase != next;
+            if changes {
+                *phase = next;
+            }
+            changes
+        });
+    }
+}

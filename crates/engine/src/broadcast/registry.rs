@@ -1,0 +1,151 @@
+//! The registry: which projects are live here, and who publishes to them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Broadcast;
+use crate::{
+    hls,
+    spec::{DestinationId, ProjectId, ProjectSpec, StreamKey},
+    status::ProjectStatus,
+};
+
+/// One live project.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// The running stream.
+    pub(crate) broadcast: Arc<Broadcast>,
+    /// What should be.
+    pub(crate) spec: watch::Sender<ProjectSpec>,
+    /// Destinations that should not wait.
+    pub(crate) retries: mpsc::Sender<DestinationId>,
+    /// The classic HLS output.
+    pub(crate) hls: Arc<hls::Output>,
+    /// Cancelled once the supervisor is done.
+    pub(crate) over: CancellationToken,
+    publisher: Mutex<Seat>,
+}
+
+/// Who publishes: each new one takes the seat and the old one has to go.
+#[derive(Debug, Default)]
+struct Seat {
+    number: u64,
+    leave: CancellationToken,
+}
+
+/// A publisher's hold on its seat.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    number: u64,
+    /// Cancelled when another publisher took over.
+    pub(crate) leave: CancellationToken,
+}
+
+impl Live {
+    pub(crate) fn new(
+        broadcast: Arc<Broadcast>,
+        spec: watch::Sender<ProjectSpec>,
+        retries: mpsc::Sender<DestinationId>,
+        hls: Arc<hls::Output>,
+    ) -> Arc<Self> {
+        let publisher = Mutex::default();
+        Arc::new(Self { broadcast, spec, retries, hls, over: CancellationToken::new(), publisher })
+    }
+
+    /// Takes the publisher's seat; whoever had it is told to leave.
+    pub(crate) fn take_seat(&self) -> Ticket {
+        let mut seat = self.seat();
+        seat.leave.cancel();
+        *seat = Seat { number: seat.number + 1, leave: CancellationToken::new() };
+        Ticket { number: seat.number, leave: seat.leave.clone() }
+    }
+
+    /// Runs `action` if the ticket's holder still has the seat.
+    pub(crate) fn if_seated(&self, ticket: &Ticket, action: impl FnOnce()) {
+        let seat = self.seat();
+        if seat.number == ticket.number {
+            action();
+        }
+    }
+
+    fn seat(&self) -> MutexGuard<'_, Seat> {
+        self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All live projects, and the status of each to whoever watches.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    live: HashMap<ProjectId, Arc<Live>>,
+    keys: HashMap<StreamKey, ProjectId>,
+    statuses: HashMap<ProjectId, watch::Sender<Option<Arc<ProjectStatus>>>>,
+}
+
+impl Registry {
+    /// The live project of that id.
+    pub(crate) fn get(&self, project: ProjectId) -> Option<Arc<Live>> {
+        self.tables().live.get(&project).cloned()
+    }
+
+    /// The live project of that key.
+    pub(crate) fn by_key(&self, key: &StreamKey) -> Option<Arc<Live>> {
+        let tables = self.tables();
+        tables.live.get(tables.keys.get(key)?).cloned()
+    }
+
+    /// All live projects.
+    pub(crate) fn all(&self) -> Vec<(ProjectId, Arc<Live>)> {
+        self.tables().live.iter().map(|(&id, live)| (id, Arc::clone(live))).collect()
+    }
+
+    /// The live project of that id, or a new one made by `open`.
+    pub(crate) fn get_or_insert(
+        &self,
+        spec: &ProjectSpec,
+        open: impl FnOnce(watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live>,
+    ) -> Arc<Live> {
+        let mut tables = self.tables();
+        if let Some(live) = tables.live.get(&spec.id) {
+            return Arc::clone(live);
+        }
+        let status = tables.statuses.entry(spec.id).or_insert_with(|| watch::Sender::new(None)).clone();
+        let live = open(status);
+        tables.live.insert(spec.id, Arc::clone(&live));
+        tables.keys.insert(spec.stream_key.clone(), spec.id);
+        live
+    }
+
+    /// The project is over.
+    pub(crate) fn remove(&self, project: ProjectId) {
+        let mut tables = self.tables();
+        tables.live.remove(&project);
+        tables.keys.retain(|_, id| *id != project);
+        let Tables { live, statuses, .. } = &mut *tables;
+        statuses.retain(|id, status| status.receiver_count() > 0 || live.contains_key(id));
+    }
+
+    /// The status of a project, now and as it changes; `None` while it is not live.
+    pub(crate) fn watch(&self, project: ProjectId) -> watch::Receiver<Option<Arc<ProjectStatus>>> {
+        let mut tables = self.tables();
+        let Tables { live, statuses, .. } = &mut *tables;
+        // Nobody may watch a project that never goes live; such entries are swept out when there are many.
+        if statuses.len() > 2 * live.len() + 64 {
+            statuses.retain(|id, status| status.receiver_count() > 0 || live.contains_key(id));
+        }
+        statuses.entry(project).or_insert_with(|| watch::Sender::new(None)).subscribe()
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

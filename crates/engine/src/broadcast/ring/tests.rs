@@ -1,0 +1,88 @@
+//! Bounds, starts and counts.
+
+use gostream_proto::time::Timestamp;
+
+use super::*;
+
+fn packet(kind: PacketKind, ms: i64, bytes: usize) -> Packet {
+    Packet { kind, dts: Timestamp::from_ms(ms), cts_ms: 0, body: Bytes::from(vec![kind as u8; bytes]) }
+}
+
+fn ring(packets: &[(PacketKind, i64)]) -> Ring {
+    let mut ring = Ring::default();
+    packets.iter().for_each(|&(kind, ms)| ring.push(packet(kind, ms, 10)));
+    ring
+}
+
+use PacketKind::{Audio, AudioHeader, InterFrame, Keyframe, VideoHeader};
+
+#[test]
+fn reader_starts_at_the_newest_keyframe_with_the_headers_before_it() {
+    let ring =
+        ring(&[(AudioHeader, 0), (VideoHeader, 0), (Keyframe, 0), (InterFrame, 40), (Keyframe, 80), (Audio, 85)]);
+    let start = ring.start().expect("has a keyframe");
+    assert_eq!((start.sequence, start.video_frames_before), (4, 2));
+    assert_eq!(start.headers.iter().map(|entry| entry.packet.kind).collect::<Vec<_>>(), [VideoHeader, AudioHeader]);
+}
+
+#[test]
+fn late_audio_header_reaches_a_reader_in_its_place() {
+    let ring = ring(&[(VideoHeader, 0), (Keyframe, 0), (AudioHeader, 10), (Audio, 10)]);
+    let start = ring.start().expect("has a keyframe");
+    assert_eq!(start.sequence, 1);
+    assert!(start.headers.audio.is_none());
+    assert_eq!(ring.get(2).map(|entry| entry.packet.kind), Some(AudioHeader));
+}
+
+#[test]
+fn changed_video_header_waits_for_its_keyframe_and_an_equal_one_does_not() {
+    let mut ring = ring(&[(VideoHeader, 0), (Keyframe, 0), (VideoHeader, 40)]);
+    assert!(ring.start().is_some());
+    ring.push(packet(VideoHeader, 50, 11));
+    assert!(ring.start().is_none());
+    ring.push(packet(Keyframe, 60, 10));
+    assert_eq!(ring.start().map(|start| start.sequence), Some(4));
+}
+
+#[test]
+fn audio_only_stream_starts_once_it_is_known_to_be_one() {
+    let mut audio = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 900)]);
+    assert!(audio.start().is_none());
+    audio.push(packet(Audio, 1_000, 10));
+    assert_eq!(audio.start().map(|start| start.sequence), Some(0));
+    audio.push(packet(VideoHeader, 1_010, 10));
+    assert!(audio.start().is_none());
+}
+
+#[test]
+fn ring_keeps_ten_seconds() {
+    let packets: Vec<_> = (0..2_000).map(|n| (if n % 50 == 0 { Keyframe } else { InterFrame }, n * 20)).collect();
+    let ring = ring(&packets);
+    assert_eq!((ring.head(), ring.first), (2_000, 2_000 - 501));
+    assert!(ring.is_gone(1_498) && ring.get(1_499).is_some());
+    assert_eq!(ring.bytes(), 5_010);
+}
+
+#[test]
+fn ring_keeps_64_mebibytes() {
+    let mut ring = Ring::default();
+    for n in 0..70 {
+        ring.push(packet(Keyframe, n, 1024 * 1024));
+    }
+    assert_eq!(ring.bytes(), KEPT_BYTES_MAX);
+}
+
+#[test]
+fn keyframe_that_is_gone_is_no_start() {
+    let mut packets = vec![(VideoHeader, 0), (Keyframe, 0)];
+    packets.extend((1..600).map(|n| (InterFrame, n * 20)));
+    assert!(ring(&packets).start().is_none());
+}
+
+#[test]
+fn body_for_platforms_is_laid_out_once() {
+    let entry = Entry::new(packet(Keyframe, 0, 10_000), 0);
+    let (payload, laid_out) = entry.for_platform();
+    assert_eq!((payload.len(), laid_out.len()), (10_000, 10_002));
+    assert_eq!(laid_out.as_ptr(), entry.for_platform().1.as_ptr());
+}

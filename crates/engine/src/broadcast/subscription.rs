@@ -1,0 +1,79 @@
+//! A subscription: one reader's cursor over a broadcast.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{
+    Broadcast,
+    ring::{Entry, Headers, Start},
+};
+
+/// Reads a broadcast at its own pace, from a keyframe on, never from inside a GOP.
+#[derive(Debug)]
+pub struct Subscription {
+    broadcast: Arc<Broadcast>,
+    head: watch::Receiver<u64>,
+    /// The number of the packet wanted next; `None` until a start is there.
+    next: Option<u64>,
+    /// See [`Entry::video_frames_before`]: the first frame not read yet.
+    video_frames_read: u64,
+}
+
+/// What a reader gets at once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Set when the reader starts, or starts again: send these first.
+    pub headers: Option<Headers>,
+    /// Video frames that were skipped before this batch because the reader was too slow.
+    pub skipped_frames: u64,
+    /// The packets, in order.
+    pub entries: Vec<Arc<Entry>>,
+}
+
+impl Subscription {
+    pub(super) fn new(broadcast: Arc<Broadcast>, head: watch::Receiver<u64>) -> Self {
+        Self { broadcast, head, next: None, video_frames_read: 0 }
+    }
+
+    /// The broadcast it reads.
+    pub fn broadcast(&self) -> &Arc<Broadcast> {
+        &self.broadcast
+    }
+
+    /// Waits until there may be something new to read.
+    pub async fn changed(&mut self) {
+        if self.head.changed().await.is_err() {
+            // The sender lives in the broadcast that this subscription holds.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Reads packets of up to about `bytes_max` in all (at least one, if there is any) into `batch`, which is cleared first.
+    pub fn read(&mut self, batch: &mut Batch, bytes_max: usize) {
+        batch.entries.clear();
+        batch.headers = None;
+        batch.skipped_frames = 0;
+        self.head.mark_unchanged();
+        let ring = self.broadcast.ring();
+        let mut next = match self.next {
+            Some(next) if !ring.is_gone(next) => next,
+            reading => {
+                let Some(Start { sequence, headers, video_frames_before }) = ring.start() else { return };
+                if reading.is_some() {
+                    batch.skipped_frames = video_frames_before.saturating_sub(self.video_frames_read);
+                }
+                batch.headers = Some(headers);
+                sequence
+            }
+        };
+        let mut bytes = 0;
+        while let Some(entry) = ring.get(next).filter(|_| bytes < bytes_max) {
+            bytes += entry.packet.body.len();
+            batch.entries.push(Arc::clone(entry));
+            next += 1;
+        }
+        self.video_frames_read = ring.get(next).map_or(ring.video_frames(), |entry| entry.video_frames_before);
+        self.next = Some(next);
+    }
+}

@@ -1,0 +1,326 @@
+//! The engine's handle: everything the control plane can say to the data plane.
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use crate::{
+    broadcast::{
+        Broadcast, Phase,
+        registry::{Live, Registry, Ticket},
+    },
+    hls,
+    ingest::{admission::Door, listener},
+    limits::Limits,
+    net::Egress,
+    relay::dial::Dialer,
+    spec::{DestinationId, ProjectId, ProjectSpec, StreamId, StreamKey},
+    status::ProjectStatus,
+    supervisor::{EventSink, Orders, supervise},
+};
+
+/// All goodbyes together, when the server stops.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// Retry requests of one project that may wait.
+const RETRIES: usize = 16;
+
+/// Asks the control plane whether a key may publish or play. Called once per connection, before any media is taken.
+pub trait Admission: Send + Sync + 'static {
+    /// The project behind `key`, or why not.
+    fn admit<'a>(&'a self, key: &'a StreamKey, peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>>;
+}
+
+/// What an [`Admission`] answers with.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a key was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No project has this key.
+    UnknownKey,
+    /// The control plane could not answer (database away).
+    Unavailable,
+}
+
+/// What the engine tells the history; a full channel drops and counts.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are what they are called")]
+pub enum EngineEvent {
+    /// A broadcast began.
+    StreamStarted { project: ProjectId, stream: StreamId, at: SystemTime },
+    /// The encoder dropped or came back.
+    StreamPhase { project: ProjectId, stream: StreamId, reconnecting: bool },
+    /// A broadcast ended.
+    StreamEnded { project: ProjectId, stream: StreamId, at: SystemTime, reason: EndReason },
+}
+
+/// Why a broadcast ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The encoder said goodbye. `encoder_stopped`
+    EncoderStopped,
+    /// The encoder dropped and did not return within the grace time. `encoder_lost`
+    EncoderLost,
+    /// The owner ended it, deleted the project or rotated the key. `ended_by_owner`
+    EndedByOwner,
+    /// The server is stopping. `server_stopped`
+    ServerStopped,
+}
+
+impl EndReason {
+    /// The word that the history and the API use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EncoderStopped => "encoder_stopped",
+            Self::EncoderLost => "encoder_lost",
+            Self::EndedByOwner => "ended_by_owner",
+            Self::ServerStopped => "server_stopped",
+        }
+    }
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where RTMP is taken.
+    pub rtmp_listen: SocketAddr,
+    /// Where RTMPS is taken; needs `tls`.
+    pub rtmps_listen: Option<SocketAddr>,
+    /// The server's certificate.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Address ranges that relays may reach besides public ones.
+    pub egress_allow: Vec<ipnet::IpNet>,
+    /// Certificates that relays trust instead of the system's.
+    pub trusted: Option<Vec<CertificateDer<'static>>>,
+    /// How long destinations are held after the encoder dropped.
+    pub reconnect_grace: Duration,
+    /// Bounds and deadlines.
+    pub limits: Limits,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            rtmp_listen: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 1935),
+            rtmps_listen: None,
+            tls: None,
+            egress_allow: Vec::new(),
+            trusted: None,
+            reconnect_grace: Duration::from_secs(60),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why an engine cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting}: cannot listen on {address}: {source}. Is another server running there?")]
+pub struct StartError {
+    pub(crate) setting: &'static str,
+    pub(crate) address: SocketAddr,
+    #[source]
+    pub(crate) source: io::Error,
+}
+
+/// A running data plane. Cloning gives another handle to the same one.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    rtmp_addr: SocketAddr,
+    rtmps_addr: Option<SocketAddr>,
+}
+
+/// What connections and supervisors share.
+pub(crate) struct Shared {
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) registry: Registry,
+    pub(crate) limits: Limits,
+    /// Cancelled when the server stops.
+    pub(crate) closing: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    dialer: Dialer,
+    events: EventSink,
+    grace: Duration,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Binds and begins to take connections.
+    pub async fn start(
+        config: EngineConfig,
+        admission: Arc<dyn Admission>,
+        events: mpsc::Sender<EngineEvent>,
+    ) -> Result<Self, StartError> {
+        let rtmp = listener::bind("rtmp.listen", config.rtmp_listen)?;
+        let rtmps = match (config.rtmps_listen, &config.tls) {
+            (Some(address), Some(tls)) => Some((listener::bind("rtmps.listen", address)?, Arc::clone(tls))),
+            _ => None,
+        };
+        let egress = Egress::new(config.egress_allow);
+        let shared = Arc::new(Shared {
+            admission,
+            registry: Registry::default(),
+            limits: config.limits,
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            dialer: match config.trusted {
+                Some(certificates) => Dialer::trusting(egress, certificates),
+                None => Dialer::new(egress),
+            },
+            events: EventSink(events),
+            grace: config.reconnect_grace,
+        });
+        let bound = |listener: &tokio::net::TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
+        let rtmp_addr = bound(&rtmp, config.rtmp_listen);
+        let rtmps_addr = rtmps.as_ref().zip(config.rtmps_listen).map(|((rtmps, _), wanted)| bound(rtmps, wanted));
+        let door = Door::new(config.limits);
+        shared.tasks.spawn(listener::listen(rtmp, None, Arc::clone(&door), Arc::clone(&shared)));
+        if let Some((rtmps, tls)) = rtmps {
+            shared.tasks.spawn(listener::listen(rtmps, Some(tls), door, Arc::clone(&shared)));
+        }
+        Ok(Self { shared, rtmp_addr, rtmps_addr })
+    }
+
+    /// Where RTMP is taken.
+    pub fn rtmp_addr(&self) -> SocketAddr {
+        self.rtmp_addr
+    }
+
+    /// Where RTMPS is taken.
+    pub fn rtmps_addr(&self) -> Option<SocketAddr> {
+        self.rtmps_addr
+    }
+
+    /// What should be. Nothing happens when the project is not live here, or when nothing changed.
+    pub fn apply(&self, spec: ProjectSpec) {
+        if let Some(live) = self.shared.registry.get(spec.id) {
+            live.spec.send_if_modified(|old| {
+                let differs = *old != spec;
+                if differs {
+                    *old = spec;
+                }
+                differs
+            });
+        }
+    }
+
+    /// Ends the project's broadcast, its publisher and relays, if it is live.
+    pub fn end(&self, project: ProjectId, reason: EndReason) {
+        if let Some(live) = self.shared.registry.get(project) {
+            live.broadcast.end(reason);
+        }
+    }
+
+    /// The relay to that destination does not wait for its next attempt.
+    pub fn retry(&self, project: ProjectId, destination: DestinationId) {
+        if let Some(live) = self.shared.registry.get(project) {
+            // When so many wait already, one more changes nothing.
+            let _ = live.retries.try_send(destination);
+        }
+    }
+
+    /// What is, or `None` when the project is not live.
+    pub fn status(&self, project: ProjectId) -> Option<Arc<ProjectStatus>> {
+        self.watch(project).borrow().clone()
+    }
+
+    /// What is, now and as it changes: at each change of a state, and every 500 ms while live.
+    pub fn watch(&self, project: ProjectId) -> watch::Receiver<Option<Arc<ProjectStatus>>> {
+        self.shared.registry.watch(project)
+    }
+
+    /// The projects that are live.
+    pub fn live(&self) -> Vec<ProjectId> {
+        self.shared.registry.all().into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// The MPEG-TS media playlist of the live stream with that key; its segments are named `{key}-{n}.ts`.
+    pub fn hls_playlist(&self, stream_key: &StreamKey) -> Option<Bytes> {
+        self.shared.registry.by_key(stream_key)?.hls.playlist(stream_key.expose())
+    }
+
+    /// Segment `n` of that playlist.
+    pub fn hls_segment(&self, stream_key: &StreamKey, n: u64) -> Option<Bytes> {
+        self.shared.registry.by_key(stream_key)?.hls.segment(n)
+    }
+
+    /// Stops taking connections, ends all broadcasts and says goodbye to platforms, within 5 s.
+    pub async fn shutdown(&self) {
+        let Shared { registry, closing, tasks, .. } = &*self.shared;
+        for (_, live) in registry.all() {
+            live.broadcast.end(EndReason::ServerStopped);
+        }
+        closing.cancel();
+        tasks.close();
+        if timeout(SHUTDOWN, tasks.wait()).await.is_err() {
+            tracing::warn!("Some connections did not end in time.");
+        }
+    }
+}
+
+impl Shared {
+    /// The live project of that spec, begun if it is not live, and the publisher's seat in it. A broadcast that is just
+    /// ending is waited for: its relays must have left before others begin.
+    pub(crate) async fn open(self: &Arc<Self>, spec: ProjectSpec) -> (Arc<Live>, Ticket) {
+        loop {
+            let live = self.registry.get_or_insert(&spec, |status| self.begin(&spec, status));
+            if matches!(*live.broadcast.phase().borrow(), Phase::Ended(_)) {
+                live.over.cancelled().await;
+                continue;
+            }
+            live.spec.send_if_modified(|old| {
+                let differs = *old != spec;
+                if differs {
+                    *old = spec.clone();
+                }
+                differs
+            });
+            let ticket = live.take_seat();
+            return (live, ticket);
+        }
+    }
+
+    fn begin(self: &Arc<Self>, spec: &ProjectSpec, status: watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live> {
+        let broadcast = Broadcast::new(spec.id, StreamId(Uuid::now_v7()));
+        let (retries, retry_requests) = mpsc::channel(RETRIES);
+        let (spec_sender, spec_seen) = watch::channel(spec.clone());
+        let output = Arc::new(hls::Output::default());
+        let live = Live::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
+        let orders = Orders {
+            broadcast: Arc::clone(&broadcast),
+            spec: spec_seen,
+            retries: retry_requests,
+            status,
+            events: self.events.clone(),
+            dialer: self.dialer.clone(),
+            grace: self.grace,
+        };
+        self.tasks.spawn(hls::run(output, broadcast));
+        let (shared, ending) = (Arc::clone(self), Arc::clone(&live));
+        self.tasks.spawn(async move {
+            supervise(orders).await;
+            shared.registry.remove(ending.broadcast.project);
+            ending.over.cancel();
+        });
+        live
+    }
+}

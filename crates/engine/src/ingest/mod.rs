@@ -1,0 +1,10 @@
+//! Ingest: what encoders publish to and players play from.
+//!
+//! [`listener`] takes connections and counts them, [`session`] is one connection up to its request, [`publish`] and
+//! [`play`] are what becomes of it.
+
+pub mod admission;
+pub mod listener;
+pub mod play;
+pub mod publish;
+pub mod session;

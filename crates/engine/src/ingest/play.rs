@@ -1,0 +1,77 @@
+//! A player: FFmpeg, VLC or another server pulls the live stream.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Buf;
+use gostream_proto::rtmp::server::Event;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, sleep_until, timeout},
+};
+use tracing::info;
+
+use super::session::{Connection, Over};
+use crate::{
+    broadcast::{
+        Broadcast,
+        feed::{Audience, Feed},
+    },
+    limits::{Limits, OUTBOX_BYTES, READ_BYTES},
+};
+
+/// How long the end of the stream may take to say.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Plays until the stream or the player ends.
+pub(crate) async fn run<S>(
+    connection: &mut Connection<S>,
+    broadcast: &Arc<Broadcast>,
+    limits: &Limits,
+) -> Result<(), Over>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let mut feed = Feed::new(broadcast.subscribe(), Audience::Player);
+    connection.rtmp.accept_play();
+    info!("A player plays.");
+    let mut progress_at = Instant::now();
+    loop {
+        if connection.rtmp.outbox().remaining() < OUTBOX_BYTES {
+            if !connection.rtmp.outbox().has_remaining() {
+                progress_at = Instant::now();
+            }
+            let Connection { rtmp, .. } = connection;
+            feed.fill(OUTBOX_BYTES, |media| rtmp.send_media(media));
+        }
+        let waiting = connection.rtmp.outbox().remaining();
+        connection.received.reserve(READ_BYTES);
+        let Connection { reader, writer, received, rtmp, .. } = connection;
+        tokio::select! {
+            read = reader.read_buf(received) => {
+                if read? == 0 {
+                    return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+                }
+                while let Some(event) = connection.next_event()? {
+                    if event == Event::Stop {
+                        return Ok(());
+                    }
+                }
+            }
+            wrote = writer.write_buf(rtmp.outbox()), if waiting > 0 => {
+                wrote?;
+                progress_at = Instant::now();
+                if !rtmp.outbox().has_remaining() {
+                    writer.flush().await?;
+                }
+            }
+            () = feed.changed(), if waiting < OUTBOX_BYTES => {}
+            () = sleep_until(progress_at + limits.write), if waiting > 0 => return Err(Over::Late("reading")),
+            () = broadcast.ended() => {
+                let Connection { rtmp, .. } = connection;
+                feed.fill(usize::MAX, |media| rtmp.send_media(media));
+                connection.rtmp.end_play();
+                return timeout(GOODBYE, connection.flush()).await.map_err(|_| Over::Late("reading"))?.map_err(Over::from);
+            }
+        }
+    }
+}

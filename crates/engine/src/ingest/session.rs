@@ -1,0 +1,173 @@
+//! One connection up to its request to publish or play.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use bytes::{Buf, BytesMut};
+use gostream_proto::rtmp::server::{self, Event, ServerSession};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::{debug, info};
+
+use super::{admission::Place, play, publish};
+use crate::{
+    engine::{Refusal, Shared},
+    limits::{READ_BYTES, REFUSAL_LINGER},
+    relay::session::random_filler,
+    spec::{ProjectSpec, StreamKey},
+};
+
+/// A connection and its RTMP session.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    pub(crate) reader: ReadHalf<S>,
+    pub(crate) writer: WriteHalf<S>,
+    pub(crate) received: BytesMut,
+    pub(crate) rtmp: ServerSession,
+    pub(crate) peer: SocketAddr,
+}
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Over {
+    /// The peer closed, or the network did.
+    #[error("the connection closed")]
+    Closed(#[from] io::Error),
+    /// What came is no RTMP, or hostile.
+    #[error(transparent)]
+    Protocol(#[from] server::Error),
+    /// A deadline passed.
+    #[error("no {0} in time")]
+    Late(&'static str),
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn run<S>(stream: S, peer: SocketAddr, mut place: Place, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let (reader, writer) = tokio::io::split(stream);
+    let mut connection = Connection {
+        reader,
+        writer,
+        received: BytesMut::with_capacity(READ_BYTES),
+        rtmp: ServerSession::new(random_filler()),
+        peer,
+    };
+    let outcome = tokio::select! {
+        () = shared.closing.cancelled() => Ok(()),
+        outcome = connection.serve(&mut place, &shared) => outcome,
+    };
+    match outcome {
+        Ok(()) => {}
+        Err(Over::Closed(_)) => debug!("The connection closed."),
+        Err(error) => debug!(%error, "The connection was ended."),
+    }
+}
+
+impl<S> Connection<S>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    async fn serve(&mut self, place: &mut Place, shared: &Arc<Shared>) -> Result<(), Over> {
+        // An encoder that unpublished may publish again on the same connection.
+        loop {
+            let deadline = Instant::now() + shared.limits.request;
+            let request = match timeout_at(deadline, self.request(shared)).await {
+                Ok(request) => request?,
+                Err(_) => return Err(Over::Late("request to publish or play")),
+            };
+            match request {
+                Event::Publish(key) => match self.admit(key.as_deref(), shared).await {
+                    Ok(spec) => {
+                        place.admit();
+                        publish::run(self, spec, shared).await?;
+                    }
+                    Err(refusal) => return self.refuse("NetStream.Publish.Denied", refusal).await,
+                },
+                Event::Play(key) => match self.admit(key.as_deref(), shared).await {
+                    Ok(spec) => match shared.registry.get(spec.id) {
+                        Some(live) => {
+                            place.admit();
+                            play::run(self, &live.broadcast, &shared.limits).await?;
+                        }
+                        None => {
+                            return self.refuse("NetStream.Play.StreamNotFound", "Nobody is live with this key.").await;
+                        }
+                    },
+                    Err(refusal) => return self.refuse("NetStream.Play.Failed", refusal).await,
+                },
+                Event::Media(_) | Event::Unpublish | Event::Stop => {}
+            }
+        }
+    }
+
+    /// The next request, from the handshake on.
+    async fn request(&mut self, shared: &Shared) -> Result<Event, Over> {
+        let handshake = Instant::now() + shared.limits.handshake;
+        loop {
+            if let Some(event) = self.next_event()? {
+                return Ok(event);
+            }
+            self.flush().await?;
+            if self.rtmp.is_handshaken() {
+                self.read().await?;
+            } else {
+                timeout_at(handshake, self.read()).await.map_err(|_| Over::Late("handshake"))??;
+            }
+        }
+    }
+
+    async fn admit(&self, key: Option<&str>, shared: &Shared) -> Result<ProjectSpec, &'static str> {
+        let key = key.ok_or("No stream key was given. Put the key of your project into the encoder.")?;
+        match shared.admission.admit(&StreamKey::new(key), self.peer).await {
+            Ok(spec) => Ok(spec),
+            Err(Refusal::UnknownKey) => Err("No project has this stream key. Copy it again from your project page."),
+            Err(Refusal::Unavailable) => Err("The server cannot check stream keys right now. Try again in a moment."),
+        }
+    }
+
+    /// Says no, lets the peer read it, and closes. Without the pause OBS would only see a lost connection.
+    async fn refuse(&mut self, code: &str, why: &str) -> Result<(), Over> {
+        info!(refusal.code = code, "A connection was refused. {why}");
+        self.rtmp.refuse(code, why);
+        self.flush().await?;
+        self.writer.shutdown().await?;
+        let mut sink = [0; 1_024];
+        let drained = async { while !matches!(self.reader.read(&mut sink).await, Ok(0) | Err(_)) {} };
+        let _ = timeout(REFUSAL_LINGER, drained).await;
+        Ok(())
+    }
+
+    /// The next event in what was received.
+    pub(crate) fn next_event(&mut self) -> Result<Option<Event>, server::Error> {
+        let mut input = self.received.as_ref();
+        let event = self.rtmp.advance(&mut input);
+        let used = self.received.len() - input.len();
+        self.received.advance(used);
+        event
+    }
+
+    /// Reads some bytes.
+    pub(crate) async fn read(&mut self) -> io::Result<()> {
+        self.received.reserve(READ_BYTES);
+        match self.reader.read_buf(&mut self.received).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what waits.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        if !self.rtmp.outbox().has_remaining() {
+            return Ok(());
+        }
+        while self.rtmp.outbox().has_remaining() {
+            if self.writer.write_buf(self.rtmp.outbox()).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        self.writer.flush().await
+    }
+}

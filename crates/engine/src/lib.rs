@@ -1,0 +1,19 @@
+//! The data plane: sockets, packets and time. It takes live streams in over RTMP, keeps the newest seconds of each in memory,
+//! and sends them to every destination of their project, each on its own.
+//!
+//! It knows no users, no SQL and no HTTP. The control plane tells it what should be ([`spec`]) and reads what is
+//! ([`status`]) through the [`Engine`]'s handle; nothing else crosses.
+
+pub mod broadcast;
+pub mod engine;
+pub mod hls;
+mod ingest;
+pub mod limits;
+pub mod net;
+mod plan;
+mod relay;
+pub mod spec;
+pub mod status;
+mod supervisor;
+
+pub use engine::{Admission, EndReason, Engine, EngineConfig, EngineEvent, Refusal, StartError};

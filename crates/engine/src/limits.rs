@@ -1,0 +1,46 @@
+//! Bounds and deadlines of the data plane, each with its reason.
+
+use std::time::Duration;
+
+/// What a peer may cost. The defaults hold a school on one address and refuse a flood; tests tighten them.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections that have not been admitted yet, from everywhere.
+    pub waiting: usize,
+    /// The same from one address.
+    pub waiting_per_address: usize,
+    /// Connections of all kinds from one address.
+    pub connections_per_address: usize,
+    /// For the handshake, from the first byte on. Facts 2.5: 5 to 10 s.
+    pub handshake: Duration,
+    /// From the connection to a request to publish or play.
+    pub request: Duration,
+    /// Silence of a publisher after which it is taken for gone. A live encoder sends many times a second.
+    pub silence: Duration,
+    /// How long a write may make no progress.
+    pub write: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            waiting: 1_024,
+            waiting_per_address: 64,
+            connections_per_address: 1_024,
+            handshake: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+            silence: Duration::from_secs(15),
+            write: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How long a refused client gets to read why: OBS only shows the reason if it arrives before the close.
+pub const REFUSAL_LINGER: Duration = Duration::from_millis(1_500);
+
+/// One read from a socket. Large enough for many chunks, small enough to hold for every connection.
+pub const READ_BYTES: usize = 32 * 1024;
+
+/// What is taken from the ring before the socket has taken what came before: less would cost system calls, more would hide
+/// a slow destination from the ring, which alone decides what is skipped.
+pub const OUTBOX_BYTES: usize = 256 * 1024;

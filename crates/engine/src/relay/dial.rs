@@ -1,0 +1,302 @@
+//! Making a connection: names to addresses, the egress guard, Happy Eyeballs (RFC 8305), TLS.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use gostream_proto::rtmp::url::RtmpUrl;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName},
+};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, lookup_host},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::error::Failure;
+use crate::net::Egress;
+
+/// Resolving a name.
+const RESOLVE: Duration = Duration::from_secs(5);
+/// All addresses together.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The TLS handshake.
+const TLS: Duration = Duration::from_secs(10);
+/// The head start of each address over the next (RFC 8305 section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Unacknowledged data for this long breaks the connection, whatever the kernel's own patience.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+
+/// Everything needed to connect to platforms.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    egress: Arc<Egress>,
+    tls: Arc<ClientConfig>,
+}
+
+impl Dialer {
+    /// A dialer that trusts the system's certificates, or the well-known ones where the system has none.
+    pub fn new(egress: Egress) -> Self {
+        let native = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(native.certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        Self::with_roots(egress, roots)
+    }
+
+    /// A dialer that trusts `certificates` and nothing else.
+    pub fn trusting(egress: Egress, certificates: Vec<CertificateDer<'static>>) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates);
+        Self::with_roots(egress, roots)
+    }
+
+    fn with_roots(egress: Egress, roots: RootCertStore) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap_or_else(|_| unreachable!("the provider has suites for TLS 1.2 and 1.3"))
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { egress: Arc::new(egress), tls: Arc::new(tls) }
+    }
+
+    /// Connects; names are resolved anew each time.
+    pub async fn connect(&self, url: &RtmpUrl) -> Result<Transport, Failure> {
+        let addresses = self.resolve(url).await?;
+        let tcp = connect_any(addresses, url).await?;
+        if url.is_tls() { self.wrap(tcp, url).await } else { Ok(Transport::Plain(tcp)) }
+    }
+
+    /// The addresses behind a URL that relays may reach, in the order to try them.
+    async fn resolve(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, Failure> {
+        let host = url.host().to_owned();
+        let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, url.port())],
+            Err(_) => match timeout(RESOLVE, lookup_host((url.host(), url.port()))).await {
+                Ok(Ok(found)) => found.collect(),
+                _ => return Err(Failure::Dns { host }),
+            },
+        };
+        if found.is_empty() {
+            return Err(Failure::Dns { host });
+        }
+        let permitted: Vec<_> = found.into_iter().filter(|address| self.egress.permits(address.ip())).collect();
+        if permitted.is_empty() {
+            return Err(Failure::Forbidden { host });
+        }
+        Ok(interleave(permitted))
+    }
+
+    async fn wrap(&self, tcp: TcpStream, url: &RtmpUrl) -> Result<Transport, Failure> {
+        let host = url.host().to_owned();
+        let Ok(name) = ServerName::try_from(host.clone()) else { return Err(Failure::Dns { host }) };
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        match timeout(TLS, connector.connect(name, tcp)).await {
+            Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(stream))),
+            Ok(Err(error)) => Err(match certificate_problem(&error) {
+                Some(reason) => Failure::Certificate { host, reason },
+                None => Failure::Tls { host },
+            }),
+            Err(_) => Err(Failure::Tls { host }),
+        }
+    }
+}
+
+fn certificate_problem(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(problem) => Some(problem.to_string()),
+        _ => None,
+    }
+}
+
+/// IPv6 and IPv4 in turn, beginning with the family the resolver put first (RFC 8305 section 4).
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut second = second.into_iter();
+    let mut turns: Vec<_> = first.into_iter().flat_map(|address| [Some(address), second.next()]).flatten().collect();
+    turns.extend(second);
+    turns
+}
+
+/// The first address that answers; each has a head start over the next.
+async fn connect_any(addresses: Vec<SocketAddr>, url: &RtmpUrl) -> Result<TcpStream, Failure> {
+    let host = format!("{}:{}", url.host(), url.port());
+    let mut attempts = JoinSet::new();
+    let mut remaining = addresses.into_iter();
+    let mut refused = false;
+    let race = async {
+        loop {
+            let next = remaining.next();
+            let exhausted = next.is_none();
+            if let Some(address) = next {
+                attempts.spawn(TcpStream::connect(address));
+            }
+            let pause = tokio::time::sleep(ATTEMPT_DELAY);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    done = attempts.join_next() => match done {
+                        Some(Ok(Ok(stream))) => return Some(stream),
+                        Some(Ok(Err(error))) => {
+                            refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+                            if !exhausted {
+                                break;
+                            }
+                        }
+                        Some(Err(_)) => {}
+                        None if exhausted => return None,
+                        None => break,
+                    },
+                    () = &mut pause, if !exhausted => break,
+                }
+            }
+        }
+    };
+    match timeout(CONNECT, race).await {
+        Ok(Some(stream)) => {
+            configure(&stream);
+            Ok(stream)
+        }
+        Ok(None) if refused => Err(Failure::ConnectionRefused { host }),
+        _ => Err(Failure::Unreachable { host }),
+    }
+}
+
+/// Messages are coalesced before they are written, so Nagle's delay would only add latency. Failing to set an option costs
+/// comfort, not the stream.
+fn configure(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(UNACKNOWLEDGED).with_interval(UNACKNOWLEDGED / 3));
+}
+
+/// A connection, plain or TLS.
+#[derive(Debug)]
+pub enum Transport {
+    /// TCP.
+    Plain(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+macro_rules! either {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Transport::Plain($stream) => $call,
+            Transport::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|text| SocketAddr::new(text.parse().expect("is an address"), 1)).collect()
+    }
+
+    fn dialer() -> Dialer {
+        Dialer::trusting(Egress::new(vec!["127.0.0.0/8".parse().expect("is a range")]), vec![])
+    }
+
+    fn url(text: &str) -> RtmpUrl {
+        RtmpUrl::parse(text).expect("is a URL")
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let mixed = addresses(&["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1"]);
+        let expected = addresses(&["2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3"]);
+        assert_eq!(interleave(mixed), expected);
+    }
+
+    #[tokio::test]
+    async fn dead_address_does_not_stop_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let good = listener.local_addr().expect("is bound");
+        // Nothing listens on the same port of 127.0.0.2.
+        let dead = SocketAddr::new(IpAddr::from([127, 0, 0, 2]), good.port());
+        let stream = connect_any(vec![dead, good], &url("rtmp://h/live")).await.expect("connects");
+        assert_eq!(stream.peer_addr().expect("is connected"), good);
+    }
+
+    #[tokio::test]
+    async fn failures_have_names() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let port = listener.local_addr().expect("is bound").port();
+        drop(listener);
+        for (target, code) in [
+            (format!("rtmp://127.0.0.1:{port}/live"), "connection_refused"),
+            ("rtmp://10.0.0.1/live".to_owned(), "address_forbidden"),
+            ("rtmp://[::ffff:169.254.169.254]/live".to_owned(), "address_forbidden"),
+            ("rtmp://no-such-host.invalid/live".to_owned(), "dns"),
+        ] {
+            let failure = dialer().connect(&url(&target)).await.expect_err("cannot connect");
+            assert_eq!(failure.code(), code, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_server_behind_rtmps_is_a_tls_failure() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let port = listener.local_addr().expect("is bound").port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("accepts");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &[3; 100]).await.expect("writes");
+            stream
+        });
+        let failure = dialer().connect(&url(&format!("rtmps://127.0.0.1:{port}/live"))).await.expect_err("no TLS");
+        assert_eq!(failure.code(), "tls");
+        server.abort();
+    }
+}

@@ -1,0 +1,217 @@
+//! What can go wrong between us and a platform, each with a class, a stable code and a sentence for the user.
+
+use gostream_proto::rtmp::client::Step;
+
+use super::backoff::Schedule;
+use crate::status::RelayError;
+
+/// Why a connection failed or ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The name has no address.
+    #[error("The server name {host} cannot be found. Check the URL for a typing mistake.")]
+    Dns {
+        /// The name.
+        host: String,
+    },
+    /// Every address is inside a network that relays may not reach.
+    #[error(
+        "{host} is in a private network, which this server does not send to. Its keeper can allow it with egress.allow."
+    )]
+    Forbidden {
+        /// The name.
+        host: String,
+    },
+    /// The connection was refused.
+    #[error("{host} refused the connection. Check server and port; the platform may be down.")]
+    ConnectionRefused {
+        /// Name and port.
+        host: String,
+    },
+    /// No answer, or no way there.
+    #[error("{host} does not answer. Check server and port; a firewall may be in the way.")]
+    Unreachable {
+        /// Name and port.
+        host: String,
+    },
+    /// The certificate is not valid for the name.
+    #[error("The certificate of {host} is not valid ({reason}). Check the server name in the URL.")]
+    Certificate {
+        /// The name.
+        host: String,
+        /// Rustls' words.
+        reason: String,
+    },
+    /// TLS failed for another reason: most often a plain RTMP port.
+    #[error("No secure connection with {host}. If the platform gave a rtmp:// URL, use that instead of rtmps://.")]
+    Tls {
+        /// The name.
+        host: String,
+    },
+    /// Closed or spoke something else during the handshake: most often a TLS port.
+    #[error(
+        "{host} does not speak RTMP on this port. If the platform gave a rtmps:// URL, use that instead of rtmp://."
+    )]
+    NotRtmp {
+        /// The name.
+        host: String,
+    },
+    /// No answer to a command in time.
+    #[error("{host} accepted the connection but did not let us publish in time.")]
+    NoAnswer {
+        /// The name.
+        host: String,
+    },
+    /// The platform refused `connect` or `createStream`.
+    #[error("The platform refused the connection{}. Check the server URL.", said(.answer))]
+    ConnectRejected {
+        /// Its words.
+        answer: Answer,
+    },
+    /// The platform refused the key.
+    #[error("The platform refused the stream key{}. Copy it again from the platform and save it here.", said(.answer))]
+    KeyRejected {
+        /// Its words.
+        answer: Answer,
+    },
+    /// The key is in use.
+    #[error(
+        "The platform says that this stream key is already in use{}. Stop other encoders that use it, or wait until the \
+         platform lets go of the old session.",
+        said(.answer)
+    )]
+    KeyInUse {
+        /// Its words.
+        answer: Answer,
+    },
+    /// The platform said that something is wrong while live.
+    #[error("The platform ended the stream{}.", said(.answer))]
+    EndedByPlatform {
+        /// Its words.
+        answer: Answer,
+    },
+    /// The connection closed or broke while live.
+    #[error("The connection to {host} was lost.")]
+    ConnectionLost {
+        /// The name.
+        host: String,
+    },
+    /// Closed within seconds of starting, several times running.
+    #[error(
+        "{host} closes the connection right after the stream starts. Most often the stream key is wrong, or the stream is \
+         above what the platform takes (resolution, bitrate, codec)."
+    )]
+    ClosedEarly {
+        /// The name.
+        host: String,
+    },
+    /// Bytes stopped leaving.
+    #[error("{host} stopped taking data.")]
+    Stalled {
+        /// The name.
+        host: String,
+    },
+    /// The encoder came back with another codec configuration.
+    #[error("The encoder's video or audio format changed; connecting anew.")]
+    FormatChanged,
+    /// The platform asked us to move.
+    #[error("The platform asked to connect again elsewhere.")]
+    Moved,
+}
+
+/// What a platform said when it refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// `NetStream.Publish.BadName`, ...
+    pub code: String,
+    /// A sentence of its own.
+    pub description: String,
+}
+
+fn said(answer: &Answer) -> String {
+    let words = if answer.description.is_empty() { &answer.code } else { &answer.description };
+    if words.is_empty() { String::new() } else { format!(" (\u{201c}{}\u{201d})", words.trim().trim_end_matches('.')) }
+}
+
+impl Failure {
+    /// The failure in a platform's refusal, by the step and code (facts 6.2).
+    pub fn from_refusal(step: Step, code: String, description: String) -> Self {
+        let last = code.rsplit('.').next().unwrap_or_default().to_owned();
+        let answer = Answer { code, description };
+        match (step, last.as_str()) {
+            (Step::Running, _) => Self::EndedByPlatform { answer },
+            (_, "BadName") => Self::KeyInUse { answer },
+            (Step::Start, _) => Self::KeyRejected { answer },
+            (Step::Connect | Step::CreateStream, _) => Self::ConnectRejected { answer },
+        }
+    }
+
+    /// How to wait before the next try.
+    pub fn schedule(&self) -> Schedule {
+        match self {
+            Self::KeyRejected { .. }
+            | Self::ConnectRejected { .. }
+            | Self::ClosedEarly { .. }
+            | Self::Forbidden { .. } => Schedule::Refusal,
+            Self::KeyInUse { .. } => Schedule::Busy,
+            _ => Schedule::Trouble,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Dns { .. } => "dns",
+            Self::Forbidden { .. } => "address_forbidden",
+            Self::ConnectionRefused { .. } => "connection_refused",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Certificate { .. } => "certificate",
+            Self::Tls { .. } => "tls",
+            Self::NotRtmp { .. } => "not_rtmp",
+            Self::NoAnswer { .. } => "no_answer",
+            Self::ConnectRejected { .. } => "connect_rejected",
+            Self::KeyRejected { .. } => "key_rejected",
+            Self::KeyInUse { .. } => "key_in_use",
+            Self::EndedByPlatform { .. } => "ended_by_platform",
+            Self::ConnectionLost { .. } => "connection_lost",
+            Self::ClosedEarly { .. } => "closed_early",
+            Self::Stalled { .. } => "stalled",
+            Self::FormatChanged => "format_changed",
+            Self::Moved => "moved",
+        }
+    }
+
+    /// For the status.
+    pub fn for_status(&self) -> RelayError {
+        RelayError { code: self.code(), message: self.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart_by_step_and_code() {
+        for (step, code, expected, schedule) in [
+            (Step::Connect, "NetConnection.Connect.Rejected", "connect_rejected", Schedule::Refusal),
+            (Step::Start, "NetStream.Publish.BadName", "key_in_use", Schedule::Busy),
+            (Step::Start, "NetStream.Publish.Denied", "key_rejected", Schedule::Refusal),
+            (Step::Start, "", "key_rejected", Schedule::Refusal),
+            (Step::Running, "NetStream.Failed", "ended_by_platform", Schedule::Trouble),
+        ] {
+            let failure = Failure::from_refusal(step, code.to_owned(), String::new());
+            assert_eq!((failure.code(), failure.schedule()), (expected, schedule), "{step:?} {code}");
+        }
+    }
+
+    #[test]
+    fn sentence_quotes_the_platform() {
+        let failure =
+            Failure::from_refusal(Step::Start, "NetStream.Publish.Denied".to_owned(), "No such key.".to_owned());
+        assert_eq!(
+            failure.to_string(),
+            "The platform refused the stream key (\u{201c}No such key\u{201d}). Copy it again from the platform and save it here."
+        );
+    }
+}

@@ -1,0 +1,232 @@
+//! The state machine of a relay: pure, with time and chance passed in. The only place that retries a destination.
+//!
+//! ```text
+//!            Begin                Published           Stuck
+//! Waiting ----------> Connecting ----------> Live <----------> Stalled
+//!                       ^    |                 |    Progress      |
+//!                  Due, |    | Lost            | Lost             | Lost
+//!              RetryNow |    v                 v                  |
+//!                     Backoff or Rejected <-----------------------+
+//! ```
+//!
+//! Every state has a way out, and stopping a relay needs no state: its task is cancelled.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    backoff::{self, Schedule},
+    error::Failure,
+};
+
+/// A connection that lasted this long was a good one: the count of tries begins anew.
+const GOOD_AFTER: Duration = Duration::from_secs(60);
+/// A connection that ends within this time of its start was likely refused without words (facts 6.2).
+const EARLY: Duration = Duration::from_secs(5);
+/// So many early ends in a row are a refusal.
+const EARLY_ENDS_MAX: u32 = 3;
+
+/// Where a relay stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits for a packet that sending can start at.
+    Waiting,
+    /// A connection is being made.
+    Connecting,
+    /// The platform takes the stream.
+    Live,
+    /// Connected, but bytes stopped leaving.
+    Stalled,
+    /// Waits before it tries again.
+    Backoff {
+        /// Until then.
+        until: Instant,
+    },
+    /// The platform said no; waits longer.
+    Rejected {
+        /// Until then.
+        until: Instant,
+    },
+}
+
+/// What happened to a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// There is something to send.
+    Begin,
+    /// The platform accepted, and first bytes left.
+    Published,
+    /// Bytes stopped leaving.
+    Stuck,
+    /// Bytes leave again.
+    Progress,
+    /// The connection failed or ended.
+    Lost(Failure),
+    /// The wait is over.
+    Due,
+    /// The user does not want to wait.
+    RetryNow,
+}
+
+/// What the task has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Go on as before.
+    Nothing,
+    /// Make a connection.
+    Connect,
+    /// Have no connection, and report [`Event::Due`] at that time.
+    Wait {
+        /// The time.
+        until: Instant,
+    },
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct State {
+    phase: Phase,
+    since: Instant,
+    /// Connections tried since the last good one.
+    attempt: u32,
+    /// Failures of the schedule in force, in a row.
+    tries: u32,
+    schedule: Schedule,
+    early_ends: u32,
+    published_at: Option<Instant>,
+    reconnects: u32,
+    last_failure: Option<Failure>,
+}
+
+impl State {
+    /// A relay that was just wanted.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            phase: Phase::Waiting,
+            since: now,
+            attempt: 0,
+            tries: 0,
+            schedule: Schedule::Trouble,
+            early_ends: 0,
+            published_at: None,
+            reconnects: 0,
+            last_failure: None,
+        }
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Since when.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Connections tried since it was last live for a minute.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// How often it had to connect again after being live.
+    pub fn reconnects(&self) -> u32 {
+        self.reconnects
+    }
+
+    /// Why the last connection failed or ended; stays until a connection was good.
+    pub fn last_failure(&self) -> Option<&Failure> {
+        self.last_failure.as_ref()
+    }
+
+    /// Takes what happened and says what to do. An event that does not fit the phase changes nothing: it was under way when
+    /// another one came first. `jitter` is a random number from 0 to 1.
+    pub fn on(&mut self, event: Event, now: Instant, jitter: f64) -> Action {
+        match (self.phase, event) {
+            (Phase::Waiting, Event::Begin)
+            | (Phase::Backoff { .. } | Phase::Rejected { .. }, Event::Due | Event::RetryNow) => {
+                self.attempt += 1;
+                self.enter(Phase::Connecting, now);
+                Action::Connect
+            }
+            (Phase::Connecting, Event::Published) => {
+                self.published_at = Some(now);
+                self.enter(Phase::Live, now);
+                Action::Nothing
+            }
+            (Phase::Live, Event::Stuck) => {
+                self.enter(Phase::Stalled, now);
+                Action::Nothing
+            }
+            (Phase::Stalled, Event::Progress) => {
+                self.enter(Phase::Live, now);
+                Action::Nothing
+            }
+            (Phase::Connecting | Phase::Live | Phase::Stalled, Event::Lost(failure)) => self.lost(failure, now, jitter),
+            _ => Action::Nothing,
+        }
+    }
+
+    fn lost(&mut self, failure: Failure, now: Instant, jitter: f64) -> Action {
+        let lasted = self.published_at.take().map(|at| now - at);
+        if lasted.is_some() {
+            self.reconnects += 1;
+        }
+        // Not the platform's doing: connect again at once, and count nothing.
+        if matches!(failure, Failure::FormatChanged | Failure::Moved) {
+            self.last_failure = Some(failure);
+            self.enter(Phase::Connecting, now);
+            return Action::Connect;
+        }
+        if lasted.is_some_and(|lasted| lasted >= GOOD_AFTER) {
+            self.attempt = 0;
+            self.tries = 0;
+            self.early_ends = 0;
+        }
+        let failure = self.judge(failure, lasted);
+        let schedule = failure.schedule();
+        if schedule != self.schedule {
+            self.schedule = schedule;
+            self.tries = 0;
+        }
+        let until = now + backoff::delay(schedule, self.tries, jitter);
+        self.tries += 1;
+        self.last_failure = Some(failure);
+        self.enter(
+            match schedule {
+                Schedule::Refusal => Phase::Rejected { until },
+                Schedule::Trouble | Schedule::Busy => Phase::Backoff { until },
+            },
+            now,
+        );
+        Action::Wait { until }
+    }
+
+    /// Several ends right after the start are a refusal without words.
+    fn judge(&mut self, failure: Failure, lasted: Option<Duration>) -> Failure {
+        match (lasted, failure) {
+            (Some(lasted), Failure::ConnectionLost { host }) if lasted < EARLY => {
+                self.early_ends += 1;
+                if self.early_ends >= EARLY_ENDS_MAX {
+                    Failure::ClosedEarly { host }
+                } else {
+                    Failure::ConnectionLost { host }
+                }
+            }
+            (Some(_), failure) => {
+                self.early_ends = 0;
+                failure
+            }
+            (None, failure) => failure,
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.since = now;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Schedules under a clock that is passed in, and every sequence of events.
+
+use proptest::prelude::*;
+
+use super::{super::error::Answer, *};
+
+fn lost() -> Event {
+    Event::Lost(Failure::ConnectionLost { host: "h".to_owned() })
+}
+
+fn refused() -> Event {
+    Event::Lost(Failure::KeyRejected { answer: Answer::default() })
+}
+
+fn wait(action: Action, now: Instant) -> Duration {
+    match action {
+        Action::Wait { until } => until - now,
+        other => panic!("waits, not {other:?}"),
+    }
+}
+
+/// A relay and its clock.
+struct Story {
+    state: State,
+    now: Instant,
+}
+
+impl Story {
+    fn connecting() -> Self {
+        let now = Instant::now();
+        let mut story = Self { state: State::new(now), now };
+        assert_eq!(story.on(Event::Begin), Action::Connect);
+        story
+    }
+
+    fn on(&mut self, event: Event) -> Action {
+        self.state.on(event, self.now, 0.5)
+    }
+
+    fn fails(&mut self, event: Event) -> u64 {
+        let waited = wait(self.on(event), self.now);
+        self.now += waited;
+        assert_eq!(self.on(Event::Due), Action::Connect);
+        waited.as_secs()
+    }
+
+    fn live_for(&mut self, seconds: u64) {
+        self.on(Event::Published);
+        self.now += Duration::from_secs(seconds);
+    }
+}
+
+#[test]
+fn trouble_backs_off_and_a_good_minute_forgives() {
+    let mut story = Story::connecting();
+    let waits: Vec<_> = (0..7).map(|_| story.fails(lost())).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 15, 30, 30]);
+    assert_eq!(story.state.attempt(), 8);
+    story.live_for(59);
+    assert_eq!(story.fails(lost()), 30);
+    story.live_for(60);
+    assert_eq!(story.fails(lost()), 1);
+    assert_eq!((story.state.attempt(), story.state.reconnects()), (1, 2));
+}
+
+#[test]
+fn refusal_is_rejected_and_tried_slowly() {
+    let mut story = Story::connecting();
+    let waits: Vec<_> = (0..5).map(|_| story.fails(refused())).collect();
+    assert_eq!(waits, [30, 60, 120, 300, 300]);
+    story.on(refused());
+    assert!(matches!(story.state.phase(), Phase::Rejected { .. }));
+    assert_eq!(story.on(Event::RetryNow), Action::Connect);
+    assert_eq!(story.fails(lost()), 1, "another kind of failure has its own row");
+}
+
+#[test]
+fn third_early_end_is_a_refusal_without_words() {
+    let mut story = Story::connecting();
+    for expected in ["connection_lost", "connection_lost", "closed_early"] {
+        story.live_for(2);
+        story.fails(lost());
+        assert_eq!(story.state.last_failure().map(Failure::code), Some(expected));
+    }
+    story.live_for(6);
+    story.fails(lost());
+    assert_eq!(story.state.last_failure().map(Failure::code), Some("connection_lost"));
+}
+
+#[test]
+fn changed_format_connects_again_at_once() {
+    let mut story = Story::connecting();
+    story.live_for(1);
+    assert_eq!(story.on(Event::Lost(Failure::FormatChanged)), Action::Connect);
+    assert_eq!(story.state.phase(), Phase::Connecting);
+}
+
+#[test]
+fn stall_is_shown_and_passes() {
+    let mut story = Story::connecting();
+    story.live_for(1);
+    story.on(Event::Stuck);
+    assert_eq!(story.state.phase(), Phase::Stalled);
+    story.on(Event::Progress);
+    assert_eq!(story.state.phase(), Phase::Live);
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Event(Event),
+    Seconds(u64),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let host = || "h".to_owned();
+    prop_oneof![
+        Just(Happening::Event(Event::Begin)),
+        Just(Happening::Event(Event::Published)),
+        Just(Happening::Event(Event::Stuck)),
+        Just(Happening::Event(Event::Progress)),
+        Just(Happening::Event(lost())),
+        Just(Happening::Event(refused())),
+        Just(Happening::Event(Event::Lost(Failure::KeyInUse { answer: Answer::default() }))),
+        Just(Happening::Event(Event::Lost(Failure::Stalled { host: host() }))),
+        Just(Happening::Event(Event::Lost(Failure::FormatChanged))),
+        Just(Happening::Event(Event::Due)),
+        Just(Happening::Event(Event::RetryNow)),
+        (0_u64..100).prop_map(Happening::Seconds),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: there is never a second connection beside the first, a relay that waits has a
+    /// time to wait for, and from every state a relay can be live again.
+    #[test]
+    fn no_sequence_of_events_gets_stuck_or_connects_twice(story in prop::collection::vec((happening(), 0.0..1.0), 0..200)) {
+        let mut now = Instant::now();
+        let mut state = State::new(now);
+        let mut connected = false;
+        for (happening, jitter) in story {
+            let event = match happening {
+                Happening::Seconds(seconds) => {
+                    now += Duration::from_secs(seconds);
+                    continue;
+                }
+                Happening::Event(event) => event,
+            };
+            // A connection that is lost is gone before the machine hears of it.
+            if matches!(event, Event::Lost(_)) {
+                connected = false;
+            }
+            match state.on(event, now, jitter) {
+                Action::Connect => {
+                    prop_assert!(!connected, "two connections");
+                    connected = true;
+                }
+                Action::Wait { until } => {
+                    prop_assert!(until > now && until <= now + Duration::from_secs(360));
+                    prop_assert!(!connected);
+                }
+                Action::Nothing => {}
+            }
+            let holds = matches!(state.phase(), Phase::Connecting | Phase::Live | Phase::Stalled);
+            if !holds {
+                prop_assert!(!connected, "a connection without a state that shows it");
+            }
+            connected = holds && connected || holds;
+            prop_assert!(state.since() <= now);
+        }
+        for event in [Event::Begin, Event::Due, Event::Published, Event::Progress] {
+            state.on(event, now, 0.5);
+        }
+        prop_assert_eq!(state.phase(), Phase::Live);
+    }
+}

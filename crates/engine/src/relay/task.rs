@@ -1,0 +1,320 @@
+//! The task of a relay: a thin shell around its [`State`]. It owns the one connection and does what the state says.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use gostream_proto::rtmp::url::RtmpUrl;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info, info_span, warn};
+
+use super::{
+    dial::Dialer,
+    error::Failure,
+    session::{self, Session, random_unit},
+    state::{Action, Event, Phase, State},
+};
+use crate::{
+    broadcast::{self, Broadcast},
+    spec::{DestinationId, Target},
+    status::{RelayError, RelayState},
+};
+
+/// A running relay, as its supervisor holds it.
+#[derive(Debug)]
+pub struct Relay {
+    /// Where it sends.
+    pub target: Target,
+    /// Numbers that change with every packet.
+    pub counters: Arc<Counters>,
+    view: watch::Receiver<View>,
+    retry: Arc<Notify>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What a relay tells about itself when something changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Where it stands.
+    pub state: RelayState,
+    /// Since when.
+    pub since: SystemTime,
+    /// Connections tried since the last good one.
+    pub attempt: u32,
+    /// When it tries again.
+    pub next_attempt_at: Option<SystemTime>,
+    /// Why the last connection failed or ended.
+    pub last_error: Option<RelayError>,
+    /// How often it connected again after being live.
+    pub reconnects: u32,
+}
+
+/// Numbers that change with every packet; read by the status, never waited for.
+#[derive(Debug, Default)]
+pub struct Counters {
+    sent_bytes: AtomicU64,
+    read_ms: AtomicI64,
+    skipped_frames: AtomicU64,
+    /// Skipped on connections before this one.
+    skipped_before: AtomicU64,
+}
+
+/// What a relay needs.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// How to connect.
+    pub dialer: Dialer,
+    /// What to send.
+    pub broadcast: Arc<Broadcast>,
+    /// Poked whenever the view changes.
+    pub changed: Arc<Notify>,
+}
+
+impl Counters {
+    /// Bytes taken by the socket since the relay began.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The media time of the newest packet that was handed to the connection.
+    pub fn read_ms(&self) -> Option<i64> {
+        Some(self.read_ms.load(Ordering::Relaxed)).filter(|&ms| ms != i64::MIN)
+    }
+
+    /// Video frames skipped because the destination was too slow.
+    pub fn skipped_frames(&self) -> u64 {
+        self.skipped_before.load(Ordering::Relaxed) + self.skipped_frames.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_sent(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_read(&self, ms: Option<i64>, skipped_frames: u64) {
+        self.read_ms.store(ms.unwrap_or(i64::MIN), Ordering::Relaxed);
+        self.skipped_frames.store(skipped_frames, Ordering::Relaxed);
+    }
+
+    /// A connection ended.
+    fn close(&self) {
+        self.read_ms.store(i64::MIN, Ordering::Relaxed);
+        self.skipped_before.fetch_add(self.skipped_frames.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+impl Relay {
+    /// Begins. If a relay to the same destination is still saying goodbye, `after` is its task.
+    pub fn start(id: DestinationId, target: Target, context: Context, after: Option<JoinHandle<()>>) -> Self {
+        let counters = Arc::new(Counters::default());
+        counters.close();
+        let retry = Arc::new(Notify::new());
+        let stop = CancellationToken::new();
+        let state = State::new(Instant::now());
+        let (view, seen) = watch::channel(view_of(&state));
+        let span =
+            info_span!(parent: Span::current(), "relay", relay.destination = %id, relay.host = target.url.host());
+        let runner = Runner {
+            target: target.clone(),
+            moved_to: None,
+            context,
+            state,
+            view,
+            counters: Arc::clone(&counters),
+            retry: Arc::clone(&retry),
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(
+            async move {
+                if let Some(after) = after {
+                    let _ = after.await;
+                }
+                runner.run().await;
+            }
+            .instrument(span),
+        );
+        Self { target, counters, view: seen, retry, stop, task }
+    }
+
+    /// What it tells.
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Do not wait for the next attempt.
+    pub fn retry_now(&self) {
+        self.retry.notify_one();
+    }
+
+    /// Waits for its end, which comes when the broadcast ends.
+    pub async fn join(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "A relay failed.");
+        }
+    }
+
+    /// Ends it cleanly; the task is over about a second later.
+    pub fn stop(self) -> JoinHandle<()> {
+        self.stop.cancel();
+        self.task
+    }
+}
+
+struct Runner {
+    target: Target,
+    /// Where the platform wants the next connection.
+    moved_to: Option<RtmpUrl>,
+    context: Context,
+    state: State,
+    view: watch::Sender<View>,
+    counters: Arc<Counters>,
+    retry: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+/// Why a relay's task is over.
+struct Over;
+
+impl Runner {
+    async fn run(mut self) {
+        let outcome = self.run_until_over().await;
+        debug_assert!(outcome.is_err());
+        info!("The relay ended.");
+    }
+
+    async fn run_until_over(&mut self) -> Result<(), Over> {
+        self.encoder_sends().await?;
+        let mut action = self.on(Event::Begin);
+        loop {
+            action = match action {
+                Action::Connect | Action::Nothing => {
+                    let event = self.connection().await?;
+                    self.on(event)
+                }
+                Action::Wait { until } => {
+                    self.counters.close();
+                    let stop = self.stop.clone();
+                    let event = tokio::select! {
+                        () = stop.cancelled() => return Err(Over),
+                        ended = ended(&self.context.broadcast) => return Err(ended),
+                        () = sleep_until(until) => Event::Due,
+                        () = self.retry.notified() => Event::RetryNow,
+                    };
+                    self.encoder_sends().await?;
+                    self.on(event)
+                }
+            };
+        }
+    }
+
+    /// Waits until there is something to start with and an encoder that continues it.
+    async fn encoder_sends(&mut self) -> Result<(), Over> {
+        let mut phase = self.context.broadcast.phase();
+        let mut subscription = self.context.broadcast.subscribe();
+        let ready = async {
+            while *phase.borrow_and_update() != broadcast::Phase::Live {
+                if phase.changed().await.is_err() {
+                    return;
+                }
+            }
+            while !self.context.broadcast.can_start() {
+                subscription.changed().await;
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Over),
+            over = ended(&self.context.broadcast) => Err(over),
+            () = ready => Ok(()),
+        }
+    }
+
+    /// One connection from dialling to its end.
+    async fn connection(&mut self) -> Result<Event, Over> {
+        let stop = self.stop.clone();
+        let broadcast = Arc::clone(&self.context.broadcast);
+        let target = match self.moved_to.take() {
+            Some(url) => Target { url, key: self.target.key.clone() },
+            None => self.target.clone(),
+        };
+        let opened = tokio::select! {
+            () = stop.cancelled() => return Err(Over),
+            over = ended(&broadcast) => return Err(over),
+            opened = Session::open(&self.context.dialer, &target, &broadcast, &self.counters) => opened,
+        };
+        let mut session = match opened {
+            Ok(session) => session,
+            Err(failure) => return Ok(Event::Lost(failure)),
+        };
+        self.on(Event::Published);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    session.finish(false).await;
+                    return Err(Over);
+                }
+                over = ended(&broadcast) => {
+                    session.finish(true).await;
+                    return Err(over);
+                }
+                event = session.run() => event,
+            };
+            match event {
+                session::Event::Stuck => self.on(Event::Stuck),
+                session::Event::Progress => self.on(Event::Progress),
+                session::Event::Lost(failure) => return Ok(Event::Lost(failure)),
+                session::Event::Moved(location) => {
+                    self.moved_to = location.and_then(|location| target.url.join(&location).ok());
+                    return Ok(Event::Lost(Failure::Moved));
+                }
+            };
+        }
+    }
+
+    fn on(&mut self, event: Event) -> Action {
+        match &event {
+            Event::Lost(failure) => warn!(relay.code = failure.code(), "{failure}"),
+            Event::Published => info!("The platform takes the stream."),
+            _ => {}
+        }
+        let action = self.state.on(event, Instant::now(), random_unit());
+        self.view.send_replace(view_of(&self.state));
+        self.context.changed.notify_one();
+        action
+    }
+}
+
+/// Resolves when the broadcast is over.
+async fn ended(broadcast: &Broadcast) -> Over {
+    broadcast.ended().await;
+    Over
+}
+
+fn view_of(state: &State) -> View {
+    let (now, clock) = (Instant::now(), SystemTime::now());
+    let (name, until) = match state.phase() {
+        Phase::Waiting => (RelayState::Waiting, None),
+        Phase::Connecting => (RelayState::Connecting, None),
+        Phase::Live => (RelayState::Live, None),
+        Phase::Stalled => (RelayState::Stalled, None),
+        Phase::Backoff { until } => (RelayState::Backoff, Some(until)),
+        Phase::Rejected { until } => (RelayState::Rejected, Some(until)),
+    };
+    View {
+        state: name,
+        since: clock - now.saturating_duration_since(state.since()),
+        attempt: state.attempt(),
+        next_attempt_at: until.map(|until| clock + until.saturating_duration_since(now)),
+        last_error: state.last_failure().map(Failure::for_status),
+        reconnects: state.reconnects(),
+    }
+}

@@ -1,0 +1,88 @@
+//! What should be: the control plane hands the engine one [`ProjectSpec`] per live project.
+
+use std::{fmt, sync::Arc};
+
+use gostream_proto::rtmp::url::RtmpUrl;
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// A saved place to publish to.
+    ProjectId
+}
+id! {
+    /// A saved place to send to.
+    DestinationId
+}
+id! {
+    /// One live session of a project.
+    StreamId
+}
+
+/// A stream key: prints as `****`, compares as the bytes it is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct StreamKey(Arc<str>);
+
+impl StreamKey {
+    /// Wraps a key exactly as the user or the encoder gave it.
+    pub fn new(key: impl Into<Arc<str>>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key itself: for the wire and for looking it up, never for a log.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("****")
+    }
+}
+
+/// What a live project should look like: the whole of it, each time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectSpec {
+    /// The project.
+    pub id: ProjectId,
+    /// The key that its encoder publishes with, and that the classic HLS paths carry.
+    pub stream_key: StreamKey,
+    /// The id under which viewers find it; reveals nothing about the key.
+    pub playback_id: String,
+    /// Every saved destination, wanted on or not.
+    pub destinations: Vec<DestinationSpec>,
+}
+
+/// One saved destination of a live project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestinationSpec {
+    /// The destination.
+    pub id: DestinationId,
+    /// Where to: server, app and stream name.
+    pub target: Target,
+    /// Whether a relay should run.
+    pub enabled: bool,
+}
+
+/// Where a relay sends: the server's URL as the user wrote it and the key, never joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The server and app.
+    pub url: RtmpUrl,
+    /// The stream name on that server.
+    pub key: StreamKey,
+}

@@ -1,0 +1,161 @@
+//! What is: the engine publishes one [`ProjectStatus`] per live project, the newest replaces the last.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use crate::spec::{DestinationId, ProjectId, StreamId};
+
+/// The whole truth about a live project at one moment. A project without a broadcast has no status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectStatus {
+    /// The project.
+    pub project: ProjectId,
+    /// Its running stream.
+    pub stream: StreamStatus,
+    /// One entry per destination of the spec.
+    pub relays: BTreeMap<DestinationId, RelayStatus>,
+}
+
+/// The incoming side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamStatus {
+    /// The stream, as the history knows it.
+    pub id: StreamId,
+    /// Whether an encoder is connected right now.
+    pub phase: StreamPhase,
+    /// When the stream began.
+    pub started_at: SystemTime,
+    /// What the video is, once its codec header came.
+    pub video: Option<VideoStatus>,
+    /// What the audio is, once its codec header or first frame came.
+    pub audio: Option<AudioStatus>,
+    /// Bytes of media received since the start.
+    pub received_bytes: u64,
+}
+
+/// Where a stream stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StreamPhase {
+    /// An encoder sends.
+    Live,
+    /// The encoder dropped; destinations are held until the given moment.
+    Reconnecting {
+        /// When the wait ends and the stream with it.
+        until: SystemTime,
+    },
+}
+
+/// The incoming video, measured over the last seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoStatus {
+    /// `h264`, `hevc`, `av1`, ...
+    pub codec: &'static str,
+    /// Pixels.
+    pub width: Option<u32>,
+    /// Pixels.
+    pub height: Option<u32>,
+    /// Frames per second, measured.
+    pub fps: Option<f64>,
+    /// Kilobits per second, measured.
+    pub kbps: u32,
+    /// Seconds between the last two keyframes.
+    pub keyframe_seconds: Option<f64>,
+}
+
+/// The incoming audio, measured over the last seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudioStatus {
+    /// `aac`, `mp3`, `opus`, ...
+    pub codec: &'static str,
+    /// Samples per second.
+    pub sample_rate: Option<u32>,
+    /// Channels.
+    pub channels: Option<u8>,
+    /// Kilobits per second, measured.
+    pub kbps: u32,
+}
+
+/// One relay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelayStatus {
+    /// Where it stands.
+    pub state: RelayState,
+    /// Since when.
+    pub since: SystemTime,
+    /// How many connections were tried since the relay was last live for a minute; 0 before the first.
+    pub attempt: u32,
+    /// When it tries again, in `Backoff` and `Rejected`.
+    pub next_attempt_at: Option<SystemTime>,
+    /// Why the last connection ended or failed.
+    pub last_error: Option<RelayError>,
+    /// Bytes of RTMP sent since the relay began.
+    pub sent_bytes: u64,
+    /// Kilobits per second over the last seconds.
+    pub kbps: u32,
+    /// How far behind the newest packet the relay is, in ms.
+    pub lag_ms: u32,
+    /// Video frames skipped because the destination was too slow.
+    pub dropped_frames: u64,
+    /// How often it had to connect again after being live.
+    pub reconnects: u32,
+}
+
+impl RelayStatus {
+    /// A relay that is not wanted.
+    pub fn off(since: SystemTime) -> Self {
+        Self {
+            state: RelayState::Off,
+            since,
+            attempt: 0,
+            next_attempt_at: None,
+            last_error: None,
+            sent_bytes: 0,
+            kbps: 0,
+            lag_ms: 0,
+            dropped_frames: 0,
+            reconnects: 0,
+        }
+    }
+}
+
+/// The states of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelayState {
+    /// Not wanted.
+    Off,
+    /// Wanted, and waits for the encoder.
+    Waiting,
+    /// Resolving, connecting, shaking hands, asking to publish.
+    Connecting,
+    /// The platform accepted and bytes leave.
+    Live,
+    /// Connected, but bytes stopped leaving.
+    Stalled,
+    /// Waits before it tries again.
+    Backoff,
+    /// The platform said no; tries again slowly.
+    Rejected,
+}
+
+impl RelayState {
+    /// The word of the contract.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Waiting => "waiting",
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Stalled => "stalled",
+            Self::Backoff => "backoff",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Why a relay is not live: a stable code and a sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayError {
+    /// Stable, for programs: `dns`, `refused`, `key_rejected`, ...
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}

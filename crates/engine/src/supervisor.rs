@@ -1,0 +1,287 @@
+//! The supervisor of one live project: starts, stops and watches its relays, ends the broadcast when its time is over, and
+//! says what is.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tracing::{Instrument, info, info_span};
+
+use crate::{
+    broadcast::{Broadcast, Phase},
+    engine::{EndReason, EngineEvent},
+    plan::{Action, plan},
+    relay::{
+        dial::Dialer,
+        task::{Context, Relay},
+    },
+    spec::{DestinationId, ProjectSpec},
+    status::{ProjectStatus, RelayState, RelayStatus, StreamPhase, StreamStatus},
+};
+
+/// How often the status is made anew; the contract promises one at most 1 s old.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// Rates of relays are over this many status intervals.
+const RATE_INTERVALS: usize = 8;
+/// All goodbyes together, at the end of a broadcast.
+const GOODBYES: Duration = Duration::from_secs(4);
+
+/// What the supervisor is given.
+pub(crate) struct Orders {
+    /// The broadcast.
+    pub(crate) broadcast: Arc<Broadcast>,
+    /// What should be.
+    pub(crate) spec: watch::Receiver<ProjectSpec>,
+    /// Destinations that should not wait for their next attempt.
+    pub(crate) retries: mpsc::Receiver<DestinationId>,
+    /// Where the status goes.
+    pub(crate) status: watch::Sender<Option<Arc<ProjectStatus>>>,
+    /// Where the history hears of it.
+    pub(crate) events: EventSink,
+    /// How to connect.
+    pub(crate) dialer: Dialer,
+    /// How long destinations are held after the encoder dropped.
+    pub(crate) grace: Duration,
+}
+
+/// The way to the history writer: never waits, counts what is lost.
+#[derive(Clone, Debug)]
+pub(crate) struct EventSink(pub(crate) mpsc::Sender<EngineEvent>);
+
+impl EventSink {
+    pub(crate) fn send(&self, event: EngineEvent) {
+        if let Err(error) = self.0.try_send(event) {
+            tracing::error!(%error, "The history missed an event; the database may be slow.");
+        }
+    }
+}
+
+/// Runs until the broadcast ended and every relay said goodbye.
+pub(crate) async fn supervise(orders: Orders) {
+    let broadcast = &orders.broadcast;
+    let span = info_span!("broadcast", broadcast.project = %broadcast.project, broadcast.stream = %broadcast.stream);
+    async {
+        let (project, stream) = (orders.broadcast.project, orders.broadcast.stream);
+        let (events, status) = (orders.events.clone(), orders.status.clone());
+        let broadcast = Arc::clone(&orders.broadcast);
+        info!("The stream began.");
+        events.send(EngineEvent::StreamStarted { project, stream, at: broadcast.started_at });
+        let reason = Supervisor::new(orders).run().await;
+        events.send(EngineEvent::StreamEnded { project, stream, at: SystemTime::now(), reason });
+        status.send_replace(None);
+        info!(stream.end_reason = reason.name(), "The stream ended.");
+    }
+    .instrument(span)
+    .await;
+}
+
+struct Supervisor {
+    orders: Orders,
+    relays: BTreeMap<DestinationId, Running>,
+    /// Relays that are saying goodbye; one to the same destination begins only behind it.
+    closing: HashMap<DestinationId, JoinHandle<()>>,
+    /// When relays were stopped; those not listed were off from the beginning.
+    stopped: HashMap<DestinationId, SystemTime>,
+    changed: Arc<Notify>,
+}
+
+struct Running {
+    relay: Relay,
+    /// Bytes sent at the last status intervals.
+    sent: VecDeque<(Instant, u64)>,
+}
+
+impl Supervisor {
+    fn new(orders: Orders) -> Self {
+        Self {
+            orders,
+            relays: BTreeMap::new(),
+            closing: HashMap::new(),
+            stopped: HashMap::new(),
+            changed: Arc::new(Notify::new()),
+        }
+    }
+
+    async fn run(mut self) -> EndReason {
+        let mut phase = self.orders.broadcast.phase();
+        let mut ticks = interval(STATUS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let changed = Arc::clone(&self.changed);
+        self.carry_out_plan();
+        loop {
+            let now_in = *phase.borrow_and_update();
+            let deadline = match now_in {
+                Phase::Ended(reason) => {
+                    self.say_goodbye().await;
+                    return reason;
+                }
+                Phase::Dropped(at) => Some(at + self.orders.grace),
+                Phase::Live => None,
+            };
+            self.publish_status(now_in);
+            tokio::select! {
+                _ = ticks.tick() => self.sample(),
+                () = changed.notified() => {}
+                result = phase.changed() => {
+                    debug_assert!(result.is_ok(), "the broadcast outlives its supervisor");
+                    self.tell_phase(*phase.borrow());
+                }
+                Ok(()) = self.orders.spec.changed() => self.carry_out_plan(),
+                Some(id) = self.orders.retries.recv() => {
+                    if let Some(running) = self.relays.get(&id) {
+                        running.relay.retry_now();
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.orders.broadcast.end(EndReason::EncoderLost);
+                }
+            }
+        }
+    }
+
+    fn tell_phase(&self, phase: Phase) {
+        let Broadcast { project, stream, .. } = *self.orders.broadcast;
+        let reconnecting = match phase {
+            Phase::Live => false,
+            Phase::Dropped(_) => true,
+            Phase::Ended(_) => return,
+        };
+        self.orders.events.send(EngineEvent::StreamPhase { project, stream, reconnecting });
+    }
+
+    fn carry_out_plan(&mut self) {
+        self.closing.retain(|_, task| !task.is_finished());
+        let desired = self.orders.spec.borrow_and_update().destinations.clone();
+        let running = self.relays.iter().map(|(&id, running)| (id, running.relay.target.clone())).collect();
+        for action in plan(&desired, &running) {
+            match action {
+                Action::Start(id, target) => self.start(id, target),
+                Action::Stop(id) => self.stop(id),
+                Action::Restart(id, target) => {
+                    self.stop(id);
+                    self.start(id, target);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: DestinationId, target: crate::spec::Target) {
+        let context = Context {
+            dialer: self.orders.dialer.clone(),
+            broadcast: Arc::clone(&self.orders.broadcast),
+            changed: Arc::clone(&self.changed),
+        };
+        let relay = Relay::start(id, target, context, self.closing.remove(&id));
+        self.relays.insert(id, Running { relay, sent: VecDeque::new() });
+    }
+
+    fn stop(&mut self, id: DestinationId) {
+        if let Some(running) = self.relays.remove(&id) {
+            self.closing.insert(id, running.relay.stop());
+            self.stopped.insert(id, SystemTime::now());
+        }
+    }
+
+    /// The broadcast is over: relays notice by themselves, send what is left and say goodbye.
+    async fn say_goodbye(&mut self) {
+        let mut tasks: Vec<_> = self.closing.drain().map(|(_, task)| task).collect();
+        let relays = std::mem::take(&mut self.relays);
+        let waited = timeout(GOODBYES, async {
+            for running in relays.into_values() {
+                running.relay.join().await;
+            }
+            for task in &mut tasks {
+                let _ = task.await;
+            }
+        });
+        if waited.await.is_err() {
+            tracing::warn!("A destination did not take the goodbye in time.");
+        }
+    }
+
+    fn sample(&mut self) {
+        let now = Instant::now();
+        for running in self.relays.values_mut() {
+            running.sent.push_back((now, running.relay.counters.sent_bytes()));
+            if running.sent.len() > RATE_INTERVALS {
+                running.sent.pop_front();
+            }
+        }
+    }
+
+    fn publish_status(&self, phase: Phase) {
+        let status = Arc::new(self.status(phase));
+        self.orders.status.send_if_modified(|old| {
+            let differs = old.as_ref() != Some(&status);
+            if differs {
+                *old = Some(status);
+            }
+            differs
+        });
+    }
+
+    fn status(&self, phase: Phase) -> ProjectStatus {
+        let broadcast = &self.orders.broadcast;
+        let meter = broadcast.meter();
+        let stream = StreamStatus {
+            id: broadcast.stream,
+            phase: match phase {
+                Phase::Dropped(at) => {
+                    let left = (at + self.orders.grace).saturating_duration_since(Instant::now());
+                    StreamPhase::Reconnecting { until: SystemTime::now() + left }
+                }
+                Phase::Live | Phase::Ended(_) => StreamPhase::Live,
+            },
+            started_at: broadcast.started_at,
+            video: meter.video(),
+            audio: meter.audio(),
+            received_bytes: meter.received_bytes(),
+        };
+        drop(meter);
+        let newest = broadcast.newest_ms();
+        let spec = self.orders.spec.borrow();
+        let relays = spec.destinations.iter().map(|d| {
+            let off = || RelayStatus::off(self.stopped.get(&d.id).copied().unwrap_or(broadcast.started_at));
+            (d.id, self.relays.get(&d.id).map_or_else(off, |running| running.status(newest)))
+        });
+        ProjectStatus { project: broadcast.project, stream, relays: relays.collect() }
+    }
+}
+
+impl Running {
+    fn status(&self, newest_ms: Option<i64>) -> RelayStatus {
+        let view = self.relay.view();
+        let counters = &self.relay.counters;
+        let lag = newest_ms.zip(counters.read_ms()).map_or(0, |(newest, read)| (newest - read).max(0));
+        let flows = matches!(view.state, RelayState::Live | RelayState::Stalled);
+        RelayStatus {
+            state: view.state,
+            since: view.since,
+            attempt: view.attempt,
+            next_attempt_at: view.next_attempt_at,
+            last_error: view.last_error,
+            sent_bytes: counters.sent_bytes(),
+            kbps: if flows { self.kbps() } else { 0 },
+            lag_ms: lag.try_into().unwrap_or(u32::MAX),
+            dropped_frames: counters.skipped_frames(),
+            reconnects: view.reconnects,
+        }
+    }
+
+    fn kbps(&self) -> u32 {
+        let (Some(&(from, before)), Some(&(to, after))) = (self.sent.front(), self.sent.back()) else { return 0 };
+        let ms = (to - from).as_millis() as u64;
+        // Bits per millisecond are kilobits per second.
+        (after - before)
+            .saturating_mul(8)
+            .checked_div(ms)
+            .map_or(0, |kbps| kbps.try_into().unwrap_or(u32::MAX))
+    }
+}

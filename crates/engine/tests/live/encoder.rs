@@ -1,0 +1,227 @@
+//! The incoming side: admission, takeover, drops and returns, goodbyes, players.
+
+use std::time::Duration;
+
+use gostream_engine::{EndReason, EngineConfig, EngineEvent, status::StreamPhase};
+use gostream_proto::rtmp::{
+    client::Event,
+    media::{Media, MediaKind},
+};
+use gostream_testkit::{
+    encoder::Encoder,
+    platform::{Behaviour, Platform},
+    script::Script,
+};
+
+use crate::stage::{Stage, bodies, config, is_monotonic};
+
+fn script(ms: u32, seed: u8) -> Script {
+    Script { ms, seed, ..Script::default() }
+}
+
+async fn platform() -> Platform {
+    Platform::start(Behaviour::default()).await.expect("listens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_key_is_denied_and_closed() {
+    let stage = Stage::new().await;
+    stage.project("key", &[]);
+    for wrong in ["", "other", "KEY", "key/"] {
+        let outcome = Encoder::publish(stage.address, wrong).await;
+        if wrong == "key/" {
+            assert!(outcome.is_ok(), "a slash behind the key is the encoder's");
+            continue;
+        }
+        assert_eq!(outcome.expect_err("is refused").to_string(), "NetStream.Publish.Denied", "{wrong}");
+    }
+    assert_eq!(
+        Encoder::play(stage.address, "other").await.expect_err("is refused").to_string(),
+        "NetStream.Play.Failed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_publish_takes_over_and_destinations_do_not_notice() {
+    let stage = Stage::new().await;
+    let platform = platform().await;
+    let spec = stage.project("key", &[&platform]);
+    let mut first = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    first.send_all(&script(1_000, 1).write()).await.expect("is taken");
+    platform.until_video(26).await;
+    let mut second = Encoder::publish(stage.address, "key").await.expect("takes over");
+    first.closed().await.expect("the first one is closed");
+    second.send_all(&script(1_000, 2).write()).await.expect("is taken");
+    let visits = platform.until_video(51).await;
+    assert_eq!(visits.len(), 1, "one connection throughout");
+    let media = &visits[0].media;
+    assert!(is_monotonic(media));
+    let headers = |kind, first_byte: u8| {
+        media.iter().filter(|m| m.kind == kind && m.body[0] == first_byte && m.body[1] == 0).count()
+    };
+    assert_eq!((headers(MediaKind::Video, 0x17), headers(MediaKind::Audio, 0xAF)), (1, 1), "headers are not repeated");
+    second.stop().await.expect("says goodbye");
+    stage.until_offline(spec.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encoder_that_drops_and_returns_finds_its_destinations_held() {
+    let mut stage = Stage::new().await;
+    let platform = platform().await;
+    let spec = stage.project("key", &[&platform]);
+    for (seed, leave) in [(1, "reset"), (2, "close"), (3, "stay")] {
+        let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+        encoder.send_all(&script(1_000, seed).write()).await.expect("is taken");
+        platform.until_video(1 + 25 * usize::from(seed)).await;
+        match leave {
+            "reset" => encoder.reset().expect("resets"),
+            "close" => encoder.close().await.expect("closes"),
+            _ => encoder.stop().await.expect("says goodbye"),
+        }
+        if leave != "stay" {
+            let status = stage
+                .until(spec.id, "reconnecting", |status| {
+                    matches!(status.stream.phase, StreamPhase::Reconnecting { .. })
+                })
+                .await;
+            assert_eq!(status.relays.len(), 1);
+        }
+    }
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    assert_eq!(visits.len(), 1, "one connection throughout");
+    assert!(is_monotonic(&visits[0].media));
+    stage.until_offline(spec.id).await;
+
+    stage.events.close();
+    let mut ends = 0;
+    while let Some(event) = stage.events.recv().await {
+        if let EngineEvent::StreamEnded { reason, .. } = event {
+            assert_eq!(reason, EndReason::EncoderStopped);
+            ends += 1;
+        }
+    }
+    assert_eq!(ends, 1, "one stream throughout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encoder_that_stays_away_ends_its_destinations_cleanly() {
+    let stage = Stage::with(EngineConfig { reconnect_grace: Duration::from_millis(300), ..config() }).await;
+    let platform = platform().await;
+    let spec = stage.project("key", &[&platform]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    encoder.send_all(&script(1_000, 1).write()).await.expect("is taken");
+    platform.until_video(26).await;
+    encoder.reset().expect("resets");
+    platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    stage.until_offline(spec.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn returning_with_another_format_connects_destinations_anew() {
+    let stage = Stage::new().await;
+    let platform = platform().await;
+    stage.project("key", &[&platform]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    encoder.send_all(&script(1_000, 1).write()).await.expect("is taken");
+    platform.until_video(26).await;
+    encoder.reset().expect("resets");
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("returns");
+    let mut changed = script(1_000, 2).write();
+    for media in changed.iter_mut().filter(|media| media.kind == MediaKind::Video && media.body[1] == 0) {
+        let mut header = media.body.to_vec();
+        header[8] = 0x1F;
+        media.body = header.into();
+    }
+    encoder.send_all(&changed).await.expect("is taken");
+    let visits = platform.until("the second visit", |visits| visits.len() == 2 && visits[1].media.len() > 20).await;
+    assert!(!visits[0].goodbye, "the show goes on");
+    assert_eq!((visits[1].media[1].body[8], visits[1].media[1].timestamp), (0x1F, 0));
+    encoder.stop().await.expect("says goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn player_gets_headers_then_a_keyframe_then_everything() {
+    let stage = Stage::new().await;
+    let spec = stage.project("key", &[]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let all = script(2_000, 1).write();
+    encoder.send_all(&all).await.expect("is taken");
+    stage.until(spec.id, "received", |status| status.stream.received_bytes > 100_000).await;
+    let mut player = Encoder::play(stage.address, "key").await.expect("plays");
+    let mut media = Vec::new();
+    for _ in 0..4 {
+        media.push(player.media().await.expect("comes"));
+    }
+    let kinds: Vec<_> = media.iter().map(|media| media.kind).collect();
+    assert_eq!(kinds, [MediaKind::Metadata, MediaKind::Video, MediaKind::Audio, MediaKind::Video]);
+    assert_eq!(media[0].body, all[0].body, "metadata comes without its wrapper");
+    assert_eq!((media[3].body[0], media[3].timestamp), (0x17, 0));
+    encoder.stop().await.expect("says goodbye");
+    loop {
+        match player.event().await.expect("the server says more") {
+            Event::Media(more) => media.push(more),
+            Event::Ended => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let [_, sent] = bodies(&all);
+    let [_, received] = bodies(&media);
+    assert!(received[1..] == sent[sent.len() - received.len() + 1..], "nothing is missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn track_combinations_reach_a_destination() {
+    for (video, audio) in [(true, false), (false, true)] {
+        let stage = Stage::new().await;
+        let platform = platform().await;
+        let spec = stage.project("key", &[&platform]);
+        let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+        let all = Script { video, audio, ms: 3_000, ..Script::default() }.write();
+        encoder.send_all(&all).await.expect("is taken");
+        stage.until_all_live(&spec).await;
+        encoder.stop().await.expect("says goodbye");
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        let media = &visits[0].media;
+        assert!(is_monotonic(media));
+        let kind = if video { MediaKind::Video } else { MediaKind::Audio };
+        let tail = |media: &[Media]| {
+            media.iter().rev().filter(|m| m.kind == kind).take(20).map(|m| m.body.clone()).collect::<Vec<_>>()
+        };
+        assert!(tail(media) == tail(&all), "the end is there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_can_end_a_stream_and_begin_another() {
+    let stage = Stage::new().await;
+    let platform = platform().await;
+    let spec = stage.project("key", &[&platform]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    encoder.send_all(&script(1_000, 1).write()).await.expect("is taken");
+    platform.until_video(26).await;
+    stage.engine.end(spec.id, EndReason::EndedByOwner);
+    encoder.closed().await.expect("the encoder is closed");
+    let mut again = Encoder::publish(stage.address, "key").await.expect("is admitted again");
+    again.send_all(&script(1_000, 2).write()).await.expect("is taken");
+    let visits = platform.until("the second visit", |visits| visits.len() == 2 && !visits[1].media.is_empty()).await;
+    assert!(visits[0].goodbye && visits[0].over);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_says_goodbye_everywhere() {
+    let mut stage = Stage::new().await;
+    let platform = platform().await;
+    stage.project("key", &[&platform]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    encoder.send_all(&script(1_000, 1).write()).await.expect("is taken");
+    platform.until_video(26).await;
+    stage.engine.shutdown().await;
+    assert!(platform.until("the end", |visits| visits[0].over).await[0].goodbye);
+    assert!(Encoder::publish(stage.address, "key").await.is_err());
+    stage.events.close();
+    let mut last = None;
+    while let Some(event) = stage.events.recv().await {
+        last = Some(event);
+    }
+    assert!(matches!(last, Some(EngineEvent::StreamEnded { reason: EndReason::ServerStopped, .. })));
+}

@@ -1,0 +1,138 @@
+//! Peers that mean harm, or mean nothing: refused, while the stream next door goes on unharmed.
+
+use std::{net::SocketAddr, time::Duration};
+
+use gostream_engine::{EngineConfig, limits::Limits};
+use gostream_testkit::{
+    PATIENCE,
+    encoder::Encoder,
+    platform::{Behaviour, Platform},
+    script::Script,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::stage::{Stage, assert_same, config};
+
+/// C0, C1 and C2 in one.
+fn handshake() -> Vec<u8> {
+    let mut hello = vec![0; 1 + 2 * 1_536];
+    hello[0] = 3;
+    hello
+}
+
+fn set_chunk_size(size: u32) -> Vec<u8> {
+    [&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0][..], &size.to_be_bytes()].concat()
+}
+
+/// What each attacker sends.
+fn attacks() -> Vec<(&'static str, Vec<u8>)> {
+    let behind_handshake = |bytes: &[u8]| [handshake().as_slice(), bytes].concat();
+    let mut random = vec![0_u8; 50_000];
+    let mut x = 0x9E37_79B9_u32;
+    random.iter_mut().for_each(|byte| {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        *byte = x as u8;
+    });
+    let nested = {
+        let mut body = vec![2, 0, 7];
+        body.extend(b"connect");
+        body.extend([0, 0x3F, 0xF0, 0, 0, 0, 0, 0, 0]);
+        body.extend([3, 0, 1, b'a'].repeat(8_000));
+        let length = (body.len() as u32).to_be_bytes();
+        let mut message = set_chunk_size(0x7FFF_FFFF);
+        message.extend([3, 0, 0, 0, length[1], length[2], length[3], 20, 0, 0, 0, 0]);
+        message.extend(body);
+        message
+    };
+    vec![
+        ("an HTTP request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
+        ("a TLS hello", vec![0x16, 3, 1, 2, 0, 1, 0, 1]),
+        ("nothing", vec![]),
+        ("half a handshake", handshake()[..1_000].to_vec()),
+        ("random bytes behind a handshake", behind_handshake(&random)),
+        ("a message of 16 MiB", behind_handshake(&[3, 0, 0, 0, 0xFF, 0xFF, 0xFF, 20, 0, 0, 0, 0])),
+        ("a chunk size of 0", behind_handshake(&set_chunk_size(0))),
+        ("a chunk size with the top bit", behind_handshake(&set_chunk_size(0x8000_0000))),
+        ("nested AMF", behind_handshake(&nested)),
+        (
+            "a publish before connect",
+            behind_handshake(&[
+                3, 0, 0, 0, 0, 0, 19, 20, 1, 0, 0, 0, 2, 0, 7, b'p', b'u', b'b', b'l', b'i', b's', b'h', 0, 0, 0, 0, 0,
+                0, 0, 0, 0,
+            ]),
+        ),
+        ("a handshake and silence", handshake()),
+    ]
+}
+
+async fn attack(address: SocketAddr, what: &str, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(address).await.expect("is taken");
+    let _ = stream.write_all(bytes).await;
+    let mut sink = [0; 4_096];
+    let closed = async { while !matches!(stream.read(&mut sink).await, Ok(0) | Err(_)) {} };
+    assert!(timeout(PATIENCE, closed).await.is_ok(), "{what} is not closed");
+}
+
+fn impatient() -> EngineConfig {
+    let limits =
+        Limits { handshake: Duration::from_millis(300), request: Duration::from_millis(600), ..Limits::default() };
+    EngineConfig { limits, ..config() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attackers_are_closed_and_the_stream_next_door_misses_nothing() {
+    let stage = Stage::with(impatient()).await;
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let spec = stage.project("key", &[&platform]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let all = Script { ms: 6_000, ..Script::default() }.write();
+    encoder.send_all(&all[..10]).await.expect("is taken");
+    stage.until_all_live(&spec).await;
+    let address = stage.address;
+    let attackers: Vec<_> = attacks()
+        .into_iter()
+        .map(|(what, bytes)| tokio::spawn(async move { attack(address, what, &bytes).await }))
+        .collect();
+    encoder.send_paced(&all[10..], 4.0).await.expect("is taken");
+    for attacker in attackers {
+        attacker.await.expect("is closed");
+    }
+    encoder.stop().await.expect("says goodbye");
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    assert_same(&visits[0].media, &all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flood_from_one_address_is_bounded_and_passes() {
+    let limits = Limits { waiting_per_address: 20, handshake: Duration::from_millis(500), ..Limits::default() };
+    let stage = Stage::with(EngineConfig { limits, ..config() }).await;
+    stage.project("key", &[]);
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        flood.push(TcpStream::connect(stage.address).await.expect("the kernel takes it"));
+    }
+    // Those over the limit are closed at once, the others when their handshake is late.
+    for mut stream in flood {
+        let mut sink = [0; 16];
+        let read = timeout(PATIENCE, stream.read(&mut sink)).await.expect("is closed");
+        assert!(matches!(read, Ok(0) | Err(_)));
+    }
+    Encoder::publish(stage.address, "key").await.expect("the door is free again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_publisher_is_taken_for_gone() {
+    let limits = Limits { silence: Duration::from_millis(300), ..Limits::default() };
+    let stage = Stage::with(EngineConfig { limits, reconnect_grace: Duration::from_millis(200), ..config() }).await;
+    let spec = stage.project("key", &[]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    encoder.send_all(&Script { ms: 200, ..Script::default() }.write()).await.expect("is taken");
+    encoder.closed().await.expect("is closed");
+    stage.until_offline(spec.id).await;
+}

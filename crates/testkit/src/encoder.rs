@@ -1,0 +1,162 @@
+//! An encoder of our own: publishes what it is told, byte by byte, and can leave in every way encoders leave.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, bail};
+use bytes::{Buf as _, BytesMut};
+use gostream_proto::rtmp::{
+    chunk::lay_out,
+    client::{ClientSession, DEFAULT_CHUNK_BYTES, Event, Intent, Request},
+    command::set_data_frame,
+    media::{Media, MediaKind, MediaOut},
+};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::PATIENCE;
+
+/// A connected encoder.
+#[derive(Debug)]
+pub struct Encoder {
+    stream: TcpStream,
+    session: ClientSession,
+    received: BytesMut,
+}
+
+impl Encoder {
+    /// Publishes to `rtmp://address/live` with that key. An error tells the server's code.
+    pub async fn publish(address: SocketAddr, key: &str) -> anyhow::Result<Self> {
+        Self::connect(address, key, Intent::Push).await
+    }
+
+    /// Plays `rtmp://address/live/key`.
+    pub async fn play(address: SocketAddr, key: &str) -> anyhow::Result<Self> {
+        Self::connect(address, key, Intent::Pull).await
+    }
+
+    async fn connect(address: SocketAddr, key: &str, intent: Intent) -> anyhow::Result<Self> {
+        let request = Request {
+            intent,
+            app: "live".to_owned(),
+            tc_url: format!("rtmp://{address}/live"),
+            name: key.to_owned(),
+            chunk_bytes: DEFAULT_CHUNK_BYTES,
+            enhanced: false,
+        };
+        let stream = TcpStream::connect(address).await?;
+        let session = ClientSession::new(request, [0x47; 1_528]);
+        let mut encoder = Self { stream, session, received: BytesMut::new() };
+        loop {
+            match encoder.event().await? {
+                Event::Ready => return Ok(encoder),
+                Event::Refused { code, .. } => bail!(code),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next thing that the server says.
+    pub async fn event(&mut self) -> anyhow::Result<Event> {
+        loop {
+            let mut input = self.received.as_ref();
+            let event = self.session.advance(&mut input)?;
+            let used = self.received.len() - input.len();
+            self.received.advance(used);
+            if let Some(event) = event {
+                return Ok(event);
+            }
+            self.flush().await?;
+            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await;
+            if read.context("the server says nothing")?? == 0 {
+                bail!("closed");
+            }
+        }
+    }
+
+    /// The next media message of a played stream.
+    pub async fn media(&mut self) -> anyhow::Result<Media> {
+        loop {
+            match self.event().await? {
+                Event::Media(media) => return Ok(media),
+                Event::Ended => bail!("ended"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends one message.
+    pub async fn send(&mut self, media: &Media) -> anyhow::Result<()> {
+        self.queue(media);
+        self.flush().await
+    }
+
+    /// Sends all of them as fast as the server takes them.
+    pub async fn send_all(&mut self, media: &[Media]) -> anyhow::Result<()> {
+        for media in media {
+            self.send(media).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends them in real time by their timestamps, `speed` times as fast.
+    pub async fn send_paced(&mut self, media: &[Media], speed: f64) -> anyhow::Result<()> {
+        let (started, first) = (tokio::time::Instant::now(), media.first().map_or(0, |media| media.timestamp));
+        for media in media {
+            let due = Duration::from_secs_f64(f64::from(media.timestamp.wrapping_sub(first)) / 1_000.0 / speed);
+            tokio::time::sleep_until(started + due).await;
+            self.send(media).await?;
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, media: &Media) {
+        let payload = match media.kind {
+            MediaKind::Metadata => set_data_frame(&media.body),
+            _ => media.body.clone(),
+        };
+        let laid_out = lay_out(&payload, media.kind.csid(), DEFAULT_CHUNK_BYTES);
+        let (kind, timestamp) = (media.kind, media.timestamp);
+        self.session.send_media(&MediaOut { kind, timestamp, payload: &payload, laid_out: &laid_out });
+    }
+
+    async fn flush(&mut self) -> anyhow::Result<()> {
+        while self.session.outbox().has_remaining() {
+            let wrote = timeout(PATIENCE, self.stream.write_buf(self.session.outbox())).await;
+            if wrote.context("the server takes nothing")?? == 0 {
+                bail!("closed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye (`FCUnpublish`, `deleteStream`) and closes, as OBS does.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.session.finish();
+        self.flush().await?;
+        self.close().await
+    }
+
+    /// Closes without a word. What the server said is read first: closing with unread bytes would reset the connection and
+    /// lose what is still on its way.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        self.stream.shutdown().await?;
+        self.closed().await
+    }
+
+    /// Resets the connection, as a crash or a network does.
+    pub fn reset(self) -> anyhow::Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
+        Ok(())
+    }
+
+    /// Waits until the server closes.
+    pub async fn closed(&mut self) -> anyhow::Result<()> {
+        let mut sink = [0; 4_096];
+        let drained = async { while !matches!(self.stream.read(&mut sink).await, Ok(0) | Err(_)) {} };
+        timeout(PATIENCE, drained).await.context("the server does not close")
+    }
+}

@@ -1,0 +1,99 @@
+//! A real nginx with the RTMP module: the server of the original design, here as a platform that records what it gets.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use gostream_proto::rtmp::media::Media;
+use tempfile::TempDir;
+
+use crate::{
+    PATIENCE, clip,
+    process::{Process, free_port, text},
+};
+
+/// Where Debian's package puts the module.
+const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
+
+/// A running nginx-rtmp. Application `live` records every stream to an FLV file.
+#[derive(Debug)]
+pub struct Nginx {
+    /// Its RTMP port.
+    pub port: u16,
+    process: Process,
+    folder: TempDir,
+}
+
+impl Nginx {
+    /// Starts it with `rtmp { server { application live { ... } } }` and more directives in the application.
+    pub async fn start(directives: &str) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        // Workers run as another user.
+        make_public(folder.path())?;
+        let port = free_port()?;
+        let records = folder.path().join("records");
+        fs::create_dir(&records)?;
+        make_public(&records)?;
+        let config = format!(
+            "load_module {MODULE};
+            daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log info;
+            events {{ worker_connections 512; }}
+            rtmp {{ server {{
+                listen 127.0.0.1:{port};
+                max_message 16M;
+                application live {{
+                    live on;
+                    record all; record_path {records}; record_unique off; record_suffix .flv;
+                    {directives}
+                }}
+            }} }}",
+            root = text(folder.path()),
+            records = text(&records),
+        );
+        let path = folder.path().join("nginx.conf");
+        fs::write(&path, config)?;
+        let process = Process::start("nginx", &["-e", "stderr", "-c", text(&path), "-p", text(folder.path())])?;
+        let mut nginx = Self { port, process, folder };
+        nginx.until_listening().await?;
+        Ok(nginx)
+    }
+
+    async fn until_listening(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            if !self.process.is_running() || started.elapsed() > PATIENCE {
+                let log = fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default();
+                bail!("nginx does not listen: {log}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// The URL of its application.
+    pub fn url(&self) -> String {
+        format!("rtmp://127.0.0.1:{}/live", self.port)
+    }
+
+    /// Ends it, so that its files are whole, and reads what it recorded under that stream name.
+    pub async fn recorded(self, name: &str) -> anyhow::Result<Vec<Media>> {
+        self.recorded_all(&[name]).await?.pop().context("one name gives one record")
+    }
+
+    /// The same for several names.
+    pub async fn recorded_all(self, names: &[&str]) -> anyhow::Result<Vec<Vec<Media>>> {
+        self.process.signal("TERM")?;
+        self.process.wait(PATIENCE).await?;
+        let path = |name: &str| -> PathBuf { self.folder.path().join("records").join(format!("{name}.flv")) };
+        names.iter().map(|name| clip::tags(&path(name))).collect()
+    }
+}
+
+fn make_public(path: &std::path::Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+    Ok(())
+}

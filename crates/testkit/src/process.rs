@@ -1,0 +1,99 @@
+//! Child processes that end with the test.
+
+use std::{
+    io::Read as _,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+
+/// A child process, killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    /// Starts a program; what it says on stderr is kept for [`Process::wait`].
+    pub fn start(program: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{program} cannot be started; `make test` installs it"))?;
+        Ok(Self { child, name: program.to_owned() })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal by name: `TERM`, `KILL`, `STOP`, ...
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let status = Command::new("kill").args([format!("-{signal}"), self.id().to_string()]).status()?;
+        if !status.success() {
+            bail!("{} cannot be signalled", self.name);
+        }
+        Ok(())
+    }
+
+    /// Waits for its end without blocking the runtime. The end of stderr tells when it is over.
+    pub async fn wait(mut self, patience: Duration) -> anyhow::Result<(ExitStatus, String)> {
+        let started = Instant::now();
+        let stderr = self.child.stderr.take();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut said = String::new();
+            if let Some(mut stderr) = stderr {
+                let mut bytes = Vec::new();
+                let _ = stderr.read_to_end(&mut bytes);
+                said = String::from_utf8_lossy(&bytes).into_owned();
+            }
+            said
+        });
+        let Ok(said) = tokio::time::timeout(patience, reading).await else {
+            bail!("{} still runs after {:?}", self.name, started.elapsed());
+        };
+        Ok((self.child.wait()?, said?))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a program to its end and gives its standard output; an error holds what it said.
+pub fn output(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{program} cannot be started; `make test` installs it"))?;
+    if !output.status.success() {
+        bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The path as text; temporary paths always are.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
+
+/// A port that was free a moment ago, for programs that cannot tell which one they took.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
