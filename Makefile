@@ -1,0 +1,69 @@
+# GoStream: what a person types here. `make` alone prints this list.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Arguments for the server (`make run ARGS="--http-listen 127.0.0.1:9000"`) and for the test runner
+# (`make test ARGS=slow_reader`).
+ARGS ?=
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 60
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Build what is missing and start the server on http://localhost:8080
+	@exec target/release/gostream $(ARGS)
+
+.PHONY: build
+build: web ## Build the program: target/release/gostream
+	@scripts/install-peers build
+	cargo build --locked --release --package gostream
+
+.PHONY: web
+web: # The page; part of the program since it is embedded there.
+	@if [ -f web/package.json ]; then cd web && npm ci --no-audit --no-fund && npm run build; fi
+
+.PHONY: test
+test: web ## Run every test, against real FFmpeg, nginx, GStreamer and PostgreSQL
+	@scripts/install-peers test
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then set -x; cargo nextest run --locked --workspace --no-fail-fast $(ARGS); \
+	else set -x; cargo test --locked --workspace --lib --bins --tests --no-fail-fast $(ARGS); fi
+
+.PHONY: check
+check: lint audit ## Lint everything, audit the dependencies, compile the fuzz targets
+	cargo check --quiet --manifest-path fuzz/Cargo.toml
+
+.PHONY: lint
+lint: web ## Formatting, clippy, the fences between crates, tidiness
+	@scripts/install-peers build
+	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	@scripts/fences
+	@scripts/tidy
+
+.PHONY: audit
+audit: ## Licences, bans, sources and known holes of the dependencies; unused ones; shell scripts
+	@scripts/install-peers check
+	@scripts/audit
+	scripts/cargo-tool machete crates
+	shellcheck scripts/* .ci/run
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser, FUZZ_SECONDS=60 each
+	@scripts/install-peers fuzz
+	@scripts/fuzz $(FUZZ_SECONDS)
+
+.PHONY: format
+format: ## Format the code
+	cargo fmt --all
+
+.PHONY: clean
+clean: ## Remove what was built, and keep the data
+	cargo clean

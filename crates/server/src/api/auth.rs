@@ -1,0 +1,286 @@
+//! Accounts and logins, and [`Login`], the proof of one that other handlers ask for.
+
+use axum::{
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
+use gostream_store::User as Row;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Ctx,
+    error::Problem,
+    extract::{self, Json},
+    field::{self, Fields},
+};
+use crate::{
+    config::Signup,
+    login::token::{Claims, LIFETIME},
+};
+
+/// The cookie that carries the token for the page.
+const COOKIE: &str = "gostream_session";
+/// Of the browser's name, this much is kept with the session.
+const AGENT_CHARS_MAX: usize = 200;
+
+/// Who asks. Taking this argument is what makes a handler private.
+pub(super) struct Login {
+    /// The account.
+    pub(super) user: Row,
+    /// The session.
+    pub(super) session: Uuid,
+}
+
+impl FromRequestParts<Ctx> for Login {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Problem> {
+        let token = match bearer(&parts.headers) {
+            Some(token) => token.to_owned(),
+            None => {
+                let jar = CookieJar::from_headers(&parts.headers);
+                let token = jar.get(COOKIE).ok_or_else(Problem::unauthorized)?.value().to_owned();
+                // A browser sends the cookie whoever made the request, so who made it must be known.
+                if !parts.method.is_safe() && !is_same_origin(parts, ctx) {
+                    let detail = "This request came from another site. Use the page of this server, or a bearer token.";
+                    return Err(Problem::new(StatusCode::FORBIDDEN, "bad_origin", detail));
+                }
+                token
+            }
+        };
+        let claims = ctx.tokens.read(&token).ok_or_else(Problem::unauthorized)?;
+        let user = ctx.store.session_user(claims.sid).await?.filter(|user| user.id == claims.sub);
+        Ok(Self { user: user.ok_or_else(Problem::unauthorized)?, session: claims.sid })
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn is_same_origin(parts: &Parts, ctx: &Ctx) -> bool {
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    if text("sec-fetch-site") == Some("same-origin") {
+        return true;
+    }
+    let Some(origin) = text("origin") else { return false };
+    if ctx.public_url.as_ref().is_some_and(|url| url.origin().ascii_serialization() == origin) {
+        return true;
+    }
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    host.is_some_and(|host| extract::authority(parts).is_some_and(|ours| ours.as_str().eq_ignore_ascii_case(host)))
+}
+
+/// Email and password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credentials {
+    /// The address names the account.
+    #[schema(example = "me@example.org", max_length = 254)]
+    email: String,
+    /// At least 8 characters, at most 71 bytes, and not easy to guess.
+    #[schema(value_type = String, format = Password, example = "quiet lamp under rain", min_length = 8, max_length = 256)]
+    password: SecretString,
+}
+
+/// A login that just began.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Session {
+    /// For `Authorization: Bearer`. The same token is in the `gostream_session` cookie.
+    token: String,
+    user: User,
+}
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct User {
+    id: Uuid,
+    #[schema(example = "me@example.org")]
+    email: String,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+impl From<Row> for User {
+    fn from(row: Row) -> Self {
+        Self { id: row.id, email: row.email, created_at: row.created_at }
+    }
+}
+
+/// Makes an account and logs in.
+#[utoipa::path(
+    post, path = "/api/auth/signup", tag = "auth", security(()), request_body = Credentials,
+    responses(
+        (status = 201, description = "The account exists and is logged in", body = Session),
+        (status = 403, description = "`signup_closed`: accounts are made by `gostream user add`", body = Problem),
+        (status = 409, description = "`email_taken`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+    )
+)]
+pub(super) async fn signup(
+    State(ctx): State<Ctx>,
+    client: Client,
+    Json(body): Json<Credentials>,
+) -> Result<Response, Problem> {
+    if ctx.signup == Signup::Closed {
+        let detail = "This server takes no new accounts here. Ask whoever runs it for one.";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "signup_closed", detail));
+    }
+    let mut fields = Fields::default();
+    let email = fields.take("email", field::email(&body.email));
+    let password = fields.take("password", field::new_password(body.password.expose_secret(), &body.email));
+    let (Some(email), Some(password)) = (email, password) else { return Err(fields.into()) };
+    client.may_try(&ctx)?;
+    let hash = ctx.passwords.hash(password).await.map_err(|error| Problem::internal(&error))?;
+    let user = ctx.store.add_user(&email, &hash).await?;
+    client.begin_session(&ctx, user, StatusCode::CREATED).await
+}
+
+/// Logs in.
+#[utoipa::path(
+    post, path = "/api/auth/login", tag = "auth", security(()), request_body = Credentials,
+    responses(
+        (status = 200, description = "Logged in", body = Session),
+        (status = 401, description = "`invalid_credentials`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+    )
+)]
+pub(super) async fn login(
+    State(ctx): State<Ctx>,
+    client: Client,
+    Json(body): Json<Credentials>,
+) -> Result<Response, Problem> {
+    client.may_try(&ctx)?;
+    // An address that cannot be one is simply unknown, and takes as long.
+    let email = field::email(&body.email).unwrap_or_default();
+    ctx.limits.account(&email).map_err(Problem::too_many)?;
+    let (user, hash) = match ctx.store.credentials(&email).await? {
+        Some(found) => (Some(found.user), Some(found.password_hash)),
+        None => (None, None),
+    };
+    let right = ctx.passwords.verify(body.password.expose_secret().to_owned(), hash).await;
+    match user.filter(|_| matches!(right, Ok(true))) {
+        Some(user) => client.begin_session(&ctx, user, StatusCode::OK).await,
+        None => {
+            right.map_err(|error| Problem::internal(&error))?;
+            let detail = "There is no account with this email address and password.";
+            Err(Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", detail))
+        }
+    }
+}
+
+/// Logs out. The session is gone on the server, too: its token is worth nothing from now on.
+#[utoipa::path(
+    post, path = "/api/auth/logout", tag = "auth",
+    responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
+)]
+pub(super) async fn logout(State(ctx): State<Ctx>, login: Login) -> Result<Response, Problem> {
+    ctx.store.end_session(login.session).await?;
+    ctx.wakes.sessions_ended();
+    let jar = CookieJar::new().add(Cookie::build((COOKIE, "")).path("/").removal());
+    Ok((StatusCode::NO_CONTENT, jar).into_response())
+}
+
+/// Who is logged in.
+#[utoipa::path(
+    get, path = "/api/auth/me", tag = "auth",
+    responses((status = 200, body = User), (status = 401, description = "`unauthorized`", body = Problem))
+)]
+pub(super) async fn me(login: Login) -> axum::Json<User> {
+    axum::Json(login.user.into())
+}
+
+/// The old password and the new one.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PasswordChange {
+    #[schema(value_type = String, format = Password)]
+    current_password: SecretString,
+    /// At least 8 characters, at most 71 bytes, and not easy to guess.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
+    new_password: SecretString,
+}
+
+/// Changes the password. Every other session of the account ends.
+#[utoipa::path(
+    post, path = "/api/auth/password", tag = "auth", request_body = PasswordChange,
+    responses(
+        (status = 204, description = "Changed"),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+    )
+)]
+pub(super) async fn password(
+    State(ctx): State<Ctx>,
+    login: Login,
+    client: Client,
+    Json(body): Json<PasswordChange>,
+) -> Result<StatusCode, Problem> {
+    let new = field::new_password(body.new_password.expose_secret(), &login.user.email);
+    let new = new.map_err(|message| Problem::field("newPassword", message))?;
+    client.may_try(&ctx)?;
+    ctx.limits.account(&login.user.email).map_err(Problem::too_many)?;
+    let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
+    let current = body.current_password.expose_secret().to_owned();
+    if !ctx.passwords.verify(current, hash).await.map_err(|error| Problem::internal(&error))? {
+        return Err(Problem::field("currentPassword", "This is not your current password."));
+    }
+    let hash = ctx.passwords.hash(new).await.map_err(|error| Problem::internal(&error))?;
+    ctx.store.set_password(login.user.id, &hash, Some(login.session)).await?;
+    ctx.wakes.sessions_ended();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The other end, as far as logging in is concerned.
+pub(super) struct Client {
+    address: Option<std::net::IpAddr>,
+    agent: Option<String>,
+    secure: bool,
+}
+
+impl FromRequestParts<Ctx> for Client {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Self::Rejection> {
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self {
+            address: extract::client_address(parts),
+            agent: agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect()),
+            secure: extract::is_secure(parts, ctx),
+        })
+    }
+}
+
+impl Client {
+    fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
+        self.address.map_or(Ok(()), |address| ctx.limits.address(address)).map_err(Problem::too_many)
+    }
+
+    async fn begin_session(&self, ctx: &Ctx, user: Row, status: StatusCode) -> Result<Response, Problem> {
+        let now = OffsetDateTime::now_utc();
+        let expires_at = now + LIFETIME;
+        let session = ctx.store.start_session(user.id, expires_at, self.agent.as_deref()).await?;
+        let claims =
+            Claims { sub: user.id, sid: session.id, iat: now.unix_timestamp(), exp: expires_at.unix_timestamp() };
+        let token = ctx.tokens.sign(&claims).map_err(|error| Problem::internal(&error))?;
+        let cookie = Cookie::build((COOKIE, token.clone()))
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .secure(self.secure)
+            .max_age(LIFETIME);
+        let body = Session { token, user: user.into() };
+        Ok((status, CookieJar::new().add(cookie), axum::Json(body)).into_response())
+    }
+}

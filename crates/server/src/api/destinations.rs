@@ -1,0 +1,215 @@
+//! Destinations: saved places to send to, and the wish that a relay runs. What runs is the reconciler's business.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use gostream_engine::spec::{DestinationId, ProjectId};
+use gostream_store::{DestinationChange, NewDestination};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Ctx,
+    auth::Login,
+    error::Problem,
+    extract::{Id, Json, Links},
+    field::{self, Fields},
+    view::{Destination, Viewer},
+};
+
+/// A new destination.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DestinationInput {
+    /// An id of `GET /api/platforms`, or `custom`.
+    #[schema(example = "twitch")]
+    platform: String,
+    #[schema(example = "My channel", min_length = 1, max_length = 100)]
+    name: String,
+    #[schema(example = "rtmp://live.twitch.tv/app", max_length = 2048)]
+    rtmp_url: String,
+    /// Kept to the letter, encrypted, and never shown again.
+    #[schema(value_type = String, format = Password, min_length = 1, max_length = 1024)]
+    stream_key: SecretString,
+    /// Whether a relay should run while the project is live. Off unless said.
+    #[serde(default)]
+    #[schema(required = false, default = false)]
+    enabled: bool,
+}
+
+/// What changes; the rest stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DestinationPatch {
+    platform: Option<String>,
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    #[schema(max_length = 2048)]
+    rtmp_url: Option<String>,
+    #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 1024)]
+    stream_key: Option<SecretString>,
+    enabled: Option<bool>,
+}
+
+/// Adds a destination to a project.
+#[utoipa::path(
+    post, path = "/api/projects/{id}/destinations", tag = "destinations", params(("id" = Uuid, Path)),
+    request_body = DestinationInput,
+    responses(
+        (status = 201, body = Destination),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+    )
+)]
+pub(super) async fn create(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(project): Id,
+    links: Links,
+    Json(body): Json<DestinationInput>,
+) -> Result<(StatusCode, Answer<Destination>), Problem> {
+    let new = body.check()?;
+    let row = ctx.store.add_destination(login.user.id, project, new).await?;
+    ctx.wakes.wake(project);
+    Ok((StatusCode::CREATED, Answer(Viewer { ctx: &ctx, links: &links }.destination(row))))
+}
+
+impl DestinationInput {
+    fn check(self) -> Result<NewDestination, Problem> {
+        let mut fields = Fields::default();
+        let platform = fields.take("platform", field::platform(&self.platform));
+        let name = fields.take("name", field::name(&self.name));
+        let rtmp_url = fields.take("rtmpUrl", field::rtmp_url(&self.rtmp_url));
+        let stream_key = fields.take("streamKey", field::stream_key(self.stream_key.expose_secret()));
+        match (platform, name, rtmp_url, stream_key) {
+            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key)) => {
+                Ok(NewDestination { platform, name, rtmp_url, stream_key, enabled: self.enabled })
+            }
+            _ => Err(fields.into()),
+        }
+    }
+}
+
+impl DestinationPatch {
+    fn check(self) -> Result<DestinationChange, Problem> {
+        let mut fields = Fields::default();
+        let platform = fields.take_if_given("platform", self.platform.as_deref(), field::platform);
+        let name = fields.take_if_given("name", self.name.as_deref(), field::name);
+        let rtmp_url = fields.take_if_given("rtmpUrl", self.rtmp_url.as_deref(), field::rtmp_url);
+        let key = self.stream_key.as_ref().map(|key| key.expose_secret());
+        let stream_key = fields.take_if_given("streamKey", key, field::stream_key);
+        match (platform, name, rtmp_url, stream_key) {
+            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key)) => {
+                Ok(DestinationChange { platform, name, rtmp_url, stream_key, enabled: self.enabled })
+            }
+            _ => Err(fields.into()),
+        }
+    }
+}
+
+/// Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
+#[utoipa::path(
+    patch, path = "/api/destinations/{id}", tag = "destinations", params(("id" = Uuid, Path)),
+    request_body = DestinationPatch,
+    responses(
+        (status = 200, body = Destination),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+    )
+)]
+pub(super) async fn change(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+    Json(body): Json<DestinationPatch>,
+) -> Result<Answer<Destination>, Problem> {
+    apply(&ctx, &login, &links, id, body.check()?).await
+}
+
+async fn apply(
+    ctx: &Ctx,
+    login: &Login,
+    links: &Links,
+    id: Uuid,
+    change: DestinationChange,
+) -> Result<Answer<Destination>, Problem> {
+    let row = ctx.store.change_destination(login.user.id, id, change).await?;
+    ctx.wakes.wake(row.project_id);
+    Ok(Answer(Viewer { ctx, links }.destination(row)))
+}
+
+/// Deletes a destination, whatever its relay is doing.
+#[utoipa::path(
+    delete, path = "/api/destinations/{id}", tag = "destinations", params(("id" = Uuid, Path)),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn delete(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<StatusCode, Problem> {
+    let project = ctx.store.delete_destination(login.user.id, id).await?;
+    ctx.wakes.wake(project);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Wants the relay on: it sends now if the project is live, and else waits for it.
+#[utoipa::path(
+    post, path = "/api/destinations/{id}/relay/start", tag = "destinations", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Destination),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn start(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+) -> Result<Answer<Destination>, Problem> {
+    let change = DestinationChange { enabled: Some(true), ..DestinationChange::default() };
+    apply(&ctx, &login, &links, id, change).await
+}
+
+/// Wants the relay off. The others go on.
+#[utoipa::path(
+    post, path = "/api/destinations/{id}/relay/stop", tag = "destinations", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Destination),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn stop(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+) -> Result<Answer<Destination>, Problem> {
+    let change = DestinationChange { enabled: Some(false), ..DestinationChange::default() };
+    apply(&ctx, &login, &links, id, change).await
+}
+
+/// Tries again now instead of after the pause. Does nothing unless the relay is waiting to.
+#[utoipa::path(
+    post, path = "/api/destinations/{id}/relay/retry", tag = "destinations", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Destination),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn retry(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+) -> Result<Answer<Destination>, Problem> {
+    let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
+    ctx.engine.retry(ProjectId(row.project_id), DestinationId(row.id));
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
+}

@@ -1,0 +1,164 @@
+//! Server-sent events: a project as it is, and again whenever it changes.
+//!
+//! One task-less stream per listener. It wakes on three things: the engine's status, a change of rows, and a slow tick
+//! that looks whether the session still exists (another server, or a command, may have ended it).
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Sse, sse},
+};
+use futures::Stream;
+use gostream_engine::{spec::ProjectId, status::ProjectStatus};
+use tokio::{
+    sync::{broadcast, watch},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+};
+use uuid::Uuid;
+
+use super::{
+    Ctx,
+    auth::Login,
+    error::Problem,
+    extract::{Id, Links},
+    view::{Project, Viewer},
+};
+use crate::reconcile::Change;
+
+/// Between two events at least; what happens in between arrives together.
+const PACE: Duration = Duration::from_millis(200);
+/// How often rows and session are read although nobody said that they changed.
+const RECHECK: Duration = Duration::from_secs(5);
+/// Comments that keep proxies from closing a quiet connection; their usual patience is 60 s.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Follows a project. `snapshot` comes first, `status` whenever something changed; the data of both is a `Project` with
+/// its destinations. The stream ends with the session, the project or the server.
+#[utoipa::path(
+    get, path = "/api/projects/{id}/events", tag = "projects", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "Events `snapshot` and `status`", body = Project, content_type = "text/event-stream"),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn follow(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+) -> Result<impl IntoResponse, Problem> {
+    // Subscribed before the first look, so that nothing falls in between.
+    let changes = ctx.wakes.subscribe();
+    let status = ctx.engine.watch(ProjectId(id));
+    let mut recheck = interval(RECHECK);
+    recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    recheck.reset();
+    let mut follower = Follower {
+        ctx,
+        links,
+        owner: login.user.id,
+        session: login.session,
+        id,
+        changes,
+        status,
+        recheck,
+        shown: None,
+        next: None,
+    };
+    let snapshot = follower.look().await?.ok_or_else(Problem::not_found)?;
+    follower.next = Some(("snapshot", snapshot));
+    let heartbeat = sse::KeepAlive::new().interval(HEARTBEAT);
+    // nginx in front would collect events into blocks.
+    Ok(([("x-accel-buffering", "no")], Sse::new(events(follower)).keep_alive(heartbeat)))
+}
+
+struct Follower {
+    ctx: Ctx,
+    links: Links,
+    owner: Uuid,
+    session: Uuid,
+    id: Uuid,
+    changes: broadcast::Receiver<Change>,
+    status: watch::Receiver<Option<Arc<ProjectStatus>>>,
+    recheck: Interval,
+    shown: Option<(Instant, Project)>,
+    next: Option<(&'static str, Project)>,
+}
+
+fn events(follower: Follower) -> impl Stream<Item = Result<sse::Event, axum::Error>> {
+    futures::stream::unfold(follower, |mut follower| async move {
+        let (name, project) = match follower.next.take() {
+            Some(next) => next,
+            None => ("status", follower.changed().await?),
+        };
+        let event = sse::Event::default().event(name).json_data(&project);
+        follower.shown = Some((Instant::now(), project));
+        Some((event, follower))
+    })
+}
+
+/// Why a follower looks again.
+enum Wake {
+    /// Something about the project.
+    Look,
+    /// Perhaps the session ended.
+    Session,
+}
+
+impl Follower {
+    /// The project as soon as it differs from what was shown; `None` at the end.
+    async fn changed(&mut self) -> Option<Project> {
+        loop {
+            let wake = self.wake().await?;
+            if matches!(wake, Wake::Session) && !self.is_logged_in().await {
+                return None;
+            }
+            if let Some((at, _)) = &self.shown {
+                let stopping = self.ctx.stopping.clone();
+                tokio::select! {
+                    () = stopping.cancelled() => return None,
+                    () = sleep_until(*at + PACE) => {}
+                }
+            }
+            match self.look().await {
+                Ok(Some(project)) if self.shown.as_ref().is_none_or(|(_, shown)| *shown != project) => {
+                    return Some(project);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                // Logged where it arose. The browser comes back by itself and finds out.
+                Err(_) => return None,
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Option<Wake> {
+        loop {
+            tokio::select! {
+                () = self.ctx.stopping.cancelled() => return None,
+                changed = self.status.changed() => return changed.ok().map(|()| Wake::Look),
+                _ = self.recheck.tick() => return Some(Wake::Session),
+                change = self.changes.recv() => match change {
+                    Ok(Change::Project(id)) if id == self.id => return Some(Wake::Look),
+                    Ok(Change::Project(_)) => {}
+                    // Missed changes may have been anything.
+                    Ok(Change::Sessions) | Err(broadcast::error::RecvError::Lagged(_)) => return Some(Wake::Session),
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                },
+            }
+        }
+    }
+
+    async fn is_logged_in(&self) -> bool {
+        let user = self.ctx.store.session_user(self.session).await;
+        user.is_ok_and(|user| user.is_some_and(|user| user.id == self.owner))
+    }
+
+    async fn look(&mut self) -> Result<Option<Project>, Problem> {
+        self.status.mark_unchanged();
+        let Some(row) = self.ctx.store.project(self.owner, self.id).await? else { return Ok(None) };
+        Viewer { ctx: &self.ctx, links: &self.links }.whole_project(row).await.map(Some)
+    }
+}

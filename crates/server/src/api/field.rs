@@ -1,0 +1,190 @@
+//! What each field of a request must be. A parser gives the value to store, or a sentence for the person who typed it.
+
+use gostream_proto::rtmp::url::RtmpUrl;
+use secrecy::SecretString;
+
+use super::error::{FieldError, Problem};
+use crate::{login::password, platform};
+
+/// RFC 5321 section 4.5.3.1.3, less the angle brackets.
+const EMAIL_CHARS_MAX: usize = 254;
+/// RFC 5321 section 4.5.3.1.1.
+const EMAIL_LOCAL_MAX: usize = 64;
+/// RFC 1035 section 2.3.4.
+const LABEL_MAX: usize = 63;
+/// Enough for a title, short enough for a card.
+const NAME_CHARS_MAX: usize = 100;
+/// Platforms' longest keys (signed ones) are near 300.
+const STREAM_KEY_CHARS_MAX: usize = 1_024;
+
+/// Collects what is wrong, so that a form learns everything at once.
+#[derive(Default)]
+pub(super) struct Fields(Vec<FieldError>);
+
+impl Fields {
+    /// The value, or `None` and a note.
+    pub(super) fn take<T>(&mut self, field: &str, value: Result<T, String>) -> Option<T> {
+        value.map_err(|message| self.0.push(FieldError { field: field.to_owned(), message })).ok()
+    }
+
+    /// The same for a field that may be absent: `Some(None)` when it is.
+    pub(super) fn take_if_given<T>(
+        &mut self,
+        field: &str,
+        text: Option<&str>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        text.map_or(Some(None), |text| self.take(field, parse(text)).map(Some))
+    }
+}
+
+impl From<Fields> for Problem {
+    fn from(fields: Fields) -> Self {
+        Self::fields(fields.0)
+    }
+}
+
+/// An email address as HTML forms take it, in lower case.
+pub(crate) fn email(text: &str) -> Result<String, String> {
+    let email = text.trim().to_lowercase();
+    if email.is_empty() {
+        return Err("Enter an email address.".to_owned());
+    }
+    if email.chars().count() > EMAIL_CHARS_MAX {
+        return Err(format!("An email address has at most {EMAIL_CHARS_MAX} characters."));
+    }
+    let valid = email.split_once('@').is_some_and(|(local, domain)| is_local(local) && is_domain(domain));
+    if valid { Ok(email) } else { Err("This is not an email address; write it like name@example.org.".to_owned()) }
+}
+
+fn is_local(text: &str) -> bool {
+    let symbol = |c| "!#$%&'*+/=?^_`{|}~-".contains(c);
+    let atom = |atom: &str| !atom.is_empty() && atom.chars().all(|c| c.is_ascii_alphanumeric() || symbol(c));
+    text.len() <= EMAIL_LOCAL_MAX && text.split('.').all(atom)
+}
+
+fn is_domain(text: &str) -> bool {
+    text.split('.').all(|label| {
+        let inner = label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        inner && !label.is_empty() && label.len() <= LABEL_MAX && !label.starts_with('-') && !label.ends_with('-')
+    })
+}
+
+/// A password good enough for a new account.
+pub(super) fn new_password(text: &str, email: &str) -> Result<String, String> {
+    password::check(text, email).map(|()| text.to_owned())
+}
+
+/// The name of a project or a destination.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() {
+        return Err("Enter a name.".to_owned());
+    }
+    if name.chars().count() > NAME_CHARS_MAX {
+        return Err(format!("A name has at most {NAME_CHARS_MAX} characters."));
+    }
+    if name.chars().any(char::is_control) {
+        return Err("A name has no line breaks or other control characters.".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+/// The id of a platform of the catalogue.
+pub(super) fn platform(text: &str) -> Result<String, String> {
+    if platform::is_known(text) {
+        return Ok(text.to_owned());
+    }
+    Err("There is no such platform; `GET /api/platforms` lists them, and `custom` stands for any other.".to_owned())
+}
+
+/// A server's URL, to the letter but for white space around it.
+pub(super) fn rtmp_url(text: &str) -> Result<String, String> {
+    let url = text.trim();
+    RtmpUrl::parse(url).map(|_| url.to_owned()).map_err(|error| error.to_string())
+}
+
+/// A platform's stream key: to the letter, since keys carry `?`, `&`, `:` and `=`. Only the white space that copying
+/// leaves around it goes.
+pub(super) fn stream_key(text: &str) -> Result<SecretString, String> {
+    let key = text.trim_matches(|c: char| c.is_ascii_whitespace());
+    if key.is_empty() {
+        return Err("Enter the stream key that the platform shows.".to_owned());
+    }
+    if key.chars().count() > STREAM_KEY_CHARS_MAX {
+        return Err(format!("A stream key has at most {STREAM_KEY_CHARS_MAX} characters."));
+    }
+    if key.chars().any(char::is_control) {
+        return Err("The stream key has a line break or another control character inside.".to_owned());
+    }
+    Ok(key.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn emails_are_taken_as_forms_take_them() {
+        for good in ["a@b", "Me.Too+x@Example.ORG ", "o'hara@mail.example.co.uk", &format!("{}@b.c", "x".repeat(64))] {
+            assert_eq!(email(good).expect(good), good.trim().to_lowercase());
+        }
+        for bad in [
+            "",
+            " ",
+            "a",
+            "@b",
+            "a@",
+            "a@@b",
+            "a b@c.d",
+            "a@b..c",
+            ".a@b.c",
+            "a.@b.c",
+            "a..b@c.d",
+            "a@-b.c",
+            "a@b-.c",
+            "a@b.c\n@d",
+            "a@b_c.d",
+            "ä@b.c",
+            "<a@b.c>",
+            &format!("{}@b.c", "x".repeat(65)),
+            &format!("a@{}", ["x".repeat(60).as_str(); 5].join(".")),
+        ] {
+            assert!(email(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_trimmed_and_bounded() {
+        assert_eq!(name("  Sunday Mass \u{1f3a5} ").expect("good"), "Sunday Mass \u{1f3a5}");
+        assert_eq!(name(&"ü".repeat(100)).expect("good").chars().count(), 100);
+        for bad in ["", " \t ", "a\nb", "a\u{0}b", &"x".repeat(101)] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn stream_keys_are_kept_to_the_letter() {
+        for key in ["?streamname=live_1&key=a%2Fb&schedule=rtmp", "1234:secret", "id?s_bl=1&a=", "a b", "k/..//x", "键"]
+        {
+            assert_eq!(stream_key(&format!(" {key}\r\n")).expect(key).expose_secret(), key);
+        }
+        for bad in ["", " \n", "a\nb", "a\tb", "a\u{0}", &"x".repeat(1_025)] {
+            assert!(stream_key(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn urls_are_kept_to_the_letter() {
+        for url in
+            ["rtmp://b.rtmp.example/live2?backup=1", "rtmps://h:443/app/", "rtmp://stream.example", "rtmp://[::1]/a/b"]
+        {
+            assert_eq!(rtmp_url(&format!(" {url} ")).expect(url), url);
+        }
+        for bad in ["", "http://a/b", "javascript:alert(1)", "rtmp://", "rtmp://{domain}/live", "rtmp://a:99999/b"] {
+            assert!(rtmp_url(bad).is_err(), "{bad}");
+        }
+    }
+}

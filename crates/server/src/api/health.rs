@@ -1,0 +1,49 @@
+//! Whether the process lives, and whether it can serve; and the catalogue, which needs nothing.
+
+use std::time::Duration;
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use tokio::time::timeout;
+
+use super::{Ctx, error::Problem};
+use crate::platform::{self, Platform};
+
+/// A database that takes longer is away.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Says that the process runs.
+#[utoipa::path(
+    get, path = "/healthz", tag = "health", security(()),
+    responses((status = 200, description = "`ok`", content_type = "text/plain", body = String))
+)]
+pub(super) async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// Says that requests can be served.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", security(()),
+    responses(
+        (status = 200, description = "`ok`", content_type = "text/plain", body = String),
+        (status = 503, description = "`database_unavailable` or `stopping`", body = Problem),
+    )
+)]
+pub(super) async fn readyz(State(ctx): State<Ctx>) -> Result<&'static str, Problem> {
+    if ctx.stopping.is_cancelled() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server is stopping."));
+    }
+    match timeout(PING_TIMEOUT, ctx.store.ping()).await {
+        Ok(Ok(())) => Ok("ok"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "The database does not answer.");
+            Err(Problem::database_unavailable())
+        }
+        Err(_) => Err(Problem::database_unavailable()),
+    }
+}
+
+/// Lists the platforms that destinations can name.
+#[utoipa::path(get, path = "/api/platforms", tag = "destinations", security(()), responses((status = 200, body = [Platform])))]
+pub(super) async fn platforms() -> Answer<&'static [Platform]> {
+    Answer(platform::catalogue())
+}

@@ -1,0 +1,107 @@
+//! What happens to every request: an id, a count, a deadline, safe headers, and a problem document for what has no
+//! handler. Paths under `/hls` carry stream keys, so logs and metrics name the route's pattern, never the path.
+
+use std::{
+    any::Any,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tokio::time::timeout;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::{Ctx, error::Problem};
+
+/// A handler's time, the arrival of the body included. Two hashes in a row, behind others, take a few seconds.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
+/// An id from a proxy is taken over if it looks like one.
+const REQUEST_ID_MAX: usize = 64;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// For answers that are no pages: nothing in them runs, nobody frames them.
+const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Ids, logs, metrics and headers.
+pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = method_name(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let id = request_id(request.headers());
+    let span = tracing::info_span!("request", http.method = method, http.route = route, request.id = id);
+    let mut response = async {
+        let response = next.run(request).await;
+        let duration_ms = began.elapsed().as_millis() as u64;
+        tracing::debug!(http.status = response.status().as_u16(), duration_ms, "A request was answered.");
+        response
+    }
+    .instrument(span)
+    .await;
+    ctx.metrics.request(method, &route, response.status().as_u16(), began.elapsed());
+    add_headers(response.headers_mut(), &id);
+    response
+}
+
+/// One of the methods that exist: a label must not be the caller's invention.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let given = given.filter(|id| (1..=REQUEST_ID_MAX).contains(&id.len()) && id.chars().all(plain));
+    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+fn add_headers(headers: &mut HeaderMap, id: &str) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// Ends a handler that takes too long. Streams of events are not meant: their handler returns at once.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    timeout(HANDLER_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+        let detail = "The request took too long. Try again.";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail).into_response()
+    })
+}
+
+/// 404 for a path that is none of ours.
+pub(super) async fn no_such_route() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path; /api/docs lists what there is.")
+}
+
+/// 405 for a path of ours.
+pub(super) async fn no_such_method() -> Problem {
+    let detail = "This path does not take this method; `Allow` lists those it takes.";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+/// 500 for a handler that panicked. The panic hook has logged where.
+pub(super) fn after_panic(_payload: Box<dyn Any + Send>) -> Response {
+    let detail = "Something failed in the server. Its log says what.";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+}

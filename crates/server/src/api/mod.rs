@@ -1,0 +1,153 @@
+//! The HTTP API: every route in one table, and what all of them share.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, Method, header},
+    routing::{get, post},
+};
+use gostream_engine::engine::Engine;
+use gostream_store::Store;
+use tokio_util::sync::CancellationToken;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{DefaultPredicate, NotForContentType, Predicate as _},
+    },
+    cors::{Any, CorsLayer},
+};
+use url::Url;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    config::Signup,
+    login::{limit::Limits, password::Passwords, token::Tokens},
+    metrics::Metrics,
+    reconcile::{Keys, Wakes},
+    web,
+};
+
+mod auth;
+mod destinations;
+mod docs;
+mod error;
+mod events;
+mod extract;
+mod field;
+mod health;
+mod hls;
+mod hooks;
+mod layers;
+mod projects;
+mod streams;
+mod view;
+
+pub(crate) use field::email;
+
+/// No body of this API is near this; keys and URLs are a few kilobytes at most.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What handlers work with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The rows.
+    pub store: Store,
+    /// What runs.
+    pub engine: Engine,
+    /// Where handlers say what changed.
+    pub wakes: Arc<Wakes>,
+    /// Playback ids of what may run.
+    pub keys: Arc<Keys>,
+    /// Signs logins.
+    pub tokens: Tokens,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    /// Slows down guessing.
+    pub limits: Limits,
+    /// Counts requests.
+    pub metrics: Arc<Metrics>,
+    /// This server among others on the same database.
+    pub node: String,
+    /// Base of links, if set.
+    pub public_url: Option<Url>,
+    /// Where encoders connect.
+    pub rtmp_port: u16,
+    /// Whether this server itself speaks HTTPS.
+    pub tls: bool,
+    /// Who may make accounts.
+    pub signup: Signup,
+    /// Cancelled when the server begins to stop.
+    pub stopping: CancellationToken,
+}
+
+type Ctx = Arc<Context>;
+
+/// The table of routes, with the document that describes them.
+fn routes() -> OpenApiRouter<Ctx> {
+    OpenApiRouter::with_openapi(docs::frame())
+        .routes(routes!(auth::signup))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::password))
+        .routes(routes!(projects::list, projects::create))
+        .routes(routes!(projects::show, projects::change, projects::delete))
+        .routes(routes!(projects::rotate_stream_key))
+        .routes(routes!(streams::list))
+        .routes(routes!(events::follow))
+        .routes(routes!(destinations::create))
+        .routes(routes!(destinations::change, destinations::delete))
+        .routes(routes!(destinations::start))
+        .routes(routes!(destinations::stop))
+        .routes(routes!(destinations::retry))
+        .routes(routes!(health::platforms))
+        .routes(routes!(hooks::on_publish))
+        .routes(routes!(hooks::on_publish_done))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+}
+
+/// What players fetch.
+fn hls_routes() -> OpenApiRouter<Ctx> {
+    OpenApiRouter::new().routes(routes!(hls::classic)).routes(routes!(hls::by_playback_id))
+}
+
+/// Players run in pages of any site; the ids in the paths are what admits them.
+fn any_site() -> CorsLayer {
+    let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET, Method::HEAD]).allow_headers(Any);
+    cors.expose_headers([header::CONTENT_LENGTH, header::DATE, HeaderName::from_static("age")])
+}
+
+/// nginx-rtmp asks with GET too, and a redirect from another spelling would rename the stream it asks about.
+fn hook_spellings() -> Router<Ctx> {
+    Router::new()
+        .route("/api/streams/on_publish", get(hooks::on_publish))
+        .route("/api/streams/on_publish/", post(hooks::on_publish).get(hooks::on_publish))
+        .route("/api/streams/on_publish_done", get(hooks::on_publish_done))
+        .route("/api/streams/on_publish_done/", post(hooks::on_publish_done).get(hooks::on_publish_done))
+}
+
+/// Everything that is served on the HTTP port.
+pub(crate) fn router(ctx: Arc<Context>) -> Router {
+    let (router, mut openapi) = routes().split_for_parts();
+    let (hls, hls_openapi) = hls_routes().split_for_parts();
+    openapi.merge(hls_openapi);
+    let compressible = DefaultPredicate::new().and(NotForContentType::const_new("video/"));
+    router
+        .merge(hook_spellings())
+        .merge(docs::router(&openapi))
+        .merge(web::router())
+        .fallback(layers::no_such_route)
+        .method_not_allowed_fallback(layers::no_such_method)
+        // Below their layer, so that it answers preflights before anything else refuses `OPTIONS`.
+        .merge(hls.method_not_allowed_fallback(layers::no_such_method).layer(any_site()))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(layers::in_time))
+        .layer(CompressionLayer::new().compress_when(compressible))
+        .layer(CatchPanicLayer::custom(layers::after_panic))
+        .layer(axum::middleware::from_fn_with_state(ctx.clone(), layers::observe))
+        .with_state(ctx)
+}

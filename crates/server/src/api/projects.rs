@@ -1,0 +1,153 @@
+//! Projects: saved places to publish to.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use gostream_engine::{engine::EndReason, spec::ProjectId};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    Ctx,
+    auth::Login,
+    error::Problem,
+    extract::{Id, Json, Links},
+    field,
+    view::{Project, Viewer},
+};
+
+/// A new project.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewProject {
+    #[schema(example = "Sunday service", min_length = 1, max_length = 100)]
+    name: String,
+}
+
+/// What changes; the rest stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProjectChange {
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+}
+
+/// Lists the projects, newest first, without their destinations.
+#[utoipa::path(
+    get, path = "/api/projects", tag = "projects",
+    responses((status = 200, body = [Project]), (status = 401, description = "`unauthorized`", body = Problem))
+)]
+pub(super) async fn list(State(ctx): State<Ctx>, login: Login, links: Links) -> Result<Answer<Vec<Project>>, Problem> {
+    let viewer = Viewer { ctx: &ctx, links: &links };
+    let mut projects = Vec::new();
+    for row in ctx.store.projects(login.user.id).await? {
+        projects.push(viewer.project(row).await?);
+    }
+    Ok(Answer(projects))
+}
+
+/// Makes a project with a stream key of its own.
+#[utoipa::path(
+    post, path = "/api/projects", tag = "projects", request_body = NewProject,
+    responses(
+        (status = 201, body = Project),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+    )
+)]
+pub(super) async fn create(
+    State(ctx): State<Ctx>,
+    login: Login,
+    links: Links,
+    Json(body): Json<NewProject>,
+) -> Result<(StatusCode, Answer<Project>), Problem> {
+    let name = field::name(&body.name).map_err(|message| Problem::field("name", message))?;
+    let row = ctx.store.add_project(login.user.id, &name).await?;
+    let project = Viewer { ctx: &ctx, links: &links }.project(row).await?;
+    Ok((StatusCode::CREATED, Answer(project)))
+}
+
+/// Shows a project with its destinations.
+#[utoipa::path(
+    get, path = "/api/projects/{id}", tag = "projects", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Project),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn show(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+) -> Result<Answer<Project>, Problem> {
+    let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
+}
+
+/// Renames a project.
+#[utoipa::path(
+    patch, path = "/api/projects/{id}", tag = "projects", params(("id" = Uuid, Path)), request_body = ProjectChange,
+    responses(
+        (status = 200, body = Project),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+    )
+)]
+pub(super) async fn change(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+    Json(body): Json<ProjectChange>,
+) -> Result<Answer<Project>, Problem> {
+    let owner = login.user.id;
+    let row = match body.name.as_deref() {
+        Some(name) => {
+            let name = field::name(name).map_err(|message| Problem::field("name", message))?;
+            let row = ctx.store.rename_project(owner, id, &name).await?;
+            ctx.wakes.wake(id);
+            row
+        }
+        None => ctx.store.project(owner, id).await?.ok_or_else(Problem::not_found)?,
+    };
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
+}
+
+/// Deletes a project with its destinations and history. A live stream on it ends.
+#[utoipa::path(
+    delete, path = "/api/projects/{id}", tag = "projects", params(("id" = Uuid, Path)),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn delete(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<StatusCode, Problem> {
+    // The row first: from then on an encoder that returns is refused.
+    ctx.store.delete_project(login.user.id, id).await?;
+    ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
+    ctx.wakes.wake(id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Replaces the stream key. A live stream on the old key ends.
+#[utoipa::path(
+    post, path = "/api/projects/{id}/stream-key", tag = "projects", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Project),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn rotate_stream_key(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+) -> Result<Answer<Project>, Problem> {
+    let row = ctx.store.rotate_stream_key(login.user.id, id).await?;
+    ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
+    ctx.wakes.wake(id);
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
+}

@@ -1,0 +1,394 @@
+//! What the API shows: rows and live status put together.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use gostream_engine::{
+    spec::{DestinationId, ProjectId},
+    status::{self, ProjectStatus, RelayStatus, StreamPhase},
+};
+use gostream_store as store;
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Ctx, error::Problem, extract::Links};
+
+/// Of a destination's stream key this much is shown, so that its owner recognises it.
+const HINT_CHARS: usize = 4;
+/// A key must be this long before its last characters are shown: of a short one they would be most of it.
+const HINTED_KEY_CHARS_MIN: usize = 8;
+
+/// A saved place to publish to.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Project {
+    pub(super) id: Uuid,
+    #[schema(example = "Sunday service")]
+    name: String,
+    /// Goes into the encoder's "stream key" field. Whoever has it can publish.
+    stream_key: String,
+    /// Goes into the encoder's "server" field.
+    #[schema(example = "rtmp://stream.example.org/live")]
+    ingest_url: String,
+    /// Names the project to viewers; reveals nothing about the stream key.
+    playback_id: String,
+    /// The playlist for viewers.
+    preview_url: String,
+    /// The playlist in the classic form, with the stream key in it.
+    legacy_hls_url: String,
+    #[schema(value_type = ProjectState)]
+    status: &'static str,
+    /// The running stream, or `null`.
+    stream: Option<Stream>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+    /// Left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destinations: Option<Vec<Destination>>,
+}
+
+/// Whether an encoder sends.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "names the values in the OpenAPI document")]
+pub(super) enum ProjectState {
+    Offline,
+    Live,
+    Reconnecting,
+}
+
+/// One live session of a project.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stream {
+    id: Uuid,
+    project_id: Uuid,
+    #[schema(value_type = StreamState)]
+    status: &'static str,
+    #[serde(with = "time::serde::rfc3339")]
+    started_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    ended_at: Option<OffsetDateTime>,
+    /// `encoder_stopped`, `encoder_lost`, `ended_by_owner`, `server_stopped` or `server_killed`.
+    end_reason: Option<String>,
+    /// What the encoder sends now; `null` once the stream ended.
+    video: Option<Video>,
+    /// What the encoder sends now; `null` once the stream ended.
+    audio: Option<Audio>,
+}
+
+/// Where a stream stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "names the values in the OpenAPI document")]
+pub(super) enum StreamState {
+    Live,
+    Reconnecting,
+    Ended,
+}
+
+/// The incoming video.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Video {
+    #[schema(example = "h264")]
+    codec: &'static str,
+    width: Option<u32>,
+    height: Option<u32>,
+    /// Frames per second, measured.
+    fps: Option<f64>,
+    /// Kilobits per second, measured.
+    kbps: u32,
+    /// Seconds between the last two keyframes.
+    keyframe_seconds: Option<f64>,
+}
+
+/// The incoming audio.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Audio {
+    #[schema(example = "aac")]
+    codec: &'static str,
+    sample_rate: Option<u32>,
+    channels: Option<u8>,
+    /// Kilobits per second, measured.
+    kbps: u32,
+}
+
+/// A saved place to send to.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Destination {
+    id: Uuid,
+    project_id: Uuid,
+    #[schema(example = "youtube")]
+    platform: String,
+    name: String,
+    #[schema(example = "rtmps://a.rtmps.youtube.com:443/live2")]
+    rtmp_url: String,
+    /// The end of the stream key, which itself is never shown again.
+    #[schema(example = "…x7f2")]
+    stream_key_hint: String,
+    /// Whether a relay should run while the project is live.
+    enabled: bool,
+    relay: Relay,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+}
+
+/// What runs for a destination, as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Relay {
+    #[schema(value_type = RelayState)]
+    state: &'static str,
+    #[serde(with = "time::serde::rfc3339")]
+    since: OffsetDateTime,
+    /// Connections tried since the relay was last live for a minute.
+    attempt: u32,
+    #[serde(with = "time::serde::rfc3339::option")]
+    next_attempt_at: Option<OffsetDateTime>,
+    /// Why the last connection ended or failed.
+    last_error: Option<RelayError>,
+    sent_bytes: u64,
+    kbps: u32,
+    /// How far behind the newest packet the relay is.
+    lag_ms: u32,
+    /// Video frames skipped because the destination was too slow.
+    dropped_frames: u64,
+    /// How often it connected again after being live.
+    reconnects: u32,
+}
+
+/// Where a relay stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "names the values in the OpenAPI document")]
+pub(super) enum RelayState {
+    Off,
+    Waiting,
+    Connecting,
+    Live,
+    Stalled,
+    Backoff,
+    Rejected,
+}
+
+/// Why a relay is not live.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct RelayError {
+    /// Stable, for programs.
+    code: &'static str,
+    /// What happened and what to do.
+    message: String,
+}
+
+/// Puts projects together with what runs.
+pub(super) struct Viewer<'a> {
+    pub(super) ctx: &'a Ctx,
+    pub(super) links: &'a Links,
+}
+
+impl Viewer<'_> {
+    /// A project without its destinations.
+    pub(super) async fn project(&self, row: store::Project) -> Result<Project, Problem> {
+        self.view(row, None).await
+    }
+
+    /// A project with its destinations.
+    pub(super) async fn whole_project(&self, row: store::Project) -> Result<Project, Problem> {
+        let destinations = self.ctx.store.destinations(row.id).await?;
+        self.view(row, Some(destinations)).await
+    }
+
+    async fn view(
+        &self,
+        row: store::Project,
+        destinations: Option<Vec<store::Destination>>,
+    ) -> Result<Project, Problem> {
+        let status = self.ctx.engine.status(ProjectId(row.id));
+        let stream = match &status {
+            Some(status) => Some(live_stream(status)),
+            None => self.stream_elsewhere(row.id).await?,
+        };
+        let key = row.stream_key.expose_secret();
+        Ok(Project {
+            id: row.id,
+            name: row.name,
+            ingest_url: self.links.ingest(),
+            preview_url: self.links.web(&format!("/hls/{}/index.m3u8", row.playback_id)),
+            legacy_hls_url: self.links.web(&format!("/hls/{key}.m3u8")),
+            stream_key: key.to_owned(),
+            playback_id: row.playback_id,
+            status: stream.as_ref().map_or("offline", |stream| stream.status),
+            stream,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            destinations: destinations
+                .map(|rows| rows.into_iter().map(|row| destination(row, status.as_deref())).collect()),
+        })
+    }
+
+    /// A stream that another server on the same database owns. What this server's own rows say is older than what its
+    /// engine says, which is nothing.
+    async fn stream_elsewhere(&self, project: Uuid) -> Result<Option<Stream>, Problem> {
+        let open = self.ctx.store.open_stream(project).await?;
+        Ok(open.filter(|row| row.node != self.ctx.node).map(past_stream))
+    }
+
+    /// One destination with what runs for it.
+    pub(super) fn destination(&self, row: store::Destination) -> Destination {
+        let status = self.ctx.engine.status(ProjectId(row.project_id));
+        destination(row, status.as_deref())
+    }
+
+    /// A stream of the history, with what is measured if it still runs.
+    pub(super) fn stream(&self, row: store::Stream) -> Stream {
+        let status: Option<Arc<ProjectStatus>> = self.ctx.engine.status(ProjectId(row.project_id));
+        match status.filter(|status| status.stream.id.0 == row.id) {
+            Some(status) => live_stream(&status),
+            None => past_stream(row),
+        }
+    }
+}
+
+fn live_stream(status: &ProjectStatus) -> Stream {
+    let stream = &status.stream;
+    Stream {
+        id: stream.id.0,
+        project_id: status.project.0,
+        status: match stream.phase {
+            StreamPhase::Live => "live",
+            StreamPhase::Reconnecting { .. } => "reconnecting",
+        },
+        started_at: wall(stream.started_at),
+        ended_at: None,
+        end_reason: None,
+        video: stream.video.as_ref().map(Video::from),
+        audio: stream.audio.as_ref().map(Audio::from),
+    }
+}
+
+fn past_stream(row: store::Stream) -> Stream {
+    Stream {
+        id: row.id,
+        project_id: row.project_id,
+        status: match row.status {
+            store::StreamStatus::Live => "live",
+            store::StreamStatus::Reconnecting => "reconnecting",
+            store::StreamStatus::Ended => "ended",
+        },
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        end_reason: row.end_reason,
+        video: None,
+        audio: None,
+    }
+}
+
+impl From<&status::VideoStatus> for Video {
+    fn from(video: &status::VideoStatus) -> Self {
+        Self {
+            codec: video.codec,
+            width: video.width,
+            height: video.height,
+            fps: video.fps,
+            kbps: video.kbps,
+            keyframe_seconds: video.keyframe_seconds,
+        }
+    }
+}
+
+impl From<&status::AudioStatus> for Audio {
+    fn from(audio: &status::AudioStatus) -> Self {
+        Self { codec: audio.codec, sample_rate: audio.sample_rate, channels: audio.channels, kbps: audio.kbps }
+    }
+}
+
+fn destination(row: store::Destination, status: Option<&ProjectStatus>) -> Destination {
+    let relays: Option<&BTreeMap<DestinationId, RelayStatus>> = status.map(|status| &status.relays);
+    let relay = match relays.and_then(|relays| relays.get(&DestinationId(row.id))) {
+        Some(relay) => Relay::from(relay),
+        None => Relay::idle(row.enabled, row.updated_at),
+    };
+    Destination {
+        id: row.id,
+        project_id: row.project_id,
+        platform: row.platform,
+        name: row.name,
+        rtmp_url: row.rtmp_url,
+        stream_key_hint: hint(row.stream_key.expose_secret()),
+        enabled: row.enabled,
+        relay,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}
+
+fn hint(key: &str) -> String {
+    let chars = key.chars().count();
+    let shown = if chars < HINTED_KEY_CHARS_MIN { 0 } else { HINT_CHARS };
+    std::iter::once('…').chain(key.chars().skip(chars - shown)).collect()
+}
+
+impl Relay {
+    /// What a destination shows while nothing runs for it.
+    fn idle(enabled: bool, since: OffsetDateTime) -> Self {
+        let state = if enabled { status::RelayState::Waiting } else { status::RelayState::Off };
+        Self {
+            state: state.name(),
+            since,
+            attempt: 0,
+            next_attempt_at: None,
+            last_error: None,
+            sent_bytes: 0,
+            kbps: 0,
+            lag_ms: 0,
+            dropped_frames: 0,
+            reconnects: 0,
+        }
+    }
+}
+
+impl From<&RelayStatus> for Relay {
+    fn from(relay: &RelayStatus) -> Self {
+        let error = relay.last_error.as_ref();
+        Self {
+            state: relay.state.name(),
+            since: wall(relay.since),
+            attempt: relay.attempt,
+            next_attempt_at: relay.next_attempt_at.map(wall),
+            last_error: error.map(|error| RelayError { code: error.code, message: error.message.clone() }),
+            sent_bytes: relay.sent_bytes,
+            kbps: relay.kbps,
+            lag_ms: relay.lag_ms,
+            dropped_frames: relay.dropped_frames,
+            reconnects: relay.reconnects,
+        }
+    }
+}
+
+/// Milliseconds, as the database keeps them.
+fn wall(at: SystemTime) -> OffsetDateTime {
+    let at = OffsetDateTime::from(at);
+    at.replace_millisecond(at.millisecond()).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_never_shows_most_of_a_key() {
+        assert_eq!(hint("live_123456_abcd"), "…abcd");
+        assert_eq!(hint("12345678"), "…5678");
+        assert_eq!(hint("1234567"), "…");
+        assert_eq!(hint("键键键键键键键尾"), "…键键键尾");
+    }
+}

@@ -1,0 +1,235 @@
+//! The server put together: what starts in which order, and stops in the reverse.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use gostream_engine::engine::{Engine, EngineConfig};
+use gostream_store::{Keyring, Store};
+use secrecy::ExposeSecret as _;
+use time::OffsetDateTime;
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api::{self, Context},
+    config::{SecretKey, Settings},
+    data_dir, history, listen,
+    login::{limit::Limits, password::Passwords, token::Tokens},
+    metrics::{self, Metrics},
+    reconcile::{Gate, Keys, Reconciler, Wakes},
+    tls::{self, Certificates},
+};
+
+/// Events that wait for the history writer; a stream makes a handful in its life (design, section 7).
+const EVENTS_MAX: usize = 256;
+/// How often ended sessions and old tries are forgotten.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
+/// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the server cannot start: a sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory or a file in it.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The database.
+    #[error("The database cannot be used: {0}")]
+    Store(#[from] gostream_store::Error),
+    /// RTMP.
+    #[error(transparent)]
+    Engine(#[from] gostream_engine::engine::StartError),
+    /// A port of ours.
+    #[error("{setting}: cannot listen on {address}: {source}. Is another server running there?")]
+    Listen {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// Whether a setting has to change, rather than the world around.
+    pub fn is_setting(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Store(gostream_store::Error::WrongSecretKey))
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct App {
+    ctx: Arc<Context>,
+    http: SocketAddr,
+    metrics: Option<SocketAddr>,
+    rtmps: Option<SocketAddr>,
+    data_dir: String,
+    /// Ends tasks once the engine is down; `ctx.stopping` comes first.
+    ended: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Opens the database as the server would: the commands that change accounts use it, too.
+pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), StartError> {
+    data_dir::prepare(&settings.data_dir)?;
+    let secret = data_dir::secret_key(settings)?;
+    let store = Store::open(settings.database_url.expose_secret(), Keyring::new(secret.0)).await?;
+    Ok((store, secret))
+}
+
+impl App {
+    /// Starts everything. When this returns, requests and streams are taken.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        tls::install_provider();
+        let certificates = settings.tls.clone().map(Certificates::load).transpose()?;
+        let (store, secret) = open_store(&settings).await?;
+        let node = data_dir::node_id(&settings.data_dir)?;
+        let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;
+        if abandoned > 0 {
+            tracing::warn!(abandoned, "The server did not stop cleanly; its streams were closed.");
+        }
+        // Ports before tasks: a start that fails leaves nothing running.
+        let (http, http_addr) = bind("http.listen", settings.http_listen)?;
+        let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
+
+        let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let (wakes, keys) = (Arc::new(Wakes::default()), Arc::new(Keys::default()));
+        let (events, history) = mpsc::channel(EVENTS_MAX);
+        let gate = Gate::new(store.clone(), keys.clone(), stopping.clone());
+        let engine = Engine::start(engine_config(&settings, certificates.as_ref()), Arc::new(gate), events).await?;
+
+        tasks.spawn(history::write(store.clone(), node.clone(), wakes.clone(), history, ended.clone()));
+        let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), keys.clone());
+        tasks.spawn(reconciler.run(ended.clone()));
+        let acceptor = certificates.map(|certificates| {
+            tasks.spawn(certificates.clone().watch(ended.clone()));
+            TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1"]))
+        });
+        let ctx = Arc::new(Context {
+            tokens: Tokens::new(&secret),
+            passwords: Passwords::default(),
+            limits: Limits::default(),
+            metrics: Arc::new(Metrics::new(engine.clone())),
+            rtmp_port: engine.rtmp_addr().port(),
+            tls: acceptor.is_some(),
+            public_url: settings.public_url,
+            signup: settings.signup,
+            store,
+            engine,
+            wakes,
+            keys,
+            node,
+            stopping,
+        });
+        tasks.spawn(prune(ctx.clone(), ended.clone()));
+        tasks.spawn(listen::serve(http, acceptor, api::router(ctx.clone()), ended.clone()));
+        let metrics_addr = metrics.map(|(listener, address)| {
+            tasks.spawn(listen::serve(listener, None, metrics::router(ctx.metrics.clone()), ended.clone()));
+            address
+        });
+        Ok(Self {
+            rtmps: ctx.engine.rtmps_addr(),
+            ctx,
+            http: http_addr,
+            metrics: metrics_addr,
+            data_dir: settings.data_dir.display().to_string(),
+            ended,
+            tasks,
+        })
+    }
+
+    /// Where HTTP is taken.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where RTMP is taken.
+    pub fn rtmp_addr(&self) -> SocketAddr {
+        self.ctx.engine.rtmp_addr()
+    }
+
+    /// Where Prometheus reads, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// A few lines that say where everything is.
+    pub fn banner(&self) -> String {
+        let page = self.ctx.public_url.as_ref().map_or_else(
+            || format!("{}://{}", if self.ctx.tls { "https" } else { "http" }, reachable(self.http)),
+            |url| url.as_str().trim_end_matches('/').to_owned(),
+        );
+        let mut lines = format!("GoStream {} is running.\n", env!("CARGO_PKG_VERSION"));
+        lines += &format!("  Page and API  {page}\n");
+        lines += &format!("  RTMP server   rtmp://{}/live\n", reachable(self.rtmp_addr()));
+        if let Some(rtmps) = self.rtmps {
+            lines += &format!("  RTMPS server  rtmps://{}/live\n", reachable(rtmps));
+        }
+        lines + &format!("  Data          {}\n", self.data_dir)
+    }
+
+    /// Stops: no new publishers, relays say goodbye, requests finish, the database closes. Takes 6 s at most.
+    pub async fn stop(self) {
+        self.ctx.stopping.cancel();
+        self.ctx.engine.shutdown().await;
+        self.ended.cancel();
+        self.tasks.close();
+        if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("Some tasks did not end in time.");
+        }
+        self.ctx.store.close().await;
+    }
+}
+
+fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { setting, address, source };
+    let listener = listen::bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) -> EngineConfig {
+    EngineConfig {
+        rtmp_listen: settings.rtmp_listen,
+        rtmps_listen: settings.rtmps_listen,
+        tls: certificates.map(|certificates| certificates.server_config(&[])),
+        egress_allow: settings.egress_allow.clone(),
+        reconnect_grace: settings.reconnect_grace,
+        ..EngineConfig::default()
+    }
+}
+
+/// An address that a browser on this machine can open; the port is left to say which server.
+fn reachable(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
+        IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
+        IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
+    }
+}
+
+async fn prune(ctx: Arc<Context>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(PRUNE_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        ctx.limits.prune();
+        if let Err(error) = ctx.store.prune_sessions(OffsetDateTime::now_utc()).await {
+            tracing::warn!(%error, "Expired sessions could not be deleted.");
+        }
+    }
+}

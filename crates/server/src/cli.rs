@@ -1,0 +1,170 @@
+//! The command line: what can be said, read into one [`Command`].
+
+use std::{
+    ffi::OsString,
+    io::{self, BufRead as _, IsTerminal as _},
+    path::PathBuf,
+};
+
+use clap::{Arg, ArgAction, ArgMatches};
+use gostream_store::Error as StoreError;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    api,
+    app::{self, StartError},
+    config::{self, SETTINGS, Settings},
+    login::password::{self, Passwords},
+};
+
+/// What the program is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run the server.
+    Serve,
+    /// Print the effective settings.
+    Config,
+    /// Make an account.
+    AddUser(String),
+    /// Set the password of an account.
+    SetPassword(String),
+}
+
+/// Why a command about accounts failed: a sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// The address is none.
+    #[error("{0}")]
+    Email(String),
+    /// The password is too weak, too long or not there.
+    #[error("{0}")]
+    Password(String),
+    /// The password cannot be read.
+    #[error("The password could not be read: {0}.")]
+    Read(#[from] io::Error),
+    /// The password cannot be hashed.
+    #[error(transparent)]
+    Hash(#[from] password::Error),
+    /// `user add` for an account that exists.
+    #[error("{0} has an account already; `gostream user password {0}` sets a new password.")]
+    Taken(String),
+    /// `user password` for an account that does not.
+    #[error("{0} has no account; `gostream user add {0}` makes one.")]
+    Unknown(String),
+    /// The database.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<StoreError> for UserError {
+    fn from(error: StoreError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// Reads the command line and the settings. Exits by itself for `--help`, `--version` and what it does not know (2).
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, Settings), config::Error> {
+    let matches = grammar().get_matches_from(arguments);
+    let (command, innermost) = match matches.subcommand() {
+        Some(("config", inner)) => (Command::Config, inner),
+        Some(("user", user)) => match user.subcommand() {
+            Some(("password", inner)) => (Command::SetPassword(email(inner)), inner),
+            Some((_, inner)) => (Command::AddUser(email(inner)), inner),
+            None => (Command::Serve, user),
+        },
+        Some((_, inner)) => (Command::Serve, inner),
+        None => (Command::Serve, &matches),
+    };
+    // Flags are global: the innermost matches hold them wherever they stood.
+    let flags = SETTINGS
+        .iter()
+        .filter_map(|setting| Some((setting.key, innermost.get_one::<String>(setting.key)?.clone())));
+    let file = innermost.get_one::<PathBuf>("config");
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+    Ok((command, config::load(flags, file.map(PathBuf::as_path), env)?))
+}
+
+fn email(matches: &ArgMatches) -> String {
+    matches.get_one::<String>("email").cloned().unwrap_or_default()
+}
+
+fn grammar() -> clap::Command {
+    let email = || Arg::new("email").value_name("EMAIL").required(true);
+    let user = clap::Command::new("user")
+        .about("Makes accounts and sets passwords")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            clap::Command::new("add")
+                .about("Creates an account; reads the password from standard input")
+                .arg(email()),
+        )
+        .subcommand(clap::Command::new("password").about("Sets a new password, read from standard input").arg(email()));
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("Settings file [default: ./gostream.toml if it exists]");
+    clap::Command::new("gostream")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("One live stream in, every platform out. Without a command it serves.")
+        .after_help(
+            "Every setting can come from a flag, the environment or gostream.toml; `gostream config` shows which did.",
+        )
+        .arg(file.value_parser(clap::value_parser!(PathBuf)).global(true))
+        .args(SETTINGS.iter().map(setting_flag))
+        .subcommand(clap::Command::new("serve").about("Runs the server (also without a command)"))
+        .subcommand(user)
+        .subcommand(clap::Command::new("config").about("Prints the effective settings and where each came from"))
+}
+
+fn setting_flag(setting: &'static config::Setting) -> Arg {
+    let default = if setting.default.is_empty() { String::new() } else { format!(", default {}", setting.default) };
+    Arg::new(setting.key)
+        .long(setting.flag)
+        .value_name("VALUE")
+        .action(ArgAction::Set)
+        .global(true)
+        .help(format!("{} [{}, {}{default}]", setting.help, setting.key, setting.env))
+}
+
+/// `gostream user add`.
+pub async fn add_user(settings: &Settings, email: &str) -> Result<(), UserError> {
+    let email = api::email(email).map_err(UserError::Email)?;
+    let hash = hash_new_password(&email).await?;
+    let (store, _) = app::open_store(settings).await?;
+    let added = store.add_user(&email, &hash).await;
+    store.close().await;
+    match added {
+        Ok(_) => Ok(()),
+        Err(StoreError::EmailTaken) => Err(UserError::Taken(email)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `gostream user password`. Every session of the account ends.
+pub async fn set_password(settings: &Settings, email: &str) -> Result<(), UserError> {
+    let email = api::email(email).map_err(UserError::Email)?;
+    let (store, _) = app::open_store(settings).await?;
+    let found = store.credentials(&email).await?.ok_or_else(|| UserError::Unknown(email.clone()))?;
+    let hash = hash_new_password(&email).await?;
+    store.set_password(found.user.id, &hash, None).await?;
+    store.close().await;
+    Ok(())
+}
+
+async fn hash_new_password(email: &str) -> Result<String, UserError> {
+    let password = read_password()?;
+    password::check(password.expose_secret(), email).map_err(UserError::Password)?;
+    Ok(Passwords::default().hash(password.expose_secret().to_owned()).await?)
+}
+
+/// From a prompt that shows nothing, or the first line of what is piped in.
+fn read_password() -> io::Result<SecretString> {
+    if io::stdin().is_terminal() {
+        return rpassword::prompt_password("New password: ").map(SecretString::from);
+    }
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).into())
+}

@@ -1,0 +1,122 @@
+//! What one setting's text means. Each parser says `None` to a text it does not take; the table knows the sentence.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use ipnet::IpNet;
+use url::Url;
+
+use super::{LogFormat, SecretKey, Signup};
+
+/// No platform holds a session for longer than minutes; an hour is surely a typing error's upper end.
+const GRACE_MAX: Duration = Duration::from_secs(3_600);
+/// Padding is forgiven: people cut and paste.
+const FORGIVING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+
+pub(super) fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+pub(super) fn address(text: &str) -> Option<SocketAddr> {
+    text.parse().ok()
+}
+
+/// An address, or `Some(None)` for `off`.
+pub(super) fn optional_address(text: &str) -> Option<Option<SocketAddr>> {
+    if text == "off" { Some(None) } else { address(text).map(Some) }
+}
+
+pub(super) fn base_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
+}
+
+pub(super) fn database_url(text: &str) -> Option<String> {
+    let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+    known.then(|| text.to_owned())
+}
+
+/// The default database. Characters that mean something in a URL are escaped.
+pub(super) fn sqlite_url(data_dir: &Path) -> String {
+    let file = data_dir.join("gostream.db");
+    let file = file.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    format!("sqlite://{file}")
+}
+
+/// 32 bytes in base64, with either alphabet, padded or not.
+pub(crate) fn secret_key(text: &str) -> Option<SecretKey> {
+    let decode = |alphabet| GeneralPurpose::new(alphabet, FORGIVING).decode(text).ok();
+    let bytes = decode(&alphabet::STANDARD).or_else(|| decode(&alphabet::URL_SAFE))?;
+    bytes.try_into().ok().map(SecretKey)
+}
+
+pub(super) fn signup(text: &str) -> Option<Signup> {
+    match text {
+        "open" => Some(Signup::Open),
+        "closed" => Some(Signup::Closed),
+        _ => None,
+    }
+}
+
+pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    // A single address is the smallest range.
+    parts
+        .map(|part| part.parse().ok().or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from)))
+        .collect()
+}
+
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let duration = match unit.trim() {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.checked_mul(60)?),
+        "h" => Duration::from_secs(number.checked_mul(3_600)?),
+        _ => return None,
+    };
+    (duration <= GRACE_MAX).then_some(duration)
+}
+
+pub(super) fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Option<String> {
+    // A lone unknown word would be taken as the name of a module and silence everything.
+    let known = |part: &str| part.contains('=') || part.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let valid = tracing_subscriber::EnvFilter::try_new(text).is_ok() && text.split(',').all(|part| known(part.trim()));
+    valid.then(|| text.to_owned())
+}
+
+/// A secret as `gostream config` shows it: a database URL keeps what is no secret, anything else keeps nothing.
+pub(super) fn masked(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(mut url) if text.contains("://") => {
+            if url.password().is_some() && url.set_password(Some("****")).is_err() {
+                return "****".to_owned();
+            }
+            // A password may also hide in the query (`?password=`).
+            if url.query().is_some() {
+                url.set_query(Some("****"));
+            }
+            url.to_string()
+        }
+        _ => "****".to_owned(),
+    }
+}

@@ -1,0 +1,144 @@
+//! The data directory: made private, holding the secret key and the name of this node.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use uuid::Uuid;
+
+use crate::config::{SecretKey, SecretKeySource, Settings, parse_secret_key};
+
+/// The file of the key that is made on first start.
+const SECRET_KEY_FILE: &str = "secret.key";
+/// The file that names this server among others on one database.
+const NODE_FILE: &str = "node.id";
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be made or made private.
+    #[error("The data directory {} cannot be used: {source}. Check data_dir and its owner.", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file in it cannot be read or written.
+    #[error("The file {} cannot be used: {source}.", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The secret key's file holds something else.
+    #[error("{} must hold 32 bytes in base64. Restore it from a backup: destination keys cannot be read without it.",
+        path.display())]
+    SecretKey {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Makes the directory when it is missing and closes it to other users.
+pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Directory { path: path.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The secret key: as given, or from its file, which is made on first start.
+pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
+    match &settings.secret_key {
+        SecretKeySource::Given(key) => Ok(key.clone()),
+        SecretKeySource::File(path) => read_secret_key(path.clone()),
+        SecretKeySource::DataDir => {
+            let path = settings.data_dir.join(SECRET_KEY_FILE);
+            let mut key = [0; 32];
+            getrandom::fill(&mut key)
+                .map_err(|error| Error::File { path: path.clone(), source: io::Error::other(error) })?;
+            create_once(&path, &BASE64_STANDARD.encode(key))?;
+            read_secret_key(path)
+        }
+    }
+}
+
+fn read_secret_key(path: PathBuf) -> Result<SecretKey, Error> {
+    let text = fs::read_to_string(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+    parse_secret_key(text.trim()).ok_or(Error::SecretKey { path })
+}
+
+/// A name for this server that outlives restarts: streams carry it, so that after a crash it closes its own only.
+pub(crate) fn node_id(data_dir: &Path) -> Result<String, Error> {
+    let path = data_dir.join(NODE_FILE);
+    create_once(&path, &Uuid::new_v4().to_string())?;
+    let text = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
+    Ok(text.trim().to_owned())
+}
+
+/// Writes the file, private and whole, unless it is there already: two commands may start at the same moment.
+fn create_once(path: &Path, line: &str) -> Result<(), Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    if path.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let draft = path.with_extension(format!("{}.new", Uuid::new_v4()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
+    file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    // A hard link, other than a rename, does not replace what another process just put there.
+    let linked = match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    fs::remove_file(&draft).map_err(failed)?;
+    linked.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("exists").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn directory_and_files_are_private_and_stay_the_same() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let dir = temp.path().join("a/b");
+        prepare(&dir).expect("made");
+        assert_eq!(mode(&dir), 0o700);
+        let node = node_id(&dir).expect("named");
+        assert_eq!(node_id(&dir).expect("named"), node);
+        assert_eq!(mode(&dir.join(NODE_FILE)), 0o600);
+        assert_eq!(fs::read_dir(&dir).expect("readable").count(), 1, "no draft is left behind");
+    }
+
+    #[test]
+    fn an_open_directory_is_closed() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        prepare(temp.path()).expect("usable");
+        assert_eq!(mode(temp.path()), 0o700);
+    }
+
+    #[test]
+    fn a_spoiled_key_file_is_told_and_not_replaced() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let path = temp.path().join(SECRET_KEY_FILE);
+        fs::write(&path, "short").expect("written");
+        assert!(matches!(read_secret_key(path.clone()), Err(Error::SecretKey { .. })));
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "short");
+    }
+}

@@ -1,0 +1,17 @@
+//! The control plane: HTTP, settings, logins, and how rows and running streams meet. The `gostream` program is a thin
+//! shell around this library, so that tests run the same server.
+
+mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+mod data_dir;
+mod history;
+mod listen;
+mod login;
+mod metrics;
+mod platform;
+mod reconcile;
+pub mod telemetry;
+mod tls;
+mod web;

@@ -1,0 +1,162 @@
+//! TCP and TLS below HTTP: sockets bound for IPv4 and IPv6, and connections served with deadlines until the stop.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use hyper::{body::Incoming, service::Service as _};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+    service::TowerToHyperService,
+};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// The kernel's own default backlog.
+const BACKLOG: i32 = 4_096;
+/// Connections served at once; each costs a task and some kilobytes. Viewers beyond it wait in the backlog.
+const CONNECTIONS_MAX: usize = 4_096;
+/// A TLS handshake takes two round trips.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two requests of one connection, and for the head of a request. Players poll every two seconds.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// After the stop: how long open requests may take to finish.
+const GRACE: Duration = Duration::from_secs(1);
+/// After a failed accept (no file descriptors left), before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The address of the client's end, put into every request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Binds `address`; `[::]` takes IPv4 as well, and falls back to it where the machine has no IPv6.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match bind_exactly(address) {
+        Err(error) if is_unsupported(&error) && address.ip().is_unspecified() => {
+            bind_exactly(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        bound => bound,
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable)
+        || error.raw_os_error() == Some(97) // EAFNOSUPPORT on Linux, for which the library has no kind.
+}
+
+fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A restarted server takes its port back at once.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves `router` until `stop`, then lets open requests finish for a moment.
+pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = async {
+                // The semaphore is never closed, so the error does not come.
+                let place = places.clone().acquire_owned().await;
+                listener.accept().await.map(|connection| (place, connection))
+            } => accepted,
+        };
+        match accepted {
+            Ok((place, (stream, peer))) => {
+                let connection = Connection { peer, tls: tls.clone(), router: router.clone(), stop: stop.clone() };
+                let watcher = graceful.watcher();
+                tokio::spawn(async move {
+                    connection.run(stream, watcher).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "A connection could not be accepted.");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if timeout(GRACE, graceful.shutdown()).await.is_err() {
+        tracing::debug!("Some HTTP connections were still busy at the stop.");
+    }
+}
+
+struct Connection {
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, watcher: Watcher) {
+        if let Err(error) = tune(&stream) {
+            tracing::trace!(%error, "A socket option was refused.");
+        }
+        match self.tls.clone() {
+            None => self.serve(stream, watcher).await,
+            Some(acceptor) => {
+                let accepted = tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
+                };
+                match accepted {
+                    Ok(Ok(stream)) => self.serve(stream, watcher).await,
+                    Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer, "A TLS handshake failed."),
+                    Err(_) => tracing::debug!(peer = %self.peer, "A TLS handshake took too long."),
+                }
+            }
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, watcher: Watcher) {
+        let Self { peer, router, .. } = self;
+        let router = TowerToHyperService::new(router);
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer));
+            router.call(request)
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%error, %peer, "An HTTP connection ended early.");
+        }
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(SEND_TIMEOUT))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SEND_TIMEOUT))
+}

@@ -1,0 +1,71 @@
+//! The `gostream` program: reads the command line, runs the command, says how it went.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use gostream::{
+    app::{App, StartError},
+    cli::{self, Command, UserError},
+    config::Settings,
+    telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A setting has to change first.
+const BAD_SETTINGS: u8 = 2;
+
+fn main() -> ExitCode {
+    let (command, settings) = match cli::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => return fail(&error.into()),
+    };
+    telemetry::init(&settings.log);
+    match run(command, settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// One line for a person, and the code that the contract names.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("gostream: {error}");
+    let start = error.downcast_ref::<StartError>().or_else(|| match error.downcast_ref() {
+        Some(UserError::Start(start)) => Some(start),
+        _ => None,
+    });
+    let setting = error.is::<gostream::config::Error>() || start.is_some_and(StartError::is_setting);
+    if setting { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
+}
+
+#[tokio::main]
+async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
+    match command {
+        Command::Config => print!("{settings}"),
+        Command::AddUser(email) => {
+            cli::add_user(&settings, &email).await?;
+            println!("{email} has an account now.");
+        }
+        Command::SetPassword(email) => {
+            cli::set_password(&settings, &email).await?;
+            println!("{email} has a new password; every session of the account ended.");
+        }
+        Command::Serve => serve(settings).await?,
+    }
+    Ok(())
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    // Before anything starts: a signal during the start stops cleanly, too.
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let app = App::start(settings).await?;
+    eprint!("{}", app.banner());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("The server is stopping.");
+    app.stop().await;
+    tracing::info!("The server stopped.");
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! What Prometheus reads: a small set that is true at the moment of the scrape.
+//!
+//! Streams and relays are not counted along the way but read from the engine's status when somebody asks, so nothing
+//! can drift. Their series end with them; HTTP requests are counted by route pattern, never by path.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
+use gostream_engine::{engine::Engine, status::RelayState};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text},
+    metrics::{MetricType, counter::Counter, family::Family, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+/// Upper bounds in seconds: most answers take under a millisecond, a password hash a quarter of a second.
+const LATENCY_BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Every state, so that a state without relays shows 0 instead of nothing.
+const STATES: [RelayState; 7] = [
+    RelayState::Off,
+    RelayState::Waiting,
+    RelayState::Connecting,
+    RelayState::Live,
+    RelayState::Stalled,
+    RelayState::Backoff,
+    RelayState::Rejected,
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    method: String,
+    route: String,
+}
+
+/// Counts requests, and answers the scrape.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// Metrics that read streams and relays from `engine`.
+    pub(crate) fn new(engine: Engine) -> Self {
+        let mut registry = Registry::with_prefix("gostream");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The running program", build);
+        let requests = Family::default();
+        registry.register("http_requests", "HTTP requests answered", requests.clone());
+        let new_histogram: fn() -> Histogram = || Histogram::new(LATENCY_BUCKETS);
+        let latency = Family::new_with_constructor(new_histogram);
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time until the answer's head was ready",
+            Unit::Seconds,
+            latency.clone(),
+        );
+        registry.register_collector(Box::new(Broadcasts(engine)));
+        Self { registry, requests, latency }
+    }
+
+    /// One request was answered. `route` is the pattern, not the path.
+    pub(crate) fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let (method, route) = (method.to_owned(), route.to_owned());
+        let labels = RouteLabels { method: method.clone(), route: route.clone() };
+        self.latency.get_or_create(&labels).observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    }
+
+    /// The page in the OpenMetrics text format.
+    pub(crate) fn page(&self) -> Result<String, fmt::Error> {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+/// The router of the metrics listener.
+pub(crate) fn router(metrics: Arc<Metrics>) -> Router {
+    async fn scrape(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+        let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        match metrics.page() {
+            Ok(page) => ([(header::CONTENT_TYPE, content_type)], page).into_response(),
+            Err(_) => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+    Router::new().route("/metrics", get(scrape)).with_state(metrics)
+}
+
+/// Reads the engine at the moment of the scrape.
+struct Broadcasts(Engine);
+
+impl fmt::Debug for Broadcasts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Broadcasts")
+    }
+}
+
+impl Collector for Broadcasts {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let live: Vec<_> = self.0.live().into_iter().filter_map(|project| self.0.status(project)).collect();
+
+        let mut streams = encoder.encode_descriptor("streams_live", "Streams right now", None, MetricType::Gauge)?;
+        streams.encode_gauge(&(live.len() as i64))?;
+
+        let mut relays = encoder.encode_descriptor("relays", "Relays of live streams", None, MetricType::Gauge)?;
+        for state in STATES {
+            let count = live.iter().flat_map(|status| status.relays.values()).filter(|r| r.state == state).count();
+            relays.encode_family(&[("state", state.name())])?.encode_gauge(&(count as i64))?;
+        }
+
+        let mut received = counter(&mut encoder, "stream_received", "Media taken from the encoder")?;
+        for status in &live {
+            let project = status.project.to_string();
+            received
+                .encode_family(&[("project", project.as_str())])?
+                .encode_counter::<NoLabelSet, _, u64>(&status.stream.received_bytes, None)?;
+        }
+
+        let mut sent = counter(&mut encoder, "relay_sent", "RTMP sent to the destination")?;
+        for status in &live {
+            let project = status.project.to_string();
+            for (destination, relay) in &status.relays {
+                let destination = destination.to_string();
+                let labels = [("project", project.as_str()), ("destination", destination.as_str())];
+                sent.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&relay.sent_bytes, None)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn counter<'a>(
+    encoder: &'a mut DescriptorEncoder<'_>,
+    name: &'a str,
+    help: &'a str,
+) -> Result<MetricEncoder<'a>, fmt::Error> {
+    encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Counter)
+}

@@ -1,0 +1,239 @@
+//! Where control plane and data plane meet: rows become a [`ProjectSpec`], and the engine is told.
+//!
+//! A wake carries only a project's id. One code path serves the click, the publish and the periodic sweep, so whatever
+//! was missed is caught by the next sweep. Handlers never call a relay.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use gostream_engine::{
+    engine::{Admission, BoxFuture, EndReason, Engine, Refusal},
+    spec::{DestinationId, DestinationSpec, ProjectId, ProjectSpec, StreamKey, Target},
+};
+use gostream_proto::rtmp::url::RtmpUrl;
+use gostream_store::{Destination, Project, Store};
+use secrecy::ExposeSecret as _;
+use tokio::{
+    sync::{Notify, broadcast},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How long an encoder waits for the database before it is told to come back.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often every live project is looked at, woken or not.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Changes that a slow listener may fall behind before it has to read everything again.
+const CHANGES_MAX: usize = 256;
+
+/// Something that open event streams want to know at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Rows of this project changed.
+    Project(Uuid),
+    /// Some session ended.
+    Sessions,
+}
+
+/// Where handlers say that something changed.
+#[derive(Debug)]
+pub(crate) struct Wakes {
+    pending: Mutex<BTreeSet<Uuid>>,
+    some: Notify,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Default for Wakes {
+    fn default() -> Self {
+        Self { pending: Mutex::default(), some: Notify::new(), changes: broadcast::channel(CHANGES_MAX).0 }
+    }
+}
+
+impl Wakes {
+    /// Rows of `project` changed: the reconciler and open event streams read them again.
+    pub(crate) fn wake(&self, project: Uuid) {
+        lock(&self.pending).insert(project);
+        self.some.notify_one();
+        self.tell(Change::Project(project));
+    }
+
+    /// Sessions ended: open event streams look whether theirs did.
+    pub(crate) fn sessions_ended(&self) {
+        self.tell(Change::Sessions);
+    }
+
+    /// Every change from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn tell(&self, change: Change) {
+        // Without listeners nobody wants to know.
+        let _listeners = self.changes.send(change);
+    }
+
+    fn take(&self) -> BTreeSet<Uuid> {
+        std::mem::take(&mut *lock(&self.pending))
+    }
+}
+
+/// The keys of projects that may be live here: HLS finds a broadcast by playback id without asking the database.
+#[derive(Debug, Default)]
+pub(crate) struct Keys(Mutex<HashMap<ProjectId, (String, StreamKey)>>);
+
+impl Keys {
+    /// The stream key behind a playback id, if its project was admitted here.
+    pub(crate) fn by_playback_id(&self, playback_id: &str) -> Option<StreamKey> {
+        let keys = lock(&self.0);
+        keys.values().find(|(id, _)| id == playback_id).map(|(_, key)| key.clone())
+    }
+
+    fn remember(&self, spec: &ProjectSpec) {
+        lock(&self.0).insert(spec.id, (spec.playback_id.clone(), spec.stream_key.clone()));
+    }
+
+    fn of(&self, project: ProjectId) -> Option<StreamKey> {
+        lock(&self.0).get(&project).map(|(_, key)| key.clone())
+    }
+
+    fn retain(&self, live: &[ProjectId]) {
+        lock(&self.0).retain(|project, _| live.contains(project));
+    }
+}
+
+/// A poisoned lock still guards whole values: every critical section here is one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers the engine's one question from the database.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    store: Store,
+    keys: Arc<Keys>,
+    stopping: CancellationToken,
+}
+
+impl Gate {
+    /// A gate that opens for keys in `store` until `stopping`.
+    pub(crate) fn new(store: Store, keys: Arc<Keys>, stopping: CancellationToken) -> Self {
+        Self { store, keys, stopping }
+    }
+
+    async fn spec_of(&self, key: &StreamKey) -> Result<ProjectSpec, Refusal> {
+        let unavailable = |error| {
+            tracing::warn!(%error, "The database did not answer for an encoder.");
+            Refusal::Unavailable
+        };
+        let project = self.store.project_by_stream_key(key.expose()).await.map_err(unavailable)?;
+        let project = project.ok_or(Refusal::UnknownKey)?;
+        let destinations = self.store.destinations(project.id).await.map_err(unavailable)?;
+        Ok(spec(&project, &destinations))
+    }
+}
+
+impl Admission for Gate {
+    fn admit<'a>(&'a self, key: &'a StreamKey, _peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
+        Box::pin(async move {
+            if self.stopping.is_cancelled() {
+                return Err(Refusal::Unavailable);
+            }
+            let spec = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable))?;
+            self.keys.remember(&spec);
+            Ok(spec)
+        })
+    }
+}
+
+/// Keeps every live project as its rows say.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    store: Store,
+    engine: Engine,
+    wakes: Arc<Wakes>,
+    keys: Arc<Keys>,
+}
+
+impl Reconciler {
+    /// A reconciler that listens to `wakes`.
+    pub(crate) fn new(store: Store, engine: Engine, wakes: Arc<Wakes>, keys: Arc<Keys>) -> Self {
+        Self { store, engine, wakes, keys }
+    }
+
+    /// Works until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut sweep = interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let projects: Vec<ProjectId> = tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.wakes.some.notified() => self.wakes.take().into_iter().map(ProjectId).collect(),
+                _ = sweep.tick() => {
+                    let live = self.engine.live();
+                    self.keys.retain(&live);
+                    live
+                }
+            };
+            for project in projects {
+                self.reconcile(project).await;
+            }
+        }
+    }
+
+    async fn reconcile(&self, project: ProjectId) {
+        if !self.engine.live().contains(&project) {
+            return;
+        }
+        match self.rows(project.0).await {
+            // The next sweep tries again; until then everything runs on as it was.
+            Err(error) => tracing::warn!(%error, project.id = %project, "The rows of a project could not be read."),
+            Ok(None) => self.engine.end(project, EndReason::EndedByOwner),
+            Ok(Some((row, destinations))) => {
+                let spec = spec(&row, &destinations);
+                // A publish that was admitted in the moment in which the key was replaced.
+                if self.keys.of(project).is_some_and(|key| key != spec.stream_key) {
+                    self.engine.end(project, EndReason::EndedByOwner);
+                } else {
+                    self.keys.remember(&spec);
+                    self.engine.apply(spec);
+                }
+            }
+        }
+    }
+
+    async fn rows(&self, project: Uuid) -> Result<Option<(Project, Vec<Destination>)>, gostream_store::Error> {
+        let Some(row) = self.store.project_by_id(project).await? else { return Ok(None) };
+        let destinations = self.store.destinations(project).await?;
+        Ok(Some((row, destinations)))
+    }
+}
+
+/// What should be, from what is saved.
+fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
+    ProjectSpec {
+        id: ProjectId(project.id),
+        stream_key: StreamKey::new(project.stream_key.expose_secret()),
+        playback_id: project.playback_id.clone(),
+        destinations: destinations.iter().filter_map(destination_spec).collect(),
+    }
+}
+
+fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
+    match RtmpUrl::parse(&row.rtmp_url) {
+        Ok(url) => Some(DestinationSpec {
+            id: DestinationId(row.id),
+            target: Target { url, key: StreamKey::new(row.stream_key.expose_secret()) },
+            enabled: row.enabled,
+        }),
+        // The API takes only URLs that parse, so somebody wrote to the database.
+        Err(error) => {
+            tracing::warn!(%error, destination.id = %row.id, "A saved destination has no usable URL.");
+            None
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The real server with a data directory of its own.
+
+use gostream::{app::App, config};
+use gostream_testkit::postgres::Postgres;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http::Client;
+
+/// Good enough for everybody.
+pub const PASSWORD: &str = "quiet lamp under rain";
+
+/// A running server.
+pub struct TestApp {
+    app: App,
+    pub client: Client,
+    _data: TempDir,
+}
+
+impl TestApp {
+    /// Starts on free ports, on SQLite unless `flags` say otherwise.
+    pub async fn start(flags: &[(&'static str, &str)]) -> Self {
+        let data = TempDir::new().unwrap();
+        let own = [
+            ("data_dir", data.path().to_str().unwrap()),
+            ("http.listen", "127.0.0.1:0"),
+            ("rtmp.listen", "127.0.0.1:0"),
+            ("metrics.listen", "127.0.0.1:0"),
+            ("egress.allow", "127.0.0.0/8"),
+        ];
+        let flags = own.iter().chain(flags).map(|(key, text)| (*key, (*text).to_owned()));
+        let settings = config::load(flags, None, []).unwrap();
+        let app = App::start(settings).await.unwrap();
+        let client = Client { address: app.http_addr(), token: None };
+        Self { app, client, _data: data }
+    }
+
+    /// Starts on a fresh database of the PostgreSQL that this process started.
+    pub async fn on_postgres() -> Self {
+        let url = Postgres::shared().database();
+        Self::start(&[("database.url", &url)]).await
+    }
+
+    pub fn rtmp(&self) -> std::net::SocketAddr {
+        self.app.rtmp_addr()
+    }
+
+    pub fn metrics(&self) -> Client {
+        Client { address: self.app.metrics_addr().unwrap(), token: None }
+    }
+
+    /// Makes an account and acts as it.
+    pub async fn user(&self, email: &str) -> Client {
+        let reply = self.client.post("/api/auth/signup", json!({"email": email, "password": PASSWORD})).await;
+        let token = reply.json(201)["token"].as_str().unwrap().to_owned();
+        Client { token: Some(token), ..self.client.clone() }
+    }
+
+    /// Makes a project and gives it as the API shows it.
+    pub async fn project(&self, client: &Client) -> Value {
+        client.post("/api/projects", json!({"name": "Sunday service"})).await.json(201)
+    }
+
+    pub async fn stop(self) {
+        self.app.stop().await;
+    }
+}
+
+/// The text of a field.
+#[track_caller]
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+/// A destination as a caller writes it.
+pub fn destination(url: &str, key: &str) -> Value {
+    json!({"platform": "custom", "name": "Hall screen", "rtmpUrl": url, "streamKey": key})
+}

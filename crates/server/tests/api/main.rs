@@ -1,0 +1,56 @@
+//! The API from outside: the real server on a free port, its stories told on SQLite and on PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod accounts;
+mod app;
+mod bad_input;
+mod destinations;
+mod hooks;
+mod http;
+mod live;
+mod origin;
+mod ownership;
+mod program;
+mod projects;
+mod serving;
+
+/// Each story as a test of its own on SQLite, and all of them in one on a PostgreSQL that it starts.
+macro_rules! stories {
+    ($($module:ident: $($story:ident),+;)+) => {
+        mod on_sqlite {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $story() {
+                    let app = crate::app::TestApp::start(&[]).await;
+                    crate::$module::$story(&app).await;
+                    app.stop().await;
+                })+
+            })+
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn every_story_on_postgres() {
+            $($({
+                let app = app::TestApp::on_postgres().await;
+                eprintln!("{} {}", stringify!($module), stringify!($story));
+                $module::$story(&app).await;
+                app.stop().await;
+            })+)+
+        }
+    };
+}
+
+stories! {
+    accounts: sign_up_log_in_and_out, a_taken_email_is_told, wrong_credentials_look_alike, a_new_password_ends_other_sessions,
+        guessing_is_slowed_down;
+    origin: a_cookie_alone_reads_and_same_origin_writes;
+    projects: a_project_lives_and_dies, history_is_paged;
+    destinations: a_destination_lives_and_dies, keys_and_urls_are_kept_to_the_letter;
+    bad_input: bodies_that_are_no_json, fields_that_cannot_be_taken, ids_paths_and_methods;
+    ownership: every_route_hides_what_is_not_yours;
+    hooks: the_hooks_of_nginx_rtmp;
+    live: a_stream_is_seen_and_kept, deleting_and_rotating_end_the_stream, events_end_with_the_session,
+        relays_follow_the_wish;
+    serving: health_pages_and_headers, metrics_count_by_route;
+}

@@ -1,0 +1,195 @@
+//! The real binary: what it prints, how it ends.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{app::PASSWORD, http::Client};
+
+const FLAGS: [&str; 4] =
+    ["--http-listen=127.0.0.1:0", "--rtmp-listen=127.0.0.1:0", "--metrics-listen=off", "--data-dir=data"];
+
+fn gostream(data: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gostream"));
+    command.current_dir(data.path()).env_clear().args(FLAGS);
+    command
+}
+
+fn run(data: &TempDir, arguments: &[&str], input: &str) -> Output {
+    let mut command = gostream(data);
+    let mut child = command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn said(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A server, and where its banner says it is.
+struct Server {
+    child: std::process::Child,
+    stderr: BufReader<std::process::ChildStderr>,
+    client: Client,
+}
+
+impl Server {
+    fn start(data: &TempDir) -> Self {
+        let mut child = gostream(data).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut banner = String::new();
+        while !banner.contains("Data ") {
+            assert_ne!(stderr.read_line(&mut banner).unwrap(), 0, "{banner}");
+        }
+        assert!(banner.contains("RTMP server   rtmp://127.0.0.1:"), "{banner}");
+        assert!(banner.contains(data.path().join("data").to_str().unwrap()), "{banner}");
+        let page = banner.lines().find_map(|line| line.split_once("http://")).expect("the page's address").1;
+        Self { child, stderr, client: Client { address: page.parse().unwrap(), token: None } }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// The exit code and what was said since the banner.
+    fn wait(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        while self.stderr.read_line(&mut rest).unwrap() > 0 {}
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+#[test]
+fn bad_settings_stop_the_start_with_one_line() {
+    let data = TempDir::new().unwrap();
+    for (arguments, line) in [
+        (&["--signup=maybe"][..], "gostream: signup (from --signup) takes open or closed, not `maybe`."),
+        (&["--config=nowhere.toml"], "gostream: --config takes a readable file; nowhere.toml cannot be read: "),
+        (&["--rtmps-listen=[::]:1936"], "gostream: rtmps.listen needs a certificate: set tls.cert and tls.key."),
+        (&["--tls-cert=a.pem", "--tls-key=b.pem"], "gostream: tls.cert: a.pem cannot be used: "),
+    ] {
+        let (code, stderr) = said(&run(&data, arguments, ""));
+        assert_eq!(code, Some(2), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with(line), "{stderr}");
+    }
+    let mut command = gostream(&data);
+    let (code, stderr) = said(&command.env("GOSTREAM_SINGUP", "open").output().unwrap());
+    assert_eq!((code, stderr.lines().count()), (Some(2), 1));
+    assert!(stderr.contains("GOSTREAM_SINGUP is not a setting"), "{stderr}");
+    std::fs::write(data.path().join("gostream.toml"), "[http]\nlistn = \"x\"\n").unwrap();
+    let (code, stderr) = said(&run(&data, &["config"], ""));
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("gostream.toml: `http.listn` is not a setting"), "{stderr}");
+    assert_eq!(said(&run(&data, &["--no-such-flag"], "")).0, Some(2));
+}
+
+#[test]
+fn a_taken_port_is_no_bad_setting() {
+    let data = TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let flag = format!("--http-listen={}", taken.local_addr().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gostream"));
+    let command =
+        command
+            .current_dir(data.path())
+            .env_clear()
+            .args([&flag, "--rtmp-listen=127.0.0.1:0", "--metrics-listen=off"]);
+    let (code, stderr) = said(&command.output().unwrap());
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("http.listen: cannot listen on 127.0.0.1:"), "{stderr}");
+}
+
+#[test]
+fn config_shows_values_and_sources() {
+    let data = TempDir::new().unwrap();
+    std::fs::write(data.path().join("gostream.toml"), "signup = \"closed\"\n").unwrap();
+    let output = gostream(&data).arg("config").env("GOSTREAM_LOG", "debug").output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    for (value, source) in [
+        ("signup = \"closed\"", "# gostream.toml"),
+        ("log.level = \"debug\"", "# GOSTREAM_LOG"),
+        ("http.listen = \"127.0.0.1:0\"", "# --http-listen"),
+        ("ingest.reconnect_grace = \"60s\"", "# default"),
+    ] {
+        assert!(
+            shown.lines().any(|line| line.starts_with(value) && line.ends_with(source)),
+            "{value} {source}\n{shown}"
+        );
+    }
+    assert!(!data.path().join("data").exists(), "looking changes nothing");
+}
+
+#[tokio::test]
+async fn accounts_are_made_and_passwords_set_from_the_command_line() {
+    let data = TempDir::new().unwrap();
+    let ok = run(&data, &["user", "add", "Me@example.org"], &format!("{PASSWORD}\n"));
+    assert_eq!(said(&ok), (Some(0), String::new()));
+    let (code, stderr) = said(&run(&data, &["user", "add", "me@example.org"], PASSWORD));
+    assert!(code == Some(1) && stderr.contains("has an account already"), "{stderr}");
+    let (code, stderr) = said(&run(&data, &["user", "add", "you@example.org"], "12345678\n"));
+    assert!(code == Some(1) && stderr.contains("easy to guess"), "{stderr}");
+    assert_eq!(said(&run(&data, &["user", "add", "nonsense"], PASSWORD)).0, Some(1));
+    let (code, stderr) = said(&run(&data, &["user", "password", "you@example.org"], PASSWORD));
+    assert!(code == Some(1) && stderr.contains("has no account"), "{stderr}");
+
+    let server = Server::start(&data);
+    let log_in = |password: &str| {
+        let (client, body) = (server.client.clone(), json!({"email": "me@example.org", "password": password}));
+        async move { client.post("/api/auth/login", body).await }
+    };
+    let session = log_in(PASSWORD).await.json(200);
+    let me = Client { token: session["token"].as_str().map(str::to_owned), ..server.client.clone() };
+    // While the server runs, too; and what it let in is out.
+    let new = "loud lamp under snow";
+    assert_eq!(said(&run(&data, &["user", "password", "me@example.org"], new)).0, Some(0));
+    me.get("/api/auth/me").await.problem(401, "unauthorized");
+    log_in(PASSWORD).await.problem(401, "invalid_credentials");
+    log_in(new).await.json(200);
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[tokio::test]
+async fn signals_stop_it_cleanly_and_it_starts_quickly() {
+    let data = TempDir::new().unwrap();
+    for signal in ["TERM", "INT"] {
+        let began = Instant::now();
+        let server = Server::start(&data);
+        assert_eq!(server.client.get("/readyz").await.status, 200);
+        // 300 ms is promised for the release build on an idle machine; tests share theirs.
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        let began = Instant::now();
+        server.signal(signal);
+        let (code, rest) = server.wait();
+        assert_eq!(code, Some(0), "{rest}");
+        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    }
+    let key = std::fs::metadata(data.path().join("data/secret.key")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn another_secret_key_is_told_before_it_spoils_anything() {
+    let data = TempDir::new().unwrap();
+    let server = Server::start(&data);
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
+    let other = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let (code, stderr) = said(&run(&data, &["--secret-key", other], ""));
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(!stderr.contains(other));
+}

@@ -1,0 +1,180 @@
+//! The store's handle: opens the database, brings its tables up to date, and checks that the secret key fits.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, ErrorKind},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
+    SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait as _,
+};
+use sea_orm_migration::MigratorTrait as _;
+use sqlx::{
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use uuid::Uuid;
+
+use crate::{
+    entity::canary,
+    error::{Cause, Error},
+    migration::Migrator,
+    secret::{Keyring, Place},
+};
+
+/// PostgreSQL allows 100 connections by default; several servers and a person with `psql` share them.
+const POSTGRES_CONNECTIONS_MAX: u32 = 10;
+/// SQLite lets readers go on beside the one writer. More than a few only take turns on the disk.
+const SQLITE_READERS_MAX: u32 = 4;
+/// How long another process may hold SQLite's write lock. Ours are held for milliseconds.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call waits for a free connection, or for the database to answer a new one.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// PostgreSQL's advisory lock that one starting server holds while it migrates: "gostream" in ASCII.
+const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"gostream");
+/// What the canary says.
+const CANARY: &str = "gostream";
+
+/// The database and the keys to it. Clones share one pool.
+#[derive(Clone, Debug)]
+pub struct Store {
+    reader: DatabaseConnection,
+    /// On SQLite a single connection: writers queue here, in order, instead of colliding in the file. On PostgreSQL the
+    /// same pool as `reader`.
+    writer: DatabaseConnection,
+    keyring: Arc<Keyring>,
+}
+
+impl Store {
+    /// Opens `sqlite:///path/file.db` (made if missing, for this user only) or `postgres://…`, and brings its tables up
+    /// to date. [`Error::WrongSecretKey`] if the database was written with other keys.
+    pub async fn open(url: &str, keyring: Keyring) -> Result<Self, Error> {
+        let (reader, writer) = match url.split_once(':') {
+            Some(("sqlite", _)) => open_sqlite(url).await?,
+            Some(("postgres" | "postgresql", _)) => open_postgres(url).await?,
+            _ => return Err(Error::Url),
+        };
+        let store = Self { reader, writer, keyring: Arc::new(keyring) };
+        store.prepare().await?;
+        Ok(store)
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.reader.execute_unprepared("SELECT 1").await.map(drop).map_err(Error::reading("The database"))
+    }
+
+    /// Closes every connection; calls that still run may finish. Every clone is closed with it.
+    pub async fn close(&self) {
+        // SQLite folds its log into the file when the last connection closes, which has to be one that may write.
+        for pool in [&self.reader, &self.writer] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::warn!(%error, "The database was not closed cleanly.");
+            }
+        }
+    }
+
+    /// For queries.
+    pub(crate) fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// For changes.
+    pub(crate) fn writer(&self) -> &DatabaseConnection {
+        &self.writer
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// A transaction that may write. On SQLite it takes the write lock at once: a transaction that first reads and then
+    /// finds the lock taken would fail instead of waiting.
+    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let immediate = Some(SqliteTransactionMode::Immediate);
+        self.writer
+            .begin_with_options(TransactionOptions { sqlite_transaction_mode: immediate, ..Default::default() })
+            .await
+    }
+
+    /// Migrates and checks the key in one transaction, so that servers that start together take turns.
+    async fn prepare(&self) -> Result<(), Error> {
+        let failed = |error: DbErr| Error::Migrate(error.into());
+        let transaction = self.begin().await.map_err(failed)?;
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+            transaction.execute_unprepared(&lock).await.map_err(failed)?;
+        }
+        Migrator::up(&transaction, None).await.map_err(failed)?;
+        self.check_canary(&transaction).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn check_canary(&self, transaction: &DatabaseTransaction) -> Result<(), Error> {
+        let place = Place { table: "canary", column: "sealed", row: Uuid::nil() };
+        let found = canary::Entity::find_by_id(place.row).one(transaction).await;
+        match found.map_err(Error::reading("The check of the secret key"))? {
+            Some(row) => self.keyring.unseal(place, &row.sealed).map(drop).map_err(|_| Error::WrongSecretKey),
+            None => {
+                let row = canary::ActiveModel { id: Set(place.row), sealed: Set(self.keyring.seal(place, CANARY)?) };
+                let added = canary::Entity::insert(row).exec_without_returning(transaction).await;
+                added.map(drop).map_err(Error::writing("The check of the secret key"))
+            }
+        }
+    }
+}
+
+async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
+    let options: SqliteConnectOptions = url.parse().map_err(|_| Error::Url)?;
+    let path = options.get_filename();
+    // Two pools would see two databases.
+    if url.contains(":memory:") || url.contains("mode=memory") || path.as_os_str().is_empty() {
+        return Err(Error::Url);
+    }
+    create_file(path).map_err(|source| Error::CreateFile { path: path.to_owned(), source })?;
+
+    let options = options
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
+        .foreign_keys(true)
+        // With the log in between, a power cut may lose the last moment but never breaks the file.
+        .synchronous(SqliteSynchronous::Normal);
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let writer = options.clone().journal_mode(SqliteJournalMode::Wal);
+    let writer = pool(1).connect_with(writer).await.map_err(|error| Error::Connect(error.into()))?;
+    let reader = pool(SQLITE_READERS_MAX).connect_lazy_with(options.pragma("query_only", "ON"));
+    Ok((SqlxSqliteConnector::from_sqlx_sqlite_pool(reader), SqlxSqliteConnector::from_sqlx_sqlite_pool(writer)))
+}
+
+/// Makes the database file for this user only. SQLite gives its log the same mode as the file.
+fn create_file(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn open_postgres(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
+    let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options.application_name("gostream"))
+        .await
+        .map_err(|error: sqlx::Error| Error::Connect(Cause::from(error)))?;
+    let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+    Ok((connection.clone(), connection))
+}

@@ -1,0 +1,26 @@
+//! `destinations`.
+
+use sea_orm::entity::prelude::*;
+
+use super::moment::Moment;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "destinations")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) id: Uuid,
+    pub(crate) project_id: Uuid,
+    pub(crate) platform: String,
+    pub(crate) name: String,
+    pub(crate) rtmp_url: String,
+    /// Sealed.
+    pub(crate) stream_key: Vec<u8>,
+    pub(crate) enabled: bool,
+    pub(crate) created_at: Moment,
+    pub(crate) updated_at: Moment,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

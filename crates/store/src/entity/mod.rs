@@ -1,0 +1,9 @@
+//! The tables as SeaORM sees them. Only this crate sees these types; what leaves it are the rows of the modules beside.
+
+pub(crate) mod canary;
+pub(crate) mod destination;
+pub(crate) mod moment;
+pub(crate) mod project;
+pub(crate) mod session;
+pub(crate) mod stream;
+pub(crate) mod user;

@@ -1,0 +1,27 @@
+//! `projects`.
+
+use sea_orm::entity::prelude::*;
+
+use super::moment::Moment;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "projects")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) id: Uuid,
+    pub(crate) user_id: Uuid,
+    pub(crate) name: String,
+    /// Sealed, to show to its owner.
+    pub(crate) stream_key: Vec<u8>,
+    /// Keyed hash of the same, to find it; unique.
+    pub(crate) stream_key_hash: Vec<u8>,
+    /// Unique.
+    pub(crate) playback_id: String,
+    pub(crate) created_at: Moment,
+    pub(crate) updated_at: Moment,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,31 @@
+//! What GoStream keeps: users, sessions, projects, destinations and the history of streams, in SQLite or PostgreSQL.
+//!
+//! One code base for both: times are whole milliseconds, ids are UUIDs, every question is asked through SeaORM. Keys of
+//! projects and destinations are sealed before they reach the database. The `owner` of a call scopes it: what belongs to
+//! somebody else is as absent as what never was. Several processes may share one database; nothing here remembers rows.
+//!
+//! The crate knows neither media nor HTTP. Input arrives checked; what is stored is stored to the letter.
+
+mod database;
+mod destination;
+mod entity;
+mod error;
+mod migration;
+mod project;
+mod secret;
+mod session;
+mod stream;
+mod user;
+
+pub use secrecy::SecretString;
+
+pub use crate::{
+    database::Store,
+    destination::{Destination, DestinationChange, NewDestination},
+    error::{Cause, Error},
+    project::Project,
+    secret::Keyring,
+    session::Session,
+    stream::{Stream, StreamPage, StreamStatus},
+    user::{Credentials, User},
+};

@@ -1,0 +1,16 @@
+//! The tables, step by step. A step that was released is never changed; a new one is added at the end.
+//!
+//! Steps name tables and columns themselves instead of using the entities, which show only how the tables are today.
+
+mod m0001_first_tables;
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+/// All steps, in order.
+pub(crate) struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first_tables::Migration)]
+    }
+}

@@ -1,0 +1,109 @@
+//! Accounts: an email address and a password hash.
+
+use std::fmt;
+
+use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, SqlErr};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    database::Store,
+    entity::{moment::Moment, session, user},
+    error::Error,
+};
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// UUID v7.
+    pub id: Uuid,
+    /// Trimmed and in lower case.
+    pub email: String,
+    /// When the account was made.
+    pub created_at: OffsetDateTime,
+    /// When its email address or password last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+/// What a login is checked against.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The account.
+    pub user: User,
+    /// As it was given to [`Store::add_user`] or [`Store::set_password`].
+    pub password_hash: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).field("password_hash", &"****").finish()
+    }
+}
+
+impl From<user::Model> for User {
+    fn from(row: user::Model) -> Self {
+        Self { id: row.id, email: row.email, created_at: row.created_at.into(), updated_at: row.updated_at.into() }
+    }
+}
+
+impl Store {
+    /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
+    pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
+        let now = Moment::now();
+        let row = user::ActiveModel {
+            id: Set(Uuid::now_v7()),
+            email: Set(normal(email)),
+            password_hash: Set(password_hash.to_owned()),
+            created_at: Set(now),
+            updated_at: Set(now),
+        };
+        match row.insert(self.writer()).await {
+            Ok(row) => Ok(row.into()),
+            Err(error) => Err(match error.sql_err() {
+                // The id is new, so it can only be the address.
+                Some(SqlErr::UniqueConstraintViolation(_)) => Error::EmailTaken,
+                _ => Error::writing("The account")(error),
+            }),
+        }
+    }
+
+    /// The account with this id.
+    pub async fn user(&self, id: Uuid) -> Result<Option<User>, Error> {
+        let found = user::Entity::find_by_id(id).one(self.reader()).await;
+        Ok(found.map_err(Error::reading("The account"))?.map(User::from))
+    }
+
+    /// The account with this address, in any case, and its password hash.
+    pub async fn credentials(&self, email: &str) -> Result<Option<Credentials>, Error> {
+        let found = user::Entity::find().filter(user::Column::Email.eq(normal(email))).one(self.reader()).await;
+        let row = found.map_err(Error::reading("The account"))?;
+        Ok(row.map(|row| Credentials { password_hash: row.password_hash.clone(), user: row.into() }))
+    }
+
+    /// Sets a new password and ends every session of the account except `keep_session`, both or neither.
+    pub async fn set_password(&self, user: Uuid, password_hash: &str, keep_session: Option<Uuid>) -> Result<(), Error> {
+        let failed = Error::writing;
+        let transaction = self.begin().await.map_err(failed("The password"))?;
+        let change = user::ActiveModel {
+            password_hash: Set(password_hash.to_owned()),
+            updated_at: Set(Moment::now()),
+            ..Default::default()
+        };
+        let changed =
+            user::Entity::update_many().set(change).filter(user::Column::Id.eq(user)).exec(&transaction).await;
+        if changed.map_err(failed("The password"))?.rows_affected == 0 {
+            return Err(Error::NotFound);
+        }
+        let mut others = session::Entity::delete_many().filter(session::Column::UserId.eq(user));
+        if let Some(kept) = keep_session {
+            others = others.filter(session::Column::Id.ne(kept));
+        }
+        others.exec(&transaction).await.map_err(failed("The sessions"))?;
+        transaction.commit().await.map_err(failed("The password"))
+    }
+}
+
+/// One person, one address, however it was typed.
+fn normal(email: &str) -> String {
+    email.trim().to_lowercase()
+}
