@@ -1,12 +1,14 @@
 //! Clips that FFmpeg made, through the segmenter and the muxer, and back to FFmpeg.
+#![expect(clippy::disallowed_methods, reason = "FFmpeg takes and gives files; the crate under test does not")]
 
 use std::{path::Path, process::Command};
 
 use bytes::Bytes;
 use gostream_proto::{
-    flv::{self, file},
+    codec,
+    flv::{self, AudioTag, VideoTag, file},
     hls::{Segment, Segmenter, Window},
-    packet::Packet,
+    packet::{Packet, PacketKind},
     time::{Timestamp, Unwrapper},
 };
 use tempfile::TempDir;
@@ -100,6 +102,38 @@ fn video_alone_and_audio_alone_are_segmented() {
         let segments = segments(&packets);
         assert!(segments.len() >= 2, "{options}");
         assert_whole(&packets, &probe(&segments));
+    }
+}
+
+#[test]
+fn delimiters_of_the_encoder_and_gops_over_ten_seconds_are_read_by_ffprobe() {
+    let long = "-c:v libx264 -preset ultrafast -bf 2 -g 9999 -x264-params aud=1:scenecut=0 -pix_fmt yuv420p";
+    let packets = clip(&format!("{VIDEO} {AUDIO} -t 13 {long} {AAC}"));
+    let segments = segments(&packets);
+    assert_eq!(segments.iter().map(|segment| segment.independent).collect::<Vec<_>>(), [true, false]);
+    assert_whole(&packets, &probe(&segments));
+}
+
+#[test]
+fn size_and_rate_are_those_that_the_encoder_was_told() {
+    for (size, rate, options) in [
+        ((320, 180), 30.0, "-pix_fmt yuv420p"),
+        ((322, 182), 25.0, "-pix_fmt yuv420p -profile:v baseline"),
+        ((322, 180), 50.0, "-pix_fmt yuv420p -flags +ildct+ilme"),
+        ((322, 182), 24.0, "-pix_fmt yuv422p"),
+        ((322, 182), 60.0, "-pix_fmt yuv444p -x264-params cqm=jvt"),
+    ] {
+        let (width, height) = size;
+        let source = format!("-f lavfi -i testsrc2=size={width}x{height}:rate={rate}");
+        let packets = clip(&format!("{source} {AUDIO} -t 1 -c:v libx264 {options} {AAC}"));
+        let body = |kind| packets.iter().find(|packet| packet.kind == kind).map(|packet| &packet.body);
+        let video = body(PacketKind::VideoHeader).and_then(|body| codec::video_track(&VideoTag::parse(body).ok()?));
+        let video = video.expect("has a header");
+        assert_eq!((video.codec.name(), video.width, video.height), ("h264", Some(width), Some(height)), "{options}");
+        assert!(video.fps.is_some_and(|fps| (fps - rate).abs() < 0.01), "{options}: {:?}", video.fps);
+        let audio = body(PacketKind::AudioHeader).and_then(|body| codec::audio_track(&AudioTag::parse(body).ok()?));
+        let audio = audio.expect("has a header");
+        assert_eq!((audio.codec.name(), audio.sample_rate, audio.channels), ("aac", Some(44_100), Some(1)));
     }
 }
 

@@ -42,7 +42,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] tls::Error),
     /// The database.
-    #[error("The database cannot be used: {0}")]
+    #[error(transparent)]
     Store(#[from] gostream_store::Error),
     /// RTMP.
     #[error(transparent)]
@@ -63,7 +63,8 @@ pub enum StartError {
 impl StartError {
     /// Whether a setting has to change, rather than the world around.
     pub fn is_setting(&self) -> bool {
-        matches!(self, Self::Tls(_) | Self::Store(gostream_store::Error::WrongSecretKey))
+        use gostream_store::Error;
+        matches!(self, Self::Tls(_) | Self::Store(Error::WrongSecretKey | Error::Url))
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Platform {
     /// Where it takes streams. Empty when each account, or each stream, gets a server of its own.
     pub servers: Vec<Server>,
     /// The page that shows the stream key.
+    #[schema(required)]
     pub key_url: Option<String>,
     /// What it takes at most; `null` where it does not say.
     pub limits: Limits,
@@ -45,6 +46,7 @@ pub(crate) struct Platform {
 /// One ingest server.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PlatformServer)]
 pub(crate) struct Server {
     /// For people.
     pub name: String,
@@ -56,16 +58,22 @@ pub(crate) struct Server {
 /// What a platform takes at most.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = PlatformLimits)]
 pub(crate) struct Limits {
     /// Kilobits per second.
+    #[schema(required)]
     pub video_kbps: Option<u32>,
     /// Kilobits per second.
+    #[schema(required)]
     pub audio_kbps: Option<u32>,
     /// Seconds from keyframe to keyframe.
+    #[schema(required)]
     pub keyframe_seconds: Option<u32>,
     /// Frames per second.
+    #[schema(required)]
     pub fps: Option<u32>,
     /// Width and height, as in `1920x1080`.
+    #[schema(required)]
     pub resolution: Option<String>,
 }
 

@@ -17,6 +17,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tracing::{instrument::WithSubscriber as _, subscriber::NoSubscriber};
 use uuid::Uuid;
 
 use crate::{
@@ -109,7 +110,8 @@ impl Store {
             let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
             transaction.execute_unprepared(&lock).await.map_err(failed)?;
         }
-        Migrator::up(&transaction, None).await.map_err(failed)?;
+        // The library would announce each step, in words of its own.
+        Migrator::up(&transaction, None).with_subscriber(NoSubscriber::new()).await.map_err(failed)?;
         self.check_canary(&transaction).await?;
         transaction.commit().await.map_err(failed)
     }

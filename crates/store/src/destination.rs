@@ -39,25 +39,33 @@ pub struct Destination {
     pub updated_at: OffsetDateTime,
 }
 
-/// What a new destination consists of. See [`Destination`].
+/// What a new destination consists of.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the fields are those of Destination")]
 pub struct NewDestination {
+    /// See [`Destination::platform`].
     pub platform: String,
+    /// See [`Destination::name`].
     pub name: String,
+    /// See [`Destination::rtmp_url`].
     pub rtmp_url: String,
+    /// See [`Destination::stream_key`].
     pub stream_key: SecretString,
+    /// See [`Destination::enabled`].
     pub enabled: bool,
 }
 
-/// What changes of a destination: all that is given. See [`Destination`].
+/// What changes of a destination: all that is given.
 #[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "the fields are those of Destination")]
 pub struct DestinationChange {
+    /// See [`Destination::platform`].
     pub platform: Option<String>,
+    /// See [`Destination::name`].
     pub name: Option<String>,
+    /// See [`Destination::rtmp_url`].
     pub rtmp_url: Option<String>,
+    /// See [`Destination::stream_key`].
     pub stream_key: Option<SecretString>,
+    /// See [`Destination::enabled`].
     pub enabled: Option<bool>,
 }
 

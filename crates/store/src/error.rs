@@ -104,7 +104,13 @@ impl From<DbErr> for Cause {
 
 impl From<sqlx::Error> for Cause {
     fn from(error: sqlx::Error) -> Self {
-        Self(error.to_string())
+        match error {
+            // The pool tries again and again while the port is closed, and forgets why.
+            sqlx::Error::PoolTimedOut => {
+                Self("it did not answer in time. Is it running, and is its URL right?".to_owned())
+            }
+            error => Self(error.to_string()),
+        }
     }
 }
 

@@ -1,10 +1,13 @@
-//! A real PostgreSQL of its own, in a temporary folder, with a fresh database for each test.
+//! A real PostgreSQL of its own, in a temporary folder, with TLS on and a fresh database for each test.
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
@@ -14,47 +17,67 @@ use std::{
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-use crate::process::{free_port, text};
+use crate::{
+    certificate::Certificate,
+    process::{free_port, text},
+};
 
 /// Where Debian puts the versions of PostgreSQL.
 const VERSIONS: &str = "/usr/lib/postgresql";
+/// A free port may be taken in the moment before the server binds it; not this often in a row.
+const TRIES_MAX: u32 = 3;
 
-/// A running server; stopped when dropped.
+/// A running server; stopped when dropped, and also when this process is gone, however that ended.
 #[derive(Debug)]
 pub struct Postgres {
     port: u16,
+    place: Place,
+    keeper: Child,
+    databases: AtomicU32,
+}
+
+/// Where it lives.
+#[derive(Debug)]
+struct Place {
     binaries: PathBuf,
     folder: TempDir,
-    databases: AtomicU32,
 }
 
 static SHARED: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap_or_else(|error| panic!("{error:#}")));
 
 impl Postgres {
-    /// The server of this test process. It ends with the process that waits for it, see [`Postgres::start`].
+    /// The one server of this test process, started by the first who asks.
     pub fn shared() -> &'static Self {
         &SHARED
     }
 
-    /// Makes a cluster and starts it on a free port. As root it runs as the user `postgres`, since it refuses to be root. A
-    /// watcher stops it when this process is gone, however that ended.
+    /// Makes a cluster and starts it on a free port. As root it runs as the user `postgres`, since it refuses to be root.
     pub fn start() -> anyhow::Result<Self> {
-        let binaries = binaries()?;
-        let folder = TempDir::new()?;
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
-        let port = free_port()?;
-        let postgres = Self { port, binaries, folder, databases: AtomicU32::new(0) };
-        let data = postgres.data();
-        postgres.run("initdb", &["-D", text(&data), "-U", "gostream", "-A", "trust", "-E", "UTF8", "--no-sync"])?;
-        let options = format!(
-            "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off \
-             -c synchronous_commit=off -c full_page_writes=off -c max_connections=200",
-            text(postgres.folder.path())
-        );
-        let log = postgres.folder.path().join("log");
-        postgres.run("pg_ctl", &["-D", text(&data), "-l", text(&log), "-o", &options, "-w", "start"])?;
-        postgres.stop_with_this_process()?;
+        let place = Place { binaries: binaries()?, folder: TempDir::new()? };
+        // The other user works here too.
+        fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(0o777))?;
+        let data = place.data();
+        place.run("initdb", &["-D", text(&data), "-U", "gostream", "-A", "trust", "-E", "UTF8", "--no-sync"])?;
+        place.certify()?;
+        let mut postgres = Self { port: 0, keeper: place.keeper()?, place, databases: AtomicU32::new(0) };
+        for _ in 1..TRIES_MAX {
+            if postgres.listen().is_ok() {
+                return Ok(postgres);
+            }
+        }
+        postgres.listen()?;
         Ok(postgres)
+    }
+
+    fn listen(&mut self) -> anyhow::Result<()> {
+        self.port = free_port()?;
+        let options = format!(
+            "-c port={} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c ssl=on -c fsync=off \
+             -c synchronous_commit=off -c full_page_writes=off -c max_connections=200",
+            self.port
+        );
+        let (data, log) = (self.place.data(), self.place.folder.path().join("log"));
+        self.place.run("pg_ctl", &["-D", text(&data), "-l", text(&log), "-o", &options, "-w", "start"])
     }
 
     /// A new, empty database, as a URL.
@@ -62,61 +85,81 @@ impl Postgres {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let port = self.port.to_string();
         let arguments = ["-h", "127.0.0.1", "-p", &port, "-U", "gostream", &name];
-        self.run("createdb", &arguments).unwrap_or_else(|error| panic!("{error:#}"));
+        self.place.run("createdb", &arguments).unwrap_or_else(|error| panic!("{error:#}"));
         format!("postgres://gostream@127.0.0.1:{port}/{name}")
     }
 
+    /// The certificate of the server, for 127.0.0.1, as a PEM file.
+    pub fn certificate(&self) -> PathBuf {
+        self.place.folder.path().join("server.crt")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+impl Place {
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
+    /// Puts certificate and key where the server looks for them.
+    fn certify(&self) -> anyhow::Result<()> {
+        let made = Certificate::for_names(&["127.0.0.1"])?;
+        for (name, pem) in [("server.crt", made.pem), ("server.key", made.key_pem)] {
+            let (from, to) = (self.folder.path().join(name), self.data().join(name));
+            fs::write(&from, pem)?;
+            // The server wants the key to be its own and nobody else's to read.
+            self.run("install", &["-m", "600", text(&from), text(&to)])?;
+        }
+        Ok(())
+    }
+
+    /// A small shell at the other end of a pipe. When the pipe closes, since this process closed it or is no more, it
+    /// stops the server and clears up. It stands in a group of its own, so that what kills the test does not kill it.
+    fn keeper(&self) -> anyhow::Result<Child> {
+        let stop = as_postgres(&self.program("pg_ctl"), &["-D", text(&self.data()), "-m", "immediate", "-w", "stop"]);
+        let stop: Vec<_> = std::iter::once(stop.get_program())
+            .chain(stop.get_args())
+            .map(|word| word.to_string_lossy())
+            .collect();
+        let script = format!("read -r _; {}; rm -rf {}", stop.join(" "), text(self.folder.path()));
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", &script]).current_dir("/").process_group(0);
+        keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        keeper.spawn().context("a shell cannot be started")
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
-        let path = self.binaries.join(program);
         // What the server inherits it keeps open, so output goes to a file and not to a pipe that would never end.
         let said = self.folder.path().join("said");
         let output = fs::File::create(&said)?;
-        let status = as_postgres(text(&path), arguments)
+        let status = as_postgres(&self.program(program), arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .status()
             .with_context(|| format!("{program} cannot be started; `make test` installs it"))?;
         if !status.success() {
-            bail!("{program}: {}", fs::read_to_string(&said).unwrap_or_default());
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            bail!("{program}: {}{log}", fs::read_to_string(&said).unwrap_or_default());
         }
         Ok(())
     }
 
-    /// Statics are never dropped, and a test may be killed: a small shell waits for this process to go.
-    fn stop_with_this_process(&self) -> anyhow::Result<()> {
-        let script = format!(
-            "while [ -d /proc/{} ]; do sleep 1; done; {} -D {} -m immediate stop; rm -rf {}",
-            std::process::id(),
-            text(&self.binaries.join("pg_ctl")),
-            text(&self.data()),
-            text(self.folder.path()),
-        );
-        as_postgres("sh", &["-c", &script])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("a shell cannot be started")?;
-        Ok(())
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let data = self.data();
-        if let Err(error) = self.run("pg_ctl", &["-D", text(&data), "-m", "immediate", "-w", "stop"]) {
-            eprintln!("{error:#}");
-        }
+    /// One of PostgreSQL's, or else one of the system's.
+    fn program(&self, name: &str) -> String {
+        let path = self.binaries.join(name);
+        if path.exists() { text(&path).to_owned() } else { name.to_owned() }
     }
 }
 
 fn as_postgres(program: &str, arguments: &[&str]) -> Command {
-    let root = fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
+    let root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     let mut command = if root { Command::new("runuser") } else { Command::new(program) };
     if root {
         command.args(["-u", "postgres", "--", program]);
@@ -131,7 +174,7 @@ fn binaries() -> anyhow::Result<PathBuf> {
     let newest = versions.filter(|path| path.join("initdb").exists()).max();
     let on_path = || {
         let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).find(|folder: &PathBuf| Path::new(folder).join("initdb").exists())
+        std::env::split_paths(&path).find(|folder| Path::new(folder).join("initdb").exists())
     };
     newest.or_else(on_path).context("PostgreSQL is not installed; `make test` installs it")
 }

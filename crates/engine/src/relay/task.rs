@@ -196,6 +196,7 @@ impl Runner {
         let mut action = self.on(Event::Begin);
         loop {
             action = match action {
+                // Behind an event that ends a wait or a connection there is always one of these two.
                 Action::Connect | Action::Nothing => {
                     let event = self.connection().await?;
                     self.on(event)

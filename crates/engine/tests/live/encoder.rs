@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use gostream_engine::{EndReason, EngineConfig, EngineEvent, status::StreamPhase};
-use gostream_proto::rtmp::{
-    client::Event,
-    media::{Media, MediaKind},
+use gostream_proto::{
+    flv::{AudioTag, Content, VideoTag},
+    rtmp::{
+        client::Event,
+        media::{Media, MediaKind},
+    },
+    track::{AudioCodec, VideoCodec},
 };
 use gostream_testkit::{
     encoder::Encoder,
@@ -13,7 +17,7 @@ use gostream_testkit::{
     script::Script,
 };
 
-use crate::stage::{Stage, bodies, config, is_monotonic};
+use crate::stage::{Stage, assert_same, bodies, config, is_monotonic};
 
 fn script(ms: u32, seed: u8) -> Script {
     Script { ms, seed, ..Script::default() }
@@ -188,6 +192,48 @@ async fn track_combinations_reach_a_destination() {
             media.iter().rev().filter(|m| m.kind == kind).take(20).map(|m| m.body.clone()).collect::<Vec<_>>()
         };
         assert!(tail(media) == tail(&all), "the end is there");
+    }
+}
+
+/// HEVC or AV1 with Opus, in Enhanced RTMP tags, every body different.
+fn enhanced(codec: VideoCodec) -> Vec<Media> {
+    let video = |content, cts_ms, payload: Vec<u8>| {
+        VideoTag { codec, content, cts_ms, track: 0, payload: payload.into() }.encode()
+    };
+    let opus = |content, payload: Vec<u8>| {
+        AudioTag { codec: AudioCodec::Opus, content, track: 0, legacy: None, payload: payload.into() }.encode()
+    };
+    let mut media = vec![
+        (MediaKind::Audio, 0, opus(Content::Header, b"OpusHead\x01\x02".to_vec())),
+        (MediaKind::Video, 0, video(Content::Header, 0, vec![1; 30])),
+    ];
+    for n in 0..100_u32 {
+        let (content, cts) = if n % 25 == 0 { (Content::Keyframe, 80) } else { (Content::Frame, -40) };
+        let cts = if codec == VideoCodec::Hevc { cts } else { 0 };
+        media.push((MediaKind::Video, n * 40, video(content, cts, [n.to_be_bytes().as_slice(), &[7; 5_000]].concat())));
+        media.push((MediaKind::Audio, n * 40 + 10, opus(Content::Frame, n.to_be_bytes().to_vec())));
+    }
+    media.into_iter().map(|(kind, timestamp, body)| Media { kind, timestamp, body }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn enhanced_rtmp_codecs_pass_untouched() {
+    for (codec, name) in [(VideoCodec::Hevc, "hevc"), (VideoCodec::Av1, "av1")] {
+        let stage = Stage::new().await;
+        let platform = platform().await;
+        let spec = stage.project("key", &[&platform]);
+        let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+        let all = enhanced(codec);
+        encoder.send_all(&all[..20]).await.expect("is taken");
+        stage.until_all_live(&spec).await;
+        encoder.send_all(&all[20..]).await.expect("is taken");
+        let status = stage.until(spec.id, "measured", |status| status.stream.video.is_some()).await;
+        assert_eq!(status.stream.video.as_ref().map(|video| video.codec), Some(name));
+        assert_eq!(status.stream.audio.as_ref().map(|audio| audio.codec), Some("opus"));
+        encoder.stop().await.expect("says goodbye");
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        assert_same(&visits[0].media, &all);
+        assert!(is_monotonic(&visits[0].media));
     }
 }
 

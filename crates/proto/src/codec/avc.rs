@@ -135,7 +135,7 @@ fn skip_scaling_lists(bits: &mut Bits<'_>, count: usize) -> Result<(), Error> {
         let (mut last, mut next) = (8_i32, 8_i32);
         for _ in 0..if index < 6 { 16 } else { 64 } {
             if next != 0 {
-                next = (last + bits.se()?).rem_euclid(256);
+                next = last.wrapping_add(bits.se()?).rem_euclid(256);
             }
             if next != 0 {
                 last = next;
@@ -216,6 +216,16 @@ mod tests {
         let config = Config::parse(&Bytes::from_static(&[1, 0x42, 0, 0x1E, 0xFC, 0xE0, 0])).expect("parses");
         assert_eq!((config.length_bytes, config.sps.len()), (1, 0));
         assert_eq!(config.picture(), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn scaling_list_with_an_impossible_step_is_survived() {
+        // A record that fuzzing found: the deltas of its scaling list leave what 32 bits hold.
+        let record: &[u8] = &[
+            0x01, 0x64, 0x00, 0x0A, 0xFF, 0xE1, 0x00, 0x18, 0x67, 0x64, 0x00, 0x0F, 0xA0, 0x0A, 0xFF, 0x31, 0x00, 0x18,
+            0x00, 0x27, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0x04, 0xFD, 0xF8, 0xF8, 0x00,
+        ];
+        assert!(Config::parse(&Bytes::from_static(record)).expect("parses").picture().is_err());
     }
 
     proptest! {

@@ -93,6 +93,7 @@ struct Headers {
 struct Open {
     start: Timestamp,
     newest: Timestamp,
+    discontinuity: bool,
     independent: bool,
     packets: Vec<Packet>,
     /// Memory that the packets take.
@@ -150,6 +151,27 @@ impl Segmenter {
         finished
     }
 
+    /// Ends the open segment at `end`, as when the stream is over.
+    pub fn finish(&mut self, end: Timestamp) -> Option<Segment> {
+        let Open { start, discontinuity, independent, packets, tracks, .. } = self.open.take()?;
+        let (clock_start, clock_wall) = self.clock?;
+        let state = self.state;
+        self.state = ts::advance(&packets, &tracks, state);
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        Some(Segment {
+            sequence,
+            duration_ms: end.ms_since(start).max(1).try_into().unwrap_or(u32::MAX),
+            program_date_ms: clock_wall.saturating_add_signed(start.ms_since(clock_start)),
+            discontinuity,
+            independent,
+            packets,
+            tracks,
+            state,
+            muxed: OnceLock::new(),
+        })
+    }
+
     fn on_video_header(&mut self, packet: &Packet) {
         if self.headers.video.as_ref() == Some(&packet.body) {
             return;
@@ -204,9 +226,10 @@ impl Segmenter {
     }
 
     fn begin(&mut self, packet: &Packet, wall_ms: u64) {
-        self.discontinuity_next |= std::mem::take(&mut self.tracks_changed) && self.next_sequence > 0;
+        let changed = std::mem::take(&mut self.tracks_changed) && self.next_sequence > 0;
+        let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
         // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
-        if self.discontinuity_next {
+        if discontinuity {
             self.state = ts::State::default();
             self.clock = None;
         }
@@ -214,32 +237,12 @@ impl Segmenter {
         self.open = Some(Open {
             start: packet.dts,
             newest: packet.dts,
+            discontinuity,
             independent: packet.kind == PacketKind::Keyframe || self.tracks.video.is_none(),
             packets: Vec::new(),
             bytes: 0,
             tracks: self.tracks.clone(),
         });
-    }
-
-    /// Ends the open segment at `end`, as when the stream is over.
-    pub fn finish(&mut self, end: Timestamp) -> Option<Segment> {
-        let Open { start, independent, packets, tracks, .. } = self.open.take()?;
-        let (clock_start, clock_wall) = self.clock?;
-        let state = self.state;
-        self.state = ts::advance(&packets, &tracks, state);
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        Some(Segment {
-            sequence,
-            duration_ms: end.ms_since(start).max(1).try_into().unwrap_or(u32::MAX),
-            program_date_ms: clock_wall.saturating_add_signed(start.ms_since(clock_start)),
-            discontinuity: std::mem::take(&mut self.discontinuity_next),
-            independent,
-            packets,
-            tracks,
-            state,
-            muxed: OnceLock::new(),
-        })
     }
 }
 
@@ -251,3 +254,6 @@ impl Open {
         self.packets.push(packet.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

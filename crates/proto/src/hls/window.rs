@@ -63,3 +63,60 @@ impl Window {
         self.segments.iter().map(|segment| segment.held_bytes()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{flv, hls::Segmenter, packet::Packet, time::Timestamp};
+
+    /// A window of one-frame AVC segments, 2 s each; the codec header changes before those in `changes`.
+    fn window(segments: i64, changes: &[i64]) -> Window {
+        let mut segmenter = Segmenter::default();
+        let mut window = Window::default();
+        let packet = |ms, body: Vec<u8>| -> Packet { flv::video_packet(Timestamp::from_ms(ms), body.into()) };
+        for n in 0..=segments {
+            let profile = changes.iter().filter(|&&change| change <= n).count() as u8;
+            let ms = n * 2_000;
+            let header = [0x17, 0, 0, 0, 0, 1, 0x42, profile, 0x1E, 0xFF, 0xE0, 0];
+            for packet in [packet(ms, header.into()), packet(ms, vec![0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65])] {
+                if let Some(segment) = segmenter.push(&packet, 951_782_400_000 + ms as u64) {
+                    window.push(segment);
+                }
+            }
+        }
+        window
+    }
+
+    #[test]
+    fn playlist_lists_the_newest_with_their_dates_and_discontinuities() {
+        let expected = "\
+            #EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n\
+            #EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-INDEPENDENT-SEGMENTS\n\
+            #EXT-X-PROGRAM-DATE-TIME:2000-02-29T00:00:00.000Z\n#EXTINF:2.000,\nkey-0.ts\n\
+            #EXT-X-DISCONTINUITY\n\
+            #EXT-X-PROGRAM-DATE-TIME:2000-02-29T00:00:02.000Z\n#EXTINF:2.000,\nkey-1.ts\n";
+        let mut window = window(2, &[1]);
+        assert_eq!(window.playlist("key").as_deref(), Some(expected));
+        window.end();
+        assert_eq!(window.playlist("key"), Some(format!("{expected}#EXT-X-ENDLIST\n")));
+    }
+
+    #[test]
+    fn discontinuities_count_when_they_leave_the_list() {
+        // Segments 0 to 7: the list begins at 2. A change on the first listed segment is still in the list.
+        for (changes, passed) in [(&[1][..], 1), (&[2], 0), (&[1, 2, 3], 1), (&[1, 5], 1)] {
+            let playlist = window(8, changes).playlist("key").expect("has segments");
+            assert!(playlist.contains("#EXT-X-MEDIA-SEQUENCE:2\n"), "{playlist}");
+            assert!(playlist.contains(&format!("#EXT-X-DISCONTINUITY-SEQUENCE:{passed}\n")), "{changes:?}: {playlist}");
+        }
+        assert!(!window(8, &[]).playlist("key").expect("has segments").contains("DISCONTINUITY"));
+    }
+
+    #[test]
+    fn segments_outlive_their_listing_by_a_playlist_length() {
+        let window = window(20, &[]);
+        let kept: Vec<_> = (0..25).filter(|&n| window.segment(n).is_some_and(|found| found.sequence == n)).collect();
+        assert_eq!(kept, (8..20).collect::<Vec<_>>());
+        assert_eq!(Window::default().playlist("key"), None);
+    }
+}

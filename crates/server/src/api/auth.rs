@@ -117,7 +117,7 @@ impl From<Row> for User {
 
 /// Makes an account and logs in.
 #[utoipa::path(
-    post, path = "/api/auth/signup", tag = "auth", security(()), request_body = Credentials,
+    post, path = "/api/auth/signup", tag = "auth", operation_id = "signUp", security(()), request_body = Credentials,
     responses(
         (status = 201, description = "The account exists and is logged in", body = Session),
         (status = 403, description = "`signup_closed`: accounts are made by `gostream user add`", body = Problem),
@@ -147,7 +147,7 @@ pub(super) async fn signup(
 
 /// Logs in.
 #[utoipa::path(
-    post, path = "/api/auth/login", tag = "auth", security(()), request_body = Credentials,
+    post, path = "/api/auth/login", tag = "auth", operation_id = "logIn", security(()), request_body = Credentials,
     responses(
         (status = 200, description = "Logged in", body = Session),
         (status = 401, description = "`invalid_credentials`", body = Problem),
@@ -181,7 +181,7 @@ pub(super) async fn login(
 
 /// Logs out. The session is gone on the server, too: its token is worth nothing from now on.
 #[utoipa::path(
-    post, path = "/api/auth/logout", tag = "auth",
+    post, path = "/api/auth/logout", tag = "auth", operation_id = "logOut",
     responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
 pub(super) async fn logout(State(ctx): State<Ctx>, login: Login) -> Result<Response, Problem> {
@@ -193,7 +193,7 @@ pub(super) async fn logout(State(ctx): State<Ctx>, login: Login) -> Result<Respo
 
 /// Who is logged in.
 #[utoipa::path(
-    get, path = "/api/auth/me", tag = "auth",
+    get, path = "/api/auth/me", tag = "auth", operation_id = "showMe",
     responses((status = 200, body = User), (status = 401, description = "`unauthorized`", body = Problem))
 )]
 pub(super) async fn me(login: Login) -> axum::Json<User> {
@@ -213,7 +213,7 @@ pub(super) struct PasswordChange {
 
 /// Changes the password. Every other session of the account ends.
 #[utoipa::path(
-    post, path = "/api/auth/password", tag = "auth", request_body = PasswordChange,
+    post, path = "/api/auth/password", tag = "auth", operation_id = "changePassword", request_body = PasswordChange,
     responses(
         (status = 204, description = "Changed"),
         (status = 401, description = "`unauthorized`", body = Problem),

@@ -53,7 +53,7 @@ pub(super) struct DestinationPatch {
 
 /// Adds a destination to a project.
 #[utoipa::path(
-    post, path = "/api/projects/{id}/destinations", tag = "destinations", params(("id" = Uuid, Path)),
+    post, path = "/api/projects/{id}/destinations", tag = "destinations", operation_id = "createDestination", params(("id" = Uuid, Path)),
     request_body = DestinationInput,
     responses(
         (status = 201, body = Destination),
@@ -110,7 +110,7 @@ impl DestinationPatch {
 
 /// Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
 #[utoipa::path(
-    patch, path = "/api/destinations/{id}", tag = "destinations", params(("id" = Uuid, Path)),
+    patch, path = "/api/destinations/{id}", tag = "destinations", operation_id = "changeDestination", params(("id" = Uuid, Path)),
     request_body = DestinationPatch,
     responses(
         (status = 200, body = Destination),
@@ -143,7 +143,7 @@ async fn apply(
 
 /// Deletes a destination, whatever its relay is doing.
 #[utoipa::path(
-    delete, path = "/api/destinations/{id}", tag = "destinations", params(("id" = Uuid, Path)),
+    delete, path = "/api/destinations/{id}", tag = "destinations", operation_id = "deleteDestination", params(("id" = Uuid, Path)),
     responses(
         (status = 204, description = "Deleted"),
         (status = 401, description = "`unauthorized`", body = Problem),
@@ -158,7 +158,7 @@ pub(super) async fn delete(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> 
 
 /// Wants the relay on: it sends now if the project is live, and else waits for it.
 #[utoipa::path(
-    post, path = "/api/destinations/{id}/relay/start", tag = "destinations", params(("id" = Uuid, Path)),
+    post, path = "/api/destinations/{id}/relay/start", tag = "destinations", operation_id = "startRelay", params(("id" = Uuid, Path)),
     responses(
         (status = 200, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),
@@ -177,7 +177,7 @@ pub(super) async fn start(
 
 /// Wants the relay off. The others go on.
 #[utoipa::path(
-    post, path = "/api/destinations/{id}/relay/stop", tag = "destinations", params(("id" = Uuid, Path)),
+    post, path = "/api/destinations/{id}/relay/stop", tag = "destinations", operation_id = "stopRelay", params(("id" = Uuid, Path)),
     responses(
         (status = 200, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),
@@ -196,7 +196,7 @@ pub(super) async fn stop(
 
 /// Tries again now instead of after the pause. Does nothing unless the relay is waiting to.
 #[utoipa::path(
-    post, path = "/api/destinations/{id}/relay/retry", tag = "destinations", params(("id" = Uuid, Path)),
+    post, path = "/api/destinations/{id}/relay/retry", tag = "destinations", operation_id = "retryRelay", params(("id" = Uuid, Path)),
     responses(
         (status = 200, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),

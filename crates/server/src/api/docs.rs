@@ -11,12 +11,12 @@ use axum::{
 };
 use serde_json::Value;
 use utoipa::openapi::{
-    Components, Info, License, OpenApi, OpenApiBuilder, SecurityRequirement, Server,
+    Components, Content, Info, License, OpenApi, OpenApiBuilder, RefOr, SecurityRequirement, Server,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     tag::TagBuilder,
 };
 
-use super::error::Problem;
+use super::error::{PROBLEM_TYPE, Problem};
 use crate::web;
 
 const TAGS: [(&str, &str); 6] = [
@@ -57,6 +57,29 @@ pub(super) fn frame() -> OpenApi {
     schemas.push(("Problem".to_owned(), <Problem as utoipa::PartialSchema>::schema()));
     if let Some(components) = &mut api.components {
         components.schemas.extend(schemas);
+    }
+    api
+}
+
+/// What the routes leave out: errors are problem documents, and every answer says what it is.
+pub(super) fn finish(mut api: OpenApi) -> OpenApi {
+    let items = api.paths.paths.values_mut();
+    let operations = items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]);
+    for operation in operations.flatten() {
+        for response in operation.responses.responses.values_mut() {
+            let RefOr::T(response) = response else { continue };
+            if response.description.is_empty() {
+                response.description = "Done".to_owned();
+            }
+            let is_problem = |content: &RefOr<Content>| match content {
+                RefOr::T(Content { schema: Some(RefOr::Ref(schema)), .. }) => schema.ref_location.ends_with("/Problem"),
+                _ => false,
+            };
+            if response.content.values().any(is_problem) {
+                let contents = std::mem::take(&mut response.content).into_values();
+                response.content = contents.map(|content| (PROBLEM_TYPE.to_owned(), content)).collect();
+            }
+        }
     }
     api
 }
@@ -185,12 +208,40 @@ fn inline(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{collections::HashSet, fs, path::Path};
 
     use serde_json::Value;
 
+    use super::PROBLEM_TYPE;
+
     fn document() -> Value {
-        serde_json::to_value(crate::api::routes().merge(crate::api::hls_routes()).into_openapi()).expect("serializes")
+        serde_json::to_value(crate::api::document()).expect("serializes")
+    }
+
+    /// Client generators stumble over each of these.
+    #[test]
+    fn the_document_is_one_that_generators_take() {
+        let document = document();
+        let mut ids = HashSet::new();
+        for operation in document["paths"]
+            .as_object()
+            .expect("paths")
+            .values()
+            .flat_map(|item| item.as_object().expect("methods").values())
+        {
+            assert!(ids.insert(operation["operationId"].as_str().expect("an id").to_owned()), "{operation}");
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{operation}");
+                let content = response["content"].as_object().map(|content| content.keys().collect::<Vec<_>>());
+                assert!(status.starts_with('2') || content == Some(vec![&PROBLEM_TYPE.to_owned()]), "{operation}");
+            }
+        }
+        let text = document.to_string();
+        for reference in text.split("#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(document["components"]["schemas"].get(reference).is_some(), "{reference} is not defined");
+        }
+        let stream = &document["components"]["schemas"]["Stream"]["required"];
+        assert!(stream.as_array().is_some_and(|fields| fields.contains(&Value::from("endedAt"))), "null, but there");
     }
 
     /// The copy is what other programs, and the page's client, are generated from.

@@ -7,8 +7,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use gostream_store::Error;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// RFC 9457 section 3.
+pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// An error as the caller reads it: a stable code for programs, a sentence for people.
 #[derive(Debug, Serialize, ToSchema)]
@@ -100,7 +104,7 @@ impl Problem {
 
     /// 503: the database does not answer.
     pub(super) fn database_unavailable() -> Self {
-        let detail = "The database does not answer. Try again in a moment.";
+        let detail = "The database does not answer as it should. Try again in a moment.";
         Self {
             retry_after: Some(Duration::from_secs(5)),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", detail)
@@ -139,7 +143,7 @@ impl IntoResponse for Problem {
         let (status, wait) = (self.status, self.retry_after);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         if let Some(wait) = wait {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds(wait)));
         }
@@ -150,15 +154,17 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<gostream_store::Error> for Problem {
-    fn from(error: gostream_store::Error) -> Self {
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
         match error {
-            gostream_store::Error::NotFound => Self::not_found(),
-            gostream_store::Error::EmailTaken => {
+            Error::NotFound => Self::not_found(),
+            Error::EmailTaken => {
                 Self::new(StatusCode::CONFLICT, "email_taken", "There is an account with this email address already.")
             }
-            gostream_store::Error::BadCursor => {
-                Self::field("cursor", "Take the cursor from `nextCursor` of the page before.")
+            Error::BadCursor => Self::field("cursor", "Take the cursor from `nextCursor` of the page before."),
+            error @ (Error::Connect(_) | Error::Read { .. } | Error::Write { .. }) => {
+                tracing::error!(%error, "The database failed a request.");
+                Self::database_unavailable()
             }
             other => Self::internal(&other),
         }

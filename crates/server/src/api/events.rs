@@ -36,7 +36,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Follows a project. `snapshot` comes first, `status` whenever something changed; the data of both is a `Project` with
 /// its destinations. The stream ends with the session, the project or the server.
 #[utoipa::path(
-    get, path = "/api/projects/{id}/events", tag = "projects", params(("id" = Uuid, Path)),
+    get, path = "/api/projects/{id}/events", tag = "projects", operation_id = "followProject", params(("id" = Uuid, Path)),
     responses(
         (status = 200, description = "Events `snapshot` and `status`", body = Project, content_type = "text/event-stream"),
         (status = 401, description = "`unauthorized`", body = Problem),

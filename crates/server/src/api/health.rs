@@ -13,7 +13,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Says that the process runs.
 #[utoipa::path(
-    get, path = "/healthz", tag = "health", security(()),
+    get, path = "/healthz", tag = "health", operation_id = "showHealth", security(()),
     responses((status = 200, description = "`ok`", content_type = "text/plain", body = String))
 )]
 pub(super) async fn healthz() -> &'static str {
@@ -22,7 +22,7 @@ pub(super) async fn healthz() -> &'static str {
 
 /// Says that requests can be served.
 #[utoipa::path(
-    get, path = "/readyz", tag = "health", security(()),
+    get, path = "/readyz", tag = "health", operation_id = "showReadiness", security(()),
     responses(
         (status = 200, description = "`ok`", content_type = "text/plain", body = String),
         (status = 503, description = "`database_unavailable` or `stopping`", body = Problem),
@@ -43,7 +43,7 @@ pub(super) async fn readyz(State(ctx): State<Ctx>) -> Result<&'static str, Probl
 }
 
 /// Lists the platforms that destinations can name.
-#[utoipa::path(get, path = "/api/platforms", tag = "destinations", security(()), responses((status = 200, body = [Platform])))]
+#[utoipa::path(get, path = "/api/platforms", tag = "destinations", operation_id = "listPlatforms", security(()), responses((status = 200, body = [Platform])))]
 pub(super) async fn platforms() -> Answer<&'static [Platform]> {
     Answer(platform::catalogue())
 }

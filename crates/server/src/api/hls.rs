@@ -21,7 +21,7 @@ const SEGMENT: [(HeaderName, &str); 2] =
 
 /// The classic form: `{streamKey}.m3u8` and `{streamKey}-{n}.ts`.
 #[utoipa::path(
-    get, path = "/hls/{file}", tag = "hls", security(()),
+    get, path = "/hls/{file}", tag = "hls", operation_id = "fetchHls", security(()),
     params(("file" = String, Path, description = "`{streamKey}.m3u8` or `{streamKey}-{n}.ts`")),
     responses(
         (status = 200, description = "The playlist, or a segment (MPEG-TS)", content_type = "application/vnd.apple.mpegurl", body = String),
@@ -39,7 +39,7 @@ pub(super) async fn classic(State(ctx): State<Ctx>, Path(file): Path<String>) ->
 
 /// The same for viewers: `index.m3u8` and what it names.
 #[utoipa::path(
-    get, path = "/hls/{playbackId}/{file}", tag = "hls", security(()),
+    get, path = "/hls/{playbackId}/{file}", tag = "hls", operation_id = "fetchHlsByPlaybackId", security(()),
     params(
         ("playbackId" = String, Path, description = "`playbackId` of the project"),
         ("file" = String, Path, description = "`index.m3u8` or what it names"),

@@ -17,7 +17,7 @@ const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 /// Asks whether a stream key may publish. Takes `name` from the form or from the query, as nginx-rtmp's `on_publish`
 /// sends it with either `notify_method` (so GET works as well).
 #[utoipa::path(
-    post, path = "/api/streams/on_publish", tag = "hooks", security(()),
+    post, path = "/api/streams/on_publish", tag = "hooks", operation_id = "onPublish", security(()),
     params(("name" = Option<String>, Query, description = "The stream key")),
     request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`name=KEY`"),
     responses(
@@ -50,7 +50,7 @@ async fn admit(ctx: &Ctx, request: Request) -> Result<(), Problem> {
 /// Hears that a publisher left. Always 200, and nothing else happens: nginx-rtmp sends this also for a second publisher
 /// that it refused, with the name of the stream that goes on.
 #[utoipa::path(
-    post, path = "/api/streams/on_publish_done", tag = "hooks", security(()),
+    post, path = "/api/streams/on_publish_done", tag = "hooks", operation_id = "onPublishDone", security(()),
     responses((status = 200, description = "Heard", content_type = "text/plain", body = String))
 )]
 pub(super) async fn on_publish_done() -> Response {

@@ -20,6 +20,7 @@ use tower_http::{
     cors::{Any, CorsLayer},
 };
 use url::Url;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -115,6 +116,11 @@ fn hls_routes() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new().routes(routes!(hls::classic)).routes(routes!(hls::by_playback_id))
 }
 
+/// What describes all of it.
+fn document() -> OpenApi {
+    docs::finish(routes().merge(hls_routes()).into_openapi())
+}
+
 /// Players run in pages of any site; the ids in the paths are what admits them.
 fn any_site() -> CorsLayer {
     let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET, Method::HEAD]).allow_headers(Any);
@@ -132,13 +138,12 @@ fn hook_spellings() -> Router<Ctx> {
 
 /// Everything that is served on the HTTP port.
 pub(crate) fn router(ctx: Arc<Context>) -> Router {
-    let (router, mut openapi) = routes().split_for_parts();
-    let (hls, hls_openapi) = hls_routes().split_for_parts();
-    openapi.merge(hls_openapi);
+    let (router, _) = routes().split_for_parts();
+    let (hls, _) = hls_routes().split_for_parts();
     let compressible = DefaultPredicate::new().and(NotForContentType::const_new("video/"));
     router
         .merge(hook_spellings())
-        .merge(docs::router(&openapi))
+        .merge(docs::router(&document()))
         .merge(web::router())
         .fallback(layers::no_such_route)
         .method_not_allowed_fallback(layers::no_such_method)

@@ -32,7 +32,7 @@ pub(super) struct ProjectChange {
 
 /// Lists the projects, newest first, without their destinations.
 #[utoipa::path(
-    get, path = "/api/projects", tag = "projects",
+    get, path = "/api/projects", tag = "projects", operation_id = "listProjects",
     responses((status = 200, body = [Project]), (status = 401, description = "`unauthorized`", body = Problem))
 )]
 pub(super) async fn list(State(ctx): State<Ctx>, login: Login, links: Links) -> Result<Answer<Vec<Project>>, Problem> {
@@ -46,7 +46,7 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Login, links: Links) -> 
 
 /// Makes a project with a stream key of its own.
 #[utoipa::path(
-    post, path = "/api/projects", tag = "projects", request_body = NewProject,
+    post, path = "/api/projects", tag = "projects", operation_id = "createProject", request_body = NewProject,
     responses(
         (status = 201, body = Project),
         (status = 401, description = "`unauthorized`", body = Problem),
@@ -67,7 +67,7 @@ pub(super) async fn create(
 
 /// Shows a project with its destinations.
 #[utoipa::path(
-    get, path = "/api/projects/{id}", tag = "projects", params(("id" = Uuid, Path)),
+    get, path = "/api/projects/{id}", tag = "projects", operation_id = "showProject", params(("id" = Uuid, Path)),
     responses(
         (status = 200, body = Project),
         (status = 401, description = "`unauthorized`", body = Problem),
@@ -86,7 +86,7 @@ pub(super) async fn show(
 
 /// Renames a project.
 #[utoipa::path(
-    patch, path = "/api/projects/{id}", tag = "projects", params(("id" = Uuid, Path)), request_body = ProjectChange,
+    patch, path = "/api/projects/{id}", tag = "projects", operation_id = "changeProject", params(("id" = Uuid, Path)), request_body = ProjectChange,
     responses(
         (status = 200, body = Project),
         (status = 401, description = "`unauthorized`", body = Problem),
@@ -116,7 +116,7 @@ pub(super) async fn change(
 
 /// Deletes a project with its destinations and history. A live stream on it ends.
 #[utoipa::path(
-    delete, path = "/api/projects/{id}", tag = "projects", params(("id" = Uuid, Path)),
+    delete, path = "/api/projects/{id}", tag = "projects", operation_id = "deleteProject", params(("id" = Uuid, Path)),
     responses(
         (status = 204, description = "Deleted"),
         (status = 401, description = "`unauthorized`", body = Problem),
@@ -133,7 +133,7 @@ pub(super) async fn delete(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> 
 
 /// Replaces the stream key. A live stream on the old key ends.
 #[utoipa::path(
-    post, path = "/api/projects/{id}/stream-key", tag = "projects", params(("id" = Uuid, Path)),
+    post, path = "/api/projects/{id}/stream-key", tag = "projects", operation_id = "rotateStreamKey", params(("id" = Uuid, Path)),
     responses(
         (status = 200, body = Project),
         (status = 401, description = "`unauthorized`", body = Problem),

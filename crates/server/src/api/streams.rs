@@ -33,12 +33,13 @@ pub(super) struct Page {
 pub(super) struct StreamPage {
     items: Vec<Stream>,
     /// For the next page; `null` on the last.
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
 /// Lists the streams of a project, newest first.
 #[utoipa::path(
-    get, path = "/api/projects/{id}/streams", tag = "projects", params(("id" = Uuid, Path), Page),
+    get, path = "/api/projects/{id}/streams", tag = "projects", operation_id = "listStreams", params(("id" = Uuid, Path), Page),
     responses(
         (status = 200, body = StreamPage),
         (status = 401, description = "`unauthorized`", body = Problem),

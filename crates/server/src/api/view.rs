@@ -15,10 +15,9 @@ use uuid::Uuid;
 
 use super::{Ctx, error::Problem, extract::Links};
 
-/// Of a destination's stream key this much is shown, so that its owner recognises it.
-const HINT_CHARS: usize = 4;
-/// A key must be this long before its last characters are shown: of a short one they would be most of it.
-const HINTED_KEY_CHARS_MIN: usize = 8;
+mod destination;
+
+pub(super) use destination::Destination;
 
 /// A saved place to publish to.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -41,6 +40,7 @@ pub(super) struct Project {
     #[schema(value_type = ProjectState)]
     status: &'static str,
     /// The running stream, or `null`.
+    #[schema(required)]
     stream: Option<Stream>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
@@ -72,12 +72,16 @@ pub(super) struct Stream {
     #[serde(with = "time::serde::rfc3339")]
     started_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
     ended_at: Option<OffsetDateTime>,
     /// `encoder_stopped`, `encoder_lost`, `ended_by_owner`, `server_stopped` or `server_killed`.
+    #[schema(required)]
     end_reason: Option<String>,
     /// What the encoder sends now; `null` once the stream ended.
+    #[schema(required)]
     video: Option<Video>,
     /// What the encoder sends now; `null` once the stream ended.
+    #[schema(required)]
     audio: Option<Audio>,
 }
 
@@ -97,13 +101,17 @@ pub(super) enum StreamState {
 pub(super) struct Video {
     #[schema(example = "h264")]
     codec: &'static str,
+    #[schema(required)]
     width: Option<u32>,
+    #[schema(required)]
     height: Option<u32>,
     /// Frames per second, measured.
+    #[schema(required)]
     fps: Option<f64>,
     /// Kilobits per second, measured.
     kbps: u32,
     /// Seconds between the last two keyframes.
+    #[schema(required)]
     keyframe_seconds: Option<f64>,
 }
 
@@ -113,80 +121,12 @@ pub(super) struct Video {
 pub(super) struct Audio {
     #[schema(example = "aac")]
     codec: &'static str,
+    #[schema(required)]
     sample_rate: Option<u32>,
+    #[schema(required)]
     channels: Option<u8>,
     /// Kilobits per second, measured.
     kbps: u32,
-}
-
-/// A saved place to send to.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Destination {
-    id: Uuid,
-    project_id: Uuid,
-    #[schema(example = "youtube")]
-    platform: String,
-    name: String,
-    #[schema(example = "rtmps://a.rtmps.youtube.com:443/live2")]
-    rtmp_url: String,
-    /// The end of the stream key, which itself is never shown again.
-    #[schema(example = "…x7f2")]
-    stream_key_hint: String,
-    /// Whether a relay should run while the project is live.
-    enabled: bool,
-    relay: Relay,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    updated_at: OffsetDateTime,
-}
-
-/// What runs for a destination, as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Relay {
-    #[schema(value_type = RelayState)]
-    state: &'static str,
-    #[serde(with = "time::serde::rfc3339")]
-    since: OffsetDateTime,
-    /// Connections tried since the relay was last live for a minute.
-    attempt: u32,
-    #[serde(with = "time::serde::rfc3339::option")]
-    next_attempt_at: Option<OffsetDateTime>,
-    /// Why the last connection ended or failed.
-    last_error: Option<RelayError>,
-    sent_bytes: u64,
-    kbps: u32,
-    /// How far behind the newest packet the relay is.
-    lag_ms: u32,
-    /// Video frames skipped because the destination was too slow.
-    dropped_frames: u64,
-    /// How often it connected again after being live.
-    reconnects: u32,
-}
-
-/// Where a relay stands.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "names the values in the OpenAPI document")]
-pub(super) enum RelayState {
-    Off,
-    Waiting,
-    Connecting,
-    Live,
-    Stalled,
-    Backoff,
-    Rejected,
-}
-
-/// Why a relay is not live.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub(super) struct RelayError {
-    /// Stable, for programs.
-    code: &'static str,
-    /// What happened and what to do.
-    message: String,
 }
 
 /// Puts projects together with what runs.
@@ -231,7 +171,7 @@ impl Viewer<'_> {
             created_at: row.created_at,
             updated_at: row.updated_at,
             destinations: destinations
-                .map(|rows| rows.into_iter().map(|row| destination(row, status.as_deref())).collect()),
+                .map(|rows| rows.into_iter().map(|row| Destination::new(row, status.as_deref())).collect()),
         })
     }
 
@@ -245,7 +185,7 @@ impl Viewer<'_> {
     /// One destination with what runs for it.
     pub(super) fn destination(&self, row: store::Destination) -> Destination {
         let status = self.ctx.engine.status(ProjectId(row.project_id));
-        destination(row, status.as_deref())
+        Destination::new(row, status.as_deref())
     }
 
     /// A stream of the history, with what is measured if it still runs.
@@ -311,84 +251,8 @@ impl From<&status::AudioStatus> for Audio {
     }
 }
 
-fn destination(row: store::Destination, status: Option<&ProjectStatus>) -> Destination {
-    let relays: Option<&BTreeMap<DestinationId, RelayStatus>> = status.map(|status| &status.relays);
-    let relay = match relays.and_then(|relays| relays.get(&DestinationId(row.id))) {
-        Some(relay) => Relay::from(relay),
-        None => Relay::idle(row.enabled, row.updated_at),
-    };
-    Destination {
-        id: row.id,
-        project_id: row.project_id,
-        platform: row.platform,
-        name: row.name,
-        rtmp_url: row.rtmp_url,
-        stream_key_hint: hint(row.stream_key.expose_secret()),
-        enabled: row.enabled,
-        relay,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-    }
-}
-
-fn hint(key: &str) -> String {
-    let chars = key.chars().count();
-    let shown = if chars < HINTED_KEY_CHARS_MIN { 0 } else { HINT_CHARS };
-    std::iter::once('…').chain(key.chars().skip(chars - shown)).collect()
-}
-
-impl Relay {
-    /// What a destination shows while nothing runs for it.
-    fn idle(enabled: bool, since: OffsetDateTime) -> Self {
-        let state = if enabled { status::RelayState::Waiting } else { status::RelayState::Off };
-        Self {
-            state: state.name(),
-            since,
-            attempt: 0,
-            next_attempt_at: None,
-            last_error: None,
-            sent_bytes: 0,
-            kbps: 0,
-            lag_ms: 0,
-            dropped_frames: 0,
-            reconnects: 0,
-        }
-    }
-}
-
-impl From<&RelayStatus> for Relay {
-    fn from(relay: &RelayStatus) -> Self {
-        let error = relay.last_error.as_ref();
-        Self {
-            state: relay.state.name(),
-            since: wall(relay.since),
-            attempt: relay.attempt,
-            next_attempt_at: relay.next_attempt_at.map(wall),
-            last_error: error.map(|error| RelayError { code: error.code, message: error.message.clone() }),
-            sent_bytes: relay.sent_bytes,
-            kbps: relay.kbps,
-            lag_ms: relay.lag_ms,
-            dropped_frames: relay.dropped_frames,
-            reconnects: relay.reconnects,
-        }
-    }
-}
-
 /// Milliseconds, as the database keeps them.
 fn wall(at: SystemTime) -> OffsetDateTime {
     let at = OffsetDateTime::from(at);
     at.replace_millisecond(at.millisecond()).unwrap_or(at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hint_never_shows_most_of_a_key() {
-        assert_eq!(hint("live_123456_abcd"), "…abcd");
-        assert_eq!(hint("12345678"), "…5678");
-        assert_eq!(hint("1234567"), "…");
-        assert_eq!(hint("键键键键键键键尾"), "…键键键尾");
-    }
 }

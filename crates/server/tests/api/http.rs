@@ -1,4 +1,6 @@
-//! A small HTTP client that shows everything.
+//! A small HTTP client that shows everything. The end-to-end tests use it, too.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::net::SocketAddr;
 

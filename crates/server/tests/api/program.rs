@@ -2,14 +2,21 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
     process::{Command, Output, Stdio},
+    sync::mpsc,
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{app::PASSWORD, http::Client};
+use crate::{
+    app::{PASSWORD, destination, text},
+    http::Client,
+};
 
 const FLAGS: [&str; 4] =
     ["--http-listen=127.0.0.1:0", "--rtmp-listen=127.0.0.1:0", "--metrics-listen=off", "--data-dir=data"];
@@ -40,22 +47,38 @@ fn said(output: &Output) -> (Option<i32>, String) {
 /// A server, and where its banner says it is.
 struct Server {
     child: std::process::Child,
-    stderr: BufReader<std::process::ChildStderr>,
+    /// Reads what it says all along, so that it never waits for us.
+    reader: JoinHandle<String>,
     client: Client,
+    rtmp: SocketAddr,
 }
 
 impl Server {
-    fn start(data: &TempDir) -> Self {
-        let mut child = gostream(data).stderr(Stdio::piped()).spawn().unwrap();
+    fn start(data: &TempDir, arguments: &[&str]) -> Self {
+        let mut child = gostream(data).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut banner = String::new();
-        while !banner.contains("Data ") {
-            assert_ne!(stderr.read_line(&mut banner).unwrap(), 0, "{banner}");
-        }
-        assert!(banner.contains("RTMP server   rtmp://127.0.0.1:"), "{banner}");
-        assert!(banner.contains(data.path().join("data").to_str().unwrap()), "{banner}");
-        let page = banner.lines().find_map(|line| line.split_once("http://")).expect("the page's address").1;
-        Self { child, stderr, client: Client { address: page.parse().unwrap(), token: None } }
+        let (tell, told) = mpsc::sync_channel(64);
+        let reader = std::thread::spawn(move || {
+            let mut all = String::new();
+            let mut from = 0;
+            while stderr.read_line(&mut all).is_ok_and(|bytes| bytes > 0) {
+                // Nobody listens after the banner.
+                let _ = tell.try_send(all[from..].to_owned());
+                from = all.len();
+            }
+            all
+        });
+        let line = |part: &str| loop {
+            let line = told.recv_timeout(PATIENCE).expect("the banner");
+            if let Some((_, rest)) = line.split_once(part) {
+                return rest.trim().to_owned();
+            }
+        };
+        let page = line("Page and API  http://");
+        let rtmp = line("RTMP server   rtmp://");
+        assert_eq!(line("Data          "), data.path().join("data").to_str().unwrap());
+        let client = Client { address: page.parse().unwrap(), token: None };
+        Self { child, reader, client, rtmp: rtmp.trim_end_matches("/live").parse().unwrap() }
     }
 
     fn signal(&self, name: &str) {
@@ -63,11 +86,10 @@ impl Server {
         assert!(status.success());
     }
 
-    /// The exit code and what was said since the banner.
+    /// The exit code and everything that was said.
     fn wait(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        while self.stderr.read_line(&mut rest).unwrap() > 0 {}
-        (self.child.wait().unwrap().code(), rest)
+        let said = self.reader.join().unwrap();
+        (self.child.wait().unwrap().code(), said)
     }
 }
 
@@ -146,7 +168,7 @@ async fn accounts_are_made_and_passwords_set_from_the_command_line() {
     let (code, stderr) = said(&run(&data, &["user", "password", "you@example.org"], PASSWORD));
     assert!(code == Some(1) && stderr.contains("has no account"), "{stderr}");
 
-    let server = Server::start(&data);
+    let server = Server::start(&data, &[]);
     let log_in = |password: &str| {
         let (client, body) = (server.client.clone(), json!({"email": "me@example.org", "password": password}));
         async move { client.post("/api/auth/login", body).await }
@@ -168,7 +190,7 @@ async fn signals_stop_it_cleanly_and_it_starts_quickly() {
     let data = TempDir::new().unwrap();
     for signal in ["TERM", "INT"] {
         let began = Instant::now();
-        let server = Server::start(&data);
+        let server = Server::start(&data, &[]);
         assert_eq!(server.client.get("/readyz").await.status, 200);
         // 300 ms is promised for the release build on an idle machine; tests share theirs.
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
@@ -185,11 +207,51 @@ async fn signals_stop_it_cleanly_and_it_starts_quickly() {
 #[tokio::test]
 async fn another_secret_key_is_told_before_it_spoils_anything() {
     let data = TempDir::new().unwrap();
-    let server = Server::start(&data);
+    let server = Server::start(&data, &[]);
     server.signal("TERM");
     assert_eq!(server.wait().0, Some(0));
     let other = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let (code, stderr) = said(&run(&data, &["--secret-key", other], ""));
     assert_eq!(code, Some(2), "{stderr}");
     assert!(!stderr.contains(other));
+}
+
+#[tokio::test]
+async fn no_log_line_holds_a_secret() {
+    let data = TempDir::new().unwrap();
+    let server = Server::start(&data, &["--log-level=trace", "--egress-allow=127.0.0.0/8"]);
+    let credentials = json!({"email": "me@example.org", "password": PASSWORD});
+    let session = server.client.post("/api/auth/signup", credentials.clone()).await.json(201);
+    let token = text(&session["token"]).to_owned();
+    let me = Client { token: Some(token.clone()), ..server.client.clone() };
+    server.client.post("/api/auth/login", credentials).await.json(200);
+    let project = me.post("/api/projects", json!({"name": "x"})).await.json(201);
+    let key = text(&project["streamKey"]).to_owned();
+    let path = format!("/api/projects/{}", text(&project["id"]));
+    // Nobody listens there: the relay's failure is logged as well.
+    let mut wanted = destination("rtmp://127.0.0.1:1/live", "platform-key-123");
+    wanted["enabled"] = json!(true);
+    me.post(&format!("{path}/destinations"), wanted).await.json(201);
+
+    let mut events = me.events(&format!("{path}/events")).await;
+    let mut encoder = Encoder::publish(server.rtmp, &key).await.unwrap();
+    encoder.send_all(&Script::default().write()).await.unwrap();
+    events.until(|project| project["destinations"][0]["relay"]["lastError"] != Value::Null).await;
+    for path in [format!("/hls/{key}.m3u8"), format!("/hls/{key}-0.ts"), format!("/hls/{key}-9.ts")] {
+        server.client.get(&path).await;
+    }
+    let hook = format!("/api/streams/on_publish?name={key}");
+    assert_eq!(server.client.post(&hook, Value::Null).await.status, 200);
+    encoder.stop().await.unwrap();
+    events.until(|project| project["status"] == "offline").await;
+
+    let secret = std::fs::read_to_string(data.path().join("data/secret.key")).unwrap();
+    server.signal("TERM");
+    let (code, said) = server.wait();
+    assert_eq!(code, Some(0));
+    assert!(said.lines().count() > 20, "it does log: {said}");
+    for secret in [key.as_str(), "platform-key-123", PASSWORD, &token, secret.trim(), "$2b$12$"] {
+        let line = said.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{line:?}");
+    }
 }

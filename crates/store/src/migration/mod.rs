@@ -14,3 +14,6 @@ impl MigratorTrait for Migrator {
         vec![Box::new(m0001_first_tables::Migration)]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! A destination and what runs for it, as the API shows them.
+
+use std::collections::BTreeMap;
+
+use gostream_engine::{
+    spec::DestinationId,
+    status::{self, ProjectStatus, RelayStatus},
+};
+use gostream_store as store;
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::wall;
+
+/// Of a destination's stream key this much is shown, so that its owner recognises it.
+const HINT_CHARS: usize = 4;
+/// A key must be this long before its last characters are shown: of a short one they would be most of it.
+const HINTED_KEY_CHARS_MIN: usize = 8;
+
+/// A saved place to send to.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct Destination {
+    id: Uuid,
+    project_id: Uuid,
+    #[schema(example = "youtube")]
+    platform: String,
+    name: String,
+    #[schema(example = "rtmps://a.rtmps.youtube.com:443/live2")]
+    rtmp_url: String,
+    /// The end of the stream key, which itself is never shown again.
+    #[schema(example = "…x7f2")]
+    stream_key_hint: String,
+    /// Whether a relay should run while the project is live.
+    enabled: bool,
+    relay: Relay,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+}
+
+/// What runs for a destination, as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct Relay {
+    #[schema(value_type = RelayState)]
+    state: &'static str,
+    #[serde(with = "time::serde::rfc3339")]
+    since: OffsetDateTime,
+    /// Connections tried since the relay was last live for a minute.
+    attempt: u32,
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
+    next_attempt_at: Option<OffsetDateTime>,
+    /// Why the last connection ended or failed.
+    #[schema(required)]
+    last_error: Option<RelayError>,
+    sent_bytes: u64,
+    kbps: u32,
+    /// How far behind the newest packet the relay is.
+    lag_ms: u32,
+    /// Video frames skipped because the destination was too slow.
+    dropped_frames: u64,
+    /// How often it connected again after being live.
+    reconnects: u32,
+}
+
+/// Where a relay stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "names the values in the OpenAPI document")]
+pub(in crate::api) enum RelayState {
+    Off,
+    Waiting,
+    Connecting,
+    Live,
+    Stalled,
+    Backoff,
+    Rejected,
+}
+
+/// Why a relay is not live.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(in crate::api) struct RelayError {
+    /// Stable, for programs.
+    code: &'static str,
+    /// What happened and what to do.
+    message: String,
+}
+
+impl Destination {
+    /// A row with what runs for it, if its project is live.
+    pub(super) fn new(row: store::Destination, status: Option<&ProjectStatus>) -> Self {
+        let relays: Option<&BTreeMap<DestinationId, RelayStatus>> = status.map(|status| &status.relays);
+        let relay = match relays.and_then(|relays| relays.get(&DestinationId(row.id))) {
+            Some(relay) => Relay::from(relay),
+            None => Relay::idle(row.enabled, row.updated_at),
+        };
+        Self {
+            id: row.id,
+            project_id: row.project_id,
+            platform: row.platform,
+            name: row.name,
+            rtmp_url: row.rtmp_url,
+            stream_key_hint: hint(row.stream_key.expose_secret()),
+            enabled: row.enabled,
+            relay,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+fn hint(key: &str) -> String {
+    let chars = key.chars().count();
+    let shown = if chars < HINTED_KEY_CHARS_MIN { 0 } else { HINT_CHARS };
+    std::iter::once('…').chain(key.chars().skip(chars - shown)).collect()
+}
+
+impl Relay {
+    /// What a destination shows while nothing runs for it.
+    fn idle(enabled: bool, since: OffsetDateTime) -> Self {
+        let state = if enabled { status::RelayState::Waiting } else { status::RelayState::Off };
+        Self {
+            state: state.name(),
+            since,
+            attempt: 0,
+            next_attempt_at: None,
+            last_error: None,
+            sent_bytes: 0,
+            kbps: 0,
+            lag_ms: 0,
+            dropped_frames: 0,
+            reconnects: 0,
+        }
+    }
+}
+
+impl From<&RelayStatus> for Relay {
+    fn from(relay: &RelayStatus) -> Self {
+        let error = relay.last_error.as_ref();
+        Self {
+            state: relay.state.name(),
+            since: wall(relay.since),
+            attempt: relay.attempt,
+            next_attempt_at: relay.next_attempt_at.map(wall),
+            last_error: error.map(|error| RelayError { code: error.code, message: error.message.clone() }),
+            sent_bytes: relay.sent_bytes,
+            kbps: relay.kbps,
+            lag_ms: relay.lag_ms,
+            dropped_frames: relay.dropped_frames,
+            reconnects: relay.reconnects,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_never_shows_most_of_a_key() {
+        assert_eq!(hint("live_123456_abcd"), "…abcd");
+        assert_eq!(hint("12345678"), "…5678");
+        assert_eq!(hint("1234567"), "…");
+        assert_eq!(hint("键键键键键键键尾"), "…键键键尾");
+    }
+}

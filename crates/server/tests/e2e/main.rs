@@ -1,0 +1,10 @@
+//! End to end: the real binary, real encoders in, real servers out.
+
+mod encoders;
+mod hls;
+mod hostile;
+#[path = "../api/http.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "a test fixture; the API's tests use the rest")]
+mod http;
+mod platforms;
+mod show;

@@ -1,0 +1,148 @@
+//! A show: the binary as a child process, with an account and a project.
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use gostream_testkit::{
+    PATIENCE,
+    process::{Process, free_port, text},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use crate::http::Client;
+
+/// A running server with one project.
+pub struct Show {
+    pub client: Client,
+    pub rtmp: SocketAddr,
+    pub project: String,
+    pub key: String,
+    server: Child,
+    _data: TempDir,
+}
+
+impl Show {
+    /// Starts the binary with these variables besides the usual ones, signs up and makes a project.
+    pub async fn start(environment: &[(&str, &str)]) -> Self {
+        let data = TempDir::new().expect("is made");
+        let [http, rtmp] =
+            [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port.expect("is free"))));
+        let started = Instant::now();
+        let server = Command::new(env!("CARGO_BIN_EXE_gostream"))
+            .env("GOSTREAM_DATA_DIR", text(data.path()))
+            .env("GOSTREAM_HTTP_LISTEN", http.to_string())
+            .env("GOSTREAM_RTMP_LISTEN", rtmp.to_string())
+            .env("GOSTREAM_METRICS_LISTEN", "127.0.0.1:0")
+            .env("GOSTREAM_EGRESS_ALLOW", "127.0.0.0/8,::1/128")
+            .envs(environment.iter().copied())
+            .current_dir(data.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let mut show = Self {
+            client: Client { address: http, token: None },
+            rtmp,
+            project: String::new(),
+            key: String::new(),
+            server,
+            _data: data,
+        };
+        let ready = async {
+            while tokio::net::TcpStream::connect(http).await.is_err() || show.client.get("/readyz").await.status != 200
+            {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, ready).await.expect("becomes ready");
+        println!("from start to ready: {:?}", started.elapsed());
+        let account = json!({"email": "one@example.org", "password": "quiet lamp under rain"});
+        let reply = show.client.post("/api/auth/signup", account).await.json(201);
+        show.client.token = reply["token"].as_str().map(str::to_owned);
+        let project = show.client.post("/api/projects", json!({"name": "Sunday service"})).await.json(201);
+        show.project = project["id"].as_str().expect("has an id").to_owned();
+        show.key = project["streamKey"].as_str().expect("has a key").to_owned();
+        show
+    }
+
+    /// Adds a destination that is wanted on at once, and gives its id.
+    pub async fn destination(&self, url: &str, key: &str) -> String {
+        let body = json!({"platform": "custom", "name": key, "rtmpUrl": url, "streamKey": key, "enabled": true});
+        let reply = self.client.post(&format!("/api/projects/{}/destinations", self.project), body).await.json(201);
+        reply["id"].as_str().expect("has an id").to_owned()
+    }
+
+    /// Asks for `relay/start` or `relay/stop`.
+    pub async fn relay(&self, destination: &str, verb: &str) {
+        self.client
+            .post(&format!("/api/destinations/{destination}/relay/{verb}"), json!({}))
+            .await
+            .json(200);
+    }
+
+    /// The project as the API shows it now.
+    pub async fn status(&self) -> Value {
+        self.client.get(&format!("/api/projects/{}", self.project)).await.json(200)
+    }
+
+    /// Waits until the project is as wanted.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let waiting = async {
+            loop {
+                let status = self.status().await;
+                if wanted(&status) {
+                    return status;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match timeout(PATIENCE, waiting).await {
+            Ok(status) => status,
+            Err(_) => panic!("never {what}: {:#}", self.status().await),
+        }
+    }
+
+    /// Waits until every wanted relay is live.
+    pub async fn until_all_live(&self) {
+        self.until("all live", |project| {
+            let destinations = project["destinations"].as_array().expect("is a list");
+            let wanted = destinations.iter().filter(|destination| destination["enabled"] == true);
+            wanted.into_iter().all(|destination| destination["relay"]["state"] == "live")
+        })
+        .await;
+    }
+
+    /// The URL that an encoder publishes to and a player plays.
+    pub fn url(&self, key: &str) -> String {
+        format!("rtmp://{}/live/{key}", self.rtmp)
+    }
+
+    /// The server's resident memory.
+    pub fn resident_kb(&self) -> i64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.id())).expect("runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("is there");
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("is a number")
+    }
+
+    /// FFmpeg publishing a file as it is, in real time.
+    pub fn publish(&self, file: &std::path::Path, more: &[&str]) -> Process {
+        let url = self.url(&self.key);
+        let mut arguments = vec!["-hide_banner", "-loglevel", "warning", "-re"];
+        arguments.extend(more);
+        arguments.extend(["-i", text(file), "-c", "copy", "-f", "flv", &url]);
+        Process::start("ffmpeg", &arguments).expect("starts")
+    }
+}
+
+impl Drop for Show {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}

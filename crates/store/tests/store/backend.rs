@@ -1,0 +1,80 @@
+//! A database for one story, and rows to start from.
+
+use gostream_store::{Destination, Keyring, NewDestination, Project, SecretString, Store, User};
+use gostream_testkit::postgres::Postgres;
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbBackend, Statement};
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// The secret key of every story, unless it brings another.
+pub const KEY: [u8; 32] = [7; 32];
+
+/// An empty database.
+pub struct Backend {
+    pub url: String,
+    /// Where the file is, on SQLite.
+    pub folder: Option<TempDir>,
+}
+
+impl Backend {
+    pub fn sqlite() -> Self {
+        let folder = TempDir::new().unwrap();
+        Self { url: format!("sqlite://{}/store.db", folder.path().display()), folder: Some(folder) }
+    }
+
+    pub fn postgres() -> Self {
+        Self { url: Postgres::shared().database(), folder: None }
+    }
+
+    pub async fn open(&self) -> Store {
+        Store::open(&self.url, Keyring::new(KEY)).await.unwrap()
+    }
+
+    /// Past the store, as somebody with the file or the password would come.
+    pub async fn raw(&self) -> DatabaseConnection {
+        Database::connect(&self.url).await.unwrap()
+    }
+}
+
+/// Runs SQL past the store.
+pub async fn execute(raw: &DatabaseConnection, sql: &str) {
+    raw.execute_unprepared(sql).await.unwrap();
+}
+
+/// Reads a column of bytes past the store.
+pub async fn column(raw: &DatabaseConnection, table: &str, column: &str) -> Vec<Vec<u8>> {
+    let sql = format!("SELECT {column} FROM {table}");
+    let backend: DbBackend = raw.get_database_backend();
+    let rows = raw.query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
+    rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+}
+
+/// An account that nobody has yet.
+pub async fn user(store: &Store) -> User {
+    store.add_user(&format!("{}@example.org", Uuid::new_v4()), "hash").await.unwrap()
+}
+
+/// An account with a project.
+pub async fn project(store: &Store) -> (User, Project) {
+    let user = user(store).await;
+    let project = store.add_project(user.id, "Sunday service").await.unwrap();
+    (user, project)
+}
+
+/// A destination as the page would send it.
+pub fn new_destination(name: &str, key: &str) -> NewDestination {
+    NewDestination {
+        platform: "twitch".to_owned(),
+        name: name.to_owned(),
+        rtmp_url: "rtmp://live.twitch.tv/app".to_owned(),
+        stream_key: SecretString::from(key),
+        enabled: true,
+    }
+}
+
+/// All that a destination is, to compare.
+pub fn facts(row: &Destination) -> (Uuid, Uuid, &str, &str, &str, &str, bool) {
+    let key = row.stream_key.expose_secret();
+    (row.id, row.project_id, &row.platform, &row.name, &row.rtmp_url, key, row.enabled)
+}

@@ -1,0 +1,91 @@
+//! Many at once: writers wait for each other, and nobody is told that the database is locked.
+
+use std::pin::pin;
+
+use futures::{future::join_all, poll};
+use gostream_store::{DestinationChange, Error, Store, StreamStatus};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::backend::{Backend, new_destination, user};
+
+const TASKS: usize = 50;
+const ROUNDS: usize = 4;
+/// More than a call takes to be ready, so that it is dropped at each of its steps.
+const DROPS: usize = 200;
+
+/// Two stores on one database are what two processes are: nothing is shared but the file.
+pub async fn fifty_tasks_in_two_servers_get_along(db: &Backend) {
+    let stores = [db.open().await, db.open().await];
+    let owner = user(&stores[0]).await.id;
+    let tasks = (0..TASKS).map(|n| {
+        let store = stores[n % 2].clone();
+        tokio::spawn(async move {
+            for _ in 0..ROUNDS {
+                session(&store, owner).await?;
+            }
+            Ok::<_, Error>(())
+        })
+    });
+    for done in join_all(tasks).await {
+        done.unwrap().unwrap();
+    }
+
+    let projects = stores[0].projects(owner).await.unwrap();
+    assert_eq!(projects.len(), TASKS * ROUNDS);
+    assert!(projects.iter().all(|project| project.name == "renamed"));
+    assert_eq!(stores[1].end_sessions(owner).await.unwrap(), (TASKS * ROUNDS) as u64);
+    for store in stores {
+        store.close().await;
+    }
+}
+
+/// A browser that goes away drops the call in the middle. What it began is undone, and the connection is clean.
+pub async fn a_dropped_call_leaves_no_open_transaction(db: &Backend) {
+    let (store, other) = (db.open().await, db.open().await);
+    let owner = user(&store).await;
+    for polls in 0..DROPS {
+        let mut call = pin!(store.set_password(owner.id, "changed", None));
+        for _ in 0..polls {
+            if poll!(call.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    for _ in 0..10 {
+        let added = user(&store).await;
+        assert_eq!(other.user(added.id).await.unwrap(), Some(added));
+    }
+    other.set_password(owner.id, "last", None).await.unwrap();
+    assert_eq!(store.credentials(&owner.email).await.unwrap().unwrap().password_hash, "last");
+    store.close().await;
+    other.close().await;
+}
+
+/// What a user does, as fast as it goes.
+async fn session(store: &Store, owner: Uuid) -> Result<(), Error> {
+    let now = OffsetDateTime::now_utc();
+    let login = store.start_session(owner, now + Duration::HOUR, None).await?;
+    let project = store.add_project(owner, "new").await?.id;
+    let destination = store.add_destination(owner, project, new_destination("d", "key")).await?.id;
+    assert!(store.session_user(login.id).await?.is_some());
+    assert_eq!(store.destinations(project).await?.len(), 1);
+
+    let stream = Uuid::now_v7();
+    store.start_stream(stream, project, "node", now).await?;
+    let change = DestinationChange { enabled: Some(false), ..Default::default() };
+    let (changed, renamed, status) = tokio::join!(
+        store.change_destination(owner, destination, change),
+        store.rename_project(owner, project, "renamed"),
+        store.set_stream_status(stream, StreamStatus::Reconnecting),
+    );
+    assert!(!changed?.enabled);
+    assert_eq!(renamed?.name, "renamed");
+    status?;
+    let other = user(store).await.id;
+    store.set_password(other, "new hash", None).await?;
+    store.end_stream(stream, now, "encoder_stopped").await?;
+    assert_eq!(store.delete_destination(owner, destination).await?, project);
+    Ok(())
+}

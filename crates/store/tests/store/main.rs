@@ -1,0 +1,50 @@
+//! The store, seen from outside: each story runs on SQLite and on a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod accounts;
+mod backend;
+mod destinations;
+mod history;
+mod load;
+mod opening;
+mod projects;
+mod secrets;
+
+/// Runs every story on both databases. Each has a database of its own.
+macro_rules! stories {
+    ($($module:ident: $($story:ident),+;)+) => {
+        mod on_sqlite {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $story() {
+                    crate::$module::$story(&crate::backend::Backend::sqlite()).await;
+                })+
+            })+
+        }
+
+        /// One test, since each test is a process and would start a server of its own.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn every_story_on_postgres() {
+            $($({
+                eprintln!("{} {}", stringify!($module), stringify!($story));
+                $module::$story(&backend::Backend::postgres()).await;
+            })+)+
+        }
+    };
+}
+
+stories! {
+    accounts: an_account_is_found_however_its_address_is_typed, one_address_gives_one_account_in_a_race,
+        sessions_end_and_expire, a_new_password_ends_the_other_sessions;
+    projects: a_project_lives_and_dies, projects_are_listed_newest_first, a_replaced_key_is_unknown_at_once,
+        nobody_reaches_the_project_of_another;
+    destinations: a_destination_lives_and_dies, a_change_leaves_the_rest, destinations_are_listed_oldest_first,
+        nobody_reaches_the_destination_of_another;
+    history: a_stream_lives_and_ends_once, pages_stay_put_while_streams_begin, a_made_up_cursor_is_refused,
+        a_killed_server_leaves_no_open_stream, history_goes_with_its_project;
+    secrets: keys_are_never_stored_in_clear, a_sealed_key_opens_in_its_own_row_only, errors_and_logs_hold_no_secret;
+    opening: a_second_start_finds_everything, another_secret_key_is_told, servers_may_start_together,
+        a_closed_store_answers_with_errors;
+    load: fifty_tasks_in_two_servers_get_along, a_dropped_call_leaves_no_open_transaction;
+}

@@ -1,0 +1,91 @@
+//! Starting, starting again, starting together, and stopping.
+
+use futures::future::join_all;
+use gostream_store::{Error, Keyring, Store};
+use gostream_testkit::postgres::Postgres;
+use secrecy::ExposeSecret as _;
+
+use crate::backend::{Backend, KEY, project};
+
+pub async fn a_second_start_finds_everything(db: &Backend) {
+    let store = db.open().await;
+    let (owner, made) = project(&store).await;
+    store.ping().await.unwrap();
+    store.close().await;
+
+    let store = db.open().await;
+    let found = store.project(owner.id, made.id).await.unwrap().unwrap();
+    assert_eq!(found.stream_key.expose_secret(), made.stream_key.expose_secret());
+    store.close().await;
+}
+
+pub async fn another_secret_key_is_told(db: &Backend) {
+    db.open().await.close().await;
+    let refused = Store::open(&db.url, Keyring::new([8; 32])).await;
+    assert!(matches!(refused, Err(Error::WrongSecretKey)), "{refused:?}");
+    db.open().await.close().await;
+}
+
+pub async fn servers_may_start_together(db: &Backend) {
+    let stores = join_all((0..6).map(|_| async { db.open().await })).await;
+    let (owner, made) = project(&stores[0]).await;
+    for store in &stores {
+        assert!(store.project(owner.id, made.id).await.unwrap().is_some());
+    }
+    join_all(stores.iter().map(Store::close)).await;
+}
+
+pub async fn a_closed_store_answers_with_errors(db: &Backend) {
+    let store = db.open().await;
+    let clone = store.clone();
+    store.close().await;
+    assert!(matches!(clone.ping().await, Err(Error::Read { .. })));
+    assert!(matches!(clone.add_user("a@b.c", "hash").await, Err(Error::Write { .. })));
+    store.close().await;
+}
+
+/// What only SQLite has: a file.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_file_is_for_its_user_only_and_whole_after_a_stop() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let db = Backend::sqlite();
+    let folder = db.folder.as_ref().unwrap().path();
+    let mode = |name: &str| std::fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777;
+    let store = db.open().await;
+    project(&store).await;
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    store.close().await;
+    let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["store.db"]);
+}
+
+#[tokio::test]
+async fn a_path_with_signs_that_mean_something_in_a_url_is_kept() {
+    let db = Backend::sqlite();
+    let folder = db.folder.as_ref().unwrap().path();
+    let url = format!("sqlite://{}/100%25 a%3Fb%23c é.db", folder.display());
+    Store::open(&url, Keyring::new(KEY)).await.unwrap().close().await;
+    assert!(folder.join("100% a?b#c é.db").exists());
+}
+
+/// Two providers of cryptography would panic here, and a server that nobody checks could be anyone.
+#[tokio::test]
+async fn postgres_is_spoken_to_over_verified_tls() {
+    let server = Postgres::shared();
+    let certificate = server.certificate();
+    let url = format!("{}?sslmode=verify-full&sslrootcert=", server.database());
+    let store = Store::open(&format!("{url}{}", certificate.display()), Keyring::new(KEY)).await.unwrap();
+    project(&store).await;
+    store.close().await;
+
+    let stranger = gostream_testkit::certificate::Certificate::for_names(&["127.0.0.1"]).unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("stranger.pem");
+    std::fs::write(&path, stranger.pem).unwrap();
+    let refused = Store::open(&format!("{url}{}", path.display()), Keyring::new(KEY)).await;
+    assert!(matches!(refused, Err(Error::Connect(_))), "{refused:?}");
+}
