@@ -1,0 +1,96 @@
+//! What the targets share: sessions brought to a stage by a real peer, so that the fuzzer does not have to invent a
+//! handshake first, and input that arrives in pieces.
+
+use bytes::Bytes;
+use gostream_proto::rtmp::{
+    client::{ClientSession, DEFAULT_CHUNK_BYTES, Intent, Request, Step},
+    handshake::RANDOM_BYTES,
+    server::{self, ServerSession},
+};
+
+/// More rounds than any conversation takes.
+const ROUNDS: usize = 16;
+/// The client's last part of the handshake.
+const C2_BYTES: usize = 1_536;
+
+/// How far a conversation got: one of these, chosen by the first byte of the input.
+const STAGES: [(Intent, Step); 5] = [
+    (Intent::Push, Step::Connect),
+    (Intent::Push, Step::CreateStream),
+    (Intent::Push, Step::Start),
+    (Intent::Push, Step::Running),
+    (Intent::Pull, Step::Running),
+];
+
+/// Both ends of a connection that got as far as the first byte of `data` says, and the rest of `data`.
+pub fn ends(data: &[u8]) -> Option<(ServerSession, ClientSession, &[u8])> {
+    let (&choice, rest) = data.split_first()?;
+    let (intent, step) = STAGES[choice as usize % STAGES.len()];
+    let request = Request {
+        intent,
+        app: "live".to_owned(),
+        tc_url: "rtmp://localhost/live".to_owned(),
+        name: "key".to_owned(),
+        chunk_bytes: DEFAULT_CHUNK_BYTES,
+        enhanced: choice & 0x80 != 0,
+    };
+    let mut client = ClientSession::new(request, [1; RANDOM_BYTES]);
+    let mut server = ServerSession::new([2; RANDOM_BYTES]);
+    // The handshake, and not a byte more: what is glued to its end belongs to later stages.
+    serve(&mut server, &client.outbox().drain()).expect("our own client is understood");
+    let mut answer = server.outbox().drain();
+    client.advance(&mut answer.as_ref()).expect("our own server is understood");
+    let mut sent = client.outbox().drain();
+    serve(&mut server, &sent.split_to(C2_BYTES)).expect("our own client is understood");
+    for _ in 0..ROUNDS {
+        if client.step() == step {
+            return Some((server, client, rest));
+        }
+        serve(&mut server, &sent).expect("our own client is understood");
+        answer = server.outbox().drain();
+        let mut input = answer.as_ref();
+        while client.step() != step && client.advance(&mut input).expect("our own server is understood").is_some() {}
+        sent = client.outbox().drain();
+    }
+    panic!("the conversation never got to {intent:?} {step:?}");
+}
+
+/// Gives bytes to a server that takes every publisher and player, and collects what happened.
+pub fn serve(server: &mut ServerSession, mut input: &[u8]) -> Result<Vec<server::Event>, server::Error> {
+    let mut events = Vec::new();
+    while let Some(event) = server.advance(&mut input)? {
+        match event {
+            server::Event::Publish(_) => server.accept_publish(),
+            server::Event::Play(_) => server.accept_play(),
+            _ => {}
+        }
+        events.push(event);
+    }
+    Ok(events)
+}
+
+/// Cuts `data` into pieces whose lengths vary with `seed`, as a network does.
+pub fn pieces(data: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data;
+    let mut length = usize::from(seed);
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        length = (length * 5 + 3) % 61 + 1;
+        let (piece, behind) = rest.split_at(length.min(rest.len()));
+        rest = behind;
+        Some(piece)
+    })
+}
+
+/// Splits `data` into records of one length byte and so many bytes: a list of small inputs.
+pub fn records(data: &[u8]) -> impl Iterator<Item = Bytes> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let (&length, behind) = rest.split_first()?;
+        let (record, behind) = behind.split_at(usize::from(length).min(behind.len()));
+        rest = behind;
+        Some(Bytes::copy_from_slice(record))
+    })
+}

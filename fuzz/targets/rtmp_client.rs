@@ -1,0 +1,40 @@
+//! The client end against a server that says anything, at every stage of the conversation.
+#![no_main]
+
+use bytes::Bytes;
+use gostream_fuzz::{ends, pieces};
+use gostream_proto::rtmp::{
+    chunk::lay_out,
+    client::{ClientSession, Event, Step},
+    media::{MediaKind, MediaOut},
+};
+use libfuzzer_sys::fuzz_target;
+
+fn listen<'a>(client: &mut ClientSession, inputs: impl Iterator<Item = &'a [u8]>) -> (Vec<Event>, bool) {
+    let mut events = Vec::new();
+    for mut input in inputs {
+        loop {
+            match client.advance(&mut input) {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break,
+                Err(_) => return (events, false),
+            }
+        }
+    }
+    (events, true)
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((_, mut whole, rest)) = ends(data) else { return };
+    let Some((_, mut cut, _)) = ends(data) else { return };
+    let outcome = listen(&mut whole, std::iter::once(rest));
+    assert_eq!(outcome, listen(&mut cut, pieces(rest, data.len() as u8)));
+
+    // Whatever the server said, media goes out only when it may.
+    whole.outbox().drain();
+    let body = Bytes::from_static(&[0xAF, 1, 2, 3]);
+    let laid_out = lay_out(&body, MediaKind::Audio.csid(), gostream_proto::rtmp::client::DEFAULT_CHUNK_BYTES);
+    whole.send_media(&MediaOut { kind: MediaKind::Audio, timestamp: 5, payload: &body, laid_out: &laid_out });
+    assert_eq!(whole.outbox().drain().is_empty(), whole.step() != Step::Running);
+    whole.finish();
+});
