@@ -1,7 +1,11 @@
-//! Pages. Until the dashboard exists there is one, which leads to the API's own; the dashboard's files take its place
-//! here.
+//! Pages: the dashboard, whose files are embedded, and the few that the server draws itself.
 
-use axum::{Router, http::header, response::Html, routing::get};
+pub(crate) mod dashboard;
+
+use axum::{
+    http::header,
+    response::{Html, IntoResponse as _, Response},
+};
 
 /// For pages of ours: their own style, nothing that runs, nobody frames them.
 pub(crate) const PAGE_POLICY: &str =
@@ -14,12 +18,11 @@ th{text-align:left;font-weight:400;width:16rem;vertical-align:top}th,td{padding:
 p{margin:.3rem 0}@media(prefers-color-scheme:dark){body{color:#e4e7ec;background:#14171c}a{color:#8ab4ff}\
 code{background:#252a33}th,td{border-color:#2c323c}}";
 
-/// `/`.
-pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+/// What stands at `/` when the program was built without the dashboard.
+pub(crate) fn bare() -> Response {
     let body = "<h1>GoStream</h1><p>This server takes one live stream in and sends it to every platform its owner chose.</p>\
-                <p>It is used through its API: <a href=\"/api/docs\">read how</a>.</p>";
-    let page: &'static str = page("GoStream", body).leak();
-    Router::new().route("/", get(move || async move { ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page)) }))
+                <p>It was built without its page. It is used through its API: <a href=\"/api/docs\">read how</a>.</p>";
+    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page("GoStream", body))).into_response()
 }
 
 /// A whole page around `body`, which is HTML.

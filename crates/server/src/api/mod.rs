@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::{HeaderName, Method, header},
+    http::{HeaderMap, HeaderName, Method, Uri, header},
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use gostream_engine::engine::Engine;
@@ -136,6 +137,20 @@ fn hook_spellings() -> Router<Ctx> {
         .route("/api/streams/on_publish_done/", post(hooks::on_publish_done).get(hooks::on_publish_done))
 }
 
+/// Whatever is no route: the dashboard, whose own router knows the rest of the paths.
+async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path();
+    let ours = ["/api", "/hls", "/healthz", "/readyz"].iter().any(|own| path.starts_with(own));
+    if ours || !matches!(method, Method::GET | Method::HEAD) {
+        return layers::no_such_route().await.into_response();
+    }
+    match web::dashboard::answer(path, &headers) {
+        Some(response) => response,
+        None if path == "/" => web::bare(),
+        None => layers::no_such_route().await.into_response(),
+    }
+}
+
 /// Everything that is served on the HTTP port.
 pub(crate) fn router(ctx: Arc<Context>) -> Router {
     let (router, _) = routes().split_for_parts();
@@ -144,8 +159,7 @@ pub(crate) fn router(ctx: Arc<Context>) -> Router {
     router
         .merge(hook_spellings())
         .merge(docs::router(&document()))
-        .merge(web::router())
-        .fallback(layers::no_such_route)
+        .fallback(page)
         .method_not_allowed_fallback(layers::no_such_method)
         // Below their layer, so that it answers preflights before anything else refuses `OPTIONS`.
         .merge(hls.method_not_allowed_fallback(layers::no_such_method).layer(any_site()))

@@ -1,10 +1,10 @@
 //! What the API shows: rows and live status put together.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use gostream_engine::{
-    spec::{DestinationId, ProjectId},
-    status::{self, ProjectStatus, RelayStatus, StreamPhase},
+    spec::ProjectId,
+    status::{self, ProjectStatus, StreamPhase},
 };
 use gostream_store as store;
 use secrecy::ExposeSecret as _;

@@ -1,7 +1,5 @@
 //! A small HTTP client that shows everything. The end-to-end tests use it, too.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::net::SocketAddr;
 
 use http_body_util::{BodyExt as _, Full};

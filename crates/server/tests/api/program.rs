@@ -63,7 +63,7 @@ impl Server {
             let mut from = 0;
             while stderr.read_line(&mut all).is_ok_and(|bytes| bytes > 0) {
                 // Nobody listens after the banner.
-                let _ = tell.try_send(all[from..].to_owned());
+                let _ = tell.send(all[from..].to_owned());
                 from = all.len();
             }
             all
