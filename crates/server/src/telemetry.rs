@@ -6,8 +6,9 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Libraries that tell every step at `info`. Whoever wants to hear it names them in `log.level`.
-const QUIET: &str = "sea_orm_migration=warn,sqlx=warn";
+/// Libraries that tell every step at `info`, and the values of statements at `trace`. Whoever wants to hear it names them in
+/// `log.level`.
+const QUIET: &str = "sea_orm=info,sea_orm_migration=warn,sqlx=warn";
 
 /// Installs the subscriber. Called once, by `main`.
 pub fn init(settings: &LogSettings) {
