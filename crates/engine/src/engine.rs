@@ -27,9 +27,9 @@ use crate::{
     ingest::{admission::Door, listener},
     limits::Limits,
     net::Egress,
-    relay::dial::Dialer,
-    spec::{DestinationId, ProjectId, ProjectSpec, StreamId, StreamKey},
-    status::ProjectStatus,
+    relay::{dial::Dialer, probe::probe},
+    spec::{DestinationId, ProjectId, ProjectSpec, StreamId, StreamKey, Target},
+    status::{ProbeStep, ProjectStatus},
     supervisor::{EventSink, Orders, supervise},
 };
 
@@ -236,6 +236,11 @@ impl Engine {
             // When so many wait already, one more changes nothing.
             let _ = live.retries.try_send(destination);
         }
+    }
+
+    /// Tries a destination out, step by step, without publishing.
+    pub async fn probe(&self, target: &Target) -> Vec<ProbeStep> {
+        probe(&self.shared.dialer, target).await
     }
 
     /// What is, or `None` when the project is not live.

@@ -1,6 +1,9 @@
 //! What is: the engine publishes one [`ProjectStatus`] per live project, the newest replaces the last.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use crate::spec::{DestinationId, ProjectId, StreamId};
 
@@ -158,4 +161,15 @@ pub struct RelayError {
     pub code: &'static str,
     /// For people.
     pub message: String,
+}
+
+/// One step of trying a destination out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeStep {
+    /// `resolve`, `connect`, `tls`, `handshake`, `rtmp_connect` or `create_stream`.
+    pub name: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it failed; no step follows then.
+    pub error: Option<RelayError>,
 }

@@ -81,7 +81,7 @@ impl Dialer {
     }
 
     /// The addresses behind a URL that relays may reach, in the order to try them.
-    async fn resolve(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, Failure> {
+    pub(super) async fn resolve(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, Failure> {
         let host = url.host().to_owned();
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, url.port())],
@@ -100,7 +100,7 @@ impl Dialer {
         Ok(interleave(permitted))
     }
 
-    async fn wrap(&self, tcp: TcpStream, url: &RtmpUrl) -> Result<Transport, Failure> {
+    pub(super) async fn wrap(&self, tcp: TcpStream, url: &RtmpUrl) -> Result<Transport, Failure> {
         let host = url.host().to_owned();
         let Ok(name) = ServerName::try_from(host.clone()) else { return Err(Failure::Dns { host }) };
         let connector = TlsConnector::from(Arc::clone(&self.tls));
@@ -133,7 +133,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The first address that answers; each has a head start over the next.
-async fn connect_any(addresses: Vec<SocketAddr>, url: &RtmpUrl) -> Result<TcpStream, Failure> {
+pub(super) async fn connect_any(addresses: Vec<SocketAddr>, url: &RtmpUrl) -> Result<TcpStream, Failure> {
     let host = format!("{}:{}", url.host(), url.port());
     let mut attempts = JoinSet::new();
     let mut remaining = addresses.into_iter();
@@ -176,11 +176,17 @@ async fn connect_any(addresses: Vec<SocketAddr>, url: &RtmpUrl) -> Result<TcpStr
     }
 }
 
+/// What the kernel may hold that it has not sent: a fraction of a second of a usual stream. Beyond it writing waits, so a write
+/// that makes progress means that bytes left for the network, and a destination that stops taking them is seen soon instead of
+/// after megabytes of buffer. What was sent and is not acknowledged is bounded by [`UNACKNOWLEDGED`].
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 /// Messages are coalesced before they are written, so Nagle's delay would only add latency. Failing to set an option costs
 /// comfort, not the stream.
 fn configure(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(UNACKNOWLEDGED).with_interval(UNACKNOWLEDGED / 3));
 }

@@ -51,12 +51,15 @@ pub struct Session {
     counters: Arc<Counters>,
     /// When bytes last left, or began to wait.
     progress_at: Instant,
+    flows: bool,
     stalled: bool,
 }
 
 /// What happened on it.
 #[derive(Debug)]
 pub enum Event {
+    /// The first media left.
+    Flows,
     /// Bytes stopped leaving.
     Stuck,
     /// They leave again.
@@ -118,6 +121,7 @@ impl Session {
             feed: Feed::new(broadcast.subscribe(), Audience::Platform),
             counters: Arc::clone(counters),
             progress_at: Instant::now(),
+            flows: false,
             stalled: false,
         };
         let outcome = timeout(PUBLISH, session.negotiate(url)).await;
@@ -187,6 +191,9 @@ impl Session {
                     self.counters.add_sent(waiting - self.client.outbox().remaining());
                     if self.on_progress().await.is_err() {
                         return Event::Lost(self.lost());
+                    }
+                    if !std::mem::replace(&mut self.flows, true) {
+                        return Event::Flows;
                     }
                     if std::mem::take(&mut self.stalled) {
                         return Event::Progress;
@@ -303,7 +310,7 @@ fn authentication(url: &RtmpUrl, description: &str) -> Option<Opened> {
 }
 
 /// Some servers close instead of saying no: nginx-rtmp for an unknown application, others for a wrong key.
-fn closed_during(step: Step, host: String) -> Failure {
+pub(super) fn closed_during(step: Step, host: String) -> Failure {
     match step {
         Step::Connect | Step::CreateStream => Failure::ConnectRejected { answer: Default::default() },
         Step::Start => Failure::KeyRejected { answer: Default::default() },

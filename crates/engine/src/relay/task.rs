@@ -255,7 +255,6 @@ impl Runner {
             Ok(session) => session,
             Err(failure) => return Ok(Event::Lost(failure)),
         };
-        self.on(Event::Published);
         loop {
             let event = tokio::select! {
                 biased;
@@ -270,6 +269,7 @@ impl Runner {
                 event = session.run() => event,
             };
             match event {
+                session::Event::Flows => self.on(Event::Published),
                 session::Event::Stuck => self.on(Event::Stuck),
                 session::Event::Progress => self.on(Event::Progress),
                 session::Event::Lost(failure) => return Ok(Event::Lost(failure)),

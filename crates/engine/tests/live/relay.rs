@@ -202,3 +202,43 @@ async fn new_key_restarts_that_relay_alone_and_never_beside_the_old_one() {
     assert_eq!(stays.visits().len(), 1);
     encoder.stop().await.expect("says goodbye");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destination_that_stops_reading_is_shown_as_stalled_and_left() {
+    let stage = Stage::new().await;
+    let good = Platform::start(Behaviour::default()).await.expect("listens");
+    let stop_reading_after = Some(100_000);
+    let stuck = Platform::start(Behaviour { stop_reading_after, ..Behaviour::default() }).await.expect("listens");
+    let spec = stage.project("key", &[&good, &stuck]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let all = Script { frame_bytes: 20_000, ..script(40) }.write();
+    let sending = tokio::spawn(async move {
+        encoder.send_paced(&all, 1.0).await.expect("is taken");
+        encoder
+    });
+    stage.until_relay(&spec, 1, RelayState::Stalled).await;
+    let status = stage.until_relay(&spec, 1, RelayState::Backoff).await;
+    let relay = &status.relays[&spec.destinations[1].id];
+    assert_eq!(relay.last_error.as_ref().map(|error| error.code), Some("stalled"));
+    assert_eq!(status.relays[&spec.destinations[0].id].state, RelayState::Live);
+    sending.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destination_is_tried_out_step_by_step_without_publishing() {
+    let stage = Stage::new().await;
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let spec = stage.project("key", &[&platform]);
+    let steps = stage.engine.probe(&spec.destinations[0].target).await;
+    let names: Vec<_> = steps.iter().map(|step| (step.name, step.error.is_none())).collect();
+    let expected = ["resolve", "connect", "handshake", "rtmp_connect", "create_stream"];
+    assert_eq!(names, expected.map(|name| (name, true)));
+    assert!(platform.visits().is_empty(), "nothing was published");
+
+    let address = platform.address();
+    platform.stop().await;
+    let steps = stage.engine.probe(&spec.destinations[0].target).await;
+    let last = steps.last().expect("has steps");
+    let code = last.error.as_ref().map(|error| error.code);
+    assert_eq!((steps.len(), last.name, code), (2, "connect", Some("connection_refused")), "{address}");
+}
