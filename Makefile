@@ -24,9 +24,19 @@ build: web ## Build the program: target/release/gostream
 	@scripts/install-peers build
 	cargo build --locked --release --package gostream
 
+# The page: embedded into the program, built again only when something under web/ changed.
 .PHONY: web
-web: # The page; part of the program since it is embedded there.
-	@if [ -f web/package.json ]; then cd web && npm ci --no-audit --no-fund && npm run build; fi
+web: $(if $(wildcard web/package.json),web/dist/index.html)
+
+web/dist/index.html: web/node_modules/.installed \
+    $(shell find web \( -name node_modules -o -name dist \) -prune -o -type f -print 2>/dev/null)
+	cd web && npm run build
+	@touch $@
+
+web/node_modules/.installed: $(wildcard web/package-lock.json)
+	@scripts/install-peers build
+	cd web && npm ci --no-audit --no-fund
+	@mkdir -p $(@D) && touch $@
 
 .PHONY: test
 test: web ## Run every test, against real FFmpeg, nginx, GStreamer and PostgreSQL

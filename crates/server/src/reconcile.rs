@@ -223,7 +223,8 @@ fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
     }
 }
 
-fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
+/// What a saved destination means to the engine; `None` for a row that the API could not have written.
+pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
     match RtmpUrl::parse(&row.rtmp_url) {
         Ok(url) => Some(DestinationSpec {
             id: DestinationId(row.id),

@@ -14,8 +14,9 @@ use super::{
     error::Problem,
     extract::{Id, Json, Links},
     field::{self, Fields},
-    view::{Destination, Viewer},
+    view::{Destination, Probe, Viewer},
 };
+use crate::reconcile::destination_spec;
 
 /// A new destination.
 #[derive(Deserialize, ToSchema)]
@@ -212,4 +213,20 @@ pub(super) async fn retry(
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     ctx.engine.retry(ProjectId(row.project_id), DestinationId(row.id));
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
+}
+
+/// Tries the destination out: resolves, connects, shakes hands and asks for a stream, but does not publish, so nothing goes on
+/// air. A wrong stream key is only found out when the relay starts.
+#[utoipa::path(
+    post, path = "/api/destinations/{id}/test", tag = "destinations", operation_id = "testDestination", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Probe),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn test(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<Answer<Probe>, Problem> {
+    let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
+    let spec = destination_spec(&row).ok_or_else(Problem::not_found)?;
+    Ok(Answer(ctx.engine.probe(&spec.target).await.into()))
 }

@@ -151,3 +151,24 @@ pub(super) async fn rotate_stream_key(
     ctx.wakes.wake(id);
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
+
+/// Ends the running stream now: the encoder is closed, and destinations are told that the show is over. While the encoder is
+/// away this is how not to wait for it. Nothing happens when the project is offline.
+#[utoipa::path(
+    post, path = "/api/projects/{id}/stream/end", tag = "projects", operation_id = "endStream", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Project),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn end_stream(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Id(id): Id,
+    links: Links,
+) -> Result<Answer<Project>, Problem> {
+    let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
+    ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
+}

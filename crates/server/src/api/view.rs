@@ -17,7 +17,7 @@ use super::{Ctx, error::Problem, extract::Links};
 
 mod destination;
 
-pub(super) use destination::Destination;
+pub(super) use destination::{Destination, Probe};
 
 /// A saved place to publish to.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]

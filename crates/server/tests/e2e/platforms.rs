@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gostream_proto::rtmp::media::{Media, MediaKind};
 use gostream_testkit::{
+    PATIENCE,
     certificate::Certificate,
     clip::{AAC, Clip, H264, Recipe, bodies},
     nginx::Nginx,
@@ -159,4 +160,34 @@ async fn platform_that_goes_away_is_found_again() {
     assert!(status["destinations"][0]["relay"]["reconnects"].as_u64() >= Some(1));
     assert_eq!(status["status"], "live", "the ingest did not notice");
     drop(ffmpeg);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_tries_a_destination_out_and_ends_a_stream() {
+    let clip = Clip::usual(20).expect("FFmpeg makes it");
+    let nginx = Nginx::start("").await.expect("starts");
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let show = Show::start(&[]).await;
+    let id = show.destination(&nginx.url(), "key").await;
+    let test = show.client.post(&format!("/api/destinations/{id}/test"), serde_json::json!({})).await.json(200);
+    assert_eq!((&test["ok"], test["steps"].as_array().map(Vec::len)), (&true.into(), Some(5)), "{test:#}");
+    let nowhere = show.destination("rtmp://127.0.0.1:1/live", "key").await;
+    let test = show
+        .client
+        .post(&format!("/api/destinations/{nowhere}/test"), serde_json::json!({}))
+        .await
+        .json(200);
+    assert_eq!((&test["ok"], &test["steps"][1]["error"]["code"]), (&false.into(), &"connection_refused".into()));
+
+    show.destination(&platform.url(), "key").await;
+    let ffmpeg = show.publish(&clip.path, &[]);
+    platform.until_video(10).await;
+    let end = format!("/api/projects/{}/stream/end", show.project);
+    show.client.post(&end, serde_json::json!({})).await.json(200);
+    platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye && visit.over)).await;
+    let (ended, _) = ffmpeg.wait(PATIENCE).await.expect("is closed");
+    assert!(!ended.success(), "FFmpeg sees that the server closed");
+    let project = show.until("offline", |project| project["status"] == "offline").await;
+    let history = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
+    assert_eq!(history["items"][0]["endReason"], "ended_by_owner", "{project:#}");
 }

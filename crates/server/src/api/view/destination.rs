@@ -158,6 +158,39 @@ impl From<&RelayStatus> for Relay {
     }
 }
 
+/// How trying a destination out went.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct Probe {
+    /// Every step went well.
+    ok: bool,
+    /// In order; the last one may have failed.
+    steps: Vec<ProbeStep>,
+}
+
+/// One step of trying a destination out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ProbeStep {
+    /// `resolve`, `connect`, `tls`, `handshake`, `rtmp_connect` or `create_stream`.
+    step: &'static str,
+    /// How long it took.
+    ms: u64,
+    /// Why it failed.
+    #[schema(required)]
+    error: Option<RelayError>,
+}
+
+impl From<Vec<status::ProbeStep>> for Probe {
+    fn from(steps: Vec<status::ProbeStep>) -> Self {
+        let ok = steps.iter().all(|step| step.error.is_none());
+        let step = |step: status::ProbeStep| ProbeStep {
+            step: step.name,
+            ms: step.took.as_millis() as u64,
+            error: step.error.map(|error| RelayError { code: error.code, message: error.message }),
+        };
+        Self { ok, steps: steps.into_iter().map(step).collect() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
