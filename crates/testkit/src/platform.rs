@@ -50,8 +50,8 @@ pub struct Visit {
     pub key: String,
     /// Every media message, in order.
     pub media: Vec<Media>,
-    /// When the first and the newest message came.
-    pub first_at: Option<Instant>,
+    /// When each of them came.
+    pub arrivals: Vec<Instant>,
     /// It said goodbye.
     pub goodbye: bool,
     /// It is over.
@@ -285,7 +285,7 @@ fn on_event(event: Event, session: &mut ServerSession, behaviour: &Behaviour, lo
         Event::Media(media) => {
             if let Some(index) = *visit {
                 log.change(index, |visit| {
-                    visit.first_at.get_or_insert_with(Instant::now);
+                    visit.arrivals.push(Instant::now());
                     visit.media.push(media);
                 });
             }
