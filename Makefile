@@ -51,7 +51,7 @@ check: lint audit ## Lint everything, audit the dependencies, compile the fuzz t
 
 .PHONY: lint
 lint: web ## Formatting, clippy, the fences between crates, tidiness
-	@scripts/install-peers build
+	@scripts/install-peers lint
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings

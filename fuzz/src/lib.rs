@@ -14,12 +14,13 @@ const ROUNDS: usize = 16;
 const C2_BYTES: usize = 1_536;
 
 /// How far a conversation got: one of these, chosen by the first byte of the input.
-const STAGES: [(Intent, Step); 5] = [
+const STAGES: [(Intent, Step); 6] = [
     (Intent::Push, Step::Connect),
     (Intent::Push, Step::CreateStream),
     (Intent::Push, Step::Start),
     (Intent::Push, Step::Running),
     (Intent::Pull, Step::Running),
+    (Intent::Probe, Step::CreateStream),
 ];
 
 /// Both ends of a connection that got as far as the first byte of `data` says, and the rest of `data`.

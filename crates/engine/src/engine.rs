@@ -312,6 +312,7 @@ impl Shared {
         let live = Live::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
         let orders = Orders {
             broadcast: Arc::clone(&broadcast),
+            hls: Arc::clone(&output),
             spec: spec_seen,
             retries: retry_requests,
             status,

@@ -28,6 +28,11 @@ impl Output {
         self.window().playlist(prefix).map(Bytes::from)
     }
 
+    /// Whether there is a playlist.
+    pub fn is_ready(&self) -> bool {
+        !self.window().is_empty()
+    }
+
     /// Segment `n` as MPEG-TS, made when first asked for.
     pub fn segment(&self, n: u64) -> Option<Bytes> {
         let segment = self.window().segment(n)?;

@@ -11,7 +11,7 @@ pub struct Limits {
     pub waiting_per_address: usize,
     /// Connections of all kinds from one address.
     pub connections_per_address: usize,
-    /// For the handshake, from the first byte on. Facts 2.5: 5 to 10 s.
+    /// For the handshake, from the first byte on. Slow links take a second.
     pub handshake: Duration,
     /// From the connection to a request to publish or play.
     pub request: Duration,

@@ -33,6 +33,8 @@ pub struct StreamStatus {
     pub audio: Option<AudioStatus>,
     /// Bytes of media received since the start.
     pub received_bytes: u64,
+    /// Whether there is something to fetch for HLS players.
+    pub hls_ready: bool,
 }
 
 /// Where a stream stands.

@@ -17,6 +17,7 @@ use tracing::{Instrument, info, info_span};
 use crate::{
     broadcast::{Broadcast, Phase},
     engine::{EndReason, EngineEvent},
+    hls,
     plan::{Action, plan},
     relay::{
         dial::Dialer,
@@ -37,6 +38,8 @@ const GOODBYES: Duration = Duration::from_secs(4);
 pub(crate) struct Orders {
     /// The broadcast.
     pub(crate) broadcast: Arc<Broadcast>,
+    /// Its HLS output.
+    pub(crate) hls: Arc<hls::Output>,
     /// What should be.
     pub(crate) spec: watch::Receiver<ProjectSpec>,
     /// Destinations that should not wait for their next attempt.
@@ -89,6 +92,8 @@ struct Supervisor {
     closing: HashMap<DestinationId, JoinHandle<()>>,
     /// When relays were stopped; those not listed were off from the beginning.
     stopped: HashMap<DestinationId, SystemTime>,
+    /// Until when the encoder is waited for: read off the wall clock once, so that it stands still.
+    held_until: SystemTime,
     changed: Arc<Notify>,
 }
 
@@ -105,6 +110,7 @@ impl Supervisor {
             relays: BTreeMap::new(),
             closing: HashMap::new(),
             stopped: HashMap::new(),
+            held_until: SystemTime::UNIX_EPOCH,
             changed: Arc::new(Notify::new()),
         }
     }
@@ -146,11 +152,15 @@ impl Supervisor {
         }
     }
 
-    fn tell_phase(&self, phase: Phase) {
+    fn tell_phase(&mut self, phase: Phase) {
         let Broadcast { project, stream, .. } = *self.orders.broadcast;
         let reconnecting = match phase {
             Phase::Live => false,
-            Phase::Dropped(_) => true,
+            Phase::Dropped(at) => {
+                let left = (at + self.orders.grace).saturating_duration_since(Instant::now());
+                self.held_until = SystemTime::now() + left;
+                true
+            }
             Phase::Ended(_) => return,
         };
         self.orders.events.send(EngineEvent::StreamPhase { project, stream, reconnecting });
@@ -233,16 +243,14 @@ impl Supervisor {
         let stream = StreamStatus {
             id: broadcast.stream,
             phase: match phase {
-                Phase::Dropped(at) => {
-                    let left = (at + self.orders.grace).saturating_duration_since(Instant::now());
-                    StreamPhase::Reconnecting { until: SystemTime::now() + left }
-                }
+                Phase::Dropped(_) => StreamPhase::Reconnecting { until: self.held_until },
                 Phase::Live | Phase::Ended(_) => StreamPhase::Live,
             },
             started_at: broadcast.started_at,
             video: meter.video(),
             audio: meter.audio(),
             received_bytes: meter.received_bytes(),
+            hls_ready: self.orders.hls.is_ready(),
         };
         drop(meter);
         let newest = broadcast.newest_ms();

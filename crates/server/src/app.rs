@@ -25,7 +25,7 @@ use crate::{
     tls::{self, Certificates},
 };
 
-/// Events that wait for the history writer; a stream makes a handful in its life (design, section 7).
+/// Events that wait for the history writer; a stream makes a handful in its life (ARCHITECTURE.md, section 7).
 const EVENTS_MAX: usize = 256;
 /// How often ended sessions and old tries are forgotten.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);

@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind},
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sea_orm::{
@@ -15,7 +15,7 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait as _;
 use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 use tracing::{instrument::WithSubscriber as _, subscriber::NoSubscriber};
 use uuid::Uuid;
@@ -33,6 +33,10 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 const SQLITE_READERS_MAX: u32 = 4;
 /// How long another process may hold SQLite's write lock. Ours are held for milliseconds.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon to try again where SQLite itself does not wait. A person does not notice it at the start.
+const SQLITE_RETRY: Duration = Duration::from_millis(20);
+/// SQLite's result code for a lock that another holds. The bytes above the lowest say more precisely which.
+const SQLITE_BUSY: i32 = 5;
 /// How long a call waits for a free connection, or for the database to answer a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL's advisory lock that one starting server holds while it migrates: "gostream" in ASCII.
@@ -152,9 +156,26 @@ async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnectio
             .max_lifetime(None)
     };
     let writer = options.clone().journal_mode(SqliteJournalMode::Wal);
-    let writer = pool(1).connect_with(writer).await.map_err(|error| Error::Connect(error.into()))?;
+    let writer = connect_writer(pool(1), writer).await.map_err(|error| Error::Connect(error.into()))?;
     let reader = pool(SQLITE_READERS_MAX).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok((SqlxSqliteConnector::from_sqlx_sqlite_pool(reader), SqlxSqliteConnector::from_sqlx_sqlite_pool(writer)))
+}
+
+/// Opens the file and switches it to a write-ahead log. The first switch of a new file needs the file alone, and SQLite
+/// gives up at once when another server is about to write, whatever the timeout. So we wait in its place.
+async fn connect_writer(pool: SqlitePoolOptions, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let deadline = Instant::now() + SQLITE_BUSY_TIMEOUT;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(SQLITE_RETRY).await,
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xFF == SQLITE_BUSY)
 }
 
 /// Makes the database file for this user only. SQLite gives its log the same mode as the file.

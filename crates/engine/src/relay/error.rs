@@ -134,7 +134,7 @@ fn said(answer: &Answer) -> String {
 }
 
 impl Failure {
-    /// The failure in a platform's refusal, by the step and code (facts 6.2).
+    /// The failure in a platform's refusal, by the step and code.
     pub fn from_refusal(step: Step, code: String, description: String) -> Self {
         let last = code.rsplit('.').next().unwrap_or_default().to_owned();
         let answer = Answer { code, description };

@@ -22,7 +22,8 @@ use super::{
 
 /// A connection that lasted this long was a good one: the count of tries begins anew.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
-/// A connection that ends within this time of its start was likely refused without words (facts 6.2).
+/// A connection that ends within this time of its start was likely refused without words: nginx-rtmp, SRS and
+/// Amazon IVS close instead of saying no.
 const EARLY: Duration = Duration::from_secs(5);
 /// So many early ends in a row are a refusal.
 const EARLY_ENDS_MAX: u32 = 3;

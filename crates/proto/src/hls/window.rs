@@ -52,6 +52,11 @@ impl Window {
         })
     }
 
+    /// Whether no segment came yet.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
     /// Segment `n`, while it is kept.
     pub fn segment(&self, n: u64) -> Option<Arc<Segment>> {
         let first = self.segments.front()?.sequence;

@@ -77,6 +77,13 @@ pub(super) struct Stream {
     /// `encoder_stopped`, `encoder_lost`, `ended_by_owner`, `server_stopped` or `server_killed`.
     #[schema(required)]
     end_reason: Option<String>,
+    /// While the encoder is away: until when destinations are held for it.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
+    held_until: Option<OffsetDateTime>,
+    /// Whether players have something to fetch. It takes a few seconds, and never comes for codecs that the classic form of HLS
+    /// does not carry.
+    preview_ready: bool,
     /// What the encoder sends now; `null` once the stream ended.
     #[schema(required)]
     video: Option<Video>,
@@ -210,6 +217,11 @@ fn live_stream(status: &ProjectStatus) -> Stream {
         started_at: wall(stream.started_at),
         ended_at: None,
         end_reason: None,
+        held_until: match stream.phase {
+            StreamPhase::Live => None,
+            StreamPhase::Reconnecting { until } => Some(wall(until)),
+        },
+        preview_ready: stream.hls_ready,
         video: stream.video.as_ref().map(Video::from),
         audio: stream.audio.as_ref().map(Audio::from),
     }
@@ -227,6 +239,8 @@ fn past_stream(row: store::Stream) -> Stream {
         started_at: row.started_at,
         ended_at: row.ended_at,
         end_reason: row.end_reason,
+        held_until: None,
+        preview_ready: false,
         video: None,
         audio: None,
     }

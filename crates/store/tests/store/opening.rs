@@ -1,8 +1,11 @@
 //! Starting, starting again, starting together, and stopping.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use gostream_store::{Error, Keyring, Store};
 use gostream_testkit::postgres::Postgres;
+use sea_orm::{SqliteTransactionMode, TransactionOptions, TransactionTrait as _};
 use secrecy::ExposeSecret as _;
 
 use crate::backend::{Backend, KEY, project};
@@ -61,6 +64,22 @@ async fn the_file_is_for_its_user_only_and_whole_after_a_stop() {
     store.close().await;
     let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(left, ["store.db"]);
+}
+
+/// A new file is switched to its log while another server that was a moment earlier writes. SQLite does not wait there.
+#[tokio::test]
+async fn a_new_file_that_is_in_use_is_waited_for() {
+    let db = Backend::sqlite();
+    let immediate = Some(SqliteTransactionMode::Immediate);
+    let immediate = TransactionOptions { sqlite_transaction_mode: immediate, ..Default::default() };
+    let other = sea_orm::Database::connect(format!("{}?mode=rwc", db.url)).await.unwrap();
+    let writing = other.begin_with_options(immediate).await.unwrap();
+    let mut opening = Box::pin(db.open());
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut opening).await;
+    assert!(early.is_err(), "it waits");
+    writing.rollback().await.unwrap();
+    opening.await.close().await;
+    other.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -97,6 +97,8 @@ impl Destination {
     pub(super) fn new(row: store::Destination, status: Option<&ProjectStatus>) -> Self {
         let relays: Option<&BTreeMap<DestinationId, RelayStatus>> = status.map(|status| &status.relays);
         let relay = match relays.and_then(|relays| relays.get(&DestinationId(row.id))) {
+            // Wanted a moment ago and not begun yet: it waits, and says so.
+            Some(relay) if row.enabled && relay.state == status::RelayState::Off => Relay::idle(true, row.updated_at),
             Some(relay) => Relay::from(relay),
             None => Relay::idle(row.enabled, row.updated_at),
         };
