@@ -26,24 +26,30 @@ build: web ## Build the program: target/release/gostream
 
 # The page: embedded into the program, built again only when something under web/ changed.
 .PHONY: web
-web: $(if $(wildcard web/package.json),web/dist/index.html)
+web: web/dist/index.html
 
 web/dist/index.html: web/node_modules/.installed \
     $(shell find web \( -name node_modules -o -name dist \) -prune -o -type f -print 2>/dev/null)
 	cd web && npm run build
 	@touch $@
 
-web/node_modules/.installed: $(wildcard web/package-lock.json)
+web/node_modules/.installed: web/package-lock.json
 	@scripts/install-peers build
 	cd web && npm ci --no-audit --no-fund
 	@mkdir -p $(@D) && touch $@
 
+.PHONY: dev
+dev: web/node_modules/.installed ## The page with hot reload, on a server that runs already (GOSTREAM_URL)
+	cd web && npm run dev
+
 .PHONY: test
-test: web ## Run every test, against real FFmpeg, nginx, GStreamer and PostgreSQL
+test: web ## Run every test, against real FFmpeg, nginx, GStreamer, PostgreSQL and Chromium
 	@scripts/install-peers test
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then set -x; cargo nextest run --locked --workspace --no-fail-fast $(ARGS); \
 	else set -x; cargo test --locked --workspace --lib --bins --tests --no-fail-fast $(ARGS); fi
+	cargo build --locked --package gostream
+	cd web && npm run e2e
 
 .PHONY: check
 check: lint audit ## Lint everything, audit the dependencies, compile the fuzz targets
@@ -55,6 +61,7 @@ lint: web ## Formatting, clippy, the fences between crates, tidiness
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	cd web && npm run check
 	@scripts/fences
 	@scripts/tidy
 

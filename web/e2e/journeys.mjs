@@ -1,0 +1,241 @@
+// The journeys of a person through the page, against the real thing: `npm run e2e`. `npm run screenshots` keeps the pictures.
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { encoder, browser as launch, PASSWORD, Server, until } from "./stage.mjs";
+
+const SCREENSHOTS = Boolean(process.env.SCREENSHOTS);
+const PICTURES = new URL("../../docs/screenshots/", import.meta.url).pathname;
+const AXE = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+
+/** A page whose console must stay silent. `expected` are failures that a step provokes. */
+async function open(context, server, path, expected = []) {
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  const said = [];
+  page.on("console", (message) => {
+    const text = `${message.text()} ${message.location().url ?? ""}`;
+    if (["error", "warning"].includes(message.type()) && !expected.some((pattern) => pattern.test(text))) {
+      said.push(text);
+    }
+  });
+  page.on("pageerror", (error) => said.push(String(error)));
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (url.protocol.startsWith("http") && url.origin !== server.url) said.push(`request to ${url.origin}`);
+  });
+  page.quiet = () => assert.deepEqual(said, [], "the console is silent");
+  await page.goto(server.url + path);
+  return page;
+}
+
+/** Nothing that a screen reader or keyboard stumbles over. */
+async function accessible(page, name) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  const told = grave.map(({ id, nodes }) => `${name}: ${id} ${nodes[0].html}`);
+  assert.deepEqual(told, []);
+}
+
+async function picture(page, name) {
+  if (!SCREENSHOTS) return;
+  mkdirSync(PICTURES, { recursive: true });
+  await page.screenshot({ path: `${PICTURES}${name}.png` });
+}
+
+async function enter(page, email, password, button) {
+  await page.getByLabel("Email").fill(email);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: button }).click();
+}
+
+async function signUp(page, email) {
+  await enter(page, email, PASSWORD, "Make account");
+  await page.getByLabel("Name your first show").waitFor();
+}
+
+async function makeProject(page, name) {
+  await page.getByLabel("Name your first show").fill(name);
+  await page.getByRole("button", { name: "Create project" }).click();
+  await page.getByTestId("waiting").waitFor();
+}
+
+async function fillDestination(page, name, url, key) {
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name", { exact: true }).fill(name);
+  await dialog.getByLabel("Server URL").fill(url);
+  await dialog.getByLabel("Stream key").fill(key);
+  await dialog.getByRole("button", { name: "Add destination" }).click();
+}
+
+async function addDestination(page, name, url, key) {
+  const first = (await page.getByTestId("destination").count()) === 0;
+  if (!first) await page.getByRole("button", { name: "Add destination" }).click();
+  await page.getByRole("button", { name: /Another server/ }).click();
+  await fillDestination(page, name, url, key);
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+}
+
+const card = (page, name) => page.getByTestId("destination").filter({ hasText: name });
+const state = (page, name, word) =>
+  card(page, name).getByTestId("relay-state").filter({ hasText: word }).waitFor();
+const project = (page, word) => page.getByTestId("project-state").filter({ hasText: word }).waitFor();
+
+/** The preview plays: time goes on, and the picture changes. */
+async function plays(page) {
+  const look = () =>
+    page.getByTestId("preview").evaluate((video) => {
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [32, 18];
+      const context = canvas.getContext("2d");
+      context.drawImage(video, 0, 0, 32, 18);
+      return { time: video.currentTime, pixels: [...context.getImageData(0, 0, 32, 18).data].join() };
+    });
+  const first = await until("the preview plays", async () => {
+    const seen = await look();
+    return seen.time > 0 && seen;
+  });
+  await until("the picture moves", async () => {
+    const seen = await look();
+    return seen.time > first.time + 1 && seen.pixels !== first.pixels;
+  });
+}
+
+test("from sign-up to live on two destinations, a dropped encoder, and the end", {
+  timeout: 180_000,
+}, async (t) => {
+  const encoders = [];
+  const [server, platforms, chromium] = [await Server.start(), await Server.start(), await launch()];
+  t.after(async () => {
+    for (const child of encoders) child.kill("SIGKILL");
+    await chromium.close();
+    await Promise.all([server.end(), platforms.end()]);
+  });
+  const one = await platforms.project("a@example.org", "One");
+  const two = await platforms.project("b@example.org", "Two");
+  const context = await chromium.newContext({
+    viewport: { width: 1440, height: 960 },
+    colorScheme: "dark",
+    permissions: ["clipboard-read", "clipboard-write"],
+  });
+  // Asking who is logged in is answered with 401 as long as nobody is.
+  const page = await open(context, server, "/signup", [/api\/auth\/me/]);
+  await accessible(page, "sign-up");
+  await signUp(page, "me@example.org");
+  await accessible(page, "projects");
+  await makeProject(page, "Sunday service");
+  await accessible(page, "waiting");
+  await picture(page, "waiting");
+
+  // The key is masked, and copied without being shown.
+  assert.match(await page.getByTestId("value-Stream key").innerText(), /^•+$/);
+  await page.getByRole("button", { name: "Copy" }).nth(1).click();
+  const streamKey = await page.evaluate(() => navigator.clipboard.readText());
+  assert.match(streamKey, /^[0-9a-f-]{36}$/);
+
+  const ingest = `rtmp://127.0.0.1:${server.rtmp}/live/${streamKey}`;
+  const to = `rtmp://127.0.0.1:${platforms.rtmp}/live`;
+  await addDestination(page, "Main channel", to, one.streamKey);
+  await addDestination(page, "Second channel", to, two.streamKey);
+  await accessible(page, "destinations");
+
+  encoders.push(encoder(ingest));
+  await project(page, "LIVE");
+  await plays(page);
+  await page.getByTestId("incoming").filter({ hasText: "640×360" }).waitFor();
+
+  await page.getByRole("button", { name: "Start all" }).click();
+  await Promise.all([state(page, "Main channel", "live"), state(page, "Second channel", "live")]);
+  await accessible(page, "live");
+  if (SCREENSHOTS) await page.waitForTimeout(20_000);
+  await picture(page, "live");
+  await card(page, "Second channel").getByRole("button", { name: "Stop" }).click();
+  await state(page, "Second channel", "off");
+  await state(page, "Main channel", "live");
+
+  // A network that fails for a moment.
+  encoders[0].kill("SIGKILL");
+  await page.getByTestId("reconnecting").filter({ hasText: "held for" }).waitFor();
+  await picture(page, "reconnecting");
+  await state(page, "Main channel", "live");
+  encoders.push(encoder(ingest));
+  await project(page, "LIVE");
+  await plays(page);
+
+  // The same on a phone, in light colours.
+  const phone = await chromium.newContext({
+    viewport: { width: 360, height: 780 },
+    storageState: await context.storageState(),
+    colorScheme: "light",
+  });
+  const small = await open(phone, server, new URL(page.url()).pathname);
+  await project(small, "LIVE");
+  const overflow = await small.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  assert.ok(overflow <= 0, `the page is ${overflow} px wider than the phone`);
+  await accessible(small, "phone");
+  if (SCREENSHOTS) await small.waitForTimeout(4_000);
+  await picture(small, "phone");
+  small.quiet();
+
+  // Deleting while live asks for the name.
+  await page.getByTestId("project").getByRole("button", { name: "Delete" }).first().click();
+  const remove = page.getByRole("button", { name: "Delete project" });
+  assert.ok(await remove.isDisabled(), "the name has to be typed");
+  await page.getByLabel(/Type “Sunday service”/).fill("Sunday service");
+  await remove.click();
+  await page.getByLabel("Name your first show").waitFor();
+  page.quiet();
+});
+
+test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
+  const [server, chromium] = [await Server.start(), await launch()];
+  t.after(async () => {
+    await chromium.close();
+    await server.end();
+  });
+  const refused = [/Failed to load resource/, /ERR_/];
+  const context = await chromium.newContext();
+  const page = await open(context, server, "/signup", refused);
+  await enter(page, "not an address", "short", "Make account");
+  await page.getByRole("alert").first().waitFor();
+  await signUp(page, "me@example.org");
+  await makeProject(page, "First");
+  const first = new URL(page.url()).pathname;
+
+  // A URL of another kind.
+  await page.getByRole("button", { name: /Another server/ }).click();
+  await fillDestination(page, "Wrong", "https://example.org/live", "k");
+  await page.getByRole("alert").filter({ hasText: "rtmp://" }).waitFor();
+  await page.getByRole("button", { name: "Close" }).click();
+
+  // Two tabs: what one does the other shows.
+  const second = await open(context, server, first, refused);
+  await second.getByTestId("waiting").waitFor();
+  await addDestination(second, "From the other tab", "rtmp://127.0.0.1:9/live", "k");
+  await card(page, "From the other tab").waitFor();
+
+  // The server goes away and comes back while the page is open.
+  await server.down();
+  await page.getByTestId("away").waitFor();
+  await server.up();
+  await page.getByTestId("away").waitFor({ state: "detached" });
+
+  // A taken address, somebody else's link, a wrong password.
+  const stranger = await chromium.newContext();
+  const other = await open(stranger, server, "/signup", refused);
+  await enter(other, "me@example.org", PASSWORD, "Make account");
+  await other.getByRole("alert").filter({ hasText: "already" }).waitFor();
+  await signUp(other, "you@example.org");
+  await other.goto(server.url + first);
+  await other.getByText("There is nothing here").waitFor();
+  await other.goto(`${server.url}/account`);
+  await accessible(other, "account");
+  await other.getByRole("button", { name: "Log out" }).click();
+  await other.getByRole("heading", { name: "Log in" }).waitFor();
+  await accessible(other, "login");
+  await enter(other, "you@example.org", "quite wrong this one", "Log in");
+  await other.getByRole("alert").waitFor();
+  for (const each of [page, second, other]) each.quiet();
+});

@@ -1,0 +1,47 @@
+// The typed client. Its types are generated from the committed OpenAPI document (`npm run generate`).
+import createClient from "openapi-fetch";
+
+import type { components, paths } from "./schema.gen";
+
+export type Project = components["schemas"]["Project"];
+export type Destination = components["schemas"]["Destination"];
+export type Relay = components["schemas"]["Relay"];
+export type Stream = components["schemas"]["Stream"];
+export type Video = components["schemas"]["Video"];
+export type Platform = components["schemas"]["Platform"];
+export type User = components["schemas"]["User"];
+export type Probe = components["schemas"]["Probe"];
+type ProblemBody = components["schemas"]["Problem"];
+
+/** What the server said when it refused: a sentence for people, a code for programs, and what is wrong with which field. */
+export class Problem extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly fields: Record<string, string>;
+
+  constructor(status: number, body: Partial<ProblemBody> | undefined) {
+    super(body?.detail ?? "The server did not answer as expected. Try again in a moment.");
+    this.status = status;
+    this.code = body?.code ?? "unknown";
+    this.fields = Object.fromEntries((body?.errors ?? []).map((error) => [error.field, error.message]));
+  }
+}
+
+export const api = createClient<paths>({ baseUrl: "/", credentials: "same-origin" });
+
+type Result<T> = { data?: T; error?: unknown; response: Response };
+
+/** The data of an answer, or the problem thrown. A network that is away is a problem, too. */
+export async function take<T>(call: Promise<Result<T>>): Promise<T> {
+  let result: Result<T>;
+  try {
+    result = await call;
+  } catch {
+    throw new Problem(0, {
+      detail: "The server cannot be reached. Check your connection.",
+      code: "unreachable",
+    });
+  }
+  if (!result.response.ok) throw new Problem(result.response.status, result.error as Partial<ProblemBody>);
+  return result.data as T;
+}

@@ -1,0 +1,45 @@
+import { type InputHTMLAttributes, type ReactNode, useId } from "react";
+
+type Props = InputHTMLAttributes<HTMLInputElement> & {
+  label: string;
+  hint?: ReactNode;
+  error?: string | undefined;
+};
+
+/** A labelled input. Its error stands beside it and is read out with it. */
+export function Field({ label, hint, error, ...rest }: Props) {
+  const id = useId();
+  return (
+    <div>
+      <label htmlFor={id} className="block font-medium mb-1">
+        {label}
+      </label>
+      <input
+        id={id}
+        {...rest}
+        className="field"
+        aria-invalid={Boolean(error)}
+        aria-describedby={error || hint ? `${id}-about` : undefined}
+      />
+      {(error || hint) && (
+        <p
+          id={`${id}-about`}
+          className={`mt-1 ${error ? "text-bad" : "text-muted"}`}
+          role={error ? "alert" : undefined}
+        >
+          {error || hint}
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** Why something failed, where the eye is. */
+export function Failure({ children }: { children: ReactNode }) {
+  return (
+    <p role="alert" className="bg-bad-soft text-bad rounded-lg px-3 py-2">
+      <span aria-hidden="true">▲ </span>
+      {children}
+    </p>
+  );
+}

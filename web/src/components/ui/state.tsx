@@ -1,0 +1,38 @@
+import type { Relay } from "../../api/client";
+
+type Look = { icon: string; word: string; colour: string };
+
+const relays: Record<string, Look> = {
+  off: { icon: "○", word: "off", colour: "text-muted" },
+  waiting: { icon: "◔", word: "waits for your encoder", colour: "text-muted" },
+  connecting: { icon: "◔", word: "connecting…", colour: "text-warn" },
+  live: { icon: "●", word: "live", colour: "text-live" },
+  stalled: { icon: "▲", word: "stalled", colour: "text-warn" },
+  backoff: { icon: "▲", word: "tries again", colour: "text-warn" },
+  rejected: { icon: "✕", word: "refused", colour: "text-bad" },
+};
+
+const projects: Record<string, Look> = {
+  offline: { icon: "○", word: "offline", colour: "text-muted" },
+  live: { icon: "●", word: "LIVE", colour: "text-live font-semibold" },
+  reconnecting: { icon: "▲", word: "reconnecting", colour: "text-warn font-semibold" },
+};
+
+/** A state: never colour alone, always an icon and a word with it. */
+function State({ look, testId }: { look: Look | undefined; testId: string }) {
+  const { icon, word, colour } = look ?? { icon: "?", word: "unknown", colour: "text-muted" };
+  return (
+    <span className={`inline-flex items-center gap-1.5 whitespace-nowrap ${colour}`} data-testid={testId}>
+      <span aria-hidden="true">{icon}</span>
+      {word}
+    </span>
+  );
+}
+
+export function RelayState({ relay }: { relay: Relay }) {
+  return <State look={relays[relay.state]} testId="relay-state" />;
+}
+
+export function ProjectState({ status }: { status: string }) {
+  return <State look={projects[status]} testId="project-state" />;
+}

@@ -1,0 +1,113 @@
+// One event stream per open project, into the query cache. What the page shows is what the server said last.
+import { queryOptions, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useState, useSyncExternalStore } from "react";
+
+import { api, type Project, take } from "../../api/client";
+import { sessionQuery } from "../session/session";
+
+export const projectQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["project", id],
+    queryFn: () => take(api.GET("/api/projects/{id}", { params: { path: { id } } })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+/** Names every request that ends the running stream of a project. */
+export const endsStream = (id: string) => ["ends-stream", id];
+
+/** A moment of a stream, for the charts. */
+export type Sample = { at: number; kbps: number; fps: number; relays: Record<string, number> };
+
+/** Ten minutes at two samples a second. */
+const SAMPLES_MAX = 1_200;
+const KEPT_MS = 600_000;
+const samples = new Map<string, Sample[]>();
+const listeners = new Set<() => void>();
+
+function sample(project: Project) {
+  const old = samples.get(project.id) ?? [];
+  if (!project.stream && old.length === 0) return;
+  const now = Date.now();
+  const next: Sample = {
+    at: now / 1000,
+    kbps: (project.stream?.video?.kbps ?? 0) + (project.stream?.audio?.kbps ?? 0),
+    fps: project.stream?.video?.fps ?? 0,
+    relays: Object.fromEntries((project.destinations ?? []).map(({ id, relay }) => [id, relay.kbps])),
+  };
+  const kept = old.filter(({ at }) => at * 1000 > now - KEPT_MS).slice(-SAMPLES_MAX);
+  samples.set(project.id, [...kept, next]);
+  for (const listener of listeners) listener();
+}
+
+const none: Sample[] = [];
+
+/** The last ten minutes that this page saw. */
+export function useSamples(id: string): Sample[] {
+  return useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => samples.get(id) ?? none,
+  );
+}
+
+/** Follows a project while the page is open. `away` tells that the server cannot be reached right now. */
+export function useFollow(id: string): { away: boolean; gone: boolean } {
+  const cache = useQueryClient();
+  const [away, setAway] = useState(false);
+  const [gone, setGone] = useState(false);
+  useEffect(() => {
+    let source: EventSource | undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let closed = false;
+
+    const take = (event: MessageEvent<string>) => {
+      const project = JSON.parse(event.data) as Project;
+      cache.setQueryData(projectQuery(id).queryKey, project);
+      sample(project);
+      setAway(false);
+    };
+    const open = () => {
+      source = new EventSource(`/api/projects/${id}/events`);
+      source.addEventListener("snapshot", take);
+      source.addEventListener("status", take);
+      source.onerror = () => {
+        source?.close();
+        if (!closed) void look();
+      };
+    };
+    // The stream ended: the server restarts, the session is over, or the project is gone. A plain request tells which.
+    const look = async () => {
+      try {
+        const response = await fetch(`/api/projects/${id}`, { credentials: "same-origin" });
+        if (closed) return;
+        if (response.ok) return open();
+        if (response.status === 401) return void cache.setQueryData(sessionQuery.queryKey, null);
+        if (response.status === 404) return setGone(true);
+      } catch {
+        // Said below.
+      }
+      if (closed) return;
+      setAway(true);
+      timer = setTimeout(look, 2_000);
+    };
+    open();
+    return () => {
+      closed = true;
+      source?.close();
+      clearTimeout(timer);
+    };
+  }, [id, cache]);
+  return { away, gone };
+}
+
+/** The time, each second: for running clocks and countdowns. */
+export function useNow(): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}

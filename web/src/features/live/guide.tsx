@@ -1,0 +1,66 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { api, type Project, take } from "../../api/client";
+import { Button } from "../../components/ui/button";
+import { Dialog } from "../../components/ui/dialog";
+import { Failure } from "../../components/ui/field";
+import { Secret } from "../../components/ui/secret";
+import { endsStream, projectQuery } from "./follow";
+
+/** Server, key, and where they go in OBS. */
+export function Guide({ project }: { project: Project }) {
+  const [asking, setAsking] = useState(false);
+  return (
+    <div className="space-y-4">
+      <Secret label="Server" value={project.ingestUrl} />
+      <Secret label="Stream key" value={project.streamKey} masked />
+      <p className="text-muted">
+        Whoever has the key can stream as you.{" "}
+        <button type="button" className="text-accent underline" onClick={() => setAsking(true)}>
+          Make a new key
+        </button>
+      </p>
+      <ol className="list-decimal pl-5 space-y-1">
+        <li>
+          In OBS open <b>Settings ▸ Stream</b>, choose the service <b>Custom…</b> and paste server and stream
+          key.
+        </li>
+        <li>
+          In <b>Settings ▸ Output</b> set the keyframe interval to <b>2 s</b>, as every platform wants it.
+        </li>
+        <li>
+          Press <b>Start Streaming</b>. This page notices by itself.
+        </li>
+      </ol>
+      {asking && <NewKey project={project} onClose={() => setAsking(false)} />}
+    </div>
+  );
+}
+
+function NewKey({ project, onClose }: { project: Project; onClose: () => void }) {
+  const cache = useQueryClient();
+  const rotate = useMutation({
+    mutationKey: endsStream(project.id),
+    mutationFn: () =>
+      take(api.POST("/api/projects/{id}/stream-key", { params: { path: { id: project.id } } })),
+    onSuccess: (fresh) => {
+      cache.setQueryData(projectQuery(project.id).queryKey, fresh);
+      onClose();
+    },
+  });
+  return (
+    <Dialog title="Make a new stream key?" onClose={onClose}>
+      <div className="space-y-4">
+        <p>
+          The old key stops working at once. {project.stream ? "This ends your live stream. " : ""}
+          Put the new one into your encoder afterwards.
+        </p>
+        {rotate.error && <Failure>{rotate.error.message}</Failure>}
+        <Button look="danger" onClick={() => rotate.mutate()} busy={rotate.isPending && "Making…"}>
+          Make a new key
+        </Button>
+      </div>
+    </Dialog>
+  );
+}

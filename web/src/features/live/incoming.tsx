@@ -1,0 +1,69 @@
+import { useMutation } from "@tanstack/react-query";
+
+import { api, type Platform, type Project, take } from "../../api/client";
+import { Button } from "../../components/ui/button";
+import { bitrate, codec, frameRate, seconds } from "../../lib/format";
+import { warnings } from "../../lib/limits";
+import { endsStream, useNow } from "./follow";
+
+/** Is my picture arriving, and is it healthy? */
+export function Incoming({ project, platforms }: { project: Project; platforms: Platform[] }) {
+  const { stream } = project;
+  if (!stream) return null;
+  const { video, audio } = stream;
+  const facts = [
+    video?.width && video.height && `${video.width}×${video.height}`,
+    video?.fps && frameRate(video.fps),
+    video && codec(video.codec),
+    video && bitrate(video.kbps),
+    video?.keyframeSeconds && `keyframe every ${seconds(video.keyframeSeconds)}`,
+    audio &&
+      `${codec(audio.codec)}${audio.sampleRate ? ` ${audio.sampleRate / 1000} kHz` : ""}, ${bitrate(audio.kbps)}`,
+  ].filter(Boolean);
+  const found = warnings(video, project.destinations ?? [], platforms);
+  return (
+    <section className="panel p-4 space-y-2" aria-label="Incoming stream">
+      <p data-testid="incoming">
+        <span className="font-medium">Incoming </span>
+        {facts.length > 0 ? facts.join(" · ") : "Looking at your stream…"}
+      </p>
+      {stream && !audio && video && (
+        <p className="text-muted">There is no sound. Some platforms refuse a stream without.</p>
+      )}
+      {found.map((sentence) => (
+        <p key={sentence} className="bg-warn-soft text-warn rounded-lg px-3 py-2">
+          <span aria-hidden="true">▲ </span>
+          {sentence}
+        </p>
+      ))}
+    </section>
+  );
+}
+
+/** The encoder dropped: how long it is waited for, and the way not to wait. */
+export function Reconnecting({ project, until }: { project: Project; until: number }) {
+  const now = useNow();
+  const left = Math.max(0, Math.ceil((until - now) / 1000));
+  const end = useMutation({
+    mutationKey: endsStream(project.id),
+    mutationFn: () =>
+      take(api.POST("/api/projects/{id}/stream/end", { params: { path: { id: project.id } } })),
+  });
+  const on = (project.destinations ?? []).filter(({ relay }) => relay.state === "live").length;
+  return (
+    <div
+      role="status"
+      className="bg-warn-soft text-warn rounded-lg px-4 py-3 flex flex-wrap items-center gap-3 justify-between"
+    >
+      <p data-testid="reconnecting">
+        <span aria-hidden="true">▲ </span>
+        Your encoder dropped.{" "}
+        {on > 0 ? `${on === 1 ? "One platform is" : `${on} platforms are`} held` : "The stream is held"}
+        {Number.isFinite(until) ? ` for ${left} s more` : ""}; start streaming again and the show goes on.
+      </p>
+      <Button look="danger" onClick={() => end.mutate()} busy={end.isPending && "Ending…"}>
+        End now
+      </Button>
+    </div>
+  );
+}

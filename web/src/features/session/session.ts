@@ -1,0 +1,43 @@
+// Who is logged in. The cookie is out of scripts' reach; what is known here is what the server says.
+import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+
+import { api, Problem, take, type User } from "../../api/client";
+
+export const sessionQuery = queryOptions({
+  queryKey: ["session"],
+  queryFn: async (): Promise<User | null> => {
+    try {
+      return await take(api.GET("/api/auth/me"));
+    } catch (error) {
+      if (error instanceof Problem && error.status === 401) return null;
+      throw error;
+    }
+  },
+  staleTime: 60_000,
+});
+
+type Credentials = { email: string; password: string };
+
+/** Logs in, or signs up and is logged in. */
+export function useEnter(how: "login" | "signup") {
+  const cache = useQueryClient();
+  return useMutation({
+    mutationFn: (body: Credentials) =>
+      how === "login"
+        ? take(api.POST("/api/auth/login", { body }))
+        : take(api.POST("/api/auth/signup", { body })),
+    onSuccess: ({ user }) => cache.setQueryData(sessionQuery.queryKey, user),
+  });
+}
+
+/** Ends the session on the server, too. Everything that was known of the account is forgotten. */
+export function useLogout() {
+  const cache = useQueryClient();
+  return useMutation({
+    mutationFn: () => take(api.POST("/api/auth/logout")),
+    onSuccess: () => {
+      cache.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] });
+      cache.setQueryData(sessionQuery.queryKey, null);
+    },
+  });
+}

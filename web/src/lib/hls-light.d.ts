@@ -1,0 +1,4 @@
+// The light build (no DRM, subtitles or alternate audio) has the same interface as the whole one.
+declare module "hls.js/light" {
+  export { default } from "hls.js";
+}

@@ -1,0 +1,13 @@
+import tailwindcss from "@tailwindcss/vite";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+// `make dev` serves the page here with hot reload, and hands everything else to a running server.
+const server = process.env.GOSTREAM_URL ?? "http://localhost:8080";
+
+export default defineConfig({
+  plugins: [react(), tailwindcss()],
+  build: { target: "es2022", assetsInlineLimit: 0, sourcemap: false },
+  server: { proxy: { "/api": server, "/hls": server } },
+  test: { environment: "jsdom", include: ["src/**/*.test.{ts,tsx}"] },
+});
