@@ -130,7 +130,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   await picture(page, "waiting");
 
   // The key is masked, and copied without being shown.
-  assert.match(await page.getByTestId("value-Stream key").innerText(), /^•+$/);
+  assert.match(await page.getByTestId("value-Stream key").textContent(), /^•+$/);
   await page.getByRole("button", { name: "Copy" }).nth(1).click();
   const streamKey = await page.evaluate(() => navigator.clipboard.readText());
   assert.match(streamKey, /^[0-9a-f-]{36}$/);
