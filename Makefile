@@ -33,9 +33,11 @@ web/dist/index.html: web/node_modules/.installed \
 	cd web && npm run build
 	@touch $@
 
+# Not `npm ci`: it insists on lock entries for the native packages of every platform, and registries that carry only some of
+# them leave those out. The versions are those of the lock file all the same.
 web/node_modules/.installed: web/package-lock.json
 	@scripts/install-peers build
-	cd web && npm ci --no-audit --no-fund
+	cd web && npm install --no-save --no-audit --no-fund
 	@mkdir -p $(@D) && touch $@
 
 .PHONY: dev
