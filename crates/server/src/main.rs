@@ -1,6 +1,9 @@
 //! The `gostream` program: reads the command line, runs the command, says how it went.
 
-use std::process::ExitCode;
+use std::{
+    io::{ErrorKind, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use gostream::{
@@ -40,7 +43,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 #[tokio::main]
 async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
     match command {
-        Command::Config => print!("{settings}"),
+        Command::Config => print_whole(&settings.to_string())?,
         Command::AddUser(email) => {
             cli::add_user(&settings, &email).await?;
             println!("{email} has an account now.");
@@ -52,6 +55,14 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Serve => serve(settings).await?,
     }
     Ok(())
+}
+
+/// A reader that has seen enough (`gostream config | head`) is no failure.
+fn print_whole(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
