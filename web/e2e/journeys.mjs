@@ -239,3 +239,31 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   await other.getByRole("alert").waitFor();
   for (const each of [page, second, other]) each.quiet();
 });
+
+test("files are served as browsers like them", async (t) => {
+  const server = await Server.start();
+  t.after(() => server.end());
+  const ask = (path, headers = {}) =>
+    fetch(server.url + path, { headers: { accept: "text/html", ...headers } });
+  const page = await ask("/projects/some-id");
+  assert.equal(page.status, 200, "the page's router knows the path");
+  assert.equal(page.headers.get("cache-control"), "no-cache");
+  const policy = page.headers.get("content-security-policy");
+  assert.match(policy, /script-src 'self';/);
+  assert.doesNotMatch(policy, /unsafe/);
+  const again = await ask("/", { "if-none-match": page.headers.get("etag") });
+  assert.equal(again.status, 304);
+
+  let first = 0;
+  for (const [, path] of (await page.text()).matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)) {
+    const file = await ask(path, { "accept-encoding": "gzip" });
+    assert.match(file.headers.get("cache-control"), /immutable/);
+    assert.equal(file.headers.get("content-encoding"), "gzip");
+    const { headers } = await ask(path, { "accept-encoding": "br, gzip" });
+    assert.equal(headers.get("content-encoding"), "br");
+    first += Number(file.headers.get("content-length"));
+  }
+  assert.ok(first > 10_000 && first < 250_000, `the first load takes ${first} bytes`);
+  assert.equal((await ask("/assets/nothing.js")).status, 404);
+  assert.equal((await fetch(`${server.url}/nothing`)).status, 404, "programs are told that there is nothing");
+});

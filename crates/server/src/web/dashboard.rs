@@ -25,12 +25,17 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 #[allow_missing = true]
 struct Files;
 
-/// The embedded answer to a GET of `path`: the file, or the dashboard's page for paths without a dot. `None` when there is
-/// no such file, or when the program was built without the page.
+/// The embedded answer to a GET of `path`: the file, or the dashboard's page for a browser on its way to a path that only the
+/// page's own router knows. `None` when there is no such file, or when the program was built without the page: programs that
+/// ask for nonsense are told so.
 pub(crate) fn answer(path: &str, headers: &HeaderMap) -> Option<Response> {
     let name = path.trim_start_matches('/');
-    let last = name.rsplit('/').next().unwrap_or_default();
-    let name = if name.is_empty() || !last.contains('.') { INDEX } else { name };
+    let browses = || {
+        let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        accepted.is_some_and(|kinds| kinds.contains("text/html"))
+    };
+    let is_page = name.is_empty() || !name.contains('.') && browses();
+    let name = if is_page { INDEX } else { name };
     let (encoding, file) = encoded(name, headers)?;
     let etag = format!("\"{}{}\"", URL_SAFE_NO_PAD.encode(file.metadata.sha256_hash()), encoding.unwrap_or_default());
     let mut response = if headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == etag.as_bytes()) {

@@ -21,7 +21,7 @@ pub async fn health_pages_and_headers(app: &TestApp) {
         let reply = app.client.get(path).await;
         assert_eq!((reply.status, reply.text().as_str()), (200, "ok"));
     }
-    for (path, part) in [("/", "/api/docs"), ("/api/docs", "/api/projects/{id}/streams")] {
+    for (path, part) in [("/", "GoStream"), ("/api/docs", "/api/projects/{id}/streams")] {
         let reply = app.client.get(path).await;
         assert_eq!((reply.status, reply.header("content-type")), (200, "text/html; charset=utf-8"));
         assert!(reply.text().contains(part), "{path}");
