@@ -16,7 +16,8 @@ export function Preview({ project }: { project: Project }) {
   const playable = !name || name === "h264";
   // Asking before there is something to fetch would only fail.
   const ready = project.stream?.previewReady ?? false;
-  const url = project.legacyHlsUrl;
+  // By its path alone: the page's policy lets it talk to the server that it came from, whatever `public_url` says.
+  const url = new URL(project.legacyHlsUrl, window.location.href).pathname;
 
   useEffect(() => {
     const element = video.current;
