@@ -23,14 +23,15 @@ use crate::{
         Broadcast, Phase,
         registry::{Live, Registry, Ticket},
     },
+    events::EventSink,
     hls,
     ingest::{admission::Door, listener},
     limits::Limits,
     net::Egress,
     relay::{dial::Dialer, probe::probe},
-    spec::{DestinationId, ProjectId, ProjectSpec, StreamId, StreamKey, Target},
-    status::{ProbeStep, ProjectStatus},
-    supervisor::{EventSink, Orders, supervise},
+    spec::{DestinationId, ProjectId, ProjectSpec, RelayId, StreamId, StreamKey, Target},
+    status::{ProbeStep, ProjectStatus, RelayError, RelayState},
+    supervisor::{Orders, supervise},
 };
 
 /// All goodbyes together, when the server stops.
@@ -63,9 +64,31 @@ pub enum EngineEvent {
     /// A broadcast began.
     StreamStarted { project: ProjectId, stream: StreamId, at: SystemTime },
     /// The encoder dropped or came back.
-    StreamPhase { project: ProjectId, stream: StreamId, reconnecting: bool },
+    StreamPhase { project: ProjectId, stream: StreamId, at: SystemTime, reconnecting: bool },
+    /// A relay entered another state, and why if something went wrong.
+    RelayChanged {
+        project: ProjectId,
+        stream: StreamId,
+        relay: RelayId,
+        at: SystemTime,
+        state: RelayState,
+        error: Option<RelayError>,
+    },
+    /// A relay is over.
+    RelayEnded { project: ProjectId, stream: StreamId, relay: RelayId, at: SystemTime, totals: RelayTotals },
     /// A broadcast ended.
     StreamEnded { project: ProjectId, stream: StreamId, at: SystemTime, reason: EndReason },
+}
+
+/// What a relay did from its beginning to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayTotals {
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Video frames skipped because the platform was too slow.
+    pub dropped_frames: u64,
+    /// How often it connected again after being live.
+    pub reconnects: u32,
 }
 
 /// Why a broadcast ended.
@@ -186,7 +209,7 @@ impl Engine {
                 Some(certificates) => Dialer::trusting(egress, certificates),
                 None => Dialer::new(egress),
             },
-            events: EventSink(events),
+            events: EventSink::new(events),
             grace: config.reconnect_grace,
         });
         let bound = |listener: &tokio::net::TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
@@ -251,6 +274,11 @@ impl Engine {
     /// What is, now and as it changes: at each change of a state, and every 500 ms while live.
     pub fn watch(&self, project: ProjectId) -> watch::Receiver<Option<Arc<ProjectStatus>>> {
         self.shared.registry.watch(project)
+    }
+
+    /// Events that found no room in the channel to the history, since the start.
+    pub fn events_lost(&self) -> u64 {
+        self.shared.events.lost()
     }
 
     /// The projects that are live.

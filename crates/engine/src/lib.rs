@@ -6,6 +6,7 @@
 
 pub mod broadcast;
 pub mod engine;
+mod events;
 pub mod hls;
 mod ingest;
 pub mod limits;

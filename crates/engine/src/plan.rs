@@ -2,22 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use crate::spec::{DestinationId, DestinationSpec, Target};
+use crate::spec::{DestinationSpec, RelayId, Target};
 
-/// One thing to do to one destination. The others go on.
+/// One thing to do to one relay. The others go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A relay has to begin.
-    Start(DestinationId, Target),
+    Start(RelayId, Target),
     /// A relay has to end cleanly.
-    Stop(DestinationId),
+    Stop(RelayId),
     /// The destination was pointed elsewhere: its relay ends, and another begins.
-    Restart(DestinationId, Target),
+    Restart(RelayId, Target),
 }
 
 /// Compares what should be with what runs. Renaming a destination changes nothing here; a new URL or key restarts that one.
-pub fn plan(desired: &[DestinationSpec], running: &BTreeMap<DestinationId, Target>) -> Vec<Action> {
-    let wanted: BTreeMap<_, _> = desired.iter().filter(|d| d.enabled).map(|d| (d.id, &d.target)).collect();
+pub fn plan(desired: &[DestinationSpec], running: &BTreeMap<RelayId, Target>) -> Vec<Action> {
+    let legs = desired.iter().filter(|d| d.enabled).flat_map(|d| {
+        let backup = d.backup.as_ref().map(|backup| (RelayId::backup(d.id), backup));
+        [Some((RelayId::primary(d.id), &d.target)), backup]
+    });
+    let wanted: BTreeMap<_, _> = legs.flatten().collect();
     let stops = running.keys().filter(|id| !wanted.contains_key(id)).map(|&id| Action::Stop(id));
     let starts = wanted.iter().filter_map(|(&id, &target)| match running.get(&id) {
         None => Some(Action::Start(id, target.clone())),
@@ -36,7 +40,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::spec::StreamKey;
+    use crate::spec::{DestinationId, StreamKey};
 
     fn target(n: u8) -> Target {
         Target {
@@ -49,7 +53,7 @@ mod tests {
         DestinationId(Uuid::from_u128(n.into()))
     }
 
-    fn apply(running: &mut BTreeMap<DestinationId, Target>, actions: &[Action]) {
+    fn apply(running: &mut BTreeMap<RelayId, Target>, actions: &[Action]) {
         for action in actions {
             match action.clone() {
                 Action::Stop(id) => assert!(running.remove(&id).is_some(), "only what runs is stopped"),
@@ -62,14 +66,17 @@ mod tests {
     proptest! {
         #[test]
         fn carried_out_it_leaves_nothing_to_do_and_touches_only_what_changed(
-            desired in prop::collection::btree_map(0_u8..8, (any::<bool>(), 0_u8..3), 0..8),
-            running in prop::collection::btree_map(0_u8..8, 0_u8..3, 0..8),
+            desired in prop::collection::btree_map(0_u8..8, (any::<bool>(), 0_u8..3, prop::option::of(0_u8..3)), 0..8),
+            running in prop::collection::btree_map((0_u8..8, any::<bool>()), 0_u8..3, 0..8),
         ) {
             let desired: Vec<_> = desired
                 .into_iter()
-                .map(|(n, (enabled, at))| DestinationSpec { id: id(n), target: target(at), enabled })
+                .map(|(n, (enabled, at, backup))| {
+                    DestinationSpec { id: id(n), target: target(at), backup: backup.map(target), enabled }
+                })
                 .collect();
-            let before: BTreeMap<_, _> = running.into_iter().map(|(n, at)| (id(n), target(at))).collect();
+            let relay = |(n, primary)| if primary { RelayId::primary(id(n)) } else { RelayId::backup(id(n)) };
+            let before: BTreeMap<_, _> = running.into_iter().map(|(key, at)| (relay(key), target(at))).collect();
             let actions = plan(&desired, &before);
             let mut after = before.clone();
             apply(&mut after, &actions);
@@ -82,7 +89,10 @@ mod tests {
                 })
                 .collect();
             for (id, target) in &before {
-                let stays = desired.iter().any(|d| d.id == *id && d.enabled && d.target == *target);
+                let stays = desired.iter().filter(|d| d.enabled).any(|d| {
+                    *id == RelayId::primary(d.id) && d.target == *target
+                        || *id == RelayId::backup(d.id) && d.backup.as_ref() == Some(target)
+                });
                 prop_assert_eq!(stays, !touched.contains(id));
             }
         }

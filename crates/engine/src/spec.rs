@@ -63,8 +63,21 @@ pub struct ProjectSpec {
     pub stream_key: StreamKey,
     /// The id under which viewers find it; reveals nothing about the key.
     pub playback_id: String,
+    /// What an encoder's goodbye means.
+    pub goodbye: Goodbye,
     /// Every saved destination, wanted on or not.
     pub destinations: Vec<DestinationSpec>,
+}
+
+/// What happens when the encoder says that it is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Goodbye {
+    /// The stream ends at once.
+    #[default]
+    Ends,
+    /// It is taken for a drop: destinations are held for the grace time. For encoders that say goodbye when their network
+    /// fails, and for shows that change encoders on the air.
+    Holds,
 }
 
 /// One saved destination of a live project.
@@ -74,8 +87,50 @@ pub struct DestinationSpec {
     pub id: DestinationId,
     /// Where to: server, app and stream name.
     pub target: Target,
+    /// A second server of the same platform that gets the same stream over a connection of its own.
+    pub backup: Option<Target>,
     /// Whether a relay should run.
     pub enabled: bool,
+}
+
+/// One of the connections to a destination, each with a relay of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Leg {
+    /// To the destination's server.
+    Primary,
+    /// To its backup server.
+    Backup,
+}
+
+impl Leg {
+    /// The word of the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+/// What names a relay: a destination and the leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelayId {
+    /// The destination.
+    pub destination: DestinationId,
+    /// Which of its connections.
+    pub leg: Leg,
+}
+
+impl RelayId {
+    /// The relay to a destination's own server.
+    pub const fn primary(destination: DestinationId) -> Self {
+        Self { destination, leg: Leg::Primary }
+    }
+
+    /// The relay to its backup server.
+    pub const fn backup(destination: DestinationId) -> Self {
+        Self { destination, leg: Leg::Backup }
+    }
 }
 
 /// Where a relay sends: the server's URL as the user wrote it and the key, never joined.

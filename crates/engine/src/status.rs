@@ -16,6 +16,8 @@ pub struct ProjectStatus {
     pub stream: StreamStatus,
     /// One entry per destination of the spec.
     pub relays: BTreeMap<DestinationId, RelayStatus>,
+    /// One entry per destination with a backup server: the relay to that.
+    pub backups: BTreeMap<DestinationId, RelayStatus>,
 }
 
 /// The incoming side.
@@ -98,6 +100,8 @@ pub struct RelayStatus {
     pub kbps: u32,
     /// How far behind the newest packet the relay is, in ms.
     pub lag_ms: u32,
+    /// How long the way to the platform and back is, in ms, where the kernel tells.
+    pub rtt_ms: Option<f64>,
     /// Video frames skipped because the destination was too slow.
     pub dropped_frames: u64,
     /// How often it had to connect again after being live.
@@ -116,6 +120,7 @@ impl RelayStatus {
             sent_bytes: 0,
             kbps: 0,
             lag_ms: 0,
+            rtt_ms: None,
             dropped_frames: 0,
             reconnects: 0,
         }

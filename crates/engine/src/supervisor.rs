@@ -15,15 +15,17 @@ use tokio::{
 use tracing::{Instrument, info, info_span};
 
 use crate::{
+    broadcast::feed::Origin,
     broadcast::{Broadcast, Phase},
     engine::{EndReason, EngineEvent},
+    events::EventSink,
     hls,
     plan::{Action, plan},
     relay::{
         dial::Dialer,
         task::{Context, Relay},
     },
-    spec::{DestinationId, ProjectSpec},
+    spec::{DestinationId, ProjectSpec, RelayId, Target},
     status::{ProjectStatus, RelayState, RelayStatus, StreamPhase, StreamStatus},
 };
 
@@ -54,18 +56,6 @@ pub(crate) struct Orders {
     pub(crate) grace: Duration,
 }
 
-/// The way to the history writer: never waits, counts what is lost.
-#[derive(Clone, Debug)]
-pub(crate) struct EventSink(pub(crate) mpsc::Sender<EngineEvent>);
-
-impl EventSink {
-    pub(crate) fn send(&self, event: EngineEvent) {
-        if let Err(error) = self.0.try_send(event) {
-            tracing::error!(%error, "The history missed an event; the database may be slow.");
-        }
-    }
-}
-
 /// Runs until the broadcast ended and every relay said goodbye.
 pub(crate) async fn supervise(orders: Orders) {
     let broadcast = &orders.broadcast;
@@ -87,11 +77,13 @@ pub(crate) async fn supervise(orders: Orders) {
 
 struct Supervisor {
     orders: Orders,
-    relays: BTreeMap<DestinationId, Running>,
-    /// Relays that are saying goodbye; one to the same destination begins only behind it.
-    closing: HashMap<DestinationId, JoinHandle<()>>,
+    relays: BTreeMap<RelayId, Running>,
+    /// Relays that are saying goodbye; one to the same place begins only behind it.
+    closing: HashMap<RelayId, JoinHandle<()>>,
     /// When relays were stopped; those not listed were off from the beginning.
-    stopped: HashMap<DestinationId, SystemTime>,
+    stopped: HashMap<RelayId, SystemTime>,
+    /// The clocks that the legs of a destination share.
+    origins: HashMap<DestinationId, Origin>,
     /// Until when the encoder is waited for: read off the wall clock once, so that it stands still.
     held_until: SystemTime,
     changed: Arc<Notify>,
@@ -110,6 +102,7 @@ impl Supervisor {
             relays: BTreeMap::new(),
             closing: HashMap::new(),
             stopped: HashMap::new(),
+            origins: HashMap::new(),
             held_until: SystemTime::UNIX_EPOCH,
             changed: Arc::new(Notify::new()),
         }
@@ -141,8 +134,10 @@ impl Supervisor {
                 }
                 Ok(()) = self.orders.spec.changed() => self.carry_out_plan(),
                 Some(id) = self.orders.retries.recv() => {
-                    if let Some(running) = self.relays.get(&id) {
-                        running.relay.retry_now();
+                    for leg in [RelayId::primary(id), RelayId::backup(id)] {
+                        if let Some(running) = self.relays.get(&leg) {
+                            running.relay.retry_now();
+                        }
                     }
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -163,7 +158,8 @@ impl Supervisor {
             }
             Phase::Ended(_) => return,
         };
-        self.orders.events.send(EngineEvent::StreamPhase { project, stream, reconnecting });
+        let at = SystemTime::now();
+        self.orders.events.send(EngineEvent::StreamPhase { project, stream, at, reconnecting });
     }
 
     fn carry_out_plan(&mut self) {
@@ -182,17 +178,25 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, id: DestinationId, target: crate::spec::Target) {
+    fn start(&mut self, id: RelayId, target: Target) {
+        let has_backup = |d: &crate::spec::DestinationSpec| d.id == id.destination && d.backup.is_some();
+        let origin = if self.orders.spec.borrow().destinations.iter().any(has_backup) {
+            self.origins.entry(id.destination).or_insert_with(Origin::shared).clone()
+        } else {
+            Origin::default()
+        };
         let context = Context {
             dialer: self.orders.dialer.clone(),
             broadcast: Arc::clone(&self.orders.broadcast),
             changed: Arc::clone(&self.changed),
+            events: self.orders.events.clone(),
+            origin,
         };
         let relay = Relay::start(id, target, context, self.closing.remove(&id));
         self.relays.insert(id, Running { relay, sent: VecDeque::new() });
     }
 
-    fn stop(&mut self, id: DestinationId) {
+    fn stop(&mut self, id: RelayId) {
         if let Some(running) = self.relays.remove(&id) {
             self.closing.insert(id, running.relay.stop());
             self.stopped.insert(id, SystemTime::now());
@@ -255,11 +259,18 @@ impl Supervisor {
         drop(meter);
         let newest = broadcast.newest_ms();
         let spec = self.orders.spec.borrow();
-        let relays = spec.destinations.iter().map(|d| {
-            let off = || RelayStatus::off(self.stopped.get(&d.id).copied().unwrap_or(broadcast.started_at));
-            (d.id, self.relays.get(&d.id).map_or_else(off, |running| running.status(newest)))
-        });
-        ProjectStatus { project: broadcast.project, stream, relays: relays.collect() }
+        let relay = |id: RelayId| {
+            let off = || RelayStatus::off(self.stopped.get(&id).copied().unwrap_or(broadcast.started_at));
+            (id.destination, self.relays.get(&id).map_or_else(off, |running| running.status(newest)))
+        };
+        let destinations = spec.destinations.iter();
+        let backups = destinations.clone().filter(|d| d.backup.is_some()).map(|d| relay(RelayId::backup(d.id)));
+        ProjectStatus {
+            project: broadcast.project,
+            stream,
+            backups: backups.collect(),
+            relays: destinations.map(|d| relay(RelayId::primary(d.id))).collect(),
+        }
     }
 }
 
@@ -278,6 +289,7 @@ impl Running {
             sent_bytes: counters.sent_bytes(),
             kbps: if flows { self.kbps() } else { 0 },
             lag_ms: lag.try_into().unwrap_or(u32::MAX),
+            rtt_ms: counters.rtt_ms(),
             dropped_frames: counters.skipped_frames(),
             reconnects: view.reconnects,
         }

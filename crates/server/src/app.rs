@@ -22,13 +22,16 @@ use crate::{
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     reconcile::{Gate, Keys, Reconciler, Wakes},
+    strangers::Strangers,
     tls::{self, Certificates},
 };
 
 /// Events that wait for the history writer; a stream makes a handful in its life (ARCHITECTURE.md, section 7).
-const EVENTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 4_096;
 /// How often ended sessions and old tries are forgotten.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How long it is remembered what happened to each relay. The streams themselves stay in the history.
+const TIMELINES_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -107,11 +110,14 @@ impl App {
         let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let (wakes, keys) = (Arc::new(Wakes::default()), Arc::new(Keys::default()));
+        let strangers = Arc::new(Strangers::default());
         let (events, history) = mpsc::channel(EVENTS_MAX);
-        let gate = Gate::new(store.clone(), keys.clone(), stopping.clone());
+        let gate = Gate::new(store.clone(), keys.clone(), wakes.clone(), strangers.clone(), stopping.clone());
         let engine = Engine::start(engine_config(&settings, certificates.as_ref()), Arc::new(gate), events).await?;
 
-        tasks.spawn(history::write(store.clone(), node.clone(), wakes.clone(), history, ended.clone()));
+        let metrics_page = Arc::new(Metrics::new(engine.clone()));
+        let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
+        tasks.spawn(writer.run(history, ended.clone()));
         let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), keys.clone());
         tasks.spawn(reconciler.run(ended.clone()));
         let acceptor = certificates.map(|certificates| {
@@ -122,7 +128,8 @@ impl App {
             tokens: Tokens::new(&secret),
             passwords: Passwords::default(),
             limits: Limits::default(),
-            metrics: Arc::new(Metrics::new(engine.clone())),
+            metrics: metrics_page,
+            strangers,
             rtmp_port: engine.rtmp_addr().port(),
             tls: acceptor.is_some(),
             public_url: settings.public_url,
@@ -231,6 +238,9 @@ async fn prune(ctx: Arc<Context>, stop: CancellationToken) {
         ctx.limits.prune();
         if let Err(error) = ctx.store.prune_sessions(OffsetDateTime::now_utc()).await {
             tracing::warn!(%error, "Expired sessions could not be deleted.");
+        }
+        if let Err(error) = ctx.store.forget_stream_events(OffsetDateTime::now_utc() - TIMELINES_KEPT).await {
+            tracing::warn!(%error, "Old timelines could not be deleted.");
         }
     }
 }

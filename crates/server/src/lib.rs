@@ -12,6 +12,7 @@ mod login;
 mod metrics;
 mod platform;
 mod reconcile;
+mod strangers;
 pub mod telemetry;
 mod tls;
 mod web;

@@ -6,7 +6,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
-use gostream_engine::{engine::Engine, status::RelayState};
+use gostream_engine::{
+    engine::Engine,
+    spec::RelayId,
+    status::{ProjectStatus, RelayState, RelayStatus},
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text},
@@ -35,6 +39,11 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     method: String,
     route: String,
@@ -45,6 +54,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    failures: Family<FailureLabels, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -69,8 +79,10 @@ impl Metrics {
             Unit::Seconds,
             latency.clone(),
         );
+        let failures = Family::default();
+        registry.register("relay_failures", "Connections to destinations that failed or were lost", failures.clone());
         registry.register_collector(Box::new(Broadcasts(engine)));
-        Self { registry, requests, latency }
+        Self { registry, requests, latency, failures }
     }
 
     /// One request was answered. `route` is the pattern, not the path.
@@ -79,6 +91,11 @@ impl Metrics {
         let labels = RouteLabels { method: method.clone(), route: route.clone() };
         self.latency.get_or_create(&labels).observe(took.as_secs_f64());
         self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    }
+
+    /// A connection to a destination failed or was lost, for the reason that `code` names.
+    pub(crate) fn relay_failed(&self, code: &'static str) {
+        self.failures.get_or_create(&FailureLabels { code }).inc();
     }
 
     /// The page in the OpenMetrics text format.
@@ -119,7 +136,7 @@ impl Collector for Broadcasts {
 
         let mut relays = encoder.encode_descriptor("relays", "Relays of live streams", None, MetricType::Gauge)?;
         for state in STATES {
-            let count = live.iter().flat_map(|status| status.relays.values()).filter(|r| r.state == state).count();
+            let count = live.iter().flat_map(relays_of).filter(|(_, relay)| relay.state == state).count();
             relays.encode_family(&[("state", state.name())])?.encode_gauge(&(count as i64))?;
         }
 
@@ -131,17 +148,67 @@ impl Collector for Broadcasts {
                 .encode_counter::<NoLabelSet, _, u64>(&status.stream.received_bytes, None)?;
         }
 
+        let lost = self.0.events_lost();
+        encoder
+            .encode_descriptor("history_events_lost", "Events that the history missed", None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&lost, None)?;
+
         let mut sent = counter(&mut encoder, "relay_sent", "RTMP sent to the destination")?;
-        for status in &live {
-            let project = status.project.to_string();
-            for (destination, relay) in &status.relays {
-                let destination = destination.to_string();
-                let labels = [("project", project.as_str()), ("destination", destination.as_str())];
-                sent.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&relay.sent_bytes, None)?;
-            }
+        for_each_relay(&live, |labels, relay| {
+            sent.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&relay.sent_bytes, None)
+        })?;
+        for (name, help, value) in RELAY_COUNTERS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for_each_relay(&live, |labels, relay| {
+                metric.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&value(relay), None)
+            })?;
+        }
+        for (name, help, value) in RELAY_SECONDS {
+            let mut metric = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+            for_each_relay(&live, |labels, relay| match value(relay) {
+                Some(seconds) => metric.encode_family(labels)?.encode_gauge(&seconds),
+                None => Ok(()),
+            })?;
         }
         Ok(())
     }
+}
+
+/// A metric that every relay has: its name, what it says, and how it is read.
+type RelayMetric<T> = (&'static str, &'static str, fn(&RelayStatus) -> T);
+
+/// What is counted of each relay.
+const RELAY_COUNTERS: [RelayMetric<u64>; 2] = [
+    ("relay_dropped_frames", "Video frames skipped because the destination was too slow", |relay| relay.dropped_frames),
+    ("relay_reconnects", "Connections made again after being live", |relay| relay.reconnects.into()),
+];
+
+/// What is measured of each relay, in seconds.
+const RELAY_SECONDS: [RelayMetric<Option<f64>>; 2] = [
+    ("relay_lag", "How far behind the newest packet the relay is", |relay| Some(f64::from(relay.lag_ms) / 1_000.0)),
+    ("relay_rtt", "Round-trip time to the destination", |relay| relay.rtt_ms.map(|ms| ms / 1_000.0)),
+];
+
+type RelayLabels<'a> = [(&'static str, &'a str); 3];
+
+fn relays_of(status: &Arc<ProjectStatus>) -> impl Iterator<Item = (RelayId, &RelayStatus)> {
+    let primaries = status.relays.iter().map(|(&id, relay)| (RelayId::primary(id), relay));
+    primaries.chain(status.backups.iter().map(|(&id, relay)| (RelayId::backup(id), relay)))
+}
+
+fn for_each_relay(
+    live: &[Arc<ProjectStatus>],
+    mut encode: impl FnMut(&RelayLabels<'_>, &RelayStatus) -> fmt::Result,
+) -> fmt::Result {
+    for status in live {
+        let project = status.project.to_string();
+        for (id, relay) in relays_of(status) {
+            let destination = id.destination.to_string();
+            let labels = [("project", project.as_str()), ("destination", &destination), ("leg", id.leg.name())];
+            encode(&labels, relay)?;
+        }
+    }
+    Ok(())
 }
 
 fn counter<'a>(

@@ -53,6 +53,10 @@ pub(crate) struct Server {
     /// Goes into `rtmpUrl`. A part in braces (`{domain}`) is for the user to fill in.
     #[schema(example = "rtmp://live.twitch.tv/app")]
     pub url: String,
+    /// A second server that takes the same stream under the same key at the same time; goes into `backupUrl`.
+    #[serde(default)]
+    #[schema(required)]
+    pub backup: Option<String>,
 }
 
 /// What a platform takes at most.
@@ -100,9 +104,10 @@ mod tests {
         let platforms: Vec<Platform> = serde_json::from_str(include_str!("../platforms.json")).expect("parses");
         let ids: HashSet<_> = platforms.iter().map(|platform| platform.id.as_str()).collect();
         assert_eq!(ids.len(), platforms.len(), "ids are unique");
-        for server in platforms.iter().flat_map(|platform| &platform.servers) {
-            let filled = server.url.replace("{domain}", "live.example").replace("{host}", "live.example");
-            let url = RtmpUrl::parse(&filled).unwrap_or_else(|error| panic!("{}: {error}", server.url));
+        let servers = platforms.iter().flat_map(|platform| &platform.servers);
+        for url in servers.flat_map(|server| std::iter::once(&server.url).chain(&server.backup)) {
+            let filled = url.replace("{domain}", "live.example").replace("{host}", "live.example");
+            let url = RtmpUrl::parse(&filled).unwrap_or_else(|error| panic!("{url}: {error}"));
             assert!(!url.host().is_empty());
         }
         assert!(
@@ -118,6 +123,8 @@ mod tests {
             assert!(is_known(id), "{id}");
         }
         assert!(!is_known("youtube-hls"), "not RTMP");
+        let youtube = catalogue().iter().find(|platform| platform.id == "youtube").expect("is there");
+        assert_eq!(youtube.servers[0].backup.as_deref(), Some("rtmps://b.rtmps.youtube.com:443/live2?backup=1"));
         assert_eq!(catalogue().last().map(|platform| platform.id.as_str()), Some("custom"));
     }
 }

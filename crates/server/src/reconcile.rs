@@ -7,12 +7,12 @@ use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use gostream_engine::{
     engine::{Admission, BoxFuture, EndReason, Engine, Refusal},
-    spec::{DestinationId, DestinationSpec, ProjectId, ProjectSpec, StreamKey, Target},
+    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
 };
 use gostream_proto::rtmp::url::RtmpUrl;
 use gostream_store::{Destination, Project, Store};
@@ -23,6 +23,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::strangers::Strangers;
 
 /// How long an encoder waits for the database before it is told to come back.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,6 +40,8 @@ pub(crate) enum Change {
     Project(Uuid),
     /// Some session ended.
     Sessions,
+    /// An encoder tried an unknown key.
+    Stranger,
 }
 
 /// Where handlers say that something changed.
@@ -65,6 +69,11 @@ impl Wakes {
     /// Sessions ended: open event streams look whether theirs did.
     pub(crate) fn sessions_ended(&self) {
         self.tell(Change::Sessions);
+    }
+
+    /// An encoder tried an unknown key: open event streams look whether it concerns them.
+    pub(crate) fn stranger_came(&self) {
+        self.tell(Change::Stranger);
     }
 
     /// Every change from now on.
@@ -116,13 +125,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Gate {
     store: Store,
     keys: Arc<Keys>,
+    wakes: Arc<Wakes>,
+    strangers: Arc<Strangers>,
     stopping: CancellationToken,
 }
 
 impl Gate {
     /// A gate that opens for keys in `store` until `stopping`.
-    pub(crate) fn new(store: Store, keys: Arc<Keys>, stopping: CancellationToken) -> Self {
-        Self { store, keys, stopping }
+    pub(crate) fn new(
+        store: Store,
+        keys: Arc<Keys>,
+        wakes: Arc<Wakes>,
+        strangers: Arc<Strangers>,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self { store, keys, wakes, strangers, stopping }
     }
 
     async fn spec_of(&self, key: &StreamKey) -> Result<ProjectSpec, Refusal> {
@@ -138,12 +155,16 @@ impl Gate {
 }
 
 impl Admission for Gate {
-    fn admit<'a>(&'a self, key: &'a StreamKey, _peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
+    fn admit<'a>(&'a self, key: &'a StreamKey, peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
         Box::pin(async move {
             if self.stopping.is_cancelled() {
                 return Err(Refusal::Unavailable);
             }
-            let spec = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable))?;
+            let answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
+            if matches!(answer, Err(Refusal::UnknownKey)) && self.strangers.tried(peer.ip(), SystemTime::now()) {
+                self.wakes.stranger_came();
+            }
+            let spec = answer?;
             self.keys.remember(&spec);
             Ok(spec)
         })
@@ -219,16 +240,20 @@ fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
         id: ProjectId(project.id),
         stream_key: StreamKey::new(project.stream_key.expose_secret()),
         playback_id: project.playback_id.clone(),
+        goodbye: if project.hold_after_stop { Goodbye::Holds } else { Goodbye::Ends },
         destinations: destinations.iter().filter_map(destination_spec).collect(),
     }
 }
 
 /// What a saved destination means to the engine; `None` for a row that the API could not have written.
 pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
-    match RtmpUrl::parse(&row.rtmp_url) {
-        Ok(url) => Some(DestinationSpec {
+    let key = StreamKey::new(row.stream_key.expose_secret());
+    let backup = row.backup_url.as_deref().map(RtmpUrl::parse).transpose();
+    match RtmpUrl::parse(&row.rtmp_url).and_then(|url| Ok((url, backup?))) {
+        Ok((url, backup)) => Some(DestinationSpec {
             id: DestinationId(row.id),
-            target: Target { url, key: StreamKey::new(row.stream_key.expose_secret()) },
+            backup: backup.map(|url| Target { url, key: key.clone() }),
+            target: Target { url, key },
             enabled: row.enabled,
         }),
         // The API takes only URLs that parse, so somebody wrote to the database.

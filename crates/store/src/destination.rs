@@ -29,6 +29,8 @@ pub struct Destination {
     pub name: String,
     /// To the letter.
     pub rtmp_url: String,
+    /// A second server of the platform; to the letter.
+    pub backup_url: Option<String>,
     /// To the letter.
     pub stream_key: SecretString,
     /// Whether the owner wants it on.
@@ -48,6 +50,8 @@ pub struct NewDestination {
     pub name: String,
     /// See [`Destination::rtmp_url`].
     pub rtmp_url: String,
+    /// See [`Destination::backup_url`].
+    pub backup_url: Option<String>,
     /// See [`Destination::stream_key`].
     pub stream_key: SecretString,
     /// See [`Destination::enabled`].
@@ -63,6 +67,8 @@ pub struct DestinationChange {
     pub name: Option<String>,
     /// See [`Destination::rtmp_url`].
     pub rtmp_url: Option<String>,
+    /// See [`Destination::backup_url`]; `Some(None)` takes it away.
+    pub backup_url: Option<Option<String>>,
     /// See [`Destination::stream_key`].
     pub stream_key: Option<SecretString>,
     /// See [`Destination::enabled`].
@@ -101,6 +107,7 @@ impl Store {
             platform: Set(new.platform),
             name: Set(new.name),
             rtmp_url: Set(new.rtmp_url),
+            backup_url: Set(new.backup_url),
             stream_key: Set(self.keyring().seal(key_of(id), new.stream_key.expose_secret())?),
             enabled: Set(new.enabled),
             created_at: Set(now),
@@ -122,6 +129,7 @@ impl Store {
             platform: change.platform.map(Set).unwrap_or_default(),
             name: change.name.map(Set).unwrap_or_default(),
             rtmp_url: change.rtmp_url.map(Set).unwrap_or_default(),
+            backup_url: change.backup_url.map(Set).unwrap_or_default(),
             stream_key: sealed.map(Set).unwrap_or_default(),
             enabled: change.enabled.map(Set).unwrap_or_default(),
             ..Default::default()
@@ -155,6 +163,7 @@ impl Store {
             platform: row.platform,
             name: row.name,
             rtmp_url: row.rtmp_url,
+            backup_url: row.backup_url,
             enabled: row.enabled,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),

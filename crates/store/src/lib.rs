@@ -15,6 +15,7 @@ mod project;
 mod secret;
 mod session;
 mod stream;
+mod timeline;
 mod user;
 
 pub use secrecy::SecretString;
@@ -23,9 +24,10 @@ pub use crate::{
     database::Store,
     destination::{Destination, DestinationChange, NewDestination},
     error::{Cause, Error},
-    project::Project,
+    project::{Project, ProjectChange},
     secret::Keyring,
     session::Session,
     stream::{Stream, StreamPage, StreamStatus},
+    timeline::{EventRelay, NewStreamEvent, StreamEvent},
     user::{Credentials, User},
 };

@@ -34,10 +34,21 @@ pub struct Project {
     pub stream_key: SecretString,
     /// What a player asks for: 22 characters of base64url that have nothing to do with the key.
     pub playback_id: String,
+    /// An encoder's goodbye is taken for a drop: destinations are held for a while.
+    pub hold_after_stop: bool,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// When its name or key last changed.
     pub updated_at: OffsetDateTime,
+}
+
+/// What changes of a project: all that is given.
+#[derive(Clone, Debug, Default)]
+pub struct ProjectChange {
+    /// See [`Project::name`].
+    pub name: Option<String>,
+    /// See [`Project::hold_after_stop`].
+    pub hold_after_stop: Option<bool>,
 }
 
 impl Store {
@@ -84,6 +95,7 @@ impl Store {
             stream_key: Set(key.sealed),
             stream_key_hash: Set(key.hash),
             playback_id: Set(new_playback_id()?),
+            hold_after_stop: Set(false),
             created_at: Set(now),
             updated_at: Set(now),
         };
@@ -91,10 +103,17 @@ impl Store {
         self.unsealed_project(row)
     }
 
-    /// Gives a project another name.
-    pub async fn rename_project(&self, owner: Uuid, id: Uuid, name: &str) -> Result<Project, Error> {
-        let change = project::ActiveModel { name: Set(name.to_owned()), ..Default::default() };
-        self.change_project(owner, id, change).await
+    /// Changes what is given, in one step, and leaves the rest. A change of nothing is no change.
+    pub async fn change_project(&self, owner: Uuid, id: Uuid, change: ProjectChange) -> Result<Project, Error> {
+        let row = project::ActiveModel {
+            name: change.name.map(Set).unwrap_or_default(),
+            hold_after_stop: change.hold_after_stop.map(Set).unwrap_or_default(),
+            ..Default::default()
+        };
+        if !row.is_changed() {
+            return self.project(owner, id).await?.ok_or(Error::NotFound);
+        }
+        self.write_project(owner, id, row).await
     }
 
     /// Gives a project a new stream key. The old one is unknown from now on.
@@ -102,7 +121,7 @@ impl Store {
         let key = self.new_stream_key(id)?;
         let change =
             project::ActiveModel { stream_key: Set(key.sealed), stream_key_hash: Set(key.hash), ..Default::default() };
-        self.change_project(owner, id, change).await
+        self.write_project(owner, id, change).await
     }
 
     /// Deletes a project with its destinations and its history.
@@ -130,7 +149,7 @@ impl Store {
         found.map_err(Error::reading("The project"))?.map(drop).ok_or(Error::NotFound)
     }
 
-    async fn change_project(&self, owner: Uuid, id: Uuid, mut change: project::ActiveModel) -> Result<Project, Error> {
+    async fn write_project(&self, owner: Uuid, id: Uuid, mut change: project::ActiveModel) -> Result<Project, Error> {
         change.updated_at = Set(Moment::now());
         let changed = project::Entity::update_many()
             .set(change)
@@ -158,6 +177,7 @@ impl Store {
             user_id: row.user_id,
             name: row.name,
             playback_id: row.playback_id,
+            hold_after_stop: row.hold_after_stop,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         })

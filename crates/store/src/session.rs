@@ -1,8 +1,11 @@
 //! Sessions: who is logged in. They live here, so that a logout ends them for good and on every server.
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, prelude::Expr,
-    sea_query::Query,
+    ActiveModelTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    prelude::Expr,
+    sea_query::{ExprTrait as _, Query},
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -24,6 +27,8 @@ pub struct Session {
     pub id: Uuid,
     /// Whose it is.
     pub user_id: Uuid,
+    /// What the browser called itself.
+    pub agent: Option<String>,
     /// When it began.
     pub created_at: OffsetDateTime,
     /// From when on it counts no more.
@@ -32,7 +37,13 @@ pub struct Session {
 
 impl From<session::Model> for Session {
     fn from(row: session::Model) -> Self {
-        Self { id: row.id, user_id: row.user_id, created_at: row.created_at.into(), expires_at: row.expires_at.into() }
+        Self {
+            id: row.id,
+            user_id: row.user_id,
+            agent: row.agent,
+            created_at: row.created_at.into(),
+            expires_at: row.expires_at.into(),
+        }
     }
 }
 
@@ -64,6 +75,27 @@ impl Store {
             .take();
         let found = user::Entity::find().filter(user::Column::Id.in_subquery(current)).one(self.reader()).await;
         Ok(found.map_err(Error::reading("The session"))?.map(User::from))
+    }
+
+    /// The sessions of a user that count, newest first.
+    pub async fn sessions(&self, user: Uuid) -> Result<Vec<Session>, Error> {
+        let found = session::Entity::find()
+            .filter(session::Column::UserId.eq(user))
+            .filter(session::Column::ExpiresAt.gt(Moment::now()))
+            .order_by_desc(session::Column::CreatedAt)
+            .order_by_desc(session::Column::Id)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The sessions"))?.into_iter().map(Session::from).collect())
+    }
+
+    /// Ends a session of this user. [`Error::NotFound`] if there is no such session.
+    pub async fn end_session_of(&self, user: Uuid, session: Uuid) -> Result<(), Error> {
+        let which = session::Column::Id.eq(session).and(session::Column::UserId.eq(user));
+        match self.delete_sessions(which).await? {
+            0 => Err(Error::NotFound),
+            _ => Ok(()),
+        }
     }
 
     /// Logs out. Fine if the session has ended already.

@@ -162,6 +162,28 @@ impl Store {
         Ok(found.map_err(Error::reading("The stream"))?.map(Stream::from))
     }
 
+    /// The streams of these projects that have not ended, newest first.
+    pub async fn open_streams(&self, projects: &[Uuid]) -> Result<Vec<Stream>, Error> {
+        let found = stream::Entity::find()
+            .filter(stream::Column::ProjectId.is_in(projects.iter().copied()))
+            .filter(is_open())
+            .order_by_desc(stream::Column::StartedAt)
+            .order_by_desc(stream::Column::Id)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The streams"))?.into_iter().map(Stream::from).collect())
+    }
+
+    /// A stream of a project of this owner.
+    pub async fn stream(&self, owner: Uuid, project: Uuid, id: Uuid) -> Result<Option<Stream>, Error> {
+        self.require_project(owner, project).await?;
+        let found = stream::Entity::find_by_id(id)
+            .filter(stream::Column::ProjectId.eq(project))
+            .one(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The stream"))?.map(Stream::from))
+    }
+
     async fn change_open_stream(&self, stream: Uuid, change: stream::ActiveModel) -> Result<(), Error> {
         let changed = stream::Entity::update_many()
             .set(change)

@@ -72,6 +72,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/auth/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tells who is logged in, and is no error for those who are not: what a page asks first. */
+        get: operations["showVisitor"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists where the account is logged in, newest first. */
+        get: operations["listSessions"];
+        put?: never;
+        post?: never;
+        /** Signs out everywhere, here too: no token of the account is worth anything from now on. */
+        delete: operations["endSessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends one login of the account. */
+        delete: operations["endSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/auth/signup": {
         parameters: {
             query?: never;
@@ -228,7 +280,7 @@ export interface paths {
         delete: operations["deleteProject"];
         options?: never;
         head?: never;
-        /** Renames a project. */
+        /** Changes a project. */
         patch: operations["changeProject"];
         trace?: never;
     };
@@ -315,6 +367,23 @@ export interface paths {
         };
         /** Lists the streams of a project, newest first. */
         get: operations["listStreams"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/projects/{id}/streams/{stream}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Shows a stream with its timeline. Holds no secret, so it can be passed on as it is. */
+        get: operations["showStream"];
         put?: never;
         post?: never;
         delete?: never;
@@ -465,6 +534,12 @@ export interface components {
         };
         /** @description A saved place to send to. */
         Destination: {
+            backupRelay: components["schemas"]["Relay"] | null;
+            /**
+             * @description A second server of the same platform, or `null`.
+             * @example rtmps://b.rtmps.youtube.com:443/live2?backup=1
+             */
+            backupUrl: string | null;
             /** Format: date-time */
             createdAt: string;
             /** @description Whether a relay should run while the project is live. */
@@ -490,6 +565,11 @@ export interface components {
         /** @description A new destination. */
         DestinationInput: {
             /**
+             * @description A second server of the same platform, which gets the same stream under the same key over a connection of its own.
+             * @example rtmps://b.rtmps.youtube.com:443/live2?backup=1
+             */
+            backupUrl?: string | null;
+            /**
              * @description Whether a relay should run while the project is live. Off unless said.
              * @default false
              */
@@ -511,12 +591,26 @@ export interface components {
         };
         /** @description What changes; the rest stays. */
         DestinationPatch: {
+            /** @description `null` takes the backup server away. */
+            backupUrl?: string | null;
             enabled?: boolean | null;
             name?: string | null;
             platform?: string | null;
             rtmpUrl?: string | null;
             /** Format: password */
             streamKey?: string | null;
+        };
+        /** @description A relay, as its destination was called then. */
+        EventRelayView: {
+            /**
+             * Format: uuid
+             * @description The destination may have been deleted since.
+             */
+            destinationId: string;
+            /** @description `primary` or `backup`. */
+            leg: string;
+            name: string;
+            platform: string;
         };
         /** @description What is wrong with one field. */
         FieldError: {
@@ -535,6 +629,40 @@ export interface components {
         NewProject: {
             /** @example Sunday service */
             name: string;
+        };
+        /** @description How one destination did during a stream. */
+        Outcome: {
+            /**
+             * Format: uuid
+             * @description The destination may have been deleted since.
+             */
+            destinationId: string;
+            /**
+             * Format: int64
+             * @description Video frames skipped because the destination was too slow; `null` if the server was killed before it could say.
+             */
+            droppedFrames: number | null;
+            /** @description What went wrong last, if anything did. */
+            lastMessage: string | null;
+            /** @description `primary` or `backup`. */
+            leg: string;
+            /**
+             * Format: int64
+             * @description How long the platform took the stream, in milliseconds.
+             */
+            liveMs: number;
+            name: string;
+            platform: string;
+            /**
+             * Format: int32
+             * @description How often it was connected again after being live.
+             */
+            reconnects: number;
+            /**
+             * Format: int64
+             * @description Bytes sent; `null` if the server was killed before it could say.
+             */
+            sentBytes: number | null;
         };
         /** @description The old password and the new one. */
         PasswordChange: {
@@ -596,6 +724,8 @@ export interface components {
         };
         /** @description One ingest server. */
         PlatformServer: {
+            /** @description A second server that takes the same stream under the same key at the same time; goes into `backupUrl`. */
+            backup: string | null;
             /** @description For people. */
             name: string;
             /**
@@ -659,6 +789,8 @@ export interface components {
             createdAt: string;
             /** @description Left out of lists. */
             destinations?: components["schemas"]["Destination"][] | null;
+            /** @description Whether "stop streaming" in the encoder is taken for a drop: destinations are held as if it had lost its connection. */
+            holdAfterStop: boolean;
             /** Format: uuid */
             id: string;
             /**
@@ -678,11 +810,14 @@ export interface components {
             stream: components["schemas"]["Stream"] | null;
             /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. */
             streamKey: string;
+            unknownKey: components["schemas"]["UnknownKey"] | null;
             /** Format: date-time */
             updatedAt: string;
         };
         /** @description What changes; the rest stays. */
         ProjectChange: {
+            /** @description Whether "stop streaming" in the encoder is taken for a drop. */
+            holdAfterStop?: boolean | null;
             name?: string | null;
         };
         /**
@@ -717,6 +852,11 @@ export interface components {
              * @description How often it connected again after being live.
              */
             reconnects: number;
+            /**
+             * Format: double
+             * @description Milliseconds to the platform and back; `null` while not connected.
+             */
+            rttMs: number | null;
             /** Format: int64 */
             sentBytes: number;
             /** Format: date-time */
@@ -741,6 +881,19 @@ export interface components {
             token: string;
             user: components["schemas"]["User"];
         };
+        /** @description A login that counts. */
+        SessionView: {
+            /** @description What the browser called itself when it logged in. */
+            agent: string | null;
+            /** Format: date-time */
+            createdAt: string;
+            /** @description It is the one that asks. */
+            current: boolean;
+            /** Format: date-time */
+            expiresAt: string;
+            /** Format: uuid */
+            id: string;
+        };
         /** @description One live session of a project. */
         Stream: {
             audio: components["schemas"]["Audio"] | null;
@@ -755,6 +908,8 @@ export interface components {
             heldUntil: string | null;
             /** Format: uuid */
             id: string;
+            /** @description How each destination did; only in the history. */
+            outcomes?: components["schemas"]["Outcome"][] | null;
             /**
              * @description Whether players have something to fetch. It takes a few seconds, and never comes for codecs that the classic form of HLS
              *     does not carry.
@@ -767,17 +922,45 @@ export interface components {
             status: components["schemas"]["StreamState"];
             video: components["schemas"]["Video"] | null;
         };
+        /** @description One thing that happened to a stream or to one of its relays. */
+        StreamEvent: {
+            /** Format: date-time */
+            at: string;
+            /** @description Why, for programs. */
+            code: string | null;
+            /** @description Why, for people. */
+            message: string | null;
+            relay: components["schemas"]["EventRelayView"] | null;
+            /**
+             * @description The state that began: those of a relay, or `live`, `reconnecting` and `ended` of the stream.
+             * @example backoff
+             */
+            state: string;
+        };
         /** @description One page of the history. */
         StreamPage: {
             items: components["schemas"]["Stream"][];
             /** @description For the next page; `null` on the last. */
             nextCursor: string | null;
         };
+        /** @description A stream with everything that happened to it. */
+        StreamReport: {
+            /** @description Oldest first. Kept for 30 days. */
+            events: components["schemas"]["StreamEvent"][];
+            stream: components["schemas"]["Stream"];
+        };
         /**
          * @description Where a stream stands.
          * @enum {string}
          */
         StreamState: "live" | "reconnecting" | "ended";
+        /** @description An encoder with a stream key that no project has. */
+        UnknownKey: {
+            /** @example 203.0.113.7 */
+            address: string;
+            /** Format: date-time */
+            at: string;
+        };
         /** @description An account. */
         User: {
             /** Format: date-time */
@@ -810,6 +993,10 @@ export interface components {
             keyframeSeconds: number | null;
             /** Format: int32 */
             width: number | null;
+        };
+        /** @description Who the visitor is, if anybody. */
+        Visitor: {
+            user: components["schemas"]["User"] | null;
         };
     };
     responses: never;
@@ -967,6 +1154,120 @@ export interface operations {
             };
             /** @description `too_many_requests`, with `Retry-After` */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    showVisitor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Visitor"];
+                };
+            };
+        };
+    };
+    listSessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionView"][];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    endSessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ended */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    endSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ended */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1727,6 +2028,47 @@ export interface operations {
             };
             /** @description `validation_failed` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    showStream: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                stream: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamReport"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

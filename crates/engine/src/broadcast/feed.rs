@@ -3,7 +3,7 @@
 //! The only change to a stream is one constant offset of its times: a connection begins at 0 with the packet it begins
 //! with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use gostream_proto::{
@@ -31,6 +31,23 @@ pub enum Audience {
     Player,
 }
 
+/// Where a connection's clock begins: at the packet it begins with, unless it shares its clock with another connection.
+#[derive(Clone, Debug, Default)]
+pub struct Origin(Option<Arc<OnceLock<Timestamp>>>);
+
+impl Origin {
+    /// One clock for the legs of a destination: platforms compare the times of primary and backup. Whichever leg comes later,
+    /// or again, joins in the middle.
+    pub fn shared() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    fn or(&self, first: Timestamp) -> Timestamp {
+        // A leg may join at a keyframe a little older than the one the other began with; time does not go below zero.
+        self.0.as_ref().map_or(first, |shared| (*shared.get_or_init(|| first)).min(first))
+    }
+}
+
 /// Reads a broadcast and hands out RTMP media.
 #[derive(Debug)]
 pub struct Feed {
@@ -40,6 +57,7 @@ pub struct Feed {
     headers: Headers,
     /// Media time of the first packet: 0 on the wire.
     base: Option<Timestamp>,
+    origin: Origin,
     last_video: Timestamp,
     last_audio: Timestamp,
     last_read: Option<Timestamp>,
@@ -59,13 +77,14 @@ pub enum Filled {
 
 impl Feed {
     /// A feed from the newest keyframe on.
-    pub fn new(subscription: Subscription, audience: Audience) -> Self {
+    pub fn new(subscription: Subscription, audience: Audience, origin: Origin) -> Self {
         Self {
             subscription,
             audience,
             batch: Batch::default(),
             headers: Headers::default(),
             base: None,
+            origin,
             last_video: Timestamp::ZERO,
             last_audio: Timestamp::ZERO,
             last_read: None,
@@ -167,7 +186,7 @@ impl Feed {
     fn time(&mut self, entry: &Entry) -> Timestamp {
         let packet = &entry.packet;
         if self.base.is_none() && !packet.kind.is_header() {
-            self.base = Some(packet.dts);
+            self.base = Some(self.origin.or(packet.dts));
         }
         let Some(base) = self.base else { return Timestamp::ZERO };
         let time = Timestamp::from_ms(packet.dts.ms_since(base));

@@ -14,7 +14,10 @@ use super::{
     Phase,
     registry::{Live, Ticket},
 };
-use crate::{engine::EndReason, spec::StreamId};
+use crate::{
+    engine::EndReason,
+    spec::{Goodbye, StreamId},
+};
 
 /// The clock of a broadcast: it goes on when encoders come and go.
 #[derive(Debug, Default)]
@@ -70,14 +73,18 @@ impl Publisher {
         self.live.broadcast.wake_readers();
     }
 
-    /// Leaves. A goodbye ends the broadcast; a drop leaves it open for a return.
+    /// Leaves. A goodbye ends the broadcast, unless its owner wants it taken for a drop, which leaves it open for a return.
     pub(crate) fn depart(&mut self, departure: Departure) {
         self.departed = true;
         self.flush();
         let broadcast = &self.live.broadcast;
-        self.live.if_seated(&self.ticket, || match departure {
-            Departure::Goodbye => broadcast.end(EndReason::EncoderStopped),
-            Departure::Dropped => broadcast.set_phase(Phase::Dropped(Instant::now())),
+        let ends = departure == Departure::Goodbye && self.live.spec.borrow().goodbye == Goodbye::Ends;
+        self.live.if_seated(&self.ticket, || {
+            if ends {
+                broadcast.end(EndReason::EncoderStopped);
+            } else {
+                broadcast.set_phase(Phase::Dropped(Instant::now()));
+            }
         });
     }
 

@@ -14,7 +14,7 @@ use super::session::{Connection, Over};
 use crate::{
     broadcast::{
         Broadcast,
-        feed::{Audience, Feed},
+        feed::{Audience, Feed, Origin},
     },
     limits::{Limits, OUTBOX_BYTES, READ_BYTES},
 };
@@ -31,7 +31,7 @@ pub(crate) async fn run<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    let mut feed = Feed::new(broadcast.subscribe(), Audience::Player);
+    let mut feed = Feed::new(broadcast.subscribe(), Audience::Player, Origin::default());
     connection.rtmp.accept_play();
     info!("A player plays.");
     let mut progress_at = Instant::now();

@@ -11,3 +11,4 @@ pub mod probe;
 pub mod session;
 pub mod state;
 pub mod task;
+pub mod wire;

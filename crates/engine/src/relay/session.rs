@@ -1,39 +1,37 @@
 //! One connection to a platform, from the first byte to the last.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use gostream_proto::rtmp::{
     auth,
     client::{self, ClientSession, Intent, Request, Step},
     handshake::RANDOM_BYTES,
     url::RtmpUrl,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
-    time::{Instant, sleep_until, timeout, timeout_at},
-};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::{
-    dial::{Dialer, Transport},
     error::Failure,
-    task::Counters,
+    task::{Context, Counters},
+    wire::{Exchanged, Wire},
 };
 use crate::{
-    broadcast::{
-        Broadcast,
-        feed::{Audience, Feed, Filled, PLATFORM_CHUNK_BYTES},
-    },
-    limits::{OUTBOX_BYTES, READ_BYTES},
+    broadcast::feed::{Audience, Feed, Filled, PLATFORM_CHUNK_BYTES},
+    limits::OUTBOX_BYTES,
     spec::Target,
 };
 
 /// From the connection to the permission to publish.
 const PUBLISH: Duration = Duration::from_secs(15);
-/// No byte taken for this long is a stall that the user should see.
+/// Nothing acknowledged for this long is a stall that the user should see.
 const STALL_SHOWN: Duration = Duration::from_secs(5);
-/// No byte taken for this long ends the connection.
+/// Nothing acknowledged for this long ends the connection.
 const STALL_ENDS: Duration = Duration::from_secs(15);
+/// How often the kernel is asked what the platform acknowledged, as often as the status is made.
+const LOOK: Duration = Duration::from_millis(500);
+/// The same until the first media was acknowledged: nobody should wait for a look to be live.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Connections that one attempt may take: authentication needs three, redirects a few.
@@ -43,26 +41,40 @@ const HOPS_MAX: usize = 6;
 #[derive(Debug)]
 pub struct Session {
     host: String,
-    reader: ReadHalf<Transport>,
-    writer: WriteHalf<Transport>,
-    received: BytesMut,
+    wire: Wire,
     client: ClientSession,
     feed: Feed,
     counters: Arc<Counters>,
-    /// When bytes last left, or began to wait.
+    /// When the platform last acknowledged something, or had nothing left to acknowledge.
     progress_at: Instant,
-    flows: bool,
-    stalled: bool,
+    /// What it acknowledged, as the kernel counts.
+    acknowledged: Option<u64>,
+    /// When to look at that again.
+    look: Pin<Box<Sleep>>,
+    flow: Flow,
+}
+
+/// Whether media arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// None was sent yet.
+    Dry,
+    /// The first was sent and not acknowledged yet.
+    Begun,
+    /// It arrives.
+    Steady,
+    /// It stopped arriving.
+    Stuck,
 }
 
 /// What happened on it.
 #[derive(Debug)]
 pub enum Event {
-    /// The first media left.
+    /// The first media arrived.
     Flows,
-    /// Bytes stopped leaving.
+    /// Media stopped arriving.
     Stuck,
-    /// They leave again.
+    /// It arrives again.
     Progress,
     /// It ended.
     Lost(Failure),
@@ -72,16 +84,11 @@ pub enum Event {
 
 impl Session {
     /// Connects to `target`, follows redirects and authentication, and asks to publish.
-    pub async fn open(
-        dialer: &Dialer,
-        target: &Target,
-        broadcast: &Arc<Broadcast>,
-        counters: &Arc<Counters>,
-    ) -> Result<Self, Failure> {
+    pub async fn open(context: &Context, target: &Target, counters: &Arc<Counters>) -> Result<Self, Failure> {
         let mut url = target.url.clone();
         let mut app = url.app().to_owned();
         for _ in 0..HOPS_MAX {
-            match Self::attempt(dialer, &url, &app, target, broadcast, counters).await? {
+            match Self::attempt(context, &url, &app, target, counters).await? {
                 Opened::Session(session) => return Ok(*session),
                 Opened::Redirect(location) => {
                     url = url.join(&location).map_err(|_| Failure::NotRtmp { host: url.host().to_owned() })?;
@@ -94,35 +101,32 @@ impl Session {
     }
 
     async fn attempt(
-        dialer: &Dialer,
+        context: &Context,
         url: &RtmpUrl,
         app: &str,
         target: &Target,
-        broadcast: &Arc<Broadcast>,
         counters: &Arc<Counters>,
     ) -> Result<Opened, Failure> {
-        let transport = dialer.connect(url).await?;
+        let transport = context.dialer.connect(url).await?;
         let request = Request {
             intent: Intent::Push,
             app: app.to_owned(),
             tc_url: url.tc_url_with_app(app),
             name: target.key.expose().to_owned(),
             chunk_bytes: PLATFORM_CHUNK_BYTES,
-            enhanced: broadcast.is_enhanced(),
+            enhanced: context.broadcast.is_enhanced(),
         };
-        let (reader, writer) = tokio::io::split(transport);
         let mut session = Self {
             host: url.host().to_owned(),
-            reader,
-            writer,
-            received: BytesMut::with_capacity(READ_BYTES),
+            wire: Wire::new(transport),
             client: ClientSession::new(request, random_filler()),
             // Subscribed anew once publishing may begin; until then it costs nothing.
-            feed: Feed::new(broadcast.subscribe(), Audience::Platform),
+            feed: Feed::new(context.broadcast.subscribe(), Audience::Platform, context.origin.clone()),
             counters: Arc::clone(counters),
             progress_at: Instant::now(),
-            flows: false,
-            stalled: false,
+            acknowledged: None,
+            look: Box::pin(sleep_until(Instant::now() + FIRST_LOOK)),
+            flow: Flow::Dry,
         };
         let outcome = timeout(PUBLISH, session.negotiate(url)).await;
         match outcome {
@@ -140,8 +144,8 @@ impl Session {
             while self.client.outbox().has_remaining() {
                 self.write_some().await.map_err(|_| Failure::NotRtmp { host: host.clone() })?;
             }
-            match self.reader.read_buf(&mut self.received).await {
-                Ok(1..) => {}
+            match self.wire.exchange(self.client.outbox()).await {
+                Ok(_) => {}
                 _ if !self.client.is_handshaken() => return Err(Failure::NotRtmp { host }),
                 _ => return Err(closed_during(self.client.step(), host)),
             }
@@ -166,47 +170,22 @@ impl Session {
     /// Sends media until something happens that the relay has to know. Cancel safe.
     pub async fn run(&mut self) -> Event {
         loop {
-            if self.client.outbox().remaining() < OUTBOX_BYTES {
-                if !self.client.outbox().has_remaining() {
-                    self.progress_at = Instant::now();
-                }
-                if self.fill() == Filled::HeadersChanged {
-                    return Event::Lost(Failure::FormatChanged);
-                }
+            if self.client.outbox().remaining() < OUTBOX_BYTES && self.fill() == Filled::HeadersChanged {
+                return Event::Lost(Failure::FormatChanged);
             }
             let waiting = self.client.outbox().remaining();
-            let patience = if self.stalled { STALL_ENDS } else { STALL_SHOWN };
-            let Self { reader, writer, received, client, feed, .. } = self;
-            tokio::select! {
-                read = reader.read_buf(received) => {
-                    if !matches!(read, Ok(1..)) {
-                        return Event::Lost(self.lost());
-                    }
-                    if let Some(event) = self.on_received() {
-                        return event;
-                    }
-                }
-                wrote = writer.write_buf(client.outbox()), if waiting > 0 => {
-                    let Ok(1..) = wrote else { return Event::Lost(self.lost()) };
-                    self.counters.add_sent(waiting - self.client.outbox().remaining());
-                    if self.on_progress().await.is_err() {
-                        return Event::Lost(self.lost());
-                    }
-                    if !std::mem::replace(&mut self.flows, true) {
-                        return Event::Flows;
-                    }
-                    if std::mem::take(&mut self.stalled) {
-                        return Event::Progress;
-                    }
-                }
-                () = feed.changed(), if waiting < OUTBOX_BYTES => {}
-                () = sleep_until(self.progress_at + patience), if waiting > 0 => {
-                    if self.stalled {
-                        return Event::Lost(Failure::Stalled { host: self.host.clone() });
-                    }
-                    self.stalled = true;
-                    return Event::Stuck;
-                }
+            let Self { wire, client, feed, look, .. } = self;
+            let event = tokio::select! {
+                exchanged = wire.exchange(client.outbox()) => match exchanged {
+                    Ok(Exchanged::Read) => self.on_received(),
+                    Ok(Exchanged::Wrote(bytes)) => self.on_wrote(bytes).await,
+                    Err(_) => Some(Event::Lost(self.lost())),
+                },
+                () = feed.changed(), if waiting < OUTBOX_BYTES => None,
+                () = look.as_mut() => self.on_look(),
+            };
+            if let Some(event) = event {
+                return event;
             }
         }
     }
@@ -222,7 +201,7 @@ impl Session {
             self.write_all().await?;
             self.client.finish();
             self.write_all().await?;
-            self.writer.shutdown().await
+            self.wire.shutdown().await
         };
         if timeout_at(deadline, goodbye).await.is_err() {
             tracing::debug!(relay.host = self.host, "The platform did not take the goodbye in time.");
@@ -234,6 +213,47 @@ impl Session {
         let filled = feed.fill(OUTBOX_BYTES, |media| client.send_media(media));
         self.counters.set_read(self.feed.last_read_ms(), self.feed.skipped_frames());
         filled
+    }
+
+    async fn on_wrote(&mut self, bytes: usize) -> Option<Event> {
+        self.counters.add_sent(bytes);
+        if self.flush_last().await.is_err() {
+            return Some(Event::Lost(self.lost()));
+        }
+        if self.flow == Flow::Dry {
+            self.flow = Flow::Begun;
+            self.look.as_mut().reset(Instant::now() + FIRST_LOOK);
+        }
+        None
+    }
+
+    /// Asks the kernel how far the platform is. What was merely written proves nothing: a dead connection takes seconds of it.
+    fn on_look(&mut self) -> Option<Event> {
+        let now = Instant::now();
+        let info = self.wire.tcp_info();
+        let acknowledged = info.map_or_else(|| self.counters.sent_bytes(), |info| info.acknowledged_bytes);
+        let advanced = self.acknowledged.replace(acknowledged).is_some_and(|before| before != acknowledged);
+        let outstanding = info.is_some_and(|info| info.has_outstanding()) || self.client.outbox().has_remaining();
+        if advanced || !outstanding {
+            self.progress_at = now;
+        }
+        self.counters.set_rtt(info.map(|info| info.rtt));
+        let arrives = advanced || !outstanding;
+        let silence = now - self.progress_at;
+        let event = match self.flow {
+            Flow::Begun if arrives => Some((Flow::Steady, Event::Flows)),
+            Flow::Steady if silence >= STALL_SHOWN => Some((Flow::Stuck, Event::Stuck)),
+            Flow::Stuck if arrives => Some((Flow::Steady, Event::Progress)),
+            Flow::Begun | Flow::Stuck if silence >= STALL_ENDS => {
+                return Some(Event::Lost(Failure::Stalled { host: self.host.clone() }));
+            }
+            _ => None,
+        };
+        let pause = if self.flow == Flow::Begun && event.is_none() { FIRST_LOOK } else { LOOK };
+        self.look.as_mut().reset(now + pause);
+        let (flow, event) = event?;
+        self.flow = flow;
+        Some(event)
     }
 
     fn on_received(&mut self) -> Option<Event> {
@@ -253,10 +273,10 @@ impl Session {
     }
 
     fn next_event(&mut self) -> Result<Option<client::Event>, Failure> {
-        let mut input = self.received.as_ref();
+        let mut input = self.wire.received.as_ref();
         let event = self.client.advance(&mut input);
-        let used = self.received.len() - input.len();
-        self.received.advance(used);
+        let used = self.wire.received.len() - input.len();
+        self.wire.received.advance(used);
         event.map_err(|error| {
             tracing::debug!(relay.host = self.host, %error, "The platform sent what is no RTMP.");
             Failure::NotRtmp { host: self.host.clone() }
@@ -272,18 +292,14 @@ impl Session {
     }
 
     async fn write_some(&mut self) -> std::io::Result<usize> {
-        let bytes = self.writer.write_buf(self.client.outbox()).await?;
-        if bytes == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        self.on_progress().await?;
+        let bytes = self.wire.write(self.client.outbox()).await?;
+        self.flush_last().await?;
         Ok(bytes)
     }
 
-    /// TLS holds back what fits no full record; once nothing else waits it has to leave.
-    async fn on_progress(&mut self) -> std::io::Result<()> {
-        self.progress_at = Instant::now();
-        if self.client.outbox().has_remaining() { Ok(()) } else { self.writer.flush().await }
+    /// Once nothing else waits, nothing may be held back.
+    async fn flush_last(&mut self) -> std::io::Result<()> {
+        if self.client.outbox().has_remaining() { Ok(()) } else { self.wire.flush().await }
     }
 
     fn lost(&self) -> Failure {

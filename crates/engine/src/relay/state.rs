@@ -1,7 +1,7 @@
 //! The state machine of a relay: pure, with time and chance passed in. The only place that retries a destination.
 //!
 //! ```text
-//!            Begin                Published           Stuck
+//!            Begin           Accepted, Published      Stuck
 //! Waiting ----------> Connecting ----------> Live <----------> Stalled
 //!                       ^    |                 |    Progress      |
 //!                  Due, |    | Lost            | Lost             | Lost
@@ -56,7 +56,9 @@ pub enum Phase {
 pub enum Event {
     /// There is something to send.
     Begin,
-    /// The platform accepted, and first bytes left.
+    /// The platform lets us publish.
+    Accepted,
+    /// The first media arrived there.
     Published,
     /// Bytes stopped leaving.
     Stuck,
@@ -95,7 +97,7 @@ pub struct State {
     tries: u32,
     schedule: Schedule,
     early_ends: u32,
-    published_at: Option<Instant>,
+    accepted_at: Option<Instant>,
     reconnects: u32,
     last_failure: Option<Failure>,
 }
@@ -110,7 +112,7 @@ impl State {
             tries: 0,
             schedule: Schedule::Trouble,
             early_ends: 0,
-            published_at: None,
+            accepted_at: None,
             reconnects: 0,
             last_failure: None,
         }
@@ -151,8 +153,11 @@ impl State {
                 self.enter(Phase::Connecting, now);
                 Action::Connect
             }
+            (Phase::Connecting, Event::Accepted) => {
+                self.accepted_at = Some(now);
+                Action::Nothing
+            }
             (Phase::Connecting, Event::Published) => {
-                self.published_at = Some(now);
                 self.enter(Phase::Live, now);
                 Action::Nothing
             }
@@ -170,8 +175,8 @@ impl State {
     }
 
     fn lost(&mut self, failure: Failure, now: Instant, jitter: f64) -> Action {
-        let lasted = self.published_at.take().map(|at| now - at);
-        if lasted.is_some() {
+        let lasted = self.accepted_at.take().map(|at| now - at);
+        if matches!(self.phase, Phase::Live | Phase::Stalled) {
             self.reconnects += 1;
         }
         // Not the platform's doing: connect again at once, and count nothing.

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use gostream_proto::rtmp::url::RtmpUrl;
@@ -24,8 +24,10 @@ use super::{
     state::{Action, Event, Phase, State},
 };
 use crate::{
-    broadcast::{self, Broadcast},
-    spec::{DestinationId, Target},
+    broadcast::{self, Broadcast, feed::Origin},
+    engine::{EngineEvent, RelayTotals},
+    events::EventSink,
+    spec::{RelayId, Target},
     status::{RelayError, RelayState},
 };
 
@@ -67,6 +69,8 @@ pub struct Counters {
     skipped_frames: AtomicU64,
     /// Skipped on connections before this one.
     skipped_before: AtomicU64,
+    /// Round-trip time in microseconds; 0 while unknown.
+    rtt_us: AtomicU64,
 }
 
 /// What a relay needs.
@@ -78,6 +82,10 @@ pub struct Context {
     pub broadcast: Arc<Broadcast>,
     /// Poked whenever the view changes.
     pub changed: Arc<Notify>,
+    /// Where the history hears of it.
+    pub events: EventSink,
+    /// Where the connection's clock begins.
+    pub origin: Origin,
 }
 
 impl Counters {
@@ -96,6 +104,16 @@ impl Counters {
         self.skipped_before.load(Ordering::Relaxed) + self.skipped_frames.load(Ordering::Relaxed)
     }
 
+    /// The way to the platform and back, in ms.
+    pub fn rtt_ms(&self) -> Option<f64> {
+        let us = self.rtt_us.load(Ordering::Relaxed);
+        (us > 0).then(|| us as f64 / 1_000.0)
+    }
+
+    pub(super) fn set_rtt(&self, rtt: Option<Duration>) {
+        self.rtt_us.store(rtt.map_or(0, |rtt| rtt.as_micros() as u64), Ordering::Relaxed);
+    }
+
     pub(super) fn add_sent(&self, bytes: usize) {
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -108,22 +126,23 @@ impl Counters {
     /// A connection ended.
     fn close(&self) {
         self.read_ms.store(i64::MIN, Ordering::Relaxed);
+        self.set_rtt(None);
         self.skipped_before.fetch_add(self.skipped_frames.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
 impl Relay {
     /// Begins. If a relay to the same destination is still saying goodbye, `after` is its task.
-    pub fn start(id: DestinationId, target: Target, context: Context, after: Option<JoinHandle<()>>) -> Self {
+    pub fn start(id: RelayId, target: Target, context: Context, after: Option<JoinHandle<()>>) -> Self {
         let counters = Arc::new(Counters::default());
         counters.close();
         let retry = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let state = State::new(Instant::now());
         let (view, seen) = watch::channel(view_of(&state));
-        let span =
-            info_span!(parent: Span::current(), "relay", relay.destination = %id, relay.host = target.url.host());
+        let span = info_span!(parent: Span::current(), "relay", relay.destination = %id.destination, relay.leg = id.leg.name(), relay.host = target.url.host());
         let runner = Runner {
+            id,
             target: target.clone(),
             moved_to: None,
             context,
@@ -170,6 +189,7 @@ impl Relay {
 }
 
 struct Runner {
+    id: RelayId,
     target: Target,
     /// Where the platform wants the next connection.
     moved_to: Option<RtmpUrl>,
@@ -188,6 +208,14 @@ impl Runner {
     async fn run(mut self) {
         let outcome = self.run_until_over().await;
         debug_assert!(outcome.is_err());
+        let totals = RelayTotals {
+            sent_bytes: self.counters.sent_bytes(),
+            dropped_frames: self.counters.skipped_frames(),
+            reconnects: self.state.reconnects(),
+        };
+        let Broadcast { project, stream, .. } = *self.context.broadcast;
+        let at = SystemTime::now();
+        self.context.events.send(EngineEvent::RelayEnded { project, stream, relay: self.id, at, totals });
         info!("The relay ended.");
     }
 
@@ -249,12 +277,13 @@ impl Runner {
         let opened = tokio::select! {
             () = stop.cancelled() => return Err(Over),
             over = ended(&broadcast) => return Err(over),
-            opened = Session::open(&self.context.dialer, &target, &broadcast, &self.counters) => opened,
+            opened = Session::open(&self.context, &target, &self.counters) => opened,
         };
         let mut session = match opened {
             Ok(session) => session,
             Err(failure) => return Ok(Event::Lost(failure)),
         };
+        self.on(Event::Accepted);
         loop {
             let event = tokio::select! {
                 biased;
@@ -287,10 +316,31 @@ impl Runner {
             Event::Published => info!("The platform takes the stream."),
             _ => {}
         }
+        let before = self.view.borrow().state;
         let action = self.state.on(event, Instant::now(), random_unit());
-        self.view.send_replace(view_of(&self.state));
+        let view = view_of(&self.state);
+        if view.state != before {
+            self.tell_history(&view);
+        }
+        self.view.send_replace(view);
         self.context.changed.notify_one();
         action
+    }
+
+    fn tell_history(&self, view: &View) {
+        let Broadcast { project, stream, .. } = *self.context.broadcast;
+        // Why matters where something went wrong; a connection that works has no reason.
+        let error = match view.state {
+            RelayState::Backoff | RelayState::Rejected => view.last_error.clone(),
+            RelayState::Connecting
+                if matches!(self.state.last_failure(), Some(Failure::FormatChanged | Failure::Moved)) =>
+            {
+                view.last_error.clone()
+            }
+            _ => None,
+        };
+        let (relay, at, state) = (self.id, view.since, view.state);
+        self.context.events.send(EngineEvent::RelayChanged { project, stream, relay, at, state, error });
     }
 }
 

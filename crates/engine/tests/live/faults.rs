@@ -96,6 +96,7 @@ async fn destination_that_comes_and_goes_is_always_found_again() {
     let mut platform = first;
     for round in 1..=20_u32 {
         platform.until_video(3).await;
+        stage.until_relay(&spec, 0, RelayState::Live).await;
         platform.stop().await;
         platform = Platform::start_at(address, Behaviour::default()).await.expect("listens again");
         let id = spec.destinations[0].id;

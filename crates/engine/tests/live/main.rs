@@ -3,5 +3,6 @@
 mod encoder;
 mod faults;
 mod hostile;
+mod legs;
 mod relay;
 mod stage;

@@ -11,7 +11,7 @@ use gostream_engine::{
     Admission, Engine, EngineConfig, EngineEvent, Refusal,
     engine::BoxFuture,
     limits::Limits,
-    spec::{DestinationId, DestinationSpec, ProjectId, ProjectSpec, StreamKey, Target},
+    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
     status::{ProjectStatus, RelayState},
 };
 use gostream_proto::rtmp::{
@@ -69,6 +69,7 @@ impl Stage {
             id: ProjectId(Uuid::new_v4()),
             stream_key: StreamKey::new(key),
             playback_id: format!("playback-{key}"),
+            goodbye: Goodbye::Ends,
             destinations,
         };
         self.save(&spec);
@@ -127,6 +128,7 @@ pub fn destination(n: usize, url: &str) -> DestinationSpec {
     DestinationSpec {
         id: DestinationId(Uuid::from_u128(n as u128)),
         target: Target { url: RtmpUrl::parse(url).expect("is a URL"), key: StreamKey::new(format!("key-{n}")) },
+        backup: None,
         enabled: true,
     }
 }

@@ -187,8 +187,12 @@ pub(super) async fn login(
 pub(super) async fn logout(State(ctx): State<Ctx>, login: Login) -> Result<Response, Problem> {
     ctx.store.end_session(login.session).await?;
     ctx.wakes.sessions_ended();
-    let jar = CookieJar::new().add(Cookie::build((COOKIE, "")).path("/").removal());
-    Ok((StatusCode::NO_CONTENT, jar).into_response())
+    Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
+}
+
+/// Takes the cookie away.
+pub(super) fn no_cookie() -> CookieJar {
+    CookieJar::new().add(Cookie::build((COOKIE, "")).path("/").removal())
 }
 
 /// Who is logged in.

@@ -29,6 +29,9 @@ pub(super) struct DestinationInput {
     name: String,
     #[schema(example = "rtmp://live.twitch.tv/app", max_length = 2048)]
     rtmp_url: String,
+    /// A second server of the same platform, which gets the same stream under the same key over a connection of its own.
+    #[schema(example = "rtmps://b.rtmps.youtube.com:443/live2?backup=1", max_length = 2048)]
+    backup_url: Option<String>,
     /// Kept to the letter, encrypted, and never shown again.
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 1024)]
     stream_key: SecretString,
@@ -47,9 +50,18 @@ pub(super) struct DestinationPatch {
     name: Option<String>,
     #[schema(max_length = 2048)]
     rtmp_url: Option<String>,
+    /// `null` takes the backup server away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 2048)]
+    backup_url: Option<Option<String>>,
     #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 1024)]
     stream_key: Option<SecretString>,
     enabled: Option<bool>,
+}
+
+/// Tells `null` from nothing: what is given is `Some`, whatever it is.
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(value).map(Some)
 }
 
 /// Adds a destination to a project.
@@ -83,9 +95,10 @@ impl DestinationInput {
         let name = fields.take("name", field::name(&self.name));
         let rtmp_url = fields.take("rtmpUrl", field::rtmp_url(&self.rtmp_url));
         let stream_key = fields.take("streamKey", field::stream_key(self.stream_key.expose_secret()));
-        match (platform, name, rtmp_url, stream_key) {
-            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key)) => {
-                Ok(NewDestination { platform, name, rtmp_url, stream_key, enabled: self.enabled })
+        let backup_url = fields.take_if_given("backupUrl", self.backup_url.as_deref(), field::rtmp_url);
+        match (platform, name, rtmp_url, stream_key, backup_url) {
+            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key), Some(backup_url)) => {
+                Ok(NewDestination { platform, name, rtmp_url, backup_url, stream_key, enabled: self.enabled })
             }
             _ => Err(fields.into()),
         }
@@ -100,9 +113,12 @@ impl DestinationPatch {
         let rtmp_url = fields.take_if_given("rtmpUrl", self.rtmp_url.as_deref(), field::rtmp_url);
         let key = self.stream_key.as_ref().map(|key| key.expose_secret());
         let stream_key = fields.take_if_given("streamKey", key, field::stream_key);
-        match (platform, name, rtmp_url, stream_key) {
-            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key)) => {
-                Ok(DestinationChange { platform, name, rtmp_url, stream_key, enabled: self.enabled })
+        let backup = self.backup_url.as_ref().and_then(|given| given.as_deref());
+        let backup_url = fields.take_if_given("backupUrl", backup, field::rtmp_url);
+        match (platform, name, rtmp_url, stream_key, backup_url) {
+            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key), Some(backup_url)) => {
+                let backup_url = self.backup_url.is_some().then_some(backup_url);
+                Ok(DestinationChange { platform, name, rtmp_url, backup_url, stream_key, enabled: self.enabled })
             }
             _ => Err(fields.into()),
         }

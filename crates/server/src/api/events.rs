@@ -141,6 +141,7 @@ impl Follower {
                 changed = self.status.changed() => return changed.ok().map(|()| Wake::Look),
                 _ = self.recheck.tick() => return Some(Wake::Session),
                 change = self.changes.recv() => match change {
+                    Ok(Change::Stranger) => return Some(Wake::Look),
                     Ok(Change::Project(id)) if id == self.id => return Some(Wake::Look),
                     Ok(Change::Project(_)) => {}
                     // Missed changes may have been anything.

@@ -109,6 +109,8 @@ pub(super) struct Links {
     host: String,
     /// `:port`, or nothing where it is RTMP's own.
     rtmp_port: String,
+    /// Who asks.
+    pub(super) client: Option<IpAddr>,
 }
 
 impl Links {
@@ -131,9 +133,10 @@ impl FromRequestParts<Ctx> for Links {
             1935 => String::new(),
             port => format!(":{port}"),
         };
+        let client = client_address(parts);
         if let Some(url) = &ctx.public_url {
             let base = url.as_str().trim_end_matches('/').to_owned();
-            return Ok(Self { base, host: url.host_str().unwrap_or_default().to_owned(), rtmp_port });
+            return Ok(Self { base, host: url.host_str().unwrap_or_default().to_owned(), rtmp_port, client });
         }
         let scheme = if is_secure(parts, ctx) { "https" } else { "http" };
         let authority = authority(parts);
@@ -142,7 +145,7 @@ impl FromRequestParts<Ctx> for Links {
             Some(authority) => format!("{scheme}://{authority}"),
             None => format!("{scheme}://localhost"),
         };
-        Ok(Self { base, host, rtmp_port })
+        Ok(Self { base, host, rtmp_port, client })
     }
 }
 

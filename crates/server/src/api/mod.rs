@@ -29,6 +29,7 @@ use crate::{
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
     reconcile::{Keys, Wakes},
+    strangers::Strangers,
     web,
 };
 
@@ -44,6 +45,7 @@ mod hls;
 mod hooks;
 mod layers;
 mod projects;
+mod sessions;
 mod streams;
 mod view;
 
@@ -63,6 +65,8 @@ pub(crate) struct Context {
     pub wakes: Arc<Wakes>,
     /// Playback ids of what may run.
     pub keys: Arc<Keys>,
+    /// Encoders with unknown keys.
+    pub strangers: Arc<Strangers>,
     /// Signs logins.
     pub tokens: Tokens,
     /// Hashes passwords.
@@ -95,11 +99,15 @@ fn routes() -> OpenApiRouter<Ctx> {
         .routes(routes!(auth::logout))
         .routes(routes!(auth::me))
         .routes(routes!(auth::password))
+        .routes(routes!(sessions::visitor))
+        .routes(routes!(sessions::list, sessions::end_all))
+        .routes(routes!(sessions::end))
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::show, projects::change, projects::delete))
         .routes(routes!(projects::rotate_stream_key))
         .routes(routes!(projects::end_stream))
         .routes(routes!(streams::list))
+        .routes(routes!(streams::show))
         .routes(routes!(events::follow))
         .routes(routes!(destinations::create))
         .routes(routes!(destinations::change, destinations::delete))

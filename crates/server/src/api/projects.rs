@@ -24,10 +24,12 @@ pub(super) struct NewProject {
 
 /// What changes; the rest stays.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ProjectChange {
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
+    /// Whether "stop streaming" in the encoder is taken for a drop.
+    hold_after_stop: Option<bool>,
 }
 
 /// Lists the projects, newest first, without their destinations.
@@ -37,11 +39,7 @@ pub(super) struct ProjectChange {
 )]
 pub(super) async fn list(State(ctx): State<Ctx>, login: Login, links: Links) -> Result<Answer<Vec<Project>>, Problem> {
     let viewer = Viewer { ctx: &ctx, links: &links };
-    let mut projects = Vec::new();
-    for row in ctx.store.projects(login.user.id).await? {
-        projects.push(viewer.project(row).await?);
-    }
-    Ok(Answer(projects))
+    Ok(Answer(viewer.projects(ctx.store.projects(login.user.id).await?).await?))
 }
 
 /// Makes a project with a stream key of its own.
@@ -84,7 +82,7 @@ pub(super) async fn show(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
-/// Renames a project.
+/// Changes a project.
 #[utoipa::path(
     patch, path = "/api/projects/{id}", tag = "projects", operation_id = "changeProject", params(("id" = Uuid, Path)), request_body = ProjectChange,
     responses(
@@ -102,15 +100,11 @@ pub(super) async fn change(
     Json(body): Json<ProjectChange>,
 ) -> Result<Answer<Project>, Problem> {
     let owner = login.user.id;
-    let row = match body.name.as_deref() {
-        Some(name) => {
-            let name = field::name(name).map_err(|message| Problem::field("name", message))?;
-            let row = ctx.store.rename_project(owner, id, &name).await?;
-            ctx.wakes.wake(id);
-            row
-        }
-        None => ctx.store.project(owner, id).await?.ok_or_else(Problem::not_found)?,
-    };
+    let name = body.name.as_deref().map(field::name).transpose();
+    let name = name.map_err(|message| Problem::field("name", message))?;
+    let change = gostream_store::ProjectChange { name, hold_after_stop: body.hold_after_stop };
+    let row = ctx.store.change_project(owner, id, change).await?;
+    ctx.wakes.wake(id);
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 

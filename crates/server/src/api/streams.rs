@@ -1,21 +1,30 @@
 //! Streams: the history of a project.
 
-use axum::{Json as Answer, extract::State};
+use std::collections::HashMap;
+
+use axum::{
+    Json as Answer,
+    extract::{Path, State},
+};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use super::{
     Ctx,
     auth::Login,
     error::Problem,
     extract::{Id, Links, Query},
-    view::{Stream, Viewer},
+    view::{Stream, StreamEvent, Viewer, outcomes},
 };
 
 /// A page unless asked otherwise.
 const LIMIT_DEFAULT: u32 = 20;
 /// The largest page.
 const LIMIT_MAX: u32 = 100;
+/// Of one stream so many events are shown at most; the history keeps no more.
+const EVENTS_MAX: u64 = crate::history::EVENTS_MAX as u64;
 
 /// Which part of the history.
 #[derive(Deserialize, IntoParams)]
@@ -63,6 +72,52 @@ pub(super) async fn list(
     }
     let found = ctx.store.streams(login.user.id, id, limit, page.cursor.as_deref()).await?;
     let viewer = Viewer { ctx: &ctx, links: &links };
-    let items = found.items.into_iter().map(|row| viewer.stream(row)).collect();
+    let ids: Vec<_> = found.items.iter().map(|row| row.id).collect();
+    let mut events: HashMap<_, Vec<_>> = HashMap::new();
+    for event in ctx.store.stream_events(&ids, EVENTS_MAX * u64::from(limit)).await? {
+        events.entry(event.stream_id).or_default().push(event);
+    }
+    let now = OffsetDateTime::now_utc();
+    let view = |row: gostream_store::Stream| {
+        let events = events.remove(&row.id).unwrap_or_default();
+        let end = row.ended_at.unwrap_or(now);
+        let mut stream = viewer.stream(row);
+        stream.outcomes = Some(outcomes(&events, end));
+        stream
+    };
+    let items = found.items.into_iter().map(view).collect();
     Ok(Answer(StreamPage { items, next_cursor: found.next_cursor }))
+}
+
+/// A stream with everything that happened to it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StreamReport {
+    stream: Stream,
+    /// Oldest first. Kept for 30 days.
+    events: Vec<StreamEvent>,
+}
+
+/// Shows a stream with its timeline. Holds no secret, so it can be passed on as it is.
+#[utoipa::path(
+    get, path = "/api/projects/{id}/streams/{stream}", tag = "projects", operation_id = "showStream",
+    params(("id" = Uuid, Path), ("stream" = Uuid, Path)),
+    responses(
+        (status = 200, body = StreamReport),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn show(
+    State(ctx): State<Ctx>,
+    login: Login,
+    Path((project, stream)): Path<(String, String)>,
+    links: Links,
+) -> Result<Answer<StreamReport>, Problem> {
+    let id = |text: &str| Uuid::try_parse(text).map_err(|_| Problem::not_found());
+    let row = ctx.store.stream(login.user.id, id(&project)?, id(&stream)?).await?.ok_or_else(Problem::not_found)?;
+    let events = ctx.store.stream_events(&[row.id], EVENTS_MAX).await?;
+    let end = row.ended_at.unwrap_or_else(OffsetDateTime::now_utc);
+    let mut stream = Viewer { ctx: &ctx, links: &links }.stream(row);
+    stream.outcomes = Some(outcomes(&events, end));
+    Ok(Answer(StreamReport { stream, events: events.into_iter().map(StreamEvent::from).collect() }))
 }

@@ -1,6 +1,6 @@
 //! What the API shows: rows and live status put together.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::HashMap, time::SystemTime};
 
 use gostream_engine::{
     spec::ProjectId,
@@ -16,8 +16,10 @@ use uuid::Uuid;
 use super::{Ctx, error::Problem, extract::Links};
 
 mod destination;
+mod timeline;
 
 pub(super) use destination::{Destination, Probe};
+pub(super) use timeline::{Outcome, StreamEvent, outcomes};
 
 /// A saved place to publish to.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -37,6 +39,8 @@ pub(super) struct Project {
     preview_url: String,
     /// The playlist in the classic form, with the stream key in it.
     legacy_hls_url: String,
+    /// Whether "stop streaming" in the encoder is taken for a drop: destinations are held as if it had lost its connection.
+    hold_after_stop: bool,
     #[schema(value_type = ProjectState)]
     status: &'static str,
     /// The running stream, or `null`.
@@ -46,9 +50,22 @@ pub(super) struct Project {
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     updated_at: OffsetDateTime,
+    /// While offline: the newest try of an encoder near the viewer (same address, or same private network) with a stream key that
+    /// no project has.
+    #[schema(required)]
+    unknown_key: Option<UnknownKey>,
     /// Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     destinations: Option<Vec<Destination>>,
+}
+
+/// An encoder with a stream key that no project has.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct UnknownKey {
+    #[schema(example = "203.0.113.7")]
+    address: String,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
 }
 
 /// Whether an encoder sends.
@@ -90,6 +107,9 @@ pub(super) struct Stream {
     /// What the encoder sends now; `null` once the stream ended.
     #[schema(required)]
     audio: Option<Audio>,
+    /// How each destination did; only in the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outcomes: Option<Vec<Outcome>>,
 }
 
 /// Where a stream stands.
@@ -143,29 +163,45 @@ pub(super) struct Viewer<'a> {
 }
 
 impl Viewer<'_> {
+    /// Projects without their destinations.
+    pub(super) async fn projects(&self, rows: Vec<store::Project>) -> Result<Vec<Project>, Problem> {
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        // Oldest first, so that of several the newest stays.
+        let elsewhere = self.ctx.store.open_streams(&ids).await?.into_iter().rev();
+        let mut elsewhere: HashMap<_, _> =
+            elsewhere.filter(|row| row.node != self.ctx.node).map(|row| (row.project_id, row)).collect();
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let open = elsewhere.remove(&row.id);
+                self.view(row, None, open)
+            })
+            .collect())
+    }
+
     /// A project without its destinations.
     pub(super) async fn project(&self, row: store::Project) -> Result<Project, Problem> {
-        self.view(row, None).await
+        let elsewhere = self.stream_elsewhere(row.id).await?;
+        Ok(self.view(row, None, elsewhere))
     }
 
     /// A project with its destinations.
     pub(super) async fn whole_project(&self, row: store::Project) -> Result<Project, Problem> {
         let destinations = self.ctx.store.destinations(row.id).await?;
-        self.view(row, Some(destinations)).await
+        let elsewhere = self.stream_elsewhere(row.id).await?;
+        Ok(self.view(row, Some(destinations), elsewhere))
     }
 
-    async fn view(
+    fn view(
         &self,
         row: store::Project,
         destinations: Option<Vec<store::Destination>>,
-    ) -> Result<Project, Problem> {
+        elsewhere: Option<store::Stream>,
+    ) -> Project {
         let status = self.ctx.engine.status(ProjectId(row.id));
-        let stream = match &status {
-            Some(status) => Some(live_stream(status)),
-            None => self.stream_elsewhere(row.id).await?,
-        };
+        let stream = status.as_deref().map(live_stream).or_else(|| elsewhere.map(past_stream));
         let key = row.stream_key.expose_secret();
-        Ok(Project {
+        Project {
             id: row.id,
             name: row.name,
             ingest_url: self.links.ingest(),
@@ -173,20 +209,27 @@ impl Viewer<'_> {
             legacy_hls_url: self.links.web(&format!("/hls/{key}.m3u8")),
             stream_key: key.to_owned(),
             playback_id: row.playback_id,
+            hold_after_stop: row.hold_after_stop,
             status: stream.as_ref().map_or("offline", |stream| stream.status),
+            unknown_key: if stream.is_none() { self.unknown_key() } else { None },
             stream,
             created_at: row.created_at,
             updated_at: row.updated_at,
             destinations: destinations
                 .map(|rows| rows.into_iter().map(|row| Destination::new(row, status.as_deref())).collect()),
-        })
+        }
+    }
+
+    fn unknown_key(&self) -> Option<UnknownKey> {
+        let (address, at) = self.ctx.strangers.near(self.links.client?, SystemTime::now())?;
+        Some(UnknownKey { address: address.to_string(), at: wall(at) })
     }
 
     /// A stream that another server on the same database owns. What this server's own rows say is older than what its
     /// engine says, which is nothing.
-    async fn stream_elsewhere(&self, project: Uuid) -> Result<Option<Stream>, Problem> {
+    async fn stream_elsewhere(&self, project: Uuid) -> Result<Option<store::Stream>, Problem> {
         let open = self.ctx.store.open_stream(project).await?;
-        Ok(open.filter(|row| row.node != self.ctx.node).map(past_stream))
+        Ok(open.filter(|row| row.node != self.ctx.node))
     }
 
     /// One destination with what runs for it.
@@ -197,7 +240,7 @@ impl Viewer<'_> {
 
     /// A stream of the history, with what is measured if it still runs.
     pub(super) fn stream(&self, row: store::Stream) -> Stream {
-        let status: Option<Arc<ProjectStatus>> = self.ctx.engine.status(ProjectId(row.project_id));
+        let status = self.ctx.engine.status(ProjectId(row.project_id));
         match status.filter(|status| status.stream.id.0 == row.id) {
             Some(status) => live_stream(&status),
             None => past_stream(row),
@@ -224,6 +267,7 @@ fn live_stream(status: &ProjectStatus) -> Stream {
         preview_ready: stream.hls_ready,
         video: stream.video.as_ref().map(Video::from),
         audio: stream.audio.as_ref().map(Audio::from),
+        outcomes: None,
     }
 }
 
@@ -243,6 +287,7 @@ fn past_stream(row: store::Stream) -> Stream {
         preview_ready: false,
         video: None,
         audio: None,
+        outcomes: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod origin;
 mod ownership;
 mod program;
 mod projects;
+mod reports;
 mod serving;
 
 /// Each story as a test of its own on SQLite, and all of them in one on a PostgreSQL that it starts.
@@ -52,5 +53,7 @@ stories! {
     hooks: the_hooks_of_nginx_rtmp;
     live: a_stream_is_seen_and_kept, deleting_and_rotating_end_the_stream, events_end_with_the_session,
         relays_follow_the_wish;
+    reports: a_report_tells_how_every_destination_did, a_stopped_encoder_can_be_waited_for,
+        an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;
     serving: health_pages_and_headers, metrics_count_by_route;
 }

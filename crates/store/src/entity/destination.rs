@@ -13,6 +13,7 @@ pub(crate) struct Model {
     pub(crate) platform: String,
     pub(crate) name: String,
     pub(crate) rtmp_url: String,
+    pub(crate) backup_url: Option<String>,
     /// Sealed.
     pub(crate) stream_key: Vec<u8>,
     pub(crate) enabled: bool,

@@ -6,4 +6,5 @@ pub(crate) mod moment;
 pub(crate) mod project;
 pub(crate) mod session;
 pub(crate) mod stream;
+pub(crate) mod stream_event;
 pub(crate) mod user;

@@ -17,6 +17,7 @@ pub(crate) struct Model {
     pub(crate) stream_key_hash: Vec<u8>,
     /// Unique.
     pub(crate) playback_id: String,
+    pub(crate) hold_after_stop: bool,
     pub(crate) created_at: Moment,
     pub(crate) updated_at: Moment,
 }

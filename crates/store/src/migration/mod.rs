@@ -3,6 +3,7 @@
 //! Steps name tables and columns themselves instead of using the entities, which show only how the tables are today.
 
 mod m0001_first_tables;
+mod m0002_timeline;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -11,7 +12,7 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Migration)]
+        vec![Box::new(m0001_first_tables::Migration), Box::new(m0002_timeline::Migration)]
     }
 }
 

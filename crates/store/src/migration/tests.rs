@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::Migrator;
 use crate::{Error, Keyring, Store};
 
-const TABLES: [&str; 6] = ["users", "sessions", "projects", "destinations", "streams", "canary"];
+const TABLES: [&str; 7] = ["users", "sessions", "projects", "destinations", "streams", "stream_events", "canary"];
 
 #[tokio::test]
 async fn up_and_down_and_up_on_sqlite() {

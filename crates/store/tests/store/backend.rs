@@ -1,6 +1,6 @@
 //! A database for one story, and rows to start from.
 
-use gostream_store::{Destination, Keyring, NewDestination, Project, SecretString, Store, User};
+use gostream_store::{Destination, Keyring, NewDestination, Project, ProjectChange, SecretString, Store, User};
 use gostream_testkit::postgres::Postgres;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbBackend, Statement};
 use secrecy::ExposeSecret as _;
@@ -62,12 +62,18 @@ pub async fn project(store: &Store) -> (User, Project) {
     (user, project)
 }
 
+/// A change of a project's name.
+pub fn renamed(name: &str) -> ProjectChange {
+    ProjectChange { name: Some(name.to_owned()), ..ProjectChange::default() }
+}
+
 /// A destination as the page would send it.
 pub fn new_destination(name: &str, key: &str) -> NewDestination {
     NewDestination {
         platform: "twitch".to_owned(),
         name: name.to_owned(),
         rtmp_url: "rtmp://live.twitch.tv/app".to_owned(),
+        backup_url: None,
         stream_key: SecretString::from(key),
         enabled: true,
     }

@@ -61,13 +61,17 @@ pub async fn a_change_leaves_the_rest(db: &Backend) {
         platform: Some("custom".to_owned()),
         name: Some("Backup".to_owned()),
         rtmp_url: Some("rtmp://b.example.org/app".to_owned()),
+        backup_url: Some(Some("rtmp://c.example.org/app".to_owned())),
         stream_key: None,
         enabled: Some(true),
     };
     let rest = store.change_destination(owner.id, id, change).await.unwrap();
     assert_eq!(facts(&rest), (id, project.id, "custom", "Backup", "rtmp://b.example.org/app", "second", true));
+    assert_eq!(rest.backup_url.as_deref(), Some("rtmp://c.example.org/app"));
     let found = store.destination(owner.id, id).await.unwrap().unwrap();
     assert_eq!((facts(&found), found.updated_at), (facts(&rest), rest.updated_at));
+    let change = DestinationChange { backup_url: Some(None), ..Default::default() };
+    assert_eq!(store.change_destination(owner.id, id, change).await.unwrap().backup_url, None);
 
     let untouched = store.destination(owner.id, other.id).await.unwrap().unwrap();
     assert_eq!((facts(&untouched), untouched.updated_at), (facts(&other), other.updated_at));

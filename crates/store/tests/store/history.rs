@@ -1,10 +1,10 @@
 //! Streams.
 
-use gostream_store::{Error, Store, Stream, StreamStatus};
+use gostream_store::{Error, EventRelay, NewStreamEvent, Store, Stream, StreamStatus};
 use time::{Duration, OffsetDateTime, macros::datetime};
 use uuid::Uuid;
 
-use crate::backend::{Backend, project};
+use crate::backend::{Backend, new_destination, project, user};
 
 const START: OffsetDateTime = datetime!(2026-11-23 10:00:00.123_456 UTC);
 
@@ -148,4 +148,50 @@ pub async fn history_goes_with_its_project(db: &Backend) {
     assert!(matches!(store.end_stream(id, START, "x").await, Err(Error::NotFound)));
     assert!(matches!(store.streams(owner.id, project.id, 10, None).await, Err(Error::NotFound)));
     store.close().await;
+}
+
+pub async fn a_timeline_keeps_what_happened_under_the_names_of_then(db: &Backend) {
+    let store = db.open().await;
+    let (owner, project) = project(&store).await;
+    let destination = store.add_destination(owner.id, project.id, new_destination("Main", "key")).await.unwrap();
+    let (stream, other) = (begin(&store, project.id, START).await, begin(&store, project.id, START).await);
+    let event = |second: i64, relay: Option<Uuid>, state| NewStreamEvent {
+        id: Uuid::now_v7(),
+        stream_id: stream,
+        at: START + Duration::seconds(second),
+        relay: relay.map(|id| (id, "backup")),
+        state,
+        code: Some("dns".to_owned()),
+        message: None,
+        sent_bytes: Some(u64::MAX),
+        dropped_frames: None,
+    };
+    let late = event(2, Some(destination.id), "backoff");
+    for event in [late.clone(), event(1, None, "live"), late.clone()] {
+        store.add_stream_event(event).await.unwrap();
+    }
+    store.delete_destination(owner.id, destination.id).await.unwrap();
+    store.add_stream_event(event(3, Some(destination.id), "off")).await.unwrap();
+    store.add_stream_event(NewStreamEvent { stream_id: other, ..event(4, None, "live") }).await.unwrap();
+    let gone = NewStreamEvent { stream_id: Uuid::new_v4(), ..event(4, None, "live") };
+    assert!(matches!(store.add_stream_event(gone).await, Err(Error::NotFound)));
+
+    let found = store.stream_events(&[stream], 10).await.unwrap();
+    let states: Vec<_> = found.iter().map(|event| event.state.as_str()).collect();
+    assert_eq!(states, ["live", "backoff", "off"], "in order, each once");
+    let relay = |name: &str, platform: &str| {
+        let (name, platform, leg) = (name.to_owned(), platform.to_owned(), "backup".to_owned());
+        Some(EventRelay { destination_id: destination.id, leg, name, platform })
+    };
+    let expected = [None, relay("Main", "twitch"), relay("", "")];
+    assert!(found.iter().map(|event| &event.relay).eq(&expected));
+    assert_eq!(found[0].sent_bytes, Some(i64::MAX as u64));
+    assert_eq!(store.stream_events(&[stream, other], 2).await.unwrap().len(), 2);
+    assert_eq!(store.forget_stream_events(START + Duration::seconds(3)).await.unwrap(), 2);
+    assert_eq!(store.stream_events(&[stream, other], 10).await.unwrap().len(), 2);
+    assert!(store.stream(owner.id, project.id, stream).await.unwrap().is_some(), "the stream stays");
+    let thief = user(&store).await;
+    assert!(matches!(store.stream(thief.id, project.id, stream).await, Err(Error::NotFound)));
+    store.delete_project(owner.id, project.id).await.unwrap();
+    assert_eq!(store.stream_events(&[stream, other], 10).await.unwrap(), []);
 }

@@ -7,7 +7,7 @@ use gostream_store::{DestinationChange, Error, Store, StreamStatus};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::backend::{Backend, new_destination, user};
+use crate::backend::{Backend, new_destination, renamed, user};
 
 const TASKS: usize = 50;
 const ROUNDS: usize = 4;
@@ -77,7 +77,7 @@ async fn session(store: &Store, owner: Uuid) -> Result<(), Error> {
     let change = DestinationChange { enabled: Some(false), ..Default::default() };
     let (changed, renamed, status) = tokio::join!(
         store.change_destination(owner, destination, change),
-        store.rename_project(owner, project, "renamed"),
+        store.change_project(owner, project, renamed("renamed")),
         store.set_stream_status(stream, StreamStatus::Reconnecting),
     );
     assert!(!changed?.enabled);

@@ -42,7 +42,8 @@ stories! {
     destinations: a_destination_lives_and_dies, a_change_leaves_the_rest, destinations_are_listed_oldest_first,
         nobody_reaches_the_destination_of_another;
     history: a_stream_lives_and_ends_once, pages_stay_put_while_streams_begin, a_made_up_cursor_is_refused,
-        a_killed_server_leaves_no_open_stream, history_goes_with_its_project;
+        a_killed_server_leaves_no_open_stream, history_goes_with_its_project,
+        a_timeline_keeps_what_happened_under_the_names_of_then;
     secrets: keys_are_never_stored_in_clear, a_sealed_key_opens_in_its_own_row_only, errors_and_logs_hold_no_secret;
     opening: a_second_start_finds_everything, another_secret_key_is_told, servers_may_start_together,
         a_closed_store_answers_with_errors;

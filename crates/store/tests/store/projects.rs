@@ -4,7 +4,7 @@ use gostream_store::{Error, Project};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-use crate::backend::{Backend, new_destination, project, user};
+use crate::backend::{Backend, new_destination, project, renamed, user};
 
 /// All that a project is, to compare.
 fn facts(row: &Project) -> (Uuid, Uuid, &str, &str, &str) {
@@ -29,11 +29,11 @@ pub async fn a_project_lives_and_dies(db: &Backend) {
         assert_eq!((found.created_at, found.updated_at), (made.created_at, made.updated_at));
     }
 
-    let renamed = store.rename_project(owner.id, made.id, "Évening ✝ 'service'").await.unwrap();
-    assert_eq!(renamed.name, "Évening ✝ 'service'");
-    assert_eq!((renamed.id, renamed.stream_key.expose_secret()), (made.id, key.as_str()));
-    assert_eq!((renamed.created_at, &renamed.playback_id), (made.created_at, &made.playback_id));
-    assert!(renamed.updated_at >= made.updated_at);
+    let evening = store.change_project(owner.id, made.id, renamed("Évening ✝ 'service'")).await.unwrap();
+    assert_eq!(evening.name, "Évening ✝ 'service'");
+    assert_eq!((evening.id, evening.stream_key.expose_secret()), (made.id, key.as_str()));
+    assert_eq!((evening.created_at, &evening.playback_id), (made.created_at, &made.playback_id));
+    assert!(evening.updated_at >= made.updated_at);
 
     let destination = store.add_destination(owner.id, made.id, new_destination("a", "k")).await.unwrap();
     store.delete_project(owner.id, made.id).await.unwrap();
@@ -43,7 +43,7 @@ pub async fn a_project_lives_and_dies(db: &Backend) {
     assert!(store.destination(owner.id, destination.id).await.unwrap().is_none());
     assert!(store.destinations(made.id).await.unwrap().is_empty());
     assert!(matches!(store.delete_project(owner.id, made.id).await, Err(Error::NotFound)));
-    assert!(matches!(store.rename_project(owner.id, made.id, "x").await, Err(Error::NotFound)));
+    assert!(matches!(store.change_project(owner.id, made.id, renamed("x")).await, Err(Error::NotFound)));
     assert!(matches!(store.rotate_stream_key(owner.id, made.id).await, Err(Error::NotFound)));
     assert!(matches!(store.add_project(Uuid::new_v4(), "x").await, Err(Error::NotFound)));
     store.close().await;
@@ -90,7 +90,7 @@ pub async fn nobody_reaches_the_project_of_another(db: &Backend) {
     let thief = user(&store).await;
     assert!(store.project(thief.id, made.id).await.unwrap().is_none());
     assert!(store.projects(thief.id).await.unwrap().is_empty());
-    assert!(matches!(store.rename_project(thief.id, made.id, "mine").await, Err(Error::NotFound)));
+    assert!(matches!(store.change_project(thief.id, made.id, renamed("mine")).await, Err(Error::NotFound)));
     assert!(matches!(store.rotate_stream_key(thief.id, made.id).await, Err(Error::NotFound)));
     assert!(matches!(store.delete_project(thief.id, made.id).await, Err(Error::NotFound)));
     let planted = store.add_destination(thief.id, made.id, new_destination("mine", "k")).await;

@@ -45,6 +45,7 @@ impl Story {
     }
 
     fn live_for(&mut self, seconds: u64) {
+        self.on(Event::Accepted);
         self.on(Event::Published);
         self.now += Duration::from_secs(seconds);
     }
@@ -88,6 +89,17 @@ fn third_early_end_is_a_refusal_without_words() {
 }
 
 #[test]
+fn end_before_the_first_media_arrived_is_early_too() {
+    let mut story = Story::connecting();
+    for expected in ["connection_lost", "connection_lost", "closed_early"] {
+        story.on(Event::Accepted);
+        story.fails(lost());
+        assert_eq!(story.state.last_failure().map(Failure::code), Some(expected));
+    }
+    assert_eq!(story.state.reconnects(), 0, "it never was live");
+}
+
+#[test]
 fn changed_format_connects_again_at_once() {
     let mut story = Story::connecting();
     story.live_for(1);
@@ -115,6 +127,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     let host = || "h".to_owned();
     prop_oneof![
         Just(Happening::Event(Event::Begin)),
+        Just(Happening::Event(Event::Accepted)),
         Just(Happening::Event(Event::Published)),
         Just(Happening::Event(Event::Stuck)),
         Just(Happening::Event(Event::Progress)),
@@ -167,7 +180,7 @@ proptest! {
             connected = holds;
             prop_assert!(state.since() <= now);
         }
-        for event in [Event::Begin, Event::Due, Event::Published, Event::Progress] {
+        for event in [Event::Begin, Event::Due, Event::Accepted, Event::Published, Event::Progress] {
             state.on(event, now, 0.5);
         }
         prop_assert_eq!(state.phase(), Phase::Live);

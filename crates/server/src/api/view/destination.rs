@@ -31,12 +31,18 @@ pub(in crate::api) struct Destination {
     name: String,
     #[schema(example = "rtmps://a.rtmps.youtube.com:443/live2")]
     rtmp_url: String,
+    /// A second server of the same platform, or `null`.
+    #[schema(required, example = "rtmps://b.rtmps.youtube.com:443/live2?backup=1")]
+    backup_url: Option<String>,
     /// The end of the stream key, which itself is never shown again.
     #[schema(example = "…x7f2")]
     stream_key_hint: String,
     /// Whether a relay should run while the project is live.
     enabled: bool,
     relay: Relay,
+    /// What runs to the backup server; `null` without one.
+    #[schema(required)]
+    backup_relay: Option<Relay>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
@@ -63,6 +69,9 @@ pub(in crate::api) struct Relay {
     kbps: u32,
     /// How far behind the newest packet the relay is.
     lag_ms: u32,
+    /// Milliseconds to the platform and back; `null` while not connected.
+    #[schema(required)]
+    rtt_ms: Option<f64>,
     /// Video frames skipped because the destination was too slow.
     dropped_frames: u64,
     /// How often it connected again after being live.
@@ -95,22 +104,29 @@ pub(in crate::api) struct RelayError {
 impl Destination {
     /// A row with what runs for it, if its project is live.
     pub(super) fn new(row: store::Destination, status: Option<&ProjectStatus>) -> Self {
-        let relays: Option<&BTreeMap<DestinationId, RelayStatus>> = status.map(|status| &status.relays);
-        let relay = match relays.and_then(|relays| relays.get(&DestinationId(row.id))) {
-            // Wanted a moment ago and not begun yet: it waits, and says so.
-            Some(relay) if row.enabled && relay.state == status::RelayState::Off => Relay::idle(true, row.updated_at),
-            Some(relay) => Relay::from(relay),
-            None => Relay::idle(row.enabled, row.updated_at),
+        let relay = |running: Option<&BTreeMap<DestinationId, RelayStatus>>| {
+            match running.and_then(|relays| relays.get(&DestinationId(row.id))) {
+                // Wanted a moment ago and not begun yet: it waits, and says so.
+                Some(relay) if row.enabled && relay.state == status::RelayState::Off => {
+                    Relay::idle(true, row.updated_at)
+                }
+                Some(relay) => Relay::from(relay),
+                None => Relay::idle(row.enabled, row.updated_at),
+            }
         };
+        let backup_relay = row.backup_url.is_some().then(|| relay(status.map(|status| &status.backups)));
+        let relay = relay(status.map(|status| &status.relays));
         Self {
             id: row.id,
             project_id: row.project_id,
             platform: row.platform,
             name: row.name,
             rtmp_url: row.rtmp_url,
+            backup_url: row.backup_url,
             stream_key_hint: hint(row.stream_key.expose_secret()),
             enabled: row.enabled,
             relay,
+            backup_relay,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -136,6 +152,7 @@ impl Relay {
             sent_bytes: 0,
             kbps: 0,
             lag_ms: 0,
+            rtt_ms: None,
             dropped_frames: 0,
             reconnects: 0,
         }
@@ -154,6 +171,7 @@ impl From<&RelayStatus> for Relay {
             sent_bytes: relay.sent_bytes,
             kbps: relay.kbps,
             lag_ms: relay.lag_ms,
+            rtt_ms: relay.rtt_ms.map(|ms| (ms * 10.0).round() / 10.0),
             dropped_frames: relay.dropped_frames,
             reconnects: relay.reconnects,
         }

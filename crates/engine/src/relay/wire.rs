@@ -1,0 +1,88 @@
+//! The bytes of one connection to a platform: both directions in one poll, without the lock that splitting would need, and
+//! what the kernel knows of the way.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, BytesMut};
+use gostream_tcpinfo::{TcpInfo, tcp_info};
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use super::dial::Transport;
+use crate::limits::READ_BYTES;
+
+/// A connection and what was received on it.
+#[derive(Debug)]
+pub struct Wire {
+    transport: Transport,
+    /// Received and not understood yet.
+    pub received: BytesMut,
+}
+
+/// What an exchange brought.
+#[derive(Debug)]
+pub enum Exchanged {
+    /// Bytes came.
+    Read,
+    /// So many bytes left.
+    Wrote(usize),
+}
+
+impl Wire {
+    /// Takes over a connection.
+    pub fn new(transport: Transport) -> Self {
+        Self { transport, received: BytesMut::with_capacity(READ_BYTES) }
+    }
+
+    /// Writes what waits, if something does, and reads what comes, whichever is possible first. Cancel safe. An error is the
+    /// end of the connection; so is its close by the other end.
+    pub async fn exchange(&mut self, waiting: &mut impl Buf) -> io::Result<Exchanged> {
+        poll_fn(|cx| self.poll_exchange(cx, waiting)).await
+    }
+
+    fn poll_exchange(&mut self, cx: &mut Context<'_>, waiting: &mut impl Buf) -> Poll<io::Result<Exchanged>> {
+        if waiting.has_remaining()
+            && let Poll::Ready(wrote) = poll_write_buf(Pin::new(&mut self.transport), cx, waiting)?
+        {
+            let wrote = if wrote == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(Exchanged::Wrote(wrote)) };
+            return Poll::Ready(wrote);
+        }
+        self.received.reserve(READ_BYTES);
+        poll_read_buf(Pin::new(&mut self.transport), cx, &mut self.received).map(|read| match read? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(Exchanged::Read),
+        })
+    }
+
+    /// Writes something of what waits, whatever comes meanwhile.
+    pub async fn write(&mut self, waiting: &mut impl Buf) -> io::Result<usize> {
+        match self.transport.write_buf(waiting).await? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            wrote => Ok(wrote),
+        }
+    }
+
+    /// TLS holds back what fits no full record; once nothing else waits it has to leave.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.transport.flush().await
+    }
+
+    /// Says that nothing more comes.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.transport.shutdown().await
+    }
+
+    /// What the kernel knows of the connection, where it tells.
+    pub fn tcp_info(&self) -> Option<TcpInfo> {
+        let socket = match &self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(stream) => stream.get_ref().0,
+        };
+        tcp_info(socket).ok()
+    }
+}

@@ -1,0 +1,165 @@
+//! What an owner can ask for beyond one connection per destination: a backup server, a goodbye that holds; and what the
+//! history hears of all of it.
+
+use std::collections::BTreeMap;
+
+use gostream_engine::{
+    EndReason, EngineEvent,
+    spec::{DestinationSpec, Goodbye, Leg, RelayId, Target},
+    status::{RelayState, StreamPhase},
+};
+use gostream_proto::rtmp::{
+    media::{Media, MediaKind},
+    url::RtmpUrl,
+};
+use gostream_testkit::{
+    encoder::Encoder,
+    platform::{Behaviour, Platform},
+    script::Script,
+};
+
+use crate::stage::{Stage, assert_same, is_monotonic};
+
+async fn platform() -> Platform {
+    Platform::start(Behaviour::default()).await.expect("listens")
+}
+
+fn with_backup(mut destination: DestinationSpec, backup: &Platform) -> DestinationSpec {
+    let url = RtmpUrl::parse(&backup.url()).expect("is a URL");
+    destination.backup = Some(Target { url, key: destination.target.key.clone() });
+    destination
+}
+
+/// Times by body, to compare what two connections got.
+fn times(media: &[Media]) -> BTreeMap<bytes::Bytes, u32> {
+    media
+        .iter()
+        .filter(|media| media.kind == MediaKind::Video && media.body[1] != 0)
+        .map(|media| (media.body.clone(), media.timestamp))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backup_server_gets_the_same_bytes_at_the_same_times_whenever_it_joins() {
+    let stage = Stage::new().await;
+    let (primary, backup) = (platform().await, platform().await);
+    let mut spec = stage.project("key", &[&primary]);
+    let address = backup.address();
+    spec.destinations[0] = with_backup(spec.destinations[0].clone(), &backup);
+    stage.save(&spec);
+    let id = spec.destinations[0].id;
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let all = Script { ms: 8_000, ..Script::default() }.write();
+    let (first, rest) = all.split_at(all.len() / 2);
+    encoder.send_all(&first[..10]).await.expect("is taken");
+    let both_live = |status: &gostream_engine::status::ProjectStatus| {
+        status.relays[&id].state == RelayState::Live && status.backups[&id].state == RelayState::Live
+    };
+    stage.until(spec.id, "live on both servers", both_live).await;
+    encoder.send_all(&first[10..]).await.expect("is taken");
+    backup.until_video(101).await;
+    let before = backup.visits()[0].clone();
+    backup.stop().await;
+    stage
+        .until(spec.id, "without a backup", |status| status.backups[&id].state == RelayState::Backoff)
+        .await;
+    let status = stage.engine.status(spec.id).expect("is live");
+    assert_eq!(status.relays[&id].state, RelayState::Live, "the primary does not notice");
+
+    let backup = Platform::start_at(address, Behaviour::default()).await.expect("listens again");
+    stage.engine.retry(spec.id, id);
+    stage.until(spec.id, "live on both servers again", both_live).await;
+    encoder.send_all(rest).await.expect("is taken");
+    encoder.stop().await.expect("says goodbye");
+    let seen = primary.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let after = backup.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    assert_eq!((seen.len(), after.len()), (1, 1));
+    assert_same(&seen[0].media, &all);
+    assert!(is_monotonic(&after[0].media));
+    let primary_times = times(&seen[0].media);
+    for media in [&before.media, &after[0].media] {
+        let leg_times = times(media);
+        assert!(leg_times.len() > 50);
+        assert!(leg_times.iter().all(|(body, time)| primary_times[body] == *time), "one clock for both legs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn taking_the_backup_away_ends_that_connection_alone() {
+    let stage = Stage::new().await;
+    let (primary, backup) = (platform().await, platform().await);
+    let mut spec = stage.project("key", &[&primary]);
+    spec.destinations[0] = with_backup(spec.destinations[0].clone(), &backup);
+    stage.save(&spec);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    encoder.send_all(&Script::default().write()).await.expect("is taken");
+    backup.until_video(2).await;
+    stage.until_all_live(&spec).await;
+    spec.destinations[0].backup = None;
+    stage.save(&spec);
+    backup.until("the goodbye", |visits| visits[0].goodbye && visits[0].over).await;
+    let status = stage.until(spec.id, "without a backup", |status| status.backups.is_empty()).await;
+    assert_eq!(status.relays[&spec.destinations[0].id].state, RelayState::Live);
+    assert!(!primary.visits()[0].goodbye);
+    encoder.stop().await.expect("says goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn goodbye_can_be_taken_for_a_drop() {
+    let stage = Stage::new().await;
+    let platform = platform().await;
+    let mut spec = stage.project("key", &[&platform]);
+    spec.goodbye = Goodbye::Holds;
+    stage.save(&spec);
+    for seed in 1..=2 {
+        let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+        encoder.send_all(&Script { ms: 1_000, seed, ..Script::default() }.write()).await.expect("is taken");
+        platform.until_video(1 + 25 * usize::from(seed)).await;
+        encoder.stop().await.expect("says goodbye");
+        stage
+            .until(spec.id, "held", |status| matches!(status.stream.phase, StreamPhase::Reconnecting { .. }))
+            .await;
+    }
+    assert_eq!(platform.visits().len(), 1, "one connection throughout");
+    stage.engine.end(spec.id, EndReason::EndedByOwner);
+    platform.until("the goodbye", |visits| visits[0].goodbye).await;
+    stage.until_offline(spec.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_hears_what_every_relay_did_and_why() {
+    let mut stage = Stage::new().await;
+    let good = platform().await;
+    let refuse = Some("NetStream.Publish.Denied");
+    let bad = Platform::start(Behaviour { refuse, ..Behaviour::default() }).await.expect("listens");
+    let spec = stage.project("key", &[&good, &bad]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    encoder.send_all(&Script::default().write()).await.expect("is taken");
+    stage.until_relay(&spec, 0, RelayState::Live).await;
+    stage.until_relay(&spec, 1, RelayState::Rejected).await;
+    let status = stage
+        .until(spec.id, "measured", |status| status.relays[&spec.destinations[0].id].rtt_ms.is_some())
+        .await;
+    assert!(status.relays[&spec.destinations[0].id].rtt_ms.is_some_and(|ms| ms > 0.0 && ms < 1_000.0));
+    encoder.stop().await.expect("says goodbye");
+    stage.until_offline(spec.id).await;
+
+    stage.events.close();
+    let (mut states, mut totals) = (BTreeMap::<RelayId, Vec<_>>::new(), BTreeMap::new());
+    while let Some(event) = stage.events.recv().await {
+        match event {
+            EngineEvent::RelayChanged { relay, state, error, .. } => {
+                states.entry(relay).or_default().push((state, error.map(|error| error.code)));
+            }
+            EngineEvent::RelayEnded { relay, totals: done, .. } => {
+                totals.insert(relay, done);
+            }
+            _ => {}
+        }
+    }
+    let [good, bad] = [0, 1].map(|n| RelayId { destination: spec.destinations[n].id, leg: Leg::Primary });
+    assert_eq!(states[&good], [(RelayState::Connecting, None), (RelayState::Live, None)]);
+    assert_eq!(states[&bad], [(RelayState::Connecting, None), (RelayState::Rejected, Some("key_rejected"))]);
+    assert!(totals[&good].sent_bytes > 100_000 && totals[&good].reconnects == 0);
+    assert_eq!(totals[&bad].sent_bytes, 0);
+}

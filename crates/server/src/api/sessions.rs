@@ -1,0 +1,99 @@
+//! Where an account is logged in, and how to end that.
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Ctx,
+    auth::{self, Login, User},
+    error::Problem,
+    extract::Id,
+};
+
+/// Who the visitor is, if anybody.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Visitor {
+    /// `null` for a visitor who is not logged in.
+    #[schema(required)]
+    user: Option<User>,
+}
+
+/// A login that counts.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SessionView {
+    id: Uuid,
+    /// What the browser called itself when it logged in.
+    #[schema(required)]
+    agent: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    expires_at: OffsetDateTime,
+    /// It is the one that asks.
+    current: bool,
+}
+
+/// Tells who is logged in, and is no error for those who are not: what a page asks first.
+#[utoipa::path(
+    get, path = "/api/auth/session", tag = "auth", operation_id = "showVisitor", security(()),
+    responses((status = 200, body = Visitor))
+)]
+pub(super) async fn visitor(login: Result<Login, Problem>) -> Result<Answer<Visitor>, Problem> {
+    match login {
+        Ok(login) => Ok(Answer(Visitor { user: Some(login.user.into()) })),
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => Ok(Answer(Visitor { user: None })),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Lists where the account is logged in, newest first.
+#[utoipa::path(
+    get, path = "/api/auth/sessions", tag = "auth", operation_id = "listSessions",
+    responses((status = 200, body = [SessionView]), (status = 401, description = "`unauthorized`", body = Problem))
+)]
+pub(super) async fn list(State(ctx): State<Ctx>, login: Login) -> Result<Answer<Vec<SessionView>>, Problem> {
+    let rows = ctx.store.sessions(login.user.id).await?;
+    let view = |row: gostream_store::Session| SessionView {
+        id: row.id,
+        agent: row.agent,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+        current: row.id == login.session,
+    };
+    Ok(Answer(rows.into_iter().map(view).collect()))
+}
+
+/// Ends one login of the account.
+#[utoipa::path(
+    delete, path = "/api/auth/sessions/{id}", tag = "auth", operation_id = "endSession", params(("id" = Uuid, Path)),
+    responses(
+        (status = 204, description = "Ended"),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn end(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<StatusCode, Problem> {
+    ctx.store.end_session_of(login.user.id, id).await?;
+    ctx.wakes.sessions_ended();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Signs out everywhere, here too: no token of the account is worth anything from now on.
+#[utoipa::path(
+    delete, path = "/api/auth/sessions", tag = "auth", operation_id = "endSessions",
+    responses((status = 204, description = "Ended"), (status = 401, description = "`unauthorized`", body = Problem))
+)]
+pub(super) async fn end_all(State(ctx): State<Ctx>, login: Login) -> Result<Response, Problem> {
+    ctx.store.end_sessions(login.user.id).await?;
+    ctx.wakes.sessions_ended();
+    Ok((StatusCode::NO_CONTENT, auth::no_cookie()).into_response())
+}

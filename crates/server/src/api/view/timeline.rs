@@ -1,0 +1,234 @@
+//! What happened to a stream and its relays, as the API shows it.
+
+use std::collections::BTreeMap;
+
+use gostream_store::{EventRelay, StreamEvent as Row};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One thing that happened to a stream or to one of its relays.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct StreamEvent {
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    /// The relay it happened to; `null` for the stream itself.
+    #[schema(required)]
+    relay: Option<EventRelayView>,
+    /// The state that began: those of a relay, or `live`, `reconnecting` and `ended` of the stream.
+    #[schema(example = "backoff")]
+    state: String,
+    /// Why, for programs.
+    #[schema(required)]
+    code: Option<String>,
+    /// Why, for people.
+    #[schema(required)]
+    message: Option<String>,
+}
+
+/// A relay, as its destination was called then.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct EventRelayView {
+    /// The destination may have been deleted since.
+    destination_id: Uuid,
+    name: String,
+    platform: String,
+    /// `primary` or `backup`.
+    leg: String,
+}
+
+/// How one destination did during a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct Outcome {
+    /// The destination may have been deleted since.
+    destination_id: Uuid,
+    name: String,
+    platform: String,
+    /// `primary` or `backup`.
+    leg: String,
+    /// How long the platform took the stream, in milliseconds.
+    live_ms: u64,
+    /// How often it was connected again after being live.
+    reconnects: u32,
+    /// Bytes sent; `null` if the server was killed before it could say.
+    #[schema(required)]
+    sent_bytes: Option<u64>,
+    /// Video frames skipped because the destination was too slow; `null` if the server was killed before it could say.
+    #[schema(required)]
+    dropped_frames: Option<u64>,
+    /// What went wrong last, if anything did.
+    #[schema(required)]
+    last_message: Option<String>,
+}
+
+impl From<Row> for StreamEvent {
+    fn from(row: Row) -> Self {
+        Self {
+            at: row.at,
+            relay: row.relay.map(EventRelayView::from),
+            state: row.state,
+            code: row.code,
+            message: row.message,
+        }
+    }
+}
+
+impl From<EventRelay> for EventRelayView {
+    fn from(relay: EventRelay) -> Self {
+        let EventRelay { destination_id, leg, name, platform } = relay;
+        Self { destination_id, name, platform, leg }
+    }
+}
+
+/// Sums a timeline up, one entry per relay, in the order in which they began. `end` is when the stream ended, or now.
+pub(in crate::api) fn outcomes<'a>(events: impl IntoIterator<Item = &'a Row>, end: OffsetDateTime) -> Vec<Outcome> {
+    let mut found: Vec<(Outcome, Tally)> = Vec::new();
+    let mut places = BTreeMap::new();
+    for event in events {
+        let Some(relay) = &event.relay else { continue };
+        let place = *places.entry((relay.destination_id, relay.leg.clone())).or_insert_with(|| {
+            found.push((Outcome::of(relay), Tally::default()));
+            found.len() - 1
+        });
+        let Some((outcome, tally)) = found.get_mut(place) else { continue };
+        // A later name is the one that the owner knows.
+        if !relay.name.is_empty() {
+            outcome.name.clone_from(&relay.name);
+            outcome.platform.clone_from(&relay.platform);
+        }
+        tally.count(event, outcome);
+    }
+    found
+        .into_iter()
+        .map(|(mut outcome, mut tally)| {
+            tally.leave(end, &mut outcome);
+            outcome
+        })
+        .collect()
+}
+
+/// What has to be remembered between two events of a relay.
+#[derive(Debug, Default)]
+struct Tally {
+    live_since: Option<OffsetDateTime>,
+    was_live: bool,
+}
+
+impl Tally {
+    fn count(&mut self, event: &Row, outcome: &mut Outcome) {
+        match event.state.as_str() {
+            "live" if self.live_since.is_none() => {
+                outcome.reconnects += u32::from(std::mem::replace(&mut self.was_live, true));
+                self.live_since = Some(event.at);
+            }
+            // Connected all the same.
+            "live" | "stalled" => {}
+            _ => self.leave(event.at, outcome),
+        }
+        if event.state == "off" {
+            // Another start of the same relay is no reconnect.
+            self.was_live = false;
+            let sum = |total: &mut Option<u64>, more: Option<u64>| {
+                if let Some(more) = more {
+                    *total = Some(total.unwrap_or(0) + more);
+                }
+            };
+            sum(&mut outcome.sent_bytes, event.sent_bytes);
+            sum(&mut outcome.dropped_frames, event.dropped_frames);
+        }
+        if event.message.is_some() {
+            outcome.last_message.clone_from(&event.message);
+        }
+    }
+
+    fn leave(&mut self, at: OffsetDateTime, outcome: &mut Outcome) {
+        if let Some(since) = self.live_since.take() {
+            outcome.live_ms += u64::try_from((at - since).whole_milliseconds()).unwrap_or(0);
+        }
+    }
+}
+
+impl Outcome {
+    fn of(relay: &EventRelay) -> Self {
+        Self {
+            destination_id: relay.destination_id,
+            name: relay.name.clone(),
+            platform: relay.platform.clone(),
+            leg: relay.leg.clone(),
+            live_ms: 0,
+            reconnects: 0,
+            sent_bytes: None,
+            dropped_frames: None,
+            last_message: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+
+    const START: OffsetDateTime = time::macros::datetime!(2026-11-23 10:00 UTC);
+
+    fn event(second: i64, destination: u128, state: &str, message: Option<&str>, sent: Option<u64>) -> Row {
+        let relay = EventRelay {
+            destination_id: Uuid::from_u128(destination),
+            leg: "primary".to_owned(),
+            name: format!("destination {destination}"),
+            platform: "custom".to_owned(),
+        };
+        Row {
+            id: Uuid::now_v7(),
+            stream_id: Uuid::nil(),
+            at: START + Duration::seconds(second),
+            relay: Some(relay),
+            state: state.to_owned(),
+            code: None,
+            message: message.map(str::to_owned),
+            sent_bytes: sent,
+            dropped_frames: sent.map(|_| 2),
+        }
+    }
+
+    #[test]
+    fn live_time_reconnects_and_the_last_trouble_are_summed_up() {
+        let mut of_stream = event(0, 0, "live", None, None);
+        of_stream.relay = None;
+        let events = [
+            of_stream,
+            event(0, 1, "connecting", None, None),
+            event(1, 1, "live", None, None),
+            event(11, 1, "stalled", None, None),
+            event(13, 1, "live", None, None),
+            event(21, 1, "backoff", Some("lost"), None),
+            event(22, 1, "connecting", None, None),
+            event(23, 1, "live", None, None),
+            event(33, 1, "off", None, Some(1_000)),
+            event(40, 1, "live", None, None),
+            event(45, 1, "off", None, Some(500)),
+            event(0, 2, "connecting", None, None),
+            event(1, 2, "rejected", Some("wrong key"), None),
+            event(10, 3, "live", None, None),
+        ];
+        let end = START + Duration::seconds(60);
+        let found = outcomes(&events, end);
+        let facts: Vec<_> = found
+            .iter()
+            .map(|o| (o.live_ms, o.reconnects, o.sent_bytes, o.dropped_frames, o.last_message.as_deref()))
+            .collect();
+        assert_eq!(
+            facts,
+            [
+                (20_000 + 10_000 + 5_000, 1, Some(1_500), Some(4), Some("lost")),
+                (0, 0, None, None, Some("wrong key")),
+                (50_000, 0, None, None, None),
+            ]
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! Encoders that tried a stream key which no project has: most often their owner mistyped it, and waits in front of the page.
+//!
+//! Whom it concerns nobody can know, so it is shown to those who sit where the encoder sits: at the same address, or in
+//! the same private network. Nobody learns the addresses of others.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// Addresses remembered; of more the oldest is forgotten.
+const ADDRESSES_MAX: usize = 1_024;
+/// What is older helps nobody.
+const RECENT: Duration = Duration::from_secs(300);
+/// Somebody who tries keys all the time must not keep every open page busy.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who tried, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    tries: HashMap<IpAddr, SystemTime>,
+    told: Option<Instant>,
+}
+
+impl Strangers {
+    /// Remembers a try; `true` when open pages should look.
+    pub(crate) fn tried(&self, address: IpAddr, at: SystemTime) -> bool {
+        let mut seen = self.seen();
+        let Seen { tries, told } = &mut *seen;
+        if tries.len() >= ADDRESSES_MAX && !tries.contains_key(&address.to_canonical()) {
+            let oldest = tries.iter().min_by_key(|(_, at)| **at).map(|(&address, _)| address);
+            oldest.and_then(|oldest| tries.remove(&oldest));
+        }
+        tries.insert(address.to_canonical(), at);
+        let due = told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL);
+        if due {
+            *told = Some(Instant::now());
+        }
+        due
+    }
+
+    /// The newest try near a viewer in the last minutes.
+    pub(crate) fn near(&self, viewer: IpAddr, now: SystemTime) -> Option<(IpAddr, SystemTime)> {
+        let seen = self.seen();
+        let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < RECENT);
+        let tries = seen.tries.iter().map(|(&address, &at)| (address, at));
+        tries.filter(|&(address, at)| recent(at) && is_near(viewer, address)).max_by_key(|&(_, at)| at)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_near(a: IpAddr, b: IpAddr) -> bool {
+    let (a, b) = (a.to_canonical(), b.to_canonical());
+    match (a, b) {
+        _ if a == b || is_private(a) && is_private(b) => true,
+        // A household has a /64, and its devices change their addresses in it.
+        (IpAddr::V6(a), IpAddr::V6(b)) => a.segments()[..4] == b.segments()[..4],
+        _ => false,
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("is an address")
+    }
+
+    #[test]
+    fn only_those_near_an_encoder_hear_of_it() {
+        let strangers = Strangers::default();
+        let now = SystemTime::now();
+        assert!(strangers.tried(ip("203.0.113.7"), now));
+        assert!(!strangers.tried(ip("2001:db8::1"), now), "told a moment ago");
+        strangers.tried(ip("192.168.1.5"), now);
+        let near = |viewer| strangers.near(ip(viewer), now).map(|(address, _)| address);
+        assert_eq!(near("203.0.113.7"), Some(ip("203.0.113.7")));
+        assert_eq!(near("::ffff:203.0.113.7"), Some(ip("203.0.113.7")));
+        assert_eq!(near("203.0.113.8"), None);
+        assert_eq!(near("2001:db8::2"), Some(ip("2001:db8::1")));
+        assert_eq!(near("2001:db8:0:1::2"), None);
+        assert_eq!(near("10.0.0.1"), Some(ip("192.168.1.5")));
+        assert_eq!(strangers.near(ip("203.0.113.7"), now + RECENT), None);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_keeps_the_newest() {
+        let strangers = Strangers::default();
+        let start = SystemTime::now();
+        for n in 0..2_000_u32 {
+            strangers.tried(IpAddr::from(n.to_be_bytes()), start + Duration::from_millis(n.into()));
+        }
+        assert_eq!(strangers.seen().tries.len(), ADDRESSES_MAX);
+        assert!(strangers.near(IpAddr::from(1_999_u32.to_be_bytes()), start + Duration::from_secs(3)).is_some());
+        assert!(strangers.near(IpAddr::from(5_u32.to_be_bytes()), start + Duration::from_secs(3)).is_none());
+    }
+}

@@ -1,0 +1,164 @@
+//! What is told about a stream afterwards, and about encoders that never became one.
+
+use gostream_testkit::{
+    PATIENCE,
+    encoder::Encoder,
+    platform::{Behaviour, Platform},
+    script::Script,
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    app::{TestApp, destination, text},
+    http::Client,
+};
+
+async fn until(me: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let look = async {
+        loop {
+            let answer = me.get(path).await.json(200);
+            if wanted(&answer) {
+                return answer;
+            }
+        }
+    };
+    timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} never was as wanted"))
+}
+
+pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let path = format!("/api/projects/{}", text(&project["id"]));
+    let (primary, backup) =
+        (Platform::start(Behaviour::default()).await.unwrap(), Platform::start(Behaviour::default()).await.unwrap());
+    let refuse = Some("NetStream.Publish.Denied");
+    let refuses = Platform::start(Behaviour { refuse, ..Behaviour::default() }).await.unwrap();
+    let mut good = destination(&primary.url(), "the-secret-key");
+    good["backupUrl"] = json!(backup.url());
+    good["enabled"] = json!(true);
+    let good = me.post(&format!("{path}/destinations"), good).await.json(201);
+    assert_eq!(good["backupUrl"], json!(backup.url()));
+    let mut bad = destination(&refuses.url(), "another-secret-key");
+    bad["enabled"] = json!(true);
+    me.post(&format!("{path}/destinations"), bad).await.json(201);
+
+    let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    let live = until(&me, &path, |project| {
+        let [good, bad] = [0, 1].map(|n| &project["destinations"][n]);
+        good["relay"]["state"] == "live"
+            && good["backupRelay"]["state"] == "live"
+            && good["relay"]["rttMs"].is_number()
+            && bad["relay"]["state"] == "rejected"
+    })
+    .await;
+    assert_eq!(live["destinations"][1]["backupRelay"], Value::Null);
+    let metrics = app.metrics().get("/metrics").await.text();
+    for series in ["relay_rtt_seconds{", "leg=\"backup\"", "relay_failures_total{code=\"key_rejected\"}"] {
+        assert!(metrics.contains(series), "{series} is missing in {metrics}");
+    }
+    encoder.stop().await.expect("says goodbye");
+
+    let history = format!("{path}/streams");
+    let page = until(&me, &history, |page| page["items"][0]["status"] == "ended").await;
+    let stream = &page["items"][0];
+    let outcomes = stream["outcomes"].as_array().expect("has outcomes");
+    let of = |name: &str, leg: &str| {
+        let found = outcomes
+            .iter()
+            .find(|o| o["destinationId"] == live["destinations"][usize::from(name == "bad")]["id"] && o["leg"] == leg);
+        found.unwrap_or_else(|| panic!("{name} {leg} is missing in {outcomes:?}")).clone()
+    };
+    for leg in ["primary", "backup"] {
+        let outcome = of("good", leg);
+        assert!(outcome["liveMs"].as_u64() > Some(0) && outcome["sentBytes"].as_u64() > Some(10_000), "{outcome}");
+        assert_eq!((&outcome["reconnects"], &outcome["lastMessage"]), (&json!(0), &Value::Null));
+    }
+    let refused = of("bad", "primary");
+    assert_eq!(refused["liveMs"], json!(0));
+    assert!(text(&refused["lastMessage"]).contains("refused the stream key"), "{refused}");
+
+    let report = me.get(&format!("{history}/{}", text(&stream["id"]))).await;
+    assert!(!report.text().contains("secret-key") && !report.text().contains(text(&project["streamKey"])));
+    let report = report.json(200);
+    let events = report["events"].as_array().expect("has events");
+    let of_stream: Vec<_> = events.iter().filter(|event| event["relay"].is_null()).map(|e| text(&e["state"])).collect();
+    assert_eq!(of_stream, ["live", "ended"]);
+    let of_backup = events.iter().filter(|event| event["relay"]["leg"] == "backup").map(|event| text(&event["state"]));
+    assert_eq!(of_backup.collect::<Vec<_>>(), ["connecting", "live", "off"]);
+    assert!(events.iter().map(|event| text(&event["at"])).is_sorted());
+    let stranger = app.user("other@example.org").await;
+    stranger.get(&format!("{history}/{}", text(&stream["id"]))).await.problem(404, "not_found");
+    me.get(&format!("{history}/nonsense")).await.problem(404, "not_found");
+
+    let without = json!({ "backupUrl": null });
+    let changed = me.patch(&format!("/api/destinations/{}", text(&good["id"])), without).await.json(200);
+    assert_eq!((&changed["backupUrl"], &changed["backupRelay"]), (&Value::Null, &Value::Null));
+    let wrong = json!({ "backupUrl": "http://b.example" });
+    me.patch(&format!("/api/destinations/{}", text(&good["id"])), wrong)
+        .await
+        .bad_fields(&["backupUrl"]);
+}
+
+pub async fn a_stopped_encoder_can_be_waited_for(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let path = format!("/api/projects/{}", text(&project["id"]));
+    assert_eq!(project["holdAfterStop"], json!(false));
+    let changed = me.patch(&path, json!({ "holdAfterStop": true })).await.json(200);
+    assert_eq!((&changed["holdAfterStop"], &changed["name"]), (&json!(true), &project["name"]));
+
+    let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    until(&me, &path, |project| project["status"] == "live").await;
+    encoder.stop().await.expect("says goodbye");
+    let held = until(&me, &path, |project| project["status"] == "reconnecting").await;
+    assert!(held["stream"]["heldUntil"].is_string());
+    me.post(&format!("{path}/stream/end"), Value::Null).await.json(200);
+    until(&me, &path, |project| project["status"] == "offline").await;
+}
+
+pub async fn an_unknown_key_is_shown_to_those_who_may_have_tried_it(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let path = format!("/api/projects/{}", text(&project["id"]));
+    let mut events = me.events(&format!("{path}/events")).await;
+    let (_, before) = events.next().await.expect("a snapshot");
+    assert_eq!(before["unknownKey"], Value::Null);
+    assert!(Encoder::publish(app.rtmp(), "mistyped").await.is_err());
+    let told = events.until(|project| project["unknownKey"].is_object()).await;
+    assert_eq!(told["unknownKey"]["address"], json!("127.0.0.1"));
+    assert!(!told.to_string().contains("mistyped"));
+    // Once the picture comes nobody needs to know.
+    let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    events.until(|project| project["status"] == "live" && project["unknownKey"].is_null()).await;
+}
+
+pub async fn sessions_are_listed_and_ended(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    assert_eq!(app.client.get("/api/auth/session").await.json(200), json!({ "user": null }));
+    assert_eq!(me.get("/api/auth/session").await.json(200)["user"]["email"], json!("me@example.org"));
+    let credentials = json!({ "email": "me@example.org", "password": crate::app::PASSWORD });
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let session = app.client.post("/api/auth/login", credentials.clone()).await.json(200);
+        others.push(Client { token: Some(text(&session["token"]).to_owned()), ..app.client.clone() });
+    }
+    let listed = me.get("/api/auth/sessions").await.json(200);
+    let listed = listed.as_array().expect("is a list");
+    let current: Vec<_> = listed.iter().map(|session| session["current"] == true).collect();
+    assert_eq!(current, [false, false, true], "newest first");
+
+    let stranger = app.user("other@example.org").await;
+    let path = format!("/api/auth/sessions/{}", text(&listed[0]["id"]));
+    stranger.delete(&path).await.problem(404, "not_found");
+    me.delete(&path).await.empty(204);
+    others[1].get("/api/auth/me").await.problem(401, "unauthorized");
+    others[0].get("/api/auth/me").await.json(200);
+    me.delete("/api/auth/sessions").await.empty(204);
+    others[0].get("/api/auth/me").await.problem(401, "unauthorized");
+    me.get("/api/auth/me").await.problem(401, "unauthorized");
+    stranger.get("/api/auth/me").await.json(200);
+}

@@ -1,0 +1,152 @@
+//! The timeline of a stream: what happened to it and to every relay, when and why.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    database::Store,
+    entity::{destination, stream_event},
+    error::Error,
+};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEvent {
+    /// UUID v7.
+    pub id: Uuid,
+    /// The stream it happened to.
+    pub stream_id: Uuid,
+    /// When.
+    pub at: OffsetDateTime,
+    /// To which relay; `None` when it happened to the stream itself.
+    pub relay: Option<EventRelay>,
+    /// The state that began, as the API calls it.
+    pub state: String,
+    /// Why, as a stable word.
+    pub code: Option<String>,
+    /// Why, as a sentence.
+    pub message: Option<String>,
+    /// What a relay sent in all, at its end.
+    pub sent_bytes: Option<u64>,
+    /// Frames that it skipped, at its end.
+    pub dropped_frames: Option<u64>,
+}
+
+/// A relay as its destination was called when something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventRelay {
+    /// The destination; it may have been deleted since.
+    pub destination_id: Uuid,
+    /// Which of its connections: `primary` or `backup`.
+    pub leg: String,
+    /// Its name then.
+    pub name: String,
+    /// Its platform.
+    pub platform: String,
+}
+
+/// What is written down. The names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewStreamEvent {
+    /// Saying the same id again is saying it once.
+    pub id: Uuid,
+    /// The stream.
+    pub stream_id: Uuid,
+    /// When.
+    pub at: OffsetDateTime,
+    /// The destination and the leg, for what happened to a relay.
+    pub relay: Option<(Uuid, &'static str)>,
+    /// See [`StreamEvent::state`].
+    pub state: &'static str,
+    /// See [`StreamEvent::code`].
+    pub code: Option<String>,
+    /// See [`StreamEvent::message`].
+    pub message: Option<String>,
+    /// See [`StreamEvent::sent_bytes`].
+    pub sent_bytes: Option<u64>,
+    /// See [`StreamEvent::dropped_frames`].
+    pub dropped_frames: Option<u64>,
+}
+
+impl Store {
+    /// Writes down what happened. [`Error::NotFound`] if the stream is gone. What happens to a destination that was deleted
+    /// meanwhile is written down without its name.
+    pub async fn add_stream_event(&self, event: NewStreamEvent) -> Result<(), Error> {
+        let named = match event.relay {
+            None => None,
+            Some((destination, _)) => destination::Entity::find_by_id(destination)
+                .one(self.reader())
+                .await
+                .map_err(Error::reading("The destination"))?,
+        };
+        let (name, platform) = named.map(|row| (row.name, row.platform)).unzip();
+        let count = |number: Option<u64>| number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        let row = stream_event::ActiveModel {
+            id: Set(event.id),
+            stream_id: Set(event.stream_id),
+            at: Set(event.at.into()),
+            destination_id: Set(event.relay.map(|(destination, _)| destination)),
+            destination_name: Set(name),
+            platform: Set(platform),
+            leg: Set(event.relay.map(|(_, leg)| leg.to_owned())),
+            state: Set(event.state.to_owned()),
+            code: Set(event.code),
+            message: Set(event.message),
+            sent_bytes: Set(count(event.sent_bytes)),
+            dropped_frames: Set(count(event.dropped_frames)),
+        };
+        let added = stream_event::Entity::insert(row)
+            .on_conflict_do_nothing_on([stream_event::Column::Id])
+            .exec_without_returning(self.writer())
+            .await;
+        added.map(drop).map_err(Error::adding("The event"))
+    }
+
+    /// What happened to these streams, oldest first, at most `limit` of it.
+    pub async fn stream_events(&self, streams: &[Uuid], limit: u64) -> Result<Vec<StreamEvent>, Error> {
+        let found = stream_event::Entity::find()
+            .filter(stream_event::Column::StreamId.is_in(streams.iter().copied()))
+            .order_by_asc(stream_event::Column::At)
+            .order_by_asc(stream_event::Column::Id)
+            .limit(limit)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The timeline"))?.into_iter().map(StreamEvent::from).collect())
+    }
+
+    /// Forgets what happened before a moment; the streams themselves stay. Tells how much that was.
+    pub async fn forget_stream_events(&self, before: OffsetDateTime) -> Result<u64, Error> {
+        let before: crate::entity::moment::Moment = before.into();
+        let gone = stream_event::Entity::delete_many()
+            .filter(stream_event::Column::At.lt(before))
+            .exec(self.writer())
+            .await;
+        Ok(gone.map_err(Error::writing("The timeline"))?.rows_affected)
+    }
+}
+
+impl From<stream_event::Model> for StreamEvent {
+    fn from(row: stream_event::Model) -> Self {
+        let relay = row.destination_id.map(|destination_id| EventRelay {
+            destination_id,
+            leg: row.leg.unwrap_or_default(),
+            name: row.destination_name.unwrap_or_default(),
+            platform: row.platform.unwrap_or_default(),
+        });
+        let count = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+        Self {
+            id: row.id,
+            stream_id: row.stream_id,
+            at: row.at.into(),
+            relay,
+            state: row.state,
+            code: row.code,
+            message: row.message,
+            sent_bytes: count(row.sent_bytes),
+            dropped_frames: count(row.dropped_frames),
+        }
+    }
+}
