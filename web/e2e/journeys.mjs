@@ -65,7 +65,7 @@ async function makeProject(page, name) {
 async function fillDestination(page, name, url, key) {
   const dialog = page.getByRole("dialog");
   await dialog.getByLabel("Name", { exact: true }).fill(name);
-  await dialog.getByLabel("Server URL").fill(url);
+  await dialog.getByLabel("Server URL", { exact: true }).fill(url);
   await dialog.getByLabel("Stream key").fill(key);
   await dialog.getByRole("button", { name: "Add destination" }).click();
 }
@@ -120,8 +120,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
     colorScheme: "dark",
     permissions: ["clipboard-read", "clipboard-write"],
   });
-  // Asking who is logged in is answered with 401 as long as nobody is.
-  const page = await open(context, server, "/signup", [/api\/auth\/me/]);
+  const page = await open(context, server, "/signup");
   await accessible(page, "sign-up");
   await signUp(page, "me@example.org");
   await accessible(page, "projects");
@@ -135,13 +134,20 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   const streamKey = await page.evaluate(() => navigator.clipboard.readText());
   assert.match(streamKey, /^[0-9a-f-]{36}$/);
 
+  // A mistyped key is noticed by whoever waits in front of the page.
   const ingest = `rtmp://127.0.0.1:${server.rtmp}/live/${streamKey}`;
+  const mistyped = encoder(`${ingest}x`);
+  encoders.push(mistyped);
+  await page.getByTestId("unknown-key").filter({ hasText: "from 127.0.0.1" }).waitFor();
+  mistyped.kill("SIGKILL");
+
   const to = `rtmp://127.0.0.1:${platforms.rtmp}/live`;
   await addDestination(page, "Main channel", to, one.streamKey);
   await addDestination(page, "Second channel", to, two.streamKey);
   await accessible(page, "destinations");
 
-  encoders.push(encoder(ingest));
+  const first = encoder(ingest);
+  encoders.push(first);
   await project(page, "LIVE");
   await plays(page);
   await page.getByTestId("incoming").filter({ hasText: "640×360" }).waitFor();
@@ -155,8 +161,15 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   await state(page, "Second channel", "off");
   await state(page, "Main channel", "live");
 
+  // A backup server is a connection of its own.
+  await card(page, "Second channel").getByRole("button", { name: "Edit" }).click();
+  await page.getByText("Backup server", { exact: true }).click();
+  await page.getByLabel("Backup server URL").fill(`${to}/`);
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+
   // A network that fails for a moment.
-  encoders[0].kill("SIGKILL");
+  first.kill("SIGKILL");
   await page.getByTestId("reconnecting").filter({ hasText: "held for" }).waitFor();
   await picture(page, "reconnecting");
   await state(page, "Main channel", "live");
@@ -178,6 +191,34 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   if (SCREENSHOTS) await small.waitForTimeout(4_000);
   await picture(small, "phone");
   small.quiet();
+
+  // In the list the picture is small, and plays as well.
+  const list = await open(context, server, "/");
+  await until("the small preview plays", () =>
+    list.getByTestId("small-preview").evaluate((video) => video.currentTime > 0),
+  );
+  await accessible(list, "list");
+  await picture(list, "projects");
+  list.quiet();
+
+  // A clean stop ends the stream, and the page tells how it went.
+  const second = encoders.at(-1);
+  second.kill("SIGTERM");
+  await page
+    .getByTestId("just-over")
+    .filter({ hasText: /to (one|2) platform/ })
+    .waitFor();
+  await page.getByTestId("just-over").getByRole("button", { name: "Report" }).click();
+  await page.getByTestId("report").getByText("Main channel: live", { exact: true }).first().waitFor();
+  await accessible(page, "report");
+  await picture(page, "report");
+  const download = page.waitForEvent("download");
+  await page.getByRole("link", { name: "Download as JSON" }).click();
+  const report = JSON.parse(readFileSync(await (await download).path(), "utf8"));
+  assert.ok(report.events.some(({ state }) => state === "ended"));
+  await page.getByRole("button", { name: "Close" }).click();
+  encoders.push(encoder(ingest));
+  await project(page, "LIVE");
 
   // Deleting while live asks for the name.
   await page.getByTestId("project").getByRole("button", { name: "Delete" }).first().click();
@@ -231,8 +272,9 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   await other.goto(server.url + first);
   await other.getByText("There is nothing here").waitFor();
   await other.goto(`${server.url}/account`);
+  await other.getByTestId("sessions").getByText("here").waitFor();
   await accessible(other, "account");
-  await other.getByRole("button", { name: "Log out" }).click();
+  await other.getByRole("button", { name: "Sign out everywhere", exact: true }).click();
   await other.getByRole("heading", { name: "Log in" }).waitFor();
   await accessible(other, "login");
   await enter(other, "you@example.org", "quite wrong this one", "Log in");

@@ -1,12 +1,16 @@
 // The typed client. Its types are generated from the committed OpenAPI document (`npm run generate`).
 import createClient from "openapi-fetch";
 
+import { learn } from "../lib/clock";
 import type { components, paths } from "./schema.gen";
 
 export type Project = components["schemas"]["Project"];
 export type Destination = components["schemas"]["Destination"];
 export type Relay = components["schemas"]["Relay"];
 export type Stream = components["schemas"]["Stream"];
+export type StreamEvent = components["schemas"]["StreamEvent"];
+export type Outcome = components["schemas"]["Outcome"];
+export type Session = components["schemas"]["SessionView"];
 export type Video = components["schemas"]["Video"];
 export type Platform = components["schemas"]["Platform"];
 export type User = components["schemas"]["User"];
@@ -28,6 +32,21 @@ export class Problem extends Error {
 }
 
 export const api = createClient<paths>({ baseUrl: "/", credentials: "same-origin" });
+
+const asked = new Map<string, number>();
+api.use({
+  onRequest: ({ id }) => {
+    asked.set(id, Date.now());
+  },
+  onResponse: ({ id, response }) => {
+    const now = Date.now();
+    learn(response.headers.get("date"), asked.get(id) ?? now, now);
+    asked.delete(id);
+  },
+  onError: ({ id }) => {
+    asked.delete(id);
+  },
+});
 
 type Result<T> = { data?: T; error?: unknown; response: Response };
 

@@ -38,6 +38,13 @@ export function moment(iso: string): string {
   return dateTime.format(new Date(iso));
 }
 
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+
+/** The time of day, to the second. */
+export function timeOfDay(iso: string): string {
+  return time.format(new Date(iso));
+}
+
 const codecs: Record<string, string> = {
   h264: "H.264",
   hevc: "HEVC",

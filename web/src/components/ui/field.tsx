@@ -34,6 +34,35 @@ export function Field({ label, hint, error, ...rest }: Props) {
   );
 }
 
+type CheckProps = { label: string; hint?: string; checked: boolean; onChange: (checked: boolean) => void };
+
+/** Something that is on or off. */
+export function Check({ label, hint, checked, onChange }: CheckProps) {
+  const id = useId();
+  return (
+    <div className="flex gap-3 items-start">
+      <input
+        id={id}
+        type="checkbox"
+        className="size-4 mt-1 accent-accent"
+        checked={checked}
+        onChange={(event) => onChange(event.target.checked)}
+        aria-describedby={hint ? `${id}-about` : undefined}
+      />
+      <div>
+        <label htmlFor={id} className="font-medium">
+          {label}
+        </label>
+        {hint && (
+          <p id={`${id}-about`} className="text-muted">
+            {hint}
+          </p>
+        )}
+      </div>
+    </div>
+  );
+}
+
 /** Why something failed, where the eye is. */
 export function Failure({ children }: { children: ReactNode }) {
   return (

@@ -29,6 +29,11 @@ function State({ look, testId }: { look: Look | undefined; testId: string }) {
   );
 }
 
+/** The state of a relay in a word. */
+export function relayWord(state: string): string {
+  return relays[state]?.word ?? state;
+}
+
 export function RelayState({ relay }: { relay: Relay }) {
   return <State look={relays[relay.state]} testId="relay-state" />;
 }

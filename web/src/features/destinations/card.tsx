@@ -1,7 +1,15 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { api, type Destination, type Platform, type Probe, type Project, take } from "../../api/client";
+import {
+  api,
+  type Destination,
+  type Platform,
+  type Probe,
+  type Project,
+  type Relay,
+  take,
+} from "../../api/client";
 import { Button } from "../../components/ui/button";
 import { Dialog } from "../../components/ui/dialog";
 import { Failure } from "../../components/ui/field";
@@ -20,7 +28,7 @@ type Props = { destination: Destination; project: Project; platforms: Platform[]
 export function DestinationCard({ destination, project, platforms }: Props) {
   const [open, setOpen] = useState<"edit" | "test" | "delete">();
   const cache = useQueryClient();
-  const { id, relay, enabled } = destination;
+  const { id, relay, backupRelay, enabled } = destination;
   const platform = platforms.find(
     (candidate) => candidate.id === destination.platform && candidate.id !== "custom",
   );
@@ -39,7 +47,7 @@ export function DestinationCard({ destination, project, platforms }: Props) {
           : old,
       ),
   });
-  const waits = relay.state === "backoff" || relay.state === "rejected";
+  const waits = [relay, backupRelay].some((each) => each?.state === "backoff" || each?.state === "rejected");
   const settling = act.isPending || (Boolean(project.stream) && enabled && relay.state === "off");
   return (
     <li className="panel p-4 space-y-2" data-testid="destination">
@@ -55,24 +63,18 @@ export function DestinationCard({ destination, project, platforms }: Props) {
               <RelayState relay={relay} />
             </span>
           </div>
-          <Facts destination={destination} live={Boolean(project.stream)} />
+          <Facts relay={relay} enabled={enabled} live={Boolean(project.stream)} />
+          {backupRelay && enabled && (
+            <div className="flex flex-wrap gap-x-3" data-testid="backup">
+              <span className="text-muted">Backup server:</span>
+              <RelayState relay={backupRelay} />
+              <Facts relay={backupRelay} enabled={enabled} live={Boolean(project.stream)} />
+            </div>
+          )}
         </div>
       </div>
-      {relay.lastError && relay.state !== "off" && relay.state !== "live" && (
-        <p
-          className={`rounded-lg px-3 py-2 ${relay.state === "rejected" ? "bg-bad-soft text-bad" : "bg-warn-soft text-warn"}`}
-        >
-          {relay.lastError.message}
-          {platform?.keyUrl && relay.lastError.code === "key_rejected" && (
-            <>
-              {" "}
-              <a href={platform.keyUrl} target="_blank" rel="noreferrer" className="underline">
-                Open {platform.name}
-              </a>
-            </>
-          )}
-        </p>
-      )}
+      <Trouble relay={relay} platform={platform} />
+      {backupRelay && <Trouble relay={backupRelay} platform={platform} />}
       {act.error && <Failure>{act.error.message}</Failure>}
       <div className="flex flex-wrap justify-end gap-2">
         {waits && <Button onClick={() => act.mutate("retry")}>Retry now</Button>}
@@ -123,13 +125,33 @@ function relayVerb(id: string, verb: "start" | "stop" | "retry") {
   return take(api.POST("/api/destinations/{id}/relay/retry", params));
 }
 
-function Facts({ destination, live }: { destination: Destination; live: boolean }) {
+/** What went wrong and what to do, while it matters. */
+function Trouble({ relay, platform }: { relay: Relay; platform: Platform | undefined }) {
+  if (!relay.lastError || relay.state === "off" || relay.state === "live") return null;
+  return (
+    <p
+      className={`rounded-lg px-3 py-2 ${relay.state === "rejected" ? "bg-bad-soft text-bad" : "bg-warn-soft text-warn"}`}
+    >
+      {relay.lastError.message}
+      {platform?.keyUrl && relay.lastError.code === "key_rejected" && (
+        <>
+          {" "}
+          <a href={platform.keyUrl} target="_blank" rel="noreferrer" className="underline">
+            Open {platform.name}
+          </a>
+        </>
+      )}
+    </p>
+  );
+}
+
+function Facts({ relay, enabled, live }: { relay: Relay; enabled: boolean; live: boolean }) {
   const now = useNow();
-  const { relay, enabled } = destination;
   const since = clock(now - Date.parse(relay.since));
   const words: string[] = [];
   if (relay.state === "live" || relay.state === "stalled") {
     words.push(bitrate(relay.kbps), since);
+    if (relay.rttMs !== null) words.push(`${Math.max(1, Math.round(relay.rttMs))} ms away`);
     if (relay.lagMs > BEHIND_MS) words.push(`behind by ${seconds(relay.lagMs / 1000)}`);
     if (relay.droppedFrames > 0) words.push(`${relay.droppedFrames} frames skipped, it is too slow`);
     if (relay.reconnects > 0) words.push(`connected again ${relay.reconnects}×`);

@@ -3,7 +3,7 @@ import { type FormEvent, useId, useState } from "react";
 
 import { api, type Destination, type Platform, Problem, type Project, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
-import { Failure, Field } from "../../components/ui/field";
+import { Check, Failure, Field } from "../../components/ui/field";
 import { projectQuery } from "../live/follow";
 import { Mark } from "./mark";
 
@@ -100,13 +100,16 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
   const [name, setName] = useState(destination?.name ?? platform?.name ?? "");
   const [rtmpUrl, setUrl] = useState(destination?.rtmpUrl ?? platform?.servers[0]?.url ?? "");
   const [streamKey, setKey] = useState("");
+  const [backup, setBackup] = useState(destination?.backupUrl ?? "");
+  const offered = platform?.servers.find(({ url }) => url === rtmpUrl)?.backup;
+  const backupUrl = backup || null;
   const save = useMutation({
     mutationFn: () => {
       if (destination) {
-        const body = { name, rtmpUrl, ...(streamKey ? { streamKey } : {}) };
+        const body = { name, rtmpUrl, backupUrl, ...(streamKey ? { streamKey } : {}) };
         return take(api.PATCH("/api/destinations/{id}", { params: { path: { id: destination.id } }, body }));
       }
-      const body = { platform: platformId, name, rtmpUrl, streamKey, enabled: false };
+      const body = { platform: platformId, name, rtmpUrl, backupUrl, streamKey, enabled: false };
       return take(
         api.POST("/api/projects/{id}/destinations", { params: { path: { id: project.id } }, body }),
       );
@@ -116,6 +119,11 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
   const problem = save.error instanceof Problem ? save.error : undefined;
   const fields = problem?.fields ?? {};
   const servers = platform?.servers ?? [];
+  // A chosen backup follows its server.
+  const pick = (url: string) => {
+    if (backup && backup === offered) setBackup(servers.find((server) => server.url === url)?.backup ?? "");
+    setUrl(url);
+  };
   const submit = (event: FormEvent) => {
     event.preventDefault();
     save.mutate();
@@ -138,7 +146,7 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
             id={serverId}
             className="field"
             value={servers.some(({ url }) => url === rtmpUrl) ? rtmpUrl : ""}
-            onChange={(e) => e.target.value && setUrl(e.target.value)}
+            onChange={(e) => e.target.value && pick(e.target.value)}
           >
             <option value="">as written below</option>
             {servers.map(({ name, url }) => (
@@ -175,6 +183,30 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
           ) : undefined
         }
       />
+      {offered && (
+        <Check
+          label="Send to the backup server, too"
+          hint={`${platform?.name} switches over when one connection fails. It takes the bandwidth twice.`}
+          checked={backup === offered}
+          onChange={(on) => setBackup(on ? offered : "")}
+        />
+      )}
+      {!offered && (
+        <details open={Boolean(backup || fields.backupUrl)}>
+          <summary className="text-muted">Backup server</summary>
+          <div className="pt-2">
+            <Field
+              label="Backup server URL"
+              value={backup}
+              onChange={(e) => setBackup(e.target.value)}
+              error={fields.backupUrl}
+              placeholder="rtmps://second-server/app"
+              spellCheck={false}
+              hint="Gets the same stream under the same key at the same time. Leave it empty if the platform has none."
+            />
+          </div>
+        </details>
+      )}
       {platform && <Limits platform={platform} />}
       {problem && Object.keys(fields).length === 0 && <Failure>{problem.message}</Failure>}
       <div className="flex justify-end">

@@ -3,6 +3,7 @@ import { queryOptions, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState, useSyncExternalStore } from "react";
 
 import { api, type Project, take } from "../../api/client";
+import { serverNow } from "../../lib/clock";
 import { sessionQuery } from "../session/session";
 
 export const projectQuery = (id: string) =>
@@ -102,11 +103,11 @@ export function useFollow(id: string): { away: boolean; gone: boolean } {
   return { away, gone };
 }
 
-/** The time, each second: for running clocks and countdowns. */
+/** The server's time, each second: for running clocks and countdowns. */
 export function useNow(): number {
-  const [now, setNow] = useState(Date.now);
+  const [now, setNow] = useState(serverNow);
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    const timer = setInterval(() => setNow(serverNow()), 1_000);
     return () => clearInterval(timer);
   }, []);
   return now;

@@ -1,20 +1,18 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 
-import { api, take } from "../../api/client";
+import { api, type Stream, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
 import { Failure } from "../../components/ui/field";
 import { duration, moment } from "../../lib/format";
+import { endReasons, Outcomes, Report, summary } from "./report";
 
-const reasons: Record<string, string> = {
-  encoder_stopped: "you stopped",
-  encoder_lost: "your encoder did not come back",
-  ended_by_owner: "you ended it here",
-  server_stopped: "the server was stopped",
-  server_killed: "the server broke off",
-};
+/** For so long a stream that is over is what the page talks about first. */
+const FRESH_MS = 3_600_000;
 
 /** Past streams, newest first. `changed` names what they depend on: the running stream. */
 export function History({ id, changed }: { id: string; changed: string | undefined }) {
+  const [open, setOpen] = useState<Stream>();
   const pages = useInfiniteQuery({
     queryKey: ["streams", id, changed],
     queryFn: ({ pageParam }) =>
@@ -35,12 +33,22 @@ export function History({ id, changed }: { id: string; changed: string | undefin
     <>
       <ul className="divide-y divide-line" data-testid="history">
         {streams.map((stream) => (
-          <li key={stream.id} className="py-2 flex flex-wrap justify-between gap-x-4">
-            <span>{moment(stream.startedAt)}</span>
-            <span className="text-muted">
-              {duration(Date.parse(stream.endedAt ?? "") - Date.parse(stream.startedAt))}
-              {stream.endReason && `, ${reasons[stream.endReason] ?? stream.endReason}`}
-            </span>
+          <li key={stream.id} className="py-2 space-y-1">
+            <div className="flex flex-wrap items-center justify-between gap-x-4">
+              <span>{moment(stream.startedAt)}</span>
+              <span className="text-muted">
+                {duration(Date.parse(stream.endedAt ?? "") - Date.parse(stream.startedAt))}
+                {stream.endReason && `, ${endReasons[stream.endReason] ?? stream.endReason}`}
+              </span>
+              <Button
+                look="quiet"
+                onClick={() => setOpen(stream)}
+                aria-label={`Report of ${moment(stream.startedAt)}`}
+              >
+                Report
+              </Button>
+            </div>
+            <Outcomes outcomes={stream.outcomes ?? []} />
           </li>
         ))}
       </ul>
@@ -49,6 +57,33 @@ export function History({ id, changed }: { id: string; changed: string | undefin
           Older
         </Button>
       )}
+      {open && <Report id={id} stream={open} onClose={() => setOpen(undefined)} />}
     </>
+  );
+}
+
+/** The stream that just ended: how it went. */
+export function JustOver({ id }: { id: string }) {
+  const [open, setOpen] = useState(false);
+  const { data: page } = useQuery({
+    queryKey: ["streams", id, "newest"],
+    queryFn: () =>
+      take(api.GET("/api/projects/{id}/streams", { params: { path: { id }, query: { limit: 1 } } })),
+    // The row is written a moment after the stream ended.
+    refetchInterval: ({ state }) => (state.data?.items[0]?.endedAt === null ? 1_000 : false),
+    staleTime: 0,
+  });
+  const stream = page?.items[0];
+  const fresh = stream?.endedAt && Date.now() - Date.parse(stream.endedAt) < FRESH_MS;
+  if (!stream || !fresh) return null;
+  return (
+    <section className="panel p-4 flex flex-wrap items-center justify-between gap-3" data-testid="just-over">
+      <p>
+        <span className="font-medium">Your stream is over: </span>
+        {summary(stream)}.
+      </p>
+      <Button onClick={() => setOpen(true)}>Report</Button>
+      {open && <Report id={id} stream={stream} onClose={() => setOpen(false)} />}
+    </section>
   );
 }

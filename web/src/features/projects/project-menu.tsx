@@ -5,46 +5,49 @@ import { type FormEvent, useState } from "react";
 import { api, Problem, type Project, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
 import { Dialog } from "../../components/ui/dialog";
-import { Failure, Field } from "../../components/ui/field";
+import { Check, Failure, Field } from "../../components/ui/field";
 import { endsStream, projectQuery } from "../live/follow";
 import { projectsQuery } from "./projects-page";
 
-/** Rename and delete. */
+/** Settings and delete. */
 export function ProjectMenu({ project }: { project: Project }) {
-  const [open, setOpen] = useState<"rename" | "delete">();
+  const [open, setOpen] = useState<"settings" | "delete">();
   const close = () => setOpen(undefined);
   return (
     <div className="flex gap-1">
-      <Button look="quiet" onClick={() => setOpen("rename")}>
-        Rename
+      <Button look="quiet" onClick={() => setOpen("settings")}>
+        Settings
       </Button>
       <Button look="quiet" onClick={() => setOpen("delete")}>
         Delete
       </Button>
-      {open === "rename" && <Rename project={project} onClose={close} />}
+      {open === "settings" && <Settings project={project} onClose={close} />}
       {open === "delete" && <Delete project={project} onClose={close} />}
     </div>
   );
 }
 
-function Rename({ project, onClose }: { project: Project; onClose: () => void }) {
+function Settings({ project, onClose }: { project: Project; onClose: () => void }) {
   const [name, setName] = useState(project.name);
+  const [holdAfterStop, setHold] = useState(project.holdAfterStop);
   const cache = useQueryClient();
-  const rename = useMutation({
-    mutationFn: () =>
-      take(api.PATCH("/api/projects/{id}", { params: { path: { id: project.id } }, body: { name } })),
+  const save = useMutation({
+    mutationFn: () => {
+      const body = { name, holdAfterStop };
+      return take(api.PATCH("/api/projects/{id}", { params: { path: { id: project.id } }, body }));
+    },
     onSuccess: (fresh) => {
       cache.setQueryData(projectQuery(project.id).queryKey, fresh);
       onClose();
     },
   });
-  const problem = rename.error instanceof Problem ? rename.error : undefined;
+  const problem = save.error instanceof Problem ? save.error : undefined;
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    rename.mutate();
+    save.mutate();
   };
   return (
-    <Dialog title="Rename" onClose={onClose}>
+    <Dialog title="Settings" onClose={onClose}>
       <form onSubmit={submit} noValidate className="space-y-4">
         <Field
           label="Name"
@@ -53,8 +56,14 @@ function Rename({ project, onClose }: { project: Project; onClose: () => void })
           error={problem?.fields.name}
           maxLength={100}
         />
+        <Check
+          label="Keep destinations on when my encoder stops"
+          hint="“Stop streaming” is then taken for a drop: platforms are held for a while, so that you can change scenes, machines or networks on the air. End the stream on this page."
+          checked={holdAfterStop}
+          onChange={setHold}
+        />
         {problem && !problem.fields.name && <Failure>{problem.message}</Failure>}
-        <Button type="submit" look="primary" busy={rename.isPending && "Saving…"}>
+        <Button type="submit" look="primary" busy={save.isPending && "Saving…"}>
           Save
         </Button>
       </form>

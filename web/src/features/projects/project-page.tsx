@@ -10,9 +10,10 @@ import { Destinations } from "../destinations/list";
 import { Charts } from "../live/chart";
 import { endsStream, projectQuery, useFollow, useNow } from "../live/follow";
 import { Guide } from "../live/guide";
-import { History } from "../live/history";
+import { History, JustOver } from "../live/history";
 import { Incoming, Reconnecting } from "../live/incoming";
 import { Preview } from "../live/preview";
+import { ago } from "../live/report";
 import { ProjectMenu } from "./project-menu";
 
 const platformsQuery = queryOptions({
@@ -55,6 +56,7 @@ export function ProjectPage({ id }: { id: string }) {
           <Destinations project={project} platforms={platforms} />
         </div>
         <div className="order-2 lg:order-1 space-y-4 min-w-0">
+          {!project.stream && <JustOver id={id} />}
           {!project.stream && <Waiting project={project} />}
           {project.stream && !ending && <Preview project={project} />}
           <Incoming project={project} platforms={platforms} />
@@ -111,8 +113,20 @@ function Waiting({ project }: { project: Project }) {
       <h2 className="text-base font-semibold" data-testid="waiting">
         Waiting for your encoder
       </h2>
+      {project.unknownKey && <UnknownKey tried={project.unknownKey} />}
       <Guide project={project} />
     </section>
+  );
+}
+
+function UnknownKey({ tried }: { tried: NonNullable<Project["unknownKey"]> }) {
+  const now = useNow();
+  return (
+    <p className="bg-warn-soft text-warn rounded-lg px-3 py-2" role="status" data-testid="unknown-key">
+      <span aria-hidden="true">▲ </span>
+      An encoder tried an unknown key {ago(now - Date.parse(tried.at))} ago from {tried.address}. If it is
+      yours, copy the key below into it again.
+    </p>
   );
 }
 

@@ -7,6 +7,7 @@ import { Button } from "../../components/ui/button";
 import { Failure, Field } from "../../components/ui/field";
 import { ProjectState } from "../../components/ui/state";
 import { moment } from "../../lib/format";
+import { SmallPreview } from "../live/preview";
 
 /** The list shows live states, so it is asked for again every few seconds. */
 const REFRESH_MS = 4_000;
@@ -48,9 +49,10 @@ function Row({ project }: { project: Project }) {
       <Link
         to="/projects/$id"
         params={{ id: project.id }}
-        className="panel p-4 flex flex-wrap items-center justify-between gap-x-4 hover:bg-sunken transition-colors duration-100"
+        className="panel p-4 flex flex-wrap items-center gap-x-4 gap-y-2 hover:bg-sunken transition-colors duration-100"
       >
-        <span className="min-w-0">
+        {project.stream && <SmallPreview project={project} />}
+        <span className="min-w-0 flex-1">
           <span className="block font-semibold truncate">{project.name}</span>
           <span className="text-muted">made {moment(project.createdAt)}</span>
         </span>

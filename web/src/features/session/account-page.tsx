@@ -7,8 +7,9 @@ import { Failure, Field } from "../../components/ui/field";
 import { moment } from "../../lib/format";
 import { Strength } from "./enter-page";
 import { sessionQuery, useLogout } from "./session";
+import { Sessions } from "./sessions";
 
-/** The account: its password, and the way out. */
+/** The account: its password, where it is logged in, and the way out. */
 export function AccountPage() {
   const { data: user } = useQuery(sessionQuery);
   const logout = useLogout();
@@ -39,6 +40,7 @@ export function AccountPage() {
           Log out
         </Button>
       </section>
+      <Sessions />
       <form onSubmit={submit} noValidate className="panel p-5 space-y-4">
         <h2 className="text-base font-semibold">Change password</h2>
         <Field

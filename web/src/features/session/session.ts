@@ -1,18 +1,11 @@
 // Who is logged in. The cookie is out of scripts' reach; what is known here is what the server says.
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { api, Problem, take, type User } from "../../api/client";
+import { api, take, type User } from "../../api/client";
 
 export const sessionQuery = queryOptions({
   queryKey: ["session"],
-  queryFn: async (): Promise<User | null> => {
-    try {
-      return await take(api.GET("/api/auth/me"));
-    } catch (error) {
-      if (error instanceof Problem && error.status === 401) return null;
-      throw error;
-    }
-  },
+  queryFn: async (): Promise<User | null> => (await take(api.GET("/api/auth/session"))).user,
   staleTime: 60_000,
 });
 

@@ -1,0 +1,57 @@
+// Playing a live stream in a <video>: muted, by itself, and again by itself when the stream returns.
+import { type RefObject, useEffect, useState } from "react";
+
+import type { Project } from "../../api/client";
+
+/** How long after a failure the picture is looked for again. */
+const RETRY_MS = 2_000;
+
+/** Plays the project's stream in the element while there is one. `behind` is the latency in seconds. */
+export function usePlayer(video: RefObject<HTMLVideoElement | null>, project: Project, wanted = true) {
+  const [behind, setBehind] = useState<number>();
+  const [playing, setPlaying] = useState(false);
+  const streamId = project.stream?.id;
+  // Asking before there is something to fetch would only fail.
+  const ready = wanted && (project.stream?.previewReady ?? false);
+  // By its path alone: the page's policy lets it talk to the server that it came from, whatever `public_url` says.
+  const url = new URL(project.legacyHlsUrl, window.location.href).pathname;
+
+  useEffect(() => {
+    const element = video.current;
+    if (!element || !streamId || !ready) return;
+    let stop = () => {};
+    let closed = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const start = async () => {
+      const { default: Hls } = await import("hls.js/light");
+      if (closed) return;
+      if (!Hls.isSupported()) {
+        element.src = url;
+        return;
+      }
+      const hls = new Hls({ liveSyncDurationCount: 2, maxLiveSyncPlaybackRate: 1.5, backBufferLength: 30 });
+      stop = () => hls.destroy();
+      hls.on(Hls.Events.ERROR, (_, { fatal }) => {
+        if (!fatal) return;
+        hls.destroy();
+        timer = setTimeout(start, RETRY_MS);
+      });
+      hls.on(Hls.Events.FRAG_CHANGED, () => setBehind(hls.latency));
+      hls.loadSource(url);
+      hls.attachMedia(element);
+    };
+    const onPlaying = () => setPlaying(true);
+    element.addEventListener("playing", onPlaying);
+    void start();
+    return () => {
+      closed = true;
+      clearTimeout(timer);
+      element.removeEventListener("playing", onPlaying);
+      stop();
+      setPlaying(false);
+      setBehind(undefined);
+    };
+  }, [video, streamId, ready, url]);
+
+  return { playing, behind };
+}
