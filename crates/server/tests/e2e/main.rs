@@ -7,4 +7,5 @@ mod hostile;
 #[allow(dead_code, clippy::unwrap_used, reason = "a test fixture; the API's tests use the rest")]
 mod http;
 mod platforms;
+mod restart;
 mod show;

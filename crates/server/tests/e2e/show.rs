@@ -23,7 +23,35 @@ pub struct Show {
     pub project: String,
     pub key: String,
     server: Child,
-    _data: TempDir,
+    environment: Vec<(String, String)>,
+    data: TempDir,
+}
+
+/// Starts the binary on these addresses; gives it back once it is ready.
+async fn serve(data: &TempDir, http: SocketAddr, rtmp: SocketAddr, environment: &[(String, String)]) -> Child {
+    let started = Instant::now();
+    let server = Command::new(env!("CARGO_BIN_EXE_gostream"))
+        .env("GOSTREAM_DATA_DIR", text(data.path()))
+        .env("GOSTREAM_HTTP_LISTEN", http.to_string())
+        .env("GOSTREAM_RTMP_LISTEN", rtmp.to_string())
+        .env("GOSTREAM_METRICS_LISTEN", "127.0.0.1:0")
+        .env("GOSTREAM_EGRESS_ALLOW", "127.0.0.0/8,::1/128")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(data.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let client = Client { address: http, token: None };
+    let ready = async {
+        while tokio::net::TcpStream::connect(http).await.is_err() || client.get("/readyz").await.status != 200 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, ready).await.expect("becomes ready");
+    println!("from start to ready: {:?}", started.elapsed());
+    server
 }
 
 impl Show {
@@ -32,36 +60,18 @@ impl Show {
         let data = TempDir::new().expect("is made");
         let [http, rtmp] =
             [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port.expect("is free"))));
-        let started = Instant::now();
-        let server = Command::new(env!("CARGO_BIN_EXE_gostream"))
-            .env("GOSTREAM_DATA_DIR", text(data.path()))
-            .env("GOSTREAM_HTTP_LISTEN", http.to_string())
-            .env("GOSTREAM_RTMP_LISTEN", rtmp.to_string())
-            .env("GOSTREAM_METRICS_LISTEN", "127.0.0.1:0")
-            .env("GOSTREAM_EGRESS_ALLOW", "127.0.0.0/8,::1/128")
-            .envs(environment.iter().copied())
-            .current_dir(data.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
+        let environment: Vec<_> =
+            environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let server = serve(&data, http, rtmp, &environment).await;
         let mut show = Self {
             client: Client { address: http, token: None },
             rtmp,
             project: String::new(),
             key: String::new(),
             server,
-            _data: data,
+            environment,
+            data,
         };
-        let ready = async {
-            while tokio::net::TcpStream::connect(http).await.is_err() || show.client.get("/readyz").await.status != 200
-            {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, ready).await.expect("becomes ready");
-        println!("from start to ready: {:?}", started.elapsed());
         let account = json!({"email": "one@example.org", "password": "quiet lamp under rain"});
         let reply = show.client.post("/api/auth/signup", account).await.json(201);
         show.client.token = reply["token"].as_str().map(str::to_owned);
@@ -69,6 +79,13 @@ impl Show {
         show.project = project["id"].as_str().expect("has an id").to_owned();
         show.key = project["streamKey"].as_str().expect("has a key").to_owned();
         show
+    }
+
+    /// Kills the server with SIGKILL and starts it again on the same data.
+    pub async fn kill_and_restart(&mut self) {
+        self.server.kill().expect("is killed");
+        self.server.wait().expect("is gone");
+        self.server = serve(&self.data, self.client.address, self.rtmp, &self.environment).await;
     }
 
     /// Adds a destination that is wanted on at once, and gives its id.
