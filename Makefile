@@ -73,6 +73,11 @@ audit: ## Licences, bans, sources and known holes of the dependencies; unused on
 	scripts/cargo-tool machete crates
 	shellcheck scripts/* .ci/run
 
+.PHONY: bench
+bench: build ## Measure beside nginx-rtmp and FFmpeg (ARGS="--only fan-out --seconds 10")
+	@scripts/install-peers bench
+	cargo run --locked --release --package gostream-bench -- $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZ_SECONDS=60 each
 	@scripts/install-peers fuzz

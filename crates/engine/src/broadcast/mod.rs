@@ -12,7 +12,7 @@ pub mod subscription;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -25,6 +25,13 @@ use meter::Meter;
 use publisher::Timeline;
 use ring::Ring;
 use subscription::Subscription;
+
+/// With so few readers they are woken for every piece that the encoder sends.
+const READERS_WOKEN_AT_ONCE: usize = 4;
+/// With more of them each adds so much to the pause between two wakes.
+const PAUSE_PER_READER: Duration = Duration::from_millis(1);
+/// The longest pause: a send per 40 ms costs a third of a send per frame, and nobody notices 40 ms.
+const PAUSE_MAX: Duration = Duration::from_millis(40);
 
 /// One live stream and everything its readers share.
 #[derive(Debug)]
@@ -128,6 +135,15 @@ impl Broadcast {
 
     fn timeline(&self) -> MutexGuard<'_, Timeline> {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long to collect packets before readers are woken for them. What a wake costs is a system call for each reader, so
+    /// the pause grows with their number.
+    fn pause_between_wakes(&self) -> Duration {
+        match self.head.receiver_count() {
+            0..=READERS_WOKEN_AT_ONCE => Duration::ZERO,
+            readers => (PAUSE_PER_READER * readers.try_into().unwrap_or(u32::MAX)).min(PAUSE_MAX),
+        }
     }
 
     /// Tells readers that there is more to read.

@@ -45,6 +45,8 @@ pub(crate) struct Publisher {
     resumes: bool,
     /// It continues with video that cannot be decoded before its first keyframe.
     awaits_keyframe: bool,
+    /// When readers were last woken.
+    woke_at: Instant,
     departed: bool,
 }
 
@@ -53,7 +55,7 @@ impl Publisher {
     pub(crate) fn new(live: Arc<Live>, ticket: Ticket) -> Self {
         let resumes = live.broadcast.timeline().arrived.is_some();
         live.broadcast.set_phase(Phase::Live);
-        Self { live, ticket, resumes, awaits_keyframe: resumes, departed: false }
+        Self { live, ticket, resumes, awaits_keyframe: resumes, woke_at: Instant::now(), departed: false }
     }
 
     /// The stream it publishes.
@@ -68,15 +70,22 @@ impl Publisher {
         live.if_seated(&ticket, || self.write(media));
     }
 
-    /// Wakes the readers.
-    pub(crate) fn flush(&self) {
+    /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
+    /// to call again if it is too early.
+    pub(crate) fn flush(&mut self) -> Option<Instant> {
+        let (now, due) = (Instant::now(), self.woke_at + self.live.broadcast.pause_between_wakes());
+        if now < due {
+            return Some(due);
+        }
+        self.woke_at = now;
         self.live.broadcast.wake_readers();
+        None
     }
 
     /// Leaves. A goodbye ends the broadcast, unless its owner wants it taken for a drop, which leaves it open for a return.
     pub(crate) fn depart(&mut self, departure: Departure) {
         self.departed = true;
-        self.flush();
+        self.live.broadcast.wake_readers();
         let broadcast = &self.live.broadcast;
         let ends = departure == Departure::Goodbye && self.live.spec.borrow().goodbye == Goodbye::Ends;
         self.live.if_seated(&self.ticket, || {

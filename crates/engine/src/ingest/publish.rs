@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gostream_proto::rtmp::server::Event;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{error::Elapsed, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::{debug, info};
 
@@ -64,10 +64,15 @@ where
                 Event::Publish(_) | Event::Play(_) | Event::Stop => {}
             }
         }
-        publisher.flush();
-        let patience = |_: Elapsed| Over::Late("media");
+        let due = publisher.flush();
         // Some encoders never read; what we have to say to them must not stop what they send.
         timeout(shared.limits.write, connection.flush()).await.map_err(|_| Over::Late("reading"))??;
-        timeout(shared.limits.silence, connection.read()).await.map_err(patience)??;
+        let silent = Instant::now() + shared.limits.silence;
+        match (timeout_at(due.unwrap_or(silent), connection.read()).await, due) {
+            (Ok(read), _) => read?,
+            // Time to wake the readers.
+            (Err(_), Some(_)) => {}
+            (Err(_), None) => return Err(Over::Late("media")),
+        }
     }
 }

@@ -14,7 +14,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::dial::Transport;
-use crate::limits::READ_BYTES;
+
+/// Platforms say little: acknowledgements, pings, now and then a status.
+const READ_BYTES: usize = 2 * 1024;
 
 /// A connection and what was received on it.
 #[derive(Debug)]

@@ -30,9 +30,7 @@ async fn killed_server_is_back_on_every_destination_and_its_history_is_true() {
     let published = Instant::now();
     let _encoder = show.publish(&clip.path, &["-stream_loop", "-1"]);
     for platform in &platforms {
-        platform
-            .until("the second visit", |visits| visits.len() == 2 && visits[1].media.len() > 3)
-            .await;
+        platform.until("the second visit", |visits| visits.len() == 2 && visits[1].media.len() > 3).await;
     }
     println!("from FFmpeg's start to media on every destination: {:?}", published.elapsed());
     show.until_all_live().await;
@@ -51,6 +49,10 @@ async fn killed_server_is_back_on_every_destination_and_its_history_is_true() {
     assert_eq!(killed["endReason"], json!("server_killed"));
     let outcomes = killed["outcomes"].as_array().expect("is a list");
     assert_eq!(outcomes.len(), 3);
-    assert!(outcomes.iter().all(|outcome| outcome["liveMs"].as_u64() > Some(0) && outcome["sentBytes"].is_null()));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome["liveMs"].as_u64() > Some(0) && outcome["sentBytes"].is_null())
+    );
     assert_eq!(history["items"][0]["status"], json!("live"));
 }

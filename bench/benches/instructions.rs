@@ -1,0 +1,133 @@
+//! How many instructions the hot paths take, counted under valgrind: noise cannot move these figures, so a change of a few
+//! per cent is a change of the code. `make instructions` runs them.
+
+#![allow(missing_docs, reason = "the macros make items without")]
+
+use std::{hint::black_box, num::NonZeroUsize};
+
+use bytes::{Bytes, BytesMut};
+use gostream_engine::broadcast::ring::Ring;
+use gostream_proto::{
+    flv,
+    hls::{Segment, Segmenter},
+    packet::Packet,
+    rtmp::{
+        chunk::{Bounds, Decoder, Encoder, csid, lay_out},
+        message::{Message, MessageType},
+    },
+    time::Timestamp,
+};
+use gostream_testkit::script::Script;
+use gungraun::{library_benchmark, library_benchmark_group, main};
+
+const CHUNK: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not zero");
+
+/// Two seconds at 25 frames of 24 kB: 4.8 Mbit/s.
+fn script() -> Script {
+    Script { ms: 2_100, gop_ms: 2_000, frame_bytes: 24_000, ..Script::default() }
+}
+
+fn frame() -> Bytes {
+    Bytes::from(vec![0x27; 24_000])
+}
+
+/// A message of 24 kB in chunks of 4 kB, as it comes from an encoder.
+fn chunked() -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    encoder.set_chunk_size(CHUNK);
+    let mut out = BytesMut::new();
+    for timestamp in [0, 40, 80, 120] {
+        let message = Message { kind: MessageType::Video, stream_id: 1, timestamp, payload: frame() };
+        encoder.message(csid::VIDEO, &message, &mut out);
+    }
+    out.to_vec()
+}
+
+fn packets() -> Vec<Packet> {
+    use gostream_proto::rtmp::media::MediaKind;
+    let media = script().write();
+    let packet = |media: gostream_proto::rtmp::media::Media| {
+        let dts = Timestamp::from_ms(media.timestamp.into());
+        match media.kind {
+            MediaKind::Video => Some(flv::video_packet(dts, media.body)),
+            MediaKind::Audio => Some(flv::audio_packet(dts, media.body)),
+            _ => None,
+        }
+    };
+    media.into_iter().filter_map(packet).collect()
+}
+
+fn segment() -> Segment {
+    let mut segmenter = Segmenter::default();
+    let found = packets().iter().find_map(|packet| segmenter.push(packet, 0));
+    found.unwrap_or_else(|| unreachable!("the second keyframe ends a segment"))
+}
+
+fn full_ring() -> Ring {
+    let mut ring = Ring::default();
+    for packet in packets() {
+        ring.push(packet);
+    }
+    ring
+}
+
+#[library_benchmark]
+#[bench::four_frames(chunked())]
+fn decode_chunks(bytes: Vec<u8>) -> usize {
+    let bounds = Bounds { message_bytes: 1 << 24, reassembly_bytes: 1 << 25 };
+    let mut decoder = Decoder::new(bounds);
+    let _ = decoder.set_chunk_size(4_096);
+    let mut input = bytes.as_slice();
+    let mut messages = 0;
+    while let Ok(Some(message)) = decoder.decode(&mut input) {
+        messages += black_box(message).payload.len();
+    }
+    messages
+}
+
+#[library_benchmark]
+#[bench::one_frame(frame())]
+fn lay_out_chunks(frame: Bytes) -> Bytes {
+    lay_out(black_box(&frame), csid::VIDEO, CHUNK)
+}
+
+#[library_benchmark]
+#[bench::one_message()]
+fn encode_header() -> usize {
+    let mut encoder = Encoder::default();
+    let header = |timestamp| encoder.header(csid::VIDEO, MessageType::Video, 1, timestamp, 24_000).as_bytes().len();
+    [0, 40, 80, 120].map(header).into_iter().sum()
+}
+
+#[library_benchmark]
+#[bench::two_seconds(packets())]
+fn push_to_ring(packets: Vec<Packet>) -> Ring {
+    let mut ring = Ring::default();
+    for packet in packets {
+        ring.push(packet);
+    }
+    ring
+}
+
+#[library_benchmark]
+#[bench::two_seconds(full_ring())]
+fn read_ring(ring: Ring) -> Ring {
+    let mut sequence = ring.start().map_or(0, |start| start.sequence);
+    while let Some(entry) = ring.get(sequence) {
+        black_box(entry.for_platform());
+        sequence += 1;
+    }
+    ring
+}
+
+#[library_benchmark]
+#[bench::two_seconds(segment())]
+fn mux_ts(segment: Segment) -> Bytes {
+    segment.ts()
+}
+
+library_benchmark_group!(
+    name = hot_paths;
+    benchmarks = decode_chunks, lay_out_chunks, encode_header, push_to_ring, read_ring, mux_ts
+);
+main!(library_benchmark_groups = hot_paths);

@@ -1,0 +1,45 @@
+//! Side-by-side measurements: us, nginx-rtmp and the original design (nginx-rtmp with one FFmpeg per destination), one after
+//! the other in one run, on the same clip and the same machine.
+//!
+//! What is compared is CPU time of whole server processes, memory, bytes that really arrived, and the delay that a server
+//! adds. Noise hits all of them alike, so the ratios say more than the figures. `bench/README.md` explains.
+
+mod api;
+mod contender;
+mod report;
+mod scenario;
+mod sink;
+mod source;
+mod usage;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Measures GoStream beside nginx-rtmp and FFmpeg.
+#[derive(Debug, Parser)]
+struct Options {
+    /// The server to measure.
+    #[arg(long, default_value = "target/release/gostream")]
+    server: PathBuf,
+    /// Only scenarios whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Measure each for so many seconds.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Where the JSON and the plot go.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    // The sinks decrypt and the source waits for nobody; two threads are what the machine has.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let results = runtime.block_on(scenario::run_all(&options.server, &options.only, options.seconds))?;
+    println!("\n{}", report::table(&results));
+    report::write(&options.out, &results)?;
+    println!("JSON and plot: {}", options.out.display());
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! What processes cost: CPU time from the scheduler's own books, and resident memory.
+
+use std::{collections::BTreeSet, fs, time::Duration};
+
+/// The processes of a contender at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// On a CPU since they began, all threads together.
+    pub cpu: Duration,
+    /// Resident memory in KiB.
+    pub resident_kb: u64,
+}
+
+impl Usage {
+    /// These processes and all their children.
+    pub fn of(roots: &[u32]) -> Self {
+        let mut all = Self::default();
+        for pid in family(roots) {
+            all.cpu += cpu(pid);
+            all.resident_kb += resident_kb(pid);
+        }
+        all
+    }
+}
+
+/// The processes and whatever descends from them.
+fn family(roots: &[u32]) -> BTreeSet<u32> {
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| Some((pid, parent(pid)?)))
+        .collect();
+    let mut found: BTreeSet<u32> = roots.iter().copied().collect();
+    loop {
+        let more: Vec<u32> = parents
+            .iter()
+            .filter(|(pid, ppid)| found.contains(ppid) && !found.contains(pid))
+            .map(|p| p.0)
+            .collect();
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, spaces too.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Nanoseconds on a CPU of every thread (proc(5), `schedstat`): exact, where the ticks of `stat` are 10 ms.
+fn cpu(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let spent = threads.filter_map(|thread| {
+        let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(spent.sum::<u64>())
+}
+
+fn resident_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).unwrap_or(0)
+}
