@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use gostream_testkit::process::{free_port, text};
+use gostream_testkit::process::{free_port, free_ports, text};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
@@ -98,7 +98,7 @@ impl Running {
 
     async fn gostream(task: &Task<'_>) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
-        let [http, rtmp] = [free_port()?, free_port()?].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [http, rtmp] = free_ports()?.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let server = fs::canonicalize(task.server)
             .with_context(|| format!("{} (make bench builds it)", task.server.display()))?;
         let started = Instant::now();

@@ -25,6 +25,9 @@ struct Options {
     /// Only scenarios whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    /// Only servers whose name contains this.
+    #[arg(long, default_value = "")]
+    contender: String,
     /// Measure each for so many seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -37,7 +40,7 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     // The sinks decrypt and the source waits for nobody; two threads are what the machine has.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let results = runtime.block_on(scenario::run_all(&options.server, &options.only, options.seconds))?;
+    let results = runtime.block_on(scenario::run_all(&options))?;
     println!("\n{}", report::table(&results));
     report::write(&options.out, &results)?;
     println!("JSON and plot: {}", options.out.display());

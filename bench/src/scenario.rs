@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::{
+    Options,
     contender::{Contender, Running, Task},
     sink::Sink,
     source::{Clip, Departures, publish},
@@ -118,13 +119,14 @@ fn all() -> anyhow::Result<Vec<Scenario>> {
     Ok(scenarios)
 }
 
-/// Runs every scenario whose name contains `only`.
-pub async fn run_all(server: &Path, only: &str, seconds: u64) -> anyhow::Result<Vec<Measured>> {
+/// Runs every scenario that was asked for.
+pub async fn run_all(options: &Options) -> anyhow::Result<Vec<Measured>> {
     let mut results = Vec::new();
-    for scenario in all()?.into_iter().filter(|scenario| scenario.name.contains(only)) {
-        for &contender in &scenario.contenders {
+    for scenario in all()?.into_iter().filter(|scenario| scenario.name.contains(&options.only)) {
+        let asked = |contender: &&Contender| contender.name().contains(&options.contender);
+        for &contender in scenario.contenders.iter().filter(asked) {
             eprintln!("{}: {}", scenario.name, contender.name());
-            match run(&scenario, contender, server, Duration::from_secs(seconds)).await {
+            match run(&scenario, contender, &options.server, Duration::from_secs(options.seconds)).await {
                 Ok(measured) => results.push(measured),
                 Err(error) => eprintln!("  could not be measured: {error:#}"),
             }

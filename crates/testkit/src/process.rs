@@ -95,5 +95,18 @@ pub fn text(path: &Path) -> &str {
 
 /// A port that was free a moment ago, for programs that cannot tell which one they took.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    free_ports::<1>().map(|[port]| port)
+}
+
+/// Several of them, each another.
+pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    // Held until all are known, or the same could come twice.
+    let mut held = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }

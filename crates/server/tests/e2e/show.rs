@@ -8,7 +8,7 @@ use std::{
 
 use gostream_testkit::{
     PATIENCE,
-    process::{Process, free_port, text},
+    process::{Process, free_ports, text},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -58,8 +58,7 @@ impl Show {
     /// Starts the binary with these variables besides the usual ones, signs up and makes a project.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
         let data = TempDir::new().expect("is made");
-        let [http, rtmp] =
-            [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port.expect("is free"))));
+        let [http, rtmp] = free_ports().expect("are free").map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let environment: Vec<_> =
             environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let server = serve(&data, http, rtmp, &environment).await;

@@ -233,11 +233,13 @@ impl Decoder {
     fn take_payload(&mut self, csid: u32, missing: usize, input: &mut &[u8]) -> Result<usize, Error> {
         let (taken, rest) = input.split_at(input.len().min(missing));
         *input = rest;
-        if let Some(partial) = self.streams.get_mut(&csid).and_then(|stream| stream.partial.as_mut()) {
+        let Some(stream) = self.streams.get_mut(&csid) else { return Ok(taken.len()) };
+        if let Some(partial) = stream.partial.as_mut() {
             self.held_bytes += taken.len();
             if self.held_bytes > self.bounds.reassembly_bytes {
                 return Err(Error::ReassemblyFull);
             }
+            make_room(&mut partial.payload, taken.len(), stream.length);
             partial.payload.put_slice(taken);
         }
         Ok(taken.len())
@@ -281,6 +283,20 @@ impl ChunkStream {
             self.extended = parsed.extended.then_some(parsed.time);
         }
     }
+}
+
+/// Makes room for `more` bytes of a message of `length` bytes: all of it at once for a usual frame, so that it is neither
+/// copied again nor held in twice its size; no more than a few times what came for one that only claims to be large.
+fn make_room(payload: &mut BytesMut, more: usize, length: usize) {
+    const AT_ONCE: usize = 64 * 1024;
+    const TIMES: usize = 4;
+    if payload.capacity() - payload.len() >= more {
+        return;
+    }
+    let come = payload.len() + more;
+    let mut larger = BytesMut::with_capacity(length.min(AT_ONCE.max(TIMES * come)).max(come));
+    larger.extend_from_slice(payload);
+    *payload = larger;
 }
 
 fn drop_partial(stream: &mut ChunkStream, held_bytes: &mut usize) {
