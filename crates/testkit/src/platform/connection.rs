@@ -15,6 +15,7 @@ use super::{
     Log, Visit,
     behaviour::{Behaviour, Instead},
     dialogue::{Dialogue, Happening},
+    kernel::held_open_to,
 };
 
 /// Serves one connection to its end.
@@ -22,16 +23,17 @@ pub(super) async fn welcome(stream: TcpStream, behaviour: Behaviour, log: &Log) 
     if behaviour.mute {
         return std::future::pending().await;
     }
+    let Ok(port) = stream.local_addr().map(|address| address.port()) else { return };
     let socket = SockRef::from(&stream);
     let _ = socket.set_tcp_nodelay(true);
     if behaviour.resets() {
         let _ = socket.set_linger(Some(Duration::ZERO));
     }
     match behaviour.tls.clone() {
-        None => Connection::new(stream, behaviour, log).serve().await,
+        None => Connection::new(stream, port, behaviour, log).serve().await,
         Some(tls) => {
             if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
-                Connection::new(stream, behaviour, log).serve().await;
+                Connection::new(stream, port, behaviour, log).serve().await;
             }
         }
     }
@@ -39,6 +41,8 @@ pub(super) async fn welcome(stream: TcpStream, behaviour: Behaviour, log: &Log) 
 
 struct Connection<'a, S> {
     stream: S,
+    /// Of the platform.
+    port: u16,
     behaviour: Behaviour,
     dialogue: Dialogue,
     received: BytesMut,
@@ -65,10 +69,10 @@ impl Agenda {
 struct Over;
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
-    fn new(stream: S, behaviour: Behaviour, log: &'a Log) -> Self {
+    fn new(stream: S, port: u16, behaviour: Behaviour, log: &'a Log) -> Self {
         let dialogue = Dialogue::new(behaviour.clone());
         let received = BytesMut::with_capacity(16 * 1024);
-        Self { stream, behaviour, dialogue, received, log, visit: None, agenda: Agenda::default() }
+        Self { stream, port, behaviour, dialogue, received, log, visit: None, agenda: Agenda::default() }
     }
 
     async fn serve(mut self) {
@@ -113,7 +117,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             let Some(happening) = happening.map_err(|_| Over)? else { return Ok(()) };
             match happening {
                 Happening::Publish(key) => {
-                    self.visit = Some(self.log.open(Visit { key, ..Visit::default() }));
+                    let beside = held_open_to(self.port).saturating_sub(1);
+                    self.visit = Some(self.log.open(Visit { key, beside, ..Visit::default() }));
                     if self.dialogue.is_live() {
                         self.agenda = self.plan(Instant::now());
                     }

@@ -130,7 +130,12 @@ impl Dialogue {
             "createStream" => self.answer("_result", transaction, Value::Null, Value::Number(self.stream_id().into())),
             "publish" => return self.on_publish(command.text(0).unwrap_or_default(), stream_id).map(Some),
             "releaseStream" | "FCPublish" => self.answer("_result", transaction, Value::Null, Value::Undefined),
-            "FCUnpublish" | "deleteStream" if self.publishing => return Ok(Some(Happening::Goodbye)),
+            "FCUnpublish" | "deleteStream" if self.publishing => {
+                if command.name == "FCUnpublish" {
+                    self.status("status", "NetStream.Unpublish.Success", "Stopped.");
+                }
+                return Ok(Some(Happening::Goodbye));
+            }
             _ => {}
         }
         Ok(None)

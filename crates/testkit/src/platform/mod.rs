@@ -3,6 +3,7 @@
 mod behaviour;
 mod connection;
 mod dialogue;
+mod kernel;
 mod login;
 
 use std::{
@@ -31,6 +32,8 @@ pub struct Visit {
     pub media: Vec<Media>,
     /// When each of them came.
     pub arrivals: Vec<Instant>,
+    /// How many other connections to this platform were held open when it asked to publish.
+    pub beside: usize,
     /// How many pings it answered.
     pub pongs: usize,
     /// It said goodbye.
