@@ -1,6 +1,6 @@
 //! What can go wrong between us and a platform, each with a class, a stable code and a sentence for the user.
 
-use gostream_proto::rtmp::client::Step;
+use gostream_proto::rtmp::{auth, client::Step};
 
 use super::backoff::Schedule;
 use crate::status::RelayError;
@@ -68,6 +68,12 @@ pub enum Failure {
         /// Its words.
         answer: Answer,
     },
+    /// The platform asks for a user name and password (Adobe authentication), or knows others.
+    #[error(
+        "The platform lets nobody in without the right user name and password. Put them into the server URL: \
+         rtmp://user:password@server/app."
+    )]
+    LoginRejected,
     /// The platform refused the key.
     #[error("The platform refused the stream key{}. Copy it again from the platform and save it here.", said(.answer))]
     KeyRejected {
@@ -141,6 +147,7 @@ impl Failure {
         match (step, last.as_str()) {
             (Step::Running, _) => Self::EndedByPlatform { answer },
             (_, "BadName") => Self::KeyInUse { answer },
+            (Step::Connect, _) if auth::is_about_login(&answer.description) => Self::LoginRejected,
             (Step::Start, _) => Self::KeyRejected { answer },
             (Step::Connect | Step::CreateStream, _) => Self::ConnectRejected { answer },
         }
@@ -151,6 +158,7 @@ impl Failure {
         match self {
             Self::KeyRejected { .. }
             | Self::ConnectRejected { .. }
+            | Self::LoginRejected
             | Self::ClosedEarly { .. }
             | Self::Forbidden { .. } => Schedule::Refusal,
             Self::KeyInUse { .. } => Schedule::Busy,
@@ -170,6 +178,7 @@ impl Failure {
             Self::NotRtmp { .. } => "not_rtmp",
             Self::NoAnswer { .. } => "no_answer",
             Self::ConnectRejected { .. } => "connect_rejected",
+            Self::LoginRejected => "login_rejected",
             Self::KeyRejected { .. } => "key_rejected",
             Self::KeyInUse { .. } => "key_in_use",
             Self::EndedByPlatform { .. } => "ended_by_platform",
