@@ -165,6 +165,10 @@ impl Session {
 
     /// Sends media until something happens that the relay has to know. Cancel safe.
     pub async fn run(&mut self) -> Event {
+        // What came together with the permission to publish.
+        if let Some(event) = self.on_received() {
+            return event;
+        }
         loop {
             if self.client.outbox().remaining() < OUTBOX_BYTES {
                 if !self.client.outbox().has_remaining() {
