@@ -3,5 +3,6 @@
 mod encoder;
 mod faults;
 mod hostile;
+mod quirks;
 mod relay;
 mod stage;
