@@ -57,7 +57,10 @@ pub enum Failure {
         host: String,
     },
     /// No answer to a command in time.
-    #[error("{host} accepted the connection but did not let us publish in time.")]
+    #[error(
+        "{host} accepted the connection but did not let us publish in time. The platform may be overloaded; if it goes on, \
+         check the server URL."
+    )]
     NoAnswer {
         /// The name.
         host: String,
@@ -91,13 +94,19 @@ pub enum Failure {
         answer: Answer,
     },
     /// The platform said that something is wrong while live.
-    #[error("The platform ended the stream{}.", said(.answer))]
+    #[error(
+        "The platform ended the stream{}. It is tried again by itself; the platform's own page may say more.",
+        said(.answer)
+    )]
     EndedByPlatform {
         /// Its words.
         answer: Answer,
     },
     /// The connection closed or broke while live.
-    #[error("The connection to {host} was lost.")]
+    #[error(
+        "The connection to {host} was lost and is made again by itself. If it happens often, check your network and the \
+         platform's status page."
+    )]
     ConnectionLost {
         /// The name.
         host: String,
@@ -112,7 +121,10 @@ pub enum Failure {
         host: String,
     },
     /// Bytes stopped leaving.
-    #[error("{host} stopped taking data.")]
+    #[error(
+        "{host} stopped taking data; the connection is made again by itself. If it happens often, lower the bitrate in your \
+         encoder or choose a nearer server."
+    )]
     Stalled {
         /// The name.
         host: String,
@@ -198,7 +210,14 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{
+        super::state::{Action, Event, Phase, State},
+        *,
+    };
 
     #[test]
     fn refusals_are_told_apart_by_step_and_code() {
@@ -222,5 +241,58 @@ mod tests {
             failure.to_string(),
             "The platform refused the stream key (\u{201c}No such key\u{201d}). Copy it again from the platform and save it here."
         );
+    }
+
+    /// Every failure there is, with the phase it leads to and the waits that follow when it repeats, in seconds.
+    fn schedules() -> Vec<(Failure, &'static str, &'static [u64])> {
+        const TROUBLE: &[u64] = &[1, 2, 4, 8, 15, 30, 30];
+        const REFUSAL: &[u64] = &[30, 60, 120, 300, 300];
+        const BUSY: &[u64] = &[5, 10, 30, 30];
+        let host = || "h".to_owned();
+        let answer = Answer::default;
+        vec![
+            (Failure::Dns { host: host() }, "backoff", TROUBLE),
+            (Failure::Forbidden { host: host() }, "rejected", REFUSAL),
+            (Failure::ConnectionRefused { host: host() }, "backoff", TROUBLE),
+            (Failure::Unreachable { host: host() }, "backoff", TROUBLE),
+            (Failure::Certificate { host: host(), reason: String::new() }, "backoff", TROUBLE),
+            (Failure::Tls { host: host() }, "backoff", TROUBLE),
+            (Failure::NotRtmp { host: host() }, "backoff", TROUBLE),
+            (Failure::NoAnswer { host: host() }, "backoff", TROUBLE),
+            (Failure::ConnectRejected { answer: answer() }, "rejected", REFUSAL),
+            (Failure::LoginRejected, "rejected", REFUSAL),
+            (Failure::KeyRejected { answer: answer() }, "rejected", REFUSAL),
+            (Failure::KeyInUse { answer: answer() }, "backoff", BUSY),
+            (Failure::EndedByPlatform { answer: answer() }, "backoff", TROUBLE),
+            (Failure::ConnectionLost { host: host() }, "backoff", TROUBLE),
+            (Failure::ClosedEarly { host: host() }, "rejected", REFUSAL),
+            (Failure::Stalled { host: host() }, "backoff", TROUBLE),
+        ]
+    }
+
+    #[test]
+    fn each_failure_waits_by_its_row_of_the_schedule() {
+        for (failure, phase, waits) in schedules() {
+            for jitter in [0.0, 0.5, 1.0] {
+                let mut now = Instant::now();
+                let mut state = State::new(now);
+                state.on(Event::Begin, now, jitter);
+                for &seconds in waits {
+                    let Action::Wait { until } = state.on(Event::Lost(failure.clone()), now, jitter) else {
+                        panic!("{failure:?} waits")
+                    };
+                    let expected = Duration::from_secs(seconds).mul_f64(0.8 + 0.4 * jitter);
+                    assert_eq!(until - now, expected, "{failure:?}");
+                    let in_phase = match state.phase() {
+                        Phase::Backoff { until } => ("backoff", until),
+                        Phase::Rejected { until } => ("rejected", until),
+                        other => panic!("{failure:?} leads to {other:?}"),
+                    };
+                    assert_eq!(in_phase, (phase, until), "{failure:?}");
+                    now = until;
+                    assert_eq!(state.on(Event::Due, now, jitter), Action::Connect);
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The engine against real sockets: an encoder of ours in, platforms of ours out, and everything that can go wrong between.
 
 mod encoder;
+mod errors;
 mod faults;
 mod hostile;
 mod quirks;
