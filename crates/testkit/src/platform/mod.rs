@@ -130,8 +130,14 @@ impl Platform {
         *self.visits.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the visits are as wanted; panics with `what` when they never are.
+    /// Waits until the visits are as wanted, and gives them; panics with `what` when they never are.
     pub async fn until(&self, what: &str, wanted: impl Fn(&[Visit]) -> bool) -> Vec<Visit> {
+        self.wait_for(what, wanted).await;
+        self.visits()
+    }
+
+    /// The same without a copy of what came, for tests that wait after every message.
+    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&[Visit]) -> bool) {
         let mut changed = self.visits.changed.subscribe();
         let waiting = async {
             loop {
@@ -145,7 +151,6 @@ impl Platform {
             let seen: Vec<_> = self.visits().iter().map(|v| (v.media.len(), v.goodbye, v.over)).collect();
             panic!("the platform waited for {what}; visits (messages, goodbye, over): {seen:?}");
         }
-        self.visits()
     }
 
     /// Waits until a visit got `count` video messages.
