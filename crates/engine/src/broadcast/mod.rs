@@ -147,3 +147,6 @@ impl Broadcast {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
