@@ -11,6 +11,7 @@ pub mod nginx;
 pub mod platform;
 pub mod postgres;
 pub mod process;
+pub mod random;
 pub mod script;
 
 use std::time::Duration;

@@ -1,20 +1,28 @@
 //! What the kernel knows about connections: an end that was closed is closed there at once, however late anybody reads it.
 
+use std::collections::HashSet;
+
 /// The state of a connection that both ends hold open, as `/proc/net/tcp` writes it.
 const ESTABLISHED: &str = "01";
 
 /// How many connections to `port` on this machine their clients hold open; 0 where the kernel shows no table.
 pub(super) fn held_open_to(port: u16) -> usize {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
-    tables.iter().flat_map(|table| table.lines().skip(1)).filter(|row| is_held_open(row, port)).count()
+    count(&tables.concat(), port)
 }
 
-/// A row: number, local address, remote address, state, ... ; addresses end with the port in hexadecimal digits.
-fn is_held_open(row: &str, port: u16) -> bool {
-    let mut columns = row.split_whitespace().skip(2);
-    let (Some(remote), Some(state)) = (columns.next(), columns.next()) else { return false };
-    state == ESTABLISHED
-        && remote.rsplit_once(':').is_some_and(|(_, digits)| u16::from_str_radix(digits, 16) == Ok(port))
+/// The kernel writes the table piece by piece while connections come and go, and may show one of them twice.
+fn count(tables: &str, port: u16) -> usize {
+    tables.lines().filter_map(|row| client(row, port)).collect::<HashSet<_>>().len()
+}
+
+/// The client's address, if the row is its end of an open connection to `port`. A row: number, local address, remote address,
+/// state, ... ; addresses end with the port in hexadecimal digits.
+fn client(row: &str, port: u16) -> Option<&str> {
+    let mut columns = row.split_whitespace().skip(1);
+    let (local, remote, state) = (columns.next()?, columns.next()?, columns.next()?);
+    let (_, digits) = remote.rsplit_once(':')?;
+    (state == ESTABLISHED && u16::from_str_radix(digits, 16) == Ok(port)).then_some(local)
 }
 
 #[cfg(test)]
@@ -23,11 +31,13 @@ mod tests {
 
     #[test]
     fn rows_of_clients_are_told_from_those_of_servers() {
-        let client = "  1: 0100007F:BC06 0100007F:8289 01 00000000:00000000";
-        assert!(is_held_open(client, 0x8289));
-        assert!(!is_held_open(client, 0xBC06), "the server's end");
-        assert!(!is_held_open(&client.replace(" 01 ", " 04 "), 0x8289), "closed");
-        assert!(!is_held_open("sl local_address", 1));
+        let row = "  1: 0100007F:BC06 0100007F:8289 01 00000000:00000000";
+        assert_eq!(count(row, 0x8289), 1);
+        assert_eq!(count(row, 0xBC06), 0, "the server's end");
+        assert_eq!(count(&row.replace(" 01 ", " 04 "), 0x8289), 0, "closed");
+        assert_eq!(count("  sl  local_address rem_address   st", 1), 0);
+        let another = row.replace("BC06", "BC07");
+        assert_eq!(count(&[row, &another, row].join("\n"), 0x8289), 2, "one is there twice");
     }
 
     #[tokio::test]
