@@ -46,7 +46,7 @@ impl Connection {
         let client = ClientSession::new(request, [1; RANDOM_BYTES]);
         let mut connection = Self { client, platform: ServerSession::new([2; RANDOM_BYTES]) };
         loop {
-            if connection.to_platform().iter().any(|event| matches!(event, server::Event::Publish(_))) {
+            if connection.arrived().iter().any(|event| matches!(event, server::Event::Publish(_))) {
                 connection.platform.accept_publish();
             }
             let said = connection.platform.outbox().drain();
@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// What the client wrote, as the platform takes it.
-    fn to_platform(&mut self) -> Vec<server::Event> {
+    fn arrived(&mut self) -> Vec<server::Event> {
         let written = self.client.outbox().drain();
         let mut written: &[u8] = &written;
         std::iter::from_fn(|| self.platform.advance(&mut written).expect("is RTMP")).collect()
@@ -99,7 +99,7 @@ fn fifty_days_keep_their_times_over_both_wraps() {
         let timestamp = START.wrapping_add(at as u32);
         publisher.push(Media { kind: MediaKind::Video, timestamp, body: body.clone() });
         assert_eq!(feed.fill(usize::MAX, |media| connection.client.send_media(media)), Filled::Media, "at {at}");
-        let events = connection.to_platform();
+        let events = connection.arrived();
         let Some(server::Event::Media(media)) = events.last() else { panic!("{} events at {at}", events.len()) };
         // The first frame comes behind its header.
         assert_eq!(events.len(), if at == 0 { 2 } else { 1 }, "at {at}");
