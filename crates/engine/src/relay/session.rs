@@ -153,8 +153,8 @@ impl Session {
                     }
                     client::Event::Redirect(location) => return Ok(Some(Opened::Redirect(location))),
                     client::Event::Refused { step, code, description } => {
-                        let answer = authentication(url, &description);
-                        return answer.map(Some).ok_or_else(|| Failure::from_refusal(step, code, description));
+                        let answer = authentication(url, &description).map(|query| Some(Opened::Authenticate(query)));
+                        return answer.ok_or_else(|| Failure::from_refusal(step, code, description));
                     }
                     client::Event::Ended => return Err(closed_during(self.client.step(), host)),
                     _ => {}
@@ -302,13 +302,14 @@ enum Opened {
     Authenticate(String),
 }
 
-/// The next step of Adobe authentication, if the refusal asks for one and the URL has a login.
-fn authentication(url: &RtmpUrl, description: &str) -> Option<Opened> {
+/// What the next connection's application carries as its query, if the refusal asks for Adobe authentication and the URL has a
+/// login.
+pub(super) fn authentication(url: &RtmpUrl, description: &str) -> Option<String> {
     let mut challenge = [0; 4];
     fill_random(&mut challenge);
     let challenge = format!("{:08x}", u32::from_be_bytes(challenge));
     match auth::next_step(description, url.login()?, &challenge)? {
-        auth::Step::Query(query) => Some(Opened::Authenticate(query)),
+        auth::Step::Query(query) => Some(query),
         auth::Step::Refused => None,
     }
 }

@@ -130,6 +130,22 @@ async fn wrong_login_is_rejected_and_told_apart_from_a_wrong_key() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn login_can_be_tried_out_without_publishing() {
+    let stage = Stage::new().await;
+    let platform = Platform::start(Behaviour { login: Some(LOGIN), ..Behaviour::default() }).await.expect("listens");
+    for (login, expected) in [("me:p@ss:word", None), ("me:wrong", Some("login_rejected"))] {
+        let spec = project_at(&stage, &platform, &format!("rtmp://{login}@{}/app", platform.address()));
+        let steps = stage.engine.probe(&spec.destinations[0].target).await;
+        let names: Vec<_> = steps.iter().map(|step| step.name).collect();
+        let all = ["resolve", "connect", "handshake", "rtmp_connect", "create_stream"];
+        assert_eq!(names, if expected.is_none() { &all[..] } else { &all[..4] }, "each step once");
+        let last = steps.last().and_then(|step| step.error.as_ref());
+        assert_eq!(last.map(|error| error.code), expected, "{login}");
+    }
+    assert!(platform.visits().is_empty(), "nothing was published");
+}
+
 fn error_of(relay: &RelayStatus) -> (&'static str, String) {
     relay.last_error.as_ref().map(|error| (error.code, error.message.clone())).expect("says why")
 }
