@@ -14,7 +14,9 @@ mod stage;
 mod tally;
 
 use std::{
+    panic,
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,8 +27,16 @@ use crate::tally::Tally;
 
 const USAGE: &str = "chaos SECONDS [SEED]";
 
+/// Something panicked, in whatever task.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        PANICKED.store(true, Ordering::Relaxed);
+        tell(info);
+    }));
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments.next().and_then(|text| text.parse().ok());
     let seed = arguments.next().map_or_else(|| Ok(seed_of_now()), |text| text.parse());
@@ -50,8 +60,8 @@ async fn run(length: Duration, seed: u64) -> ExitCode {
     let (mut tally, mut rounds, mut seed) = (Tally::default(), 0, seed);
     while rounds == 0 || began.elapsed() < length {
         match tokio::spawn(round::run(seed)).await {
-            Ok(outcome) => tally.add(outcome),
-            Err(_) => {
+            Ok(outcome) if !PANICKED.load(Ordering::Relaxed) => tally.add(outcome),
+            _ => {
                 println!("{tally}\nround {} failed; again: make chaos SEED={seed}", rounds + 1);
                 return ExitCode::FAILURE;
             }
