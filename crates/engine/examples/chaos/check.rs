@@ -21,6 +21,17 @@ pub fn holds_everything(name: &str, visits: &[Visit], sent: &[Media]) {
     assert_same(&visits[0].media, sent);
 }
 
+/// What its owner ended was said goodbye to, if anything was sent.
+pub fn holds_goodbyes(name: &str, visits: &[Visit]) {
+    for (n, visit) in visits.iter().enumerate() {
+        let frames = frames(&visit.media);
+        assert!(
+            !visit.over || visit.goodbye || frames == 0,
+            "{name}: visit {n} ended after {frames} frames, in silence"
+        );
+    }
+}
+
 /// Video in the order in which it was sent; it begins with a keyframe, and so does what follows a gap.
 fn holds_whole_gops(name: &str, media: &[Media], sent: &[Media]) {
     let is_frame = |body: &&bytes::Bytes| body.get(1) == Some(&1);

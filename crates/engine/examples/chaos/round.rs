@@ -236,8 +236,7 @@ impl Owner {
                         None => slot.platform.wait_for("the end", |visits| visits.iter().all(|visit| visit.over)).await,
                         Some(key) => slot.platform.wait_for(key, |visits| is_on_air(visits, key)).await,
                     }
-                    let goodbyes = slot.platform.visits().iter().filter(|visit| visit.over).all(|visit| visit.goodbye);
-                    assert!(goodbyes, "{}: a connection that its owner ended says goodbye", slot.name);
+                    check::holds_goodbyes(slot.name, &slot.platform.visits());
                 }
                 Promise::ComesBack => {
                     if let Some(id) = self.id_of(slots, slot.promise) {
