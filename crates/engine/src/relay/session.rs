@@ -226,10 +226,22 @@ impl Session {
             self.write_all().await?;
             self.client.finish();
             self.write_all().await?;
-            self.writer.shutdown().await
+            self.writer.shutdown().await?;
+            self.until_closed().await
         };
         if timeout_at(deadline, goodbye).await.is_err() {
             tracing::debug!(relay.host = self.host, "The platform did not take the goodbye in time.");
+        }
+    }
+
+    /// Reads until the platform closes. Closing first would answer whatever it still says with a reset, which takes back the
+    /// goodbye and the last of the stream while they are on their way.
+    async fn until_closed(&mut self) -> std::io::Result<()> {
+        loop {
+            self.received.clear();
+            if self.reader.read_buf(&mut self.received).await? == 0 {
+                return Ok(());
+            }
         }
     }
 

@@ -1,6 +1,9 @@
 //! Platforms that are right in an unusual way, or send us elsewhere: the stream arrives all the same.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use gostream_engine::{
     spec::ProjectSpec,
@@ -227,4 +230,23 @@ async fn reconnect_requests_without_end_are_slowed_down() {
     stage.until_relay(&spec, 0, RelayState::Backoff).await;
     assert_eq!(platform.visits().len(), 2, "once at once, then after a pause");
     sending.abort();
+}
+
+/// What the platform says while the last of the stream is still on its way must not take the goodbye back.
+#[tokio::test(flavor = "multi_thread")]
+async fn goodbye_reaches_a_slow_platform_that_talks() {
+    let stage = Stage::new().await;
+    let (kbps, ping_every) = (NonZeroU32::new(4_000), Some(Duration::from_millis(5)));
+    let platform = Platform::start(Behaviour { kbps, ping_every, ..Behaviour::default() }).await.expect("listens");
+    let mut spec = stage.project("key", &[&platform]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let all = Script { frame_bytes: 10_000, ..SCRIPT }.write();
+    encoder.send_all(&all[..10]).await.expect("is taken");
+    stage.until_all_live(&spec).await;
+    encoder.send_all(&all[10..40]).await.expect("is taken");
+    platform.until_video(10).await;
+    spec.destinations[0].enabled = false;
+    stage.save(&spec);
+    let visits = platform.until("the end", |visits| visits[0].over).await;
+    assert!(visits[0].goodbye, "after {} messages", visits[0].media.len());
 }
