@@ -23,6 +23,9 @@ pub enum Promise {
     ComesBack,
 }
 
+/// Troubled by nothing but its owner.
+const PROMPT: &str = "its owner";
+
 /// One destination of a round.
 pub struct Slot {
     pub name: &'static str,
@@ -43,8 +46,16 @@ impl Slot {
         Self::start("none", Promise::Everything, Behaviour::default()).await
     }
 
-    pub async fn commanded() -> Self {
-        Self::start("its owner", Promise::AsItsOwnerWants, Behaviour::default()).await
+    /// Goodbyes to a slow platform take their time, and what comes after them has to wait.
+    pub async fn commanded(random: &mut Random) -> Self {
+        let kbps = random.one_of(&[None, NonZero::new(1_000)]).to_owned();
+        let name = if kbps.is_none() { PROMPT } else { "its owner, and it reads slowly" };
+        Self::start(name, Promise::AsItsOwnerWants, Behaviour { kbps, ..Behaviour::default() }).await
+    }
+
+    /// Whether a goodbye must arrive; slow ones may miss it, since it is not waited for for ever.
+    pub fn hears_goodbyes(&self) -> bool {
+        self.name == PROMPT
     }
 
     pub async fn restarted() -> Self {

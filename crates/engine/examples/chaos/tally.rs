@@ -77,14 +77,14 @@ impl fmt::Display for Tally {
         let header = ["fault", "count", "connections", "messages", "longest gap", "states"];
         writeln!(
             f,
-            "{:<24}{:>6}{:>13}{:>10}{:>13}  {}",
+            "{:<31}{:>6}{:>13}{:>10}{:>13}  {}",
             header[0], header[1], header[2], header[3], header[4], header[5]
         )?;
         for (fault, seen) in &self.faults {
             let Seen { count, states, connections, messages, gap } = seen;
             let states: Vec<_> = states.iter().copied().collect();
             let gap = format!("{} ms", gap.as_millis());
-            writeln!(f, "{fault:<24}{count:>6}{connections:>13}{messages:>10}{gap:>13}  {}", states.join(" "))?;
+            writeln!(f, "{fault:<31}{count:>6}{connections:>13}{messages:>10}{gap:>13}  {}", states.join(" "))?;
         }
         let incidents: Vec<_> = self.incidents.iter().map(|(what, count)| format!("{what} {count}")).collect();
         write!(f, "incidents: {}", incidents.join(", "))
