@@ -10,6 +10,9 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 60
+# How long faults are made up, and the seed of a run that failed (`make chaos SEED=123456`).
+CHAOS_SECONDS ?= 60
+SEED ?=
 
 .PHONY: help
 help: ## Print this list
@@ -82,6 +85,11 @@ bench: build ## Measure beside nginx-rtmp and FFmpeg (ARGS="--only fan-out --sec
 fuzz: ## Fuzz every parser, FUZZ_SECONDS=60 each
 	@scripts/install-peers fuzz
 	@scripts/fuzz $(FUZZ_SECONDS)
+
+.PHONY: chaos
+chaos: ## Random faults at both ends of the engine, CHAOS_SECONDS=60, SEED=... to repeat one
+	@scripts/install-peers build
+	cargo run --locked --quiet --package gostream-engine --example chaos -- $(CHAOS_SECONDS) $(SEED)
 
 .PHONY: format
 format: ## Format the code

@@ -11,9 +11,10 @@ pub mod nginx;
 pub mod platform;
 pub mod postgres;
 pub mod process;
+pub mod random;
 pub mod script;
 
 use std::time::Duration;
 
 /// The longest any wait in a test may take: generous, since it only matters when something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);

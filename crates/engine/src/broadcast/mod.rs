@@ -29,7 +29,7 @@ use subscription::Subscription;
 /// With so few readers they are woken for every piece that the encoder sends.
 const READERS_WOKEN_AT_ONCE: usize = 4;
 /// With more of them each adds so much to the pause between two wakes.
-const PAUSE_PER_READER: Duration = Duration::from_millis(1);
+const PAUSE_PER_READER: Duration = Duration::from_micros(800);
 /// The longest pause: a send per 40 ms costs a third of a send per frame, and nobody notices 40 ms.
 const PAUSE_MAX: Duration = Duration::from_millis(40);
 
@@ -163,3 +163,6 @@ impl Broadcast {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,9 @@ use gostream_proto::{
 const KEPT_MS_MAX: i64 = 10_000;
 /// How many bytes are kept: 10 s of 50 Mbit/s.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Behind the newest packet by this much a packet is let go of what was derived from it: hardly a destination is so far
+/// behind, and one that is makes it anew for itself.
+const DERIVED_KEPT_MS: i64 = 2_000;
 /// Without any video for this long, a stream is audio only and readers may start anywhere.
 const AUDIO_ONLY_AFTER_MS: i64 = 1_000;
 
@@ -61,6 +64,8 @@ pub struct Ring {
     entries: VecDeque<Arc<Entry>>,
     /// The sequence number of the front entry.
     first: u64,
+    /// The sequence number of the oldest entry that may hold what was derived from it.
+    fresh: u64,
     bytes: usize,
     headers: Headers,
     /// The newest keyframe, unless its codec header was replaced since.
@@ -154,6 +159,7 @@ impl Ring {
         }
         self.bytes += entry.packet.body.len();
         self.entries.push_back(entry);
+        self.let_go_of_derived();
         self.evict();
     }
 
@@ -205,6 +211,20 @@ impl Ring {
             headers: self.headers.clone(),
             video_frames_before: front.video_frames_before,
         })
+    }
+
+    fn let_go_of_derived(&mut self) {
+        self.fresh = self.fresh.max(self.first);
+        let Some(newest) = self.entries.back().map(|entry| entry.packet.dts) else { return };
+        while let Some(entry) = self.entries.get_mut((self.fresh - self.first) as usize) {
+            if newest.ms_since(entry.packet.dts) < DERIVED_KEPT_MS {
+                return;
+            }
+            if entry.platform.get().is_some() {
+                *entry = Arc::new(Entry::new(entry.packet.clone(), entry.video_frames_before));
+            }
+            self.fresh += 1;
+        }
     }
 
     fn evict(&mut self) {

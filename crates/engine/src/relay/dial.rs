@@ -276,6 +276,28 @@ mod tests {
         assert_eq!(stream.peer_addr().expect("is connected"), good);
     }
 
+    /// A listener whose address takes no more connections and says nothing: the kernel drops what comes to a full queue.
+    async fn black_hole() -> (SocketAddr, TcpListener) {
+        let socket = tokio::net::TcpSocket::new_v4().expect("is made");
+        socket.bind("127.0.0.1:0".parse().expect("is an address")).expect("binds");
+        let listener = socket.listen(1).expect("listens");
+        let address = listener.local_addr().expect("is bound");
+        while timeout(ATTEMPT_DELAY, TcpStream::connect(address)).await.is_ok() {}
+        (address, listener)
+    }
+
+    #[tokio::test]
+    async fn silent_address_has_a_head_start_and_no_more() {
+        let (silent, _full) = black_hole().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let good = listener.local_addr().expect("is bound");
+        let began = tokio::time::Instant::now();
+        let stream = connect_any(vec![silent, good], &url("rtmp://h/live")).await.expect("connects");
+        let took = began.elapsed();
+        assert_eq!(stream.peer_addr().expect("is connected"), good);
+        assert!(took >= ATTEMPT_DELAY && took < CONNECT / 2, "took {took:?}");
+    }
+
     #[tokio::test]
     async fn failures_have_names() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");

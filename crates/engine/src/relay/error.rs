@@ -1,6 +1,6 @@
 //! What can go wrong between us and a platform, each with a class, a stable code and a sentence for the user.
 
-use gostream_proto::rtmp::client::Step;
+use gostream_proto::rtmp::{auth, client::Step};
 
 use super::backoff::Schedule;
 use crate::status::RelayError;
@@ -57,7 +57,10 @@ pub enum Failure {
         host: String,
     },
     /// No answer to a command in time.
-    #[error("{host} accepted the connection but did not let us publish in time.")]
+    #[error(
+        "{host} accepted the connection but did not let us publish in time. The platform may be overloaded; if it goes on, \
+         check the server URL."
+    )]
     NoAnswer {
         /// The name.
         host: String,
@@ -68,6 +71,12 @@ pub enum Failure {
         /// Its words.
         answer: Answer,
     },
+    /// The platform asks for a user name and password (Adobe authentication), or knows others.
+    #[error(
+        "The platform lets nobody in without the right user name and password. Put them into the server URL: \
+         rtmp://user:password@server/app."
+    )]
+    LoginRejected,
     /// The platform refused the key.
     #[error("The platform refused the stream key{}. Copy it again from the platform and save it here.", said(.answer))]
     KeyRejected {
@@ -85,13 +94,19 @@ pub enum Failure {
         answer: Answer,
     },
     /// The platform said that something is wrong while live.
-    #[error("The platform ended the stream{}.", said(.answer))]
+    #[error(
+        "The platform ended the stream{}. It is tried again by itself; the platform's own page may say more.",
+        said(.answer)
+    )]
     EndedByPlatform {
         /// Its words.
         answer: Answer,
     },
     /// The connection closed or broke while live.
-    #[error("The connection to {host} was lost.")]
+    #[error(
+        "The connection to {host} was lost and is made again by itself. If it happens often, check your network and the \
+         platform's status page."
+    )]
     ConnectionLost {
         /// The name.
         host: String,
@@ -106,8 +121,20 @@ pub enum Failure {
         host: String,
     },
     /// Bytes stopped leaving.
-    #[error("{host} stopped taking data.")]
+    #[error(
+        "{host} stopped taking data; the connection is made again by itself. If it happens often, lower the bitrate in your \
+         encoder or choose a nearer server."
+    )]
     Stalled {
+        /// The name.
+        host: String,
+    },
+    /// The platform sent us from TLS to a server without.
+    #[error(
+        "{host} sent us on to a server without encryption, where anybody could read the stream key. If the platform means it, \
+         use its rtmp:// URL."
+    )]
+    InsecureRedirect {
         /// The name.
         host: String,
     },
@@ -141,6 +168,7 @@ impl Failure {
         match (step, last.as_str()) {
             (Step::Running, _) => Self::EndedByPlatform { answer },
             (_, "BadName") => Self::KeyInUse { answer },
+            (Step::Connect, _) if auth::is_about_login(&answer.description) => Self::LoginRejected,
             (Step::Start, _) => Self::KeyRejected { answer },
             (Step::Connect | Step::CreateStream, _) => Self::ConnectRejected { answer },
         }
@@ -151,7 +179,9 @@ impl Failure {
         match self {
             Self::KeyRejected { .. }
             | Self::ConnectRejected { .. }
+            | Self::LoginRejected
             | Self::ClosedEarly { .. }
+            | Self::InsecureRedirect { .. }
             | Self::Forbidden { .. } => Schedule::Refusal,
             Self::KeyInUse { .. } => Schedule::Busy,
             _ => Schedule::Trouble,
@@ -170,12 +200,14 @@ impl Failure {
             Self::NotRtmp { .. } => "not_rtmp",
             Self::NoAnswer { .. } => "no_answer",
             Self::ConnectRejected { .. } => "connect_rejected",
+            Self::LoginRejected => "login_rejected",
             Self::KeyRejected { .. } => "key_rejected",
             Self::KeyInUse { .. } => "key_in_use",
             Self::EndedByPlatform { .. } => "ended_by_platform",
             Self::ConnectionLost { .. } => "connection_lost",
             Self::ClosedEarly { .. } => "closed_early",
             Self::Stalled { .. } => "stalled",
+            Self::InsecureRedirect { .. } => "insecure_redirect",
             Self::FormatChanged => "format_changed",
             Self::Moved => "moved",
         }
@@ -189,7 +221,14 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{
+        super::state::{Action, Event, Phase, State},
+        *,
+    };
 
     #[test]
     fn refusals_are_told_apart_by_step_and_code() {
@@ -213,5 +252,59 @@ mod tests {
             failure.to_string(),
             "The platform refused the stream key (\u{201c}No such key\u{201d}). Copy it again from the platform and save it here."
         );
+    }
+
+    /// Every failure there is, with the phase it leads to and the waits that follow when it repeats, in seconds.
+    fn schedules() -> Vec<(Failure, &'static str, &'static [u64])> {
+        const TROUBLE: &[u64] = &[1, 2, 4, 8, 15, 30, 30];
+        const REFUSAL: &[u64] = &[30, 60, 120, 300, 300];
+        const BUSY: &[u64] = &[5, 10, 30, 30];
+        let host = || "h".to_owned();
+        let answer = Answer::default;
+        vec![
+            (Failure::Dns { host: host() }, "backoff", TROUBLE),
+            (Failure::Forbidden { host: host() }, "rejected", REFUSAL),
+            (Failure::ConnectionRefused { host: host() }, "backoff", TROUBLE),
+            (Failure::Unreachable { host: host() }, "backoff", TROUBLE),
+            (Failure::Certificate { host: host(), reason: String::new() }, "backoff", TROUBLE),
+            (Failure::Tls { host: host() }, "backoff", TROUBLE),
+            (Failure::NotRtmp { host: host() }, "backoff", TROUBLE),
+            (Failure::NoAnswer { host: host() }, "backoff", TROUBLE),
+            (Failure::ConnectRejected { answer: answer() }, "rejected", REFUSAL),
+            (Failure::LoginRejected, "rejected", REFUSAL),
+            (Failure::KeyRejected { answer: answer() }, "rejected", REFUSAL),
+            (Failure::KeyInUse { answer: answer() }, "backoff", BUSY),
+            (Failure::EndedByPlatform { answer: answer() }, "backoff", TROUBLE),
+            (Failure::ConnectionLost { host: host() }, "backoff", TROUBLE),
+            (Failure::ClosedEarly { host: host() }, "rejected", REFUSAL),
+            (Failure::Stalled { host: host() }, "backoff", TROUBLE),
+            (Failure::InsecureRedirect { host: host() }, "rejected", REFUSAL),
+        ]
+    }
+
+    #[test]
+    fn each_failure_waits_by_its_row_of_the_schedule() {
+        for (failure, phase, waits) in schedules() {
+            for jitter in [0.0, 0.5, 1.0] {
+                let mut now = Instant::now();
+                let mut state = State::new(now);
+                state.on(Event::Begin, now, jitter);
+                for &seconds in waits {
+                    let Action::Wait { until } = state.on(Event::Lost(failure.clone()), now, jitter) else {
+                        panic!("{failure:?} waits")
+                    };
+                    let expected = Duration::from_secs(seconds).mul_f64(0.8 + 0.4 * jitter);
+                    assert_eq!(until - now, expected, "{failure:?}");
+                    let in_phase = match state.phase() {
+                        Phase::Backoff { until } => ("backoff", until),
+                        Phase::Rejected { until } => ("rejected", until),
+                        other => panic!("{failure:?} leads to {other:?}"),
+                    };
+                    assert_eq!(in_phase, (phase, until), "{failure:?}");
+                    now = until;
+                    assert_eq!(state.on(Event::Due, now, jitter), Action::Connect);
+                }
+            }
+        }
     }
 }

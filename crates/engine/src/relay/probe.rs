@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use gostream_proto::rtmp::client::{ClientSession, Event, Intent, Request};
+use gostream_proto::rtmp::{
+    client::{ClientSession, Event, Intent, Request},
+    url::RtmpUrl,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout_at},
@@ -12,12 +15,14 @@ use tokio::{
 use super::{
     dial::{Dialer, Transport, connect_any},
     error::Failure,
-    session::{closed_during, random_filler},
+    session::{authentication, closed_during, random_filler},
 };
 use crate::{broadcast::feed::PLATFORM_CHUNK_BYTES, limits::READ_BYTES, spec::Target, status::ProbeStep};
 
 /// The whole conversation behind the connection.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Connections that one try may take: authentication needs three.
+const CONNECTIONS_MAX: usize = 3;
 
 /// Tries `target` out and says how each step went; the last one may have failed.
 pub(crate) async fn probe(dialer: &Dialer, target: &Target) -> Vec<ProbeStep> {
@@ -34,7 +39,11 @@ struct Steps {
 }
 
 impl Steps {
+    /// A step that another connection has to repeat is told once.
     fn end(&mut self, name: &'static str, failure: Option<Failure>) {
+        if failure.is_none() && self.done.iter().any(|step| step.name == name) {
+            return;
+        }
         let now = Instant::now();
         let error = failure.map(|failure| failure.for_status());
         self.done.push(ProbeStep { name, took: now - self.began, error });
@@ -49,31 +58,49 @@ async fn run(dialer: &Dialer, target: &Target, steps: &mut Steps) -> Result<(), 
     steps.end("resolve", None);
     let tcp = connect_any(addresses, url).await.map_err(failed("connect"))?;
     steps.end("connect", None);
-    let transport = if url.is_tls() {
+    let mut transport = if url.is_tls() {
         let transport = dialer.wrap(tcp, url).await.map_err(failed("tls"))?;
         steps.end("tls", None);
         transport
     } else {
         Transport::Plain(tcp)
     };
-    let request = Request {
-        intent: Intent::Probe,
-        app: url.app().to_owned(),
-        tc_url: url.tc_url(),
-        name: target.key.expose().to_owned(),
-        chunk_bytes: PLATFORM_CHUNK_BYTES,
-        enhanced: false,
-    };
-    converse(transport, ClientSession::new(request, random_filler()), url.host(), steps).await
+    let mut app = url.app().to_owned();
+    let deadline = Instant::now() + ANSWER;
+    for _ in 0..CONNECTIONS_MAX {
+        let request = Request {
+            intent: Intent::Probe,
+            tc_url: url.tc_url_with_app(&app),
+            app,
+            name: target.key.expose().to_owned(),
+            chunk_bytes: PLATFORM_CHUNK_BYTES,
+            enhanced: false,
+        };
+        match converse(transport, ClientSession::new(request, random_filler()), url, deadline, steps).await? {
+            Outcome::Welcome => return Ok(()),
+            Outcome::Authenticate(query) => app = format!("{}?{query}", url.app()),
+        }
+        transport = dialer.connect(url).await.map_err(failed("rtmp_connect"))?;
+    }
+    Err(("rtmp_connect", Failure::LoginRejected))
+}
+
+/// What one connection led to.
+enum Outcome {
+    /// The platform would take a stream.
+    Welcome,
+    /// It wants this query behind the application of another connection.
+    Authenticate(String),
 }
 
 async fn converse(
     mut transport: Transport,
     mut client: ClientSession,
-    host: &str,
+    url: &RtmpUrl,
+    deadline: Instant,
     steps: &mut Steps,
-) -> Result<(), (&'static str, Failure)> {
-    let deadline = Instant::now() + ANSWER;
+) -> Result<Outcome, (&'static str, Failure)> {
+    let host = url.host();
     let mut received = BytesMut::with_capacity(READ_BYTES);
     let mut step = "handshake";
     loop {
@@ -93,15 +120,16 @@ async fn converse(
             }
             Some(Event::StreamCreated) => {
                 steps.end(step, None);
-                return Ok(());
+                return Ok(Outcome::Welcome);
             }
             Some(Event::Refused { step: at, code, description }) => {
-                return Err((step, Failure::from_refusal(at, code, description)));
+                let query = authentication(url, &description).map(Outcome::Authenticate);
+                return query.ok_or_else(|| (step, Failure::from_refusal(at, code, description)));
             }
             // It works, and will be followed when the relay starts.
             Some(Event::Redirect(_)) => {
                 steps.end(step, None);
-                return Ok(());
+                return Ok(Outcome::Welcome);
             }
             Some(_) => continue,
             None => {}

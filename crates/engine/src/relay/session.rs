@@ -91,7 +91,7 @@ impl Session {
             match Self::attempt(context, &url, &app, target, counters).await? {
                 Opened::Session(session) => return Ok(*session),
                 Opened::Redirect(location) => {
-                    url = url.join(&location).map_err(|_| Failure::NotRtmp { host: url.host().to_owned() })?;
+                    url = follow(&url, &location)?;
                     url.app().clone_into(&mut app);
                 }
                 Opened::Authenticate(query) => app = format!("{}?{query}", url.app()),
@@ -141,13 +141,17 @@ impl Session {
     async fn negotiate(&mut self, url: &RtmpUrl) -> Result<Option<Opened>, Failure> {
         loop {
             let host = self.host.clone();
-            while self.client.outbox().has_remaining() {
-                self.write_some().await.map_err(|_| Failure::NotRtmp { host: host.clone() })?;
-            }
-            match self.wire.exchange(self.client.outbox()).await {
-                Ok(_) => {}
-                _ if !self.client.is_handshaken() => return Err(Failure::NotRtmp { host }),
-                _ => return Err(closed_during(self.client.step(), host)),
+            let exchanged = async {
+                while self.client.outbox().has_remaining() {
+                    self.write_some().await?;
+                }
+                self.wire.exchange(self.client.outbox()).await
+            };
+            if exchanged.await.is_err() {
+                return Err(match self.client.is_handshaken() {
+                    true => closed_during(self.client.step(), host),
+                    false => Failure::NotRtmp { host },
+                });
             }
             while let Some(event) = self.next_event()? {
                 match event {
@@ -157,8 +161,8 @@ impl Session {
                     }
                     client::Event::Redirect(location) => return Ok(Some(Opened::Redirect(location))),
                     client::Event::Refused { step, code, description } => {
-                        let answer = authentication(url, &description);
-                        return answer.map(Some).ok_or_else(|| Failure::from_refusal(step, code, description));
+                        let answer = authentication(url, &description).map(|query| Some(Opened::Authenticate(query)));
+                        return answer.ok_or_else(|| Failure::from_refusal(step, code, description));
                     }
                     client::Event::Ended => return Err(closed_during(self.client.step(), host)),
                     _ => {}
@@ -169,6 +173,10 @@ impl Session {
 
     /// Sends media until something happens that the relay has to know. Cancel safe.
     pub async fn run(&mut self) -> Event {
+        // What came together with the permission to publish.
+        if let Some(event) = self.on_received() {
+            return event;
+        }
         loop {
             if self.client.outbox().remaining() < OUTBOX_BYTES && self.fill() == Filled::HeadersChanged {
                 return Event::Lost(Failure::FormatChanged);
@@ -201,7 +209,7 @@ impl Session {
             self.write_all().await?;
             self.client.finish();
             self.write_all().await?;
-            self.wire.shutdown().await
+            self.wire.finish().await
         };
         if timeout_at(deadline, goodbye).await.is_err() {
             tracing::debug!(relay.host = self.host, "The platform did not take the goodbye in time.");
@@ -307,6 +315,13 @@ impl Session {
     }
 }
 
+/// Where a platform sends us. Not out of TLS: the stream key would go there for everyone to read.
+pub(super) fn follow(url: &RtmpUrl, location: &str) -> Result<RtmpUrl, Failure> {
+    let host = || url.host().to_owned();
+    let next = url.join(location).map_err(|_| Failure::NotRtmp { host: host() })?;
+    if url.is_tls() && !next.is_tls() { Err(Failure::InsecureRedirect { host: host() }) } else { Ok(next) }
+}
+
 /// What one connection led to.
 enum Opened {
     Session(Box<Session>),
@@ -314,13 +329,14 @@ enum Opened {
     Authenticate(String),
 }
 
-/// The next step of Adobe authentication, if the refusal asks for one and the URL has a login.
-fn authentication(url: &RtmpUrl, description: &str) -> Option<Opened> {
+/// What the next connection's application carries as its query, if the refusal asks for Adobe authentication and the URL has a
+/// login.
+pub(super) fn authentication(url: &RtmpUrl, description: &str) -> Option<String> {
     let mut challenge = [0; 4];
     fill_random(&mut challenge);
     let challenge = format!("{:08x}", u32::from_be_bytes(challenge));
     match auth::next_step(description, url.login()?, &challenge)? {
-        auth::Step::Query(query) => Some(Opened::Authenticate(query)),
+        auth::Step::Query(query) => Some(query),
         auth::Step::Refused => None,
     }
 }

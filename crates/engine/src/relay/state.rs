@@ -25,6 +25,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(60);
 /// A connection that ends within this time of its start was likely refused without words: nginx-rtmp, SRS and
 /// Amazon IVS close instead of saying no.
 const EARLY: Duration = Duration::from_secs(5);
+/// Connecting anew without a pause is for once in this time, or a platform that always asks for it would be hammered.
+const HURRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// So many early ends in a row are a refusal.
 const EARLY_ENDS_MAX: u32 = 3;
 
@@ -100,6 +102,8 @@ pub struct State {
     accepted_at: Option<Instant>,
     reconnects: u32,
     last_failure: Option<Failure>,
+    /// When it last connected anew without a pause.
+    hurried_at: Option<Instant>,
 }
 
 impl State {
@@ -115,6 +119,7 @@ impl State {
             accepted_at: None,
             reconnects: 0,
             last_failure: None,
+            hurried_at: None,
         }
     }
 
@@ -179,8 +184,8 @@ impl State {
         if matches!(self.phase, Phase::Live | Phase::Stalled) {
             self.reconnects += 1;
         }
-        // Not the platform's doing: connect again at once, and count nothing.
-        if matches!(failure, Failure::FormatChanged | Failure::Moved) {
+        // Nobody's fault: connect again at once, and count nothing.
+        if matches!(failure, Failure::FormatChanged | Failure::Moved) && self.may_hurry(now) {
             self.last_failure = Some(failure);
             self.enter(Phase::Connecting, now);
             return Action::Connect;
@@ -207,6 +212,14 @@ impl State {
             now,
         );
         Action::Wait { until }
+    }
+
+    fn may_hurry(&mut self, now: Instant) -> bool {
+        let may = self.hurried_at.is_none_or(|at| now - at >= HURRY_AGAIN_AFTER);
+        if may {
+            self.hurried_at = Some(now);
+        }
+        may
     }
 
     /// Several ends right after the start are a refusal without words.

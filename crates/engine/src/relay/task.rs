@@ -303,7 +303,7 @@ impl Runner {
                 session::Event::Progress => self.on(Event::Progress),
                 session::Event::Lost(failure) => return Ok(Event::Lost(failure)),
                 session::Event::Moved(location) => {
-                    self.moved_to = location.and_then(|location| target.url.join(&location).ok());
+                    self.moved_to = location.and_then(|location| session::follow(&target.url, &location).ok());
                     return Ok(Event::Lost(Failure::Moved));
                 }
             };

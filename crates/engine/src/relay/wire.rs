@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use gostream_tcpinfo::{TcpInfo, tcp_info};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::dial::Transport;
@@ -74,9 +74,16 @@ impl Wire {
         self.transport.flush().await
     }
 
-    /// Says that nothing more comes.
-    pub async fn shutdown(&mut self) -> io::Result<()> {
-        self.transport.shutdown().await
+    /// Says that nothing more comes, and reads until the platform closes. Closing first would answer whatever it still says
+    /// with a reset, which takes back the last of the stream while it is on its way.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        self.transport.shutdown().await?;
+        loop {
+            self.received.clear();
+            if self.transport.read_buf(&mut self.received).await? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// What the kernel knows of the connection, where it tells.

@@ -1,8 +1,12 @@
 //! The engine against real sockets: an encoder of ours in, platforms of ours out, and everything that can go wrong between.
 
+mod away;
+mod days;
 mod encoder;
+mod errors;
 mod faults;
 mod hostile;
 mod legs;
+mod quirks;
 mod relay;
 mod stage;

@@ -195,9 +195,9 @@ async fn new_key_restarts_that_relay_alone_and_never_beside_the_old_one() {
     stage.until_all_live(&spec).await;
     spec.destinations[1].target.key = gostream_engine::spec::StreamKey::new("another?a=b&c:d");
     stage.save(&spec);
-    let visits = changes.until("the second visit", |visits| visits.len() == 2).await;
-    assert!(visits[0].goodbye && visits[0].over, "the old connection said goodbye before the new one came");
-    assert_eq!(visits[1].key, "another");
+    let visits = changes.until("the second visit", |visits| visits.len() == 2 && visits[0].over).await;
+    assert!(visits[0].goodbye, "the old connection said goodbye");
+    assert_eq!((visits[1].key.as_str(), visits[1].beside), ("another", 0), "and was closed before the new one came");
     stage.until_all_live(&spec).await;
     assert_eq!(stays.visits().len(), 1);
     encoder.stop().await.expect("says goodbye");

@@ -23,10 +23,15 @@ pub enum Step {
     Refused,
 }
 
+/// Whether the description of a refused `connect` is about who may come in.
+pub fn is_about_login(description: &str) -> bool {
+    description.contains("authmod=adobe")
+}
+
 /// Reads the description of a refused `connect`. `None` when it is about something else. `client_challenge` is 8 random
 /// hexadecimal digits.
 pub fn next_step(description: &str, login: &Login, client_challenge: &str) -> Option<Step> {
-    if !description.contains("authmod=adobe") {
+    if !is_about_login(description) {
         return None;
     }
     if description.contains("?reason=authfailed") || description.contains("?reason=nosuchuser") {

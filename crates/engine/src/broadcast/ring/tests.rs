@@ -86,3 +86,19 @@ fn body_for_platforms_is_laid_out_once() {
     assert_eq!((payload.len(), laid_out.len()), (10_000, 10_002));
     assert_eq!(laid_out.as_ptr(), entry.for_platform().1.as_ptr());
 }
+
+#[test]
+fn what_was_derived_from_old_packets_is_let_go() {
+    let mut ring = Ring::default();
+    for n in 0..100 {
+        ring.push(packet(if n % 50 == 0 { Keyframe } else { InterFrame }, n * 40, 5_000));
+        let newest = ring.get(ring.head() - 1).expect("is there");
+        newest.for_platform();
+    }
+    let derived = |sequence: u64| ring.get(sequence).is_some_and(|entry| entry.platform.get().is_some());
+    let kept: Vec<_> = (0..100).filter(|&sequence| derived(sequence)).collect();
+    assert_eq!(kept, (50..100).collect::<Vec<_>>(), "the last two seconds");
+    let old = ring.get(0).expect("is kept");
+    assert_eq!((old.packet.body.len(), old.video_frames_before), (5_000, 0));
+    assert_eq!(old.for_platform().0.len(), 5_000, "and made anew for whoever is so far behind");
+}

@@ -108,6 +108,20 @@ fn changed_format_connects_again_at_once() {
 }
 
 #[test]
+fn connecting_anew_at_once_is_for_once_in_a_while() {
+    let mut story = Story::connecting();
+    for (seconds, at_once) in [(1, true), (1, false), (1, false), (6, true), (4, false)] {
+        story.live_for(seconds);
+        let action = story.on(Event::Lost(Failure::Moved));
+        assert_eq!(action == Action::Connect, at_once, "after {seconds} s");
+        if let Action::Wait { until } = action {
+            story.now = until;
+            story.on(Event::Due);
+        }
+    }
+}
+
+#[test]
 fn stall_is_shown_and_passes() {
     let mut story = Story::connecting();
     story.live_for(1);

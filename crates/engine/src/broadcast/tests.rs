@@ -1,0 +1,112 @@
+//! Fifty days through publisher, ring, feed, chunks and back, in one thread: past the 32 bits of both clocks.
+
+use std::num::NonZeroUsize;
+
+use bytes::Bytes;
+use gostream_proto::rtmp::{
+    client::{self, ClientSession, Intent, Request},
+    handshake::RANDOM_BYTES,
+    media::{Media, MediaKind},
+    server::{self, ServerSession},
+};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::{
+    feed::{Audience, Feed, Filled, Origin, PLATFORM_CHUNK_BYTES},
+    publisher::Publisher,
+    registry::Live,
+    *,
+};
+use crate::spec::{Goodbye, ProjectSpec, StreamKey};
+
+/// The time that 32 bits of milliseconds hold, and some more: 49.7 days and a half.
+const SHOW_MS: u64 = (1 << 32) + 12 * 60 * 60 * 1_000;
+/// A pause that is kept as it is; from 10 s on it would be a restarted clock.
+const STEP_MS: u64 = 9_900;
+/// The encoder's clock wraps on the fourth day, the platform's on the fiftieth.
+const START: u32 = 4_000_000_000;
+
+/// Two ends that agreed to publish.
+struct Connection {
+    client: ClientSession,
+    platform: ServerSession,
+}
+
+impl Connection {
+    fn publishing() -> Self {
+        let request = Request {
+            intent: Intent::Push,
+            app: "app".to_owned(),
+            tc_url: "rtmp://h/app".to_owned(),
+            name: "key".to_owned(),
+            chunk_bytes: PLATFORM_CHUNK_BYTES,
+            enhanced: false,
+        };
+        let client = ClientSession::new(request, [1; RANDOM_BYTES]);
+        let mut connection = Self { client, platform: ServerSession::new([2; RANDOM_BYTES]) };
+        loop {
+            if connection.arrived().iter().any(|event| matches!(event, server::Event::Publish(_))) {
+                connection.platform.accept_publish();
+            }
+            let said = connection.platform.outbox().drain();
+            let mut said: &[u8] = &said;
+            while let Some(event) = connection.client.advance(&mut said).expect("is RTMP") {
+                if event == client::Event::Ready {
+                    return connection;
+                }
+            }
+        }
+    }
+
+    /// What the client wrote, as the platform takes it.
+    fn arrived(&mut self) -> Vec<server::Event> {
+        let written = self.client.outbox().drain();
+        let mut written: &[u8] = &written;
+        std::iter::from_fn(|| self.platform.advance(&mut written).expect("is RTMP")).collect()
+    }
+}
+
+fn live() -> Arc<Live> {
+    let broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
+    let spec = ProjectSpec {
+        id: broadcast.project,
+        stream_key: StreamKey::new("key"),
+        playback_id: String::new(),
+        goodbye: Goodbye::Ends,
+        destinations: vec![],
+    };
+    Live::new(broadcast, watch::Sender::new(spec), mpsc::channel(1).0, Arc::default())
+}
+
+#[test]
+fn fifty_days_keep_their_times_over_both_wraps() {
+    let live = live();
+    let ticket = live.take_seat();
+    let mut publisher = Publisher::new(Arc::clone(&live), ticket);
+    let mut feed = Feed::new(live.broadcast.subscribe(), Audience::Platform, Origin::default());
+    let mut connection = Connection::publishing();
+    let header = Bytes::from_static(&[0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0, 1, 0, 0]);
+    // More than a chunk, where it matters.
+    let size = PLATFORM_CHUNK_BYTES.checked_add(1).map_or(0, NonZeroUsize::get);
+    let large = Bytes::from([&[0x17, 1, 0, 0, 0][..], &vec![0; size]].concat());
+    let small = Bytes::from_static(&[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]);
+    publisher.push(Media { kind: MediaKind::Video, timestamp: START, body: header });
+    let mut received = 0_u64;
+    let mut at = 0_u64;
+    while at < SHOW_MS {
+        let near_wrap = at < 2 * STEP_MS || (1_u64 << 32).abs_diff(at) < 2 * STEP_MS;
+        let body = if near_wrap { large.clone() } else { small.clone() };
+        let timestamp = START.wrapping_add(at as u32);
+        publisher.push(Media { kind: MediaKind::Video, timestamp, body: body.clone() });
+        assert_eq!(feed.fill(usize::MAX, |media| connection.client.send_media(media)), Filled::Media, "at {at}");
+        let events = connection.arrived();
+        let Some(server::Event::Media(media)) = events.last() else { panic!("{} events at {at}", events.len()) };
+        // The first frame comes behind its header.
+        assert_eq!(events.len(), if at == 0 { 2 } else { 1 }, "at {at}");
+        assert_eq!((media.timestamp, media.body.len()), (at as u32, body.len()), "at {at}");
+        received += 1;
+        at += STEP_MS;
+    }
+    assert_eq!(received, SHOW_MS.div_ceil(STEP_MS));
+}

@@ -1,0 +1,66 @@
+//! A day of stream in seconds: frames that lie nine seconds apart, each waited for, because the ring holds ten.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use gostream_proto::rtmp::media::{Media, MediaKind};
+use gostream_testkit::{
+    encoder::Encoder,
+    platform::{Behaviour, Platform},
+    script::Script,
+};
+
+use crate::stage::Stage;
+
+const DAY_MS: u32 = 24 * 60 * 60 * 1_000;
+/// A pause that is kept as it is; from 10 s on it would be a restarted clock.
+const STEP_MS: u32 = 9_000;
+/// From the keyframe to the audio behind it.
+const AUDIO_MS: u32 = 21;
+/// Half a day before the 32 bits of the encoder's clock are used up.
+const START: u32 = (DAY_MS / 2).wrapping_neg();
+
+/// More than a chunk, so that an extended timestamp has to be repeated inside of it.
+fn keyframe(n: u32) -> Bytes {
+    let mut body = BytesMut::with_capacity(4_200);
+    body.put_slice(&[0x17, 1, 0, 0, 0]);
+    body.put_u32(4_180);
+    body.put_u8(0x65);
+    body.put_u32(n);
+    body.put_bytes(0xA5, 4_175);
+    body.freeze()
+}
+
+fn audio(n: u32) -> Bytes {
+    [&[0xAF, 1][..], &n.to_be_bytes()].concat().into()
+}
+
+#[tokio::test]
+async fn day_arrives_at_its_times_over_the_wrap_and_past_24_bits() {
+    let stage = Stage::new().await;
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    stage.project("key", &[&platform]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let headers = Script { start: START, ..Script::default() }.headers();
+    encoder.send_all(&headers).await.expect("is taken");
+    let mut expected = Vec::new();
+    for n in 0..DAY_MS / STEP_MS {
+        let since_start = n * STEP_MS;
+        let frames =
+            [(MediaKind::Video, since_start, keyframe(n)), (MediaKind::Audio, since_start + AUDIO_MS, audio(n))];
+        for (kind, at, body) in frames {
+            let timestamp = START.wrapping_add(at);
+            encoder.send(&Media { kind, timestamp, body: body.clone() }).await.expect("is taken");
+            expected.push(Media { kind, timestamp: at, body });
+        }
+        let count = headers.len() + expected.len();
+        let is_there =
+            |visits: &[gostream_testkit::platform::Visit]| visits.iter().any(|visit| visit.media.len() >= count);
+        platform.wait_for(&format!("frame {n}"), is_there).await;
+    }
+    let visits = platform.visits();
+    assert_eq!((visits.len(), platform.connections()), (1, 1));
+    let received = &visits[0].media[headers.len()..];
+    let differs = received.iter().zip(&expected).position(|(received, expected)| received != expected);
+    assert_eq!((received.len(), differs), (expected.len(), None), "messages, first difference");
+    assert!(expected.iter().any(|media| media.timestamp > 0xFF_FFFF));
+    assert!(START.checked_add(DAY_MS).is_none(), "the encoder's clock wrapped");
+}

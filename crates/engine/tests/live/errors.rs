@@ -1,0 +1,173 @@
+//! Each class of error leads to its state, its code, a message that says what to do, and its wait.
+
+use std::{sync::Arc, time::Duration};
+
+use gostream_engine::{
+    EngineConfig,
+    spec::ProjectSpec,
+    status::{RelayState, RelayStatus},
+};
+use gostream_testkit::{
+    certificate::Certificate,
+    encoder::Encoder,
+    platform::{Behaviour, Instead, Login, Platform, Say, Step},
+    script::Script,
+};
+use tokio::task::JoinSet;
+
+use crate::stage::{Stage, config, destination};
+
+/// What is expected of a destination that misbehaves in one way.
+struct Case {
+    name: String,
+    /// Kept, or it would stop.
+    platform: Option<Platform>,
+    url: String,
+    expected: Expected,
+}
+
+/// State, code, words of the message, seconds to the next attempt.
+type Expected = (RelayState, &'static str, &'static str, u64);
+
+const NOT_RTMP: Expected = (RelayState::Backoff, "not_rtmp", "use that instead of rtmp://", 1);
+const CONNECT: Expected = (RelayState::Rejected, "connect_rejected", "Check the server URL", 30);
+const KEY: Expected = (RelayState::Rejected, "key_rejected", "Copy it again from the platform", 30);
+const IN_USE: Expected = (RelayState::Backoff, "key_in_use", "Stop other encoders that use it", 5);
+const NO_ANSWER: Expected = (RelayState::Backoff, "no_answer", "check the server URL", 1);
+const LOST: Expected = (RelayState::Backoff, "connection_lost", "check your network", 1);
+const ENDED: Expected = (RelayState::Backoff, "ended_by_platform", "tried again by itself", 1);
+const EARLY: Expected = (RelayState::Rejected, "closed_early", "the stream key is wrong, or the stream is above", 30);
+const STALLED: Expected = (RelayState::Backoff, "stalled", "lower the bitrate", 1);
+const LOGIN: Expected = (RelayState::Rejected, "login_rejected", "Put them into the server URL", 30);
+const CERTIFICATE: Expected = (RelayState::Backoff, "certificate", "Check the server name", 1);
+const TLS: Expected = (RelayState::Backoff, "tls", "use that instead of rtmps://", 1);
+const REFUSED: Expected = (RelayState::Backoff, "connection_refused", "Check server and port", 1);
+const DNS: Expected = (RelayState::Backoff, "dns", "Check the URL for a typing mistake", 1);
+const FORBIDDEN: Expected = (RelayState::Rejected, "address_forbidden", "allow it with egress.allow", 30);
+
+/// Long enough to be live first, short enough to be soon.
+const SOON: Duration = Duration::from_millis(50);
+
+/// What goes wrong between the first byte and the permission to publish.
+fn before_the_start() -> Vec<(Behaviour, Expected)> {
+    let (rejected, invalid) = ("NetConnection.Connect.Rejected", "NetConnection.Connect.InvalidApp");
+    let at = |step, instead, expected| (Behaviour::at(step, instead), expected);
+    let redirect = Instead::Redirect("again".to_owned());
+    let login = Some(Login { user: "me", password: "secret" });
+    let mut cases = vec![
+        (Behaviour { mute: true, ..Behaviour::default() }, NO_ANSWER),
+        at(Step::Handshake, Instead::Close, NOT_RTMP),
+        at(Step::Handshake, Instead::Reset, NOT_RTMP),
+        at(Step::Handshake, Instead::Silence, NO_ANSWER),
+        at(Step::Connect, Instead::Refuse(rejected), CONNECT),
+        at(Step::Connect, Instead::Refuse(invalid), CONNECT),
+        at(Step::Connect, redirect, NO_ANSWER),
+        (Behaviour { login, ..Behaviour::default() }, LOGIN),
+        at(Step::CreateStream, Instead::Refuse("NetConnection.Call.Failed"), CONNECT),
+        at(Step::Publish, Instead::Refuse("NetStream.Publish.Denied"), KEY),
+        at(Step::Publish, Instead::Refuse("NetStream.Publish.Rejected"), KEY),
+        at(Step::Publish, Instead::Refuse("NetStream.Publish.Unauthorized"), KEY),
+        at(Step::Publish, Instead::Refuse("NetStream.Publish.BadName"), IN_USE),
+    ];
+    for (step, expected) in [(Step::Connect, CONNECT), (Step::CreateStream, CONNECT), (Step::Publish, KEY)] {
+        cases.push(at(step, Instead::Close, expected));
+        cases.push(at(step, Instead::Reset, expected));
+        cases.push(at(step, Instead::Silence, NO_ANSWER));
+    }
+    cases
+}
+
+/// What goes wrong once the platform took the stream.
+fn while_live() -> Vec<(Behaviour, Expected)> {
+    vec![
+        (Behaviour { close_after: Some(SOON), ..Behaviour::default() }, LOST),
+        (Behaviour { reset_after: Some(SOON), ..Behaviour::default() }, LOST),
+        (Behaviour { close_after: Some(SOON), ..Behaviour::default() }, EARLY),
+        (Behaviour { reset_after: Some(SOON), ..Behaviour::default() }, EARLY),
+        (Behaviour::says(SOON, Say::Error("NetStream.Failed")), ENDED),
+        (Behaviour::says(Duration::ZERO, Say::Error("NetStream.Publish.BadName")), ENDED),
+        (Behaviour { stop_reading_after: Some(100_000), ..Behaviour::default() }, STALLED),
+    ]
+}
+
+async fn platform_cases(certificate: &Certificate) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (behaviour, expected) in before_the_start().into_iter().chain(while_live()) {
+        let name = format!("{behaviour:?}");
+        let platform = Platform::start(behaviour).await.expect("listens");
+        cases.push(Case { name, url: platform.url(), platform: Some(platform), expected });
+    }
+    let tls = Some(certificate.server(&[&rustls::version::TLS13]).expect("works"));
+    let secure = || Behaviour { tls: tls.clone(), ..Behaviour::default() };
+    for (name, behaviour, scheme, host, expected) in [
+        ("a certificate for another name", secure(), "rtmps", "localhost", CERTIFICATE),
+        ("RTMPS to a plain port", Behaviour::default(), "rtmps", "127.0.0.1", TLS),
+        ("RTMP to a TLS port", secure(), "rtmp", "127.0.0.1", NOT_RTMP),
+    ] {
+        let platform = Platform::start(behaviour).await.expect("listens");
+        let url = format!("{scheme}://{host}:{}/app", platform.address().port());
+        cases.push(Case { name: name.to_owned(), url, platform: Some(platform), expected });
+    }
+    cases
+}
+
+/// Addresses behind which there is no platform.
+async fn address_cases() -> Vec<Case> {
+    let gone = Platform::start(Behaviour::default()).await.expect("listens");
+    let refused = gone.url();
+    gone.stop().await;
+    [
+        ("nobody listens", refused.as_str(), REFUSED),
+        ("no such name", "rtmp://no-such-host.invalid/app", DNS),
+        ("a private address", "rtmp://10.0.0.1/app", FORBIDDEN),
+    ]
+    .map(|(name, url, expected)| Case { name: name.to_owned(), platform: None, url: url.to_owned(), expected })
+    .into()
+}
+
+/// Waits for what is expected of destination `n`, and checks the rest of it.
+async fn check(stage: Arc<Stage>, spec: ProjectSpec, n: usize, name: String, expected: Expected) {
+    let (state, code, words, seconds) = expected;
+    let id = spec.destinations[n].id;
+    let is_expected =
+        |relay: &RelayStatus| relay.state == state && relay.last_error.as_ref().is_some_and(|error| error.code == code);
+    let what = format!("{state:?} with {code} for {name}");
+    let status = stage.until(spec.id, &what, |status| status.relays.get(&id).is_some_and(is_expected)).await;
+    let relay = &status.relays[&id];
+    let message = relay.last_error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
+    assert!(message.contains(words), "{name}: {message}");
+    let next = relay.next_attempt_at.expect("is tried again");
+    let wait = next.duration_since(relay.since).expect("lies ahead").as_secs_f64() / seconds as f64;
+    assert!((0.79..1.21).contains(&wait), "{name}: waits {wait} times as long as it should");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_class_of_error_leads_to_its_state_code_message_and_wait() {
+    let certificate = Certificate::for_names(&["platform.example"]).expect("is made");
+    let trusted = Some(vec![certificate.der.clone()]);
+    let stage = Arc::new(Stage::with(EngineConfig { trusted, ..config() }).await);
+    let mut cases = platform_cases(&certificate).await;
+    cases.extend(address_cases().await);
+    let mut spec = stage.project("key", &[]);
+    spec.destinations = cases.iter().enumerate().map(|(n, case)| destination(n, &case.url)).collect();
+    stage.save(&spec);
+
+    // Watched from the beginning, so that the first wait of each is seen.
+    let mut checks = JoinSet::new();
+    for (n, case) in cases.iter().enumerate() {
+        checks.spawn(check(Arc::clone(&stage), spec.clone(), n, case.name.clone(), case.expected));
+    }
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let sending = tokio::spawn(async move {
+        let show = Script { ms: 60_000, frame_bytes: 20_000, ..Script::default() };
+        let _ = encoder.send_paced(&show.write(), 1.0).await;
+    });
+    while let Some(checked) = checks.join_next().await {
+        checked.expect("is as expected");
+    }
+    sending.abort();
+    for case in cases {
+        let beside = case.platform.iter().flat_map(Platform::visits).map(|visit| visit.beside).max();
+        assert_eq!(beside.unwrap_or_default(), 0, "{}: one connection at a time", case.name);
+    }
+}

@@ -1,0 +1,35 @@
+//! The server's half of Adobe authentication, written from the description of the protocol and not from our client's half.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use md5::{Digest as _, Md5};
+
+use super::behaviour::Login;
+
+/// What the password is hashed with; any text does.
+const SALT: &str = "5a17";
+/// What the client has to sign, and gives back as `opaque`.
+const CHALLENGE: &str = "c4a11e96";
+
+impl Login {
+    /// Why an application with that query is not let in, in the words of Adobe's servers; `None` when it is.
+    pub(super) fn objection(&self, app: &str) -> Option<String> {
+        let query = app.split_once('?').map_or("", |(_, query)| query);
+        let field = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        if field("authmod") != Some("adobe") {
+            return Some("[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : ".to_owned());
+        }
+        let reason = match (field("user"), field("challenge"), field("response")) {
+            (user, ..) if user != Some(self.user) => format!("nosuchuser&opaque={CHALLENGE}"),
+            (_, Some(challenge), Some(response)) if response == self.response(challenge) => return None,
+            (_, _, Some(_)) => format!("authfailed&opaque={CHALLENGE}"),
+            _ => format!("needauth&user={}&salt={SALT}&challenge={CHALLENGE}&opaque={CHALLENGE}", self.user),
+        };
+        Some(format!("[ AccessManager.Reject ] : [ authmod=adobe ] : ?reason={reason}"))
+    }
+
+    fn response(&self, client_challenge: &str) -> String {
+        let hash = |text: String| STANDARD.encode(Md5::digest(text));
+        let salted = hash(format!("{}{SALT}{}", self.user, self.password));
+        hash(format!("{salted}{CHALLENGE}{client_challenge}"))
+    }
+}
