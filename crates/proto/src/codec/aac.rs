@@ -33,6 +33,8 @@ pub struct Config {
     channel_configuration: u8,
     /// Channels that come out.
     pub channels: u8,
+    /// frameLengthFlag of the GASpecificConfig: frames of 960 samples, as in digital radio.
+    short_frames: bool,
 }
 
 impl Config {
@@ -43,16 +45,33 @@ impl Config {
         let core_rate = rate(&mut bits)?;
         let channel_configuration = bits.u(4)? as u8;
         let extension_rate = if matches!(object_type, SBR | PS) { Some(rate(&mut bits)?) } else { None };
+        // With band replication, the type of the core codec follows.
+        let core_type = if extension_rate.is_some() { self::object_type(&mut bits) } else { Ok(object_type) };
+        // The flag stands first in a GASpecificConfig (section 4.4.1). A header that ends before it means long frames.
+        let short_frames = matches!(core_type, Ok(1..=4)) && bits.flag().unwrap_or(false);
         let mut channels = *CHANNELS.get(usize::from(channel_configuration)).ok_or(Error::Invalid)?;
         if object_type == PS {
             channels = 2;
         }
-        Ok(Self { object_type, core_rate, extension_rate, channel_configuration, channels })
+        Ok(Self { object_type, core_rate, extension_rate, channel_configuration, channels, short_frames })
     }
 
     /// Samples per second that come out.
     pub fn output_rate(&self) -> u32 {
         self.extension_rate.unwrap_or(self.core_rate)
+    }
+
+    /// Samples that come out of a frame, at [`Config::output_rate`]; `None` for kinds of AAC whose frames are of other
+    /// lengths (low delay, xHE-AAC).
+    pub fn frame_samples(&self) -> Option<u32> {
+        const SHORT_FRAME_SAMPLES: u32 = 960;
+        if !matches!(self.object_type, 1..=4 | SBR | PS) {
+            return None;
+        }
+        let core = if self.short_frames { SHORT_FRAME_SAMPLES } else { FRAME_SAMPLES };
+        let (output, rest) = (self.output_rate() / self.core_rate, self.output_rate() % self.core_rate);
+        // Band replication doubles the rate or keeps it.
+        matches!((output, rest), (1 | 2, 0)).then_some(core * output)
     }
 
     /// The codec string of HLS and MSE (RFC 6381 section 3.3).
@@ -124,6 +143,23 @@ mod tests {
     }
 
     #[test]
+    fn frames_have_the_samples_that_the_header_says() {
+        for (bytes, samples) in [
+            (&[0x11, 0x90][..], Some(1_024)),
+            (&[0x11], None),
+            (&[0x11, 0x94], Some(960)),
+            (&[0x2B, 0x11, 0x88, 0x00], Some(2_048)),
+            // HE-AAC with frames of 960, and one whose output rate is that of the core.
+            (&[0x2B, 0x11, 0x8A, 0x00], Some(1_920)),
+            (&[0x29, 0x91, 0x88, 0x00], Some(1_024)),
+            // Low delay.
+            (&[0xB9, 0x90, 0x00], None),
+        ] {
+            assert_eq!(Config::parse(bytes).ok().and_then(|config| config.frame_samples()), samples, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
     fn adts_header_holds_length_rate_and_channels() {
         let config = Config::parse(&[0x11, 0x90]).expect("parses");
         assert_eq!(config.adts_header(0x123), Some([0xFF, 0xF1, 0x4C, 0x80, 0x25, 0x5F, 0xFC]));
@@ -138,7 +174,7 @@ mod tests {
         #[test]
         fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
             if let Ok(config) = Config::parse(&bytes) {
-                let _ = config.adts_header(100);
+                let _ = (config.adts_header(100), config.frame_samples());
             }
         }
     }

@@ -1,8 +1,11 @@
 //! HLS (RFC 8216): cutting a broadcast into segments and listing them.
 
+mod cut;
+pub mod live;
 pub mod playlist;
 pub mod segmenter;
 pub mod window;
 
+pub use live::Live;
 pub use segmenter::{Segment, Segmenter};
 pub use window::Window;

@@ -45,7 +45,7 @@ pub fn write<'a>(head: &Head, segments: impl Iterator<Item = &'a Segment> + Clon
 }
 
 /// A wall clock time as ISO 8601, in UTC with milliseconds.
-fn date_time(ms: u64) -> String {
+pub(super) fn date_time(ms: u64) -> String {
     let (days, ms_of_day) = (ms / 86_400_000, ms % 86_400_000);
     let (year, month, day) = civil(days);
     let (hours, minutes) = (ms_of_day / 3_600_000, ms_of_day / 60_000 % 60);

@@ -13,20 +13,7 @@ use crate::{
     ts::{self, Audio, Tracks},
 };
 
-/// A segment ends at the first keyframe from here on.
-const TARGET_MS: i64 = 2_000;
-/// Keyframe intervals of 2 s come out a little short in milliseconds.
-const TOLERANCE_MS: i64 = 100;
-/// Without any keyframe a segment ends here all the same.
-const LONGEST_MS: i64 = 10_000;
-/// Audio may arrive ahead of the video that belongs to it, so it waits that long for a keyframe to end the segment.
-const AUDIO_AHEAD_MS: i64 = 1_000;
-/// A segment ends at this size whatever its times say: 50 Mbit/s for 5 s, with some room.
-const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Nothing for longer than this is a hole in the stream (the encoder was away), not a slow picture: two segments' worth.
-const HOLE_MS: i64 = 2 * TARGET_MS;
-/// How long the last frame before a hole is taken to last: one at 30 fps, rounded.
-const FRAME_MS: i64 = 33;
+use super::cut::{Cut, FRAME_MS, Span};
 
 /// A finished segment. Its MPEG-TS form is made when first asked for.
 #[derive(Debug)]
@@ -91,25 +78,11 @@ struct Headers {
 
 #[derive(Debug)]
 struct Open {
-    start: Timestamp,
-    newest: Timestamp,
+    span: Span,
     discontinuity: bool,
     independent: bool,
     packets: Vec<Packet>,
-    /// Memory that the packets take.
-    bytes: usize,
     tracks: Tracks,
-}
-
-/// Why the open segment ends before a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    /// The packet is where decoding can start.
-    Boundary,
-    /// The segment became too long or too large; the packet goes on in the middle of a GOP.
-    Forced,
-    /// Nothing came for a while.
-    Hole,
 }
 
 impl Segmenter {
@@ -132,17 +105,18 @@ impl Segmenter {
         if self.unsupported {
             return self.finish(packet.dts);
         }
-        let cut = self.open.as_ref().and_then(|open| self.cut_before(packet, open));
+        let begins = self.begins_at(packet);
+        let cut = self.open.as_ref().and_then(|open| open.span.cut_before(packet, begins, self.tracks_changed));
         let finished = match cut {
             None => None,
             Some(Cut::Boundary | Cut::Forced) => self.finish(packet.dts),
             Some(Cut::Hole) => {
-                let end = self.open.as_ref().map_or(packet.dts, |open| open.newest + FRAME_MS);
+                let end = self.open.as_ref().map_or(packet.dts, |open| open.span.newest + FRAME_MS);
                 self.discontinuity_next = true;
                 self.finish(end)
             }
         };
-        if cut == Some(Cut::Forced) || self.open.is_none() && self.begins_at(packet) {
+        if cut == Some(Cut::Forced) || self.open.is_none() && begins {
             self.begin(packet, wall_ms);
         }
         if let Some(open) = &mut self.open {
@@ -153,7 +127,7 @@ impl Segmenter {
 
     /// Ends the open segment at `end`, as when the stream is over.
     pub fn finish(&mut self, end: Timestamp) -> Option<Segment> {
-        let Open { start, discontinuity, independent, packets, tracks, .. } = self.open.take()?;
+        let Open { span: Span { start, .. }, discontinuity, independent, packets, tracks } = self.open.take()?;
         let (clock_start, clock_wall) = self.clock?;
         let state = self.state;
         self.state = ts::advance(&packets, &tracks, state);
@@ -211,20 +185,6 @@ impl Segmenter {
         if self.tracks.video.is_some() { packet.kind == PacketKind::Keyframe } else { self.tracks.audio.is_some() }
     }
 
-    fn cut_before(&self, packet: &Packet, open: &Open) -> Option<Cut> {
-        let length = packet.dts.ms_since(open.start);
-        let longest = if packet.kind.is_audio() { LONGEST_MS + AUDIO_AHEAD_MS } else { LONGEST_MS };
-        if packet.dts.ms_since(open.newest) > HOLE_MS {
-            Some(Cut::Hole)
-        } else if self.begins_at(packet) && (length >= TARGET_MS - TOLERANCE_MS || self.tracks_changed) {
-            Some(Cut::Boundary)
-        } else if length > longest || open.bytes >= BYTES_MAX {
-            Some(Cut::Forced)
-        } else {
-            None
-        }
-    }
-
     fn begin(&mut self, packet: &Packet, wall_ms: u64) {
         let changed = std::mem::take(&mut self.tracks_changed) && self.next_sequence > 0;
         let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
@@ -235,12 +195,10 @@ impl Segmenter {
         }
         self.clock.get_or_insert((packet.dts, wall_ms));
         self.open = Some(Open {
-            start: packet.dts,
-            newest: packet.dts,
+            span: Span::from(packet.dts),
             discontinuity,
             independent: packet.kind == PacketKind::Keyframe || self.tracks.video.is_none(),
             packets: Vec::new(),
-            bytes: 0,
             tracks: self.tracks.clone(),
         });
     }
@@ -248,9 +206,7 @@ impl Segmenter {
 
 impl Open {
     fn push(&mut self, packet: &Packet) {
-        self.newest = self.newest.max(packet.dts);
-        // Empty packets take memory, too.
-        self.bytes += packet.body.len() + size_of::<Packet>();
+        self.span.take(packet);
         self.packets.push(packet.clone());
     }
 }

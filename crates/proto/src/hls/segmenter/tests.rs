@@ -1,7 +1,10 @@
 //! Where segments begin and end, in made-up streams. Real ones are in `tests/hls.rs`.
 
 use super::*;
-use crate::flv::{self, Content};
+use crate::{
+    flv::{self, Content},
+    hls::cut::BYTES_MAX,
+};
 
 const AVC: &[u8] = &[1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 4, 0x67, 0x42, 0xC0, 0x1E, 1, 0, 2, 0x68, 0xCE];
 const AVC_OTHER: &[u8] = &[1, 0x42, 0xC0, 0x1F, 0xFF, 0xE1, 0, 4, 0x67, 0x42, 0xC0, 0x1F, 1, 0, 2, 0x68, 0xCE];

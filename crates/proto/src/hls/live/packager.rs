@@ -1,0 +1,325 @@
+//! Cuts packets into parts and segments of fragmented MP4. Segments end where those of MPEG-TS do.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::segment::{Building, Init, Part, Segment};
+use crate::{
+    flv::{AudioTag, Content, MAIN_TRACK, VideoTag},
+    fmp4::{self, Audio, AudioClock, Picture, Sample, Tracks, Video, VideoClock},
+    hls::cut::{Cut, FRAME_MS, Span},
+    packet::{Packet, PacketKind},
+    time::Timestamp,
+    track::{AudioCodec, VideoCodec},
+};
+
+/// What came of a packet.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    /// A segment ended.
+    pub(super) segment: Option<Segment>,
+    /// A part ended.
+    pub(super) part: bool,
+}
+
+/// What the stream has that does not go into the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Video of this codec is left out.
+    pub video: Option<VideoCodec>,
+    /// Audio of this codec is left out.
+    pub audio: Option<AudioCodec>,
+}
+
+/// The state between packets.
+#[derive(Debug, Default)]
+pub(super) struct Packager {
+    tracks: Tracks,
+    /// The headers in force, to know an equal one.
+    video_header: Option<Bytes>,
+    audio_header: Option<Bytes>,
+    /// Tracks that differ from those of the open segment.
+    changed: Changed,
+    pub(super) unsupported: Unsupported,
+    init: Option<Arc<Init>>,
+    pub(super) open: Option<Open>,
+    pub(super) next_sequence: u64,
+    fragments: u32,
+    discontinuity_next: bool,
+    /// A media time and the wall clock time it stands for.
+    wall: Option<(Timestamp, u64)>,
+    video: VideoClock,
+    audio: AudioClock,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Changed {
+    video: bool,
+    audio: bool,
+}
+
+/// The segment that is being made.
+#[derive(Debug)]
+pub(super) struct Open {
+    span: Span,
+    pub(super) discontinuity: bool,
+    pub(super) independent: bool,
+    pub(super) program_date_ms: u64,
+    pub(super) init: Arc<Init>,
+    pub(super) parts: Vec<Arc<Part>>,
+    building: Building,
+    /// The time of the newest packet of the track that parts follow, and the longest step between two.
+    lead: Option<Timestamp>,
+    gap_max_ms: i64,
+}
+
+/// A packet of a track that goes into the file.
+enum Frame {
+    Video(Picture),
+    Audio { samples: u32, rate: u32, payload: Bytes },
+}
+
+impl Packager {
+    /// Takes the next packet, which came at `wall_ms` (ms since 1970).
+    pub(super) fn push(&mut self, packet: &Packet, wall_ms: u64) -> Output {
+        match packet.kind {
+            PacketKind::VideoHeader => self.on_video_header(packet),
+            PacketKind::AudioHeader => self.on_audio_header(packet),
+            PacketKind::Audio if self.tracks.audio.is_none() => self.on_headerless_audio(packet),
+            PacketKind::Keyframe if self.tracks.video.is_none() => self.on_headerless_video(packet),
+            _ => {}
+        }
+        let Some(frame) = self.frame(packet) else { return Output::default() };
+        let begins = self.begins_at(packet);
+        let changed = self.changed.video || self.changed.audio;
+        let cut = self.open.as_ref().and_then(|open| open.span.cut_before(packet, begins, changed));
+        let mut output = Output::default();
+        if cut != Some(Cut::Hole) && packet.kind.is_video() {
+            self.release(packet.dts);
+        }
+        match cut {
+            None => output.part = self.end_parts(packet),
+            Some(Cut::Boundary | Cut::Forced) => output.segment = self.finish(packet.dts),
+            Some(Cut::Hole) => {
+                let end = self.open.as_ref().map_or(packet.dts, |open| open.span.newest + FRAME_MS);
+                self.discontinuity_next = true;
+                output.segment = self.finish(end);
+            }
+        }
+        if cut == Some(Cut::Forced) || self.open.is_none() && begins {
+            self.begin(packet, wall_ms);
+        }
+        self.put(packet, frame);
+        output
+    }
+
+    /// Ends the open segment at `end`, as when the stream is over.
+    pub(super) fn finish(&mut self, end: Timestamp) -> Option<Segment> {
+        let mut open = self.open.take()?;
+        if let Some(sample) = self.video.flush() {
+            open.building.video.push(sample);
+        }
+        let leads = self.leads();
+        open.end_parts_by(end, leads, &mut self.fragments);
+        open.end_part(end, leads, &mut self.fragments);
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        Some(Segment {
+            sequence,
+            duration_ms: end.ms_since(open.span.start).max(1).try_into().unwrap_or(u32::MAX),
+            program_date_ms: open.program_date_ms,
+            discontinuity: open.discontinuity,
+            independent: open.independent,
+            gap_max_ms: open.gap_max_ms.max(open.lead.map_or(0, |lead| end.ms_since(lead))),
+            init: open.init,
+            parts: open.parts,
+        })
+    }
+
+    /// The newest time in the open segment.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        self.open.as_ref().map(|open| open.span.newest)
+    }
+
+    fn on_video_header(&mut self, packet: &Packet) {
+        if self.video_header.as_ref() == Some(&packet.body) {
+            return;
+        }
+        self.video_header = Some(packet.body.clone());
+        let tag = VideoTag::parse(&packet.body).ok();
+        self.tracks.video = tag.as_ref().and_then(Video::from_header).map(Arc::new);
+        self.unsupported.video = tag.map(|tag| tag.codec).filter(|_| self.tracks.video.is_none());
+        self.changed.video = true;
+    }
+
+    fn on_audio_header(&mut self, packet: &Packet) {
+        if self.audio_header.as_ref() == Some(&packet.body) {
+            return;
+        }
+        self.audio_header = Some(packet.body.clone());
+        let tag = AudioTag::parse(&packet.body).ok();
+        self.tracks.audio = tag.as_ref().and_then(Audio::from_tag).map(Arc::new);
+        self.unsupported.audio = tag.map(|tag| tag.codec).filter(|_| self.tracks.audio.is_none());
+        self.changed.audio = true;
+    }
+
+    fn on_headerless_audio(&mut self, packet: &Packet) {
+        let Ok(tag) = AudioTag::parse(&packet.body) else { return };
+        if tag.track != MAIN_TRACK || tag.content != Content::Frame {
+            return;
+        }
+        self.tracks.audio = Audio::from_tag(&tag).map(Arc::new);
+        match self.tracks.audio {
+            Some(_) => (self.unsupported.audio, self.changed.audio) = (None, true),
+            // AAC waits for its header.
+            None if tag.codec == AudioCodec::Aac => {}
+            None => self.unsupported.audio = Some(tag.codec),
+        }
+    }
+
+    /// Codecs that go into the file have headers; a picture of another one tells which it is.
+    fn on_headerless_video(&mut self, packet: &Packet) {
+        let supported = |codec| matches!(codec, VideoCodec::Avc | VideoCodec::Hevc | VideoCodec::Av1);
+        if let Ok(tag) = VideoTag::parse(&packet.body)
+            && !supported(tag.codec)
+        {
+            self.unsupported.video = Some(tag.codec);
+        }
+    }
+
+    /// What goes into the file of a packet.
+    fn frame(&self, packet: &Packet) -> Option<Frame> {
+        if packet.kind.is_video() {
+            let track = self.tracks.video.as_deref()?;
+            let tag = VideoTag::parse(&packet.body).ok().filter(|tag| track.takes(tag))?;
+            let sync = packet.kind == PacketKind::Keyframe;
+            return Some(Frame::Video(Picture { dts: packet.dts, cts_ms: tag.cts_ms, sync, payload: tag.payload }));
+        }
+        let track = self.tracks.audio.as_deref().filter(|_| packet.kind == PacketKind::Audio)?;
+        let tag = AudioTag::parse(&packet.body).ok()?;
+        Some(Frame::Audio { samples: track.samples(&tag)?, rate: track.rate, payload: tag.payload })
+    }
+
+    fn begins_at(&self, packet: &Packet) -> bool {
+        if self.tracks.video.is_some() { packet.kind == PacketKind::Keyframe } else { self.tracks.audio.is_some() }
+    }
+
+    /// The tracks of the open segment decide where its parts end.
+    fn leads(&self) -> Leads {
+        let audio_rate = self.init.as_ref().and_then(|init| init.tracks.audio.as_ref()).map(|audio| audio.rate);
+        Leads { video: self.init.as_ref().is_some_and(|init| init.tracks.video.is_some()), audio_rate }
+    }
+
+    /// The held picture lasts until `dts`.
+    fn release(&mut self, dts: Timestamp) {
+        if self.changed.video {
+            return;
+        }
+        if let Some(sample) = self.video.release(dts)
+            && let Some(open) = &mut self.open
+        {
+            open.building.video.push(sample);
+        }
+    }
+
+    /// Ends the parts that are long enough before a packet that goes on in the same segment.
+    fn end_parts(&mut self, packet: &Packet) -> bool {
+        let leads = self.leads();
+        let Some(open) = self.open.as_mut().filter(|_| leads.video == packet.kind.is_video()) else { return false };
+        let before = open.parts.len();
+        open.end_parts_before(packet.dts, leads, &mut self.fragments);
+        open.parts.len() > before
+    }
+
+    fn begin(&mut self, packet: &Packet, wall_ms: u64) {
+        let Changed { video, audio } = std::mem::take(&mut self.changed);
+        let changed = (video || audio) && self.next_sequence > 0;
+        let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
+        // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
+        if discontinuity {
+            (self.video, self.audio) = Default::default();
+            self.wall = None;
+        }
+        let (wall_start, wall_start_ms) = *self.wall.get_or_insert((packet.dts, wall_ms));
+        let init = match self.init.take() {
+            Some(init) if init.tracks == self.tracks => init,
+            before => Arc::new(Init {
+                version: before.map_or(0, |init| init.version + 1),
+                bytes: fmp4::init(&self.tracks),
+                tracks: self.tracks.clone(),
+            }),
+        };
+        self.init = Some(Arc::clone(&init));
+        self.open = Some(Open {
+            span: Span::from(packet.dts),
+            discontinuity,
+            independent: packet.kind == PacketKind::Keyframe || self.tracks.video.is_none(),
+            program_date_ms: wall_start_ms.saturating_add_signed(packet.dts.ms_since(wall_start)),
+            init,
+            parts: Vec::new(),
+            building: Building::from(packet.dts),
+            lead: None,
+            gap_max_ms: 0,
+        });
+    }
+
+    /// The packet goes into the open segment.
+    fn put(&mut self, packet: &Packet, frame: Frame) {
+        let leads = self.leads();
+        let Some(open) = &mut self.open else { return };
+        open.span.take(packet);
+        if leads.video == packet.kind.is_video() {
+            open.gap_max_ms = open.gap_max_ms.max(open.lead.map_or(0, |lead| packet.dts.ms_since(lead)));
+            open.lead = Some(packet.dts);
+        }
+        match frame {
+            // What belongs to a header that the open segment does not have waits for the next segment.
+            Frame::Video(_) if self.changed.video => {}
+            Frame::Audio { .. } if self.changed.audio => {}
+            Frame::Video(picture) => self.video.hold(picture),
+            Frame::Audio { samples, rate, payload } => {
+                let Some(dts) = self.audio.place(packet.dts, samples, rate) else { return };
+                open.building.push_audio(Sample { dts, duration: samples, composition: 0, sync: true, payload });
+            }
+        }
+    }
+}
+
+/// Which tracks a segment has.
+#[derive(Clone, Copy, Debug)]
+struct Leads {
+    /// Parts end before pictures; without video, before sound.
+    video: bool,
+    audio_rate: Option<u32>,
+}
+
+impl Open {
+    /// Ends parts before a packet of the leading track: one that is long enough; or several, when nothing came for long.
+    fn end_parts_before(&mut self, dts: Timestamp, leads: Leads, fragments: &mut u32) {
+        self.end_parts_by(dts, leads, fragments);
+        if dts.ms_since(self.building.start) >= super::PART_MS {
+            self.end_part(dts, leads, fragments);
+        }
+    }
+
+    /// Ends parts of the full length while more than one is left until `end`. A picture that lasts longer than its part
+    /// reaches into the time of the next, whose sound goes there.
+    fn end_parts_by(&mut self, end: Timestamp, leads: Leads, fragments: &mut u32) {
+        while end.ms_since(self.building.start) > super::PART_TARGET_MS {
+            let border = self.building.start + super::PART_TARGET_MS;
+            let later = match leads.audio_rate {
+                Some(rate) => self.building.split_audio(fmp4::audio_ticks(border, rate)),
+                None => Vec::new(),
+            };
+            self.end_part(border, leads, fragments);
+            self.building.audio = later;
+        }
+    }
+
+    fn end_part(&mut self, end: Timestamp, leads: Leads, fragments: &mut u32) {
+        *fragments = fragments.wrapping_add(1);
+        let built = std::mem::replace(&mut self.building, Building::from(end));
+        self.parts.push(Arc::new(built.into_part(end, leads.video, *fragments)));
+    }
+}

@@ -1,0 +1,118 @@
+//! The live window: which segments are listed, and which are only kept.
+//!
+//! Ten segments are listed, and those that left the list are kept as long as the list is, as RFC 8216 section 6.2.2 has it.
+//! Both are bounded by bytes as well: at a high bitrate first the kept ones become fewer, then the list goes down to six
+//! segments (what Apple's authoring specification asks for), and only for enormous ones down to the three target durations
+//! below which no list may go. What is kept shares the bytes of the packets.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::segment::Segment;
+
+/// Segments in the playlist when bytes do not matter: 20 s at a keyframe each two.
+const LISTED_MAX: usize = 10;
+/// Segments in the playlist when they do.
+const LISTED_MIN: usize = 6;
+/// Bytes of listed segments beyond which the list goes down to [`LISTED_MIN`]: 12 s at 6 Mbit/s.
+const LISTED_BYTES_MAX: usize = 9 * 1024 * 1024;
+/// Bytes of listed segments beyond which even fewer are listed: keyframes are ten seconds apart, or the picture is 4K.
+const LISTED_BYTES_ENORMOUS: usize = 4 * LISTED_BYTES_MAX;
+/// Bytes beyond which segments that are no longer listed are let go: with the open segment, a stream at 6 Mbit/s stays
+/// below 14 MiB.
+const KEPT_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// A list is never shorter than this many target durations (RFC 8216 section 6.2.2).
+const LISTED_TARGETS_MIN: u64 = 3;
+
+/// The newest segments of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    segments: VecDeque<Arc<Segment>>,
+    /// How many of them, from the front, are no longer listed.
+    unlisted: usize,
+    /// Discontinuities that have left the list.
+    pub(super) discontinuities_passed: u64,
+    /// The target duration, in seconds. It is that of the first segment, rounded, and grows when a longer one must be
+    /// listed: keyframes further apart are the encoder's choice, and a target below a listed segment would be a lie.
+    pub(super) target_s: u64,
+    /// The largest bitrate of a segment so far, in bit/s.
+    pub(super) peak_bitrate: u64,
+}
+
+impl Window {
+    /// Appends a segment.
+    pub(super) fn push(&mut self, segment: Segment) {
+        self.target_s = self.target_s.max((u64::from(segment.duration_ms) + 500) / 1_000).max(1);
+        self.peak_bitrate = self.peak_bitrate.max(bitrate(segment.file_bytes(), segment.duration_ms.into()));
+        self.segments.push_back(Arc::new(segment));
+        while self.lists_too_much() {
+            let left = self.segments.get(self.unlisted);
+            self.discontinuities_passed += u64::from(left.is_some_and(|segment| segment.discontinuity));
+            self.unlisted += 1;
+        }
+        while self.keeps_too_much() {
+            self.segments.pop_front();
+            self.unlisted -= 1;
+        }
+    }
+
+    pub(super) fn listed(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> + Clone {
+        self.segments.range(self.unlisted..)
+    }
+
+    pub(super) fn last(&self) -> Option<&Arc<Segment>> {
+        self.segments.back()
+    }
+
+    /// Segment `msn`, while it is kept.
+    pub(super) fn segment(&self, msn: u64) -> Option<&Arc<Segment>> {
+        let first = self.segments.front()?.sequence;
+        self.segments.get(usize::try_from(msn.checked_sub(first)?).ok()?)
+    }
+
+    pub(super) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.segments.iter()
+    }
+
+    /// Memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.held_bytes()).sum()
+    }
+
+    /// The mean bitrate of what is listed, in bit/s.
+    pub(super) fn mean_bitrate(&self) -> u64 {
+        bitrate(self.listed().map(|segment| segment.file_bytes()).sum(), self.listed_ms())
+    }
+
+    /// Pictures per second of what is listed; 0 without video.
+    pub(super) fn frame_rate(&self) -> f64 {
+        let pictures: usize = self.listed().map(|segment| segment.pictures()).sum();
+        pictures as f64 * 1_000.0 / self.listed_ms().max(1) as f64
+    }
+
+    fn listed_ms(&self) -> u64 {
+        self.listed().map(|segment| u64::from(segment.duration_ms)).sum()
+    }
+
+    fn lists_too_much(&self) -> bool {
+        let Some(first) = self.segments.get(self.unlisted) else { return false };
+        let left_ms = self.listed_ms() - u64::from(first.duration_ms);
+        if left_ms < LISTED_TARGETS_MIN * self.target_s * 1_000 {
+            return false;
+        }
+        let count = self.segments.len() - self.unlisted;
+        let bytes: usize = self.listed().map(|segment| segment.held_bytes()).sum();
+        count > LISTED_MAX || count > LISTED_MIN && bytes > LISTED_BYTES_MAX || bytes > LISTED_BYTES_ENORMOUS
+    }
+
+    fn keeps_too_much(&self) -> bool {
+        let Some(first) = self.segments.front() else { return false };
+        let kept_ms: u64 = self.segments.range(..self.unlisted).map(|segment| u64::from(segment.duration_ms)).sum();
+        let enough = kept_ms.saturating_sub(first.duration_ms.into()) >= self.listed_ms();
+        // One is kept in any case: a player that got the list a moment ago is about to ask for it.
+        self.unlisted > 0 && enough || self.unlisted > 1 && self.held_bytes() > KEPT_BYTES_MAX
+    }
+}
+
+fn bitrate(bytes: usize, ms: u64) -> u64 {
+    bytes as u64 * 8_000 / ms.max(1)
+}
