@@ -199,7 +199,7 @@ async fn measure(
     let got: Vec<u64> = bytes_after.iter().zip(&bytes_before).map(|(after, before)| after - before).collect();
     let (least, most) = (got.iter().min().copied().unwrap_or(0), got.iter().max().copied().unwrap_or(0));
     let units = if scenario.destinations > 0 { scenario.destinations } else { scenario.streams };
-    let cpu = (after.cpu.saturating_sub(before.cpu)).as_secs_f64() * 1_000.0 / elapsed;
+    let cpu = (after.cpu_since(&before)).as_secs_f64() * 1_000.0 / elapsed;
     let delays = sink.delays();
     let percentile = |part: f64| {
         let index = ((delays.len() as f64 * part) as usize).min(delays.len().saturating_sub(1));

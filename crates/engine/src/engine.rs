@@ -9,7 +9,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::{mpsc, watch},
@@ -286,14 +285,9 @@ impl Engine {
         self.shared.registry.all().into_iter().map(|(id, _)| id).collect()
     }
 
-    /// The MPEG-TS media playlist of the live stream with that key; its segments are named `{key}-{n}.ts`.
-    pub fn hls_playlist(&self, stream_key: &StreamKey) -> Option<Bytes> {
-        self.shared.registry.by_key(stream_key)?.hls.playlist(stream_key.expose())
-    }
-
-    /// Segment `n` of that playlist.
-    pub fn hls_segment(&self, stream_key: &StreamKey, n: u64) -> Option<Bytes> {
-        self.shared.registry.by_key(stream_key)?.hls.segment(n)
+    /// The HLS outputs of the live stream with that key.
+    pub fn hls(&self, stream_key: &StreamKey) -> Option<Arc<hls::Output>> {
+        self.shared.registry.by_key(stream_key).map(|live| Arc::clone(&live.hls))
     }
 
     /// Stops taking connections, ends all broadcasts and says goodbye to platforms, within 5 s.
@@ -336,7 +330,7 @@ impl Shared {
         let broadcast = Broadcast::new(spec.id, StreamId(Uuid::now_v7()));
         let (retries, retry_requests) = mpsc::channel(RETRIES);
         let (spec_sender, spec_seen) = watch::channel(spec.clone());
-        let output = Arc::new(hls::Output::default());
+        let output = Arc::new(hls::Output::new(broadcast.started_at));
         let live = Live::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
         let orders = Orders {
             broadcast: Arc::clone(&broadcast),

@@ -80,6 +80,12 @@ pub struct Live {
 }
 
 impl Live {
+    /// An output that numbers its files from `first` on. Caches keep files for good, so a number must never come back under
+    /// the same address: a stream that follows another one begins behind its last.
+    pub fn numbered_from(first: u64) -> Self {
+        Self { packager: Packager::numbered_from(first), ..Self::default() }
+    }
+
     /// Takes the next packet, which came at `wall_ms` (ms since 1970); codec headers first. Says whether something new is
     /// listed.
     pub fn push(&mut self, packet: &Packet, wall_ms: u64) -> bool {
