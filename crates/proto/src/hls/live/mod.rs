@@ -42,6 +42,8 @@ const PART_GAP_MAX_MS: i64 = PART_TARGET_MS / 2;
 const PARTS_AHEAD_MAX: u64 = (3_000 / PART_TARGET_MS + 1) as u64;
 /// How many segments ahead of the newest.
 const SEGMENTS_AHEAD_MAX: u64 = 2;
+/// Parts further from the end than this many target durations are no longer listed (section 6.2.2).
+const PART_TARGETS: u64 = 3;
 /// How many target durations a request may be held (section 6.2.5.2).
 const HOLD_TARGETS_MAX: u64 = 3;
 
@@ -76,6 +78,8 @@ pub struct Live {
     window: Window,
     /// Whether parts are listed, once the first segment has told.
     parts: bool,
+    /// The first segment whose parts are still listed; those that went do not come back when the target duration grows.
+    parts_from: u64,
     ended: bool,
 }
 
@@ -95,6 +99,9 @@ impl Live {
         let output = self.packager.push(packet, wall_ms);
         let listed = output.segment.is_some() || output.part && self.parts;
         self.take(output.segment);
+        if listed {
+            self.unlist_parts();
+        }
         listed
     }
 
@@ -105,6 +112,7 @@ impl Live {
         let end = self.packager.newest().map_or(Timestamp::ZERO, |newest| newest + FRAME_MS);
         let segment = self.packager.finish(end);
         self.take(segment);
+        self.unlist_parts();
         self.ended = true;
     }
 
@@ -194,6 +202,23 @@ impl Live {
         self.window.push(segment);
     }
 
+    fn unlist_parts(&mut self) {
+        let listed_ms = PART_TARGETS * self.window.target_s * 1_000;
+        let mut behind_ms = self.open_ms();
+        for segment in self.window.listed().rev() {
+            behind_ms += u64::from(segment.duration_ms);
+            if behind_ms > listed_ms {
+                self.parts_from = self.parts_from.max(segment.sequence + 1);
+                break;
+            }
+        }
+    }
+
+    /// How much of the open segment is listed.
+    fn open_ms(&self) -> u64 {
+        self.open_parts().map_or(0, |open| open.parts.iter().map(|part| u64::from(part.duration_ms)).sum())
+    }
+
     /// Parts of the open segment that are listed.
     fn open_parts(&self) -> Option<&Open> {
         self.packager.open.as_ref().filter(|open| self.parts && !open.parts.is_empty())
@@ -228,6 +253,3 @@ impl Live {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -128,13 +128,15 @@ impl Packager {
             open.building.video.push(sample);
         }
         let leads = self.leads();
+        // Times may go back a little; what is listed does not.
+        let end = end.max(open.building.start);
         open.end_parts_by(end, leads, &mut self.fragments);
         open.end_part(end, leads, &mut self.fragments);
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         Some(Segment {
             sequence,
-            duration_ms: end.ms_since(open.span.start).max(1).try_into().unwrap_or(u32::MAX),
+            duration_ms: open.parts.iter().map(|part| part.duration_ms).sum(),
             program_date_ms: open.program_date_ms,
             discontinuity: open.discontinuity,
             independent: open.independent,
