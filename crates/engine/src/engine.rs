@@ -35,6 +35,8 @@ use crate::{
 
 /// All goodbyes together, when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long viewers may fetch the last of a stream that ended, and that it did: a player is a few seconds behind.
+const LAST_PICTURES: Duration = Duration::from_secs(10);
 /// Retry requests of one project that may wait.
 const RETRIES: usize = 16;
 
@@ -285,6 +287,11 @@ impl Engine {
         self.shared.registry.all().into_iter().map(|(id, _)| id).collect()
     }
 
+    /// What viewers of that playback id watch: the output of its live stream, or for some seconds that of one that ended.
+    pub fn hls_for_viewers(&self, playback_id: &str) -> Option<Arc<hls::Output>> {
+        self.shared.registry.output(playback_id)
+    }
+
     /// The HLS outputs of the live stream with that key.
     pub fn hls(&self, stream_key: &StreamKey) -> Option<Arc<hls::Output>> {
         self.shared.registry.by_key(stream_key).map(|live| Arc::clone(&live.hls))
@@ -343,11 +350,16 @@ impl Shared {
             grace: self.grace,
         };
         self.tasks.spawn(hls::run(output, broadcast));
-        let (shared, ending) = (Arc::clone(self), Arc::clone(&live));
+        let (shared, ending, playback_id) = (Arc::clone(self), Arc::clone(&live), spec.playback_id.clone());
         self.tasks.spawn(async move {
             supervise(orders).await;
             shared.registry.remove(ending.broadcast.project);
             ending.over.cancel();
+            // The broadcast's packets go now; the output holds the last of them.
+            let output = Arc::clone(&ending.hls);
+            drop(ending);
+            let _closing = timeout(LAST_PICTURES, shared.closing.cancelled()).await;
+            shared.registry.forget_output(&playback_id, &output);
         });
         live
     }

@@ -122,6 +122,8 @@ fn look(live: &Live, file: File, request: &Request) -> Option<Served> {
         Fetch::Gone => Some(Served::NotFound),
     };
     match file {
+        // Nobody begins to watch what is over.
+        File::Multivariant if live.is_over() => Some(Served::NotFound),
         File::Multivariant => Some(live.multivariant().map_or(Served::NotFound, Served::Playlist)),
         File::Media => match live.playlist(request) {
             Answer::Ready(playlist) => Some(Served::Playlist(playlist)),

@@ -118,7 +118,7 @@ impl App {
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, ended.clone()));
-        let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), keys.clone());
+        let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), keys);
         tasks.spawn(reconciler.run(ended.clone()));
         let acceptor = certificates.map(|certificates| {
             tasks.spawn(certificates.clone().watch(ended.clone()));
@@ -137,7 +137,6 @@ impl App {
             store,
             engine,
             wakes,
-            keys,
             node,
             stopping,
         });

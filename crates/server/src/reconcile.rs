@@ -91,23 +91,17 @@ impl Wakes {
     }
 }
 
-/// The keys of projects that may be live here: HLS finds a broadcast by playback id without asking the database.
+/// The keys that live projects were admitted with.
 #[derive(Debug, Default)]
-pub(crate) struct Keys(Mutex<HashMap<ProjectId, (String, StreamKey)>>);
+pub(crate) struct Keys(Mutex<HashMap<ProjectId, StreamKey>>);
 
 impl Keys {
-    /// The stream key behind a playback id, if its project was admitted here.
-    pub(crate) fn by_playback_id(&self, playback_id: &str) -> Option<StreamKey> {
-        let keys = lock(&self.0);
-        keys.values().find(|(id, _)| id == playback_id).map(|(_, key)| key.clone())
-    }
-
     fn remember(&self, spec: &ProjectSpec) {
-        lock(&self.0).insert(spec.id, (spec.playback_id.clone(), spec.stream_key.clone()));
+        lock(&self.0).insert(spec.id, spec.stream_key.clone());
     }
 
     fn of(&self, project: ProjectId) -> Option<StreamKey> {
-        lock(&self.0).get(&project).map(|(_, key)| key.clone())
+        lock(&self.0).get(&project).cloned()
     }
 
     fn retain(&self, live: &[ProjectId]) {

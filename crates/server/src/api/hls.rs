@@ -67,8 +67,7 @@ pub(super) async fn by_playback_id(
     Path((playback_id, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let key = ctx.keys.by_playback_id(&playback_id).ok_or_else(not_live)?;
-    let output = ctx.engine.hls(&key).ok_or_else(not_live)?;
+    let output = ctx.engine.hls_for_viewers(&playback_id).ok_or_else(not_live)?;
     let file = File::parse(&name).ok_or_else(not_live)?;
     let bad = |why| Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("{why}."));
     let request = Request::parse(query.as_deref().unwrap_or_default()).map_err(bad)?;

@@ -28,7 +28,7 @@ use crate::{
     config::Signup,
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
-    reconcile::{Keys, Wakes},
+    reconcile::Wakes,
     strangers::Strangers,
     web,
 };
@@ -63,8 +63,6 @@ pub(crate) struct Context {
     pub engine: Engine,
     /// Where handlers say what changed.
     pub wakes: Arc<Wakes>,
-    /// Playback ids of what may run.
-    pub keys: Arc<Keys>,
     /// Encoders with unknown keys.
     pub strangers: Arc<Strangers>,
     /// Signs logins.

@@ -121,6 +121,11 @@ impl Live {
         self.window.last().is_some()
     }
 
+    /// Whether the stream is over and nothing follows.
+    pub fn is_over(&self) -> bool {
+        self.ended
+    }
+
     /// What the stream has that is left out.
     pub fn unsupported(&self) -> Unsupported {
         self.packager.unsupported
