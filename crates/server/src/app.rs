@@ -32,6 +32,8 @@ const EVENTS_MAX: usize = 4_096;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How long it is remembered what happened to each relay. The streams themselves stay in the history.
 const TIMELINES_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How long it is remembered who did what.
+const AUDIT_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -240,6 +242,9 @@ async fn prune(ctx: Arc<Context>, stop: CancellationToken) {
         }
         if let Err(error) = ctx.store.forget_stream_events(OffsetDateTime::now_utc() - TIMELINES_KEPT).await {
             tracing::warn!(%error, "Old timelines could not be deleted.");
+        }
+        if let Err(error) = ctx.store.forget_audit(OffsetDateTime::now_utc() - AUDIT_KEPT).await {
+            tracing::warn!(%error, "The old part of the audit log could not be deleted.");
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     web,
 };
 
+mod audit;
 mod auth;
 mod destinations;
 mod docs;
@@ -47,6 +48,7 @@ mod layers;
 mod projects;
 mod sessions;
 mod streams;
+mod tokens;
 mod view;
 
 pub(crate) use field::email;
@@ -100,6 +102,9 @@ fn routes() -> OpenApiRouter<Ctx> {
         .routes(routes!(sessions::visitor))
         .routes(routes!(sessions::list, sessions::end_all))
         .routes(routes!(sessions::end))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(tokens::audit))
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::show, projects::change, projects::delete))
         .routes(routes!(projects::rotate_stream_key))
