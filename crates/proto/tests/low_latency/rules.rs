@@ -203,7 +203,10 @@ fn new_headers_and_holes_begin_anew() {
     let hole = Stream { seconds: 6, start_ms: 30_000, ..USUAL }.packets();
     let rate = Stream { seconds: 6, start_ms: 36_000, sound: Sound::Aac(44_100), ..USUAL }.packets();
     let player = Player::watch(&[first, hole, rate].concat());
-    continuous(&player, false);
+    let samples = continuous(&player, false);
+    // Six seconds of sound each, at 46.875 frames a second and then at 43.07.
+    let sound = samples.iter().filter(|sample| sample.track == 2).count();
+    assert!((818..=824).contains(&sound), "{sound} frames of sound");
     let maps: Vec<_> = player.maps.values().map(|(map, anew)| (map.as_str(), *anew)).collect();
     let of = |map, anew| [(map, anew), (map, false), (map, false)];
     assert_eq!(maps, [of("init-0.mp4", false), of("init-0.mp4", true), of("init-1.mp4", true)].concat());
