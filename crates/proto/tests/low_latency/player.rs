@@ -83,6 +83,10 @@ impl Player {
         let delta = ready(self.live.playlist(&Request { skip: true, ..Request::default() }));
         let merged = List::parse(&delta, Some(before));
         if merged.skipped > 0 {
+            let open_ms: u64 = list.open.parts.iter().map(|part| part.ms).sum();
+            let kept = &list.segments[merged.skipped as usize..];
+            let kept_ms = open_ms + kept.iter().map(|segment| segment.ms).sum::<u64>();
+            assert!(kept_ms > 6 * list.target_ms, "what is near the end is not skipped");
             self.delta_bytes = (self.delta_bytes.0 + delta.len(), self.delta_bytes.1 + text.len());
         } else {
             assert_eq!(delta, text);

@@ -203,7 +203,10 @@ fn new_headers_and_holes_begin_anew() {
     let hole = Stream { seconds: 6, start_ms: 30_000, ..USUAL }.packets();
     let rate = Stream { seconds: 6, start_ms: 36_000, sound: Sound::Aac(44_100), ..USUAL }.packets();
     let player = Player::watch(&[first, hole, rate].concat());
-    continuous(&player, false);
+    let samples = continuous(&player, false);
+    // Six seconds of sound each, at 46.875 frames a second and then at 43.07.
+    let sound = samples.iter().filter(|sample| sample.track == 2).count();
+    assert!((818..=824).contains(&sound), "{sound} frames of sound");
     let maps: Vec<_> = player.maps.values().map(|(map, anew)| (map.as_str(), *anew)).collect();
     let of = |map, anew| [(map, anew), (map, false), (map, false)];
     assert_eq!(maps, [of("init-0.mp4", false), of("init-0.mp4", true), of("init-1.mp4", true)].concat());
@@ -355,4 +358,38 @@ fn restart_of_the_encoder_without_a_hole_goes_on() {
     let player = Player::watch(&[once.clone(), shifted(&once, 8_100)].concat());
     assert!(player.maps.values().all(|(map, anew)| map == "init-0.mp4" && !anew));
     continuous(&player, true);
+}
+
+#[test]
+fn sound_of_another_rate_waits_for_the_next_segment() {
+    let pictures = Stream { seconds: 8, sound: Sound::None, ..USUAL }.packets();
+    let sound = |sound, range: std::ops::Range<i64>| -> Vec<_> {
+        let stream = Stream { rate: 0, seconds: 8, sound, ..USUAL };
+        stream.packets().into_iter().filter(|packet| range.contains(&packet.dts.as_ms())).collect()
+    };
+    // The header changes in the middle of segment 1.
+    let before = sound(Sound::Aac(44_100), 0..3_000);
+    let header = Packet { dts: Timestamp::from_ms(3_000), ..Sound::Aac(48_000).header() };
+    let after = sound(Sound::Aac(48_000), 3_000..8_000);
+    let mut packets = [pictures, before, vec![header], after].concat();
+    packets.sort_by_key(|packet| packet.dts);
+    let player = Player::watch(&packets);
+    let end = |msn| {
+        media::samples(&player.segments[&msn])
+            .iter()
+            .filter(|s| s.track == 2)
+            .map(|s| s.dts + s.duration)
+            .max()
+    };
+    let at = |ms: u64, rate: u64| (ms + 1_400) * rate / 1_000;
+    assert!(end(1).is_some_and(|end| end <= at(3_050, 44_100)), "{:?}", end(1));
+    assert!(end(2).is_some_and(|end| end >= at(5_950, 48_000)), "{:?}", end(2));
+}
+
+#[test]
+fn segments_stay_for_as_long_as_the_list_is() {
+    // Segments 0 to 28 are complete: ten are listed, and ten are kept.
+    let live = play(&USUAL.packets());
+    let kept: Vec<_> = (0..40).filter(|&msn| live.segment(msn) != Fetch::Gone).collect();
+    assert_eq!(kept, (9..29).collect::<Vec<_>>());
 }

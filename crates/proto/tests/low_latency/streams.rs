@@ -39,7 +39,7 @@ impl Sound {
         if let Self::Opus(samples) = self { samples } else { 1_024 }
     }
 
-    fn header(self) -> Packet {
+    pub fn header(self) -> Packet {
         let (codec, payload) = match self {
             Self::Aac(44_100) => (AudioCodec::Aac, vec![0x12, 0x10]),
             Self::Aac(_) => (AudioCodec::Aac, vec![0x11, 0x90]),

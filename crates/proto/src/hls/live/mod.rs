@@ -6,9 +6,9 @@
 //! and to give up on after three target durations ([`Live::hold_max_ms`]) with status 503 (section 6.2.5.2).
 //!
 //! Parts last about half a second. Their target duration is one constant for all streams, because a player that sees it
-//! change stalls. A part ends before the first picture (without video: the first sound) from [`PART_MS`] on. When that comes
-//! later than [`PART_TARGET_MS`], the part ends there all the same, in the middle of a picture, so that none is longer than
-//! announced nor shorter than 85 % of it. A stream whose first segment shows steps longer than [`PART_GAP_MAX_MS`] (slides)
+//! change stalls. A part ends before the first picture (without video: the first sound) from `PART_MS` on. When that comes
+//! later than `PART_TARGET_MS`, the part ends there all the same, in the middle of a picture, so that none is longer than
+//! announced nor shorter than 85 % of it. A stream whose first segment shows steps longer than `PART_GAP_MAX_MS` (slides)
 //! has no parts: one could not be told in time.
 
 mod name;
@@ -33,7 +33,7 @@ pub const MEDIA_NAME: &str = "media.m3u8";
 
 /// A part ends before the first packet from here on: half a second, less what rounding to milliseconds takes away.
 const PART_MS: i64 = 495;
-/// What the playlist announces, and no part is longer: a picture at 20 fps more than [`PART_MS`].
+/// What the playlist announces, and no part is longer: a picture at 20 fps more than `PART_MS`.
 const PART_TARGET_MS: i64 = 550;
 /// The longest step in a stream with parts: a part is known one step after it began to be overdue, and a new one must come
 /// within a part target of the last (section 6.2.1).

@@ -128,8 +128,6 @@ impl Packager {
             open.building.video.push(sample);
         }
         let leads = self.leads();
-        // Times may go back a little; what is listed does not.
-        let end = end.max(open.building.start);
         open.end_parts_by(end, leads, &mut self.fragments);
         open.end_part(end, leads, &mut self.fragments);
         let sequence = self.next_sequence;
