@@ -28,6 +28,7 @@ use crate::{
     limits::Limits,
     net::Egress,
     relay::{dial::Dialer, probe::probe},
+    shards::Shards,
     spec::{DestinationId, ProjectId, ProjectSpec, RelayId, StreamId, StreamKey, Target},
     status::{ProbeStep, ProjectStatus, RelayError, RelayState},
     supervisor::{Orders, supervise},
@@ -54,6 +55,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub enum Refusal {
     /// No project has this key.
     UnknownKey,
+    /// The account has as many live streams as it may have.
+    TooMany,
     /// The control plane could not answer (database away).
     Unavailable,
 }
@@ -132,6 +135,8 @@ pub struct EngineConfig {
     pub trusted: Option<Vec<CertificateDer<'static>>>,
     /// How long destinations are held after the encoder dropped.
     pub reconnect_grace: Duration,
+    /// Threads of its own; with none, the engine runs on the caller's runtime.
+    pub threads: usize,
     /// Bounds and deadlines.
     pub limits: Limits,
 }
@@ -145,6 +150,7 @@ impl Default for EngineConfig {
             egress_allow: Vec::new(),
             trusted: None,
             reconnect_grace: Duration::from_secs(60),
+            threads: 0,
             limits: Limits::default(),
         }
     }
@@ -176,6 +182,7 @@ pub(crate) struct Shared {
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    pub(crate) shards: Shards,
     dialer: Dialer,
     events: EventSink,
     grace: Duration,
@@ -199,6 +206,10 @@ impl Engine {
             (Some(address), Some(tls)) => Some((listener::bind("rtmps.listen", address)?, Arc::clone(tls))),
             _ => None,
         };
+        let shards = Shards::start(config.threads).unwrap_or_else(|error| {
+            tracing::error!(%error, "The threads of the data plane could not be started; it shares those of the API.");
+            Shards::default()
+        });
         let egress = Egress::new(config.egress_allow);
         let shared = Arc::new(Shared {
             admission,
@@ -206,6 +217,7 @@ impl Engine {
             limits: config.limits,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            shards,
             dialer: match config.trusted {
                 Some(certificates) => Dialer::trusting(egress, certificates),
                 None => Dialer::new(egress),
@@ -308,6 +320,7 @@ impl Engine {
         if timeout(SHUTDOWN, tasks.wait()).await.is_err() {
             tracing::warn!("Some connections did not end in time.");
         }
+        self.shared.shards.stop();
     }
 }
 

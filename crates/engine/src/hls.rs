@@ -15,10 +15,15 @@ use gostream_proto::{
     },
     time::Timestamp,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use crate::broadcast::{Broadcast, subscription::Batch};
 
+/// Between two reads: parts are half a second, and nobody sees so little on top.
+const READ_PAUSE: Duration = Duration::from_millis(80);
 /// Read at once; all that is there.
 const READ_BYTES: usize = usize::MAX;
 
@@ -147,16 +152,25 @@ pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
     let mut segmenter = Segmenter::numbered_from(output.first);
     let mut batch = Batch::default();
     let mut newest = Timestamp::ZERO;
-    loop {
+    let mut over = false;
+    while !over {
+        // Once it is over, the last is read.
+        over = tokio::select! {
+            () = subscription.changed() => false,
+            () = broadcast.ended() => true,
+        };
         subscription.read(&mut batch, READ_BYTES);
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let headers = batch.headers.iter().flat_map(|headers| headers.iter());
         let packets: Vec<_> = headers.chain(&batch.entries).map(|entry| &entry.packet).collect();
         newest = packets.iter().map(|packet| packet.dts).fold(newest, Timestamp::max);
         output.take(&packets, &mut segmenter, wall_ms);
-        tokio::select! {
-            () = subscription.changed() => {}
-            () = broadcast.ended() => break,
+        // Not before the first keyframe, which might not be the newest after a pause.
+        if !batch.entries.is_empty() {
+            tokio::select! {
+                () = sleep(READ_PAUSE) => {}
+                () = broadcast.ended() => {}
+            }
         }
     }
     if let Some(segment) = segmenter.finish(newest) {

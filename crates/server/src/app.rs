@@ -112,9 +112,17 @@ impl App {
         let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let (wakes, keys) = (Arc::new(Wakes::default()), Arc::new(Keys::default()));
-        let strangers = Arc::new(Strangers::default());
+        let (strangers, limits) = (Arc::new(Strangers::default()), Arc::new(Limits::default()));
         let (events, history) = mpsc::channel(EVENTS_MAX);
-        let gate = Gate::new(store.clone(), keys.clone(), wakes.clone(), strangers.clone(), stopping.clone());
+        let gate = Gate {
+            store: store.clone(),
+            keys: keys.clone(),
+            wakes: wakes.clone(),
+            strangers: strangers.clone(),
+            limits: limits.clone(),
+            live_streams_max: settings.quota.live_streams,
+            stopping: stopping.clone(),
+        };
         let engine = Engine::start(engine_config(&settings, certificates.as_ref()), Arc::new(gate), events).await?;
 
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
@@ -129,7 +137,8 @@ impl App {
         let ctx = Arc::new(Context {
             tokens: Tokens::new(&secret),
             passwords: Passwords::default(),
-            limits: Limits::default(),
+            limits,
+            quota: settings.quota,
             metrics: metrics_page,
             strangers,
             rtmp_port: engine.rtmp_addr().port(),
@@ -143,9 +152,10 @@ impl App {
             stopping,
         });
         tasks.spawn(prune(ctx.clone(), ended.clone()));
-        tasks.spawn(listen::serve(http, acceptor, api::router(ctx.clone()), ended.clone()));
+        let proxies = settings.trusted_proxies.into();
+        tasks.spawn(listen::serve(http, acceptor, proxies, api::router(ctx.clone()), ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
-            tasks.spawn(listen::serve(listener, None, metrics::router(ctx.metrics.clone()), ended.clone()));
+            tasks.spawn(listen::serve(listener, None, [].into(), metrics::router(ctx.metrics.clone()), ended.clone()));
             address
         });
         Ok(Self {
@@ -216,6 +226,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) 
         tls: certificates.map(|certificates| certificates.server_config(&[])),
         egress_allow: settings.egress_allow.clone(),
         reconnect_grace: settings.reconnect_grace,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
     }
 }

@@ -72,6 +72,7 @@ fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<Str
     responses(
         (status = 201, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`quota_exceeded`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
     )
@@ -85,6 +86,13 @@ pub(super) async fn create(
     Json(body): Json<DestinationInput>,
 ) -> Result<(StatusCode, Answer<Destination>), Problem> {
     let new = body.check()?;
+    let max = ctx.quota.destinations;
+    if ctx.store.destinations(project).await?.len() >= max as usize {
+        // Whose project it is comes first.
+        ctx.store.project(login.user.id, project).await?.ok_or_else(Problem::not_found)?;
+        let detail = format!("A project may have {max} destinations. Delete one that you no longer need.");
+        return Err(Problem::quota(detail));
+    }
     let row = ctx.store.add_destination(login.user.id, project, new).await?;
     audit.note(&ctx, login.user.id, "destination_added", Some(&row.name)).await;
     ctx.wakes.wake(project);

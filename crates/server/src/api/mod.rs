@@ -25,7 +25,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    config::Signup,
+    config::{Quota, Signup},
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
     reconcile::Wakes,
@@ -72,7 +72,9 @@ pub(crate) struct Context {
     /// Hashes passwords.
     pub passwords: Passwords,
     /// Slows down guessing.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
+    /// What an account may have.
+    pub quota: Quota,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// This server among others on the same database.

@@ -49,6 +49,7 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Login, links: Links) -> 
     responses(
         (status = 201, body = Project),
         (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`quota_exceeded`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
     )
 )]
@@ -60,6 +61,12 @@ pub(super) async fn create(
     Json(body): Json<NewProject>,
 ) -> Result<(StatusCode, Answer<Project>), Problem> {
     let name = field::name(&body.name).map_err(|message| Problem::field("name", message))?;
+    let max = ctx.quota.projects;
+    if ctx.store.projects(login.user.id).await?.len() >= max as usize {
+        return Err(Problem::quota(format!(
+            "This account may have {max} projects. Delete one that you no longer need."
+        )));
+    }
     let row = ctx.store.add_project(login.user.id, &name).await?;
     audit.note(&ctx, login.user.id, "project_created", Some(&name)).await;
     let project = Viewer { ctx: &ctx, links: &links }.project(row).await?;

@@ -42,7 +42,7 @@ pub async fn a_stream_is_seen_and_kept(app: &TestApp) {
 
     let encoder = publish(app, &project).await;
     let live = events
-        .until(|project| project["status"] == "live" && project["stream"]["video"] != Value::Null)
+        .until(|project| project["stream"]["previewReady"] == true && project["stream"]["video"] != Value::Null)
         .await;
     let stream = &live["stream"];
     assert_eq!((&stream["video"]["codec"], &stream["video"]["width"]), (&json!("h264"), &json!(640)));

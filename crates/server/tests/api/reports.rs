@@ -7,6 +7,7 @@ use gostream_testkit::{
     script::Script,
 };
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
 
 use crate::{
@@ -54,10 +55,7 @@ pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
     })
     .await;
     assert_eq!(live["destinations"][1]["backupRelay"], Value::Null);
-    let metrics = app.metrics().get("/metrics").await.text();
-    for series in ["relay_rtt_seconds{", "leg=\"backup\"", "relay_failures_total{code=\"key_rejected\"}"] {
-        assert!(metrics.contains(series), "{series} is missing in {metrics}");
-    }
+    is_measured(app).await;
     encoder.stop().await.expect("says goodbye");
 
     let history = format!("{path}/streams");
@@ -87,7 +85,8 @@ pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
     assert_eq!(of_stream, ["live", "ended"]);
     let of_backup = events.iter().filter(|event| event["relay"]["leg"] == "backup").map(|event| text(&event["state"]));
     assert_eq!(of_backup.collect::<Vec<_>>(), ["connecting", "live", "off"]);
-    assert!(events.iter().map(|event| text(&event["at"])).is_sorted());
+    let time = |event: &Value| OffsetDateTime::parse(text(&event["at"]), &Rfc3339).expect("is a time");
+    assert!(events.iter().map(time).is_sorted());
     let stranger = app.user("other@example.org").await;
     stranger.get(&format!("{history}/{}", text(&stream["id"]))).await.problem(404, "not_found");
     me.get(&format!("{history}/nonsense")).await.problem(404, "not_found");
@@ -99,6 +98,18 @@ pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
     me.patch(&format!("/api/destinations/{}", text(&good["id"])), wrong)
         .await
         .bad_fields(&["backupUrl"]);
+}
+
+async fn is_measured(app: &TestApp) {
+    let series = ["relay_rtt_seconds{", "leg=\"backup\"", "relay_failures_total{code=\"key_rejected\"}"];
+    let mut scrape = String::new();
+    let scraped = async {
+        // Failures are counted where the history is written, a moment later.
+        while !series.iter().all(|series| scrape.contains(series)) {
+            scrape = app.metrics().get("/metrics").await.text();
+        }
+    };
+    assert!(timeout(PATIENCE, scraped).await.is_ok(), "{scrape}");
 }
 
 pub async fn a_stopped_encoder_can_be_waited_for(app: &TestApp) {

@@ -48,7 +48,8 @@ pub async fn a_token_does_what_its_owner_may_and_no_more(app: &TestApp) {
     me.delete(&path).await.empty(204);
     script.get("/api/projects").await.problem(401, "unauthorized");
     events.ended().await;
-    let forged = Client { token: Some("gst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()), ..app.client.clone() };
+    let forged =
+        Client { token: Some("gst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()), ..app.client.clone() };
     forged.get("/api/projects").await.problem(401, "unauthorized");
 }
 
@@ -56,10 +57,14 @@ pub async fn what_was_done_is_written_down(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}", text(&project["id"]));
-    let made =
-        me.post(&format!("{path}/destinations"), destination("rtmp://a.example/live", "a-secret-key")).await.json(201);
+    let made = me
+        .post(&format!("{path}/destinations"), destination("rtmp://a.example/live", "a-secret-key"))
+        .await
+        .json(201);
     let destination = format!("/api/destinations/{}", text(&made["id"]));
-    me.patch(&destination, json!({"name": "Main channel", "streamKey": "another-secret-key"})).await.json(200);
+    me.patch(&destination, json!({"name": "Main channel", "streamKey": "another-secret-key"}))
+        .await
+        .json(200);
     me.delete(&destination).await.empty(204);
     me.post(&format!("{path}/stream-key"), Value::Null).await.json(200);
     let wrong = json!({"email": "me@example.org", "password": "not this one at all"});
@@ -71,16 +76,19 @@ pub async fn what_was_done_is_written_down(app: &TestApp) {
     let audit = audit.json(200);
     let entries = audit.as_array().expect("is a list");
     let actions: Vec<_> = entries.iter().map(|entry| text(&entry["action"])).collect();
-    assert_eq!(actions, [
-        "project_deleted",
-        "login_failed",
-        "stream_key_rotated",
-        "destination_deleted",
-        "destination_changed",
-        "destination_added",
-        "project_created",
-        "signup",
-    ]);
+    assert_eq!(
+        actions,
+        [
+            "project_deleted",
+            "login_failed",
+            "stream_key_rotated",
+            "destination_deleted",
+            "destination_changed",
+            "destination_added",
+            "project_created",
+            "signup",
+        ]
+    );
     assert_eq!(entries[4]["object"], json!("Main channel"));
     assert!(entries.iter().all(|entry| entry["address"] == json!("127.0.0.1")));
     let other = app.user("other@example.org").await;
