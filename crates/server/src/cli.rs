@@ -28,6 +28,15 @@ pub enum Command {
     AddUser(String),
     /// Set the password of an account.
     SetPassword(String),
+    /// Copy everything into a new file.
+    Backup(PathBuf),
+    /// Bring such a file back.
+    Restore {
+        /// The file.
+        from: PathBuf,
+        /// Put aside what is there.
+        force: bool,
+    },
 }
 
 /// Why a command about accounts failed: a sentence each.
@@ -67,6 +76,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, 
     let matches = grammar().get_matches_from(arguments);
     let (command, innermost) = match matches.subcommand() {
         Some(("config", inner)) => (Command::Config, inner),
+        Some(("backup", inner)) => (Command::Backup(file(inner)), inner),
+        Some(("restore", inner)) => (Command::Restore { from: file(inner), force: inner.get_flag("force") }, inner),
         Some(("user", user)) => match user.subcommand() {
             Some(("password", inner)) => (Command::SetPassword(email(inner)), inner),
             Some((_, inner)) => (Command::AddUser(email(inner)), inner),
@@ -85,6 +96,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, 
     Ok((command, config::load(flags, file.map(PathBuf::as_path), env)?))
 }
 
+fn file(matches: &ArgMatches) -> PathBuf {
+    matches.get_one::<PathBuf>("file").cloned().unwrap_or_default()
+}
+
 fn email(matches: &ArgMatches) -> String {
     matches.get_one::<String>("email").cloned().unwrap_or_default()
 }
@@ -101,6 +116,8 @@ fn grammar() -> clap::Command {
                 .arg(email()),
         )
         .subcommand(clap::Command::new("password").about("Sets a new password, read from standard input").arg(email()));
+    let copy = || Arg::new("file").value_name("FILE").required(true).value_parser(clap::value_parser!(PathBuf));
+    let force = Arg::new("force").long("force").action(ArgAction::SetTrue).help("Put aside what is there");
     let file = Arg::new("config")
         .long("config")
         .value_name("FILE")
@@ -116,6 +133,17 @@ fn grammar() -> clap::Command {
         .subcommand(clap::Command::new("serve").about("Runs the server (also without a command)"))
         .subcommand(user)
         .subcommand(clap::Command::new("config").about("Prints the effective settings and where each came from"))
+        .subcommand(
+            clap::Command::new("backup")
+                .about("Copies database, secret key and server name into a new file, also while the server runs")
+                .arg(copy()),
+        )
+        .subcommand(
+            clap::Command::new("restore")
+                .about("Brings back what `gostream backup` copied, while the server is stopped")
+                .arg(copy())
+                .arg(force),
+        )
 }
 
 fn setting_flag(setting: &'static config::Setting) -> Arg {

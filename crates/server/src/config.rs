@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
@@ -85,6 +86,13 @@ pub enum SecretKeySource {
 /// 32 bytes that sign tokens and seal destination keys; prints as `****`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(pub [u8; 32]);
+
+impl SecretKey {
+    /// As it stands in its file.
+    pub(crate) fn encoded(&self) -> String {
+        BASE64_STANDARD.encode(self.0)
+    }
+}
 
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

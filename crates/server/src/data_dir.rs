@@ -7,15 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gostream_store::backup;
 use uuid::Uuid;
 
 use crate::config::{SecretKey, SecretKeySource, Settings, parse_secret_key};
 
 /// The file of the key that is made on first start.
-const SECRET_KEY_FILE: &str = "secret.key";
+pub(crate) const SECRET_KEY_FILE: &str = "secret.key";
 /// The file that names this server among others on one database.
-const NODE_FILE: &str = "node.id";
+pub(crate) const NODE_FILE: &str = "node.id";
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
             let mut key = [0; 32];
             getrandom::fill(&mut key)
                 .map_err(|error| Error::File { path: path.clone(), source: io::Error::other(error) })?;
-            create_once(&path, &BASE64_STANDARD.encode(key))?;
+            create_once(&path, &SecretKey(key).encoded())?;
             read_secret_key(path)
         }
     }
@@ -93,9 +93,7 @@ fn create_once(path: &Path, line: &str) -> Result<(), Error> {
     if path.try_exists().map_err(failed)? {
         return Ok(());
     }
-    let draft = path.with_extension(format!("{}.new", Uuid::new_v4()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
-    file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    let draft = draft(path, line).map_err(failed)?;
     // A hard link, other than a rename, does not replace what another process just put there.
     let linked = match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -103,6 +101,22 @@ fn create_once(path: &Path, line: &str) -> Result<(), Error> {
     };
     fs::remove_file(&draft).map_err(failed)?;
     linked.map_err(failed)
+}
+
+/// Writes the file, private and whole, whether it is there or not.
+pub(crate) fn replace(path: &Path, line: &str) -> Result<(), Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    let draft = draft(path, line).map_err(failed)?;
+    backup::replace(&draft, path).map_err(failed)
+}
+
+/// A private file beside `path`, on the disk.
+fn draft(path: &Path, line: &str) -> io::Result<PathBuf> {
+    let draft = path.with_extension(format!("{}.new", Uuid::new_v4()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()?;
+    Ok(draft)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod api;
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod config;
 mod data_dir;

@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context as _;
 use gostream::{
     app::{App, StartError},
+    backup,
     cli::{self, Command, UserError},
     config::Settings,
     telemetry,
@@ -36,7 +37,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         Some(UserError::Start(start)) => Some(start),
         _ => None,
     });
-    let setting = error.is::<gostream::config::Error>() || start.is_some_and(StartError::is_setting);
+    let setting = error.is::<gostream::config::Error>()
+        || start.is_some_and(StartError::is_setting)
+        || error.downcast_ref().is_some_and(backup::Error::is_setting);
     if setting { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
 }
 
@@ -51,6 +54,16 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::SetPassword(email) => {
             cli::set_password(&settings, &email).await?;
             println!("{email} has a new password; every session of the account ended.");
+        }
+        Command::Backup(to) => {
+            backup::write(&settings, &to).await?;
+            println!("{} holds everything, the secret key too: keep it where nobody else reads it.", to.display());
+        }
+        Command::Restore { from, force } => {
+            if let Some(ending) = backup::restore(&settings, &from, force).await? {
+                println!("What was there before lies beside it; its names end in .{ending}.");
+            }
+            println!("{} is restored, and the server may start.", from.display());
         }
         Command::Serve => serve(settings).await?,
     }

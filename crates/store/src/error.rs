@@ -23,6 +23,9 @@ pub enum Error {
          Bring the old key back, or start with a new database."
     )]
     WrongSecretKey,
+    /// Somebody else has the database open, or keeps it for himself.
+    #[error("Another process is using the database: stop every server on it, and try again.")]
+    InUse,
     /// The URL names no database that we speak to.
     #[error("A database URL looks like sqlite:///path/file.db or postgres://user:password@host/database.")]
     Url,

@@ -6,6 +6,7 @@
 //!
 //! The crate knows neither media nor HTTP. Input arrives checked; what is stored is stored to the letter.
 
+pub mod backup;
 mod database;
 mod destination;
 mod entity;

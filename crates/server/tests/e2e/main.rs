@@ -1,5 +1,6 @@
 //! End to end: the real binary, real encoders in, real servers out.
 
+mod backup;
 mod encoders;
 mod hls;
 mod hostile;

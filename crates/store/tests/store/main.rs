@@ -4,6 +4,7 @@
 
 mod accounts;
 mod backend;
+mod backups;
 mod destinations;
 mod history;
 mod load;
