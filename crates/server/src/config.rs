@@ -88,6 +88,13 @@ pub enum SecretKeySource {
 pub struct SecretKey(pub [u8; 32]);
 
 impl SecretKey {
+    /// A new one.
+    pub(crate) fn random() -> io::Result<Self> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        Ok(Self(key))
+    }
+
     /// As it stands in its file.
     pub(crate) fn encoded(&self) -> String {
         BASE64_STANDARD.encode(self.0)

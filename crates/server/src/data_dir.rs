@@ -60,17 +60,65 @@ pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
 
 /// The secret key: as given, or from its file, which is made on first start.
 pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
-    match &settings.secret_key {
-        SecretKeySource::Given(key) => Ok(key.clone()),
-        SecretKeySource::File(path) => read_secret_key(path.clone()),
+    let file = match &settings.secret_key {
+        SecretKeySource::Given(key) => return Ok(key.clone()),
+        SecretKeySource::File(path) => KeyFile::at(path.clone()),
         SecretKeySource::DataDir => {
-            let path = settings.data_dir.join(SECRET_KEY_FILE);
-            let mut key = [0; 32];
-            getrandom::fill(&mut key)
-                .map_err(|error| Error::File { path: path.clone(), source: io::Error::other(error) })?;
-            create_once(&path, &SecretKey(key).encoded())?;
-            read_secret_key(path)
+            let file = KeyFile::at(settings.data_dir.join(SECRET_KEY_FILE));
+            let key = SecretKey::random().map_err(|source| file.failed(source))?;
+            create_once(&file.path, &key.encoded())?;
+            file
         }
+    };
+    file.read()
+}
+
+/// The file of the secret key, and the two that stand beside it when the key is replaced.
+#[derive(Debug)]
+pub(crate) struct KeyFile {
+    /// The key in force.
+    pub path: PathBuf,
+    /// The key that is about to be.
+    pub new: PathBuf,
+    /// The key that was.
+    pub old: PathBuf,
+}
+
+impl KeyFile {
+    /// Nothing when the settings bring the key itself.
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        match &settings.secret_key {
+            SecretKeySource::Given(_) => None,
+            SecretKeySource::File(path) => Some(Self::at(path.clone())),
+            SecretKeySource::DataDir => Some(Self::at(settings.data_dir.join(SECRET_KEY_FILE))),
+        }
+    }
+
+    fn at(path: PathBuf) -> Self {
+        Self { new: backup::beside(&path, "new"), old: backup::beside(&path, "old"), path }
+    }
+
+    pub(crate) fn read(&self) -> Result<SecretKey, Error> {
+        read_secret_key(self.path.clone())
+    }
+
+    /// The key that is about to be, if a rotation left one.
+    pub(crate) fn read_new(&self) -> Result<Option<SecretKey>, Error> {
+        if self.new.exists() { read_secret_key(self.new.clone()).map(Some) } else { Ok(None) }
+    }
+
+    pub(crate) fn write_new(&self, key: &SecretKey) -> Result<(), Error> {
+        replace(&self.new, &key.encoded())
+    }
+
+    /// The new key takes its place, and `present` is kept as the old one. There is a key in its place at every moment.
+    pub(crate) fn adopt(&self, present: &SecretKey) -> Result<(), Error> {
+        replace(&self.old, &present.encoded())?;
+        backup::replace(&self.new, &self.path).map_err(|source| self.failed(source))
+    }
+
+    pub(crate) fn failed(&self, source: io::Error) -> Error {
+        Error::File { path: self.path.clone(), source }
     }
 }
 

@@ -13,6 +13,7 @@ mod login;
 mod metrics;
 mod platform;
 mod reconcile;
+pub mod rotate;
 mod strangers;
 pub mod telemetry;
 mod tls;

@@ -11,8 +11,10 @@ use gostream::{
     backup,
     cli::{self, Command, UserError},
     config::Settings,
+    rotate::{self, Rotated},
     telemetry,
 };
+use gostream_store::Resealed;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A setting has to change first.
@@ -39,7 +41,8 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     });
     let setting = error.is::<gostream::config::Error>()
         || start.is_some_and(StartError::is_setting)
-        || error.downcast_ref().is_some_and(backup::Error::is_setting);
+        || error.downcast_ref().is_some_and(backup::Error::is_setting)
+        || error.downcast_ref().is_some_and(rotate::Error::is_setting);
     if setting { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
 }
 
@@ -54,6 +57,18 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::SetPassword(email) => {
             cli::set_password(&settings, &email).await?;
             println!("{email} has a new password; every session of the account ended.");
+        }
+        Command::RotateSecret => {
+            let Rotated { resealed, old } = rotate::rotate(&settings, || cli::read_secret("New secret key: ")).await?;
+            let Resealed { projects, destinations } = resealed;
+            println!(
+                "The keys of {projects} projects and {destinations} destinations are encrypted with the new secret key."
+            );
+            match old {
+                Some(old) => println!("The key before is in {}; only older copies need it.", old.display()),
+                None => println!("Set secret_key to the new key before the server starts."),
+            }
+            println!("Everybody has to log in again.");
         }
         Command::Backup(to) => {
             backup::write(&settings, &to).await?;

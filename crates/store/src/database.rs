@@ -35,14 +35,16 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 const SQLITE_READERS_MAX: u32 = 4;
 /// How long another process may hold SQLite's write lock. Ours are held for milliseconds.
 pub(crate) const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How soon to try again where SQLite itself does not wait. A person does not notice it at the start.
-const SQLITE_RETRY: Duration = Duration::from_millis(20);
+/// How soon to try again where the database itself does not wait. A person does not notice it at the start.
+const BUSY_RETRY: Duration = Duration::from_millis(20);
 /// SQLite's result code for a lock that another holds. The bytes above the lowest say more precisely which.
 const SQLITE_BUSY: i32 = 5;
 /// How long a call waits for a free connection, or for the database to answer a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL's advisory lock that one starting server holds while it migrates: "gostream" in ASCII.
 const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"gostream");
+/// PostgreSQL's advisory lock that each connection shares, and that a command takes for itself that must be alone.
+const USE_LOCK: i64 = i64::from_be_bytes(*b"gs-inuse");
 /// How long a command waits for others to leave the database: another command does, a server does not.
 const ALONE_PATIENCE: Duration = Duration::from_secs(1);
 /// What the canary says.
@@ -70,6 +72,16 @@ impl Store {
             _ => return Err(Error::Url),
         };
         Self::prepared(reader, writer, keyring).await
+    }
+
+    /// The same while nobody else has the database open, and nobody else may open it: [`Error::InUse`].
+    pub(crate) async fn open_alone(url: &str, keyring: Keyring) -> Result<Self, Error> {
+        let connection = match url.split_once(':') {
+            Some(("sqlite", _)) => open_sqlite_alone(sqlite_options(url)?).await?,
+            Some(("postgres" | "postgresql", _)) => open_postgres_alone(url).await?,
+            _ => return Err(Error::Url),
+        };
+        Self::prepared(connection.clone(), connection, keyring).await
     }
 
     /// The same with a SQLite file.
@@ -198,7 +210,7 @@ async fn connect_writer(
     let deadline = Instant::now() + patience;
     loop {
         match pool.clone().connect_with(options.clone()).await {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(SQLITE_RETRY).await,
+            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(BUSY_RETRY).await,
             Err(error) if is_busy(&error) => return Err(Error::InUse),
             done => return done.map_err(|error| Error::Connect(error.into())),
         }
@@ -242,10 +254,39 @@ async fn open_postgres(url: &str) -> Result<(DatabaseConnection, DatabaseConnect
     let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS_MAX)
+        // One at least, for its lock.
+        .min_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let lock = sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(USE_LOCK);
+                lock.execute(connection).await.map(drop)
+            })
+        })
         .connect_with(options.application_name("gostream"))
         .await
         .map_err(|error: sqlx::Error| Error::Connect(Cause::from(error)))?;
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
     Ok((connection.clone(), connection))
+}
+
+/// One connection, which holds the lock that keeps all others out until it is closed.
+async fn open_postgres_alone(url: &str) -> Result<DatabaseConnection, Error> {
+    let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
+    let failed = |error: sqlx::Error| Error::Connect(Cause::from(error));
+    let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options.application_name("gostream"));
+    let pool = pool.await.map_err(failed)?;
+    let deadline = Instant::now() + ALONE_PATIENCE;
+    loop {
+        let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(USE_LOCK);
+        if lock.fetch_one(&pool).await.map_err(failed)? {
+            return Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool));
+        }
+        if Instant::now() > deadline {
+            pool.close().await;
+            return Err(Error::InUse);
+        }
+        tokio::time::sleep(BUSY_RETRY).await;
+    }
 }

@@ -19,8 +19,8 @@ pub enum Error {
     BadCursor,
     /// The database was written with another secret key.
     #[error(
-        "The secret key is not the one that this database was written with. \
-         Bring the old key back, or start with a new database."
+        "The secret key is not the one that this database was written with: bring that key back (data_dir/secret.key, or \
+         what secret_key sets), restore a backup, or start with a new database."
     )]
     WrongSecretKey,
     /// Somebody else has the database open, or keeps it for himself.

@@ -13,6 +13,7 @@ mod entity;
 mod error;
 mod migration;
 mod project;
+mod rotation;
 mod secret;
 mod session;
 mod stream;
@@ -26,6 +27,7 @@ pub use crate::{
     destination::{Destination, DestinationChange, NewDestination},
     error::{Cause, Error},
     project::{Project, ProjectChange},
+    rotation::{Resealed, Rotation},
     secret::Keyring,
     session::Session,
     stream::{Stream, StreamPage, StreamStatus},

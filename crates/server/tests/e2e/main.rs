@@ -9,4 +9,5 @@ mod hostile;
 mod http;
 mod platforms;
 mod restart;
+mod rotate;
 mod show;

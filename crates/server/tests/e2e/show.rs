@@ -116,7 +116,17 @@ impl Show {
 
     /// Runs a command on the same data, with these lines as its input, and gives what it said.
     pub fn command(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gostream"))
+        let mut child = self.spawn(arguments);
+        let mut stdin = child.stdin.take().expect("is piped");
+        // A command that reads nothing may be gone already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("ends")
+    }
+
+    /// Starts a command on the same data.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_gostream"))
             .args(arguments)
             .env("GOSTREAM_DATA_DIR", text(self.data.path()))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -125,12 +135,13 @@ impl Show {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the binary starts");
-        let mut stdin = child.stdin.take().expect("is piped");
-        // A command that reads nothing may be gone already.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("ends")
+            .expect("the binary starts")
+    }
+
+    /// From the next start on, this variable is another.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Adds a destination that is wanted on at once, and gives its id.
