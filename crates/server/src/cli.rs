@@ -28,6 +28,8 @@ pub enum Command {
     AddUser(String),
     /// Set the password of an account.
     SetPassword(String),
+    /// Ask the running server whether it is ready.
+    Health,
     /// Replace the secret key.
     RotateSecret,
     /// Copy everything into a new file.
@@ -78,6 +80,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, 
     let matches = grammar().get_matches_from(arguments);
     let (command, innermost) = match matches.subcommand() {
         Some(("config", inner)) => (Command::Config, inner),
+        Some(("health", inner)) => (Command::Health, inner),
         Some(("secret", secret)) => (Command::RotateSecret, secret.subcommand().map_or(secret, |(_, inner)| inner)),
         Some(("backup", inner)) => (Command::Backup(file(inner)), inner),
         Some(("restore", inner)) => (Command::Restore { from: file(inner), force: inner.get_flag("force") }, inner),
@@ -144,6 +147,7 @@ fn grammar() -> clap::Command {
         .subcommand(clap::Command::new("serve").about("Runs the server (also without a command)"))
         .subcommand(user)
         .subcommand(clap::Command::new("config").about("Prints the effective settings and where each came from"))
+        .subcommand(clap::Command::new("health").about("Asks the server of these settings whether it is ready"))
         .subcommand(secret)
         .subcommand(
             clap::Command::new("backup")

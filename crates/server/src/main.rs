@@ -11,6 +11,7 @@ use gostream::{
     backup,
     cli::{self, Command, UserError},
     config::Settings,
+    health, notify,
     rotate::{self, Rotated},
     telemetry,
 };
@@ -58,6 +59,10 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
             cli::set_password(&settings, &email).await?;
             println!("{email} has a new password; every session of the account ended.");
         }
+        Command::Health => {
+            health::ask(&settings).await?;
+            println!("The server is ready.");
+        }
         Command::RotateSecret => {
             let Rotated { resealed, old } = rotate::rotate(&settings, || cli::read_secret("New secret key: ")).await?;
             let Resealed { projects, destinations } = resealed;
@@ -99,10 +104,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     let app = App::start(settings).await?;
     eprint!("{}", app.banner());
+    notify::tell(notify::READY);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    notify::tell(notify::STOPPING);
     tracing::info!("The server is stopping.");
     app.stop().await;
     tracing::info!("The server stopped.");

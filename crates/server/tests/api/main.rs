@@ -5,6 +5,7 @@
 mod accounts;
 mod app;
 mod bad_input;
+mod deploy;
 mod destinations;
 mod hooks;
 mod http;

@@ -10,4 +10,5 @@ mod http;
 mod platforms;
 mod restart;
 mod rotate;
+mod service;
 mod show;

@@ -55,7 +55,8 @@ async fn serve(data: &TempDir, http: SocketAddr, rtmp: SocketAddr, environment: 
     server
 }
 
-fn free_addresses() -> [SocketAddr; 2] {
+/// Two addresses of this machine that nobody uses.
+pub fn free_addresses() -> [SocketAddr; 2] {
     free_ports().expect("are free").map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
@@ -97,6 +98,12 @@ impl Show {
         self.server.wait().expect("is gone");
     }
 
+    /// Asks the server to stop, with SIGTERM.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").arg(self.server.id().to_string()).status().expect("starts");
+        assert!(status.success());
+    }
+
     /// Starts a server that was killed a while ago. Its addresses are new ones: the old ones may be somebody else's by now.
     pub async fn restart(&mut self) {
         let [http, rtmp] = free_addresses();
@@ -129,6 +136,7 @@ impl Show {
         Command::new(env!("CARGO_BIN_EXE_gostream"))
             .args(arguments)
             .env("GOSTREAM_DATA_DIR", text(self.data.path()))
+            .env("GOSTREAM_HTTP_LISTEN", self.client.address.to_string())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.data.path())
             .stdin(Stdio::piped())
