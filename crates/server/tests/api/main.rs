@@ -15,6 +15,7 @@ mod ownership;
 mod program;
 mod projects;
 mod reports;
+mod security;
 mod serving;
 
 /// Each story as a test of its own on SQLite, and all of them in one on a PostgreSQL that it starts.
