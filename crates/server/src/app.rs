@@ -18,7 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     api::{self, Context},
     config::{SecretKey, Settings},
-    data_dir, history, listen,
+    data_dir::{self, KeyFile},
+    history, listen,
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     reconcile::{Gate, Keys, Reconciler, Wakes},
@@ -90,8 +91,26 @@ pub struct App {
 pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), StartError> {
     data_dir::prepare(&settings.data_dir)?;
     let secret = data_dir::secret_key(settings)?;
-    let store = Store::open(settings.database_url.expose_secret(), Keyring::new(secret.0)).await?;
-    Ok((store, secret))
+    match Store::open(settings.database_url.expose_secret(), Keyring::new(secret.0)).await {
+        Err(gostream_store::Error::WrongSecretKey) => open_after_rotation(settings, secret).await,
+        opened => Ok((opened?, secret)),
+    }
+}
+
+/// The key in the file is not that of the database, but the one beside it may be: `gostream secret rotate` was interrupted,
+/// or it ended while we waited for the database and we hold the key of before.
+async fn open_after_rotation(settings: &Settings, tried: SecretKey) -> Result<(Store, SecretKey), StartError> {
+    let wrong = || StartError::from(gostream_store::Error::WrongSecretKey);
+    let file = KeyFile::of(settings).ok_or_else(wrong)?;
+    let (present, new) = (file.read()?, file.read_new()?);
+    let interrupted = present == tried;
+    let key = if interrupted { new.ok_or_else(wrong)? } else { present };
+    let store = Store::open(settings.database_url.expose_secret(), Keyring::new(key.0)).await?;
+    if interrupted {
+        tracing::warn!("The secret key was being replaced when that was interrupted; it is finished now.");
+        file.adopt(&tried)?;
+    }
+    Ok((store, key))
 }
 
 impl App {

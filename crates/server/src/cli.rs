@@ -28,6 +28,19 @@ pub enum Command {
     AddUser(String),
     /// Set the password of an account.
     SetPassword(String),
+    /// Ask the running server whether it is ready.
+    Health,
+    /// Replace the secret key.
+    RotateSecret,
+    /// Copy everything into a new file.
+    Backup(PathBuf),
+    /// Bring such a file back.
+    Restore {
+        /// The file.
+        from: PathBuf,
+        /// Put aside what is there.
+        force: bool,
+    },
 }
 
 /// Why a command about accounts failed: a sentence each.
@@ -67,6 +80,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, 
     let matches = grammar().get_matches_from(arguments);
     let (command, innermost) = match matches.subcommand() {
         Some(("config", inner)) => (Command::Config, inner),
+        Some(("health", inner)) => (Command::Health, inner),
+        Some(("secret", secret)) => (Command::RotateSecret, secret.subcommand().map_or(secret, |(_, inner)| inner)),
+        Some(("backup", inner)) => (Command::Backup(file(inner)), inner),
+        Some(("restore", inner)) => (Command::Restore { from: file(inner), force: inner.get_flag("force") }, inner),
         Some(("user", user)) => match user.subcommand() {
             Some(("password", inner)) => (Command::SetPassword(email(inner)), inner),
             Some((_, inner)) => (Command::AddUser(email(inner)), inner),
@@ -85,6 +102,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, 
     Ok((command, config::load(flags, file.map(PathBuf::as_path), env)?))
 }
 
+fn file(matches: &ArgMatches) -> PathBuf {
+    matches.get_one::<PathBuf>("file").cloned().unwrap_or_default()
+}
+
 fn email(matches: &ArgMatches) -> String {
     matches.get_one::<String>("email").cloned().unwrap_or_default()
 }
@@ -101,6 +122,16 @@ fn grammar() -> clap::Command {
                 .arg(email()),
         )
         .subcommand(clap::Command::new("password").about("Sets a new password, read from standard input").arg(email()));
+    let secret = clap::Command::new("secret")
+        .about("Replaces the secret key")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(clap::Command::new("rotate").about(
+            "Makes a new secret key and encrypts everything with it, while the server is stopped; reads the new key from \
+             standard input where the setting secret_key brings the old one",
+        ));
+    let copy = || Arg::new("file").value_name("FILE").required(true).value_parser(clap::value_parser!(PathBuf));
+    let force = Arg::new("force").long("force").action(ArgAction::SetTrue).help("Put aside what is there");
     let file = Arg::new("config")
         .long("config")
         .value_name("FILE")
@@ -116,6 +147,19 @@ fn grammar() -> clap::Command {
         .subcommand(clap::Command::new("serve").about("Runs the server (also without a command)"))
         .subcommand(user)
         .subcommand(clap::Command::new("config").about("Prints the effective settings and where each came from"))
+        .subcommand(clap::Command::new("health").about("Asks the server of these settings whether it is ready"))
+        .subcommand(secret)
+        .subcommand(
+            clap::Command::new("backup")
+                .about("Copies database, secret key and server name into a new file, also while the server runs")
+                .arg(copy()),
+        )
+        .subcommand(
+            clap::Command::new("restore")
+                .about("Brings back what `gostream backup` copied, while the server is stopped")
+                .arg(copy())
+                .arg(force),
+        )
 }
 
 fn setting_flag(setting: &'static config::Setting) -> Arg {
@@ -154,15 +198,15 @@ pub async fn set_password(settings: &Settings, email: &str) -> Result<(), UserEr
 }
 
 async fn hash_new_password(email: &str) -> Result<String, UserError> {
-    let password = read_password()?;
+    let password = read_secret("New password: ")?;
     password::check(password.expose_secret(), email).map_err(UserError::Password)?;
     Ok(Passwords::default().hash(password.expose_secret().to_owned()).await?)
 }
 
 /// From a prompt that shows nothing, or the first line of what is piped in.
-fn read_password() -> io::Result<SecretString> {
+pub fn read_secret(prompt: &str) -> io::Result<SecretString> {
     if io::stdin().is_terminal() {
-        return rpassword::prompt_password("New password: ").map(SecretString::from);
+        return rpassword::prompt_password(prompt).map(SecretString::from);
     }
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 use url::Url;
@@ -100,6 +101,20 @@ pub enum SecretKeySource {
 /// 32 bytes that sign tokens and seal destination keys; prints as `****`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(pub [u8; 32]);
+
+impl SecretKey {
+    /// A new one.
+    pub(crate) fn random() -> io::Result<Self> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        Ok(Self(key))
+    }
+
+    /// As it stands in its file.
+    pub(crate) fn encoded(&self) -> String {
+        BASE64_STANDARD.encode(self.0)
+    }
+}
 
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

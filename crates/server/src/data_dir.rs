@@ -7,15 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gostream_store::backup;
 use uuid::Uuid;
 
 use crate::config::{SecretKey, SecretKeySource, Settings, parse_secret_key};
 
 /// The file of the key that is made on first start.
-const SECRET_KEY_FILE: &str = "secret.key";
+pub(crate) const SECRET_KEY_FILE: &str = "secret.key";
 /// The file that names this server among others on one database.
-const NODE_FILE: &str = "node.id";
+pub(crate) const NODE_FILE: &str = "node.id";
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,17 +60,65 @@ pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
 
 /// The secret key: as given, or from its file, which is made on first start.
 pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
-    match &settings.secret_key {
-        SecretKeySource::Given(key) => Ok(key.clone()),
-        SecretKeySource::File(path) => read_secret_key(path.clone()),
+    let file = match &settings.secret_key {
+        SecretKeySource::Given(key) => return Ok(key.clone()),
+        SecretKeySource::File(path) => KeyFile::at(path.clone()),
         SecretKeySource::DataDir => {
-            let path = settings.data_dir.join(SECRET_KEY_FILE);
-            let mut key = [0; 32];
-            getrandom::fill(&mut key)
-                .map_err(|error| Error::File { path: path.clone(), source: io::Error::other(error) })?;
-            create_once(&path, &BASE64_STANDARD.encode(key))?;
-            read_secret_key(path)
+            let file = KeyFile::at(settings.data_dir.join(SECRET_KEY_FILE));
+            let key = SecretKey::random().map_err(|source| file.failed(source))?;
+            create_once(&file.path, &key.encoded())?;
+            file
         }
+    };
+    file.read()
+}
+
+/// The file of the secret key, and the two that stand beside it when the key is replaced.
+#[derive(Debug)]
+pub(crate) struct KeyFile {
+    /// The key in force.
+    pub path: PathBuf,
+    /// The key that is about to be.
+    pub new: PathBuf,
+    /// The key that was.
+    pub old: PathBuf,
+}
+
+impl KeyFile {
+    /// Nothing when the settings bring the key itself.
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        match &settings.secret_key {
+            SecretKeySource::Given(_) => None,
+            SecretKeySource::File(path) => Some(Self::at(path.clone())),
+            SecretKeySource::DataDir => Some(Self::at(settings.data_dir.join(SECRET_KEY_FILE))),
+        }
+    }
+
+    fn at(path: PathBuf) -> Self {
+        Self { new: backup::beside(&path, "new"), old: backup::beside(&path, "old"), path }
+    }
+
+    pub(crate) fn read(&self) -> Result<SecretKey, Error> {
+        read_secret_key(self.path.clone())
+    }
+
+    /// The key that is about to be, if a rotation left one.
+    pub(crate) fn read_new(&self) -> Result<Option<SecretKey>, Error> {
+        if self.new.exists() { read_secret_key(self.new.clone()).map(Some) } else { Ok(None) }
+    }
+
+    pub(crate) fn write_new(&self, key: &SecretKey) -> Result<(), Error> {
+        replace(&self.new, &key.encoded())
+    }
+
+    /// The new key takes its place, and `present` is kept as the old one. There is a key in its place at every moment.
+    pub(crate) fn adopt(&self, present: &SecretKey) -> Result<(), Error> {
+        replace(&self.old, &present.encoded())?;
+        backup::replace(&self.new, &self.path).map_err(|source| self.failed(source))
+    }
+
+    pub(crate) fn failed(&self, source: io::Error) -> Error {
+        Error::File { path: self.path.clone(), source }
     }
 }
 
@@ -93,9 +141,7 @@ fn create_once(path: &Path, line: &str) -> Result<(), Error> {
     if path.try_exists().map_err(failed)? {
         return Ok(());
     }
-    let draft = path.with_extension(format!("{}.new", Uuid::new_v4()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
-    file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    let draft = draft(path, line).map_err(failed)?;
     // A hard link, other than a rename, does not replace what another process just put there.
     let linked = match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -103,6 +149,22 @@ fn create_once(path: &Path, line: &str) -> Result<(), Error> {
     };
     fs::remove_file(&draft).map_err(failed)?;
     linked.map_err(failed)
+}
+
+/// Writes the file, private and whole, whether it is there or not.
+pub(crate) fn replace(path: &Path, line: &str) -> Result<(), Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    let draft = draft(path, line).map_err(failed)?;
+    backup::replace(&draft, path).map_err(failed)
+}
+
+/// A private file beside `path`, on the disk.
+fn draft(path: &Path, line: &str) -> io::Result<PathBuf> {
+    let draft = path.with_extension(format!("{}.new", Uuid::new_v4()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()?;
+    Ok(draft)
 }
 
 #[cfg(test)]

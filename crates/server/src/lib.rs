@@ -3,15 +3,19 @@
 
 mod api;
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod config;
 mod data_dir;
+pub mod health;
 mod history;
 mod listen;
 mod login;
 mod metrics;
+pub mod notify;
 mod platform;
 mod reconcile;
+pub mod rotate;
 mod strangers;
 pub mod telemetry;
 mod tls;

@@ -8,10 +8,14 @@ use std::{
 use anyhow::Context as _;
 use gostream::{
     app::{App, StartError},
+    backup,
     cli::{self, Command, UserError},
     config::Settings,
+    health, notify,
+    rotate::{self, Rotated},
     telemetry,
 };
+use gostream_store::Resealed;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A setting has to change first.
@@ -36,7 +40,10 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         Some(UserError::Start(start)) => Some(start),
         _ => None,
     });
-    let setting = error.is::<gostream::config::Error>() || start.is_some_and(StartError::is_setting);
+    let setting = error.is::<gostream::config::Error>()
+        || start.is_some_and(StartError::is_setting)
+        || error.downcast_ref().is_some_and(backup::Error::is_setting)
+        || error.downcast_ref().is_some_and(rotate::Error::is_setting);
     if setting { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE }
 }
 
@@ -51,6 +58,32 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::SetPassword(email) => {
             cli::set_password(&settings, &email).await?;
             println!("{email} has a new password; every session of the account ended.");
+        }
+        Command::Health => {
+            health::ask(&settings).await?;
+            println!("The server is ready.");
+        }
+        Command::RotateSecret => {
+            let Rotated { resealed, old } = rotate::rotate(&settings, || cli::read_secret("New secret key: ")).await?;
+            let Resealed { projects, destinations } = resealed;
+            println!(
+                "The keys of {projects} projects and {destinations} destinations are encrypted with the new secret key."
+            );
+            match old {
+                Some(old) => println!("The key before is in {}; only older copies need it.", old.display()),
+                None => println!("Set secret_key to the new key before the server starts."),
+            }
+            println!("Everybody has to log in again.");
+        }
+        Command::Backup(to) => {
+            backup::write(&settings, &to).await?;
+            println!("{} holds everything, the secret key too: keep it where nobody else reads it.", to.display());
+        }
+        Command::Restore { from, force } => {
+            if let Some(ending) = backup::restore(&settings, &from, force).await? {
+                println!("What was there before lies beside it; its names end in .{ending}.");
+            }
+            println!("{} is restored, and the server may start.", from.display());
         }
         Command::Serve => serve(settings).await?,
     }
@@ -71,10 +104,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     let app = App::start(settings).await?;
     eprint!("{}", app.banner());
+    notify::tell(notify::READY);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    notify::tell(notify::STOPPING);
     tracing::info!("The server is stopping.");
     app.stop().await;
     tracing::info!("The server stopped.");

@@ -15,7 +15,9 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait as _;
 use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    },
 };
 use tracing::{instrument::WithSubscriber as _, subscriber::NoSubscriber};
 use uuid::Uuid;
@@ -32,17 +34,23 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 /// SQLite lets readers go on beside the one writer. More than a few only take turns on the disk.
 const SQLITE_READERS_MAX: u32 = 4;
 /// How long another process may hold SQLite's write lock. Ours are held for milliseconds.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How soon to try again where SQLite itself does not wait. A person does not notice it at the start.
-const SQLITE_RETRY: Duration = Duration::from_millis(20);
+pub(crate) const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon to try again where the database itself does not wait. A person does not notice it at the start.
+const BUSY_RETRY: Duration = Duration::from_millis(20);
 /// SQLite's result code for a lock that another holds. The bytes above the lowest say more precisely which.
 const SQLITE_BUSY: i32 = 5;
 /// How long a call waits for a free connection, or for the database to answer a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL's advisory lock that one starting server holds while it migrates: "gostream" in ASCII.
 const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"gostream");
+/// PostgreSQL's advisory lock that each connection shares, and that a command takes for itself that must be alone.
+const USE_LOCK: i64 = i64::from_be_bytes(*b"gs-inuse");
+/// How long a command waits for others to leave the database: another command does, a server does not.
+const ALONE_PATIENCE: Duration = Duration::from_secs(1);
 /// What the canary says.
-const CANARY: &str = "gostream";
+pub(crate) const CANARY: &str = "gostream";
+/// Where it says it.
+pub(crate) const CANARY_PLACE: Place = Place { table: "canary", column: "sealed", row: Uuid::nil() };
 
 /// The database and the keys to it. Clones share one pool.
 #[derive(Clone, Debug)]
@@ -59,13 +67,39 @@ impl Store {
     /// to date. [`Error::WrongSecretKey`] if the database was written with other keys.
     pub async fn open(url: &str, keyring: Keyring) -> Result<Self, Error> {
         let (reader, writer) = match url.split_once(':') {
-            Some(("sqlite", _)) => open_sqlite(url).await?,
+            Some(("sqlite", _)) => open_sqlite(sqlite_options(url)?).await?,
             Some(("postgres" | "postgresql", _)) => open_postgres(url).await?,
             _ => return Err(Error::Url),
         };
+        Self::prepared(reader, writer, keyring).await
+    }
+
+    /// The same while nobody else has the database open, and nobody else may open it: [`Error::InUse`].
+    pub(crate) async fn open_alone(url: &str, keyring: Keyring) -> Result<Self, Error> {
+        let connection = match url.split_once(':') {
+            Some(("sqlite", _)) => open_sqlite_alone(sqlite_options(url)?).await?,
+            Some(("postgres" | "postgresql", _)) => open_postgres_alone(url).await?,
+            _ => return Err(Error::Url),
+        };
+        Self::prepared(connection.clone(), connection, keyring).await
+    }
+
+    /// The same with a SQLite file.
+    pub(crate) async fn open_options(options: SqliteConnectOptions, keyring: Keyring) -> Result<Self, Error> {
+        let (reader, writer) = open_sqlite(options).await?;
+        Self::prepared(reader, writer, keyring).await
+    }
+
+    async fn prepared(reader: DatabaseConnection, writer: DatabaseConnection, keyring: Keyring) -> Result<Self, Error> {
         let store = Self { reader, writer, keyring: Arc::new(keyring) };
-        store.prepare().await?;
-        Ok(store)
+        match store.prepare().await {
+            Ok(()) => Ok(store),
+            Err(error) => {
+                // Whoever tries another key next finds no connection of this one.
+                store.close().await;
+                Err(error)
+            }
+        }
     }
 
     /// Whether the database answers.
@@ -121,7 +155,7 @@ impl Store {
     }
 
     async fn check_canary(&self, transaction: &DatabaseTransaction) -> Result<(), Error> {
-        let place = Place { table: "canary", column: "sealed", row: Uuid::nil() };
+        let place = CANARY_PLACE;
         let found = canary::Entity::find_by_id(place.row).one(transaction).await;
         match found.map_err(Error::reading("The check of the secret key"))? {
             Some(row) => self.keyring.unseal(place, &row.sealed).map(drop).map_err(|_| Error::WrongSecretKey),
@@ -134,13 +168,18 @@ impl Store {
     }
 }
 
-async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
+/// What a URL says about a file.
+pub(crate) fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, Error> {
     let options: SqliteConnectOptions = url.parse().map_err(|_| Error::Url)?;
-    let path = options.get_filename();
     // Two pools would see two databases.
-    if url.contains(":memory:") || url.contains("mode=memory") || path.as_os_str().is_empty() {
+    if url.contains(":memory:") || url.contains("mode=memory") || options.get_filename().as_os_str().is_empty() {
         return Err(Error::Url);
     }
+    Ok(options)
+}
+
+async fn open_sqlite(options: SqliteConnectOptions) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
+    let path = options.get_filename();
     create_file(path).map_err(|source| Error::CreateFile { path: path.to_owned(), source })?;
 
     let options = options
@@ -156,21 +195,42 @@ async fn open_sqlite(url: &str) -> Result<(DatabaseConnection, DatabaseConnectio
             .max_lifetime(None)
     };
     let writer = options.clone().journal_mode(SqliteJournalMode::Wal);
-    let writer = connect_writer(pool(1), writer).await.map_err(|error| Error::Connect(error.into()))?;
+    let writer = connect_writer(pool(1), writer, SQLITE_BUSY_TIMEOUT).await?;
     let reader = pool(SQLITE_READERS_MAX).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok((SqlxSqliteConnector::from_sqlx_sqlite_pool(reader), SqlxSqliteConnector::from_sqlx_sqlite_pool(writer)))
 }
 
 /// Opens the file and switches it to a write-ahead log. The first switch of a new file needs the file alone, and SQLite
 /// gives up at once when another server is about to write, whatever the timeout. So we wait in its place.
-async fn connect_writer(pool: SqlitePoolOptions, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
-    let deadline = Instant::now() + SQLITE_BUSY_TIMEOUT;
+async fn connect_writer(
+    pool: SqlitePoolOptions,
+    options: SqliteConnectOptions,
+    patience: Duration,
+) -> Result<SqlitePool, Error> {
+    let deadline = Instant::now() + patience;
     loop {
         match pool.clone().connect_with(options.clone()).await {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(SQLITE_RETRY).await,
-            done => return done,
+            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(BUSY_RETRY).await,
+            Err(error) if is_busy(&error) => return Err(Error::InUse),
+            done => return done.map_err(|error| Error::Connect(error.into())),
         }
     }
+}
+
+/// Opens a file that nobody else has open, and keeps everybody else out until the connection is closed. What is
+/// overwritten or deleted leaves no trace in the file.
+pub(crate) async fn open_sqlite_alone(options: SqliteConnectOptions) -> Result<DatabaseConnection, Error> {
+    let options = options
+        .busy_timeout(ALONE_PATIENCE)
+        .foreign_keys(true)
+        .synchronous(SqliteSynchronous::Full)
+        // Every connection to a write-ahead log holds a shared lock on the file, from its first look at it to its end.
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .journal_mode(SqliteJournalMode::Wal)
+        .pragma("secure_delete", "ON");
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = connect_writer(pool.acquire_timeout(ACQUIRE_TIMEOUT), options, ALONE_PATIENCE).await?;
+    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
 fn is_busy(error: &sqlx::Error) -> bool {
@@ -194,10 +254,39 @@ async fn open_postgres(url: &str) -> Result<(DatabaseConnection, DatabaseConnect
     let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS_MAX)
+        // One at least, for its lock.
+        .min_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let lock = sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(USE_LOCK);
+                lock.execute(connection).await.map(drop)
+            })
+        })
         .connect_with(options.application_name("gostream"))
         .await
         .map_err(|error: sqlx::Error| Error::Connect(Cause::from(error)))?;
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
     Ok((connection.clone(), connection))
+}
+
+/// One connection, which holds the lock that keeps all others out until it is closed.
+async fn open_postgres_alone(url: &str) -> Result<DatabaseConnection, Error> {
+    let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
+    let failed = |error: sqlx::Error| Error::Connect(Cause::from(error));
+    let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options.application_name("gostream"));
+    let pool = pool.await.map_err(failed)?;
+    let deadline = Instant::now() + ALONE_PATIENCE;
+    loop {
+        let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(USE_LOCK);
+        if lock.fetch_one(&pool).await.map_err(failed)? {
+            return Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool));
+        }
+        if Instant::now() > deadline {
+            pool.close().await;
+            return Err(Error::InUse);
+        }
+        tokio::time::sleep(BUSY_RETRY).await;
+    }
 }

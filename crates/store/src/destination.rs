@@ -176,6 +176,6 @@ fn owned(owner: Uuid, id: Uuid) -> Condition {
     destination::Column::Id.eq(id).into_condition().add(of_owner)
 }
 
-fn key_of(destination: Uuid) -> Place {
+pub(crate) fn key_of(destination: Uuid) -> Place {
     Place { table: "destinations", column: "stream_key", row: destination }
 }

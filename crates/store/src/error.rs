@@ -19,10 +19,13 @@ pub enum Error {
     BadCursor,
     /// The database was written with another secret key.
     #[error(
-        "The secret key is not the one that this database was written with. \
-         Bring the old key back, or start with a new database."
+        "The secret key is not the one that this database was written with: bring that key back (data_dir/secret.key, or \
+         what secret_key sets), restore a backup, or start with a new database."
     )]
     WrongSecretKey,
+    /// Somebody else has the database open, or keeps it for himself.
+    #[error("Another process is using the database: stop every server on it, and try again.")]
+    InUse,
     /// The URL names no database that we speak to.
     #[error("A database URL looks like sqlite:///path/file.db or postgres://user:password@host/database.")]
     Url,

@@ -7,12 +7,14 @@
 //! The crate knows neither media nor HTTP. Input arrives checked; what is stored is stored to the letter.
 
 mod audit;
+pub mod backup;
 mod database;
 mod destination;
 mod entity;
 mod error;
 mod migration;
 mod project;
+mod rotation;
 mod secret;
 mod session;
 mod stream;
@@ -28,6 +30,7 @@ pub use crate::{
     destination::{Destination, DestinationChange, NewDestination},
     error::{Cause, Error},
     project::{Project, ProjectChange},
+    rotation::{Resealed, Rotation},
     secret::Keyring,
     session::Session,
     stream::{Stream, StreamPage, StreamStatus},

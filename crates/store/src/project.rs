@@ -199,7 +199,7 @@ struct NewKey {
     hash: Vec<u8>,
 }
 
-fn key_of(project: Uuid) -> Place {
+pub(crate) fn key_of(project: Uuid) -> Place {
     Place { table: "projects", column: "stream_key", row: project }
 }
 

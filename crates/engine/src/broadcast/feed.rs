@@ -54,6 +54,7 @@ pub struct Feed {
     subscription: Subscription,
     audience: Audience,
     batch: Batch,
+    unread: bool,
     headers: Headers,
     /// Media time of the first packet: 0 on the wire.
     base: Option<Timestamp>,
@@ -82,6 +83,7 @@ impl Feed {
             subscription,
             audience,
             batch: Batch::default(),
+            unread: true,
             headers: Headers::default(),
             base: None,
             origin,
@@ -109,8 +111,13 @@ impl Feed {
 
     /// Hands about `bytes_max` of media to `send`.
     pub fn fill(&mut self, bytes_max: usize, mut send: impl FnMut(&MediaOut<'_>)) -> Filled {
+        if !self.unread && !self.subscription.has_changed() {
+            return Filled::Nothing;
+        }
         let mut batch = std::mem::take(&mut self.batch);
         self.subscription.read(&mut batch, bytes_max);
+        // What did not fit is read without being told again.
+        self.unread = batch.bytes >= bytes_max;
         let filled = self.hand_out(&batch, &mut send);
         self.batch = batch;
         filled

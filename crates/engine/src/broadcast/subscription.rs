@@ -29,6 +29,8 @@ pub struct Batch {
     pub skipped_frames: u64,
     /// The packets, in order.
     pub entries: Vec<Arc<Entry>>,
+    /// Bytes of all of them.
+    pub bytes: usize,
 }
 
 impl Subscription {
@@ -49,11 +51,17 @@ impl Subscription {
         }
     }
 
+    /// Whether there may be something new to read. Costs less than looking.
+    pub fn has_changed(&self) -> bool {
+        self.next.is_none() || self.head.has_changed().unwrap_or(false)
+    }
+
     /// Reads packets of up to about `bytes_max` in all (at least one, if there is any) into `batch`, which is cleared first.
     pub fn read(&mut self, batch: &mut Batch, bytes_max: usize) {
         batch.entries.clear();
         batch.headers = None;
         batch.skipped_frames = 0;
+        batch.bytes = 0;
         self.head.mark_unchanged();
         let ring = self.broadcast.ring();
         let mut next = match self.next {
@@ -67,9 +75,8 @@ impl Subscription {
                 sequence
             }
         };
-        let mut bytes = 0;
-        while let Some(entry) = ring.get(next).filter(|_| bytes < bytes_max) {
-            bytes += entry.packet.body.len();
+        while let Some(entry) = ring.get(next).filter(|_| batch.bytes < bytes_max) {
+            batch.bytes += entry.packet.body.len();
             batch.entries.push(Arc::clone(entry));
             next += 1;
         }

@@ -152,12 +152,12 @@ where
         event
     }
 
-    /// Reads some bytes, and says how many: [`READ_BYTES`] or more when there may be more.
-    pub(crate) async fn read(&mut self) -> io::Result<usize> {
+    /// Reads some bytes.
+    pub(crate) async fn read(&mut self) -> io::Result<()> {
         self.received.reserve(READ_BYTES);
         match self.reader.read_buf(&mut self.received).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => Ok(read),
+            _ => Ok(()),
         }
     }
 

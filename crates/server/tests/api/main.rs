@@ -5,6 +5,7 @@
 mod accounts;
 mod app;
 mod bad_input;
+mod deploy;
 mod destinations;
 mod hooks;
 mod http;
@@ -14,6 +15,7 @@ mod ownership;
 mod program;
 mod projects;
 mod reports;
+mod security;
 mod serving;
 mod tokens;
 

@@ -1,5 +1,6 @@
 //! End to end: the real binary, real encoders in, real servers out.
 
+mod backup;
 mod encoders;
 mod hls;
 mod hostile;
@@ -8,4 +9,6 @@ mod hostile;
 mod http;
 mod platforms;
 mod restart;
+mod rotate;
+mod service;
 mod show;

@@ -1,8 +1,9 @@
 //! A show: the binary as a child process, with an account and a project.
 
 use std::{
+    io::Write as _,
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -54,11 +55,16 @@ async fn serve(data: &TempDir, http: SocketAddr, rtmp: SocketAddr, environment: 
     server
 }
 
+/// Two addresses of this machine that nobody uses.
+pub fn free_addresses() -> [SocketAddr; 2] {
+    free_ports().expect("are free").map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
 impl Show {
     /// Starts the binary with these variables besides the usual ones, signs up and makes a project.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
         let data = TempDir::new().expect("is made");
-        let [http, rtmp] = free_ports().expect("are free").map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [http, rtmp] = free_addresses();
         let environment: Vec<_> =
             environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let server = serve(&data, http, rtmp, &environment).await;
@@ -82,9 +88,68 @@ impl Show {
 
     /// Kills the server with SIGKILL and starts it again on the same data.
     pub async fn kill_and_restart(&mut self) {
+        self.kill();
+        self.server = serve(&self.data, self.client.address, self.rtmp, &self.environment).await;
+    }
+
+    /// Kills the server with SIGKILL.
+    pub fn kill(&mut self) {
         self.server.kill().expect("is killed");
         self.server.wait().expect("is gone");
+    }
+
+    /// Asks the server to stop, with SIGTERM.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").arg(self.server.id().to_string()).status().expect("starts");
+        assert!(status.success());
+    }
+
+    /// Starts a server that was killed a while ago. Its addresses are new ones: the old ones may be somebody else's by now.
+    pub async fn restart(&mut self) {
+        let [http, rtmp] = free_addresses();
+        (self.client.address, self.rtmp) = (http, rtmp);
         self.server = serve(&self.data, self.client.address, self.rtmp, &self.environment).await;
+    }
+
+    /// Another machine: the data directory is a new one, and empty.
+    pub fn move_house(&mut self) {
+        self.data = TempDir::new().expect("is made");
+    }
+
+    /// What the server keeps.
+    pub fn data(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
+    /// Runs a command on the same data, with these lines as its input, and gives what it said.
+    pub fn command(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self.spawn(arguments);
+        let mut stdin = child.stdin.take().expect("is piped");
+        // A command that reads nothing may be gone already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("ends")
+    }
+
+    /// Starts a command on the same data.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_gostream"))
+            .args(arguments)
+            .env("GOSTREAM_DATA_DIR", text(self.data.path()))
+            .env("GOSTREAM_HTTP_LISTEN", self.client.address.to_string())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.data.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts")
+    }
+
+    /// From the next start on, this variable is another.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Adds a destination that is wanted on at once, and gives its id.

@@ -4,11 +4,13 @@
 
 mod accounts;
 mod backend;
+mod backups;
 mod destinations;
 mod history;
 mod load;
 mod opening;
 mod projects;
+mod rotations;
 mod secrets;
 
 /// Runs every story on both databases. Each has a database of its own.
@@ -47,5 +49,7 @@ stories! {
     secrets: keys_are_never_stored_in_clear, a_sealed_key_opens_in_its_own_row_only, errors_and_logs_hold_no_secret;
     opening: a_second_start_finds_everything, another_secret_key_is_told, servers_may_start_together,
         a_closed_store_answers_with_errors;
+    rotations: everything_opens_with_the_new_key_alone, a_value_that_does_not_open_leaves_everything_as_it_was,
+        nobody_else_is_there_while_the_key_is_replaced;
     load: fifty_tasks_in_two_servers_get_along, a_dropped_call_leaves_no_open_transaction;
 }

@@ -1,0 +1,146 @@
+//! Attacks that belong to no single endpoint, and the table of all of them in `docs/security.md`.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use crate::{
+    app::{TestApp, destination, text},
+    http::Call,
+};
+
+#[tokio::test]
+async fn private_addresses_are_refused_however_they_are_written() {
+    // Nothing private is allowed: 192.0.2.0/24 is nobody's.
+    let app = TestApp::start(&[("egress.allow", "192.0.2.0/24")]).await;
+    let victim = TcpListener::bind("[::]:0").unwrap();
+    let port = victim.local_addr().unwrap().port();
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let path = format!("/api/projects/{}/destinations", text(&project["id"]));
+    let mut judged = 0;
+    for host in [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "017700000001",
+        "0177.0.0.1",
+        "0x7f000001",
+        "0x7f.1",
+        "0.0.0.0",
+        "0",
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "169.254.169.254",
+        "10.0.0.1",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "good.example@127.0.0.1",
+    ] {
+        let reply = me.post(&path, destination(&format!("rtmp://{host}:{port}/live"), "key")).await;
+        if reply.status == 422 {
+            // Not even taken, which is as good.
+            continue;
+        }
+        let made = reply.json(201);
+        let tried = me.post(&format!("/api/destinations/{}/test", text(&made["id"])), json!({})).await.json(200);
+        assert_eq!(tried["ok"], false, "{host}");
+        let codes: Vec<_> = tried["steps"].as_array().unwrap().iter().map(|step| &step["error"]["code"]).collect();
+        // Some resolvers know no such name: then there is no address, either.
+        let refused = |code: &str| codes.iter().any(|&found| found == code);
+        assert!(refused("address_forbidden") || refused("dns"), "{host}: {tried}");
+        judged += usize::from(refused("address_forbidden"));
+    }
+    assert!(judged >= 12, "most were judged: {judged}");
+    victim.set_nonblocking(true).unwrap();
+    assert!(victim.accept().is_err(), "nobody knocked");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_visitor_cannot_choose_the_address_that_is_counted() {
+    let app = TestApp::start(&[]).await;
+    // The proxy on this machine appends the real address to what the visitor made up.
+    let guess = async |made_up: u8| {
+        let call = Call::new("POST", "/api/auth/login")
+            .json(&json!({"email": "victim@example.org", "password": "x"}))
+            .header("x-forwarded-for", &format!("198.51.100.{made_up}, 203.0.113.7"));
+        app.client.send(call).await
+    };
+    for made_up in 0..70 {
+        guess(made_up).await;
+    }
+    let other = Call::new("POST", "/api/auth/login")
+        .json(&json!({"email": "somebody@example.org", "password": "x"}))
+        .header("x-forwarded-for", "198.51.100.200, 203.0.113.7");
+    app.client.send(other).await.problem(429, "too_many_requests");
+    app.stop().await;
+}
+
+fn root() -> PathBuf {
+    fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap()
+}
+
+/// All Rust under a folder, as one text.
+fn code(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            code(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            into.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// Whether a function of this name is a test: it says so in the lines before it, or it is in the list of stories.
+fn is_test(code: &str, name: &str) -> bool {
+    code.match_indices(&format!("fn {name}(")).any(|(at, _)| {
+        let before: Vec<_> = code[..at].lines().rev().take(5).collect();
+        before.iter().any(|line| line.contains("#[test]") || line.contains("#[tokio::test"))
+    }) || code.split("stories! {").skip(1).any(|rest| {
+        let list = rest.split_once("\n}").map_or(rest, |(list, _)| list);
+        list.split([' ', ',', ';', '\n', ':']).any(|word| word == name)
+    })
+}
+
+#[test]
+fn every_test_that_the_security_table_names_exists() {
+    let mut all = String::new();
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        for part in ["src", "tests"] {
+            let folder = entry.as_ref().unwrap().path().join(part);
+            if folder.exists() {
+                code(&folder, &mut all);
+            }
+        }
+    }
+    assert!(!is_test(&all, "every_route_hides_what_is_yours") && !is_test(&all, "is_test"), "the check can fail");
+
+    let table = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut named = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| attack ")) {
+        let last = row.trim_end_matches('|').rsplit(" | ").next().unwrap();
+        for name in last.split('`').skip(1).step_by(2) {
+            named += 1;
+            match name.strip_prefix("fuzz:") {
+                Some(target) => assert!(root().join(format!("fuzz/targets/{target}.rs")).exists(), "{name}"),
+                None => assert!(is_test(&all, name), "no test is called {name}"),
+            }
+        }
+        assert!(last.contains('`') || row.contains("see below"), "nobody tries: {row}");
+    }
+    assert!(named > 80, "{named}");
+}

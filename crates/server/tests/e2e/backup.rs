@@ -1,0 +1,138 @@
+//! The machine is lost in the middle of a show, and the backup of a moment before makes another one of it.
+
+use std::{os::unix::fs::PermissionsExt as _, process::Output};
+
+use gostream_testkit::{
+    clip::Clip,
+    platform::{Behaviour, Platform},
+    process::text,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::show::Show;
+
+/// The exit code, and what was said to people.
+fn said(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_taken_on_the_air_restores_everything_on_an_empty_machine() {
+    let clip = Clip::usual(12).expect("FFmpeg makes it");
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let mut show = Show::start(&[]).await;
+    show.destination(&platform.url(), "key-at-the-platform").await;
+    let encoder = show.publish(&clip.path, &["-stream_loop", "-1"]);
+    show.until_all_live().await;
+    let stream = show.status().await["stream"]["id"].clone();
+
+    let elsewhere = TempDir::new().expect("is made");
+    let copy = elsewhere.path().join("gostream.backup");
+    assert_eq!(said(&show.command(&["backup", text(&copy)], "")), (Some(0), String::new()));
+    assert_eq!(std::fs::metadata(&copy).expect("is there").permissions().mode() & 0o777, 0o600);
+    let (code, told) = said(&show.command(&["backup", text(&copy)], ""));
+    assert!(code == Some(1) && told.contains("a backup overwrites nothing"), "{told}");
+    let (code, told) = said(&show.command(&["restore", text(&copy)], ""));
+    assert!(code == Some(1) && told.contains("say --force"), "{told}");
+    let (code, told) = said(&show.command(&["restore", "--force", text(&copy)], ""));
+    assert!(code == Some(1) && told.contains("stop every server"), "{told}");
+    show.until_all_live().await;
+
+    show.kill();
+    drop(encoder);
+    show.move_house();
+    assert_eq!(said(&show.command(&["restore", text(&copy)], "")), (Some(0), String::new()));
+    show.restart().await;
+
+    let account = json!({"email": "one@example.org", "password": "quiet lamp under rain"});
+    show.client.post("/api/auth/login", account).await.json(200);
+    // The login of before is one of the same server: its token still counts.
+    let status = show.status().await;
+    assert_eq!(status["streamKey"], json!(show.key));
+    let _encoder = show.publish(&clip.path, &["-stream_loop", "-1"]);
+    let visits = platform.until("the second visit", |visits| visits.len() == 2 && visits[1].media.len() > 3).await;
+    assert_eq!(visits[1].key, "key-at-the-platform");
+    show.until_all_live().await;
+    let path = format!("/api/projects/{}/streams", show.project);
+    let history = show.client.get(&path).await.json(200);
+    let killed = history["items"].as_array().expect("is a list").iter().find(|item| item["id"] == stream);
+    assert_eq!(killed.expect("is in the history")["endReason"], "server_killed", "its node is the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_restore_puts_aside_what_was_there() {
+    let mut show = Show::start(&[]).await;
+    let elsewhere = TempDir::new().expect("is made");
+    let copy = elsewhere.path().join("gostream.backup");
+    assert_eq!(said(&show.command(&["backup", text(&copy)], "")), (Some(0), String::new()));
+    show.client.post("/api/projects", json!({"name": "After the backup"})).await.json(201);
+    show.kill();
+
+    // What cannot be restored changes nothing.
+    let spoiled = elsewhere.path().join("spoiled");
+    std::fs::write(&spoiled, "no backup").expect("is written");
+    let (code, told) = said(&show.command(&["restore", "--force", text(&spoiled)], ""));
+    assert!(code == Some(1) && told.contains("is no backup of GoStream"), "{told}");
+    show.restart().await;
+    let projects = |show: &Show| {
+        let client = show.client.clone();
+        async move { client.get("/api/projects").await.json(200).as_array().map(Vec::len) }
+    };
+    assert_eq!(projects(&show).await, Some(2));
+    show.kill();
+
+    let output = show.command(&["restore", "--force", text(&copy)], "");
+    assert_eq!(said(&output), (Some(0), String::new()));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ending = told.split_once("end in ").and_then(|(_, rest)| rest.split_once(".\n")).expect("is told").0;
+    for name in ["gostream.db", "secret.key"] {
+        assert!(show.data().join(format!("{name}{ending}")).exists(), "{name}{ending}");
+    }
+    show.restart().await;
+    assert_eq!(projects(&show).await, Some(1));
+    assert_eq!(show.status().await["streamKey"], json!(show.key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_the_settings_has_to_be_that_of_the_backup() {
+    let key = ("GOSTREAM_SECRET_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    let mut given = Show::start(&[key]).await;
+    let mut own = Show::start(&[]).await;
+    let elsewhere = TempDir::new().expect("is made");
+    let [of_given, of_own] = ["given", "own"].map(|name| elsewhere.path().join(name));
+    assert_eq!(said(&given.command(&["backup", text(&of_given)], "")), (Some(0), String::new()));
+    assert_eq!(said(&own.command(&["backup", text(&of_own)], "")), (Some(0), String::new()));
+    given.kill();
+    own.kill();
+    given.move_house();
+    let (code, told) = said(&given.command(&["restore", text(&of_own)], ""));
+    assert!(code == Some(2) && told.contains("another secret key than the setting secret_key"), "{told}");
+    assert_eq!(said(&given.command(&["restore", text(&of_given)], "")), (Some(0), String::new()));
+    assert!(!given.data().join("secret.key").exists(), "the key stays where the operator keeps it");
+    given.restart().await;
+    assert_eq!(given.status().await["streamKey"], json!(given.key));
+    // And where the settings bring none, the key of the backup is put into its file.
+    own.move_house();
+    assert_eq!(said(&own.command(&["restore", text(&of_given)], "")), (Some(0), String::new()));
+    own.restart().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_is_left_to_its_own_tools() {
+    let url = "postgres://me:hunter2@127.0.0.1:1/db";
+    let folder = TempDir::new().expect("is made");
+    for command in ["backup", "restore"] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_gostream"))
+            .args([command, "copy", "--database-url", url, "--data-dir", "data"])
+            .env_clear()
+            .current_dir(folder.path())
+            .output()
+            .expect("starts");
+        let (code, told) = said(&output);
+        assert!(code == Some(1) && told.contains("pg_dump") && told.contains("secret key"), "{told}");
+        assert_eq!(told.lines().count(), 1);
+        assert!(!told.contains("hunter2"));
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0, "nothing was made");
+}

@@ -1,0 +1,295 @@
+//! Backups: one file that holds the SQLite database, the secret key that opens it, and the name of the server.
+//!
+//! The file is itself a SQLite database: a copy of ours with one more table, `gostream_backup`, which holds what lies
+//! beside the database. So a backup is whole or is none, SQLite's own check finds what is damaged, and there is no second
+//! file to lose. SQLite copies a database in use consistently; of PostgreSQL `pg_dump` knows more than we do.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+use sqlx::{
+    ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::{
+    database::{CANARY_PLACE, SQLITE_BUSY_TIMEOUT, Store, open_sqlite_alone, sqlite_options},
+    error::{Cause, Error as StoreError},
+    secret::Keyring,
+};
+
+/// SQLite's result code for a statement that makes no sense, such as one about a table that is not there.
+const SQLITE_ERROR: i32 = 1;
+/// SQLite's result code for a file that is no database.
+const SQLITE_NOTADB: i32 = 26;
+
+/// What a database needs besides itself to be that of the same server.
+#[derive(Debug)]
+pub struct Belongings {
+    /// The secret key, in the form of its file.
+    pub secret_key: SecretString,
+    /// The server's name among others.
+    pub node_id: String,
+}
+
+/// Why a backup was not made, or not restored: a sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data is elsewhere.
+    #[error(
+        "The data is in PostgreSQL: copy it with pg_dump, bring it back with pg_restore, and keep the secret key with the \
+         copy, which is useless without it."
+    )]
+    NotSqlite,
+    /// Nothing to copy.
+    #[error("There is no database at {}: check data_dir and database.url.", path.display())]
+    NoDatabase {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The file is there already.
+    #[error("{} exists, and a backup overwrites nothing: name another file.", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is something else, or not even a database.
+    #[error("{} is no backup of GoStream: give a file that `gostream backup` wrote.", path.display())]
+    NotABackup {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The copy is not what was written.
+    #[error("{} is damaged ({found}): use another copy.", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says is wrong, in one line.
+        found: String,
+    },
+    /// A file cannot be written or read.
+    #[error("{} cannot be used: {source}.", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite could not copy.
+    #[error("{} cannot be written: {source}.", path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The key does not fit, or the tables cannot be brought up to date.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Copies the SQLite database at `url`, in use or not, with `belongings` into the new file `to`, which only its user may
+/// read. Before it says that it worked, the copy is checked, and opened with `keyring`.
+pub async fn write(url: &str, keyring: &Keyring, belongings: &Belongings, to: &Path) -> Result<(), Error> {
+    let from = file(url)?;
+    if !from.exists() {
+        return Err(Error::NoDatabase { path: from });
+    }
+    // The name is taken first, by an empty file; the copy grows beside it and replaces it when it is whole.
+    let taken = Draft::create(to.to_owned())?;
+    let draft = Draft::create(beside(to, "part"))?;
+    copy(&from, &draft.path).await?;
+    let mut connection = open(&draft.path).await.map_err(|error| copy_failed(to, error))?;
+    let packed = pack(&mut connection, belongings).await.map_err(|error| copy_failed(to, error));
+    let checked = match packed {
+        Ok(()) => check(&mut connection, keyring, to).await,
+        failed => failed,
+    };
+    let closed = connection.close().await.map_err(|error| copy_failed(to, error));
+    checked.and(closed)?;
+    draft.keep_as(to)?;
+    taken.keep();
+    Ok(())
+}
+
+/// Takes a backup apart: the database goes to the new file `to`, checked, brought up to date, and rid of the rest.
+pub async fn unpack(from: &Path, to: &Path) -> Result<Belongings, Error> {
+    let failed = |source| Error::File { path: from.to_owned(), source };
+    let mut source = File::open(from).map_err(failed)?;
+    let draft = Draft::create(to.to_owned())?;
+    let mut target = OpenOptions::new()
+        .write(true)
+        .open(to)
+        .map_err(|source| Error::File { path: to.to_owned(), source })?;
+    io::copy(&mut source, &mut target).map_err(failed)?;
+    let mut connection = open(to).await.map_err(|error| unreadable(from, error))?;
+    let taken = take(&mut connection, from).await;
+    let closed = connection.close().await.map_err(|error| copy_failed(to, error));
+    let belongings = taken.and_then(|belongings| closed.map(|()| belongings))?;
+    draft.keep_as(to)?;
+    Ok(belongings)
+}
+
+/// Opens the database in the file `path` as a server with `keyring` would, and closes it.
+pub async fn prove(path: &Path, keyring: Keyring) -> Result<(), Error> {
+    let store = Store::open_options(SqliteConnectOptions::new().filename(path), keyring).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// [`StoreError::InUse`] while a server has the database in the file `path` open. Nothing can be told of a file that is no
+/// database; no server runs on it.
+pub async fn ensure_unused(path: &Path) -> Result<(), Error> {
+    match open_sqlite_alone(SqliteConnectOptions::new().filename(path)).await {
+        Ok(connection) => connection.close().await.map_err(|error| copy_failed(path, error)),
+        Err(StoreError::InUse) => Err(StoreError::InUse.into()),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The file of a SQLite database.
+pub fn file(url: &str) -> Result<PathBuf, Error> {
+    match url.split_once(':') {
+        Some(("sqlite", _)) => Ok(sqlite_options(url)?.get_filename().to_owned()),
+        _ => Err(Error::NotSqlite),
+    }
+}
+
+/// Flushes and renames a file, which survives a power cut once this returned.
+pub fn replace(draft: &Path, path: &Path) -> io::Result<()> {
+    File::open(draft)?.sync_all()?;
+    fs::rename(draft, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// A path in the same folder.
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
+/// `VACUUM INTO` reads one moment of the database, however long it takes, and takes no lock that a writer needs.
+async fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |error: sqlx::Error| copy_failed(to, error);
+    let options = SqliteConnectOptions::new().filename(from).busy_timeout(SQLITE_BUSY_TIMEOUT);
+    let mut connection = options.disable_statement_logging().connect().await.map_err(failed)?;
+    let target = to.to_str().ok_or_else(|| Error::File {
+        path: to.to_owned(),
+        source: io::Error::new(ErrorKind::InvalidFilename, "its name is not UTF-8"),
+    })?;
+    let copied = sqlx::query("VACUUM INTO ?").bind(target).execute(&mut connection).await;
+    let closed = connection.close().await;
+    copied.map(drop).and(closed).map_err(failed)
+}
+
+/// A single file: no log beside it, flushed at each commit, and what is deleted is overwritten.
+async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Delete)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("secure_delete", "ON");
+    options.disable_statement_logging().connect().await
+}
+
+async fn pack(connection: &mut SqliteConnection, belongings: &Belongings) -> Result<(), sqlx::Error> {
+    use secrecy::ExposeSecret as _;
+
+    let table = "CREATE TABLE gostream_backup (secret_key TEXT NOT NULL, node_id TEXT NOT NULL, version TEXT NOT NULL)";
+    let mut transaction = connection.begin().await?;
+    sqlx::query(table).execute(&mut *transaction).await?;
+    sqlx::query("INSERT INTO gostream_backup VALUES (?, ?, ?)")
+        .bind(belongings.secret_key.expose_secret())
+        .bind(&belongings.node_id)
+        .bind(env!("CARGO_PKG_VERSION"))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+/// Every page and index is in order, and the key opens the canary.
+async fn check(connection: &mut SqliteConnection, keyring: &Keyring, path: &Path) -> Result<(), Error> {
+    check_integrity(connection, path).await?;
+    let sealed = sqlx::query("SELECT sealed FROM canary").fetch_optional(&mut *connection).await;
+    let sealed = sealed.and_then(|row| row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose());
+    match sealed.map_err(|error| copy_failed(path, error))? {
+        Some(sealed) => keyring.unseal(CANARY_PLACE, &sealed).map(drop).map_err(|_| StoreError::WrongSecretKey.into()),
+        None => Err(StoreError::WrongSecretKey.into()),
+    }
+}
+
+async fn check_integrity(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    let damaged = |found: String| Error::Damaged { path: path.to_owned(), found: found.replace('\n', ", ") };
+    let found = sqlx::query("PRAGMA integrity_check(1)").fetch_one(connection).await;
+    let found = found.and_then(|row| row.try_get::<String, _>(0)).map_err(|error| damaged(error.to_string()))?;
+    if found == "ok" { Ok(()) } else { Err(damaged(found)) }
+}
+
+async fn take(connection: &mut SqliteConnection, path: &Path) -> Result<Belongings, Error> {
+    let query = sqlx::query("SELECT secret_key, node_id FROM gostream_backup");
+    let row = query.fetch_one(&mut *connection).await;
+    let read = row.and_then(|row| Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?)));
+    let (secret_key, node_id) = read.map_err(|error| unreadable(path, error))?;
+    check_integrity(connection, path).await?;
+    let dropped = sqlx::query("DROP TABLE gostream_backup").execute(connection).await;
+    dropped.map_err(|error| unreadable(path, error))?;
+    Ok(Belongings { secret_key: secret_key.into(), node_id })
+}
+
+/// SQLite knows a file that is no database, and does not know the table in one that is no backup.
+fn unreadable(path: &Path, error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    match code {
+        Some(SQLITE_ERROR | SQLITE_NOTADB) => Error::NotABackup { path: path.to_owned() },
+        _ => Error::Damaged { path: path.to_owned(), found: Cause::from(error).to_string() },
+    }
+}
+
+fn copy_failed(path: &Path, error: impl Into<Cause>) -> Error {
+    Error::Copy { path: path.to_owned(), source: error.into() }
+}
+
+/// A new file for its user only, that goes away again unless it is kept.
+struct Draft {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Draft {
+    fn create(path: PathBuf) -> Result<Self, Error> {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(_) => Ok(Self { path, kept: false }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Error::Exists { path }),
+            Err(source) => Err(Error::File { path, source }),
+        }
+    }
+
+    fn keep_as(self, path: &Path) -> Result<(), Error> {
+        replace(&self.path, path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        self.keep();
+        Ok(())
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be removed was told by what failed before.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

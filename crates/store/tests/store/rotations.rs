@@ -1,0 +1,136 @@
+//! Another secret key: everything opens with it, nothing with the old one, and nobody is caught in the middle.
+
+use gostream_store::{Error, Keyring, Resealed, Rotation, Store};
+use gostream_testkit::PATIENCE;
+use secrecy::ExposeSecret as _;
+use time::{Duration, OffsetDateTime};
+
+use crate::backend::{Backend, KEY, column, execute, facts, new_destination, project};
+
+const NEW: [u8; 32] = [9; 32];
+
+pub async fn everything_opens_with_the_new_key_alone(db: &Backend) {
+    let store = db.open().await;
+    let (owner, made) = project(&store).await;
+    let (_, other) = project(&store).await;
+    let first = store.add_destination(owner.id, made.id, new_destination("One", "live_1")).await.unwrap();
+    let second = store.add_destination(owner.id, made.id, new_destination("Two", "live_2?a=b")).await.unwrap();
+    let tomorrow = OffsetDateTime::now_utc() + Duration::DAY;
+    store.start_session(owner.id, tomorrow, None).await.unwrap();
+    store.close().await;
+    let raw = db.raw().await;
+    let before = sealed(&raw).await;
+    raw.close().await.unwrap();
+
+    let rotation = Rotation::begin(&db.url, Keyring::new(KEY)).await.unwrap();
+    let resealed = rotation.reseal(&Keyring::new(NEW)).await.unwrap();
+    assert_eq!(resealed, Resealed { projects: 2, destinations: 2 });
+    rotation.end().await;
+
+    let refused = Store::open(&db.url, Keyring::new(KEY)).await;
+    assert!(matches!(refused, Err(Error::WrongSecretKey)), "{refused:?}");
+    let store = Store::open(&db.url, Keyring::new(NEW)).await.unwrap();
+    for project in [&made, &other] {
+        let found = store.project_by_stream_key(project.stream_key.expose_secret()).await.unwrap().unwrap();
+        assert_eq!((found.id, found.updated_at), (project.id, project.updated_at));
+        assert_eq!(found.stream_key.expose_secret(), project.stream_key.expose_secret());
+    }
+    let found = store.destinations(made.id).await.unwrap();
+    assert_eq!([facts(&found[0]), facts(&found[1])], [facts(&first), facts(&second)]);
+    assert!(store.sessions(owner.id).await.unwrap().is_empty(), "everybody logs in again");
+    store.close().await;
+
+    let raw = db.raw().await;
+    let after = sealed(&raw).await;
+    raw.close().await.unwrap();
+    assert_eq!((before.len(), after.len()), (7, 7));
+    assert!(before.iter().all(|value| !after.contains(value)), "every value is another");
+    let Some(folder) = &db.folder else { return };
+    // Whoever has the old key and the new file finds nothing that it opens.
+    let file = std::fs::read(folder.path().join("store.db")).unwrap();
+    let left = before.iter().filter(|value| file.windows(value.len()).any(|part| part == value.as_slice())).count();
+    assert_eq!(left, 0);
+}
+
+/// Every sealed value, and every keyed hash.
+async fn sealed(raw: &sea_orm::DatabaseConnection) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for (table, name) in [
+        ("canary", "sealed"),
+        ("projects", "stream_key"),
+        ("projects", "stream_key_hash"),
+        ("destinations", "stream_key"),
+    ] {
+        all.extend(column(raw, table, name).await);
+    }
+    all
+}
+
+pub async fn a_value_that_does_not_open_leaves_everything_as_it_was(db: &Backend) {
+    let store = db.open().await;
+    let (owner, made) = project(&store).await;
+    store.add_destination(owner.id, made.id, new_destination("One", "live_1")).await.unwrap();
+    store.add_destination(owner.id, made.id, new_destination("Two", "live_2")).await.unwrap();
+    store.close().await;
+    let raw = db.raw().await;
+    let copied = "UPDATE destinations SET stream_key = (SELECT stream_key FROM destinations WHERE name = 'One')";
+    execute(&raw, &format!("{copied} WHERE name = 'Two'")).await;
+    let before = sealed(&raw).await;
+    raw.close().await.unwrap();
+
+    let rotation = Rotation::begin(&db.url, Keyring::new(KEY)).await.unwrap();
+    let failed = rotation.reseal(&Keyring::new(NEW)).await;
+    assert!(matches!(failed, Err(Error::Unseal { table: "destinations", .. })), "{failed:?}");
+    rotation.end().await;
+
+    let store = db.open().await;
+    let found = store.project_by_stream_key(made.stream_key.expose_secret()).await.unwrap();
+    assert!(found.is_some(), "the old key opens it as before");
+    store.close().await;
+    let raw = db.raw().await;
+    assert_eq!(sealed(&raw).await, before);
+    raw.close().await.unwrap();
+}
+
+pub async fn nobody_else_is_there_while_the_key_is_replaced(db: &Backend) {
+    let store = db.open().await;
+    let refused = Rotation::begin(&db.url, Keyring::new(KEY)).await;
+    assert!(matches!(refused, Err(Error::InUse)), "{refused:?}");
+    let (_, made) = project(&store).await;
+    store.close().await;
+    let refused = Rotation::begin(&db.url, Keyring::new(NEW)).await;
+    assert!(matches!(refused, Err(Error::WrongSecretKey)), "{refused:?}");
+
+    // One that starts in the middle of it waits, and is told that the key is another by now.
+    let rotation = Rotation::begin(&db.url, Keyring::new(KEY)).await.unwrap();
+    let (url, mut opening) = (db.url.clone(), tokio::task::JoinSet::new());
+    opening.spawn(async move { Store::open(&url, Keyring::new(KEY)).await });
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), opening.join_next()).await;
+    assert!(early.is_err(), "it waits: {early:?}");
+    rotation.reseal(&Keyring::new(NEW)).await.unwrap();
+    rotation.end().await;
+    let opened = tokio::time::timeout(PATIENCE, opening.join_next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(opened, Err(Error::WrongSecretKey)), "{opened:?}");
+    let store = Store::open(&db.url, Keyring::new(NEW)).await.unwrap();
+    assert!(store.project_by_stream_key(made.stream_key.expose_secret()).await.unwrap().is_some());
+    store.close().await;
+}
+
+/// A column that is sealed one day and forgotten here would be lost with the old key.
+#[tokio::test]
+async fn every_column_of_bytes_is_known_to_be_sealed_or_an_id() {
+    let db = Backend::sqlite();
+    db.open().await.close().await;
+    let raw = db.raw().await;
+    let columns = "SELECT CAST(m.name || '.' || c.name AS BLOB) FROM sqlite_master m, pragma_table_info(m.name) c \
+                   WHERE m.type = 'table' AND c.type LIKE '%blob%' AND c.name <> 'id' AND c.name NOT LIKE '%\\_id' \
+                   ESCAPE '\\' ORDER BY 1";
+    let found = column(&raw, &format!("({columns})"), "*").await;
+    let found: Vec<_> = found.into_iter().map(|name| String::from_utf8(name).unwrap()).collect();
+    raw.close().await.unwrap();
+    assert_eq!(
+        found,
+        ["canary.sealed", "destinations.stream_key", "projects.stream_key", "projects.stream_key_hash"],
+        "the rotation in rotation.rs has to seal a new one again"
+    );
+}
