@@ -65,6 +65,8 @@ pub struct Running {
     pub rtmp: SocketAddr,
     /// With which keys.
     pub keys: Vec<String>,
+    /// Where this project's players find the streams: the address and a playback id for each.
+    pub playback: Vec<(SocketAddr, String)>,
     /// From start to ready.
     pub ready_after: Duration,
     children: Vec<Child>,
@@ -128,10 +130,11 @@ impl Running {
         let account = json!({"email": "bench@example.org", "password": "quiet lamp under rain"});
         let session = api.post("/api/auth/signup", &account).await?;
         api.token = session["token"].as_str().context("no token")?.to_owned();
-        let mut keys = Vec::new();
+        let (mut keys, mut playback) = (Vec::new(), Vec::new());
         for stream in 0..task.streams {
             let project = api.post("/api/projects", &json!({"name": format!("stream {stream}")})).await?;
             keys.push(project["streamKey"].as_str().context("no key")?.to_owned());
+            playback.push((http, project["playbackId"].as_str().context("no playback id")?.to_owned()));
             for (n, url) in task.destinations.iter().enumerate() {
                 let path = format!("/api/projects/{}/destinations", project["id"].as_str().unwrap_or_default());
                 let body = json!({
@@ -141,7 +144,7 @@ impl Running {
                 api.post(&path, &body).await?;
             }
         }
-        Ok(Self { rtmp, keys, ready_after, children: vec![child], pulls: Vec::new(), _folder: folder })
+        Ok(Self { rtmp, keys, playback, ready_after, children: vec![child], pulls: Vec::new(), _folder: folder })
     }
 
     async fn nginx(contender: Contender, task: &Task<'_>) -> anyhow::Result<Self> {
@@ -191,7 +194,8 @@ impl Running {
             Contender::FfmpegEach => pulls(rtmp, &keys, &task.destinations),
             _ => Vec::new(),
         };
-        Ok(Self { rtmp, keys, ready_after: started.elapsed(), children: vec![child], pulls, _folder: folder })
+        let ready_after = started.elapsed();
+        Ok(Self { rtmp, keys, playback: Vec::new(), ready_after, children: vec![child], pulls, _folder: folder })
     }
 }
 

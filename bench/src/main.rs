@@ -11,6 +11,7 @@ mod scenario;
 mod sink;
 mod source;
 mod usage;
+mod viewers;
 
 use std::path::PathBuf;
 

@@ -17,6 +17,7 @@ use crate::{
     contender::{Contender, Running, Task},
     sink::Sink,
     source::{Clip, Departures, publish},
+    viewers::Viewers,
 };
 
 /// Behind the last connection, before anything is measured: joins and bursts are over.
@@ -68,54 +69,41 @@ struct Scenario {
     destinations: usize,
     tls: bool,
     hls: bool,
+    /// Viewers of the low-latency preview.
+    viewers: usize,
     contenders: Vec<Contender>,
 }
 
 fn all() -> anyhow::Result<Vec<Scenario>> {
+    const US: &[Contender] = &[Contender::GoStream];
+    const SERVERS: &[Contender] = &[Contender::GoStream, Contender::NginxPush];
+    const EVERYBODY: &[Contender] = &[Contender::GoStream, Contender::NginxPush, Contender::FfmpegEach];
     let (large, small) = (Clip::large()?, Clip::small()?);
-    let everybody = vec![Contender::GoStream, Contender::NginxPush, Contender::FfmpegEach];
-    let (servers, us) = (vec![Contender::GoStream, Contender::NginxPush], vec![Contender::GoStream]);
-    let mut scenarios = Vec::new();
-    for (destinations, contenders) in [(1, &everybody), (10, &everybody), (50, &everybody), (200, &servers)] {
-        scenarios.push(Scenario {
-            name: format!("fan-out to {destinations} ({})", large.name),
-            clip: large.clone(),
-            streams: 1,
-            destinations,
-            tls: false,
-            hls: false,
-            contenders: contenders.clone(),
-        });
-    }
-    scenarios.push(Scenario {
-        name: format!("fan-out to 50 over TLS ({})", large.name),
-        clip: large,
+    let scenario = |name: String, clip: &Clip, contenders: &[Contender]| Scenario {
+        name: format!("{name} ({})", clip.name),
+        clip: clip.clone(),
         streams: 1,
-        destinations: 50,
-        tls: true,
-        hls: false,
-        contenders: us.clone(),
-    });
-    for streams in [1, 10, 30] {
-        scenarios.push(Scenario {
-            name: format!("{streams} streams in, HLS there ({})", small.name),
-            clip: small.clone(),
-            streams,
-            destinations: 0,
-            tls: false,
-            hls: true,
-            contenders: servers.clone(),
-        });
-    }
-    scenarios.push(Scenario {
-        name: format!("fan-out to 1000 ({})", small.name),
-        clip: small,
-        streams: 1,
-        destinations: 1_000,
+        destinations: 0,
         tls: false,
         hls: false,
-        contenders: us,
-    });
+        viewers: 0,
+        contenders: contenders.to_vec(),
+    };
+    let mut scenarios = Vec::new();
+    for (destinations, contenders) in [(1, EVERYBODY), (10, EVERYBODY), (50, EVERYBODY), (200, SERVERS)] {
+        let name = format!("fan-out to {destinations}");
+        scenarios.push(Scenario { destinations, ..scenario(name, &large, contenders) });
+    }
+    let name = "fan-out to 50 over TLS".to_owned();
+    scenarios.push(Scenario { destinations: 50, tls: true, ..scenario(name, &large, US) });
+    for streams in [1, 10, 30] {
+        let name = format!("{streams} streams in, HLS there");
+        scenarios.push(Scenario { streams, hls: true, ..scenario(name, &small, SERVERS) });
+    }
+    let name = "200 viewers of the preview".to_owned();
+    scenarios.push(Scenario { hls: true, viewers: 200, ..scenario(name, &small, US) });
+    let name = "fan-out to 1000".to_owned();
+    scenarios.push(Scenario { destinations: 1_000, ..scenario(name, &small, US) });
     Ok(scenarios)
 }
 
@@ -178,11 +166,52 @@ async fn run(scenario: &Scenario, contender: Contender, server: &Path, time: Dur
     }
     sleep(SETTLE).await;
 
-    let measured = measure(scenario, contender, &running, &sink, time).await;
+    let measured = match running.playback.first().filter(|_| scenario.viewers > 0) {
+        Some((address, id)) => {
+            watched(scenario, &running, Viewers::start(scenario.viewers, *address, id), time).await?
+        }
+        None => measure(scenario, contender, &running, &sink, time).await,
+    };
     for encoder in &encoders {
         encoder.abort();
     }
     Ok(measured)
+}
+
+/// The cost of viewers, and how much later than the first of them the others have each playlist.
+async fn watched(
+    scenario: &Scenario,
+    running: &Running,
+    mut viewers: Viewers,
+    time: Duration,
+) -> anyhow::Result<Measured> {
+    sleep(SETTLE).await;
+    let (before, bytes_before, started) = (running.usage(), viewers.bytes(), Instant::now());
+    viewers.measure();
+    sleep(time).await;
+    let (after, bytes, elapsed) = (running.usage(), viewers.bytes() - bytes_before, started.elapsed().as_secs_f64());
+    let cpu = after.cpu_since(&before).as_secs_f64() * 1_000.0 / elapsed;
+    Ok(Measured {
+        scenario: scenario.name.clone(),
+        contender: Contender::GoStream.name(),
+        units: scenario.viewers,
+        cpu_ms_per_s: cpu,
+        cpu_ms_per_s_unit: cpu / scenario.viewers as f64,
+        memory_mib: after.resident_kb as f64 / 1_024.0,
+        arrived_mbit_s: bytes as f64 * 8.0 / 1e6 / elapsed,
+        evenness: 1.0,
+        delay_ms: percentiles(&viewers.lateness()?),
+        ready_ms: running.ready_after.as_secs_f64() * 1_000.0,
+    })
+}
+
+/// Of a sorted list.
+fn percentiles(delays: &[Duration]) -> Option<Delay> {
+    let at = |part: f64| {
+        let index = ((delays.len() as f64 * part) as usize).min(delays.len().saturating_sub(1));
+        delays.get(index).map(|delay| delay.as_secs_f64() * 1_000.0)
+    };
+    Some(Delay { p50: at(0.5)?, p99: at(0.99)?, max: at(1.0)? })
 }
 
 async fn measure(
@@ -199,12 +228,7 @@ async fn measure(
     let got: Vec<u64> = bytes_after.iter().zip(&bytes_before).map(|(after, before)| after - before).collect();
     let (least, most) = (got.iter().min().copied().unwrap_or(0), got.iter().max().copied().unwrap_or(0));
     let units = if scenario.destinations > 0 { scenario.destinations } else { scenario.streams };
-    let cpu = (after.cpu.saturating_sub(before.cpu)).as_secs_f64() * 1_000.0 / elapsed;
-    let delays = sink.delays();
-    let percentile = |part: f64| {
-        let index = ((delays.len() as f64 * part) as usize).min(delays.len().saturating_sub(1));
-        delays.get(index).map_or(0.0, |delay| delay.as_secs_f64() * 1_000.0)
-    };
+    let cpu = (after.cpu_since(&before)).as_secs_f64() * 1_000.0 / elapsed;
     Measured {
         scenario: scenario.name.clone(),
         contender: contender.name(),
@@ -214,11 +238,7 @@ async fn measure(
         memory_mib: after.resident_kb as f64 / 1_024.0,
         arrived_mbit_s: got.iter().sum::<u64>() as f64 * 8.0 / 1e6 / elapsed,
         evenness: if most == 0 { 1.0 } else { least as f64 / most as f64 },
-        delay_ms: (!delays.is_empty()).then(|| Delay {
-            p50: percentile(0.5),
-            p99: percentile(0.99),
-            max: percentile(1.0),
-        }),
+        delay_ms: percentiles(&sink.delays()),
         ready_ms: running.ready_after.as_secs_f64() * 1_000.0,
     }
 }

@@ -1,12 +1,16 @@
 //! What processes cost: CPU time from the scheduler's own books, and resident memory.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 /// The processes of a contender at one moment.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Usage {
-    /// On a CPU since they began, all threads together.
-    pub cpu: Duration,
+    /// Nanoseconds on a CPU of each thread.
+    threads: BTreeMap<u32, u64>,
     /// Resident memory in KiB.
     pub resident_kb: u64,
 }
@@ -16,10 +20,16 @@ impl Usage {
     pub fn of(roots: &[u32]) -> Self {
         let mut all = Self::default();
         for pid in family(roots) {
-            all.cpu += cpu(pid);
+            all.threads.extend(threads(pid));
             all.resident_kb += resident_kb(pid);
         }
         all
+    }
+
+    /// Time on a CPU since `before`. A thread that ended meanwhile took its account with it, and is left out.
+    pub fn cpu_since(&self, before: &Self) -> Duration {
+        let spent = self.threads.iter().map(|(id, ns)| ns - before.threads.get(id).copied().unwrap_or(0));
+        Duration::from_nanos(spent.sum())
     }
 }
 
@@ -53,13 +63,13 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 /// Nanoseconds on a CPU of every thread (proc(5), `schedstat`): exact, where the ticks of `stat` are 10 ms.
-fn cpu(pid: u32) -> Duration {
+fn threads(pid: u32) -> Vec<(u32, u64)> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let spent = threads.filter_map(|thread| {
+    let spent = |thread: fs::DirEntry| {
         let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        stat.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(spent.sum::<u64>())
+        Some((thread.file_name().to_str()?.parse().ok()?, stat.split_whitespace().next()?.parse().ok()?))
+    };
+    threads.filter_map(spent).collect()
 }
 
 fn resident_kb(pid: u32) -> u64 {

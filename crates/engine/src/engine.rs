@@ -9,7 +9,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::{mpsc, watch},
@@ -29,6 +28,7 @@ use crate::{
     limits::Limits,
     net::Egress,
     relay::{dial::Dialer, probe::probe},
+    shards::Shards,
     spec::{DestinationId, ProjectId, ProjectSpec, RelayId, StreamId, StreamKey, Target},
     status::{ProbeStep, ProjectStatus, RelayError, RelayState},
     supervisor::{Orders, supervise},
@@ -36,6 +36,8 @@ use crate::{
 
 /// All goodbyes together, when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long viewers may fetch the last of a stream that ended, and that it did: a player is a few seconds behind.
+const LAST_PICTURES: Duration = Duration::from_secs(10);
 /// Retry requests of one project that may wait.
 const RETRIES: usize = 16;
 
@@ -53,6 +55,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub enum Refusal {
     /// No project has this key.
     UnknownKey,
+    /// The account has as many live streams as it may have.
+    TooMany,
     /// The control plane could not answer (database away).
     Unavailable,
 }
@@ -131,6 +135,8 @@ pub struct EngineConfig {
     pub trusted: Option<Vec<CertificateDer<'static>>>,
     /// How long destinations are held after the encoder dropped.
     pub reconnect_grace: Duration,
+    /// Threads of its own; with none, the engine runs on the caller's runtime.
+    pub threads: usize,
     /// Bounds and deadlines.
     pub limits: Limits,
 }
@@ -144,6 +150,7 @@ impl Default for EngineConfig {
             egress_allow: Vec::new(),
             trusted: None,
             reconnect_grace: Duration::from_secs(60),
+            threads: 0,
             limits: Limits::default(),
         }
     }
@@ -175,6 +182,7 @@ pub(crate) struct Shared {
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    pub(crate) shards: Shards,
     dialer: Dialer,
     events: EventSink,
     grace: Duration,
@@ -198,6 +206,10 @@ impl Engine {
             (Some(address), Some(tls)) => Some((listener::bind("rtmps.listen", address)?, Arc::clone(tls))),
             _ => None,
         };
+        let shards = Shards::start(config.threads).unwrap_or_else(|error| {
+            tracing::error!(%error, "The threads of the data plane could not be started; it shares those of the API.");
+            Shards::default()
+        });
         let egress = Egress::new(config.egress_allow);
         let shared = Arc::new(Shared {
             admission,
@@ -205,6 +217,7 @@ impl Engine {
             limits: config.limits,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            shards,
             dialer: match config.trusted {
                 Some(certificates) => Dialer::trusting(egress, certificates),
                 None => Dialer::new(egress),
@@ -286,14 +299,14 @@ impl Engine {
         self.shared.registry.all().into_iter().map(|(id, _)| id).collect()
     }
 
-    /// The MPEG-TS media playlist of the live stream with that key; its segments are named `{key}-{n}.ts`.
-    pub fn hls_playlist(&self, stream_key: &StreamKey) -> Option<Bytes> {
-        self.shared.registry.by_key(stream_key)?.hls.playlist(stream_key.expose())
+    /// What viewers of that playback id watch: the output of its live stream, or for some seconds that of one that ended.
+    pub fn hls_for_viewers(&self, playback_id: &str) -> Option<Arc<hls::Output>> {
+        self.shared.registry.output(playback_id)
     }
 
-    /// Segment `n` of that playlist.
-    pub fn hls_segment(&self, stream_key: &StreamKey, n: u64) -> Option<Bytes> {
-        self.shared.registry.by_key(stream_key)?.hls.segment(n)
+    /// The HLS outputs of the live stream with that key.
+    pub fn hls(&self, stream_key: &StreamKey) -> Option<Arc<hls::Output>> {
+        self.shared.registry.by_key(stream_key).map(|live| Arc::clone(&live.hls))
     }
 
     /// Stops taking connections, ends all broadcasts and says goodbye to platforms, within 5 s.
@@ -307,6 +320,7 @@ impl Engine {
         if timeout(SHUTDOWN, tasks.wait()).await.is_err() {
             tracing::warn!("Some connections did not end in time.");
         }
+        self.shared.shards.stop();
     }
 }
 
@@ -336,7 +350,7 @@ impl Shared {
         let broadcast = Broadcast::new(spec.id, StreamId(Uuid::now_v7()));
         let (retries, retry_requests) = mpsc::channel(RETRIES);
         let (spec_sender, spec_seen) = watch::channel(spec.clone());
-        let output = Arc::new(hls::Output::default());
+        let output = Arc::new(hls::Output::new(broadcast.started_at));
         let live = Live::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
         let orders = Orders {
             broadcast: Arc::clone(&broadcast),
@@ -349,11 +363,16 @@ impl Shared {
             grace: self.grace,
         };
         self.tasks.spawn(hls::run(output, broadcast));
-        let (shared, ending) = (Arc::clone(self), Arc::clone(&live));
+        let (shared, ending, playback_id) = (Arc::clone(self), Arc::clone(&live), spec.playback_id.clone());
         self.tasks.spawn(async move {
             supervise(orders).await;
             shared.registry.remove(ending.broadcast.project);
             ending.over.cancel();
+            // The broadcast's packets go now; the output holds the last of them.
+            let output = Arc::clone(&ending.hls);
+            drop(ending);
+            let _closing = timeout(LAST_PICTURES, shared.closing.cancelled()).await;
+            shared.registry.forget_output(&playback_id, &output);
         });
         live
     }

@@ -1,72 +1,182 @@
-//! The classic HLS output of one broadcast: a reader like any other, that cuts what it reads into segments.
+//! The HLS outputs of one broadcast, classic (MPEG-TS) and low-latency (fragmented MP4): a reader like any other, that cuts
+//! what it reads into segments and parts, and the players who wait for the next one.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
+pub use gostream_proto::hls::live::{File, Request};
 use gostream_proto::{
-    hls::{Segmenter, Window},
+    hls::{
+        Segmenter, Window,
+        live::{Answer, Fetch, Live},
+    },
     time::Timestamp,
+};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
 };
 
 use crate::broadcast::{Broadcast, subscription::Batch};
 
+/// Between two reads: parts are half a second, and nobody sees so little on top.
+const READ_PAUSE: Duration = Duration::from_millis(80);
 /// Read at once; all that is there.
 const READ_BYTES: usize = usize::MAX;
 
 /// The newest segments, from memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Output {
-    window: Mutex<Window>,
+    /// The number of the first segment.
+    first: u64,
+    classic: Mutex<Window>,
+    live: Mutex<Live>,
+    /// Sent whenever something new is listed; players wait for it.
+    listed: watch::Sender<()>,
+}
+
+/// What a player gets of the low-latency output.
+#[derive(Debug)]
+pub enum Served {
+    /// A playlist.
+    Playlist(String),
+    /// An init segment.
+    Init(Bytes),
+    /// A segment or a part, in pieces to be sent one behind the other.
+    Media(Vec<Bytes>),
+    /// The request makes no sense, and why.
+    BadRequest(&'static str),
+    /// There is no such file, or no longer.
+    NotFound,
+    /// It was waited for as long as the specification allows.
+    TooLate,
 }
 
 impl Output {
-    /// The media playlist with segments named `{prefix}-{n}.ts`; `None` before the first segment.
+    /// The outputs of a broadcast that begins at `at`. Numbers count from the second of that moment: no segment is as short as
+    /// a second, so whatever stream of the project comes next begins behind the last of this one.
+    pub(crate) fn new(at: SystemTime) -> Self {
+        let first = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self {
+            first,
+            classic: Mutex::default(),
+            live: Mutex::new(Live::numbered_from(first)),
+            listed: watch::Sender::default(),
+        }
+    }
+
+    /// The classic media playlist with segments named `{prefix}-{n}.ts`; `None` before the first segment.
     pub fn playlist(&self, prefix: &str) -> Option<Bytes> {
-        self.window().playlist(prefix).map(Bytes::from)
+        lock(&self.classic).playlist(prefix).map(Bytes::from)
     }
 
-    /// Whether there is a playlist.
-    pub fn is_ready(&self) -> bool {
-        !self.window().is_empty()
-    }
-
-    /// Segment `n` as MPEG-TS, made when first asked for.
+    /// Segment `n` of the classic playlist, made when first asked for.
     pub fn segment(&self, n: u64) -> Option<Bytes> {
-        let segment = self.window().segment(n)?;
+        let segment = lock(&self.classic).segment(n)?;
         Some(segment.ts())
     }
 
-    fn window(&self) -> MutexGuard<'_, Window> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether there is a low-latency playlist.
+    pub fn is_ready(&self) -> bool {
+        lock(&self.live).is_ready()
     }
+
+    /// A file of the low-latency output. Waits for what is announced and not there yet.
+    pub async fn file(&self, file: File, request: Request) -> Served {
+        let patience = Duration::from_millis(lock(&self.live).hold_max_ms());
+        let mut listed = self.listed.subscribe();
+        let waiting = async {
+            loop {
+                listed.mark_unchanged();
+                if let Some(served) = look(&lock(&self.live), file, &request) {
+                    return served;
+                }
+                if listed.changed().await.is_err() {
+                    // The sender lives in `self`.
+                    return Served::NotFound;
+                }
+            }
+        };
+        timeout(patience, waiting).await.unwrap_or(Served::TooLate)
+    }
+
+    fn take(&self, packets: &[&gostream_proto::packet::Packet], segmenter: &mut Segmenter, wall_ms: u64) {
+        let mut live = lock(&self.live);
+        let mut listed = false;
+        for packet in packets {
+            listed |= live.push(packet, wall_ms);
+            if let Some(segment) = segmenter.push(packet, wall_ms) {
+                lock(&self.classic).push(segment);
+            }
+        }
+        drop(live);
+        if listed {
+            self.listed.send_replace(());
+        }
+    }
+}
+
+/// What there is now; `None` when it is worth waiting for.
+fn look(live: &Live, file: File, request: &Request) -> Option<Served> {
+    let fetched = |fetch| match fetch {
+        Fetch::Ready(pieces) => Some(Served::Media(pieces)),
+        Fetch::NotYet => None,
+        Fetch::Gone => Some(Served::NotFound),
+    };
+    match file {
+        // Nobody begins to watch what is over.
+        File::Multivariant if live.is_over() => Some(Served::NotFound),
+        File::Multivariant => Some(live.multivariant().map_or(Served::NotFound, Served::Playlist)),
+        File::Media => match live.playlist(request) {
+            Answer::Ready(playlist) => Some(Served::Playlist(playlist)),
+            Answer::NotYet => None,
+            Answer::BadRequest(why) => Some(Served::BadRequest(why)),
+            Answer::Empty => Some(Served::NotFound),
+        },
+        File::Init(version) => Some(live.init(version).map_or(Served::NotFound, Served::Init)),
+        File::Segment(msn) => fetched(live.segment(msn)),
+        File::Part(msn, part) => fetched(live.part(msn, part)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Cuts a broadcast into segments until it ends.
 pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
     let mut subscription = broadcast.subscribe();
-    let mut segmenter = Segmenter::default();
+    let mut segmenter = Segmenter::numbered_from(output.first);
     let mut batch = Batch::default();
     let mut newest = Timestamp::ZERO;
-    loop {
+    let mut over = false;
+    while !over {
+        // Once it is over, the last is read.
+        over = tokio::select! {
+            () = subscription.changed() => false,
+            () = broadcast.ended() => true,
+        };
         subscription.read(&mut batch, READ_BYTES);
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let headers = batch.headers.iter().flat_map(|headers| headers.iter());
-        for entry in headers.chain(&batch.entries) {
-            if let Some(segment) = segmenter.push(&entry.packet, wall_ms) {
-                output.window().push(segment);
+        let packets: Vec<_> = headers.chain(&batch.entries).map(|entry| &entry.packet).collect();
+        newest = packets.iter().map(|packet| packet.dts).fold(newest, Timestamp::max);
+        output.take(&packets, &mut segmenter, wall_ms);
+        // Not before the first keyframe, which might not be the newest after a pause.
+        if !batch.entries.is_empty() {
+            tokio::select! {
+                () = sleep(READ_PAUSE) => {}
+                () = broadcast.ended() => {}
             }
-            newest = newest.max(entry.packet.dts);
-        }
-        tokio::select! {
-            () = subscription.changed() => {}
-            () = broadcast.ended() => break,
         }
     }
     if let Some(segment) = segmenter.finish(newest) {
-        output.window().push(segment);
+        lock(&output.classic).push(segment);
     }
-    output.window().end();
+    lock(&output.classic).end();
+    lock(&output.live).finish();
+    output.listed.send_replace(());
 }

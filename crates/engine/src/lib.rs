@@ -13,6 +13,7 @@ pub mod limits;
 pub mod net;
 mod plan;
 mod relay;
+mod shards;
 pub mod spec;
 pub mod status;
 mod supervisor;

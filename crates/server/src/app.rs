@@ -33,6 +33,8 @@ const EVENTS_MAX: usize = 4_096;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How long it is remembered what happened to each relay. The streams themselves stay in the history.
 const TIMELINES_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How long it is remembered who did what.
+const AUDIT_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -129,15 +131,23 @@ impl App {
         let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let (wakes, keys) = (Arc::new(Wakes::default()), Arc::new(Keys::default()));
-        let strangers = Arc::new(Strangers::default());
+        let (strangers, limits) = (Arc::new(Strangers::default()), Arc::new(Limits::default()));
         let (events, history) = mpsc::channel(EVENTS_MAX);
-        let gate = Gate::new(store.clone(), keys.clone(), wakes.clone(), strangers.clone(), stopping.clone());
+        let gate = Gate {
+            store: store.clone(),
+            keys: keys.clone(),
+            wakes: wakes.clone(),
+            strangers: strangers.clone(),
+            limits: limits.clone(),
+            live_streams_max: settings.quota.live_streams,
+            stopping: stopping.clone(),
+        };
         let engine = Engine::start(engine_config(&settings, certificates.as_ref()), Arc::new(gate), events).await?;
 
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, ended.clone()));
-        let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), keys.clone());
+        let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), keys);
         tasks.spawn(reconciler.run(ended.clone()));
         let acceptor = certificates.map(|certificates| {
             tasks.spawn(certificates.clone().watch(ended.clone()));
@@ -146,7 +156,8 @@ impl App {
         let ctx = Arc::new(Context {
             tokens: Tokens::new(&secret),
             passwords: Passwords::default(),
-            limits: Limits::default(),
+            limits,
+            quota: settings.quota,
             metrics: metrics_page,
             strangers,
             rtmp_port: engine.rtmp_addr().port(),
@@ -156,14 +167,14 @@ impl App {
             store,
             engine,
             wakes,
-            keys,
             node,
             stopping,
         });
         tasks.spawn(prune(ctx.clone(), ended.clone()));
-        tasks.spawn(listen::serve(http, acceptor, api::router(ctx.clone()), ended.clone()));
+        let proxies = settings.trusted_proxies.into();
+        tasks.spawn(listen::serve(http, acceptor, proxies, api::router(ctx.clone()), ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
-            tasks.spawn(listen::serve(listener, None, metrics::router(ctx.metrics.clone()), ended.clone()));
+            tasks.spawn(listen::serve(listener, None, [].into(), metrics::router(ctx.metrics.clone()), ended.clone()));
             address
         });
         Ok(Self {
@@ -234,6 +245,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) 
         tls: certificates.map(|certificates| certificates.server_config(&[])),
         egress_allow: settings.egress_allow.clone(),
         reconnect_grace: settings.reconnect_grace,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
     }
 }
@@ -260,6 +272,9 @@ async fn prune(ctx: Arc<Context>, stop: CancellationToken) {
         }
         if let Err(error) = ctx.store.forget_stream_events(OffsetDateTime::now_utc() - TIMELINES_KEPT).await {
             tracing::warn!(%error, "Old timelines could not be deleted.");
+        }
+        if let Err(error) = ctx.store.forget_audit(OffsetDateTime::now_utc() - AUDIT_KEPT).await {
+            tracing::warn!(%error, "The old part of the audit log could not be deleted.");
         }
     }
 }

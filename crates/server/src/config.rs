@@ -6,21 +6,22 @@
 use std::{
     collections::BTreeMap,
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 use url::Url;
 
+mod secret_key;
 mod table;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use secret_key::SecretKey;
 pub use table::{SETTINGS, Setting};
 pub(crate) use value::secret_key as parse_secret_key;
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub database_url: SecretString,
     /// UI, API and HLS.
     pub http_listen: SocketAddr,
+    /// Proxies that are believed about whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
     /// RTMP ingest and play.
     pub rtmp_listen: SocketAddr,
     /// RTMPS ingest, when wanted.
@@ -56,11 +59,24 @@ pub struct Settings {
     pub signup: Signup,
     /// Address ranges that relays may reach although they are private.
     pub egress_allow: Vec<IpNet>,
+    /// What an account may have.
+    pub quota: Quota,
     /// How long destinations are held after the encoder dropped.
     pub reconnect_grace: Duration,
     /// Logs.
     pub log: LogSettings,
     values: Values,
+}
+
+/// What an account may have, so that one cannot take the server from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Projects of an account.
+    pub projects: u32,
+    /// Destinations of a project.
+    pub destinations: u32,
+    /// Streams of an account that are live at a time.
+    pub live_streams: u32,
 }
 
 /// PEM files.
@@ -81,30 +97,6 @@ pub enum SecretKeySource {
     File(PathBuf),
     /// In `data_dir/secret.key`, made on first start.
     DataDir,
-}
-
-/// 32 bytes that sign tokens and seal destination keys; prints as `****`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretKey(pub [u8; 32]);
-
-impl SecretKey {
-    /// A new one.
-    pub(crate) fn random() -> io::Result<Self> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(io::Error::other)?;
-        Ok(Self(key))
-    }
-
-    /// As it stands in its file.
-    pub(crate) fn encoded(&self) -> String {
-        BASE64_STANDARD.encode(self.0)
-    }
-}
-
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("****")
-    }
 }
 
 /// Who may make accounts.
@@ -323,6 +315,13 @@ impl Values {
         Ok(Settings {
             database_url: database_url.unwrap_or_else(|| value::sqlite_url(&data_dir)).into(),
             http_listen: self.listen("http.listen", 8080)?,
+            trusted_proxies: match self.take("http.trusted_proxies", value::networks)? {
+                Some(networks) => networks,
+                None => vec![
+                    IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+                    IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)),
+                ],
+            },
             rtmp_listen: self.listen("rtmp.listen", 1935)?,
             rtmps_listen,
             tls,
@@ -334,6 +333,11 @@ impl Values {
             secret_key,
             signup: self.take("signup", value::signup)?.unwrap_or(Signup::Open),
             egress_allow: self.take("egress.allow", value::networks)?.unwrap_or_default(),
+            quota: Quota {
+                projects: self.take("quota.projects", value::quota)?.unwrap_or(100),
+                destinations: self.take("quota.destinations", value::quota)?.unwrap_or(100),
+                live_streams: self.take("quota.live_streams", value::quota)?.unwrap_or(20),
+            },
             reconnect_grace: self.take("ingest.reconnect_grace", value::duration)?.unwrap_or(Duration::from_secs(60)),
             log: LogSettings {
                 format: self.take("log.format", value::log_format)?,

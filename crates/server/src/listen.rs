@@ -17,6 +17,7 @@ use hyper_util::{
     },
     service::TowerToHyperService,
 };
+use ipnet::IpNet;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -44,7 +45,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The address of the client's end, put into every request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct Peer {
+    /// Of the connection.
+    pub(crate) address: SocketAddr,
+    /// It is a proxy that is believed about whom it speaks for.
+    pub(crate) is_proxy: bool,
+}
 
 /// Binds `address`; `[::]` takes IPv4 as well, and falls back to it where the machine has no IPv6.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -75,7 +81,13 @@ fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves `router` until `stop`, then lets open requests finish for a moment.
-pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    proxies: Arc<[IpNet]>,
+    router: Router,
+    stop: CancellationToken,
+) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -89,7 +101,10 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
         };
         match accepted {
             Ok((place, (stream, peer))) => {
-                let connection = Connection { peer, tls: tls.clone(), router: router.clone(), stop: stop.clone() };
+                let address = peer.ip().to_canonical();
+                let is_proxy = proxies.iter().any(|range| range.contains(&address));
+                let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
+                let connection = Connection { peer: Peer { address: peer, is_proxy }, tls, router, stop };
                 let watcher = graceful.watcher();
                 tokio::spawn(async move {
                     connection.run(stream, watcher).await;
@@ -109,7 +124,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
 }
 
 struct Connection {
-    peer: SocketAddr,
+    peer: Peer,
     tls: Option<TlsAcceptor>,
     router: Router,
     stop: CancellationToken,
@@ -129,8 +144,8 @@ impl Connection {
                 };
                 match accepted {
                     Ok(Ok(stream)) => self.serve(stream, watcher).await,
-                    Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer, "A TLS handshake failed."),
-                    Err(_) => tracing::debug!(peer = %self.peer, "A TLS handshake took too long."),
+                    Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer.address, "A TLS handshake failed."),
+                    Err(_) => tracing::debug!(peer = %self.peer.address, "A TLS handshake took too long."),
                 }
             }
         }
@@ -141,7 +156,7 @@ impl Connection {
         let router = TowerToHyperService::new(router);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(peer);
             router.call(request)
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -149,7 +164,7 @@ impl Connection {
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%error, %peer, "An HTTP connection ended early.");
+            tracing::debug!(%error, peer = %peer.address, "An HTTP connection ended early.");
         }
     }
 }

@@ -19,15 +19,17 @@ use gostream_store::{Destination, Project, Store};
 use secrecy::ExposeSecret as _;
 use tokio::{
     sync::{Notify, broadcast},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::strangers::Strangers;
+use crate::{login::limit::Limits, strangers::Strangers};
 
 /// How long an encoder waits for the database before it is told to come back.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an address that keeps trying unknown keys waits for each answer. It holds one of its few places meanwhile.
+const GUESS_DELAY: Duration = Duration::from_secs(2);
 /// How often every live project is looked at, woken or not.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// Changes that a slow listener may fall behind before it has to read everything again.
@@ -91,23 +93,17 @@ impl Wakes {
     }
 }
 
-/// The keys of projects that may be live here: HLS finds a broadcast by playback id without asking the database.
+/// The keys that live projects were admitted with.
 #[derive(Debug, Default)]
-pub(crate) struct Keys(Mutex<HashMap<ProjectId, (String, StreamKey)>>);
+pub(crate) struct Keys(Mutex<HashMap<ProjectId, StreamKey>>);
 
 impl Keys {
-    /// The stream key behind a playback id, if its project was admitted here.
-    pub(crate) fn by_playback_id(&self, playback_id: &str) -> Option<StreamKey> {
-        let keys = lock(&self.0);
-        keys.values().find(|(id, _)| id == playback_id).map(|(_, key)| key.clone())
-    }
-
     fn remember(&self, spec: &ProjectSpec) {
-        lock(&self.0).insert(spec.id, (spec.playback_id.clone(), spec.stream_key.clone()));
+        lock(&self.0).insert(spec.id, spec.stream_key.clone());
     }
 
     fn of(&self, project: ProjectId) -> Option<StreamKey> {
-        lock(&self.0).get(&project).map(|(_, key)| key.clone())
+        lock(&self.0).get(&project).cloned()
     }
 
     fn retain(&self, live: &[ProjectId]) {
@@ -120,28 +116,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Answers the engine's one question from the database.
+/// Answers the engine's one question from the database, until `stopping`.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    store: Store,
-    keys: Arc<Keys>,
-    wakes: Arc<Wakes>,
-    strangers: Arc<Strangers>,
-    stopping: CancellationToken,
+    pub(crate) store: Store,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) wakes: Arc<Wakes>,
+    pub(crate) strangers: Arc<Strangers>,
+    pub(crate) limits: Arc<Limits>,
+    /// How many streams of one account may be live at a time.
+    pub(crate) live_streams_max: u32,
+    pub(crate) stopping: CancellationToken,
 }
 
 impl Gate {
-    /// A gate that opens for keys in `store` until `stopping`.
-    pub(crate) fn new(
-        store: Store,
-        keys: Arc<Keys>,
-        wakes: Arc<Wakes>,
-        strangers: Arc<Strangers>,
-        stopping: CancellationToken,
-    ) -> Self {
-        Self { store, keys, wakes, strangers, stopping }
-    }
-
     async fn spec_of(&self, key: &StreamKey) -> Result<ProjectSpec, Refusal> {
         let unavailable = |error| {
             tracing::warn!(%error, "The database did not answer for an encoder.");
@@ -149,6 +137,10 @@ impl Gate {
         };
         let project = self.store.project_by_stream_key(key.expose()).await.map_err(unavailable)?;
         let project = project.ok_or(Refusal::UnknownKey)?;
+        let live = self.store.open_streams_of(project.user_id, project.id).await.map_err(unavailable)?;
+        if live >= u64::from(self.live_streams_max) {
+            return Err(Refusal::TooMany);
+        }
         let destinations = self.store.destinations(project.id).await.map_err(unavailable)?;
         Ok(spec(&project, &destinations))
     }
@@ -161,8 +153,13 @@ impl Admission for Gate {
                 return Err(Refusal::Unavailable);
             }
             let answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
-            if matches!(answer, Err(Refusal::UnknownKey)) && self.strangers.tried(peer.ip(), SystemTime::now()) {
-                self.wakes.stranger_came();
+            if matches!(answer, Err(Refusal::UnknownKey)) {
+                if self.strangers.tried(peer.ip(), SystemTime::now()) {
+                    self.wakes.stranger_came();
+                }
+                if self.limits.stream_key(peer.ip()).is_err() {
+                    sleep(GUESS_DELAY).await;
+                }
             }
             let spec = answer?;
             self.keys.remember(&spec);

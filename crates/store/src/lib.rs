@@ -6,6 +6,7 @@
 //!
 //! The crate knows neither media nor HTTP. Input arrives checked; what is stored is stored to the letter.
 
+mod audit;
 pub mod backup;
 mod database;
 mod destination;
@@ -18,11 +19,13 @@ mod secret;
 mod session;
 mod stream;
 mod timeline;
+mod token;
 mod user;
 
 pub use secrecy::SecretString;
 
 pub use crate::{
+    audit::AuditEntry,
     database::Store,
     destination::{Destination, DestinationChange, NewDestination},
     error::{Cause, Error},
@@ -32,5 +35,6 @@ pub use crate::{
     session::Session,
     stream::{Stream, StreamPage, StreamStatus},
     timeline::{EventRelay, NewStreamEvent, StreamEvent},
+    token::{ApiToken, TOKEN_PREFIX},
     user::{Credentials, User},
 };

@@ -12,6 +12,7 @@ use crate::{
     database::Store,
     entity::{moment::Moment, stream},
     error::Error,
+    project,
 };
 
 /// The reason of streams that [`Store::close_abandoned_streams`] ends.
@@ -172,6 +173,17 @@ impl Store {
             .all(self.reader())
             .await;
         Ok(found.map_err(Error::reading("The streams"))?.into_iter().map(Stream::from).collect())
+    }
+
+    /// How many streams of a user's projects have not ended, `except` one project's.
+    pub async fn open_streams_of(&self, user: Uuid, except: Uuid) -> Result<u64, Error> {
+        let found = stream::Entity::find()
+            .filter(stream::Column::ProjectId.in_subquery(project::ids_of(user)))
+            .filter(stream::Column::ProjectId.ne(except))
+            .filter(is_open())
+            .count(self.reader())
+            .await;
+        found.map_err(Error::reading("The streams"))
     }
 
     /// A stream of a project of this owner.

@@ -473,7 +473,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The same for viewers: `index.m3u8` and what it names. */
+        /** The low-latency form: `index.m3u8` and what it names (draft-pantos-hls-rfc8216bis). */
         get: operations["fetchHlsByPlaybackId"];
         put?: never;
         post?: never;
@@ -910,10 +910,7 @@ export interface components {
             id: string;
             /** @description How each destination did; only in the history. */
             outcomes?: components["schemas"]["Outcome"][] | null;
-            /**
-             * @description Whether players have something to fetch. It takes a few seconds, and never comes for codecs that the classic form of HLS
-             *     does not carry.
-             */
+            /** @description Whether players have something to fetch. It takes a few seconds, and never comes for codecs that no browser plays. */
             previewReady: boolean;
             /** Format: uuid */
             projectId: string;
@@ -2189,7 +2186,14 @@ export interface operations {
     };
     fetchHlsByPlaybackId: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Answer once this segment is listed */
+                _HLS_msn?: number;
+                /** @description Answer once this part of it is listed */
+                _HLS_part?: number;
+                /** @description `YES`: leave out older segments */
+                _HLS_skip?: string;
+            };
             header?: never;
             path: {
                 /** @description `playbackId` of the project */
@@ -2201,7 +2205,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The playlist, or a segment */
+            /** @description A playlist, an init segment, a segment or a part */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2210,8 +2214,26 @@ export interface operations {
                     "application/vnd.apple.mpegurl": string;
                 };
             };
+            /** @description `bad_request`: the directives make no sense */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `not_found`: unknown or offline */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_yet`: what was asked for did not come in time */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

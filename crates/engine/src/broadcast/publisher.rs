@@ -70,16 +70,15 @@ impl Publisher {
         live.if_seated(&ticket, || self.write(media));
     }
 
-    /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
-    /// to call again if it is too early.
-    pub(crate) fn flush(&mut self) -> Option<Instant> {
-        let (now, due) = (Instant::now(), self.woke_at + self.live.broadcast.pause_between_wakes());
-        if now < due {
-            return Some(due);
-        }
-        self.woke_at = now;
+    /// Wakes the readers for what was pushed.
+    pub(crate) fn flush(&mut self) {
+        self.woke_at = Instant::now();
         self.live.broadcast.wake_readers();
-        None
+    }
+
+    /// Until when what comes may wait in the socket, because readers are not to be woken earlier: the more of them, the longer.
+    pub(crate) fn rest_until(&self) -> Instant {
+        self.woke_at + self.live.broadcast.pause_between_wakes()
     }
 
     /// Leaves. A goodbye ends the broadcast, unless its owner wants it taken for a drop, which leaves it open for a return.

@@ -88,6 +88,8 @@ pub(crate) struct Registry {
 struct Tables {
     live: HashMap<ProjectId, Arc<Live>>,
     keys: HashMap<StreamKey, ProjectId>,
+    /// What viewers watch, by playback id: a little longer than the project is live, so that players see the end.
+    outputs: HashMap<String, Arc<hls::Output>>,
     statuses: HashMap<ProjectId, watch::Sender<Option<Arc<ProjectStatus>>>>,
 }
 
@@ -101,6 +103,19 @@ impl Registry {
     pub(crate) fn by_key(&self, key: &StreamKey) -> Option<Arc<Live>> {
         let tables = self.tables();
         tables.live.get(tables.keys.get(key)?).cloned()
+    }
+
+    /// What viewers of that playback id watch.
+    pub(crate) fn output(&self, playback_id: &str) -> Option<Arc<hls::Output>> {
+        self.tables().outputs.get(playback_id).cloned()
+    }
+
+    /// Viewers have had time to see the end. Nothing happens when they watch another stream by now.
+    pub(crate) fn forget_output(&self, playback_id: &str, output: &Arc<hls::Output>) {
+        let mut tables = self.tables();
+        if tables.outputs.get(playback_id).is_some_and(|current| Arc::ptr_eq(current, output)) {
+            tables.outputs.remove(playback_id);
+        }
     }
 
     /// All live projects.
@@ -122,6 +137,7 @@ impl Registry {
         let live = open(status);
         tables.live.insert(spec.id, Arc::clone(&live));
         tables.keys.insert(spec.stream_key.clone(), spec.id);
+        tables.outputs.insert(spec.playback_id.clone(), Arc::clone(&live.hls));
         live
     }
 

@@ -18,7 +18,10 @@ use super::{
     registry::Live,
     *,
 };
-use crate::spec::{Goodbye, ProjectSpec, StreamKey};
+use crate::{
+    hls,
+    spec::{Goodbye, ProjectSpec, StreamKey},
+};
 
 /// The time that 32 bits of milliseconds hold, and some more: 49.7 days and a half.
 const SHOW_MS: u64 = (1 << 32) + 12 * 60 * 60 * 1_000;
@@ -76,7 +79,12 @@ fn live() -> Arc<Live> {
         goodbye: Goodbye::Ends,
         destinations: vec![],
     };
-    Live::new(broadcast, watch::Sender::new(spec), mpsc::channel(1).0, Arc::default())
+    Live::new(
+        broadcast,
+        watch::Sender::new(spec),
+        mpsc::channel(1).0,
+        Arc::new(hls::Output::new(std::time::UNIX_EPOCH)),
+    )
 }
 
 #[test]

@@ -11,7 +11,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{Instrument, debug, info_span, warn};
 
-use super::{admission::Door, session};
+use super::{
+    admission::{Door, Place},
+    session,
+};
 use crate::engine::Shared;
 
 /// After a failed accept (no file descriptors left) waiting beats spinning.
@@ -45,23 +48,42 @@ pub(crate) async fn listen(
             continue;
         };
         configure(&stream);
-        let (acceptor, shared_for_task) = (acceptor.clone(), Arc::clone(&shared));
+        let connection = Connection { peer, place, acceptor: acceptor.clone(), shared: Arc::clone(&shared) };
         let span = info_span!("connection", %peer);
-        shared.tasks.spawn(
-            async move {
-                match acceptor {
-                    None => session::run(stream, peer, place, shared_for_task).await,
-                    Some(acceptor) => {
-                        let handshake = timeout(shared_for_task.limits.handshake, acceptor.accept(stream)).await;
-                        match handshake {
-                            Ok(Ok(stream)) => session::run(stream, peer, place, shared_for_task).await,
-                            _ => debug!("The TLS handshake failed."),
-                        }
-                    }
-                }
-            }
-            .instrument(span),
-        );
+        match shared.shards.next() {
+            None => drop(shared.tasks.spawn(connection.run(stream).instrument(span))),
+            Some(shard) => match stream.into_std() {
+                Ok(stream) => drop(shared.tasks.spawn_on(connection.run_here(stream).instrument(span), shard)),
+                Err(error) => warn!(%error, "A connection could not be handed over."),
+            },
+        }
+    }
+}
+
+/// An accepted connection on its way to a task.
+struct Connection {
+    peer: SocketAddr,
+    place: Place,
+    acceptor: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let Self { peer, place, acceptor, shared } = self;
+        let Some(acceptor) = acceptor else { return session::run(stream, peer, place, shared).await };
+        match timeout(shared.limits.handshake, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => session::run(stream, peer, place, shared).await,
+            _ => debug!("The TLS handshake failed."),
+        }
+    }
+
+    /// On another thread than the one that accepted: sockets belong to the runtime that waits for them.
+    async fn run_here(self, stream: std::net::TcpStream) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.run(stream).await,
+            Err(error) => warn!(%error, "A connection could not be handed over."),
+        }
     }
 }
 

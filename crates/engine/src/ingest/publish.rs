@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gostream_proto::rtmp::server::Event;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{debug, info};
 
@@ -13,6 +13,7 @@ use super::session::{Connection, Over};
 use crate::{
     broadcast::publisher::{Departure, Publisher},
     engine::Shared,
+    limits::READ_BYTES,
     spec::ProjectSpec,
 };
 
@@ -56,6 +57,7 @@ async fn take_media<S>(connection: &mut Connection<S>, publisher: &mut Publisher
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    let mut read = 0;
     loop {
         while let Some(event) = connection.next_event()? {
             match event {
@@ -64,15 +66,14 @@ where
                 Event::Publish(_) | Event::Play(_) | Event::Stop => {}
             }
         }
-        let due = publisher.flush();
+        publisher.flush();
         // Some encoders never read; what we have to say to them must not stop what they send.
         timeout(shared.limits.write, connection.flush()).await.map_err(|_| Over::Late("reading"))??;
-        let silent = Instant::now() + shared.limits.silence;
-        match (timeout_at(due.unwrap_or(silent), connection.read()).await, due) {
-            (Ok(read), _) => read?,
-            // Time to wake the readers.
-            (Err(_), Some(_)) => {}
-            (Err(_), None) => return Err(Over::Late("media")),
+        let rest_until = publisher.rest_until();
+        // What fills the buffer has more behind it.
+        if read < READ_BYTES && rest_until > Instant::now() {
+            sleep_until(rest_until).await;
         }
+        read = timeout(shared.limits.silence, connection.read()).await.map_err(|_| Over::Late("media"))??;
     }
 }

@@ -124,6 +124,9 @@ where
         match shared.admission.admit(&StreamKey::new(key), self.peer).await {
             Ok(spec) => Ok(spec),
             Err(Refusal::UnknownKey) => Err("No project has this stream key. Copy it again from your project page."),
+            Err(Refusal::TooMany) => {
+                Err("Your account has as many live streams as it may have. End another one first.")
+            }
             Err(Refusal::Unavailable) => Err("The server cannot check stream keys right now. Try again in a moment."),
         }
     }
@@ -149,12 +152,12 @@ where
         event
     }
 
-    /// Reads some bytes.
-    pub(crate) async fn read(&mut self) -> io::Result<()> {
+    /// Reads some bytes, and says how many: [`READ_BYTES`] or more when there may be more.
+    pub(crate) async fn read(&mut self) -> io::Result<usize> {
         self.received.reserve(READ_BYTES);
         match self.reader.read_buf(&mut self.received).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+            read => Ok(read),
         }
     }
 

@@ -34,8 +34,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const TLS: Duration = Duration::from_secs(10);
 /// The head start of each address over the next (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Unacknowledged data for this long breaks the connection, whatever the kernel's own patience.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+/// Unacknowledged data for this long breaks the connection, whatever the kernel's own patience. A little longer than a relay
+/// waits, which tells more about why.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// Everything needed to connect to platforms.
 #[derive(Clone, Debug)]

@@ -311,7 +311,9 @@ impl Session {
     }
 
     fn lost(&self) -> Failure {
-        Failure::ConnectionLost { host: self.host.clone() }
+        let host = self.host.clone();
+        // A stall may end by the kernel's patience as well as by ours.
+        if self.flow == Flow::Stuck { Failure::Stalled { host } } else { Failure::ConnectionLost { host } }
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Segmenter {
     unsupported: bool,
     open: Option<Open>,
     next_sequence: u64,
+    /// The number of the first segment.
+    first: u64,
     state: ts::State,
     /// The next segment begins anew.
     discontinuity_next: bool,
@@ -86,6 +88,12 @@ struct Open {
 }
 
 impl Segmenter {
+    /// A segmenter that numbers from `first` on. Caches keep segments for good, so a number must never come back under the
+    /// same address: a stream that follows another one begins behind its last.
+    pub fn numbered_from(first: u64) -> Self {
+        Self { next_sequence: first, first, ..Self::default() }
+    }
+
     /// Whether the stream has video that MPEG-TS players do not take.
     pub fn is_unsupported(&self) -> bool {
         self.unsupported
@@ -186,7 +194,7 @@ impl Segmenter {
     }
 
     fn begin(&mut self, packet: &Packet, wall_ms: u64) {
-        let changed = std::mem::take(&mut self.tracks_changed) && self.next_sequence > 0;
+        let changed = std::mem::take(&mut self.tracks_changed) && self.next_sequence > self.first;
         let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
         // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
         if discontinuity {

@@ -8,6 +8,8 @@ use super::{playlist, segmenter::Segment};
 const LISTED: usize = 6;
 /// Segments that are no longer listed but may still be asked for: a playlist's length, as RFC 8216 section 6.2.2 has it.
 const KEPT: usize = 2 * LISTED;
+/// Bytes beyond which segments that are no longer listed are let go earlier: a player that is so late skips.
+const KEPT_BYTES_MAX: usize = 12 * 1024 * 1024;
 
 /// The newest segments of a stream.
 #[derive(Debug, Default)]
@@ -28,7 +30,7 @@ impl Window {
         if let Some(unlisted) = self.segments.len().checked_sub(LISTED + 1).and_then(|index| self.segments.get(index)) {
             self.discontinuities_passed += u64::from(unlisted.discontinuity);
         }
-        if self.segments.len() > KEPT {
+        while self.segments.len() > KEPT || self.segments.len() > LISTED && self.held_bytes() > KEPT_BYTES_MAX {
             self.segments.pop_front();
         }
     }
@@ -115,6 +117,24 @@ mod tests {
             assert!(playlist.contains(&format!("#EXT-X-DISCONTINUITY-SEQUENCE:{passed}\n")), "{changes:?}: {playlist}");
         }
         assert!(!window(8, &[]).playlist("key").expect("has segments").contains("DISCONTINUITY"));
+    }
+
+    #[test]
+    fn large_segments_go_when_they_are_no_longer_listed() {
+        let mut segmenter = Segmenter::default();
+        let mut window = Window::default();
+        for n in 0..=20 {
+            let ms = n * 2_000;
+            let header: Vec<u8> = [0x17, 0, 0, 0, 0, 1, 0x42, 0, 0x1E, 0xFF, 0xE0, 0].into();
+            let mut frame = vec![0x17, 1, 0, 0, 0];
+            frame.resize(2 * 1024 * 1024, 0);
+            for body in [header, frame] {
+                let packet: Packet = flv::video_packet(Timestamp::from_ms(ms), body.into());
+                segmenter.push(&packet, 0).into_iter().for_each(|segment| window.push(segment));
+            }
+        }
+        assert_eq!(window.segments.len(), LISTED);
+        assert!(window.held_bytes() >= KEPT_BYTES_MAX, "what is listed stays");
     }
 
     #[test]

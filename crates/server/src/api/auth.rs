@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Ctx,
+    audit::Audit,
     error::Problem,
     extract::{self, Json},
     field::{self, Fields},
@@ -33,8 +34,53 @@ const AGENT_CHARS_MAX: usize = 200;
 pub(super) struct Login {
     /// The account.
     pub(super) user: Row,
+    /// How it was proved.
+    pub(super) proof: Proof,
+}
+
+/// What a login rests on; it ends with that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// A session, begun with the password.
+    Session(Uuid),
+    /// An API token.
+    Token(Uuid),
+}
+
+impl Proof {
+    /// Whether it still counts for that account.
+    pub(super) async fn counts(self, ctx: &Ctx, user: Uuid) -> bool {
+        match self {
+            Self::Session(id) => {
+                let found = ctx.store.session_user(id).await;
+                found.is_ok_and(|found| found.is_some_and(|found| found.id == user))
+            }
+            Self::Token(id) => ctx.store.has_token(user, id).await.unwrap_or(false),
+        }
+    }
+}
+
+/// Who asks, and has shown the password: for what decides who may log in. A token that leaks must not lead further.
+pub(super) struct Person {
+    /// The account.
+    pub(super) user: Row,
     /// The session.
     pub(super) session: Uuid,
+}
+
+impl FromRequestParts<Ctx> for Person {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Problem> {
+        let login = Login::from_request_parts(parts, ctx).await?;
+        match login.proof {
+            Proof::Session(session) => Ok(Self { user: login.user, session }),
+            Proof::Token(_) => {
+                let detail = "An API token cannot do this. Log in with the password.";
+                Err(Problem::new(StatusCode::FORBIDDEN, "login_required", detail))
+            }
+        }
+    }
 }
 
 impl FromRequestParts<Ctx> for Login {
@@ -54,9 +100,13 @@ impl FromRequestParts<Ctx> for Login {
                 token
             }
         };
+        if token.starts_with(gostream_store::TOKEN_PREFIX) {
+            let (user, id) = ctx.store.token_user(&token).await?.ok_or_else(Problem::unauthorized)?;
+            return Ok(Self { user, proof: Proof::Token(id) });
+        }
         let claims = ctx.tokens.read(&token).ok_or_else(Problem::unauthorized)?;
         let user = ctx.store.session_user(claims.sid).await?.filter(|user| user.id == claims.sub);
-        Ok(Self { user: user.ok_or_else(Problem::unauthorized)?, session: claims.sid })
+        Ok(Self { user: user.ok_or_else(Problem::unauthorized)?, proof: Proof::Session(claims.sid) })
     }
 }
 
@@ -129,6 +179,7 @@ impl From<Row> for User {
 pub(super) async fn signup(
     State(ctx): State<Ctx>,
     client: Client,
+    audit: Audit,
     Json(body): Json<Credentials>,
 ) -> Result<Response, Problem> {
     if ctx.signup == Signup::Closed {
@@ -142,6 +193,7 @@ pub(super) async fn signup(
     client.may_try(&ctx)?;
     let hash = ctx.passwords.hash(password).await.map_err(|error| Problem::internal(&error))?;
     let user = ctx.store.add_user(&email, &hash).await?;
+    audit.note(&ctx, user.id, "signup", None).await;
     client.begin_session(&ctx, user, StatusCode::CREATED).await
 }
 
@@ -158,6 +210,7 @@ pub(super) async fn signup(
 pub(super) async fn login(
     State(ctx): State<Ctx>,
     client: Client,
+    audit: Audit,
     Json(body): Json<Credentials>,
 ) -> Result<Response, Problem> {
     client.may_try(&ctx)?;
@@ -168,10 +221,17 @@ pub(super) async fn login(
         Some(found) => (Some(found.user), Some(found.password_hash)),
         None => (None, None),
     };
+    let tried = user.as_ref().map(|user| user.id);
     let right = ctx.passwords.verify(body.password.expose_secret().to_owned(), hash).await;
     match user.filter(|_| matches!(right, Ok(true))) {
-        Some(user) => client.begin_session(&ctx, user, StatusCode::OK).await,
+        Some(user) => {
+            audit.note(&ctx, user.id, "login", None).await;
+            client.begin_session(&ctx, user, StatusCode::OK).await
+        }
         None => {
+            if let Some(user) = tried {
+                audit.note(&ctx, user, "login_failed", None).await;
+            }
             right.map_err(|error| Problem::internal(&error))?;
             let detail = "There is no account with this email address and password.";
             Err(Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", detail))
@@ -184,8 +244,8 @@ pub(super) async fn login(
     post, path = "/api/auth/logout", tag = "auth", operation_id = "logOut",
     responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn logout(State(ctx): State<Ctx>, login: Login) -> Result<Response, Problem> {
-    ctx.store.end_session(login.session).await?;
+pub(super) async fn logout(State(ctx): State<Ctx>, person: Person) -> Result<Response, Problem> {
+    ctx.store.end_session(person.session).await?;
     ctx.wakes.sessions_ended();
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }
@@ -227,8 +287,9 @@ pub(super) struct PasswordChange {
 )]
 pub(super) async fn password(
     State(ctx): State<Ctx>,
-    login: Login,
+    login: Person,
     client: Client,
+    audit: Audit,
     Json(body): Json<PasswordChange>,
 ) -> Result<StatusCode, Problem> {
     let new = field::new_password(body.new_password.expose_secret(), &login.user.email);
@@ -242,6 +303,7 @@ pub(super) async fn password(
     }
     let hash = ctx.passwords.hash(new).await.map_err(|error| Problem::internal(&error))?;
     ctx.store.set_password(login.user.id, &hash, Some(login.session)).await?;
+    audit.note(&ctx, login.user.id, "password_changed", None).await;
     ctx.wakes.sessions_ended();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Ctx,
+    audit::Audit,
     auth::Login,
     error::Problem,
     extract::{Id, Json, Links},
@@ -71,6 +72,7 @@ fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<Str
     responses(
         (status = 201, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`quota_exceeded`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
     )
@@ -78,12 +80,21 @@ fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<Str
 pub(super) async fn create(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(project): Id,
     links: Links,
     Json(body): Json<DestinationInput>,
 ) -> Result<(StatusCode, Answer<Destination>), Problem> {
     let new = body.check()?;
+    let max = ctx.quota.destinations;
+    if ctx.store.destinations(project).await?.len() >= max as usize {
+        // Whose project it is comes first.
+        ctx.store.project(login.user.id, project).await?.ok_or_else(Problem::not_found)?;
+        let detail = format!("A project may have {max} destinations. Delete one that you no longer need.");
+        return Err(Problem::quota(detail));
+    }
     let row = ctx.store.add_destination(login.user.id, project, new).await?;
+    audit.note(&ctx, login.user.id, "destination_added", Some(&row.name)).await;
     ctx.wakes.wake(project);
     Ok((StatusCode::CREATED, Answer(Viewer { ctx: &ctx, links: &links }.destination(row))))
 }
@@ -139,11 +150,14 @@ impl DestinationPatch {
 pub(super) async fn change(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
     Json(body): Json<DestinationPatch>,
 ) -> Result<Answer<Destination>, Problem> {
-    apply(&ctx, &login, &links, id, body.check()?).await
+    let changed = apply(&ctx, &login, &links, id, body.check()?).await?;
+    audit.note(&ctx, login.user.id, "destination_changed", Some(changed.0.name())).await;
+    Ok(changed)
 }
 
 async fn apply(
@@ -167,8 +181,15 @@ async fn apply(
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn delete(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    State(ctx): State<Ctx>,
+    login: Login,
+    audit: Audit,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     let project = ctx.store.delete_destination(login.user.id, id).await?;
+    audit.note(&ctx, login.user.id, "destination_deleted", Some(&row.name)).await;
     ctx.wakes.wake(project);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -58,6 +58,11 @@ fn status_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Re
 }
 
 impl Problem {
+    /// An account has as much as it may have.
+    pub(super) fn quota(detail: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "quota_exceeded", detail)
+    }
+
     /// The HTTP status.
     pub(super) fn status(&self) -> StatusCode {
         self.status

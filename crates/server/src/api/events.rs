@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     Ctx,
-    auth::Login,
+    auth::{Login, Proof},
     error::Problem,
     extract::{Id, Links},
     view::{Project, Viewer},
@@ -59,7 +59,7 @@ pub(super) async fn follow(
         ctx,
         links,
         owner: login.user.id,
-        session: login.session,
+        proof: login.proof,
         id,
         changes,
         status,
@@ -78,7 +78,7 @@ struct Follower {
     ctx: Ctx,
     links: Links,
     owner: Uuid,
-    session: Uuid,
+    proof: Proof,
     id: Uuid,
     changes: broadcast::Receiver<Change>,
     status: watch::Receiver<Option<Arc<ProjectStatus>>>,
@@ -153,8 +153,7 @@ impl Follower {
     }
 
     async fn is_logged_in(&self) -> bool {
-        let user = self.ctx.store.session_user(self.session).await;
-        user.is_ok_and(|user| user.is_some_and(|user| user.id == self.owner))
+        self.proof.counts(&self.ctx, self.owner).await
     }
 
     async fn look(&mut self) -> Result<Option<Project>, Problem> {

@@ -155,21 +155,21 @@ pub(super) fn authority(parts: &Parts) -> Option<Authority> {
     parts.uri.authority().cloned().or_else(header).filter(|authority| !authority.as_str().contains('@'))
 }
 
-/// Whether the browser's end of the connection is HTTPS, here or at a proxy on this machine.
+/// Whether the browser's end of the connection is HTTPS, here or at a trusted proxy.
 pub(super) fn is_secure(parts: &Parts, ctx: &Ctx) -> bool {
     let proxied = || from_proxy(parts, "x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     ctx.tls || ctx.public_url.as_ref().is_some_and(|url| url.scheme() == "https") || proxied()
 }
 
-/// The client's address. A proxy on this machine is believed about whom it speaks for.
+/// The client's address. A trusted proxy is believed about whom it speaks for.
 pub(super) fn client_address(parts: &Parts) -> Option<IpAddr> {
     let forwarded = from_proxy(parts, "x-forwarded-for").and_then(|text| text.parse().ok());
-    forwarded.or_else(|| parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical()))
+    forwarded.or_else(|| parts.extensions.get::<Peer>().map(|peer| peer.address.ip().to_canonical()))
 }
 
-/// The last entry of a forwarding header, if the peer is this machine: earlier entries come from the client.
+/// The last entry of a forwarding header, if the peer is a trusted proxy: earlier entries come from the client.
 fn from_proxy<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
-    let local = parts.extensions.get::<Peer>().is_some_and(|peer| peer.0.ip().to_canonical().is_loopback());
-    let value = parts.headers.get_all(name).iter().next_back().filter(|_| local)?;
+    let is_proxy = parts.extensions.get::<Peer>().is_some_and(|peer| peer.is_proxy);
+    let value = parts.headers.get_all(name).iter().next_back().filter(|_| is_proxy)?;
     value.to_str().ok()?.rsplit(',').next().map(str::trim)
 }

@@ -1,23 +1,26 @@
-//! HLS over HTTP: playlists and segments from the engine's memory.
+//! HLS over HTTP: playlists, segments and parts from the engine's memory.
 //!
-//! The classic paths carry the stream key and work for whoever holds it. The same stream is under its playback id, with
-//! names that do not carry the key.
+//! The classic paths carry the stream key and work for whoever holds it. Under the playback id is the low-latency form,
+//! whose names do not carry the key; a request for what comes next is held until it is there.
 
 use axum::{
-    body::Bytes,
-    extract::{Path, State},
-    http::{HeaderName, header},
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use gostream_engine::spec::StreamKey;
+use futures::stream;
+use gostream_engine::{
+    hls::{File, Request, Served},
+    spec::StreamKey,
+};
 
 use super::{Ctx, error::Problem};
 
 const PLAYLIST: [(HeaderName, &str); 2] =
     [(header::CONTENT_TYPE, "application/vnd.apple.mpegurl"), (header::CACHE_CONTROL, "no-cache")];
 /// A number is never used twice for other bytes, so a segment may be kept for as long as anybody wants.
-const SEGMENT: [(HeaderName, &str); 2] =
-    [(header::CONTENT_TYPE, "video/mp2t"), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+const IMMUTABLE: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=31536000, immutable");
 
 /// The classic form: `{streamKey}.m3u8` and `{streamKey}-{n}.ts`.
 #[utoipa::path(
@@ -30,67 +33,66 @@ const SEGMENT: [(HeaderName, &str); 2] =
 )]
 pub(super) async fn classic(State(ctx): State<Ctx>, Path(file): Path<String>) -> Result<Response, Problem> {
     if let Some(key) = file.strip_suffix(".m3u8") {
-        return playlist(ctx.engine.hls_playlist(&StreamKey::new(key)));
+        let output = ctx.engine.hls(&StreamKey::new(key)).ok_or_else(not_live)?;
+        return output.playlist(key).map(|text| (PLAYLIST, text).into_response()).ok_or_else(not_live);
     }
     // Keys are UUIDs and have dashes: the number is behind the last.
     let (key, number) = file.strip_suffix(".ts").and_then(|name| name.rsplit_once('-')).ok_or_else(not_live)?;
-    segment(&ctx, &StreamKey::new(key), number)
+    let output = ctx.engine.hls(&StreamKey::new(key)).ok_or_else(not_live)?;
+    // One spelling per segment: caches must not keep `7` and `+07`.
+    let parsed = number.parse::<u64>().ok().filter(|parsed| parsed.to_string() == number);
+    let bytes = parsed.and_then(|number| output.segment(number)).ok_or_else(not_live)?;
+    Ok(([(header::CONTENT_TYPE, "video/mp2t"), IMMUTABLE], bytes).into_response())
 }
 
-/// The same for viewers: `index.m3u8` and what it names.
+/// The low-latency form: `index.m3u8` and what it names (draft-pantos-hls-rfc8216bis).
 #[utoipa::path(
     get, path = "/hls/{playbackId}/{file}", tag = "hls", operation_id = "fetchHlsByPlaybackId", security(()),
     params(
         ("playbackId" = String, Path, description = "`playbackId` of the project"),
         ("file" = String, Path, description = "`index.m3u8` or what it names"),
+        ("_HLS_msn" = Option<u64>, Query, description = "Answer once this segment is listed"),
+        ("_HLS_part" = Option<u64>, Query, description = "Answer once this part of it is listed"),
+        ("_HLS_skip" = Option<String>, Query, description = "`YES`: leave out older segments"),
     ),
     responses(
-        (status = 200, description = "The playlist, or a segment", content_type = "application/vnd.apple.mpegurl", body = String),
+        (status = 200, description = "A playlist, an init segment, a segment or a part", content_type = "application/vnd.apple.mpegurl", body = String),
+        (status = 400, description = "`bad_request`: the directives make no sense", body = Problem),
         (status = 404, description = "`not_found`: unknown or offline", body = Problem),
+        (status = 503, description = "`not_yet`: what was asked for did not come in time", body = Problem),
     )
 )]
 pub(super) async fn by_playback_id(
     State(ctx): State<Ctx>,
-    Path((playback_id, file)): Path<(String, String)>,
+    Path((playback_id, name)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let key = ctx.keys.by_playback_id(&playback_id).ok_or_else(not_live)?;
-    if file == "index.m3u8" {
-        return playlist(ctx.engine.hls_playlist(&key).map(|text| without_key(&text, &key)));
+    let output = ctx.engine.hls_for_viewers(&playback_id).ok_or_else(not_live)?;
+    let file = File::parse(&name).ok_or_else(not_live)?;
+    let bad = |why| Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("{why}."));
+    let request = Request::parse(query.as_deref().unwrap_or_default()).map_err(bad)?;
+    match output.file(file, request).await {
+        Served::Playlist(text) => Ok((PLAYLIST, text).into_response()),
+        Served::Init(bytes) => Ok(([(header::CONTENT_TYPE, "video/mp4"), IMMUTABLE], bytes).into_response()),
+        Served::Media(pieces) => {
+            let length: usize = pieces.iter().map(bytes::Bytes::len).sum();
+            let headers = [
+                (header::CONTENT_TYPE, "video/iso.segment".to_owned()),
+                (header::CONTENT_LENGTH, length.to_string()),
+                (IMMUTABLE.0, IMMUTABLE.1.to_owned()),
+            ];
+            let pieces = stream::iter(pieces.into_iter().map(Ok::<_, std::convert::Infallible>));
+            Ok((headers, Body::from_stream(pieces)).into_response())
+        }
+        Served::BadRequest(why) => Err(bad(why)),
+        Served::NotFound => Err(not_live()),
+        Served::TooLate => {
+            let detail = "The stream brought nothing new in time. The encoder may be away; try again.";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet", detail))
+        }
     }
-    segment(&ctx, &key, file.strip_suffix(".ts").ok_or_else(not_live)?)
-}
-
-fn playlist(text: Option<Bytes>) -> Result<Response, Problem> {
-    text.map(|text| (PLAYLIST, text).into_response()).ok_or_else(not_live)
-}
-
-fn segment(ctx: &Ctx, key: &StreamKey, number: &str) -> Result<Response, Problem> {
-    // One spelling per segment: caches must not keep `7` and `+07`.
-    let parsed = number.parse::<u64>().ok().filter(|parsed| parsed.to_string() == number);
-    let bytes = parsed.and_then(|number| ctx.engine.hls_segment(key, number));
-    bytes.map(|bytes| (SEGMENT, bytes).into_response()).ok_or_else(not_live)
 }
 
 fn not_live() -> Problem {
-    Problem::new(axum::http::StatusCode::NOT_FOUND, "not_found", "There is no such stream, or it is not live.")
-}
-
-/// The playlist with `{n}.ts` for `{streamKey}-{n}.ts`.
-fn without_key(playlist: &[u8], key: &StreamKey) -> Bytes {
-    let prefix = format!("{}-", key.expose());
-    let text = String::from_utf8_lossy(playlist);
-    let lines = text.lines().map(|line| line.strip_prefix(prefix.as_str()).unwrap_or(line));
-    lines.flat_map(|line| [line, "\n"]).collect::<String>().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_playlist_for_viewers_has_no_key() {
-        let key = StreamKey::new("3f1c-77");
-        let classic = b"#EXTM3U\n#EXTINF:2.000,\n3f1c-77-0.ts\n#EXTINF:2.000,\n3f1c-77-1.ts\n";
-        assert_eq!(without_key(classic, &key), "#EXTM3U\n#EXTINF:2.000,\n0.ts\n#EXTINF:2.000,\n1.ts\n");
-    }
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such stream, or it is not live.")
 }

@@ -25,14 +25,15 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    config::Signup,
+    config::{Quota, Signup},
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
-    reconcile::{Keys, Wakes},
+    reconcile::Wakes,
     strangers::Strangers,
     web,
 };
 
+mod audit;
 mod auth;
 mod destinations;
 mod docs;
@@ -47,6 +48,7 @@ mod layers;
 mod projects;
 mod sessions;
 mod streams;
+mod tokens;
 mod view;
 
 pub(crate) use field::email;
@@ -63,8 +65,6 @@ pub(crate) struct Context {
     pub engine: Engine,
     /// Where handlers say what changed.
     pub wakes: Arc<Wakes>,
-    /// Playback ids of what may run.
-    pub keys: Arc<Keys>,
     /// Encoders with unknown keys.
     pub strangers: Arc<Strangers>,
     /// Signs logins.
@@ -72,7 +72,9 @@ pub(crate) struct Context {
     /// Hashes passwords.
     pub passwords: Passwords,
     /// Slows down guessing.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
+    /// What an account may have.
+    pub quota: Quota,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// This server among others on the same database.
@@ -102,6 +104,9 @@ fn routes() -> OpenApiRouter<Ctx> {
         .routes(routes!(sessions::visitor))
         .routes(routes!(sessions::list, sessions::end_all))
         .routes(routes!(sessions::end))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(tokens::audit))
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::show, projects::change, projects::delete))
         .routes(routes!(projects::rotate_stream_key))

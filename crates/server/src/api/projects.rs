@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     Ctx,
+    audit::Audit,
     auth::Login,
     error::Problem,
     extract::{Id, Json, Links},
@@ -48,17 +49,26 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Login, links: Links) -> 
     responses(
         (status = 201, body = Project),
         (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`quota_exceeded`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
     )
 )]
 pub(super) async fn create(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     links: Links,
     Json(body): Json<NewProject>,
 ) -> Result<(StatusCode, Answer<Project>), Problem> {
     let name = field::name(&body.name).map_err(|message| Problem::field("name", message))?;
+    let max = ctx.quota.projects;
+    if ctx.store.projects(login.user.id).await?.len() >= max as usize {
+        return Err(Problem::quota(format!(
+            "This account may have {max} projects. Delete one that you no longer need."
+        )));
+    }
     let row = ctx.store.add_project(login.user.id, &name).await?;
+    audit.note(&ctx, login.user.id, "project_created", Some(&name)).await;
     let project = Viewer { ctx: &ctx, links: &links }.project(row).await?;
     Ok((StatusCode::CREATED, Answer(project)))
 }
@@ -117,9 +127,16 @@ pub(super) async fn change(
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn delete(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    State(ctx): State<Ctx>,
+    login: Login,
+    audit: Audit,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     // The row first: from then on an encoder that returns is refused.
     ctx.store.delete_project(login.user.id, id).await?;
+    audit.note(&ctx, login.user.id, "project_deleted", Some(&row.name)).await;
     ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
     ctx.wakes.wake(id);
     Ok(StatusCode::NO_CONTENT)
@@ -137,10 +154,12 @@ pub(super) async fn delete(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> 
 pub(super) async fn rotate_stream_key(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
     let row = ctx.store.rotate_stream_key(login.user.id, id).await?;
+    audit.note(&ctx, login.user.id, "stream_key_rotated", Some(&row.name)).await;
     ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
     ctx.wakes.wake(id);
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))

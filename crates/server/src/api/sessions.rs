@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::{
     Ctx,
-    auth::{self, Login, User},
+    audit::Audit,
+    auth::{self, Login, Person, User},
     error::Problem,
     extract::Id,
 };
@@ -60,7 +61,7 @@ pub(super) async fn visitor(login: Result<Login, Problem>) -> Result<Answer<Visi
     get, path = "/api/auth/sessions", tag = "auth", operation_id = "listSessions",
     responses((status = 200, body = [SessionView]), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn list(State(ctx): State<Ctx>, login: Login) -> Result<Answer<Vec<SessionView>>, Problem> {
+pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer<Vec<SessionView>>, Problem> {
     let rows = ctx.store.sessions(login.user.id).await?;
     let view = |row: gostream_store::Session| SessionView {
         id: row.id,
@@ -81,7 +82,7 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Login) -> Result<Answer<
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn end(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(super) async fn end(State(ctx): State<Ctx>, login: Person, Id(id): Id) -> Result<StatusCode, Problem> {
     ctx.store.end_session_of(login.user.id, id).await?;
     ctx.wakes.sessions_ended();
     Ok(StatusCode::NO_CONTENT)
@@ -92,8 +93,9 @@ pub(super) async fn end(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Res
     delete, path = "/api/auth/sessions", tag = "auth", operation_id = "endSessions",
     responses((status = 204, description = "Ended"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn end_all(State(ctx): State<Ctx>, login: Login) -> Result<Response, Problem> {
+pub(super) async fn end_all(State(ctx): State<Ctx>, login: Person, audit: Audit) -> Result<Response, Problem> {
     ctx.store.end_sessions(login.user.id).await?;
+    audit.note(&ctx, login.user.id, "signed_out_everywhere", None).await;
     ctx.wakes.sessions_ended();
     Ok((StatusCode::NO_CONTENT, auth::no_cookie()).into_response())
 }

@@ -98,8 +98,7 @@ pub(super) struct Stream {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     held_until: Option<OffsetDateTime>,
-    /// Whether players have something to fetch. It takes a few seconds, and never comes for codecs that the classic form of HLS
-    /// does not carry.
+    /// Whether players have something to fetch. It takes a few seconds, and never comes for codecs that no browser plays.
     preview_ready: bool,
     /// What the encoder sends now; `null` once the stream ended.
     #[schema(required)]

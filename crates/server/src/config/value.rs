@@ -21,6 +21,11 @@ const GRACE_MAX: Duration = Duration::from_secs(3_600);
 const FORGIVING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
+/// A quota: at least one, or nothing would work.
+pub(super) fn quota(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
+}
+
 pub(super) fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }

@@ -20,9 +20,15 @@ const ACCOUNT_BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// After that, one try each: 2880 guesses a day, where zxcvbn score 2 stands for 10^6 and more.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Unknown stream keys per address at once: an encoder with an old key tries again every few seconds.
+const STREAM_KEY_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// After that, one each.
+const STREAM_KEY_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Counts tries.
 #[derive(Debug)]
 pub(crate) struct Limits {
+    stream_keys: DefaultKeyedRateLimiter<IpAddr>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     accounts: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
@@ -34,7 +40,9 @@ impl Default for Limits {
         // The intervals above are not zero; the other branch is stricter.
         let addresses = quota(ADDRESS_INTERVAL, ADDRESS_BURST).unwrap_or(Quota::per_minute(ADDRESS_BURST));
         let accounts = quota(ACCOUNT_INTERVAL, ACCOUNT_BURST).unwrap_or(Quota::per_hour(ACCOUNT_BURST));
+        let stream_keys = quota(STREAM_KEY_INTERVAL, STREAM_KEY_BURST).unwrap_or(Quota::per_minute(STREAM_KEY_BURST));
         Self {
+            stream_keys: RateLimiter::keyed(stream_keys),
             addresses: RateLimiter::keyed(addresses),
             accounts: RateLimiter::keyed(accounts),
             clock: DefaultClock::default(),
@@ -49,6 +57,12 @@ impl Limits {
         self.addresses.check_key(&site(address)).map_err(|not_until| not_until.wait_time_from(now))
     }
 
+    /// One unknown stream key from `address`; the error is how long to wait.
+    pub(crate) fn stream_key(&self, address: IpAddr) -> Result<(), Duration> {
+        let now = self.clock.now();
+        self.stream_keys.check_key(&site(address)).map_err(|not_until| not_until.wait_time_from(now))
+    }
+
     /// One try on the account of `email`, which need not exist; the error is how long to wait.
     pub(crate) fn account(&self, email: &str) -> Result<(), Duration> {
         let now = self.clock.now();
@@ -57,6 +71,7 @@ impl Limits {
 
     /// Forgets whoever has waited long enough, so that memory follows the tries of the last minutes.
     pub(crate) fn prune(&self) {
+        self.stream_keys.retain_recent();
         self.addresses.retain_recent();
         self.accounts.retain_recent();
     }

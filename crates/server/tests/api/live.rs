@@ -42,7 +42,7 @@ pub async fn a_stream_is_seen_and_kept(app: &TestApp) {
 
     let encoder = publish(app, &project).await;
     let live = events
-        .until(|project| project["status"] == "live" && project["stream"]["video"] != Value::Null)
+        .until(|project| project["stream"]["previewReady"] == true && project["stream"]["video"] != Value::Null)
         .await;
     let stream = &live["stream"];
     assert_eq!((&stream["video"]["codec"], &stream["video"]["width"]), (&json!("h264"), &json!(640)));
@@ -114,11 +114,7 @@ async fn hls(app: &TestApp, project: &Value) {
     let head = app.client.send(Call::new("HEAD", &format!("/hls/{first}"))).await;
     assert_eq!((head.status, head.header("content-length")), (200, segment.body.len().to_string().as_str()));
 
-    // The same under the playback id, without the key.
-    let viewers = playlist(app, &format!("/hls/{playback}/index.m3u8")).await;
-    assert!(!viewers.contains(key), "{viewers}");
-    let same = app.client.get(&format!("/hls/{playback}/{number}.ts")).await;
-    assert_eq!(same.body, segment.body);
+    low_latency(app, key, playback).await;
 
     let preflight = Call::new("OPTIONS", &format!("/hls/{key}.m3u8")).header("origin", "https://player.example");
     let preflight = app.client.send(preflight.header("access-control-request-method", "GET")).await;
@@ -133,11 +129,41 @@ async fn hls(app: &TestApp, project: &Value) {
         "/hls/unknown.m3u8".to_owned(),
         format!("/hls/{playback}.m3u8"),
         format!("/hls/{key}/index.m3u8"),
+        format!("/hls/{playback}/{number}.ts"),
+        format!("/hls/{playback}/0.m4s"),
+        format!("/hls/{playback}/init-0.mp4"),
         "/hls/unknown/index.m3u8".to_owned(),
     ] {
         let reply = app.client.get(&unknown).await;
         reply.problem(404, "not_found");
         assert_eq!(reply.header("access-control-allow-origin"), "*", "players must be able to read it");
+    }
+}
+
+/// The form for viewers: names without the key, an init segment, segments and parts, and directives.
+async fn low_latency(app: &TestApp, key: &str, playback: &str) {
+    let folder = format!("/hls/{playback}/");
+    let variants = playlist(app, &format!("{folder}index.m3u8")).await;
+    assert!(variants.contains("CODECS=\"avc1.42C01E,mp4a.40.2\"") && variants.contains("media.m3u8"), "{variants}");
+    let media = playlist(app, &format!("{folder}media.m3u8")).await;
+    assert!(!variants.contains(key) && !media.contains(key), "{media}");
+    let quoted = |tag: &str| {
+        let line = media.lines().find(|line| line.starts_with(tag)).unwrap_or_else(|| panic!("no {tag} in {media}"));
+        line.split("URI=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("has a URI").to_owned()
+    };
+    let init = app.client.get(&format!("{folder}{}", quoted("#EXT-X-MAP"))).await;
+    assert_eq!((init.status, init.header("content-type"), &init.body[4..8]), (200, "video/mp4", &b"ftyp"[..]));
+    let segment = media.lines().find(|line| line.ends_with(".m4s")).expect("a segment");
+    let segment = app.client.get(&format!("{folder}{segment}")).await;
+    assert_eq!((segment.status, segment.header("content-type")), (200, "video/iso.segment"));
+    assert_eq!(segment.header("content-length"), segment.body.len().to_string());
+    assert!(
+        segment.header("cache-control").contains("immutable") && segment.header("access-control-allow-origin") == "*"
+    );
+    let part = app.client.get(&format!("{folder}{}", quoted("#EXT-X-PART:"))).await;
+    assert_eq!((part.status, &part.body[4..8]), (200, &b"moof"[..]));
+    for nonsense in ["_HLS_part=1", "_HLS_msn=x", "_HLS_msn=99999999999"] {
+        app.client.get(&format!("{folder}media.m3u8?{nonsense}")).await.problem(400, "bad_request");
     }
 }
 

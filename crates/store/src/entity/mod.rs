@@ -1,5 +1,7 @@
 //! The tables as SeaORM sees them. Only this crate sees these types; what leaves it are the rows of the modules beside.
 
+pub(crate) mod api_token;
+pub(crate) mod audit;
 pub(crate) mod canary;
 pub(crate) mod destination;
 pub(crate) mod moment;

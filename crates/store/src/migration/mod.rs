@@ -4,6 +4,7 @@
 
 mod m0001_first_tables;
 mod m0002_timeline;
+mod m0003_tokens_and_audit;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -12,7 +13,11 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Migration), Box::new(m0002_timeline::Migration)]
+        vec![
+            Box::new(m0001_first_tables::Migration),
+            Box::new(m0002_timeline::Migration),
+            Box::new(m0003_tokens_and_audit::Migration),
+        ]
     }
 }
 

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use super::Migrator;
 use crate::{Error, Keyring, Store};
 
-const TABLES: [&str; 7] = ["users", "sessions", "projects", "destinations", "streams", "stream_events", "canary"];
+const TABLES: [&str; 9] =
+    ["users", "sessions", "projects", "destinations", "streams", "stream_events", "api_tokens", "audit", "canary"];
 
 #[tokio::test]
 async fn up_and_down_and_up_on_sqlite() {

@@ -14,7 +14,7 @@ export function usePlayer(video: RefObject<HTMLVideoElement | null>, project: Pr
   // Asking before there is something to fetch would only fail.
   const ready = wanted && (project.stream?.previewReady ?? false);
   // By its path alone: the page's policy lets it talk to the server that it came from, whatever `public_url` says.
-  const url = new URL(project.legacyHlsUrl, window.location.href).pathname;
+  const url = new URL(project.previewUrl, window.location.href).pathname;
 
   useEffect(() => {
     const element = video.current;
@@ -29,7 +29,8 @@ export function usePlayer(video: RefObject<HTMLVideoElement | null>, project: Pr
         element.src = url;
         return;
       }
-      const hls = new Hls({ liveSyncDurationCount: 2, maxLiveSyncPlaybackRate: 1.5, backBufferLength: 30 });
+      // Low latency is its default; what falls behind catches up unnoticed.
+      const hls = new Hls({ maxLiveSyncPlaybackRate: 1.2, backBufferLength: 30 });
       stop = () => hls.destroy();
       hls.on(Hls.Events.ERROR, (_, { fatal }) => {
         if (!fatal) return;

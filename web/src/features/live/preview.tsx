@@ -4,12 +4,24 @@ import type { Project } from "../../api/client";
 import { codec, seconds } from "../../lib/format";
 import { usePlayer } from "./player";
 
+/** A common stream of each codec, to ask the browser about. */
+const usual: Record<string, string> = {
+  h264: "avc1.42E01E",
+  hevc: "hvc1.1.6.L93.B0",
+  av1: "av01.0.04M.08",
+};
+
+function canPlay(name: string | undefined): boolean {
+  if (!name) return true;
+  const type = usual[name];
+  return type !== undefined && MediaSource.isTypeSupported(`video/mp4; codecs="${type}"`);
+}
+
 /** What viewers see. */
 export function Preview({ project }: { project: Project }) {
   const video = useRef<HTMLVideoElement>(null);
   const { playing, behind } = usePlayer(video, project);
   const name = project.stream?.video?.codec;
-  const playable = !name || name === "h264";
   return (
     <figure className="panel overflow-hidden">
       <div className="relative aspect-video bg-black">
@@ -27,9 +39,9 @@ export function Preview({ project }: { project: Project }) {
           <p className="absolute inset-0 grid place-items-center text-center p-6 text-neutral-300">
             {!project.stream
               ? "Your picture appears here when your encoder sends."
-              : playable
+              : canPlay(name)
                 ? "The picture comes in a few seconds."
-                : `Your stream goes out fine; this page cannot preview ${codec(name ?? "")}.`}
+                : `Your stream goes out fine; this browser cannot preview ${codec(name ?? "")}.`}
           </p>
         )}
       </div>

@@ -6,9 +6,9 @@
 //! and to give up on after three target durations ([`Live::hold_max_ms`]) with status 503 (section 6.2.5.2).
 //!
 //! Parts last about half a second. Their target duration is one constant for all streams, because a player that sees it
-//! change stalls. A part ends before the first picture (without video: the first sound) from [`PART_MS`] on. When that comes
-//! later than [`PART_TARGET_MS`], the part ends there all the same, in the middle of a picture, so that none is longer than
-//! announced nor shorter than 85 % of it. A stream whose first segment shows steps longer than [`PART_GAP_MAX_MS`] (slides)
+//! change stalls. A part ends before the first picture (without video: the first sound) from `PART_MS` on. When that comes
+//! later than `PART_TARGET_MS`, the part ends there all the same, in the middle of a picture, so that none is longer than
+//! announced nor shorter than 85 % of it. A stream whose first segment shows steps longer than `PART_GAP_MAX_MS` (slides)
 //! has no parts: one could not be told in time.
 
 mod name;
@@ -33,7 +33,7 @@ pub const MEDIA_NAME: &str = "media.m3u8";
 
 /// A part ends before the first packet from here on: half a second, less what rounding to milliseconds takes away.
 const PART_MS: i64 = 495;
-/// What the playlist announces, and no part is longer: a picture at 20 fps more than [`PART_MS`].
+/// What the playlist announces, and no part is longer: a picture at 20 fps more than `PART_MS`.
 const PART_TARGET_MS: i64 = 550;
 /// The longest step in a stream with parts: a part is known one step after it began to be overdue, and a new one must come
 /// within a part target of the last (section 6.2.1).
@@ -42,6 +42,8 @@ const PART_GAP_MAX_MS: i64 = PART_TARGET_MS / 2;
 const PARTS_AHEAD_MAX: u64 = (3_000 / PART_TARGET_MS + 1) as u64;
 /// How many segments ahead of the newest.
 const SEGMENTS_AHEAD_MAX: u64 = 2;
+/// Parts further from the end than this many target durations are no longer listed (section 6.2.2).
+const PART_TARGETS: u64 = 3;
 /// How many target durations a request may be held (section 6.2.5.2).
 const HOLD_TARGETS_MAX: u64 = 3;
 
@@ -76,10 +78,18 @@ pub struct Live {
     window: Window,
     /// Whether parts are listed, once the first segment has told.
     parts: bool,
+    /// The first segment whose parts are still listed; those that went do not come back when the target duration grows.
+    parts_from: u64,
     ended: bool,
 }
 
 impl Live {
+    /// An output that numbers its files from `first` on. Caches keep files for good, so a number must never come back under
+    /// the same address: a stream that follows another one begins behind its last.
+    pub fn numbered_from(first: u64) -> Self {
+        Self { packager: Packager::numbered_from(first), ..Self::default() }
+    }
+
     /// Takes the next packet, which came at `wall_ms` (ms since 1970); codec headers first. Says whether something new is
     /// listed.
     pub fn push(&mut self, packet: &Packet, wall_ms: u64) -> bool {
@@ -89,6 +99,9 @@ impl Live {
         let output = self.packager.push(packet, wall_ms);
         let listed = output.segment.is_some() || output.part && self.parts;
         self.take(output.segment);
+        if listed {
+            self.unlist_parts();
+        }
         listed
     }
 
@@ -99,12 +112,18 @@ impl Live {
         let end = self.packager.newest().map_or(Timestamp::ZERO, |newest| newest + FRAME_MS);
         let segment = self.packager.finish(end);
         self.take(segment);
+        self.unlist_parts();
         self.ended = true;
     }
 
     /// Whether there is a playlist.
     pub fn is_ready(&self) -> bool {
         self.window.last().is_some()
+    }
+
+    /// Whether the stream is over and nothing follows.
+    pub fn is_over(&self) -> bool {
+        self.ended
     }
 
     /// What the stream has that is left out.
@@ -188,6 +207,23 @@ impl Live {
         self.window.push(segment);
     }
 
+    fn unlist_parts(&mut self) {
+        let listed_ms = PART_TARGETS * self.window.target_s * 1_000;
+        let mut behind_ms = self.open_ms();
+        for segment in self.window.listed().rev() {
+            behind_ms += u64::from(segment.duration_ms);
+            if behind_ms > listed_ms {
+                self.parts_from = self.parts_from.max(segment.sequence + 1);
+                break;
+            }
+        }
+    }
+
+    /// How much of the open segment is listed.
+    fn open_ms(&self) -> u64 {
+        self.open_parts().map_or(0, |open| open.parts.iter().map(|part| u64::from(part.duration_ms)).sum())
+    }
+
     /// Parts of the open segment that are listed.
     fn open_parts(&self) -> Option<&Open> {
         self.packager.open.as_ref().filter(|open| self.parts && !open.parts.is_empty())
@@ -222,6 +258,3 @@ impl Live {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

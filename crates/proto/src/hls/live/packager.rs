@@ -45,6 +45,8 @@ pub(super) struct Packager {
     init: Option<Arc<Init>>,
     pub(super) open: Option<Open>,
     pub(super) next_sequence: u64,
+    /// The number of the first segment, and the version of the first init segment.
+    first: u64,
     fragments: u32,
     discontinuity_next: bool,
     /// A media time and the wall clock time it stands for.
@@ -81,6 +83,11 @@ enum Frame {
 }
 
 impl Packager {
+    /// Numbers segments and init segments from `first` on.
+    pub(super) fn numbered_from(first: u64) -> Self {
+        Self { next_sequence: first, first, ..Self::default() }
+    }
+
     /// Takes the next packet, which came at `wall_ms` (ms since 1970).
     pub(super) fn push(&mut self, packet: &Packet, wall_ms: u64) -> Output {
         match packet.kind {
@@ -127,7 +134,7 @@ impl Packager {
         self.next_sequence += 1;
         Some(Segment {
             sequence,
-            duration_ms: end.ms_since(open.span.start).max(1).try_into().unwrap_or(u32::MAX),
+            duration_ms: open.parts.iter().map(|part| part.duration_ms).sum(),
             program_date_ms: open.program_date_ms,
             discontinuity: open.discontinuity,
             independent: open.independent,
@@ -234,7 +241,7 @@ impl Packager {
 
     fn begin(&mut self, packet: &Packet, wall_ms: u64) {
         let Changed { video, audio } = std::mem::take(&mut self.changed);
-        let changed = (video || audio) && self.next_sequence > 0;
+        let changed = (video || audio) && self.next_sequence > self.first;
         let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
         // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
         if discontinuity {
@@ -245,7 +252,7 @@ impl Packager {
         let init = match self.init.take() {
             Some(init) if init.tracks == self.tracks => init,
             before => Arc::new(Init {
-                version: before.map_or(0, |init| init.version + 1),
+                version: before.map_or(self.first as u32, |init| init.version.wrapping_add(1)),
                 bytes: fmp4::init(&self.tracks),
                 tracks: self.tracks.clone(),
             }),

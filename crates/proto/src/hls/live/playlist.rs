@@ -17,8 +17,6 @@ const PART_HOLD_BACK_PARTS: i64 = 3;
 const HOLD_BACK_TARGETS: u64 = 3;
 /// Segments further from the end than this many target durations may be skipped: the least that is allowed.
 const SKIP_TARGETS: u64 = 6;
-/// Parts further from the end than this many target durations are no longer listed (section 6.2.2).
-const PART_TARGETS: u64 = 3;
 
 /// What stands before a segment or its first part.
 struct Entry<'a> {
@@ -32,13 +30,11 @@ pub(super) fn media(live: &Live, skip: bool) -> String {
     let mut text = String::with_capacity(2_048);
     let listed = live.window.listed();
     let open = live.open_parts();
-    let open_ms = open.map_or(0, |open| open.parts.iter().map(|part| u64::from(part.duration_ms)).sum());
-    let total_ms = open_ms + listed.clone().map(|segment| u64::from(segment.duration_ms)).sum::<u64>();
     let target_ms = live.window.target_s * 1_000;
     head(&mut text, live);
 
-    // How far the start of an entry is from the end of the playlist.
-    let mut left_ms = total_ms;
+    // How far the next segment begins from the end of the playlist.
+    let mut left_ms = live.open_ms() + listed.clone().map(|segment| u64::from(segment.duration_ms)).sum::<u64>();
     let mut skipped = 0_usize;
     let mut version = None;
     if skip {
@@ -56,10 +52,9 @@ pub(super) fn media(live: &Live, skip: bool) -> String {
     for segment in listed.skip(skipped) {
         let &super::segment::Segment { sequence, discontinuity, program_date_ms, ref init, .. } = segment.as_ref();
         entry(&mut text, &mut version, &Entry { discontinuity, program_date_ms, init });
-        if live.parts && left_ms <= PART_TARGETS * target_ms {
+        if live.parts && sequence >= live.parts_from {
             parts(&mut text, sequence, segment.parts.iter().map(AsRef::as_ref));
         }
-        left_ms -= u64::from(segment.duration_ms);
         let _ = writeln!(text, "#EXTINF:{},\n{sequence}.m4s", seconds(segment.duration_ms.into()));
     }
     if let Some(open) = open {

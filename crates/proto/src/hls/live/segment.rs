@@ -94,6 +94,7 @@ impl Building {
 
     pub(super) fn into_part(self, end: Timestamp, has_video: bool, number: u32) -> Part {
         Part {
+            // Times may go back a little; what is listed does not.
             duration_ms: end.ms_since(self.start).max(1).try_into().unwrap_or(u32::MAX),
             independent: if has_video { self.video.first().is_some_and(|sample| sample.sync) } else { true },
             fragment: Fragment::new(number, self.video, self.audio),

@@ -1,0 +1,65 @@
+//! The threads of the data plane. Each is a runtime of its own, and everything of a broadcast runs on the one its encoder came
+//! to: publisher, relays, HLS. So a packet on its way wakes tasks of the same thread, never another thread, which on a busy
+//! machine costs more than the packet. Broadcasts are spread over the threads, one after the other.
+
+use std::{
+    io,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+
+/// Running threads.
+#[derive(Debug, Default)]
+pub(crate) struct Shards {
+    handles: Vec<Handle>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    next: AtomicUsize,
+    stop: CancellationToken,
+}
+
+impl Shards {
+    /// Starts so many threads; with none, everything runs on the caller's runtime.
+    pub(crate) fn start(count: usize) -> io::Result<Self> {
+        let mut shards = Self::default();
+        for n in 0..count {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            shards.handles.push(runtime.handle().clone());
+            let stop = shards.stop.clone();
+            let thread = thread::Builder::new().name(format!("media-{n}")).spawn(move || {
+                runtime.block_on(stop.cancelled());
+                // A name that is still being resolved is not waited for.
+                runtime.shutdown_background();
+            })?;
+            shards.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        }
+        Ok(shards)
+    }
+
+    /// The thread whose turn it is; `None` when everything runs on the caller's runtime.
+    pub(crate) fn next(&self) -> Option<&Handle> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.handles.get(turn.checked_rem(self.handles.len())?)
+    }
+
+    /// Ends the threads, and whatever still runs on them.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("A thread of the data plane failed.");
+            }
+        }
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,158 @@
+//! API tokens, and what was done with the account.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Ctx,
+    audit::Audit,
+    auth::Person,
+    error::Problem,
+    extract::{Id, Json},
+    field,
+};
+
+/// The newest of the audit log; a person looks at the last weeks.
+const AUDIT_SHOWN: u64 = 200;
+
+/// A new token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewToken {
+    #[schema(example = "Stream deck", min_length = 1, max_length = 100)]
+    name: String,
+}
+
+/// A token, without what it is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ApiToken {
+    id: Uuid,
+    name: String,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    /// To the minute; `null` if it never was.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
+    last_used_at: Option<OffsetDateTime>,
+}
+
+/// A token that was just made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MadeToken {
+    /// For `Authorization: Bearer`. It is shown this once.
+    #[serde(serialize_with = "expose")]
+    #[schema(value_type = String, example = "gst_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    token: SecretString,
+    #[serde(flatten)]
+    about: ApiToken,
+}
+
+fn expose<S: Serializer>(token: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token.expose_secret())
+}
+
+impl From<gostream_store::ApiToken> for ApiToken {
+    fn from(row: gostream_store::ApiToken) -> Self {
+        Self { id: row.id, name: row.name, created_at: row.created_at, last_used_at: row.last_used_at }
+    }
+}
+
+/// Lists the tokens of the account, newest first.
+#[utoipa::path(
+    get, path = "/api/auth/tokens", tag = "auth", operation_id = "listTokens",
+    responses(
+        (status = 200, body = [ApiToken]),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
+    )
+)]
+pub(super) async fn list(State(ctx): State<Ctx>, person: Person) -> Result<Answer<Vec<ApiToken>>, Problem> {
+    let rows = ctx.store.tokens(person.user.id).await?;
+    Ok(Answer(rows.into_iter().map(ApiToken::from).collect()))
+}
+
+/// Makes a token for scripts. It can do what the account can, except change how one logs in.
+#[utoipa::path(
+    post, path = "/api/auth/tokens", tag = "auth", operation_id = "createToken", request_body = NewToken,
+    responses(
+        (status = 201, body = MadeToken),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+    )
+)]
+pub(super) async fn create(
+    State(ctx): State<Ctx>,
+    person: Person,
+    audit: Audit,
+    Json(body): Json<NewToken>,
+) -> Result<(StatusCode, Answer<MadeToken>), Problem> {
+    let name = field::name(&body.name).map_err(|message| Problem::field("name", message))?;
+    let (row, token) = ctx.store.add_token(person.user.id, &name).await?;
+    audit.note(&ctx, person.user.id, "token_created", Some(&name)).await;
+    Ok((StatusCode::CREATED, Answer(MadeToken { token, about: row.into() })))
+}
+
+/// Ends a token: it is worth nothing from now on.
+#[utoipa::path(
+    delete, path = "/api/auth/tokens/{id}", tag = "auth", operation_id = "deleteToken", params(("id" = Uuid, Path)),
+    responses(
+        (status = 204, description = "Ended"),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn delete(
+    State(ctx): State<Ctx>,
+    person: Person,
+    audit: Audit,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    ctx.store.delete_token(person.user.id, id).await?;
+    ctx.wakes.sessions_ended();
+    audit.note(&ctx, person.user.id, "token_deleted", None).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// One thing that was done with the account.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AuditEntry {
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    /// `login`, `password_changed`, `stream_key_rotated`, `destination_changed`, ...
+    #[schema(example = "login")]
+    action: String,
+    /// What it was done to, by name.
+    #[schema(required)]
+    object: Option<String>,
+    /// From where.
+    #[schema(required, example = "203.0.113.7")]
+    address: Option<String>,
+}
+
+/// Lists what was done with the account, newest first: the last 200 of 90 days.
+#[utoipa::path(
+    get, path = "/api/auth/audit", tag = "auth", operation_id = "listAudit",
+    responses(
+        (status = 200, body = [AuditEntry]),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
+    )
+)]
+pub(super) async fn audit(State(ctx): State<Ctx>, person: Person) -> Result<Answer<Vec<AuditEntry>>, Problem> {
+    let rows = ctx.store.audit(person.user.id, AUDIT_SHOWN).await?;
+    let entry = |row: gostream_store::AuditEntry| AuditEntry {
+        at: row.at,
+        action: row.action,
+        object: row.object,
+        address: row.address,
+    };
+    Ok(Answer(rows.into_iter().map(entry).collect()))
+}

@@ -1,0 +1,96 @@
+//! API tokens and the audit log.
+
+use serde_json::{Value, json};
+
+use crate::{
+    app::{PASSWORD, TestApp, destination, text},
+    http::Client,
+};
+
+pub async fn a_token_does_what_its_owner_may_and_no_more(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    me.post("/api/auth/tokens", json!({"name": " "})).await.bad_fields(&["name"]);
+    let made = me.post("/api/auth/tokens", json!({"name": "Stream deck"})).await.json(201);
+    assert!(text(&made["token"]).starts_with("gst_") && text(&made["token"]).len() > 40);
+    assert_eq!(made["lastUsedAt"], Value::Null);
+    let script = Client { token: Some(text(&made["token"]).to_owned()), ..app.client.clone() };
+
+    assert_eq!(script.get("/api/projects").await.json(200)[0]["id"], project["id"]);
+    let path = format!("/api/projects/{}", text(&project["id"]));
+    script
+        .post(&format!("{path}/destinations"), destination("rtmp://a.example/live", "a-key"))
+        .await
+        .json(201);
+    let mut events = script.events(&format!("{path}/events")).await;
+    events.next().await.expect("a snapshot");
+    for (method, path) in [
+        ("GET", "/api/auth/tokens"),
+        ("GET", "/api/auth/sessions"),
+        ("DELETE", "/api/auth/sessions"),
+        ("GET", "/api/auth/audit"),
+        ("POST", "/api/auth/logout"),
+    ] {
+        script.send(crate::http::Call::new(method, path)).await.problem(403, "login_required");
+    }
+    script
+        .post("/api/auth/password", json!({"currentPassword": PASSWORD, "newPassword": "another lamp in the rain"}))
+        .await
+        .problem(403, "login_required");
+
+    let listed = me.get("/api/auth/tokens").await;
+    assert!(!listed.text().contains(text(&made["token"])), "shown once");
+    let listed = listed.json(200);
+    assert!(listed[0]["lastUsedAt"].is_string());
+    let other = app.user("other@example.org").await;
+    let path = format!("/api/auth/tokens/{}", text(&made["id"]));
+    other.delete(&path).await.problem(404, "not_found");
+    me.delete(&path).await.empty(204);
+    script.get("/api/projects").await.problem(401, "unauthorized");
+    events.ended().await;
+    let forged =
+        Client { token: Some("gst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()), ..app.client.clone() };
+    forged.get("/api/projects").await.problem(401, "unauthorized");
+}
+
+pub async fn what_was_done_is_written_down(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let path = format!("/api/projects/{}", text(&project["id"]));
+    let made = me
+        .post(&format!("{path}/destinations"), destination("rtmp://a.example/live", "a-secret-key"))
+        .await
+        .json(201);
+    let destination = format!("/api/destinations/{}", text(&made["id"]));
+    me.patch(&destination, json!({"name": "Main channel", "streamKey": "another-secret-key"}))
+        .await
+        .json(200);
+    me.delete(&destination).await.empty(204);
+    me.post(&format!("{path}/stream-key"), Value::Null).await.json(200);
+    let wrong = json!({"email": "me@example.org", "password": "not this one at all"});
+    app.client.post("/api/auth/login", wrong).await.problem(401, "invalid_credentials");
+    me.delete(&path).await.empty(204);
+
+    let audit = me.get("/api/auth/audit").await;
+    assert!(!audit.text().contains("secret"), "no key is written down");
+    let audit = audit.json(200);
+    let entries = audit.as_array().expect("is a list");
+    let actions: Vec<_> = entries.iter().map(|entry| text(&entry["action"])).collect();
+    assert_eq!(
+        actions,
+        [
+            "project_deleted",
+            "login_failed",
+            "stream_key_rotated",
+            "destination_deleted",
+            "destination_changed",
+            "destination_added",
+            "project_created",
+            "signup",
+        ]
+    );
+    assert_eq!(entries[4]["object"], json!("Main channel"));
+    assert!(entries.iter().all(|entry| entry["address"] == json!("127.0.0.1")));
+    let other = app.user("other@example.org").await;
+    assert_eq!(other.get("/api/auth/audit").await.json(200).as_array().map(Vec::len), Some(1));
+}

@@ -1,0 +1,22 @@
+//! `audit`: who did what.
+
+use sea_orm::entity::prelude::*;
+
+use super::moment::Moment;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "audit")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) id: Uuid,
+    pub(crate) user_id: Uuid,
+    pub(crate) at: Moment,
+    pub(crate) action: String,
+    pub(crate) object: Option<String>,
+    pub(crate) address: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
