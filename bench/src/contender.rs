@@ -111,6 +111,8 @@ impl Running {
             .env("GOSTREAM_RTMP_LISTEN", rtmp.to_string())
             .env("GOSTREAM_METRICS_LISTEN", "127.0.0.1:0")
             .env("GOSTREAM_EGRESS_ALLOW", "127.0.0.0/8")
+            .env("GOSTREAM_QUOTA_LIVE_STREAMS", "1000")
+            .env("GOSTREAM_QUOTA_DESTINATIONS", "10000")
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -11,16 +11,17 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 use url::Url;
 
+mod secret_key;
 mod table;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use secret_key::SecretKey;
 pub use table::{SETTINGS, Setting};
 pub(crate) use value::secret_key as parse_secret_key;
 
@@ -96,30 +97,6 @@ pub enum SecretKeySource {
     File(PathBuf),
     /// In `data_dir/secret.key`, made on first start.
     DataDir,
-}
-
-/// 32 bytes that sign tokens and seal destination keys; prints as `****`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretKey(pub [u8; 32]);
-
-impl SecretKey {
-    /// A new one.
-    pub(crate) fn random() -> io::Result<Self> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(io::Error::other)?;
-        Ok(Self(key))
-    }
-
-    /// As it stands in its file.
-    pub(crate) fn encoded(&self) -> String {
-        BASE64_STANDARD.encode(self.0)
-    }
-}
-
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("****")
-    }
 }
 
 /// Who may make accounts.

@@ -27,20 +27,6 @@ async fn until(me: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Valu
     timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} never was as wanted"))
 }
 
-/// Waits for a scrape with all of these: failures are counted where the history hears of them, which is a moment after the
-/// page does.
-async fn until_scraped(app: &TestApp, series: &[&str]) {
-    let look = async {
-        loop {
-            let metrics = app.metrics().get("/metrics").await.text();
-            if series.iter().all(|series| metrics.contains(series)) {
-                return;
-            }
-        }
-    };
-    timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{series:?} were never in a scrape"));
-}
-
 pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
@@ -69,8 +55,7 @@ pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
     })
     .await;
     assert_eq!(live["destinations"][1]["backupRelay"], Value::Null);
-    let series = ["relay_rtt_seconds{", "leg=\"backup\"", "relay_failures_total{code=\"key_rejected\"}"];
-    until_scraped(app, &series).await;
+    is_measured(app).await;
     encoder.stop().await.expect("says goodbye");
 
     let history = format!("{path}/streams");
@@ -100,9 +85,8 @@ pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
     assert_eq!(of_stream, ["live", "ended"]);
     let of_backup = events.iter().filter(|event| event["relay"]["leg"] == "backup").map(|event| text(&event["state"]));
     assert_eq!(of_backup.collect::<Vec<_>>(), ["connecting", "live", "off"]);
-    // As times: the text of one leaves zeros at its end out.
-    let at = |event: &Value| OffsetDateTime::parse(text(&event["at"]), &Rfc3339).expect("is a time");
-    assert!(events.iter().map(at).is_sorted(), "{events:#?}");
+    let time = |event: &Value| OffsetDateTime::parse(text(&event["at"]), &Rfc3339).expect("is a time");
+    assert!(events.iter().map(time).is_sorted());
     let stranger = app.user("other@example.org").await;
     stranger.get(&format!("{history}/{}", text(&stream["id"]))).await.problem(404, "not_found");
     me.get(&format!("{history}/nonsense")).await.problem(404, "not_found");
@@ -114,6 +98,18 @@ pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
     me.patch(&format!("/api/destinations/{}", text(&good["id"])), wrong)
         .await
         .bad_fields(&["backupUrl"]);
+}
+
+async fn is_measured(app: &TestApp) {
+    let series = ["relay_rtt_seconds{", "leg=\"backup\"", "relay_failures_total{code=\"key_rejected\"}"];
+    let mut scrape = String::new();
+    let scraped = async {
+        // Failures are counted where the history is written, a moment later.
+        while !series.iter().all(|series| scrape.contains(series)) {
+            scrape = app.metrics().get("/metrics").await.text();
+        }
+    };
+    assert!(timeout(PATIENCE, scraped).await.is_ok(), "{scrape}");
 }
 
 pub async fn a_stopped_encoder_can_be_waited_for(app: &TestApp) {

@@ -130,7 +130,14 @@ async fn every_column_of_bytes_is_known_to_be_sealed_or_an_id() {
     raw.close().await.unwrap();
     assert_eq!(
         found,
-        ["canary.sealed", "destinations.stream_key", "projects.stream_key", "projects.stream_key_hash"],
+        // A token's hash has no key: it stays what it is, and so does the token.
+        [
+            "api_tokens.hash",
+            "canary.sealed",
+            "destinations.stream_key",
+            "projects.stream_key",
+            "projects.stream_key_hash"
+        ],
         "the rotation in rotation.rs has to seal a new one again"
     );
 }
