@@ -16,7 +16,7 @@ SEED ?=
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## Build what is missing and start the server on http://localhost:8080
@@ -80,6 +80,12 @@ audit: ## Licences, bans, sources and known holes of the dependencies; unused on
 bench: build ## Measure beside nginx-rtmp and FFmpeg (ARGS="--only fan-out --seconds 10")
 	@scripts/install-peers bench
 	cargo run --locked --release --package gostream-bench -- $(ARGS)
+
+.PHONY: instructions
+instructions: ## Count the instructions of the hot paths under valgrind
+	@scripts/install-peers instructions
+	@command -v gungraun-runner >/dev/null || (cd / && cargo install --locked --quiet gungraun-runner --version 0.20.0)
+	cargo bench --locked --package gostream-bench --bench instructions
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZ_SECONDS=60 each

@@ -273,6 +273,11 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   await other.getByText("There is nothing here").waitFor();
   await other.goto(`${server.url}/account`);
   await other.getByTestId("sessions").getByText("here").waitFor();
+  await other.getByLabel("New token").fill("Stream deck");
+  await other.getByRole("button", { name: "Make token" }).click();
+  await other.getByTestId("tokens").getByText("Stream deck").waitFor();
+  await other.getByText("What was done with this account").click();
+  await other.getByTestId("audit").getByText("Token made: Stream deck").waitFor();
   await accessible(other, "account");
   await other.getByRole("button", { name: "Sign out everywhere", exact: true }).click();
   await other.getByRole("heading", { name: "Log in" }).waitFor();

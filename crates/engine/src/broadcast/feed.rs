@@ -97,6 +97,8 @@ impl Feed {
     /// Waits until there may be something new.
     pub async fn changed(&mut self) {
         self.subscription.changed().await;
+        // Being told counts as having looked.
+        self.unread = true;
     }
 
     /// How many video frames were skipped because the connection was too slow.

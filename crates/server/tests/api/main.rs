@@ -14,6 +14,7 @@ mod origin;
 mod ownership;
 mod program;
 mod projects;
+mod quotas;
 mod reports;
 mod security;
 mod serving;

@@ -8,6 +8,7 @@ import { moment } from "../../lib/format";
 import { Strength } from "./enter-page";
 import { sessionQuery, useLogout } from "./session";
 import { Sessions } from "./sessions";
+import { Audit, Tokens } from "./tokens";
 
 /** The account: its password, where it is logged in, and the way out. */
 export function AccountPage() {
@@ -72,6 +73,8 @@ export function AccountPage() {
           Change and sign out everywhere else
         </Button>
       </form>
+      <Tokens />
+      <Audit />
     </main>
   );
 }

@@ -1,0 +1,127 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { type FormEvent, useState } from "react";
+
+import { api, Problem, take } from "../../api/client";
+import { Button } from "../../components/ui/button";
+import { Failure, Field } from "../../components/ui/field";
+import { Secret } from "../../components/ui/secret";
+import { moment } from "../../lib/format";
+
+const tokensKey = ["tokens"];
+
+/** Tokens for scripts: made, shown once, ended. */
+export function Tokens() {
+  const cache = useQueryClient();
+  const [name, setName] = useState("");
+  const { data: tokens, error } = useQuery({
+    queryKey: tokensKey,
+    queryFn: () => take(api.GET("/api/auth/tokens")),
+    staleTime: 0,
+  });
+  const fresh = () => cache.invalidateQueries({ queryKey: tokensKey });
+  const make = useMutation({
+    mutationFn: () => take(api.POST("/api/auth/tokens", { body: { name } })),
+    onSuccess: () => {
+      setName("");
+      return fresh();
+    },
+  });
+  const end = useMutation({
+    mutationFn: (id: string) => take(api.DELETE("/api/auth/tokens/{id}", { params: { path: { id } } })),
+    onSuccess: fresh,
+  });
+  const problem = make.error instanceof Problem ? make.error : undefined;
+  const failed = error ?? end.error ?? (problem?.fields.name ? undefined : make.error);
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    make.mutate();
+  };
+  return (
+    <section className="panel p-5 space-y-3">
+      <h2 className="text-base font-semibold">Tokens for scripts</h2>
+      <p className="text-muted">
+        A token does what you may do here, except change how you log in.{" "}
+        <a href="/api/docs">What it can do</a>
+      </p>
+      {failed && <Failure>{failed.message}</Failure>}
+      {make.data && <Secret label="Your new token, shown this once" value={make.data.token} masked />}
+      <ul className="divide-y divide-line" data-testid="tokens">
+        {(tokens ?? []).map((token) => (
+          <li key={token.id} className="py-2 flex flex-wrap items-center justify-between gap-x-4">
+            <span className="min-w-0">
+              <span className="block truncate">{token.name}</span>
+              <span className="text-muted">
+                {token.lastUsedAt ? `last used ${moment(token.lastUsedAt)}` : "never used"}
+              </span>
+            </span>
+            <Button
+              look="quiet"
+              onClick={() => end.mutate(token.id)}
+              busy={end.isPending && end.variables === token.id && "Ending…"}
+            >
+              End
+            </Button>
+          </li>
+        ))}
+      </ul>
+      <form onSubmit={submit} noValidate className="space-y-3">
+        <Field
+          label="New token"
+          placeholder="Stream deck"
+          value={name}
+          onChange={(event) => setName(event.target.value)}
+          error={problem?.fields.name}
+          maxLength={100}
+        />
+        <Button type="submit" busy={make.isPending && "Making…"}>
+          Make token
+        </Button>
+      </form>
+    </section>
+  );
+}
+
+const actions: Record<string, string> = {
+  signup: "Account made",
+  login: "Logged in",
+  login_failed: "Wrong password",
+  password_changed: "Password changed",
+  signed_out_everywhere: "Signed out everywhere",
+  token_created: "Token made",
+  token_deleted: "Token ended",
+  project_created: "Project made",
+  project_deleted: "Project deleted",
+  stream_key_rotated: "New stream key",
+  destination_added: "Destination added",
+  destination_changed: "Destination changed",
+  destination_deleted: "Destination deleted",
+};
+
+/** What was done with the account. */
+export function Audit() {
+  const { data: entries, error } = useQuery({
+    queryKey: ["audit"],
+    queryFn: () => take(api.GET("/api/auth/audit")),
+    staleTime: 0,
+  });
+  return (
+    <details className="panel p-5">
+      <summary className="text-base font-semibold">What was done with this account</summary>
+      {error && <Failure>{error.message}</Failure>}
+      <ul className="pt-3 divide-y divide-line" data-testid="audit">
+        {(entries ?? []).map((entry) => (
+          <li key={entry.at + entry.action} className="py-1.5 flex flex-wrap justify-between gap-x-4">
+            <span>
+              {actions[entry.action] ?? entry.action}
+              {entry.object && `: ${entry.object}`}
+            </span>
+            <span className="text-muted">
+              {moment(entry.at)}
+              {entry.address && `, ${entry.address}`}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
