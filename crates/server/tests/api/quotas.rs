@@ -8,8 +8,7 @@ use crate::app::{TestApp, destination, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_gets_its_share_and_a_sentence_beyond_it() {
-    let strict =
-        [("GOSTREAM_QUOTA_PROJECTS", "2"), ("GOSTREAM_QUOTA_DESTINATIONS", "1"), ("GOSTREAM_QUOTA_LIVE_STREAMS", "1")];
+    let strict = [("quota.projects", "2"), ("quota.destinations", "1"), ("quota.live_streams", "1")];
     let app = TestApp::start(&strict).await;
     let me = app.user("me@example.org").await;
     let (first, second) = (app.project(&me).await, app.project(&me).await);
