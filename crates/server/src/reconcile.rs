@@ -162,6 +162,7 @@ impl Admission for Gate {
                 }
             }
             let spec = answer?;
+            self.strangers.found_home(peer.ip());
             self.keys.remember(&spec);
             Ok(spec)
         })

@@ -44,6 +44,11 @@ impl Strangers {
         due
     }
 
+    /// An encoder at that address found its project.
+    pub(crate) fn found_home(&self, address: IpAddr) {
+        self.seen().tries.remove(&address.to_canonical());
+    }
+
     /// The newest try near a viewer in the last minutes.
     pub(crate) fn near(&self, viewer: IpAddr, now: SystemTime) -> Option<(IpAddr, SystemTime)> {
         let seen = self.seen();
@@ -97,6 +102,8 @@ mod tests {
         assert_eq!(near("2001:db8:0:1::2"), None);
         assert_eq!(near("10.0.0.1"), Some(ip("192.168.1.5")));
         assert_eq!(strangers.near(ip("203.0.113.7"), now + RECENT), None);
+        strangers.found_home(ip("203.0.113.7"));
+        assert_eq!(near("203.0.113.7"), None);
     }
 
     #[test]

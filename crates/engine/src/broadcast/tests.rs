@@ -107,6 +107,7 @@ fn fifty_days_keep_their_times_over_both_wraps() {
         let body = if near_wrap { large.clone() } else { small.clone() };
         let timestamp = START.wrapping_add(at as u32);
         publisher.push(Media { kind: MediaKind::Video, timestamp, body: body.clone() });
+        publisher.flush();
         assert_eq!(feed.fill(usize::MAX, |media| connection.client.send_media(media)), Filled::Media, "at {at}");
         let events = connection.arrived();
         let Some(server::Event::Media(media)) = events.last() else { panic!("{} events at {at}", events.len()) };

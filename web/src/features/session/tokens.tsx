@@ -99,13 +99,16 @@ const actions: Record<string, string> = {
 
 /** What was done with the account. */
 export function Audit() {
+  const [open, setOpen] = useState(false);
   const { data: entries, error } = useQuery({
     queryKey: ["audit"],
     queryFn: () => take(api.GET("/api/auth/audit")),
+    // Asked for when it is looked at, and then as it is.
+    enabled: open,
     staleTime: 0,
   });
   return (
-    <details className="panel p-5">
+    <details className="panel p-5" onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary className="text-base font-semibold">What was done with this account</summary>
       {error && <Failure>{error.message}</Failure>}
       <ul className="pt-3 divide-y divide-line" data-testid="audit">
