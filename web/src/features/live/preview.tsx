@@ -11,10 +11,13 @@ const usual: Record<string, string> = {
   av1: "av01.0.04M.08",
 };
 
-function canPlay(name: string | undefined): boolean {
+export function canPlay(name: string | undefined): boolean {
   if (!name) return true;
   const type = usual[name];
-  return type !== undefined && MediaSource.isTypeSupported(`video/mp4; codecs="${type}"`);
+  // Asked of an element: phones that play HLS by themselves have no `MediaSource` to ask.
+  return (
+    type !== undefined && document.createElement("video").canPlayType(`video/mp4; codecs="${type}"`) !== ""
+  );
 }
 
 /** What viewers see. */
