@@ -179,18 +179,12 @@ impl Supervisor {
     }
 
     fn start(&mut self, id: RelayId, target: Target) {
-        let has_backup = |d: &crate::spec::DestinationSpec| d.id == id.destination && d.backup.is_some();
-        let origin = if self.orders.spec.borrow().destinations.iter().any(has_backup) {
-            self.origins.entry(id.destination).or_insert_with(Origin::shared).clone()
-        } else {
-            Origin::default()
-        };
         let context = Context {
             dialer: self.orders.dialer.clone(),
             broadcast: Arc::clone(&self.orders.broadcast),
             changed: Arc::clone(&self.changed),
             events: self.orders.events.clone(),
-            origin,
+            origin: self.origins.entry(id.destination).or_default().clone(),
         };
         let relay = Relay::start(id, target, context, self.closing.remove(&id));
         self.relays.insert(id, Running { relay, sent: VecDeque::new() });

@@ -3,7 +3,7 @@
 //! The only change to a stream is one constant offset of its times: a connection begins at 0 with the packet it begins
 //! with.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use gostream_proto::{
@@ -31,20 +31,21 @@ pub enum Audience {
     Player,
 }
 
-/// Where a connection's clock begins: at the packet it begins with, unless it shares its clock with another connection.
+/// Where the clock of a destination begins: at the packet that its first connection begins with. It runs as long as one of
+/// its connections does, and whichever comes meanwhile joins in the middle: platforms compare the times of primary and
+/// backup. Behind the last of them the next one begins anew, at 0.
 #[derive(Clone, Debug, Default)]
-pub struct Origin(Option<Arc<OnceLock<Timestamp>>>);
+pub struct Origin(Arc<Mutex<Weak<Timestamp>>>);
 
 impl Origin {
-    /// One clock for the legs of a destination: platforms compare the times of primary and backup. Whichever leg comes later,
-    /// or again, joins in the middle.
-    pub fn shared() -> Self {
-        Self(Some(Arc::default()))
-    }
-
-    fn or(&self, first: Timestamp) -> Timestamp {
-        // A leg may join at a keyframe a little older than the one the other began with; time does not go below zero.
-        self.0.as_ref().map_or(first, |shared| (*shared.get_or_init(|| first)).min(first))
+    /// The beginning of the clock that runs, or of another one at `first`.
+    fn running_or(&self, first: Timestamp) -> Arc<Timestamp> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.upgrade().unwrap_or_else(|| {
+            let begun = Arc::new(first);
+            *running = Arc::downgrade(&begun);
+            begun
+        })
     }
 }
 
@@ -56,8 +57,8 @@ pub struct Feed {
     batch: Batch,
     unread: bool,
     headers: Headers,
-    /// Media time of the first packet: 0 on the wire.
-    base: Option<Timestamp>,
+    /// The media time that is 0 on the wire.
+    base: Option<Arc<Timestamp>>,
     origin: Origin,
     last_video: Timestamp,
     last_audio: Timestamp,
@@ -195,10 +196,10 @@ impl Feed {
     fn time(&mut self, entry: &Entry) -> Timestamp {
         let packet = &entry.packet;
         if self.base.is_none() && !packet.kind.is_header() {
-            self.base = Some(self.origin.or(packet.dts));
+            self.base = Some(self.origin.running_or(packet.dts));
         }
-        let Some(base) = self.base else { return Timestamp::ZERO };
-        let time = Timestamp::from_ms(packet.dts.ms_since(base));
+        let Some(base) = &self.base else { return Timestamp::ZERO };
+        let time = Timestamp::from_ms(packet.dts.ms_since(**base));
         let last = match entry.media_kind() {
             MediaKind::Video => &mut self.last_video,
             _ => &mut self.last_audio,

@@ -92,8 +92,10 @@ impl Broadcast {
         let _ = self.phase().wait_for(|phase| matches!(phase, Phase::Ended(_))).await;
     }
 
-    /// Ends the broadcast; the first reason stays.
+    /// Ends the broadcast; the first reason stays. Readers are told of the last packets first: they may have been kept for the
+    /// next wake.
     pub fn end(&self, reason: EndReason) {
+        self.wake_readers();
         self.phase.send_if_modified(|phase| {
             let open = !matches!(phase, Phase::Ended(_));
             if open {

@@ -119,3 +119,27 @@ fn fifty_days_keep_their_times_over_both_wraps() {
     }
     assert_eq!(received, SHOW_MS.div_ceil(STEP_MS));
 }
+
+#[tokio::test]
+async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
+    let live = live();
+    let ticket = live.take_seat();
+    let mut publisher = Publisher::new(Arc::clone(&live), ticket);
+    let new_feed = || Feed::new(live.broadcast.subscribe(), Audience::Platform, Origin::default());
+    // So many that they are not woken for every packet.
+    let mut feeds: Vec<_> = (0..50).map(|_| new_feed()).collect();
+    let frame = |timestamp, first| {
+        let body = Bytes::copy_from_slice(&[first, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]);
+        Media { kind: MediaKind::Video, timestamp, body }
+    };
+    let header = Bytes::from_static(&[0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0, 1, 0, 0]);
+    publisher.push(Media { kind: MediaKind::Video, timestamp: 0, body: header });
+    publisher.push(frame(0, 0x17));
+    let fill = |feed: &mut Feed| feed.fill(usize::MAX, |_| {});
+    assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media));
+    publisher.push(frame(40, 0x27));
+    assert!(publisher.flush().is_some(), "too early to wake so many");
+    assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Nothing));
+    live.broadcast.end(EndReason::EndedByOwner);
+    assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media), "the last packet");
+}

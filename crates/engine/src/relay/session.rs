@@ -242,11 +242,11 @@ impl Session {
         let acknowledged = info.map_or_else(|| self.counters.sent_bytes(), |info| info.acknowledged_bytes);
         let advanced = self.acknowledged.replace(acknowledged).is_some_and(|before| before != acknowledged);
         let outstanding = info.is_some_and(|info| info.has_outstanding()) || self.client.outbox().has_remaining();
-        if advanced || !outstanding {
+        let arrives = advanced || !outstanding;
+        if arrives {
             self.progress_at = now;
         }
         self.counters.set_rtt(info.map(|info| info.rtt));
-        let arrives = advanced || !outstanding;
         let silence = now - self.progress_at;
         let event = match self.flow {
             Flow::Begun if arrives => Some((Flow::Steady, Event::Flows)),

@@ -85,6 +85,35 @@ async fn backup_server_gets_the_same_bytes_at_the_same_times_whenever_it_joins()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn backup_server_that_is_added_on_the_air_joins_the_clock_that_runs() {
+    let stage = Stage::new().await;
+    let (primary, backup) = (platform().await, platform().await);
+    let mut spec = stage.project("key", &[&primary]);
+    let id = spec.destinations[0].id;
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let all = Script { ms: 8_000, ..Script::default() }.write();
+    let (first, rest) = all.split_at(all.len() / 2);
+    encoder.send_all(&first[..10]).await.expect("is taken");
+    stage.until_all_live(&spec).await;
+    encoder.send_all(&first[10..]).await.expect("is taken");
+    spec.destinations[0] = with_backup(spec.destinations[0].clone(), &backup);
+    stage.save(&spec);
+    stage
+        .until(spec.id, "live there too", |status| {
+            status.backups.get(&id).is_some_and(|relay| relay.state == RelayState::Live)
+        })
+        .await;
+    encoder.send_all(rest).await.expect("is taken");
+    encoder.stop().await.expect("says goodbye");
+    let seen = primary.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let added = backup.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    assert_eq!((seen.len(), added.len()), (1, 1), "the primary does not notice");
+    let (primary_times, backup_times) = (times(&seen[0].media), times(&added[0].media));
+    assert!(backup_times.len() > 50);
+    assert!(backup_times.iter().all(|(body, time)| primary_times[body] == *time), "one clock for both legs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn taking_the_backup_away_ends_that_connection_alone() {
     let stage = Stage::new().await;
     let (primary, backup) = (platform().await, platform().await);
