@@ -1,8 +1,8 @@
 //! Destinations: saved places to send to. Their keys leave the database unsealed, for the relays alone.
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, sea_query::IntoCondition as _,
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, sea_query::IntoCondition as _,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use time::OffsetDateTime;
@@ -86,6 +86,14 @@ impl Store {
             .await;
         let rows = found.map_err(Error::reading("The destinations"))?;
         rows.into_iter().map(|row| self.unsealed_destination(row)).collect()
+    }
+
+    /// How many destinations a project of this owner has. [`Error::NotFound`] if there is no such project.
+    pub async fn count_destinations(&self, owner: Uuid, project: Uuid) -> Result<u64, Error> {
+        self.require_project(owner, project).await?;
+        let which = destination::Column::ProjectId.eq(project);
+        let found = destination::Entity::find().filter(which).count(self.reader()).await;
+        found.map_err(Error::reading("The destinations"))
     }
 
     /// A destination of this owner.

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Query, SelectStatement},
 };
 use secrecy::SecretString;
@@ -62,6 +62,13 @@ impl Store {
             .await;
         let rows = found.map_err(Error::reading("The projects"))?;
         rows.into_iter().map(|row| self.unsealed_project(row)).collect()
+    }
+
+    /// How many projects a user has.
+    pub async fn count_projects(&self, owner: Uuid) -> Result<u64, Error> {
+        let which = project::Column::UserId.eq(owner);
+        let found = project::Entity::find().filter(which).count(self.reader()).await;
+        found.map_err(Error::reading("The projects"))
     }
 
     /// A project of this owner.

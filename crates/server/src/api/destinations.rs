@@ -87,9 +87,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Answer<Destination>), Problem> {
     let new = body.check()?;
     let max = ctx.quota.destinations;
-    if ctx.store.destinations(project).await?.len() >= max as usize {
-        // Whose project it is comes first.
-        ctx.store.project(login.user.id, project).await?.ok_or_else(Problem::not_found)?;
+    if ctx.store.count_destinations(login.user.id, project).await? >= u64::from(max) {
         let detail = format!("A project may have {max} destinations. Delete one that you no longer need.");
         return Err(Problem::quota(detail));
     }

@@ -62,7 +62,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Answer<Project>), Problem> {
     let name = field::name(&body.name).map_err(|message| Problem::field("name", message))?;
     let max = ctx.quota.projects;
-    if ctx.store.projects(login.user.id).await?.len() >= max as usize {
+    if ctx.store.count_projects(login.user.id).await? >= u64::from(max) {
         return Err(Problem::quota(format!(
             "This account may have {max} projects. Delete one that you no longer need."
         )));

@@ -7,7 +7,6 @@ use axum::{
     extract::{Path, State},
 };
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -16,7 +15,7 @@ use super::{
     auth::Login,
     error::Problem,
     extract::{Id, Links, Query},
-    view::{Stream, StreamEvent, Viewer, outcomes},
+    view::{Stream, StreamEvent, Viewer},
 };
 
 /// A page unless asked otherwise.
@@ -77,15 +76,11 @@ pub(super) async fn list(
     for event in ctx.store.stream_events(&ids, EVENTS_MAX * u64::from(limit)).await? {
         events.entry(event.stream_id).or_default().push(event);
     }
-    let now = OffsetDateTime::now_utc();
-    let view = |row: gostream_store::Stream| {
+    let items = found.items.into_iter().map(|row| {
         let events = events.remove(&row.id).unwrap_or_default();
-        let end = row.ended_at.unwrap_or(now);
-        let mut stream = viewer.stream(row);
-        stream.outcomes = Some(outcomes(&events, end));
-        stream
-    };
-    let items = found.items.into_iter().map(view).collect();
+        viewer.stream(row, &events)
+    });
+    let items = items.collect();
     Ok(Answer(StreamPage { items, next_cursor: found.next_cursor }))
 }
 
@@ -116,8 +111,6 @@ pub(super) async fn show(
     let id = |text: &str| Uuid::try_parse(text).map_err(|_| Problem::not_found());
     let row = ctx.store.stream(login.user.id, id(&project)?, id(&stream)?).await?.ok_or_else(Problem::not_found)?;
     let events = ctx.store.stream_events(&[row.id], EVENTS_MAX).await?;
-    let end = row.ended_at.unwrap_or_else(OffsetDateTime::now_utc);
-    let mut stream = Viewer { ctx: &ctx, links: &links }.stream(row);
-    stream.outcomes = Some(outcomes(&events, end));
+    let stream = Viewer { ctx: &ctx, links: &links }.stream(row, &events);
     Ok(Answer(StreamReport { stream, events: events.into_iter().map(StreamEvent::from).collect() }))
 }

@@ -19,7 +19,8 @@ mod destination;
 mod timeline;
 
 pub(super) use destination::{Destination, Probe};
-pub(super) use timeline::{Outcome, StreamEvent, outcomes};
+use timeline::outcomes;
+pub(super) use timeline::{Outcome, StreamEvent};
 
 /// A saved place to publish to.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -108,7 +109,7 @@ pub(super) struct Stream {
     audio: Option<Audio>,
     /// How each destination did; only in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) outcomes: Option<Vec<Outcome>>,
+    outcomes: Option<Vec<Outcome>>,
 }
 
 /// Where a stream stands.
@@ -237,13 +238,15 @@ impl Viewer<'_> {
         Destination::new(row, status.as_deref())
     }
 
-    /// A stream of the history, with what is measured if it still runs.
-    pub(super) fn stream(&self, row: store::Stream) -> Stream {
+    /// A stream of the history with how each destination did, by its timeline; and with what is measured if it still runs.
+    pub(super) fn stream(&self, row: store::Stream, events: &[store::StreamEvent]) -> Stream {
+        let outcomes = outcomes(events, row.ended_at.unwrap_or_else(OffsetDateTime::now_utc));
         let status = self.ctx.engine.status(ProjectId(row.project_id));
-        match status.filter(|status| status.stream.id.0 == row.id) {
+        let stream = match status.filter(|status| status.stream.id.0 == row.id) {
             Some(status) => live_stream(&status),
             None => past_stream(row),
-        }
+        };
+        Stream { outcomes: Some(outcomes), ..stream }
     }
 }
 
