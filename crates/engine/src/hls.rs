@@ -20,7 +20,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::broadcast::{Broadcast, subscription::Batch};
+use crate::broadcast::{
+    Broadcast,
+    subscription::{Batch, Haste},
+};
 
 /// Between two reads: parts are half a second, and nobody sees so little on top.
 const READ_PAUSE: Duration = Duration::from_millis(80);
@@ -148,7 +151,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Cuts a broadcast into segments until it ends.
 pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
-    let mut subscription = broadcast.subscribe();
+    let mut subscription = broadcast.subscribe(Haste::Unhurried);
     let mut segmenter = Segmenter::numbered_from(output.first);
     let mut batch = Batch::default();
     let mut newest = Timestamp::ZERO;

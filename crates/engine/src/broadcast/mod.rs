@@ -1,17 +1,22 @@
 //! A broadcast: a stream while it runs, in memory. One writer, any number of readers.
 //!
 //! [`ring`] holds the newest packets, [`publisher`] writes them, a [`subscription`] reads them at its own pace, and
-//! [`feed`] turns what was read into RTMP media for one connection. Writing never waits for a reader.
+//! [`feed`] turns what was read into RTMP media for one connection. Writing never waits for a reader, and [`pace`] says how
+//! often readers hear of it.
 
 pub mod feed;
 pub mod meter;
+pub(crate) mod pace;
 pub(crate) mod publisher;
 pub(crate) mod registry;
 pub mod ring;
 pub mod subscription;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -24,14 +29,7 @@ use crate::{
 use meter::Meter;
 use publisher::Timeline;
 use ring::Ring;
-use subscription::Subscription;
-
-/// With so few readers they are woken for every piece that the encoder sends.
-const READERS_WOKEN_AT_ONCE: usize = 4;
-/// With more of them each adds so much to the pause between two wakes.
-const PAUSE_PER_READER: Duration = Duration::from_micros(800);
-/// The longest pause: a send per 40 ms costs a third of a send per frame, and nobody notices 40 ms.
-const PAUSE_MAX: Duration = Duration::from_millis(40);
+use subscription::{Haste, Subscription};
 
 /// One live stream and everything its readers share.
 #[derive(Debug)]
@@ -47,6 +45,8 @@ pub struct Broadcast {
     timeline: Mutex<Timeline>,
     /// The sequence number behind the newest packet; readers wake when it moves.
     head: watch::Sender<u64>,
+    /// Readers that want packets soon.
+    hurried: AtomicUsize,
     phase: watch::Sender<Phase>,
 }
 
@@ -72,13 +72,14 @@ impl Broadcast {
             meter: Mutex::default(),
             timeline: Mutex::default(),
             head: watch::Sender::new(0),
+            hurried: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Live),
         })
     }
 
     /// A new reader, which joins at the newest keyframe.
-    pub fn subscribe(self: &Arc<Self>) -> Subscription {
-        Subscription::new(Arc::clone(self), self.head.subscribe())
+    pub fn subscribe(self: &Arc<Self>, haste: Haste) -> Subscription {
+        Subscription::new(Arc::clone(self), self.head.subscribe(), haste)
     }
 
     /// The phase, now and as it changes.
@@ -139,13 +140,9 @@ impl Broadcast {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long to collect packets before readers are woken for them. What a wake costs is a system call for each reader, so
-    /// the pause grows with their number.
+    /// How long to collect packets before readers are woken for them.
     fn pause_between_wakes(&self) -> Duration {
-        match self.head.receiver_count() {
-            0..=READERS_WOKEN_AT_ONCE => Duration::ZERO,
-            readers => (PAUSE_PER_READER * readers.try_into().unwrap_or(u32::MAX)).min(PAUSE_MAX),
-        }
+        pace::pause_for(self.hurried.load(Ordering::Relaxed))
     }
 
     /// Tells readers that there is more to read.

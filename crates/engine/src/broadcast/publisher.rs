@@ -1,6 +1,6 @@
 //! The writer of a broadcast: turns a publisher's messages into packets on the broadcast's clock.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gostream_proto::{
     codec, flv,
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     Phase,
+    pace::next_wake,
     registry::{Live, Ticket},
 };
 use crate::{
@@ -71,16 +72,24 @@ impl Publisher {
     }
 
     /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
-    /// to call again if it is too early. (Reading from the encoder more seldom instead would cost less here, and keep encoders
-    /// waiting that use Nagle's algorithm.)
+    /// to call again if it is too early.
     pub(crate) fn flush(&mut self) -> Option<Instant> {
-        let (now, due) = (Instant::now(), self.woke_at + self.live.broadcast.pause_between_wakes());
-        if now < due {
-            return Some(due);
+        let pause = self.pause();
+        let now = Instant::now();
+        if !pause.is_zero() {
+            let due = next_wake(self.woke_at, pause);
+            if now < due {
+                return Some(due);
+            }
         }
         self.woke_at = now;
         self.live.broadcast.wake_readers();
         None
+    }
+
+    /// How long packets may be collected.
+    pub(crate) fn pause(&self) -> Duration {
+        self.live.broadcast.pause_between_wakes()
     }
 
     /// Leaves. A goodbye ends the broadcast, unless its owner wants it taken for a drop, which leaves it open for a return.

@@ -1,6 +1,6 @@
 //! A subscription: one reader's cursor over a broadcast.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::watch;
 
@@ -14,10 +14,20 @@ use super::{
 pub struct Subscription {
     broadcast: Arc<Broadcast>,
     head: watch::Receiver<u64>,
+    haste: Haste,
     /// The number of the packet wanted next; `None` until a start is there.
     next: Option<u64>,
     /// See [`Entry::video_frames_before`]: the first frame not read yet.
     video_frames_read: u64,
+}
+
+/// How soon a reader wants packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// As soon as can be afforded: it sends them on.
+    Hurried,
+    /// Within some tens of milliseconds: it collects them itself.
+    Unhurried,
 }
 
 /// What a reader gets at once.
@@ -34,8 +44,11 @@ pub struct Batch {
 }
 
 impl Subscription {
-    pub(super) fn new(broadcast: Arc<Broadcast>, head: watch::Receiver<u64>) -> Self {
-        Self { broadcast, head, next: None, video_frames_read: 0 }
+    pub(super) fn new(broadcast: Arc<Broadcast>, head: watch::Receiver<u64>, haste: Haste) -> Self {
+        if haste == Haste::Hurried {
+            broadcast.hurried.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { broadcast, head, haste, next: None, video_frames_read: 0 }
     }
 
     /// The broadcast it reads.
@@ -82,5 +95,13 @@ impl Subscription {
         }
         self.video_frames_read = ring.get(next).map_or(ring.video_frames(), |entry| entry.video_frames_before);
         self.next = Some(next);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if self.haste == Haste::Hurried {
+            self.broadcast.hurried.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -92,7 +92,7 @@ fn fifty_days_keep_their_times_over_both_wraps() {
     let live = live();
     let ticket = live.take_seat();
     let mut publisher = Publisher::new(Arc::clone(&live), ticket);
-    let mut feed = Feed::new(live.broadcast.subscribe(), Audience::Platform, Origin::default());
+    let mut feed = Feed::new(live.broadcast.subscribe(Haste::Hurried), Audience::Platform, Origin::default());
     let mut connection = Connection::publishing();
     let header = Bytes::from_static(&[0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0, 1, 0, 0]);
     // More than a chunk, where it matters.
@@ -125,7 +125,7 @@ async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
     let live = live();
     let ticket = live.take_seat();
     let mut publisher = Publisher::new(Arc::clone(&live), ticket);
-    let new_feed = || Feed::new(live.broadcast.subscribe(), Audience::Platform, Origin::default());
+    let new_feed = || Feed::new(live.broadcast.subscribe(Haste::Hurried), Audience::Platform, Origin::default());
     // So many that they are not woken for every packet.
     let mut feeds: Vec<_> = (0..50).map(|_| new_feed()).collect();
     let frame = |timestamp, first| {

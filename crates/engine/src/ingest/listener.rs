@@ -13,7 +13,8 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use super::{
     admission::{Door, Place},
-    session,
+    paced::{Pace, PacedStream},
+    session::{self, Caller},
 };
 use crate::engine::Shared;
 
@@ -71,9 +72,12 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream) {
         let Self { peer, place, acceptor, shared } = self;
-        let Some(acceptor) = acceptor else { return session::run(stream, peer, place, shared).await };
+        let pace = Pace::default();
+        let stream = PacedStream::new(stream, pace.clone());
+        let caller = Caller { peer, pace };
+        let Some(acceptor) = acceptor else { return session::run(stream, caller, place, shared).await };
         match timeout(shared.limits.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => session::run(stream, peer, place, shared).await,
+            Ok(Ok(stream)) => session::run(stream, caller, place, shared).await,
             _ => debug!("The TLS handshake failed."),
         }
     }

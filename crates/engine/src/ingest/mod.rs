@@ -1,10 +1,11 @@
 //! Ingest: what encoders publish to and players play from.
 //!
 //! [`listener`] takes connections and counts them, [`session`] is one connection up to its request, [`publish`] and
-//! [`play`] are what becomes of it.
+//! [`play`] are what becomes of it. [`paced`] is its socket.
 
 pub mod admission;
 pub mod listener;
+pub(crate) mod paced;
 pub mod play;
 pub mod publish;
 pub mod session;

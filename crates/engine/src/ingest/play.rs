@@ -15,6 +15,7 @@ use crate::{
     broadcast::{
         Broadcast,
         feed::{Audience, Feed, Origin},
+        subscription::Haste,
     },
     limits::{Limits, OUTBOX_BYTES, READ_BYTES},
 };
@@ -31,7 +32,7 @@ pub(crate) async fn run<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    let mut feed = Feed::new(broadcast.subscribe(), Audience::Player, Origin::default());
+    let mut feed = Feed::new(broadcast.subscribe(Haste::Hurried), Audience::Player, Origin::default());
     connection.rtmp.accept_play();
     info!("A player plays.");
     let mut progress_at = Instant::now();

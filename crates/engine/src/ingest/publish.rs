@@ -65,6 +65,7 @@ where
             }
         }
         let due = publisher.flush();
+        connection.pace.set(publisher.pause());
         // Some encoders never read; what we have to say to them must not stop what they send.
         timeout(shared.limits.write, connection.flush()).await.map_err(|_| Over::Late("reading"))??;
         let silent = Instant::now() + shared.limits.silence;

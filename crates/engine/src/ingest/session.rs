@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{admission::Place, play, publish};
+use super::{admission::Place, paced::Pace, play, publish};
 use crate::{
     engine::{Refusal, Shared},
     limits::{READ_BYTES, REFUSAL_LINGER},
@@ -26,6 +26,15 @@ pub(crate) struct Connection<S> {
     pub(crate) received: BytesMut,
     pub(crate) rtmp: ServerSession,
     pub(crate) peer: SocketAddr,
+    /// How often the socket is read.
+    pub(crate) pace: Pace,
+}
+
+/// Who connected, and how its socket is read.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: SocketAddr,
+    pub(crate) pace: Pace,
 }
 
 /// Why a connection is over.
@@ -43,7 +52,7 @@ pub(crate) enum Over {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn run<S>(stream: S, peer: SocketAddr, mut place: Place, shared: Arc<Shared>)
+pub(crate) async fn run<S>(stream: S, caller: Caller, mut place: Place, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
@@ -53,7 +62,8 @@ where
         writer,
         received: BytesMut::with_capacity(READ_BYTES),
         rtmp: ServerSession::new(random_filler()),
-        peer,
+        peer: caller.peer,
+        pace: caller.pace,
     };
     let outcome = tokio::select! {
         () = shared.closing.cancelled() => Ok(()),

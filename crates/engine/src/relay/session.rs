@@ -17,7 +17,10 @@ use super::{
     wire::{Exchanged, Wire},
 };
 use crate::{
-    broadcast::feed::{Audience, Feed, Filled, PLATFORM_CHUNK_BYTES},
+    broadcast::{
+        feed::{Audience, Feed, Filled, PLATFORM_CHUNK_BYTES},
+        subscription::Haste,
+    },
     limits::OUTBOX_BYTES,
     spec::Target,
 };
@@ -121,7 +124,7 @@ impl Session {
             wire: Wire::new(transport),
             client: ClientSession::new(request, random_filler()),
             // Subscribed anew once publishing may begin; until then it costs nothing.
-            feed: Feed::new(context.broadcast.subscribe(), Audience::Platform, context.origin.clone()),
+            feed: Feed::new(context.broadcast.subscribe(Haste::Hurried), Audience::Platform, context.origin.clone()),
             counters: Arc::clone(counters),
             progress_at: Instant::now(),
             acknowledged: None,

@@ -24,7 +24,7 @@ use super::{
     state::{Action, Event, Phase, State},
 };
 use crate::{
-    broadcast::{self, Broadcast, feed::Origin},
+    broadcast::{self, Broadcast, feed::Origin, subscription::Haste},
     engine::{EngineEvent, RelayTotals},
     events::EventSink,
     spec::{RelayId, Target},
@@ -151,16 +151,14 @@ impl Relay {
             counters: Arc::clone(&counters),
             retry: Arc::clone(&retry),
             stop: stop.clone(),
+            span,
         };
-        let task = tokio::spawn(
-            async move {
-                if let Some(after) = after {
-                    let _ = after.await;
-                }
-                runner.run().await;
+        let task = tokio::spawn(async move {
+            if let Some(after) = after {
+                let _ = after.await;
             }
-            .instrument(span),
-        );
+            runner.run().await;
+        });
         Self { target, counters, view: seen, retry, stop, task }
     }
 
@@ -199,6 +197,8 @@ struct Runner {
     counters: Arc<Counters>,
     retry: Arc<Notify>,
     stop: CancellationToken,
+    /// Entered where there is something to log, not at every packet.
+    span: Span,
 }
 
 /// Why a relay's task is over.
@@ -216,7 +216,7 @@ impl Runner {
         let Broadcast { project, stream, .. } = *self.context.broadcast;
         let at = SystemTime::now();
         self.context.events.send(EngineEvent::RelayEnded { project, stream, relay: self.id, at, totals });
-        info!("The relay ended.");
+        self.span.in_scope(|| info!("The relay ended."));
     }
 
     async fn run_until_over(&mut self) -> Result<(), Over> {
@@ -248,7 +248,7 @@ impl Runner {
     /// Waits until there is something to start with and an encoder that continues it.
     async fn encoder_sends(&mut self) -> Result<(), Over> {
         let mut phase = self.context.broadcast.phase();
-        let mut subscription = self.context.broadcast.subscribe();
+        let mut subscription = self.context.broadcast.subscribe(Haste::Hurried);
         let ready = async {
             while *phase.borrow_and_update() != broadcast::Phase::Live {
                 if phase.changed().await.is_err() {
@@ -277,7 +277,7 @@ impl Runner {
         let opened = tokio::select! {
             () = stop.cancelled() => return Err(Over),
             over = ended(&broadcast) => return Err(over),
-            opened = Session::open(&self.context, &target, &self.counters) => opened,
+            opened = Session::open(&self.context, &target, &self.counters).instrument(self.span.clone()) => opened,
         };
         let mut session = match opened {
             Ok(session) => session,
@@ -288,11 +288,11 @@ impl Runner {
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    session.finish(false).await;
+                    session.finish(false).instrument(self.span.clone()).await;
                     return Err(Over);
                 }
                 over = ended(&broadcast) => {
-                    session.finish(true).await;
+                    session.finish(true).instrument(self.span.clone()).await;
                     return Err(over);
                 }
                 event = session.run() => event,
@@ -311,6 +311,8 @@ impl Runner {
     }
 
     fn on(&mut self, event: Event) -> Action {
+        let span = self.span.clone();
+        let _entered = span.enter();
         match &event {
             Event::Lost(failure) => warn!(relay.code = failure.code(), "{failure}"),
             Event::Published => info!("The platform takes the stream."),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use gostream_tcpinfo::{TcpInfo, tcp_info};
+use gostream_tcp::{TcpInfo, tcp_info};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 

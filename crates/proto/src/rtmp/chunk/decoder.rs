@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use bytes::{BufMut, BytesMut};
 
-use super::{DEFAULT_CHUNK_SIZE, EXTENDED};
+use super::{DEFAULT_CHUNK_SIZE, EXTENDED, arena::Arena};
 use crate::{
     limits,
     rtmp::message::{Message, MessageType},
@@ -66,6 +66,7 @@ pub struct Decoder {
     chunk_size: usize,
     streams: HashMap<u32, ChunkStream>,
     held_bytes: usize,
+    arena: Arena,
     header: HeaderBuffer,
     /// The chunk whose payload comes next: its chunk stream and how much of it is missing.
     payload: Option<(u32, usize)>,
@@ -118,6 +119,7 @@ impl Decoder {
             chunk_size: DEFAULT_CHUNK_SIZE,
             streams: HashMap::new(),
             held_bytes: 0,
+            arena: Arena::default(),
             header: HeaderBuffer::default(),
             payload: None,
         }
@@ -216,7 +218,7 @@ impl Decoder {
             if stream.length > self.bounds.message_bytes {
                 return Err(Error::MessageTooLarge(stream.length));
             }
-            let payload = BytesMut::with_capacity(stream.length.min(FIRST_RESERVE));
+            let payload = self.arena.take(stream.length.min(FIRST_RESERVE));
             stream.partial = Some(Partial { payload, tiny_chunks: 0 });
         }
         let Some(partial) = &mut stream.partial else { return Ok(0) };

@@ -7,6 +7,7 @@
 //! extended time   0 or 4      when the 3-byte time field is 0xFFFFFF
 //! ```
 
+mod arena;
 mod decoder;
 mod encoder;
 

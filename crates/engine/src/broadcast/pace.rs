@@ -1,0 +1,54 @@
+//! How often the readers of a broadcast are woken. A wake costs a system call for each of them, so the pause between two wakes
+//! grows with their number.
+
+use std::{sync::LazyLock, time::Duration};
+
+use tokio::time::Instant;
+
+/// With so few readers they are woken for every piece that the encoder sends.
+const READERS_WOKEN_AT_ONCE: usize = 4;
+/// With more of them each adds so much to the pause.
+const PAUSE_PER_READER: Duration = Duration::from_micros(800);
+/// The longest pause: a send per 40 ms costs a third of a send per frame, and nobody notices 40 ms.
+const PAUSE_MAX: Duration = Duration::from_millis(40);
+
+/// The pause for so many readers in a hurry. Without any, what is left of them has time.
+pub(super) fn pause_for(readers: usize) -> Duration {
+    match readers {
+        0 => PAUSE_MAX,
+        1..=READERS_WOKEN_AT_ONCE => Duration::ZERO,
+        _ => (PAUSE_PER_READER * readers.try_into().unwrap_or(u32::MAX)).min(PAUSE_MAX),
+    }
+}
+
+/// The first wake behind `after`: multiples of `pause` on one clock, so that the streams of a thread wake it together.
+pub(crate) fn next_wake(after: Instant, pause: Duration) -> Instant {
+    static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let pause_ns = pause.as_nanos().max(1);
+    let since_ns = after.saturating_duration_since(*BEGINNING).as_nanos();
+    after + Duration::from_nanos((pause_ns - since_ns % pause_ns) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_grows_with_the_readers_and_ends_at_40_ms() {
+        let pauses_us = [0, 1, 4, 5, 10, 50, 1_000].map(|readers| pause_for(readers).as_micros());
+        assert_eq!(pauses_us, [40_000, 0, 0, 4_000, 8_000, 40_000, 40_000]);
+    }
+
+    #[test]
+    fn wakes_of_all_streams_coincide() {
+        let pause = Duration::from_millis(40);
+        let now = next_wake(Instant::now(), pause) + Duration::from_millis(3);
+        let wake = next_wake(now, pause);
+        assert!(wake > now && wake - now <= pause);
+        for later_ms in [1, 7, 39] {
+            let other = next_wake(now + Duration::from_millis(later_ms), pause);
+            assert!(other == wake || other == wake + pause, "{later_ms}");
+        }
+        assert_eq!(next_wake(wake, pause), wake + pause);
+    }
+}

@@ -1,0 +1,70 @@
+//! Memory for the payloads of messages, in blocks. A stream has a hundred messages a second, held for seconds and let go in
+//! order: one block for many of them costs the allocator, and the pages behind it, a fraction of one piece for each.
+
+use bytes::BytesMut;
+
+/// The first block: enough for what is said before media comes, so that a connection that says nothing more costs little.
+const FIRST_BLOCK_BYTES: usize = 2 * 1024;
+/// Each block is twice the one before, up to this: below what allocators get from the system, and give back, piece by piece.
+const BLOCK_BYTES_MAX: usize = 120 * 1024;
+/// Larger payloads are allocated by themselves; the end of a block that is too short for one is lost.
+const PAYLOAD_BYTES_MAX: usize = BLOCK_BYTES_MAX / 4;
+
+/// Hands out room for payloads.
+#[derive(Debug)]
+pub(super) struct Arena {
+    block: BytesMut,
+    next_bytes: usize,
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self { block: BytesMut::new(), next_bytes: FIRST_BLOCK_BYTES }
+    }
+}
+
+impl Arena {
+    /// An empty buffer with room for `bytes`.
+    pub(super) fn take(&mut self, bytes: usize) -> BytesMut {
+        if bytes > PAYLOAD_BYTES_MAX {
+            return BytesMut::with_capacity(bytes);
+        }
+        if self.block.capacity() < bytes {
+            self.block = BytesMut::with_capacity(self.next_bytes.max(bytes));
+            self.next_bytes = (2 * self.next_bytes).min(BLOCK_BYTES_MAX);
+        }
+        let rest = self.block.split_off(bytes);
+        std::mem::replace(&mut self.block, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut as _;
+
+    use super::*;
+
+    #[test]
+    fn payloads_have_their_room_and_do_not_touch_each_other() {
+        let mut arena = Arena::default();
+        let sizes =
+            [0, 1, 300, 2_000, 16_000, 1, 30_720, 30_721, 500_000, 7, 100_000, 29_000, 29_000, 29_000, 29_000, 29_000];
+        let mut payloads: Vec<BytesMut> = sizes.iter().map(|&bytes| arena.take(bytes)).collect();
+        for (n, (payload, &bytes)) in payloads.iter_mut().zip(&sizes).enumerate() {
+            assert!(payload.is_empty() && payload.capacity() >= bytes, "{n}");
+            payload.put_bytes(n as u8, bytes);
+        }
+        for (n, (payload, &bytes)) in payloads.into_iter().zip(&sizes).enumerate() {
+            assert_eq!(payload.freeze(), vec![n as u8; bytes], "{n}");
+        }
+    }
+
+    #[test]
+    fn neighbours_share_a_block() {
+        let mut arena = Arena::default();
+        // Past the first, smaller blocks.
+        drop([1_500, 3_000, 6_000, 12_000, 24_000].map(|bytes| arena.take(bytes)));
+        let ends: Vec<_> = (0..100).map(|_| arena.take(400).spare_capacity_mut().as_mut_ptr() as usize).collect();
+        assert!(ends.windows(2).filter(|pair| pair[1] - pair[0] == 400).count() > 95);
+    }
+}
