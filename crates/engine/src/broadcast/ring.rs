@@ -21,7 +21,7 @@ const KEPT_MS_MAX: i64 = 10_000;
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Behind the newest packet by this much a packet is let go of what was derived from it: hardly a destination is so far
 /// behind, and one that is makes it anew for itself.
-const DERIVED_KEPT_MS: i64 = 2_000;
+const DERIVED_KEPT_MS: i64 = 500;
 /// Without any video for this long, a stream is audio only and readers may start anywhere.
 const AUDIO_ONLY_AFTER_MS: i64 = 1_000;
 
