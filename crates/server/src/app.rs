@@ -22,7 +22,7 @@ use crate::{
     history, listen,
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
-    reconcile::{Gate, Keys, Reconciler, Wakes},
+    reconcile::{Gate, Known, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, Certificates},
 };
@@ -130,12 +130,12 @@ impl App {
 
         let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
-        let (wakes, keys) = (Arc::new(Wakes::default()), Arc::new(Keys::default()));
+        let (wakes, known) = (Arc::new(Wakes::default()), Arc::new(Known::default()));
         let (strangers, limits) = (Arc::new(Strangers::default()), Arc::new(Limits::default()));
         let (events, history) = mpsc::channel(EVENTS_MAX);
         let gate = Gate {
             store: store.clone(),
-            keys: keys.clone(),
+            known: known.clone(),
             wakes: wakes.clone(),
             strangers: strangers.clone(),
             limits: limits.clone(),
@@ -147,7 +147,7 @@ impl App {
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, ended.clone()));
-        let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), keys);
+        let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), known);
         tasks.spawn(reconciler.run(ended.clone()));
         let acceptor = certificates.map(|certificates| {
             tasks.spawn(certificates.clone().watch(ended.clone()));

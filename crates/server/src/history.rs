@@ -13,7 +13,7 @@ use gostream_engine::{
 };
 use gostream_store::{Error, NewStreamEvent, Store, StreamStatus};
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,8 +23,10 @@ use crate::{metrics::Metrics, reconcile::Wakes};
 pub(crate) const EVENTS_MAX: usize = 1_000;
 /// Of those, what relays do leaves so much to the stream itself and to how relays ended.
 const EVENTS_RESERVED: usize = 200;
-/// A database that restarts is back within this many seconds; events wait meanwhile.
-const TRIES_MAX: u32 = 30;
+/// So often the database may refuse an event while it answers otherwise; that is no outage, and the next ones wait.
+const TRIES_MAX: u32 = 5;
+/// A database that takes longer for one event has stopped answering, and the connection with it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -90,19 +92,24 @@ impl Writer {
     }
 
     async fn write_patiently(&self, event: &EngineEvent, happened: Option<NewStreamEvent>, stop: &CancellationToken) {
-        for _ in 0..TRIES_MAX {
-            match self.write_once(event, happened.clone()).await {
-                Ok(()) => return,
+        let mut tries = 0;
+        while tries < TRIES_MAX {
+            match timeout(WRITE_TIMEOUT, self.write_once(event, happened.clone())).await {
+                Ok(Ok(())) => return,
                 // The project was deleted, and its history with it.
-                Err(Error::NotFound) => return,
-                Err(error) => tracing::warn!(%error, "The history could not be written."),
+                Ok(Err(Error::NotFound)) => return,
+                Ok(Err(error)) => tracing::warn!(%error, "The history could not be written."),
+                Err(_) => tracing::warn!("The history could not be written: the database does not answer."),
             }
+            // While the database is away events wait for it, however long that takes; the channel bounds how many.
+            let answers = timeout(WRITE_TIMEOUT, self.store.ping()).await.is_ok_and(|answer| answer.is_ok());
+            tries += u32::from(answers);
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(RETRY_PAUSE) => {}
             }
         }
-        tracing::error!(?event, "The history lost an event: the database stayed away.");
+        tracing::error!(?event, "The history lost an event: the database did not take it.");
     }
 
     async fn write_once(&self, event: &EngineEvent, happened: Option<NewStreamEvent>) -> Result<(), Error> {

@@ -28,6 +28,8 @@ use crate::{login::limit::Limits, strangers::Strangers};
 
 /// How long an encoder waits for the database before it is told to come back.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the rows of one project may take: a database that hangs must not hold up the reconciler for ever.
+const ROWS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an address that keeps trying unknown keys waits for each answer. It holds one of its few places meanwhile.
 const GUESS_DELAY: Duration = Duration::from_secs(2);
 /// How often every live project is looked at, woken or not.
@@ -93,17 +95,26 @@ impl Wakes {
     }
 }
 
-/// The keys that live projects were admitted with.
+/// What the rows of live projects last said; the key in it is the one that an encoder was admitted with.
 #[derive(Debug, Default)]
-pub(crate) struct Keys(Mutex<HashMap<ProjectId, StreamKey>>);
+pub(crate) struct Known(Mutex<HashMap<ProjectId, ProjectSpec>>);
 
-impl Keys {
+impl Known {
     fn remember(&self, spec: &ProjectSpec) {
-        lock(&self.0).insert(spec.id, spec.stream_key.clone());
+        lock(&self.0).insert(spec.id, spec.clone());
     }
 
-    fn of(&self, project: ProjectId) -> Option<StreamKey> {
-        lock(&self.0).get(&project).cloned()
+    fn key_of(&self, project: ProjectId) -> Option<StreamKey> {
+        lock(&self.0).get(&project).map(|spec| spec.stream_key.clone())
+    }
+
+    /// The project that this key was good for when the database last answered.
+    fn by_key(&self, key: &StreamKey) -> Option<ProjectSpec> {
+        lock(&self.0).values().find(|spec| spec.stream_key == *key).cloned()
+    }
+
+    fn forget(&self, project: ProjectId) {
+        lock(&self.0).remove(&project);
     }
 
     fn retain(&self, live: &[ProjectId]) {
@@ -120,7 +131,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) store: Store,
-    pub(crate) keys: Arc<Keys>,
+    pub(crate) known: Arc<Known>,
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) strangers: Arc<Strangers>,
     pub(crate) limits: Arc<Limits>,
@@ -152,7 +163,11 @@ impl Admission for Gate {
             if self.stopping.is_cancelled() {
                 return Err(Refusal::Unavailable);
             }
-            let answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
+            let mut answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
+            if answer == Err(Refusal::Unavailable) {
+                // The show goes on without the database: who was on the air a moment ago may come back.
+                answer = self.known.by_key(key).ok_or(Refusal::Unavailable);
+            }
             if matches!(answer, Err(Refusal::UnknownKey)) {
                 if self.strangers.tried(peer.ip(), SystemTime::now()) {
                     self.wakes.stranger_came();
@@ -163,7 +178,7 @@ impl Admission for Gate {
             }
             let spec = answer?;
             self.strangers.found_home(peer.ip());
-            self.keys.remember(&spec);
+            self.known.remember(&spec);
             Ok(spec)
         })
     }
@@ -175,13 +190,13 @@ pub(crate) struct Reconciler {
     store: Store,
     engine: Engine,
     wakes: Arc<Wakes>,
-    keys: Arc<Keys>,
+    known: Arc<Known>,
 }
 
 impl Reconciler {
     /// A reconciler that listens to `wakes`.
-    pub(crate) fn new(store: Store, engine: Engine, wakes: Arc<Wakes>, keys: Arc<Keys>) -> Self {
-        Self { store, engine, wakes, keys }
+    pub(crate) fn new(store: Store, engine: Engine, wakes: Arc<Wakes>, known: Arc<Known>) -> Self {
+        Self { store, engine, wakes, known }
     }
 
     /// Works until `stop`.
@@ -194,7 +209,7 @@ impl Reconciler {
                 () = self.wakes.some.notified() => self.wakes.take().into_iter().map(ProjectId).collect(),
                 _ = sweep.tick() => {
                     let live = self.engine.live();
-                    self.keys.retain(&live);
+                    self.known.retain(&live);
                     live
                 }
             };
@@ -206,23 +221,34 @@ impl Reconciler {
 
     async fn reconcile(&self, project: ProjectId) {
         if !self.engine.live().contains(&project) {
+            self.known.forget(project);
             return;
         }
-        match self.rows(project.0).await {
+        let Ok(rows) = timeout(ROWS_TIMEOUT, self.rows(project.0)).await else {
+            tracing::warn!(project.id = %project, "The rows of a project could not be read in time.");
+            return;
+        };
+        match rows {
             // The next sweep tries again; until then everything runs on as it was.
             Err(error) => tracing::warn!(%error, project.id = %project, "The rows of a project could not be read."),
-            Ok(None) => self.engine.end(project, EndReason::EndedByOwner),
+            Ok(None) => self.end(project),
             Ok(Some((row, destinations))) => {
                 let spec = spec(&row, &destinations);
                 // A publish that was admitted in the moment in which the key was replaced.
-                if self.keys.of(project).is_some_and(|key| key != spec.stream_key) {
-                    self.engine.end(project, EndReason::EndedByOwner);
+                if self.known.key_of(project).is_some_and(|key| key != spec.stream_key) {
+                    self.end(project);
                 } else {
-                    self.keys.remember(&spec);
+                    self.known.remember(&spec);
                     self.engine.apply(spec);
                 }
             }
         }
+    }
+
+    /// The key counts no longer, not even while the database is away.
+    fn end(&self, project: ProjectId) {
+        self.known.forget(project);
+        self.engine.end(project, EndReason::EndedByOwner);
     }
 
     async fn rows(&self, project: Uuid) -> Result<Option<(Project, Vec<Destination>)>, gostream_store::Error> {

@@ -14,6 +14,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait as _;
 use sqlx::{
+    Connection as _, Executor as _,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -41,6 +42,10 @@ const BUSY_RETRY: Duration = Duration::from_millis(20);
 const SQLITE_BUSY: i32 = 5;
 /// How long a call waits for a free connection, or for the database to answer a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than any query of ours takes. PostgreSQL gives up on the statement, whatever it waits for.
+const STATEMENT_TIMEOUT: &str = "SET statement_timeout TO '30s'";
+/// A connection whose query was given up on is tried before it is used again; without an answer by then it is closed.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL's advisory lock that one starting server holds while it migrates: "gostream" in ASCII.
 const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"gostream");
 /// PostgreSQL's advisory lock that each connection shares, and that a command takes for itself that must be alone.
@@ -145,7 +150,8 @@ impl Store {
         let failed = |error: DbErr| Error::Migrate(error.into());
         let transaction = self.begin().await.map_err(failed)?;
         if transaction.get_database_backend() == DbBackend::Postgres {
-            let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+            // A migration may take its time, and so may another server's that we wait for.
+            let lock = format!("SET LOCAL statement_timeout TO 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
             transaction.execute_unprepared(&lock).await.map_err(failed)?;
         }
         // The library would announce each step, in words of its own.
@@ -260,7 +266,15 @@ async fn open_postgres(url: &str) -> Result<(DatabaseConnection, DatabaseConnect
         .after_connect(|connection, _| {
             Box::pin(async move {
                 let lock = sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(USE_LOCK);
-                lock.execute(connection).await.map(drop)
+                lock.execute(&mut *connection).await?;
+                connection.execute(STATEMENT_TIMEOUT).await.map(drop)
+            })
+        })
+        // The pool tries it as well, and would wait for ever: a database that hangs would take the pool with it.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let answer = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
+                answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
             })
         })
         .connect_with(options.application_name("gostream"))

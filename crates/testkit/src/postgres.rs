@@ -61,16 +61,18 @@ impl Postgres {
         place.certify()?;
         let mut postgres = Self { port: 0, keeper: place.keeper()?, place, databases: AtomicU32::new(0) };
         for _ in 1..TRIES_MAX {
-            if postgres.listen().is_ok() {
+            postgres.port = free_port()?;
+            if postgres.begin().is_ok() {
                 return Ok(postgres);
             }
         }
-        postgres.listen()?;
+        postgres.port = free_port()?;
+        postgres.begin()?;
         Ok(postgres)
     }
 
-    fn listen(&mut self) -> anyhow::Result<()> {
-        self.port = free_port()?;
+    /// Starts it again after [`Postgres::stop`], where it was, with what it held.
+    pub fn begin(&self) -> anyhow::Result<()> {
         let options = format!(
             "-c port={} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c ssl=on -c fsync=off \
              -c synchronous_commit=off -c full_page_writes=off -c max_connections=200",
@@ -78,6 +80,25 @@ impl Postgres {
         );
         let (data, log) = (self.place.data(), self.place.folder.path().join("log"));
         self.place.run("pg_ctl", &["-D", text(&data), "-l", text(&log), "-o", &options, "-w", "start"])
+    }
+
+    /// Stops it as its service manager does: connections are closed, and new ones refused.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        self.place.run("pg_ctl", &["-D", text(&self.place.data()), "-m", "fast", "-w", "stop"])
+    }
+
+    /// Freezes it: connections stay, new ones are taken by the system, and nothing is answered. Thaws when this is dropped.
+    pub fn freeze(&self) -> anyhow::Result<Frozen> {
+        let pid_file = fs::read_to_string(self.place.data().join("postmaster.pid"))?;
+        let main = pid_file.lines().next().context("the server does not run")?.to_owned();
+        signal("STOP", std::slice::from_ref(&main))?;
+        // Stopped, it starts no more of them.
+        let mut frozen = Frozen { processes: vec![main.clone()] };
+        let children = fs::read_to_string(format!("/proc/{main}/task/{main}/children"))?;
+        let children: Vec<_> = children.split_whitespace().map(str::to_owned).collect();
+        frozen.processes.extend(children.iter().cloned());
+        signal("STOP", &children)?;
+        Ok(frozen)
     }
 
     /// A new, empty database, as a URL.
@@ -93,6 +114,26 @@ impl Postgres {
     pub fn certificate(&self) -> PathBuf {
         self.place.folder.path().join("server.crt")
     }
+}
+
+/// A server that does not move; see [`Postgres::freeze`].
+#[derive(Debug)]
+pub struct Frozen {
+    processes: Vec<String>,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = signal("CONT", &self.processes);
+    }
+}
+
+fn signal(name: &str, processes: &[String]) -> anyhow::Result<()> {
+    let status = Command::new("kill").arg(format!("-{name}")).args(processes).status()?;
+    if !status.success() {
+        bail!("{processes:?} cannot be signalled");
+    }
+    Ok(())
 }
 
 impl Drop for Postgres {

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use gostream_store::User as Row;
+use gostream_store::{Error, User as Row};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -49,13 +49,10 @@ pub(super) enum Proof {
 
 impl Proof {
     /// Whether it still counts for that account.
-    pub(super) async fn counts(self, ctx: &Ctx, user: Uuid) -> bool {
+    pub(super) async fn counts(self, ctx: &Ctx, user: Uuid) -> Result<bool, Error> {
         match self {
-            Self::Session(id) => {
-                let found = ctx.store.session_user(id).await;
-                found.is_ok_and(|found| found.is_some_and(|found| found.id == user))
-            }
-            Self::Token(id) => ctx.store.has_token(user, id).await.unwrap_or(false),
+            Self::Session(id) => Ok(ctx.store.session_user(id).await?.is_some_and(|found| found.id == user)),
+            Self::Token(id) => ctx.store.has_token(user, id).await,
         }
     }
 }

@@ -14,6 +14,9 @@ use utoipa::ToSchema;
 /// RFC 9457 section 3.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 
+/// A database that restarts is back after some seconds, and so many callers come back together.
+const AWAY_RETRY: Duration = Duration::from_secs(5);
+
 /// An error as the caller reads it: a stable code for programs, a sentence for people.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -116,9 +119,15 @@ impl Problem {
     pub(super) fn database_unavailable() -> Self {
         let detail = "The database does not answer as it should. Try again in a moment.";
         Self {
-            retry_after: Some(Duration::from_secs(5)),
+            retry_after: Some(AWAY_RETRY),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", detail)
         }
+    }
+
+    /// 503: the handler was given up on.
+    pub(super) fn timeout() -> Self {
+        let detail = "The request took too long: the database may not be answering. Try again in a moment.";
+        Self { retry_after: Some(AWAY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail) }
     }
 
     /// 500: logged here with its cause, which the caller does not see.

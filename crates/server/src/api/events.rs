@@ -112,7 +112,7 @@ impl Follower {
     async fn changed(&mut self) -> Option<Project> {
         loop {
             let wake = self.wake().await?;
-            if matches!(wake, Wake::Session) && !self.is_logged_in().await {
+            if matches!(wake, Wake::Session) && self.is_logged_out().await {
                 return None;
             }
             if let Some((at, _)) = &self.shown {
@@ -152,8 +152,9 @@ impl Follower {
         }
     }
 
-    async fn is_logged_in(&self) -> bool {
-        self.proof.counts(&self.ctx, self.owner).await
+    /// Only what the database says counts: nobody is logged out because it is away.
+    async fn is_logged_out(&self) -> bool {
+        self.proof.counts(&self.ctx, self.owner).await.is_ok_and(|counts| !counts)
     }
 
     async fn look(&mut self) -> Result<Option<Project>, Problem> {

@@ -83,10 +83,9 @@ fn add_headers(headers: &mut HeaderMap, id: &str) {
 
 /// Ends a handler that takes too long. Streams of events are not meant: their handler returns at once.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
-    timeout(HANDLER_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
-        let detail = "The request took too long. Try again.";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail).into_response()
-    })
+    timeout(HANDLER_TIMEOUT, next.run(request))
+        .await
+        .unwrap_or_else(|_| Problem::timeout().into_response())
 }
 
 /// 404 for a path that is none of ours.

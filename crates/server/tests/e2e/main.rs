@@ -7,6 +7,7 @@ mod hostile;
 #[path = "../api/http.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "a test fixture; the API's tests use the rest")]
 mod http;
+mod outage;
 mod platforms;
 mod restart;
 mod rotate;
