@@ -24,7 +24,7 @@ use crate::{
     },
     events::EventSink,
     hls,
-    ingest::{admission::Door, listener},
+    ingest::{admission::Door, listener, pace::Resting},
     limits::Limits,
     net::Egress,
     relay::{dial::Dialer, probe::probe},
@@ -102,6 +102,11 @@ pub enum EndReason {
     EncoderStopped,
     /// The encoder dropped and did not return within the grace time. `encoder_lost`
     EncoderLost,
+    /// The encoder sent more than it may, for too long. `too_fast`
+    TooFast {
+        /// What it may send, in kbit/s.
+        allowed_kbps: u32,
+    },
     /// The owner ended it, deleted the project or rotated the key. `ended_by_owner`
     EndedByOwner,
     /// The server is stopping. `server_stopped`
@@ -114,9 +119,19 @@ impl EndReason {
         match self {
             Self::EncoderStopped => "encoder_stopped",
             Self::EncoderLost => "encoder_lost",
+            Self::TooFast { .. } => "too_fast",
             Self::EndedByOwner => "ended_by_owner",
             Self::ServerStopped => "server_stopped",
         }
+    }
+
+    /// What its owner should know and do, where the word alone does not say it.
+    pub fn advice(self) -> Option<String> {
+        let Self::TooFast { allowed_kbps } = self else { return None };
+        Some(format!(
+            "The stream came faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in your \
+             encoder, and start again in a minute."
+        ))
     }
 }
 
@@ -179,6 +194,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
+    pub(crate) resting: Resting,
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -215,6 +231,7 @@ impl Engine {
             admission,
             registry: Registry::default(),
             limits: config.limits,
+            resting: Resting::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             shards,

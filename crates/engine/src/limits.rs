@@ -19,6 +19,8 @@ pub struct Limits {
     pub silence: Duration,
     /// How long a write may make no progress.
     pub write: Duration,
+    /// How fast a stream may come, in kbit/s; `None` for as fast as it does.
+    pub ingest_kbps: Option<u32>,
 }
 
 impl Default for Limits {
@@ -31,6 +33,7 @@ impl Default for Limits {
             request: Duration::from_secs(10),
             silence: Duration::from_secs(15),
             write: Duration::from_secs(15),
+            ingest_kbps: None,
         }
     }
 }

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use gostream_engine::engine::{Engine, EngineConfig};
+use gostream_engine::{
+    engine::{Engine, EngineConfig},
+    limits::Limits as EngineLimits,
+};
 use gostream_store::{Keyring, Store};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
@@ -245,6 +248,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) 
         tls: certificates.map(|certificates| certificates.server_config(&[])),
         egress_allow: settings.egress_allow.clone(),
         reconnect_grace: settings.reconnect_grace,
+        limits: EngineLimits { ingest_kbps: settings.quota.ingest_kbps, ..EngineLimits::default() },
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
     }

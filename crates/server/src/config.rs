@@ -77,6 +77,8 @@ pub struct Quota {
     pub destinations: u32,
     /// Streams of an account that are live at a time.
     pub live_streams: u32,
+    /// How fast a stream may come, in kbit/s; `None` for as fast as it does.
+    pub ingest_kbps: Option<u32>,
 }
 
 /// PEM files.
@@ -337,6 +339,7 @@ impl Values {
                 projects: self.take("quota.projects", value::quota)?.unwrap_or(100),
                 destinations: self.take("quota.destinations", value::quota)?.unwrap_or(100),
                 live_streams: self.take("quota.live_streams", value::quota)?.unwrap_or(20),
+                ingest_kbps: self.take("quota.ingest_bitrate", value::ingest_kbps)?.unwrap_or(Some(value::INGEST_KBPS)),
             },
             reconnect_grace: self.take("ingest.reconnect_grace", value::duration)?.unwrap_or(Duration::from_secs(60)),
             log: LogSettings {

@@ -153,7 +153,8 @@ fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
             line(*stream, *at, None, if *reconnecting { "reconnecting" } else { "live" })
         }
         EngineEvent::StreamEnded { stream, at, reason, .. } => {
-            NewStreamEvent { code: Some(reason.name().to_owned()), ..line(*stream, *at, None, "ended") }
+            let (code, message) = (Some(reason.name().to_owned()), reason.advice());
+            NewStreamEvent { code, message, ..line(*stream, *at, None, "ended") }
         }
         EngineEvent::RelayChanged { stream, relay, at, state, error, .. } => {
             // Its end is told with what it did.

@@ -71,6 +71,11 @@ impl Publisher {
         live.if_seated(&ticket, || self.write(media));
     }
 
+    /// Counts what came; tells whether that was more than `allowed_kbps` bears. A connection after this one counts on.
+    pub(crate) fn exceeds(&self, allowed_kbps: u32, bytes: usize) -> bool {
+        self.live.pace().exceeds(allowed_kbps, bytes, Instant::now())
+    }
+
     /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
     /// to call again if it is too early.
     pub(crate) fn flush(&mut self) -> Option<Instant> {

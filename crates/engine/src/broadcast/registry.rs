@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Broadcast;
 use crate::{
     hls,
+    ingest::pace::Pace,
     spec::{DestinationId, ProjectId, ProjectSpec, StreamKey},
     status::ProjectStatus,
 };
@@ -29,6 +30,7 @@ pub(crate) struct Live {
     /// Cancelled once the supervisor is done.
     pub(crate) over: CancellationToken,
     publisher: Mutex<Seat>,
+    pace: Mutex<Pace>,
 }
 
 /// Who publishes: each new one takes the seat and the old one has to go.
@@ -53,8 +55,8 @@ impl Live {
         retries: mpsc::Sender<DestinationId>,
         hls: Arc<hls::Output>,
     ) -> Arc<Self> {
-        let publisher = Mutex::default();
-        Arc::new(Self { broadcast, spec, retries, hls, over: CancellationToken::new(), publisher })
+        let (publisher, pace) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { broadcast, spec, retries, hls, over: CancellationToken::new(), publisher, pace })
     }
 
     /// Takes the publisher's seat; whoever had it is told to leave.
@@ -71,6 +73,11 @@ impl Live {
         if seat.number == ticket.number {
             action();
         }
+    }
+
+    /// How fast the stream comes, over all its encoder's connections.
+    pub(crate) fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seat(&self) -> MutexGuard<'_, Seat> {

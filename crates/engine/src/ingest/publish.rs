@@ -12,15 +12,26 @@ use tracing::{debug, info};
 use super::session::{Connection, Over};
 use crate::{
     broadcast::publisher::{Departure, Publisher},
-    engine::Shared,
+    engine::{EndReason, Shared},
     spec::ProjectSpec,
 };
+
+/// What makes an encoder show why not instead of only trying again.
+const DENIED: &str = "NetStream.Publish.Denied";
 
 /// Takes media until the publisher is done. `Ok` when it may publish again on the same connection.
 pub(crate) async fn run<S>(connection: &mut Connection<S>, spec: ProjectSpec, shared: &Arc<Shared>) -> Result<(), Over>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    if let Some(left) = shared.resting.left(spec.id, Instant::now()) {
+        let why = format!(
+            "The last stream with this key came too fast. Lower the bitrate in your encoder, and start again in {} s.",
+            left.as_secs() + 1
+        );
+        return connection.refuse(DENIED, &why).await;
+    }
+    let project = spec.id;
     let (live, ticket) = shared.open(spec).await;
     let (leave, broadcast) = (ticket.leave.clone(), Arc::clone(&live.broadcast));
     let mut publisher = Publisher::new(live, ticket);
@@ -44,6 +55,12 @@ where
             connection.flush().await?;
             Ok(())
         }
+        Err(Over::TooFast { allowed_kbps }) => {
+            let reason = EndReason::TooFast { allowed_kbps };
+            shared.resting.begin(project, Instant::now());
+            broadcast.end(reason);
+            connection.refuse(DENIED, &reason.advice().unwrap_or_default()).await
+        }
         Err(error) => {
             info!(%error, "The encoder dropped.");
             publisher.depart(Departure::Dropped);
@@ -59,7 +76,14 @@ where
     loop {
         while let Some(event) = connection.next_event()? {
             match event {
-                Event::Media(media) => publisher.push(media),
+                Event::Media(media) => {
+                    if let Some(allowed_kbps) = shared.limits.ingest_kbps
+                        && publisher.exceeds(allowed_kbps, media.body.len())
+                    {
+                        return Err(Over::TooFast { allowed_kbps });
+                    }
+                    publisher.push(media);
+                }
                 Event::Unpublish => return Ok(()),
                 Event::Publish(_) | Event::Play(_) | Event::Stop => {}
             }

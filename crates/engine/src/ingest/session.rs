@@ -49,6 +49,12 @@ pub(crate) enum Over {
     /// A deadline passed.
     #[error("no {0} in time")]
     Late(&'static str),
+    /// More media came than may, for too long.
+    #[error("more than {allowed_kbps} kbit/s came")]
+    TooFast {
+        /// What may come.
+        allowed_kbps: u32,
+    },
 }
 
 /// Serves one connection until it ends.
@@ -142,7 +148,7 @@ where
     }
 
     /// Says no, lets the peer read it, and closes. Without the pause OBS would only see a lost connection.
-    async fn refuse(&mut self, code: &str, why: &str) -> Result<(), Over> {
+    pub(crate) async fn refuse(&mut self, code: &str, why: &str) -> Result<(), Over> {
         info!(refusal.code = code, "A connection was refused. {why}");
         self.rtmp.refuse(code, why);
         self.flush().await?;

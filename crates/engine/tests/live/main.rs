@@ -7,6 +7,7 @@ mod errors;
 mod faults;
 mod hostile;
 mod legs;
+mod pace;
 mod quirks;
 mod relay;
 mod stage;

@@ -145,10 +145,10 @@ impl ServerSession {
         self.on_status(stream_id, "status", "NetStream.Play.Start", "Playing.");
     }
 
-    /// The request is refused; close the connection once this is sent. OBS shows an error for `NetStream.Publish.Denied`
+    /// The request is refused, or what was granted is taken back; close the connection once this is sent. OBS shows an error for `NetStream.Publish.Denied`
     /// and `NetStream.Publish.BadName`, FFmpeg for any of level `error`.
     pub fn refuse(&mut self, code: &str, description: &str) {
-        let Phase::Asking { stream_id, .. } = self.phase else { return };
+        let (Phase::Asking { stream_id, .. } | Phase::Publishing { stream_id }) = self.phase else { return };
         self.phase = Phase::Commands;
         self.on_status(stream_id, "error", code, description);
     }

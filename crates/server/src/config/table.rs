@@ -175,6 +175,15 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "quota.ingest_bitrate",
+        flag: "quota-ingest-bitrate",
+        env: "GOSTREAM_QUOTA_INGEST_BITRATE",
+        default: "100000",
+        takes: "kbit/s from 100 to 10000000, or off",
+        help: "How fast a stream may come for long, in kbit/s",
+        secret: false,
+    },
+    Setting {
         key: "ingest.reconnect_grace",
         flag: "ingest-reconnect-grace",
         env: "GOSTREAM_INGEST_RECONNECT_GRACE",

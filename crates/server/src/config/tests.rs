@@ -79,6 +79,7 @@ fn every_setting_can_be_given_in_every_way() {
         ("quota.projects", "5"),
         ("quota.destinations", "6"),
         ("quota.live_streams", "7"),
+        ("quota.ingest_bitrate", "8000"),
         ("ingest.reconnect_grace", "5m"),
         ("log.format", "json"),
         ("log.level", "warn,gostream=debug"),

@@ -21,9 +21,20 @@ const GRACE_MAX: Duration = Duration::from_secs(3_600);
 const FORGIVING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
+/// More than any platform takes, and than most uplinks carry; a tenth of what a server usually has.
+pub(super) const INGEST_KBPS: u32 = 100_000;
+
 /// A quota: at least one, or nothing would work.
 pub(super) fn quota(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
+}
+
+/// A rate in kbit/s, or `Some(None)` for `off`. Below a hundred not even sound would come through.
+pub(super) fn ingest_kbps(text: &str) -> Option<Option<u32>> {
+    if text == "off" {
+        return Some(None);
+    }
+    text.parse().ok().filter(|kbps| (100..=10_000_000).contains(kbps)).map(Some)
 }
 
 pub(super) fn path(text: &str) -> Option<PathBuf> {

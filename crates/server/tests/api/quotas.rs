@@ -33,3 +33,39 @@ async fn an_account_gets_its_share_and_a_sentence_beyond_it() {
     Encoder::publish(app.rtmp(), text(&theirs["streamKey"])).await.expect("admitted");
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_comes_too_fast_ends_with_a_sentence() {
+    let app = TestApp::start(&[("quota.ingest_bitrate", "100")]).await;
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("admitted");
+    // The server may have closed before everything is sent.
+    let _ = encoder.send_all(&Script { ms: 4_000, ..Script::default() }.write()).await;
+    encoder.closed().await.expect("closed");
+    assert!(Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.is_err(), "the key rests");
+
+    let history = format!("/api/projects/{}/streams", text(&project["id"]));
+    let ended = async {
+        loop {
+            let page = me.get(&history).await.json(200);
+            if page["items"][0]["status"] == "ended" {
+                break page["items"][0].clone();
+            }
+        }
+    };
+    let stream = timeout(PATIENCE, ended).await.expect("the row is written a moment after the stream ended");
+    assert_eq!(stream["endReason"], "too_fast");
+    let told = async {
+        loop {
+            let report = me.get(&format!("{history}/{}", text(&stream["id"]))).await.json(200);
+            let last = report["events"].as_array().unwrap().last().unwrap().clone();
+            if last["state"] == "ended" {
+                break last;
+            }
+        }
+    };
+    let last = timeout(PATIENCE, told).await.expect("the line of the timeline is written behind the row");
+    assert!(text(&last["message"]).contains("100 kbit/s"), "{last}");
+    app.stop().await;
+}

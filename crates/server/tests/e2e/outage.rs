@@ -20,7 +20,7 @@ use crate::{
 /// Longer than any answer may take: a handler is given up on after 15 s.
 const BOUND: Duration = Duration::from_secs(20);
 /// How long the outage lasts at least, in seconds; by default as long as it takes to see that the show goes on.
-const OUTAGE: &str = "GOSTREAM_TEST_OUTAGE_SECONDS";
+const OUTAGE: &str = "TEST_OUTAGE_SECONDS";
 
 /// What an account sees while the database is away: a sentence, a code, and when to come back.
 async fn refused(client: &Client, path: &str) -> Reply {

@@ -9,6 +9,7 @@ import { duration, moment, seconds, timeOfDay } from "../../lib/format";
 export const endReasons: Record<string, string> = {
   encoder_stopped: "you stopped",
   encoder_lost: "your encoder did not come back",
+  too_fast: "it came faster than this server allows",
   ended_by_owner: "you ended it here",
   server_stopped: "the server was stopped",
   server_killed: "the server broke off",
@@ -113,7 +114,7 @@ export function Report({ id, stream, onClose }: { id: string; stream: Stream; on
 function eventWords({ relay, state, message, code }: StreamEvent): string {
   if (!relay) {
     const why = state === "ended" && code ? `: ${endReasons[code] ?? code}` : "";
-    return (streamWords[state] ?? state) + why;
+    return (streamWords[state] ?? state) + why + (message ? `. ${message}` : "");
   }
   const who = `${relay.name || "A deleted destination"}${legWord(relay.leg)}`;
   return `${who}: ${relayWord(state)}${message ? `. ${message}` : ""}`;

@@ -1,0 +1,78 @@
+//! Streams that come faster than they may.
+
+use gostream_engine::{EndReason, EngineConfig, EngineEvent, limits::Limits};
+use gostream_proto::rtmp::client::Event;
+use gostream_testkit::{
+    encoder::Encoder,
+    platform::{Behaviour, Platform},
+    script::Script,
+};
+
+use crate::stage::{Stage, config};
+
+fn strict(ingest_kbps: u32) -> EngineConfig {
+    EngineConfig { limits: Limits { ingest_kbps: Some(ingest_kbps), ..config().limits }, ..config() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_that_comes_too_fast_is_ended_and_its_key_rests() {
+    let mut stage = Stage::with(strict(100)).await;
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let spec = stage.project("key", &[&platform]);
+    let other = stage.project("other", &[]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let mut modest = Encoder::publish(stage.address, "other").await.expect("is admitted");
+
+    // Ten seconds of 100 kbit/s are 125 kB; this is more, at once.
+    let all = Script { ms: 4_000, frame_bytes: 3_000, ..Script::default() }.write();
+    // The server may have closed before everything is sent.
+    encoder.send_all(&all[..40]).await.expect("is taken");
+    platform.until("the relay", |visits| visits.len() == 1 && !visits[0].media.is_empty()).await;
+    let _ = encoder.send_all(&all[40..]).await;
+    let said = loop {
+        match encoder.event().await.expect("is told why") {
+            Event::Refused { code, description, .. } => break (code, description),
+            _ => continue,
+        }
+    };
+    assert_eq!(said.0, "NetStream.Publish.Denied");
+    assert!(said.1.contains("100 kbit/s") && said.1.contains("Lower the bitrate"), "{}", said.1);
+    encoder.closed().await.expect("is closed");
+    stage.until_offline(spec.id).await;
+    platform.until("the goodbye", |visits| visits.iter().all(|visit| visit.goodbye)).await;
+
+    let again = Encoder::publish(stage.address, "key").await.expect_err("the key rests");
+    assert_eq!(again.to_string(), "NetStream.Publish.Denied");
+    assert_eq!(platform.visits().len(), 1, "an encoder that tries again and again begins nothing");
+    let few = Script { ms: 400, ..Script::default() }.write();
+    modest.send_all(&few).await.expect("others go on");
+    stage.until(other.id, "measured", |status| status.stream.received_bytes > 0).await;
+
+    let reason = loop {
+        match stage.events.recv().await.expect("it is told") {
+            EngineEvent::StreamEnded { reason, .. } => break reason,
+            _ => continue,
+        }
+    };
+    assert_eq!(reason, EndReason::TooFast { allowed_kbps: 100 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encoder_that_connects_again_does_not_begin_to_count_anew() {
+    let stage = Stage::with(strict(100)).await;
+    let spec = stage.project("key", &[]);
+    let part = Script { ms: 1_000, ..Script::default() }.write();
+    for n in 0.. {
+        // 75 kB each: the second is too much, however the connections are cut.
+        match Encoder::publish(stage.address, "key").await {
+            Ok(mut encoder) => {
+                // Closed while it sends, or after it.
+                let _ = encoder.send_all(&part).await;
+                let _ = encoder.close().await;
+            }
+            Err(_) => break,
+        }
+        assert!(n < 10, "never ended");
+    }
+    stage.until_offline(spec.id).await;
+}
