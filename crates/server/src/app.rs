@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{self, Context},
+    api::{self, Context, Shown},
     config::{SecretKey, Settings},
     data_dir::{self, KeyFile},
     history, listen,
@@ -157,6 +157,7 @@ impl App {
             TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1"]))
         });
         let ctx = Arc::new(Context {
+            shown: Shown::default(),
             tokens: Tokens::new(&secret),
             passwords: Passwords::default(),
             limits,

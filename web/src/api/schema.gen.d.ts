@@ -586,7 +586,7 @@ export interface components {
         /** @description One thing that was done with the account. */
         AuditEntry: {
             /**
-             * @description `login`, `password_changed`, `stream_key_rotated`, `destination_changed`, ...
+             * @description `login`, `password_changed`, `stream_key_shown`, `stream_key_rotated`, `destination_changed`, ...
              * @example login
              */
             action: string;

@@ -1,11 +1,47 @@
 //! Writing down who did what: in the database for the account page, and in the log for whoever runs the server.
 
-use std::convert::Infallible;
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use gostream_store::Project;
 use uuid::Uuid;
 
-use super::{Ctx, extract};
+use super::{Ctx, auth::Login, extract};
+
+/// Beyond so many pairs everything is forgotten, and written down once more: some megabytes.
+const SHOWN_MAX: usize = 100_000;
+
+/// Which login, or token, has been shown the stream keys of which projects. Every answer about a project holds its key, and a
+/// line for each would bury the rest; the first time tells who had it.
+#[derive(Debug, Default)]
+pub(crate) struct Shown(Mutex<HashSet<(Uuid, Uuid)>>);
+
+impl Shown {
+    /// Whether this login sees the key of this project for the first time.
+    fn is_new(&self, login: &Login, project: Uuid) -> bool {
+        let mut shown = self.lock();
+        if shown.len() >= SHOWN_MAX {
+            shown.clear();
+        }
+        shown.insert((login.proof.id(), project))
+    }
+
+    /// The project has a new key, which only this login has seen: making it is written down as such.
+    pub(super) fn made_by(&self, login: &Login, project: Uuid) {
+        let mut shown = self.lock();
+        shown.retain(|&(_, known)| known != project);
+        shown.insert((login.proof.id(), project));
+    }
+
+    /// A poisoned lock still guards a whole set.
+    fn lock(&self) -> MutexGuard<'_, HashSet<(Uuid, Uuid)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Where a request came from, to be noted with what it did.
 pub(super) struct Audit {
@@ -34,5 +70,16 @@ impl Audit {
         if let Err(error) = ctx.store.add_audit(user, action, object, address).await {
             tracing::warn!(%error, "The audit log could not be written.");
         }
+    }
+
+    /// Notes that an answer holds the keys of these projects, once for each login.
+    pub(super) async fn keys_shown(&self, ctx: &Ctx, login: &Login, projects: &[&Project]) {
+        let new: Vec<_> = projects.iter().filter(|project| ctx.shown.is_new(login, project.id)).collect();
+        let object = match new.as_slice() {
+            [] => return,
+            [only] => only.name.clone(),
+            more => format!("{} projects", more.len()),
+        };
+        self.note(ctx, login.user.id, "stream_key_shown", Some(&object)).await;
     }
 }

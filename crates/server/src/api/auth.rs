@@ -48,6 +48,12 @@ pub(super) enum Proof {
 }
 
 impl Proof {
+    /// Of the session, or of the token.
+    pub(super) fn id(self) -> Uuid {
+        let (Self::Session(id) | Self::Token(id)) = self;
+        id
+    }
+
     /// Whether it still counts for that account.
     pub(super) async fn counts(self, ctx: &Ctx, user: Uuid) -> Result<bool, Error> {
         match self {

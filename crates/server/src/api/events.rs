@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use super::{
     Ctx,
-    auth::{Login, Proof},
+    audit::Audit,
+    auth::Login,
     error::Problem,
     extract::{Id, Links},
     view::{Project, Viewer},
@@ -46,6 +47,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(super) async fn follow(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
 ) -> Result<impl IntoResponse, Problem> {
@@ -55,18 +57,7 @@ pub(super) async fn follow(
     let mut recheck = interval(RECHECK);
     recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
     recheck.reset();
-    let mut follower = Follower {
-        ctx,
-        links,
-        owner: login.user.id,
-        proof: login.proof,
-        id,
-        changes,
-        status,
-        recheck,
-        shown: None,
-        next: None,
-    };
+    let mut follower = Follower { ctx, links, login, audit, id, changes, status, recheck, shown: None, next: None };
     let snapshot = follower.look().await?.ok_or_else(Problem::not_found)?;
     follower.next = Some(("snapshot", snapshot));
     let heartbeat = sse::KeepAlive::new().interval(HEARTBEAT);
@@ -77,8 +68,8 @@ pub(super) async fn follow(
 struct Follower {
     ctx: Ctx,
     links: Links,
-    owner: Uuid,
-    proof: Proof,
+    login: Login,
+    audit: Audit,
     id: Uuid,
     changes: broadcast::Receiver<Change>,
     status: watch::Receiver<Option<Arc<ProjectStatus>>>,
@@ -154,12 +145,13 @@ impl Follower {
 
     /// Only what the database says counts: nobody is logged out because it is away.
     async fn is_logged_out(&self) -> bool {
-        self.proof.counts(&self.ctx, self.owner).await.is_ok_and(|counts| !counts)
+        self.login.proof.counts(&self.ctx, self.login.user.id).await.is_ok_and(|counts| !counts)
     }
 
     async fn look(&mut self) -> Result<Option<Project>, Problem> {
         self.status.mark_unchanged();
-        let Some(row) = self.ctx.store.project(self.owner, self.id).await? else { return Ok(None) };
+        let Some(row) = self.ctx.store.project(self.login.user.id, self.id).await? else { return Ok(None) };
+        self.audit.keys_shown(&self.ctx, &self.login, &[&row]).await;
         Viewer { ctx: &self.ctx, links: &self.links }.whole_project(row).await.map(Some)
     }
 }

@@ -24,6 +24,7 @@ use url::Url;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(crate) use self::audit::Shown;
 use crate::{
     config::{Quota, Signup},
     login::{limit::Limits, password::Passwords, token::Tokens},
@@ -67,6 +68,8 @@ pub(crate) struct Context {
     pub wakes: Arc<Wakes>,
     /// Encoders with unknown keys.
     pub strangers: Arc<Strangers>,
+    /// Who has been shown which stream keys.
+    pub shown: Shown,
     /// Signs logins.
     pub tokens: Tokens,
     /// Hashes passwords.

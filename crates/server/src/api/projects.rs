@@ -38,9 +38,15 @@ pub(super) struct ProjectChange {
     get, path = "/api/projects", tag = "projects", operation_id = "listProjects",
     responses((status = 200, body = [Project]), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn list(State(ctx): State<Ctx>, login: Login, links: Links) -> Result<Answer<Vec<Project>>, Problem> {
-    let viewer = Viewer { ctx: &ctx, links: &links };
-    Ok(Answer(viewer.projects(ctx.store.projects(login.user.id).await?).await?))
+pub(super) async fn list(
+    State(ctx): State<Ctx>,
+    login: Login,
+    audit: Audit,
+    links: Links,
+) -> Result<Answer<Vec<Project>>, Problem> {
+    let rows = ctx.store.projects(login.user.id).await?;
+    audit.keys_shown(&ctx, &login, &rows.iter().collect::<Vec<_>>()).await;
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.projects(rows).await?))
 }
 
 /// Makes a project with a stream key of its own.
@@ -68,6 +74,7 @@ pub(super) async fn create(
         )));
     }
     let row = ctx.store.add_project(login.user.id, &name).await?;
+    ctx.shown.made_by(&login, row.id);
     audit.note(&ctx, login.user.id, "project_created", Some(&name)).await;
     let project = Viewer { ctx: &ctx, links: &links }.project(row).await?;
     Ok((StatusCode::CREATED, Answer(project)))
@@ -85,10 +92,12 @@ pub(super) async fn create(
 pub(super) async fn show(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
     let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
+    audit.keys_shown(&ctx, &login, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
@@ -105,6 +114,7 @@ pub(super) async fn show(
 pub(super) async fn change(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
     Json(body): Json<ProjectChange>,
@@ -115,6 +125,7 @@ pub(super) async fn change(
     let change = gostream_store::ProjectChange { name, hold_after_stop: body.hold_after_stop };
     let row = ctx.store.change_project(owner, id, change).await?;
     ctx.wakes.wake(id);
+    audit.keys_shown(&ctx, &login, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
@@ -159,6 +170,7 @@ pub(super) async fn rotate_stream_key(
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
     let row = ctx.store.rotate_stream_key(login.user.id, id).await?;
+    ctx.shown.made_by(&login, id);
     audit.note(&ctx, login.user.id, "stream_key_rotated", Some(&row.name)).await;
     ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
     ctx.wakes.wake(id);
@@ -178,10 +190,12 @@ pub(super) async fn rotate_stream_key(
 pub(super) async fn end_stream(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
     let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
+    audit.keys_shown(&ctx, &login, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }

@@ -59,6 +59,7 @@ stories! {
         relays_follow_the_wish;
     reports: a_report_tells_how_every_destination_did, a_stopped_encoder_can_be_waited_for,
         an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;
-    tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down;
+    tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down,
+        a_shown_key_is_written_down_once_for_each_login;
     serving: health_pages_and_headers, metrics_count_by_route;
 }

@@ -94,3 +94,39 @@ pub async fn what_was_done_is_written_down(app: &TestApp) {
     let other = app.user("other@example.org").await;
     assert_eq!(other.get("/api/auth/audit").await.json(200).as_array().map(Vec::len), Some(1));
 }
+
+pub async fn a_shown_key_is_written_down_once_for_each_login(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let (first, second) = (app.project(&me).await, app.project(&me).await);
+    let path = format!("/api/projects/{}", text(&first["id"]));
+    let log_in = || async {
+        let account = json!({"email": "me@example.org", "password": PASSWORD});
+        let token = text(&app.client.post("/api/auth/login", account).await.json(200)["token"]).to_owned();
+        Client { token: Some(token), ..app.client.clone() }
+    };
+    let shown = || async {
+        let audit = me.get("/api/auth/audit").await.json(200);
+        let shown = audit.as_array().unwrap().iter().filter(|entry| entry["action"] == "stream_key_shown");
+        shown.map(|entry| text(&entry["object"]).to_owned()).collect::<Vec<_>>()
+    };
+    me.get("/api/projects").await.json(200);
+    assert!(shown().await.is_empty(), "who made it has seen it, and that is written down");
+
+    let other = log_in().await;
+    for _ in 0..3 {
+        other.get(&path).await.json(200);
+        other.patch(&path, json!({"name": "Evening service"})).await.json(200);
+        other.events(&format!("{path}/events")).await.next().await.unwrap();
+    }
+    assert_eq!(shown().await, ["Sunday service"], "once, however often it is looked at");
+    other.get("/api/projects").await.json(200);
+    assert_eq!(shown().await.len(), 2, "the list shows the other one as well: {second}");
+    log_in().await.get("/api/projects").await.json(200);
+    assert_eq!(shown().await[0], "2 projects");
+
+    me.post(&format!("{path}/stream-key"), Value::Null).await.json(200);
+    me.get(&path).await.json(200);
+    assert_eq!(shown().await.len(), 3);
+    other.get(&path).await.json(200);
+    assert_eq!(shown().await[0], "Evening service", "a new key is another one");
+}

@@ -91,6 +91,7 @@ const actions: Record<string, string> = {
   token_deleted: "Token ended",
   project_created: "Project made",
   project_deleted: "Project deleted",
+  stream_key_shown: "Stream key shown",
   stream_key_rotated: "New stream key",
   destination_added: "Destination added",
   destination_changed: "Destination changed",
@@ -113,7 +114,7 @@ export function Audit() {
       {error && <Failure>{error.message}</Failure>}
       <ul className="pt-3 divide-y divide-line" data-testid="audit">
         {(entries ?? []).map((entry) => (
-          <li key={entry.at + entry.action} className="py-1.5 flex flex-wrap justify-between gap-x-4">
+          <li key={entry.at + entry.action + entry.object} className="py-1.5 flex flex-wrap justify-between gap-x-4">
             <span>
               {actions[entry.action] ?? entry.action}
               {entry.object && `: ${entry.object}`}
