@@ -35,6 +35,8 @@ pub struct StreamStatus {
     pub audio: Option<AudioStatus>,
     /// Bytes of media received since the start.
     pub received_bytes: u64,
+    /// Bytes of media that are held for readers.
+    pub ring_bytes: usize,
     /// Whether there is something to fetch for HLS players.
     pub hls_ready: bool,
 }
@@ -106,6 +108,8 @@ pub struct RelayStatus {
     pub dropped_frames: u64,
     /// How often it had to connect again after being live.
     pub reconnects: u32,
+    /// The same by the code of what ended the connection before.
+    pub reconnects_by: BTreeMap<&'static str, u32>,
 }
 
 impl RelayStatus {
@@ -123,6 +127,7 @@ impl RelayStatus {
             rtt_ms: None,
             dropped_frames: 0,
             reconnects: 0,
+            reconnects_by: BTreeMap::new(),
         }
     }
 }

@@ -248,6 +248,7 @@ impl Supervisor {
             video: meter.video(),
             audio: meter.audio(),
             received_bytes: meter.received_bytes(),
+            ring_bytes: broadcast.ring_bytes(),
             hls_ready: self.orders.hls.is_ready(),
         };
         drop(meter);
@@ -285,7 +286,8 @@ impl Running {
             lag_ms: lag.try_into().unwrap_or(u32::MAX),
             rtt_ms: counters.rtt_ms(),
             dropped_frames: counters.skipped_frames(),
-            reconnects: view.reconnects,
+            reconnects: view.reconnects.values().sum(),
+            reconnects_by: view.reconnects,
         }
     }
 

@@ -39,6 +39,12 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HlsLabels {
+    kind: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailureLabels {
     code: &'static str,
 }
@@ -55,6 +61,7 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
     failures: Family<FailureLabels, Counter>,
+    hls: Family<HlsLabels, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -81,8 +88,10 @@ impl Metrics {
         );
         let failures = Family::default();
         registry.register("relay_failures", "Connections to destinations that failed or were lost", failures.clone());
+        let hls = Family::default();
+        registry.register("hls_requests", "Requests of players for playlists and media", hls.clone());
         registry.register_collector(Box::new(Broadcasts(engine)));
-        Self { registry, requests, latency, failures }
+        Self { registry, requests, latency, failures, hls }
     }
 
     /// One request was answered. `route` is the pattern, not the path.
@@ -96,6 +105,11 @@ impl Metrics {
     /// A connection to a destination failed or was lost, for the reason that `code` names.
     pub(crate) fn relay_failed(&self, code: &'static str) {
         self.failures.get_or_create(&FailureLabels { code }).inc();
+    }
+
+    /// A player asked for something of that kind.
+    pub(crate) fn hls_request(&self, kind: &'static str, status: u16) {
+        self.hls.get_or_create(&HlsLabels { kind, status }).inc();
     }
 
     /// The page in the OpenMetrics text format.
@@ -148,6 +162,14 @@ impl Collector for Broadcasts {
                 .encode_counter::<NoLabelSet, _, u64>(&status.stream.received_bytes, None)?;
         }
 
+        let ring = "Media held in memory for readers";
+        let mut ring = encoder.encode_descriptor("stream_ring", ring, Some(&Unit::Bytes), MetricType::Gauge)?;
+        for status in &live {
+            let project = status.project.to_string();
+            let bytes = i64::try_from(status.stream.ring_bytes).unwrap_or(i64::MAX);
+            ring.encode_family(&[("project", project.as_str())])?.encode_gauge(&bytes)?;
+        }
+
         let lost = self.0.events_lost();
         encoder
             .encode_descriptor("history_events_lost", "Events that the history missed", None, MetricType::Counter)?
@@ -163,6 +185,14 @@ impl Collector for Broadcasts {
                 metric.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&value(relay), None)
             })?;
         }
+        let help = "Connections made again after being live, by what ended the one before";
+        let mut reconnects = encoder.encode_descriptor("relay_reconnects", help, None, MetricType::Counter)?;
+        for_each_relay(&live, |&[project, destination, leg], relay| {
+            relay.reconnects_by.iter().try_for_each(|(&code, &count)| {
+                let labels = [project, destination, leg, ("code", code)];
+                reconnects.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&u64::from(count), None)
+            })
+        })?;
         for (name, help, value) in RELAY_SECONDS {
             let mut metric = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
             for_each_relay(&live, |labels, relay| match value(relay) {
@@ -178,10 +208,10 @@ impl Collector for Broadcasts {
 type RelayMetric<T> = (&'static str, &'static str, fn(&RelayStatus) -> T);
 
 /// What is counted of each relay.
-const RELAY_COUNTERS: [RelayMetric<u64>; 2] = [
-    ("relay_dropped_frames", "Video frames skipped because the destination was too slow", |relay| relay.dropped_frames),
-    ("relay_reconnects", "Connections made again after being live", |relay| relay.reconnects.into()),
-];
+const RELAY_COUNTERS: [RelayMetric<u64>; 1] =
+    [("relay_dropped_frames", "Video frames skipped because the destination was too slow", |relay| {
+        relay.dropped_frames
+    })];
 
 /// What is measured of each relay, in seconds.
 const RELAY_SECONDS: [RelayMetric<Option<f64>>; 2] = [

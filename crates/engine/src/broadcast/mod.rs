@@ -121,6 +121,11 @@ impl Broadcast {
         self.ring().newest_ms()
     }
 
+    /// Bytes of media that are held for readers.
+    pub fn ring_bytes(&self) -> usize {
+        self.ring().bytes()
+    }
+
     /// Whether a track is in an Enhanced RTMP form that older servers do not know.
     pub fn is_enhanced(&self) -> bool {
         /// Video: bit 7 of the first byte. Audio: sound format 9 in its upper half.

@@ -11,7 +11,7 @@
 //!
 //! Every state has a way out, and stopping a relay needs no state: its task is cancelled.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -100,7 +100,7 @@ pub struct State {
     schedule: Schedule,
     early_ends: u32,
     accepted_at: Option<Instant>,
-    reconnects: u32,
+    reconnects: BTreeMap<&'static str, u32>,
     last_failure: Option<Failure>,
     /// When it last connected anew without a pause.
     hurried_at: Option<Instant>,
@@ -117,7 +117,7 @@ impl State {
             schedule: Schedule::Trouble,
             early_ends: 0,
             accepted_at: None,
-            reconnects: 0,
+            reconnects: BTreeMap::new(),
             last_failure: None,
             hurried_at: None,
         }
@@ -138,9 +138,9 @@ impl State {
         self.attempt
     }
 
-    /// How often it had to connect again after being live.
-    pub fn reconnects(&self) -> u32 {
-        self.reconnects
+    /// How often it had to connect again after being live, by the code of what ended the connection.
+    pub fn reconnects(&self) -> &BTreeMap<&'static str, u32> {
+        &self.reconnects
     }
 
     /// Why the last connection failed or ended; stays until a connection was good.
@@ -181,11 +181,10 @@ impl State {
 
     fn lost(&mut self, failure: Failure, now: Instant, jitter: f64) -> Action {
         let lasted = self.accepted_at.take().map(|at| now - at);
-        if matches!(self.phase, Phase::Live | Phase::Stalled) {
-            self.reconnects += 1;
-        }
+        let was_live = matches!(self.phase, Phase::Live | Phase::Stalled);
         // Nobody's fault: connect again at once, and count nothing.
         if matches!(failure, Failure::FormatChanged | Failure::Moved) && self.may_hurry(now) {
+            self.count(was_live, &failure);
             self.last_failure = Some(failure);
             self.enter(Phase::Connecting, now);
             return Action::Connect;
@@ -196,6 +195,7 @@ impl State {
             self.early_ends = 0;
         }
         let failure = self.judge(failure, lasted);
+        self.count(was_live, &failure);
         let schedule = failure.schedule();
         if schedule != self.schedule {
             self.schedule = schedule;
@@ -212,6 +212,12 @@ impl State {
             now,
         );
         Action::Wait { until }
+    }
+
+    fn count(&mut self, was_live: bool, failure: &Failure) {
+        if was_live {
+            *self.reconnects.entry(failure.code()).or_default() += 1;
+        }
     }
 
     fn may_hurry(&mut self, now: Instant) -> bool {

@@ -1,6 +1,7 @@
 //! The task of a relay: a thin shell around its [`State`]. It owns the one connection and does what the state says.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -57,8 +58,8 @@ pub struct View {
     pub next_attempt_at: Option<SystemTime>,
     /// Why the last connection failed or ended.
     pub last_error: Option<RelayError>,
-    /// How often it connected again after being live.
-    pub reconnects: u32,
+    /// How often it connected again after being live, by the code of what ended the connection before.
+    pub reconnects: BTreeMap<&'static str, u32>,
 }
 
 /// Numbers that change with every packet; read by the status, never waited for.
@@ -211,7 +212,7 @@ impl Runner {
         let totals = RelayTotals {
             sent_bytes: self.counters.sent_bytes(),
             dropped_frames: self.counters.skipped_frames(),
-            reconnects: self.state.reconnects(),
+            reconnects: self.state.reconnects().values().sum(),
         };
         let Broadcast { project, stream, .. } = *self.context.broadcast;
         let at = SystemTime::now();
@@ -368,6 +369,6 @@ fn view_of(state: &State) -> View {
         attempt: state.attempt(),
         next_attempt_at: until.map(|until| clock + until.saturating_duration_since(now)),
         last_error: state.last_failure().map(Failure::for_status),
-        reconnects: state.reconnects(),
+        reconnects: state.reconnects().clone(),
     }
 }

@@ -31,7 +31,12 @@ const IMMUTABLE: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=3
         (status = 404, description = "`not_found`: unknown or offline", body = Problem),
     )
 )]
-pub(super) async fn classic(State(ctx): State<Ctx>, Path(file): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn classic(State(ctx): State<Ctx>, Path(file): Path<String>) -> Response {
+    let kind = if file.ends_with(".m3u8") { "playlist" } else { "segment" };
+    counted(&ctx, kind, classic_file(&ctx, &file))
+}
+
+fn classic_file(ctx: &Ctx, file: &str) -> Result<Response, Problem> {
     if let Some(key) = file.strip_suffix(".m3u8") {
         let output = ctx.engine.hls(&StreamKey::new(key)).ok_or_else(not_live)?;
         return output.playlist(key).map(|text| (PLAYLIST, text).into_response()).ok_or_else(not_live);
@@ -66,11 +71,32 @@ pub(super) async fn by_playback_id(
     State(ctx): State<Ctx>,
     Path((playback_id, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
+) -> Response {
+    let (file, request) = (File::parse(&name), Request::parse(query.as_deref().unwrap_or_default()));
+    let kind = match (file, request) {
+        (Some(File::Media), Ok(Request { msn: Some(_), .. })) => "blocking_playlist",
+        (Some(File::Multivariant | File::Media), _) => "playlist",
+        (Some(File::Init(_)), _) => "init",
+        (Some(File::Segment(_)), _) => "segment",
+        (Some(File::Part(..)), _) => "part",
+        (None, _) => "other",
+    };
+    let answer = match file {
+        Some(file) => named_file(&ctx, &playback_id, file, request).await,
+        None => Err(not_live()),
+    };
+    counted(&ctx, kind, answer)
+}
+
+async fn named_file(
+    ctx: &Ctx,
+    playback_id: &str,
+    file: File,
+    request: Result<Request, &'static str>,
 ) -> Result<Response, Problem> {
-    let output = ctx.engine.hls_for_viewers(&playback_id).ok_or_else(not_live)?;
-    let file = File::parse(&name).ok_or_else(not_live)?;
+    let output = ctx.engine.hls_for_viewers(playback_id).ok_or_else(not_live)?;
     let bad = |why| Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("{why}."));
-    let request = Request::parse(query.as_deref().unwrap_or_default()).map_err(bad)?;
+    let request = request.map_err(bad)?;
     match output.file(file, request).await {
         Served::Playlist(text) => Ok((PLAYLIST, text).into_response()),
         Served::Init(bytes) => Ok(([(header::CONTENT_TYPE, "video/mp4"), IMMUTABLE], bytes).into_response()),
@@ -91,6 +117,13 @@ pub(super) async fn by_playback_id(
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet", detail))
         }
     }
+}
+
+/// Counts what players ask for, apart from how requests of all kinds are counted: held ones take seconds, and should.
+fn counted(ctx: &Ctx, kind: &'static str, answer: Result<Response, Problem>) -> Response {
+    let response = answer.into_response();
+    ctx.metrics.hls_request(kind, response.status().as_u16());
+    response
 }
 
 fn not_live() -> Problem {

@@ -65,6 +65,7 @@ async fn every_metric_that_is_shown_or_documented_is_in_a_scrape() {
     let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.unwrap();
     encoder.send_all(&Script::default().write()).await.unwrap();
     events.until(|project| project["destinations"][0]["relay"]["lastError"] != Value::Null).await;
+    app.client.get(&format!("/hls/{}.m3u8", text(&project["streamKey"]))).await;
     // Failures are counted where the history hears of them, which is a moment later.
     let scraping = async {
         loop {

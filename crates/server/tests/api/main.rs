@@ -10,6 +10,7 @@ mod destinations;
 mod hooks;
 mod http;
 mod live;
+mod metrics;
 mod origin;
 mod ownership;
 mod program;

@@ -59,6 +59,7 @@ pub async fn metrics_count_by_route(app: &TestApp) {
         "gostream_http_requests_total{method=\"GET\",route=\"/hls/{file}\",status=\"404\"} 1",
         "gostream_http_requests_total{method=\"GET\",route=\"unmatched\",status=\"404\"} 1",
         "gostream_http_request_duration_seconds_count{method=\"GET\",route=\"/hls/{file}\"} 1",
+        "gostream_hls_requests_total{kind=\"playlist\",status=\"404\"} 1",
         "gostream_streams_live 0",
         "gostream_relays{state=\"live\"} 0",
         "# EOF",
