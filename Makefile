@@ -81,6 +81,11 @@ bench: build ## Measure beside nginx-rtmp and FFmpeg (ARGS="--only fan-out --sec
 	@scripts/install-peers bench
 	cargo run --locked --release --package gostream-bench -- $(ARGS)
 
+.PHONY: load
+load: build ## Ask a server 300 things a second on both databases (ARGS="--rate 600 --only SQLite")
+	@scripts/install-peers test
+	cargo run --locked --release --package gostream-bench --bin load -- $(ARGS)
+
 .PHONY: instructions
 instructions: ## Count the instructions of the hot paths under valgrind
 	@scripts/install-peers instructions
