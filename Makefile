@@ -70,11 +70,15 @@ lint: web ## Formatting, clippy, the fences between crates, tidiness
 	@scripts/tidy
 
 .PHONY: audit
-audit: ## Licences, bans, sources and known holes of the dependencies; unused ones; shell scripts
+audit: web/node_modules/.installed ## Licences, bans, sources and known holes of the dependencies; unused ones; shell scripts
 	@scripts/install-peers check
 	@scripts/audit
 	scripts/cargo-tool machete crates
 	shellcheck scripts/* .ci/run
+
+.PHONY: sbom
+sbom: web/node_modules/.installed ## What the program and its page are made of, as CycloneDX, in target/sbom
+	@scripts/sbom
 
 .PHONY: bench
 bench: build ## Measure beside nginx-rtmp and FFmpeg (ARGS="--only fan-out --seconds 10")

@@ -40,6 +40,8 @@ const TIMELINES_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 const AUDIT_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the database may take to close: one that hangs must not keep a server from stopping.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the server cannot start: a sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -222,7 +224,7 @@ impl App {
         lines + &format!("  Data          {}\n", self.data_dir)
     }
 
-    /// Stops: no new publishers, relays say goodbye, requests finish, the database closes. Takes 6 s at most.
+    /// Stops: no new publishers, relays say goodbye, requests finish, the database closes. Takes 9 s at most.
     pub async fn stop(self) {
         self.ctx.stopping.cancel();
         self.ctx.engine.shutdown().await;
@@ -231,7 +233,9 @@ impl App {
         if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("Some tasks did not end in time.");
         }
-        self.ctx.store.close().await;
+        if timeout(CLOSE_TIMEOUT, self.ctx.store.close()).await.is_err() {
+            tracing::warn!("The database did not let go in time.");
+        }
     }
 }
 

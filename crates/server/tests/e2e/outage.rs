@@ -188,5 +188,12 @@ async fn a_database_that_hangs_is_answered_for_in_bounded_time() {
     let destination = show.status().await["destinations"][0]["id"].as_str().expect("has an id").to_owned();
     let (of_stream, _) = history(&show, &stream, &destination, "ended").await;
     assert_eq!(of_stream, ["live", "reconnecting", "live", "reconnecting", "ended"]);
-    show.kill();
+    // A server that is asked to stop does, whatever the database does.
+    let frozen = postgres.freeze().expect("freezes");
+    let asked = show.client.clone();
+    let pending = tokio::spawn(async move { asked.get("/api/projects").await.status });
+    show.terminate();
+    assert!(show.stopped().await.success());
+    pending.abort();
+    drop(frozen);
 }

@@ -3,7 +3,7 @@
 use std::{
     io::Write as _,
     net::SocketAddr,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -102,6 +102,20 @@ impl Show {
     pub fn terminate(&self) {
         let status = Command::new("kill").arg(self.server.id().to_string()).status().expect("starts");
         assert!(status.success());
+    }
+
+    /// Waits for the end of a server that was asked to stop.
+    pub async fn stopped(&mut self) -> ExitStatus {
+        let server = &mut self.server;
+        let ended = async {
+            loop {
+                match server.try_wait().expect("is ours") {
+                    Some(status) => return status,
+                    None => sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("stops")
     }
 
     /// Starts a server that was killed a while ago. Its addresses are new ones: the old ones may be somebody else's by now.
