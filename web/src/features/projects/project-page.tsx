@@ -45,8 +45,8 @@ export function ProjectPage({ id }: { id: string }) {
       {away && (
         <p role="alert" className="bg-bad-soft text-bad rounded-lg px-4 py-3" data-testid="away">
           <span aria-hidden="true">▲ </span>
-          The server cannot be reached, or waits for its database. What you see is from before; a running show may well go
-          on. This page comes back by itself.
+          The server cannot be reached, or waits for its database. What you see is from before; a running show
+          may well go on. This page comes back by itself.
         </p>
       )}
       {project.status === "reconnecting" && (

@@ -114,7 +114,10 @@ export function Audit() {
       {error && <Failure>{error.message}</Failure>}
       <ul className="pt-3 divide-y divide-line" data-testid="audit">
         {(entries ?? []).map((entry) => (
-          <li key={entry.at + entry.action + entry.object} className="py-1.5 flex flex-wrap justify-between gap-x-4">
+          <li
+            key={entry.at + entry.action + entry.object}
+            className="py-1.5 flex flex-wrap justify-between gap-x-4"
+          >
             <span>
               {actions[entry.action] ?? entry.action}
               {entry.object && `: ${entry.object}`}
