@@ -24,7 +24,7 @@ use crate::{
     },
     events::EventSink,
     hls,
-    ingest::{admission::Door, listener, pace::Resting},
+    ingest::{admission::Door, excess::Resting, listener},
     limits::Limits,
     net::Egress,
     relay::{dial::Dialer, probe::probe},

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Broadcast;
 use crate::{
     hls,
-    ingest::pace::Pace,
+    ingest::excess::Pace,
     spec::{DestinationId, ProjectId, ProjectSpec, StreamKey},
     status::ProjectStatus,
 };

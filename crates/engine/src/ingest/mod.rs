@@ -1,11 +1,11 @@
 //! Ingest: what encoders publish to and players play from.
 //!
 //! [`listener`] takes connections and counts them, [`session`] is one connection up to its request, [`publish`] and
-//! [`play`] are what becomes of it; [`pace`] says how fast media may come. [`paced`] is its socket.
+//! [`play`] are what becomes of it; [`excess`] says how fast media may come. [`paced`] is its socket.
 
 pub mod admission;
+pub mod excess;
 pub mod listener;
-pub mod pace;
 pub(crate) mod paced;
 pub mod play;
 pub mod publish;
