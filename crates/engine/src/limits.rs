@@ -44,6 +44,9 @@ pub const REFUSAL_LINGER: Duration = Duration::from_millis(1_500);
 /// One read from a socket. Large enough for many chunks, small enough to hold for every connection.
 pub const READ_BYTES: usize = 32 * 1024;
 
+/// The same before the connection was admitted: a handshake fits, and a crowd of strangers costs little.
+pub const READ_BYTES_OF_STRANGERS: usize = 4 * 1024;
+
 /// What is taken from the ring before the socket has taken what came before: less would cost system calls, more would hide
 /// a slow destination from the ring, which alone decides what is skipped.
 pub const OUTBOX_BYTES: usize = 256 * 1024;

@@ -13,7 +13,7 @@ use tracing::{debug, info};
 use super::{admission::Place, paced::Pace, play, publish};
 use crate::{
     engine::{Refusal, Shared},
-    limits::{READ_BYTES, REFUSAL_LINGER},
+    limits::{READ_BYTES, READ_BYTES_OF_STRANGERS, REFUSAL_LINGER},
     relay::session::random_filler,
     spec::{ProjectSpec, StreamKey},
 };
@@ -28,6 +28,8 @@ pub(crate) struct Connection<S> {
     pub(crate) peer: SocketAddr,
     /// How often the socket is read.
     pub(crate) pace: Pace,
+    /// Room for one read.
+    read_bytes: usize,
 }
 
 /// Who connected, and how its socket is read.
@@ -66,10 +68,11 @@ where
     let mut connection = Connection {
         reader,
         writer,
-        received: BytesMut::with_capacity(READ_BYTES),
+        received: BytesMut::with_capacity(READ_BYTES_OF_STRANGERS),
         rtmp: ServerSession::new(random_filler()),
         peer: caller.peer,
         pace: caller.pace,
+        read_bytes: READ_BYTES_OF_STRANGERS,
     };
     let outcome = tokio::select! {
         () = shared.closing.cancelled() => Ok(()),
@@ -98,6 +101,7 @@ where
                 Event::Publish(key) => match self.admit(key.as_deref(), shared).await {
                     Ok(spec) => {
                         place.admit();
+                        self.read_bytes = READ_BYTES;
                         publish::run(self, spec, shared).await?;
                     }
                     Err(refusal) => return self.refuse("NetStream.Publish.Denied", refusal).await,
@@ -170,7 +174,7 @@ where
 
     /// Reads some bytes.
     pub(crate) async fn read(&mut self) -> io::Result<()> {
-        self.received.reserve(READ_BYTES);
+        self.received.reserve(self.read_bytes);
         match self.reader.read_buf(&mut self.received).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),

@@ -225,6 +225,11 @@ impl Show {
         line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("is a number")
     }
 
+    /// Files and sockets that the server has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.server.id())).expect("runs").count()
+    }
+
     /// FFmpeg publishing a file as it is, in real time.
     pub fn publish(&self, file: &std::path::Path, more: &[&str]) -> Process {
         let url = self.url(&self.key);
