@@ -150,6 +150,19 @@ fn usual_stream_has_four_parts_in_a_segment_and_ten_segments_in_the_list() {
     assert!(delta > 0 && delta < full, "{delta} of {full}");
 }
 
+/// The player has each playlist, whole and as delta update, read by a parser of somebody else, and holds it against the rules
+/// and against the one before.
+#[test]
+fn five_minutes_of_playlists_keep_every_rule() {
+    let player = Player::watch(&Stream { seconds: 300, ..USUAL }.packets());
+    // Four parts and the end of the segment, every two seconds.
+    assert!(player.lists.len() >= 590, "{} playlists", player.lists.len());
+    assert_eq!(player.segments.len(), 150);
+    let newest = player.lists.iter().filter_map(|list| list.segments.last()).map(|segment| segment.msn).max();
+    assert_eq!(newest, Some(149), "numbers go on from the first");
+    assert!(!continuous(&player, false).is_empty());
+}
+
 #[test]
 fn segments_end_where_those_of_mpeg_ts_do() {
     for gop in [31, 60, 400] {
