@@ -1,4 +1,4 @@
-//! Addresses: which of them relays may reach, and how a listener binds.
+//! Addresses: which of them relays may reach, and how a listener binds; and whom TLS connections out of here trust.
 
 use std::{
     io,
@@ -6,8 +6,20 @@ use std::{
 };
 
 use ipnet::IpNet;
+use rustls::RootCertStore;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+
+/// The system's certificate authorities, or the well-known ones where the system has none.
+pub fn roots() -> RootCertStore {
+    let native = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(native.certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
 
 /// Decides on every address that a relay is about to dial. Public ones are free; everything that belongs to the server's own
 /// network needs to be allowed by its keeper, or a user could make the server talk to its neighbours.

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::error::Failure;
-use crate::net::Egress;
+use crate::net::{self, Egress};
 
 /// Resolving a name.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -48,13 +48,7 @@ pub struct Dialer {
 impl Dialer {
     /// A dialer that trusts the system's certificates, or the well-known ones where the system has none.
     pub fn new(egress: Egress) -> Self {
-        let native = rustls_native_certs::load_native_certs();
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(native.certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        Self::with_roots(egress, roots)
+        Self::with_roots(egress, net::roots())
     }
 
     /// A dialer that trusts `certificates` and nothing else.
