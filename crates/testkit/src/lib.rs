@@ -1,5 +1,5 @@
 //! The other side, for tests: an encoder and a platform of our own that can misbehave, real peers (FFmpeg, nginx-rtmp,
-//! PostgreSQL) as child processes, and clips.
+//! PostgreSQL, pebble) as child processes, and clips.
 //!
 //! Everything listens on 127.0.0.1 on a free port and ends when it is dropped. What waits has a deadline of its own and
 //! panics with what it waited for, so that a test never hangs and never sleeps.
@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod clip;
 pub mod encoder;
 pub mod nginx;
+pub mod pebble;
 pub mod platform;
 pub mod postgres;
 pub mod process;
