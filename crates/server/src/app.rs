@@ -10,6 +10,7 @@ use std::{
 use gostream_engine::{
     engine::{Engine, EngineConfig},
     limits::Limits as EngineLimits,
+    net,
 };
 use gostream_store::{Keyring, Store};
 use secrecy::ExposeSecret as _;
@@ -19,15 +20,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    acme::Renewal,
     api::{self, Context, Shown},
-    config::{SecretKey, Settings},
+    config::{SecretKey, Settings, Tls},
     data_dir::{self, KeyFile},
     history, listen,
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     reconcile::{Gate, Known, Reconciler, Wakes},
     strangers::Strangers,
-    tls::{self, Certificates},
+    tls::{self, ACME_TLS_1, Certificates, Keeper},
 };
 
 /// Events that wait for the history writer; a stream makes a handful in its life (ARCHITECTURE.md, section 7).
@@ -122,7 +124,7 @@ impl App {
     /// Starts everything. When this returns, requests and streams are taken.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
-        let certificates = settings.tls.clone().map(Certificates::load).transpose()?;
+        let (certificates, keeper) = certificates(&settings)?.unzip();
         let (store, secret) = open_store(&settings).await?;
         let node = data_dir::node_id(&settings.data_dir)?;
         let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;
@@ -154,9 +156,9 @@ impl App {
         tasks.spawn(writer.run(history, ended.clone()));
         let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), known);
         tasks.spawn(reconciler.run(ended.clone()));
-        let acceptor = certificates.map(|certificates| {
-            tasks.spawn(certificates.clone().watch(ended.clone()));
-            TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1"]))
+        let acceptor = certificates.zip(keeper).map(|(certificates, keeper)| {
+            tasks.spawn(keeper.run(certificates.clone(), ended.clone()));
+            TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1", ACME_TLS_1]))
         });
         let ctx = Arc::new(Context {
             shown: Shown::default(),
@@ -244,6 +246,20 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, Sock
     let listener = listen::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+/// The certificate to begin with, and who keeps it fresh.
+fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, Keeper)>, StartError> {
+    Ok(match &settings.tls {
+        None => None,
+        Some(Tls::Files(files)) => Some((Certificates::load(files)?, Keeper::Files(files.clone()))),
+        Some(Tls::Acme(acme)) => {
+            let roots = acme.ca.as_deref().map_or_else(|| Ok(net::roots()), tls::roots)?;
+            data_dir::prepare(&settings.data_dir)?;
+            let (renewal, first) = Renewal::open(acme.clone(), roots, &settings.data_dir)?;
+            Some((Certificates::new(first), Keeper::Acme(Box::new(renewal))))
+        }
+    })
 }
 
 fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) -> EngineConfig {

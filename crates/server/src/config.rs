@@ -19,10 +19,12 @@ mod secret_key;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 pub use secret_key::SecretKey;
 pub use table::{SETTINGS, Setting};
+pub use tls::{Acme, Tls, TlsFiles};
 pub(crate) use value::secret_key as parse_secret_key;
 
 /// The file that is read when it exists and no `--config` names another.
@@ -48,7 +50,7 @@ pub struct Settings {
     /// RTMPS ingest, when wanted.
     pub rtmps_listen: Option<SocketAddr>,
     /// The certificate for HTTPS and RTMPS.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Tls>,
     /// Prometheus.
     pub metrics_listen: Option<SocketAddr>,
     /// Base of the links that API and UI show; without it, the request says.
@@ -79,15 +81,6 @@ pub struct Quota {
     pub live_streams: u32,
     /// How fast a stream may come, in kbit/s; `None` for as fast as it does.
     pub ingest_kbps: Option<u32>,
-}
-
-/// PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate chain, leaf first.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
 }
 
 /// Where the 32 secret bytes come from.
@@ -295,14 +288,12 @@ impl Values {
     fn parse(mut self) -> Result<Settings, Error> {
         let data_dir: PathBuf = self.take("data_dir", value::path)?.unwrap_or_else(|| "./data".into());
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-        let tls = match (self.take("tls.cert", value::path)?, self.take("tls.key", value::path)?) {
-            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
-            (None, None) => None,
-            _ => return Err(Error::Together("tls.cert and tls.key go together: set both or none.")),
-        };
+        let tls = self.tls()?;
         let rtmps_listen = self.take("rtmps.listen", value::optional_address)?.flatten();
         if rtmps_listen.is_some() && tls.is_none() {
-            return Err(Error::Together("rtmps.listen needs a certificate: set tls.cert and tls.key."));
+            return Err(Error::Together(
+                "rtmps.listen needs a certificate: set tls.cert and tls.key, or acme.domains.",
+            ));
         }
         let secret_key = match (self.take("secret_key", value::secret_key)?, self.take("secret_key_file", value::path)?)
         {

@@ -15,7 +15,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    config::Settings,
+    acme,
+    config::{Settings, Tls},
     tls::{self, Certificates},
 };
 
@@ -55,7 +56,11 @@ pub enum Error {
 pub async fn ask(settings: &Settings) -> Result<(), Error> {
     tls::install_provider();
     let address = near(settings.http_listen);
-    let tls = settings.tls.clone().map(Certificates::load).transpose()?;
+    let tls = match &settings.tls {
+        None => None,
+        Some(Tls::Files(files)) => Some(Certificates::load(files)?),
+        Some(Tls::Acme(_)) => Some(Certificates::new(acme::Store::at(&settings.data_dir).shown()?)),
+    };
     let asking = async {
         let tcp = TcpStream::connect(address).await?;
         let Some(certificates) = tls else { return status(tcp).await };

@@ -20,13 +20,15 @@ use hyper_util::{
 use ipnet::IpNet;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use crate::tls::ACME_TLS_1;
 
 /// The kernel's own default backlog.
 const BACKLOG: i32 = 4_096;
@@ -143,6 +145,12 @@ impl Connection {
                     accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
                 };
                 match accepted {
+                    // The handshake was the answer; RFC 8737 section 3 wants nothing after it.
+                    Ok(Ok(mut stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS_1) => {
+                        if let Ok(Err(error)) = timeout(HANDSHAKE_TIMEOUT, stream.shutdown()).await {
+                            tracing::debug!(%error, peer = %self.peer.address, "A challenge ended early.");
+                        }
+                    }
                     Ok(Ok(stream)) => self.serve(stream, watcher).await,
                     Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer.address, "A TLS handshake failed."),
                     Err(_) => tracing::debug!(peer = %self.peer.address, "A TLS handshake took too long."),

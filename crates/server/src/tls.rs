@@ -1,17 +1,18 @@
-//! The certificate: read from PEM files, and read again when they change, without dropping a connection.
+//! The certificate: read from PEM files, and read again when they change, or got by `acme`; never is a connection dropped.
 //!
 //! HTTPS and RTMPS share one [`Certificates`]; each connection gets whatever certificate is newest at its handshake.
 
 use std::{
+    collections::HashMap,
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
@@ -20,10 +21,13 @@ use rustls::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::TlsFiles;
+use crate::{acme::Renewal, config::TlsFiles};
 
 /// How often the files are looked at. Certificates are renewed days before they end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a certificate authority speaks, and nobody else, to see whether a name leads here (RFC 8737 section 3).
+pub(crate) const ACME_TLS_1: &[u8] = b"acme-tls/1";
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +35,7 @@ pub enum Error {
     /// A file cannot be read or holds no PEM of the right kind.
     #[error("{setting}: {} cannot be used: {source}.", path.display())]
     Read {
-        /// `tls.cert` or `tls.key`.
+        /// `tls.cert`, `tls.key` or `acme.ca`.
         setting: &'static str,
         /// The file.
         path: PathBuf,
@@ -42,13 +46,44 @@ pub enum Error {
     /// The files do not belong together.
     #[error("tls.cert and tls.key cannot be used together: {0}.")]
     Pair(#[source] rustls::Error),
+    /// A file for roots holds none.
+    #[error("acme.ca: {} holds no certificate that can be trusted.", path.display())]
+    NoRoot {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing by which the server could be known yet.
+    #[error("The server made no certificate yet in {}; did it ever start?", path.display())]
+    None {
+        /// Where it would be.
+        path: PathBuf,
+    },
 }
 
-/// The current certificate and where it comes from.
+/// The current certificate, and what is shown to an authority that looks whether a name leads here.
 #[derive(Debug)]
 pub(crate) struct Certificates {
-    files: TlsFiles,
     current: ArcSwap<CertifiedKey>,
+    challenges: ArcSwap<HashMap<String, Arc<CertifiedKey>>>,
+}
+
+/// What keeps the current certificate fresh.
+#[derive(Debug)]
+pub(crate) enum Keeper {
+    /// Somebody who writes files.
+    Files(TlsFiles),
+    /// We.
+    Acme(Box<Renewal>),
+}
+
+impl Keeper {
+    /// Does so until `stop`.
+    pub(crate) async fn run(self, certificates: Arc<Certificates>, stop: CancellationToken) {
+        match self {
+            Self::Files(files) => certificates.watch(files, stop).await,
+            Self::Acme(renewal) => renewal.run(certificates, stop).await,
+        }
+    }
 }
 
 /// Makes aws-lc-rs the process's TLS provider. Without this, rustls would have to guess.
@@ -60,16 +95,30 @@ pub(crate) fn install_provider() {
 }
 
 impl Certificates {
+    /// Shows this one until there is another.
+    pub(crate) fn new(current: Arc<CertifiedKey>) -> Arc<Self> {
+        Arc::new(Self { current: ArcSwap::new(current), challenges: ArcSwap::default() })
+    }
+
     /// Reads the files for the first time.
-    pub(crate) fn load(files: TlsFiles) -> Result<Arc<Self>, Error> {
-        let current = ArcSwap::from_pointee(read(&files)?);
-        Ok(Arc::new(Self { files, current }))
+    pub(crate) fn load(files: &TlsFiles) -> Result<Arc<Self>, Error> {
+        Ok(Self::new(Arc::new(read(files)?)))
     }
 
     /// Reads the files again. On an error the certificate in use stays.
-    pub(crate) fn reload(&self) -> Result<(), Error> {
-        self.current.store(Arc::new(read(&self.files)?));
+    pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), Error> {
+        self.show(Arc::new(read(files)?));
         Ok(())
+    }
+
+    /// New connections get this one; those that are open stay.
+    pub(crate) fn show(&self, certificate: Arc<CertifiedKey>) {
+        self.current.store(certificate);
+    }
+
+    /// What an authority sees that asks for a name, until the next call.
+    pub(crate) fn challenge(&self, challenges: HashMap<String, Arc<CertifiedKey>>) {
+        self.challenges.store(Arc::new(challenges));
     }
 
     /// A server configuration that always presents the newest certificate. TLS 1.2 and 1.3.
@@ -87,38 +136,34 @@ impl Certificates {
     }
 
     /// Looks at the files until `stop`, and reads them again after a change.
-    pub(crate) async fn watch(self: Arc<Self>, stop: CancellationToken) {
-        let mut seen = self.stamp();
+    async fn watch(&self, files: TlsFiles, stop: CancellationToken) {
+        let mut seen = stamps(&files);
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let stamp = self.stamp();
+            let stamp = stamps(&files);
             if stamp == seen {
                 continue;
             }
             // Seen even when it fails: half-written files come with another stamp once they are whole.
             seen = stamp;
-            match self.reload() {
+            match self.reload(&files) {
                 Ok(()) => tracing::info!("The certificate was read again."),
                 Err(error) => tracing::warn!(%error, "The changed certificate cannot be used; the old one stays."),
             }
         }
     }
-
-    fn stamp(&self) -> [Option<(SystemTime, u64)>; 2] {
-        let stamp = |path| -> io::Result<_> {
-            let metadata = fs::metadata(path)?;
-            Ok((metadata.modified()?, metadata.len()))
-        };
-        [stamp(&self.files.cert).ok(), stamp(&self.files.key).ok()]
-    }
 }
 
 impl ResolvesServerCert for Certificates {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // An authority offers this protocol alone, so that no visitor ever gets a certificate that proves nothing to him.
+        if hello.alpn().is_some_and(|offered| offered.eq([ACME_TLS_1])) {
+            return self.challenges.load().get(hello.server_name()?).cloned();
+        }
         Some(self.current.load_full())
     }
 }
@@ -161,6 +206,23 @@ impl ServerCertVerifier for Certificates {
     }
 }
 
+fn stamps(files: &TlsFiles) -> [Option<(SystemTime, u64)>; 2] {
+    let stamp = |path| -> io::Result<_> {
+        let metadata = fs::metadata(path)?;
+        Ok((metadata.modified()?, metadata.len()))
+    };
+    [stamp(&files.cert).ok(), stamp(&files.key).ok()]
+}
+
+/// The roots that a file holds, and nothing else.
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Error> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let read = read.map_err(|source| Error::Read { setting: "acme.ca", path: path.to_owned(), source })?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(read);
+    if roots.is_empty() { Err(Error::NoRoot { path: path.to_owned() }) } else { Ok(roots) }
+}
+
 fn read(files: &TlsFiles) -> Result<CertifiedKey, Error> {
     let failed = |setting, path: &PathBuf| {
         let path = path.clone();
@@ -193,19 +255,19 @@ mod tests {
         let temp = tempfile::tempdir().expect("temp dir");
         let files = TlsFiles { cert: temp.path().join("cert.pem"), key: temp.path().join("key.pem") };
         let first = write_pair(&files);
-        let certificates = Certificates::load(files.clone()).expect("loads");
+        let certificates = Certificates::load(&files).expect("loads");
         assert_eq!(leaf(&certificates), first);
 
         let second = write_pair(&files);
-        certificates.reload().expect("reloads");
+        certificates.reload(&files).expect("reloads");
         assert_eq!(leaf(&certificates), second);
 
         let key = fs::read(&files.key).expect("readable");
         write_pair(&files);
         fs::write(&files.key, key).expect("written");
-        assert!(matches!(certificates.reload(), Err(Error::Pair(_))), "certificate and key of two pairs");
+        assert!(matches!(certificates.reload(&files), Err(Error::Pair(_))), "certificate and key of two pairs");
         fs::write(&files.cert, "no PEM").expect("written");
-        assert!(certificates.reload().is_err());
+        assert!(certificates.reload(&files).is_err());
         assert_eq!(leaf(&certificates), second, "the good one stays");
     }
 }

@@ -70,6 +70,10 @@ fn every_setting_can_be_given_in_every_way() {
         ("rtmps.listen", "off"),
         ("tls.cert", "c.pem"),
         ("tls.key", "k.pem"),
+        ("acme.domains", "stream.example.org, live.example.org"),
+        ("acme.email", "me@example.org"),
+        ("acme.directory", "https://ca.example.org/acme/acme/directory"),
+        ("acme.ca", "roots.pem"),
         ("metrics.listen", "off"),
         ("public_url", "https://stream.example.org"),
         ("secret_key", KEY),
@@ -88,17 +92,18 @@ fn every_setting_can_be_given_in_every_way() {
     for (setting, (key, text)) in SETTINGS.iter().zip(values) {
         assert_eq!(setting.key, key);
         assert_eq!(setting.flag, key.replace(['.', '_'], "-"));
-        // The two halves of a certificate only go together.
-        let (cert, file_cert) = if key.starts_with("tls.") {
-            let other = if key == "tls.cert" { "tls.key" } else { "tls.cert" };
-            (Some((other, "other.pem")), format!("\n{other} = \"other.pem\""))
-        } else {
-            (None, String::new())
+        // The two halves of a certificate only go together, and how one is asked for needs to know for which names.
+        let other = match key {
+            "tls.cert" => Some("tls.key"),
+            "tls.key" => Some("tls.cert"),
+            "acme.email" | "acme.directory" | "acme.ca" => Some("acme.domains"),
+            _ => None,
         };
-        let flags: Vec<_> = cert.into_iter().collect();
+        let file_other = other.map(|other| format!("\n{other} = \"other.pem\"")).unwrap_or_default();
+        let flags: Vec<_> = other.map(|other| (other, "other.pem")).into_iter().collect();
         load_all(&[&flags[..], &[(key, text)]].concat(), &[], "").expect(key);
         load_all(&flags, &[(setting.env, text)], "").expect(key);
-        load_all(&[], &[], &format!("{key} = \"{text}\"{file_cert}")).expect(key);
+        load_all(&[], &[], &format!("{key} = \"{text}\"{file_other}")).expect(key);
     }
 }
 
@@ -110,6 +115,13 @@ fn bad_values_are_told_in_one_line_that_names_the_setting() {
         ("GOSTREAM_RTMPS_LISTEN", "on"),
         ("GOSTREAM_METRICS_LISTEN", "127.0.0.1"),
         ("GOSTREAM_DATABASE_URL", "mysql://db"),
+        ("GOSTREAM_ACME_DOMAINS", "*.example.org"),
+        ("GOSTREAM_ACME_DOMAINS", "192.0.2.7"),
+        ("GOSTREAM_ACME_DOMAINS", "localhost"),
+        ("GOSTREAM_ACME_DOMAINS", "stream.example.org,https://live.example.org"),
+        ("GOSTREAM_ACME_DOMAINS", ","),
+        ("GOSTREAM_ACME_EMAIL", "me"),
+        ("GOSTREAM_ACME_DIRECTORY", "http://ca.example.org/directory"),
         ("GOSTREAM_PUBLIC_URL", "stream.example.org"),
         ("GOSTREAM_PUBLIC_URL", "ftp://a"),
         ("GOSTREAM_SECRET_KEY", "c2hvcnQ="),
@@ -147,7 +159,22 @@ fn unknown_keys_are_told_and_foreign_ones_are_not_ours() {
 fn settings_that_need_each_other_say_so() {
     assert!(sentence(&[("GOSTREAM_TLS_CERT", "c.pem")], "").contains("tls.key"));
     assert!(sentence(&[("GOSTREAM_RTMPS_LISTEN", "[::]:1936")], "").contains("certificate"));
+    let both = "acme.domains = \"a.example\"\ntls.cert = \"c.pem\"\ntls.key = \"k.pem\"";
+    assert!(sentence(&[], both).starts_with("acme.domains and tls.cert exclude each other"));
+    for alone in [("GOSTREAM_ACME_EMAIL", "me@a.example"), ("GOSTREAM_ACME_CA", "c.pem")] {
+        assert!(sentence(&[alone], "").contains("set acme.domains, too"));
+    }
     assert!(sentence(&[("GOSTREAM_SECRET_KEY", KEY), ("GOSTREAM_SECRET_KEY_FILE", "f")], "").contains("exclude"));
+}
+
+#[test]
+fn domains_are_names_as_certificates_hold_them() {
+    let file = "acme.domains = [\"Stream.Example.org\", \"bücher.example\", \"stream.example.org\"]\n[rtmps]\nlisten = \"[::]:1936\"";
+    let settings = load_all(&[], &[], file).expect("a certificate that is asked for is one for RTMPS, too");
+    let Some(Tls::Acme(acme)) = settings.tls else { panic!("{:?}", settings.tls) };
+    assert_eq!(acme.domains, ["stream.example.org", "xn--bcher-kva.example"]);
+    let default = SETTINGS.iter().find(|setting| setting.key == "acme.directory").expect("a setting").default;
+    assert_eq!(acme.directory.as_str(), default);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use ipnet::IpNet;
-use url::Url;
+use url::{Host, Url};
 
 use super::{LogFormat, SecretKey, Signup};
 
@@ -43,6 +43,36 @@ pub(super) fn path(text: &str) -> Option<PathBuf> {
 
 pub(super) fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
+}
+
+/// Names in the form that certificates hold: lower case, and other scripts as their ASCII form. A challenge by TLS proves no
+/// wildcard, and authorities give public certificates to names with a dot only.
+pub(super) fn domains(text: &str) -> Option<Vec<String>> {
+    let mut domains = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let Ok(Host::Domain(domain)) = Host::parse(part) else { return None };
+        let plain =
+            |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !domain.contains('.') || !domain.split('.').all(plain) {
+            return None;
+        }
+        if !domains.contains(&domain) {
+            domains.push(domain);
+        }
+    }
+    (!domains.is_empty()).then_some(domains)
+}
+
+/// Only told apart from what is surely none: the authority knows better.
+pub(super) fn email(text: &str) -> Option<String> {
+    let (name, domain) = text.rsplit_once('@')?;
+    let plain =
+        |part: &str| !part.is_empty() && !part.contains([',', '?', ' ', '<', '>']) && !part.contains(char::is_control);
+    (plain(name) && plain(domain)).then(|| text.to_owned())
+}
+
+pub(super) fn https_url(text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.has_host())
 }
 
 /// An address, or `Some(None)` for `off`.

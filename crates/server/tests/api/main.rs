@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod accounts;
+mod acme;
 mod app;
 mod bad_input;
 mod deploy;

@@ -99,7 +99,16 @@ fn bad_settings_stop_the_start_with_one_line() {
     for (arguments, line) in [
         (&["--signup=maybe"][..], "gostream: signup (from --signup) takes open or closed, not `maybe`."),
         (&["--config=nowhere.toml"], "gostream: --config takes a readable file; nowhere.toml cannot be read: "),
-        (&["--rtmps-listen=[::]:1936"], "gostream: rtmps.listen needs a certificate: set tls.cert and tls.key."),
+        (
+            &["--rtmps-listen=[::]:1936"],
+            "gostream: rtmps.listen needs a certificate: set tls.cert and tls.key, or acme.domains.",
+        ),
+        (
+            &["--acme-domains=a.example", "--tls-cert=a.pem", "--tls-key=b.pem"],
+            "gostream: acme.domains and tls.cert exclude each other: ",
+        ),
+        (&["--acme-domains=*.example.org"], "gostream: acme.domains (from --acme-domains) takes domain names such as "),
+        (&["--acme-domains=a.example", "--acme-ca=a.pem"], "gostream: acme.ca: a.pem cannot be used: "),
         (&["--tls-cert=a.pem", "--tls-key=b.pem"], "gostream: tls.cert: a.pem cannot be used: "),
     ] {
         let (code, stderr) = said(&run(&data, arguments, ""));

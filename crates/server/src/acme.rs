@@ -1,0 +1,157 @@
+//! A certificate by ACME (RFC 8555): asked for, proved by TLS-ALPN-01 (RFC 8737) on the HTTPS port, kept in the data
+//! directory, and renewed in time.
+//!
+//! Whatever the authority says or does not say, the server goes on with the certificate that it has. Until it has one, a
+//! stand-in that it signed itself keeps HTTPS and RTMPS alive, for those who do not ask who signed.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use rustls::{RootCertStore, sign::CertifiedKey};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{config::Acme, data_dir, tls::Certificates};
+
+mod error;
+mod issued;
+mod order;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use error::Error;
+use issued::Issued;
+use order::Authority;
+pub(crate) use store::Store;
+
+/// From the order to the certificate. Authorities look within seconds, from several places.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// The pause after a first failure. Doubled each time, five tries fall into the first hour, which is how many failures Let's
+/// Encrypt allows a name in one (letsencrypt.org/docs/rate-limits).
+const PAUSE_MIN: Duration = Duration::from_secs(2 * 60);
+/// Somebody may repair in the evening what broke in the morning.
+const PAUSE_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// The wall clock is looked at this often: it may be set, and machines sleep.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// Keeps the certificate fresh.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    acme: Acme,
+    authority: Authority,
+    store: Store,
+    present: Option<Issued>,
+}
+
+impl Renewal {
+    /// Reads what is stored; gives the certificate to begin with as well.
+    pub(crate) fn open(
+        acme: Acme,
+        roots: RootCertStore,
+        data_dir: &Path,
+    ) -> Result<(Self, Arc<CertifiedKey>), data_dir::Error> {
+        let store = Store::at(data_dir);
+        store.prepare()?;
+        let present = store.issued().unwrap_or_else(|error| {
+            tracing::warn!("The stored certificate cannot be used, so another is asked for: {error}.");
+            None
+        });
+        let first = match &present {
+            Some(issued) => issued.certificate.clone(),
+            None => store.stand_in(&acme.domains)?,
+        };
+        let authority = Authority::new(acme.clone(), roots, store.clone());
+        Ok((Self { acme, authority, store, present }, first))
+    }
+
+    /// Asks for certificates whenever one is due, until `stop`.
+    pub(crate) async fn run(mut self, certificates: Arc<Certificates>, stop: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            let now = OffsetDateTime::now_utc();
+            let pause = match self.left(now) {
+                Some(left) => left.min(LOOK_INTERVAL),
+                None => {
+                    let renewed = tokio::select! {
+                        () = stop.cancelled() => return,
+                        renewed = self.renew(&certificates) => renewed,
+                    };
+                    failures = if renewed.is_ok() { 0 } else { failures + 1 };
+                    self.pause_after(renewed, failures)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Until another certificate is due; nothing when it is.
+    fn left(&self, now: OffsetDateTime) -> Option<Duration> {
+        let present = self.present.as_ref().filter(|present| present.is_what(&self.acme))?;
+        Duration::try_from(present.due() - now).ok().filter(|left| !left.is_zero())
+    }
+
+    async fn renew(&mut self, certificates: &Certificates) -> Result<(), Error> {
+        tracing::info!(
+            directory = %self.acme.directory,
+            "Asking for a certificate for {}; port 443 of each name must lead to this server.",
+            self.acme.domains.join(", ")
+        );
+        let obtained = timeout(ORDER_TIMEOUT, self.authority.obtain(certificates)).await;
+        // Whatever came of it, nobody has to be convinced any more.
+        certificates.challenge(Default::default());
+        let pem = obtained.map_err(|_| Error::Timeout)??;
+        let issued = Issued::read(&pem, self.acme.directory.as_str())?;
+        if let Err(error) = self.store.keep(&issued, &pem) {
+            tracing::error!("The new certificate is in use, and will be asked for again at the next start: {error}");
+        }
+        certificates.show(issued.certificate.clone());
+        tracing::info!(until = %day(issued.until), "A new certificate is in use.");
+        self.present = Some(issued);
+        Ok(())
+    }
+
+    fn pause_after(&self, renewed: Result<(), Error>, failures: u32) -> Duration {
+        let now = OffsetDateTime::now_utc();
+        match renewed {
+            Ok(()) if self.left(now).is_some() => Duration::ZERO,
+            // Another one would look the same, and authorities count.
+            Ok(()) => {
+                tracing::warn!("The new certificate is over already or lacks a name; is the clock right?");
+                PAUSE_MAX
+            }
+            Err(error) => {
+                let pause = pause(failures, &error);
+                let names = self.acme.domains.join(", ");
+                let minutes = pause.as_secs() / 60;
+                match &self.present {
+                    Some(present) if present.until > now => tracing::warn!(
+                        "No new certificate for {names}; the old one stays, valid until {}. {error} \
+                         The next try is in {minutes} minutes.",
+                        day(present.until)
+                    ),
+                    _ => tracing::error!(
+                        "There is no valid certificate for {names}: browsers refuse HTTPS, and most encoders RTMPS. {error} \
+                         The next try is in {minutes} minutes."
+                    ),
+                }
+                pause
+            }
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(failures: u32, error: &Error) -> Duration {
+    if error.is_limit() {
+        return PAUSE_MAX;
+    }
+    PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(PAUSE_MAX)
+}
+
+fn day(moment: OffsetDateTime) -> String {
+    moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
+}

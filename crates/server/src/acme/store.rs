@@ -1,0 +1,121 @@
+//! What is kept in the data directory under `acme/`, for its user only: the account, the certificate with its key, and the
+//! stand-in of before.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use instant_acme::AccountCredentials;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls::sign::CertifiedKey;
+use serde::{Deserialize, Serialize};
+
+use super::{error::Error, issued::Issued};
+use crate::{config::Acme, data_dir, tls};
+
+const FOLDER: &str = "acme";
+/// The account's key with its name at the authority.
+const ACCOUNT: &str = "account.json";
+/// Key and chain in one file, so that no crash leaves two halves that do not belong together.
+const CERTIFICATE: &str = "certificate.pem";
+/// Signed by nobody but itself.
+const STAND_IN: &str = "stand-in.pem";
+/// Before the first block of the certificate's file; PEM allows any text there (RFC 7468 section 5.2).
+const ISSUED_BY: &str = "Issued by ";
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    folder: PathBuf,
+}
+
+/// An account, and with whom and for whom it was made.
+#[derive(Deserialize, Serialize)]
+struct StoredAccount {
+    directory: String,
+    email: Option<String>,
+    credentials: AccountCredentials,
+}
+
+impl Store {
+    pub(crate) fn at(data_dir: &Path) -> Self {
+        Self { folder: data_dir.join(FOLDER) }
+    }
+
+    pub(super) fn prepare(&self) -> Result<(), data_dir::Error> {
+        data_dir::prepare(&self.folder)
+    }
+
+    /// The certificate that the server of this data directory shows.
+    pub(crate) fn shown(&self) -> Result<Arc<CertifiedKey>, tls::Error> {
+        let issued = self.issued().ok().flatten().or_else(|| self.own().ok().flatten());
+        issued
+            .map(|issued| issued.certificate)
+            .ok_or_else(|| tls::Error::None { path: self.folder.clone() })
+    }
+
+    /// The stored certificate, if there is one.
+    pub(super) fn issued(&self) -> Result<Option<Issued>, Error> {
+        self.read(CERTIFICATE)
+    }
+
+    /// A stand-in for these names, made anew and kept for `gostream health`, which knows the server by it.
+    pub(super) fn stand_in(&self, domains: &[String]) -> Result<Arc<CertifiedKey>, data_dir::Error> {
+        let path = self.folder.join(STAND_IN);
+        let failed = |error: &dyn std::fmt::Display| data_dir::Error::File {
+            path: path.clone(),
+            source: io::Error::other(error.to_string()),
+        };
+        let pem = self_signed(domains).map_err(|error| failed(&error))?;
+        data_dir::replace(&path, &pem)?;
+        Ok(Issued::read(&pem, "").map_err(|error| failed(&error))?.certificate)
+    }
+
+    fn own(&self) -> Result<Option<Issued>, Error> {
+        self.read(STAND_IN)
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Issued>, Error> {
+        let pem = match fs::read_to_string(self.folder.join(name)) {
+            Ok(pem) => pem,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::Unreadable(error.to_string())),
+        };
+        let directory = pem.lines().next().and_then(|line| line.strip_prefix(ISSUED_BY)).unwrap_or_default();
+        Issued::read(&pem, directory).map(Some)
+    }
+
+    /// Keeps a certificate in the place of the one before.
+    pub(super) fn keep(&self, issued: &Issued, pem: &str) -> Result<(), data_dir::Error> {
+        data_dir::replace(&self.folder.join(CERTIFICATE), &format!("{ISSUED_BY}{}\n{pem}", issued.directory))
+    }
+
+    /// The account, if it is one with this authority and for this address. What cannot be read is no account.
+    pub(super) fn account(&self, acme: &Acme) -> Option<AccountCredentials> {
+        let text = fs::read_to_string(self.folder.join(ACCOUNT)).ok()?;
+        let stored: StoredAccount = serde_json::from_str(&text).ok()?;
+        (stored.directory == acme.directory.as_str() && stored.email == acme.email).then_some(stored.credentials)
+    }
+
+    pub(super) fn keep_account(&self, acme: &Acme, credentials: AccountCredentials) -> Result<(), Error> {
+        let stored = StoredAccount { directory: acme.directory.to_string(), email: acme.email.clone(), credentials };
+        let text = serde_json::to_string(&stored).map_err(|error| Error::Unreadable(error.to_string()))?;
+        Ok(data_dir::replace(&self.folder.join(ACCOUNT), &text)?)
+    }
+
+    /// An account that the authority does not know is none.
+    pub(super) fn forget_account(&self) {
+        if let Err(error) = fs::remove_file(self.folder.join(ACCOUNT)) {
+            tracing::debug!(%error, "The account could not be forgotten.");
+        }
+    }
+}
+
+fn self_signed(domains: &[String]) -> Result<String, rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(domains)?;
+    params.distinguished_name = DistinguishedName::new();
+    Ok(format!("{}{}", key.serialize_pem(), params.self_signed(&key)?.pem()))
+}
