@@ -40,6 +40,8 @@ pub struct Broadcast {
     pub project: ProjectId,
     /// When it began.
     pub started_at: SystemTime,
+    /// The same moment, on the clock that only goes forward.
+    born: Instant,
     ring: Mutex<Ring>,
     meter: Mutex<Meter>,
     timeline: Mutex<Timeline>,
@@ -68,6 +70,7 @@ impl Broadcast {
             stream,
             project,
             started_at: SystemTime::now(),
+            born: Instant::now(),
             ring: Mutex::default(),
             meter: Mutex::default(),
             timeline: Mutex::default(),
@@ -147,7 +150,7 @@ impl Broadcast {
 
     /// How long to collect packets before readers are woken for them.
     fn pause_between_wakes(&self) -> Duration {
-        pace::pause_for(self.hurried.load(Ordering::Relaxed))
+        pace::pause_for(self.hurried.load(Ordering::Relaxed), self.born.elapsed())
     }
 
     /// Tells readers that there is more to read.

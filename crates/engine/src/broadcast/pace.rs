@@ -12,9 +12,13 @@ const PAUSE_PER_READER: Duration = Duration::from_micros(800);
 /// The longest pause: a send per 40 ms costs a third of a send per frame, and nobody notices 40 ms.
 const PAUSE_MAX: Duration = Duration::from_millis(40);
 
-/// The pause for so many readers in a hurry. Without any, what is left of them has time.
-pub(super) fn pause_for(readers: usize) -> Duration {
+/// As long as a broadcast is younger than this, nobody waits: encoders begin with a burst, and HLS with its first keyframe.
+const BEGINNING: Duration = Duration::from_secs(2);
+
+/// The pause for so many readers in a hurry, of a broadcast of this age. Without any, what is left of them has time.
+pub(super) fn pause_for(readers: usize, age: Duration) -> Duration {
     match readers {
+        0 if age < BEGINNING => Duration::ZERO,
         0 => PAUSE_MAX,
         1..=READERS_WOKEN_AT_ONCE => Duration::ZERO,
         _ => (PAUSE_PER_READER * readers.try_into().unwrap_or(u32::MAX)).min(PAUSE_MAX),
@@ -23,9 +27,9 @@ pub(super) fn pause_for(readers: usize) -> Duration {
 
 /// The first wake behind `after`: multiples of `pause` on one clock, so that the streams of a thread wake it together.
 pub(crate) fn next_wake(after: Instant, pause: Duration) -> Instant {
-    static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     let pause_ns = pause.as_nanos().max(1);
-    let since_ns = after.saturating_duration_since(*BEGINNING).as_nanos();
+    let since_ns = after.saturating_duration_since(*EPOCH).as_nanos();
     after + Duration::from_nanos((pause_ns - since_ns % pause_ns) as u64)
 }
 
@@ -35,8 +39,9 @@ mod tests {
 
     #[test]
     fn pause_grows_with_the_readers_and_ends_at_40_ms() {
-        let pauses_us = [0, 1, 4, 5, 10, 50, 1_000].map(|readers| pause_for(readers).as_micros());
+        let pauses_us = [0, 1, 4, 5, 10, 50, 1_000].map(|readers| pause_for(readers, BEGINNING).as_micros());
         assert_eq!(pauses_us, [40_000, 0, 0, 4_000, 8_000, 40_000, 40_000]);
+        assert_eq!(pause_for(0, Duration::from_millis(1_999)), Duration::ZERO, "at the beginning nobody waits");
     }
 
     #[test]

@@ -50,7 +50,22 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
         message.extend(body);
         message
     };
+    let create_streams = {
+        let mut connect = vec![2, 0, 7];
+        connect.extend(b"connect");
+        connect.extend([0, 0x3F, 0xF0, 0, 0, 0, 0, 0, 0, 3, 0, 3]);
+        connect.extend(b"app");
+        connect.extend([2, 0, 4]);
+        connect.extend(b"live");
+        connect.extend([0, 0, 9]);
+        let mut create = vec![2, 0, 12];
+        create.extend(b"createStream");
+        create.extend([0, 0x40, 0, 0, 0, 0, 0, 0, 0, 5]);
+        let command = |body: Vec<u8>| [vec![3, 0, 0, 0, 0, 0, body.len() as u8, 20, 0, 0, 0, 0], body].concat();
+        [command(connect), command(create).repeat(20_000)].concat()
+    };
     vec![
+        ("createStream by the thousand", behind_handshake(&create_streams)),
         ("an HTTP request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         ("a TLS hello", vec![0x16, 3, 1, 2, 0, 1, 0, 1]),
         ("nothing", vec![]),

@@ -4,14 +4,40 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
+use gostream_testkit::encoder::Encoder;
 use serde_json::json;
 
 use crate::{
     app::{TestApp, destination, text},
     http::Call,
 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_keeps_trying_stream_keys_waits_for_each_answer() {
+    /// What a school that mistypes gets for nothing is 20 tries; the delay behind them is 2 s.
+    const TRIES_MAX: usize = 40;
+    const DELAY: Duration = Duration::from_secs(2);
+    let app = TestApp::start(&[]).await;
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let mut waited = Duration::ZERO;
+    for n in 0..TRIES_MAX {
+        let begun = Instant::now();
+        assert!(Encoder::publish(app.rtmp(), &format!("guess-{n}")).await.is_err(), "no such key");
+        waited = waited.max(begun.elapsed());
+        if waited >= DELAY {
+            break;
+        }
+    }
+    assert!(waited >= DELAY, "{waited:?} after {TRIES_MAX} tries");
+    Encoder::publish(app.rtmp(), text(&project["streamKey"]))
+        .await
+        .expect("who knows the key is not held up");
+    app.stop().await;
+}
 
 #[tokio::test]
 async fn private_addresses_are_refused_however_they_are_written() {

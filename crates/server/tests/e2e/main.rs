@@ -2,6 +2,7 @@
 
 mod backup;
 mod encoders;
+mod front;
 mod hls;
 mod hostile;
 #[path = "../api/http.rs"]
