@@ -14,13 +14,15 @@ const ROUNDS: usize = 16;
 const C2_BYTES: usize = 1_536;
 
 /// How far a conversation got: one of these, chosen by the first byte of the input.
-const STAGES: [(Intent, Step); 6] = [
+const STAGES: [(Intent, Step); 8] = [
     (Intent::Push, Step::Connect),
     (Intent::Push, Step::CreateStream),
     (Intent::Push, Step::Start),
     (Intent::Push, Step::Running),
     (Intent::Pull, Step::Running),
     (Intent::Probe, Step::CreateStream),
+    (Intent::Pull, Step::Connect),
+    (Intent::Pull, Step::Start),
 ];
 
 /// Both ends of a connection that got as far as the first byte of `data` says, and the rest of `data`.
@@ -34,6 +36,7 @@ pub fn ends(data: &[u8]) -> Option<(ServerSession, ClientSession, &[u8])> {
         name: "key".to_owned(),
         chunk_bytes: DEFAULT_CHUNK_BYTES,
         enhanced: choice & 0x80 != 0,
+        flash_version: None,
     };
     let mut client = ClientSession::new(request, [1; RANDOM_BYTES]);
     let mut server = ServerSession::new([2; RANDOM_BYTES]);

@@ -30,6 +30,11 @@ fuzz_target!(|data: &[u8]| {
     let outcome = listen(&mut whole, std::iter::once(rest));
     assert_eq!(outcome, listen(&mut cut, pieces(rest, data.len() as u8)));
 
+    // A stream that is played ends once, and nothing of it comes behind.
+    let end = outcome.0.iter().position(|event| *event == Event::Ended);
+    let behind = end.map_or(&[][..], |end| &outcome.0[end + 1..]);
+    assert!(!behind.iter().any(|event| matches!(event, Event::Media(_))));
+
     // Whatever the server said, media goes out only when it may.
     whole.outbox().drain();
     let body = Bytes::from_static(&[0xAF, 1, 2, 3]);

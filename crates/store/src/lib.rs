@@ -14,6 +14,7 @@ mod entity;
 mod error;
 mod migration;
 mod project;
+mod pull;
 mod rotation;
 mod secret;
 mod session;
@@ -29,7 +30,8 @@ pub use crate::{
     database::Store,
     destination::{Destination, DestinationChange, NewDestination},
     error::{Cause, Error},
-    project::{Project, ProjectChange},
+    project::{NewProject, Project, ProjectChange},
+    pull::PULL_LEASE,
     rotation::{Resealed, Rotation},
     secret::Keyring,
     session::Session,

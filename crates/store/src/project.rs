@@ -36,10 +36,27 @@ pub struct Project {
     pub playback_id: String,
     /// An encoder's goodbye is taken for a drop: destinations are held for a while.
     pub hold_after_stop: bool,
+    /// The server that its stream is fetched from, if it does not come by itself: an RTMP URL without the key.
+    pub pull_url: Option<String>,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// When its name or key last changed.
     pub updated_at: OffsetDateTime,
+}
+
+/// What a project is made of.
+#[derive(Clone, Debug, Default)]
+pub struct NewProject {
+    /// See [`Project::name`].
+    pub name: String,
+    /// See [`Project::pull_url`].
+    pub pull_url: Option<String>,
+}
+
+impl From<&str> for NewProject {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), pull_url: None }
+    }
 }
 
 /// What changes of a project: all that is given.
@@ -49,6 +66,8 @@ pub struct ProjectChange {
     pub name: Option<String>,
     /// See [`Project::hold_after_stop`].
     pub hold_after_stop: Option<bool>,
+    /// See [`Project::pull_url`]; `Some(None)` takes it away.
+    pub pull_url: Option<Option<String>>,
 }
 
 impl Store {
@@ -91,18 +110,22 @@ impl Store {
     }
 
     /// Adds a project with a stream key and a playback id of its own. [`Error::NotFound`] if the account is gone.
-    pub async fn add_project(&self, owner: Uuid, name: &str) -> Result<Project, Error> {
+    pub async fn add_project(&self, owner: Uuid, new: impl Into<NewProject>) -> Result<Project, Error> {
+        let NewProject { name, pull_url } = new.into();
         let id = Uuid::now_v7();
         let key = self.new_stream_key(id)?;
         let now = Moment::now();
         let row = project::ActiveModel {
             id: Set(id),
             user_id: Set(owner),
-            name: Set(name.to_owned()),
+            name: Set(name),
             stream_key: Set(key.sealed),
             stream_key_hash: Set(key.hash),
             playback_id: Set(new_playback_id()?),
             hold_after_stop: Set(false),
+            pull_url: Set(pull_url),
+            pull_node: Set(None),
+            pull_until: Set(None),
             created_at: Set(now),
             updated_at: Set(now),
         };
@@ -115,6 +138,7 @@ impl Store {
         let row = project::ActiveModel {
             name: change.name.map(Set).unwrap_or_default(),
             hold_after_stop: change.hold_after_stop.map(Set).unwrap_or_default(),
+            pull_url: change.pull_url.map(Set).unwrap_or_default(),
             ..Default::default()
         };
         if !row.is_changed() {
@@ -177,7 +201,7 @@ impl Store {
         row.map(|row| self.unsealed_project(row)).transpose()
     }
 
-    fn unsealed_project(&self, row: project::Model) -> Result<Project, Error> {
+    pub(crate) fn unsealed_project(&self, row: project::Model) -> Result<Project, Error> {
         Ok(Project {
             stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
             id: row.id,
@@ -185,6 +209,7 @@ impl Store {
             name: row.name,
             playback_id: row.playback_id,
             hold_after_stop: row.hold_after_stop,
+            pull_url: row.pull_url,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         })

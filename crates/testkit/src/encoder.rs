@@ -46,6 +46,7 @@ impl Encoder {
             name: key.to_owned(),
             chunk_bytes: DEFAULT_CHUNK_BYTES,
             enhanced: false,
+            flash_version: None,
         };
         let stream = TcpStream::connect(address).await?;
         let session = ClientSession::new(request, [0x47; 1_528]);

@@ -45,6 +45,7 @@ impl Connection {
             name: "key".to_owned(),
             chunk_bytes: PLATFORM_CHUNK_BYTES,
             enhanced: false,
+            flash_version: None,
         };
         let client = ClientSession::new(request, [1; RANDOM_BYTES]);
         let mut connection = Self { client, platform: ServerSession::new([2; RANDOM_BYTES]) };

@@ -14,7 +14,7 @@ use super::{admission::Place, paced::Pace, play, publish};
 use crate::{
     engine::{Refusal, Shared},
     limits::{READ_BYTES, READ_BYTES_OF_STRANGERS, REFUSAL_LINGER},
-    relay::session::random_filler,
+    relay::opening::random_filler,
     spec::{ProjectSpec, StreamKey},
 };
 

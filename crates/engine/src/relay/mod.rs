@@ -1,12 +1,13 @@
 //! A relay: the running task that sends one broadcast to one destination.
 //!
-//! [`state`] decides, [`task`] obeys. [`dial`] makes connections, [`session`] is one connection from the first byte to the
-//! last, [`error`] names what can go wrong, [`backoff`] says how long to wait, [`probe`] tries a destination out
+//! [`state`] decides, [`task`] obeys. [`dial`] makes connections, [`opening`] talks until the platform says yes, [`session`]
+//! is one connection from there to the last byte, [`error`] names what can go wrong, [`backoff`] says how long to wait, [`probe`] tries a destination out
 //! before the show. A relay cannot slow, stop or see the ingest.
 
 pub mod backoff;
 pub mod dial;
 pub mod error;
+pub mod opening;
 pub mod probe;
 pub mod session;
 pub mod state;

@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     dial::{Dialer, Transport, connect_any},
     error::Failure,
-    session::{authentication, closed_during, random_filler},
+    opening::{authentication, closed_during, random_filler},
 };
 use crate::{broadcast::feed::PLATFORM_CHUNK_BYTES, limits::READ_BYTES, spec::Target, status::ProbeStep};
 
@@ -75,6 +75,7 @@ async fn run(dialer: &Dialer, target: &Target, steps: &mut Steps) -> Result<(), 
             name: target.key.expose().to_owned(),
             chunk_bytes: PLATFORM_CHUNK_BYTES,
             enhanced: false,
+            flash_version: None,
         };
         match converse(transport, ClientSession::new(request, random_filler()), url, deadline, steps).await? {
             Outcome::Welcome => return Ok(()),

@@ -21,7 +21,8 @@ use tracing::{Instrument, Span, info, info_span, warn};
 use super::{
     dial::Dialer,
     error::Failure,
-    session::{self, Session, random_unit},
+    opening::{follow, random_unit},
+    session::{self, Session},
     state::{Action, Event, Phase, State},
 };
 use crate::{
@@ -304,7 +305,7 @@ impl Runner {
                 session::Event::Progress => self.on(Event::Progress),
                 session::Event::Lost(failure) => return Ok(Event::Lost(failure)),
                 session::Event::Moved(location) => {
-                    self.moved_to = location.and_then(|location| session::follow(&target.url, &location).ok());
+                    self.moved_to = location.and_then(|location| follow(&target.url, &location).ok());
                     return Ok(Event::Lost(Failure::Moved));
                 }
             };

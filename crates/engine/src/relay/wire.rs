@@ -1,22 +1,23 @@
-//! The bytes of one connection to a platform: both directions in one poll, without the lock that splitting would need, and
+//! The bytes of one connection to a server: both directions in one poll, without the lock that splitting would need, and
 //! what the kernel knows of the way.
 
 use std::{
     future::poll_fn,
     io,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::{Buf, BytesMut};
 use gostream_tcp::{TcpInfo, tcp_info};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::dial::Transport;
-
-/// Platforms say little: acknowledgements, pings, now and then a status.
-const READ_BYTES: usize = 2 * 1024;
 
 /// A connection and what was received on it.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Wire {
     transport: Transport,
     /// Received and not understood yet.
     pub received: BytesMut,
+    /// Room for one read.
+    read_bytes: usize,
 }
 
 /// What an exchange brought.
@@ -36,9 +39,9 @@ pub enum Exchanged {
 }
 
 impl Wire {
-    /// Takes over a connection.
-    pub fn new(transport: Transport) -> Self {
-        Self { transport, received: BytesMut::with_capacity(READ_BYTES) }
+    /// Takes over a connection, to read so many bytes at once.
+    pub fn new(transport: Transport, read_bytes: usize) -> Self {
+        Self { transport, received: BytesMut::with_capacity(read_bytes), read_bytes }
     }
 
     /// Writes what waits, if something does, and reads what comes, whichever is possible first. Cancel safe. An error is the
@@ -54,7 +57,7 @@ impl Wire {
             let wrote = if wrote == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(Exchanged::Wrote(wrote)) };
             return Poll::Ready(wrote);
         }
-        self.received.reserve(READ_BYTES);
+        self.received.reserve(self.read_bytes);
         poll_read_buf(Pin::new(&mut self.transport), cx, &mut self.received).map(|read| match read? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(Exchanged::Read),
@@ -88,10 +91,18 @@ impl Wire {
 
     /// What the kernel knows of the connection, where it tells.
     pub fn tcp_info(&self) -> Option<TcpInfo> {
-        let socket = match &self.transport {
+        tcp_info(self.socket()).ok()
+    }
+
+    /// The other end.
+    pub fn peer(&self) -> io::Result<SocketAddr> {
+        self.socket().peer_addr()
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.transport {
             Transport::Plain(stream) => stream,
             Transport::Tls(stream) => stream.get_ref().0,
-        };
-        tcp_info(socket).ok()
+        }
     }
 }

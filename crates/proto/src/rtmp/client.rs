@@ -61,6 +61,8 @@ pub struct Request {
     pub chunk_bytes: NonZeroUsize,
     /// Announce Enhanced RTMP: only when the stream needs it, since OBS never does.
     pub enhanced: bool,
+    /// What to call ourselves (`flashVer`); `None` for what OBS says.
+    pub flash_version: Option<String>,
 }
 
 /// Which step of the conversation something belongs to.
@@ -123,14 +125,18 @@ pub struct ClientSession {
     link: Link,
     step: Step,
     stream_id: u32,
+    /// The server said that the stream is over.
+    ended: bool,
 }
 
 impl ClientSession {
     /// Begins; the handshake is in the outbox. `random` fills it.
     pub fn new(request: Request, random: [u8; RANDOM_BYTES]) -> Self {
-        let mut link = Link::new(Bounds::ADMITTED);
+        // A server that is played from may send much, once it said that it does.
+        let is_pull = request.intent == Intent::Pull;
+        let mut link = Link::new(if is_pull { Bounds::UNADMITTED } else { Bounds::ADMITTED });
         let handshake = Handshake::client(random, link.outbox.scratch());
-        Self { request, handshake: Some(handshake), link, step: Step::Connect, stream_id: 0 }
+        Self { request, handshake: Some(handshake), link, step: Step::Connect, stream_id: 0, ended: false }
     }
 
     /// What is to be sent.
@@ -195,6 +201,9 @@ impl ClientSession {
     fn on_message(&mut self, message: Message) -> Option<Event> {
         match message.kind {
             MessageType::CommandAmf0 | MessageType::CommandAmf3 => self.on_command(&Command::parse(&message)?),
+            // All that nginx-rtmp says of the end unless it is told to say more.
+            MessageType::UserControl => self.is_end(&message).then(|| self.ended()),
+            _ if self.ended => None,
             _ if self.request.intent == Intent::Pull => Media::from_message(message).map(Event::Media),
             _ => None,
         }
@@ -205,7 +214,7 @@ impl ClientSession {
             "_result" => self.on_result(command),
             "_error" => self.on_error(command),
             "onStatus" => self.on_status(command),
-            "close" => Some(Event::Ended),
+            "close" => (!self.ended).then(|| self.ended()),
             // Bandwidth checks of old Flash servers; they wait for the answer.
             "_onbwcheck" | "onBWCheck" => {
                 let answer = Command::new("_result", command.transaction, Value::Null, vec![Value::Null]);
@@ -266,7 +275,18 @@ impl ClientSession {
 
     fn ready(&mut self) -> Event {
         self.step = Step::Running;
+        self.link.decoder.set_bounds(Bounds::ADMITTED);
         Event::Ready
+    }
+
+    fn is_end(&self, message: &Message) -> bool {
+        let running = self.request.intent == Intent::Pull && self.step == Step::Running && !self.ended;
+        running && matches!(Control::parse(message), Some(Control::StreamEof(_)))
+    }
+
+    fn ended(&mut self) -> Event {
+        self.ended = true;
+        Event::Ended
     }
 
     /// An error to `releaseStream` or `FCPublish` means nothing: many servers do not know them.
@@ -298,7 +318,8 @@ impl ClientSession {
             return Some(self.refused(command));
         }
         let over = ["NetStream.Play.Stop", "NetStream.Play.UnpublishNotify", "NetConnection.Connect.Closed"];
-        over.contains(&code).then_some(Event::Ended)
+        // Servers say it in several ways at once.
+        (over.contains(&code) && !self.ended).then(|| self.ended())
     }
 
     fn refused(&self, command: &Command) -> Event {
@@ -310,10 +331,11 @@ impl ClientSession {
         self.link.control(Control::SetChunkSize(self.request.chunk_bytes.get() as u32));
         self.link.encoder.set_chunk_size(self.request.chunk_bytes);
         let tc_url = self.request.tc_url.as_str();
+        let flash_version = self.request.flash_version.as_deref().unwrap_or(FLASH_VERSION);
         let Value::Object(mut fields) = object([
             ("app", self.request.app.as_str().into()),
             ("type", "nonprivate".into()),
-            ("flashVer", FLASH_VERSION.into()),
+            ("flashVer", flash_version.into()),
             ("swfUrl", tc_url.into()),
             ("tcUrl", tc_url.into()),
         ]) else {

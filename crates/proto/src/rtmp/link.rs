@@ -49,7 +49,8 @@ impl Link {
         self.peer_acknowledged
     }
 
-    /// The next message that is no protocol control; those are obeyed here. Aggregates are split.
+    /// The next message that is no protocol control; those are obeyed here, but for the end of a stream. Aggregates are
+    /// split.
     pub(super) fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, chunk::Error> {
         loop {
             if let Some(message) = self.split.pop() {
@@ -61,6 +62,9 @@ impl Link {
             self.acknowledge();
             let Some(message) = message else { return Ok(None) };
             if let Some(control) = Control::parse(&message) {
+                if matches!(control, Control::StreamEof(_)) {
+                    return Ok(Some(message));
+                }
                 self.on_control(control)?;
             } else if message.kind == MessageType::Aggregate {
                 self.split = message::split_aggregate(&message);

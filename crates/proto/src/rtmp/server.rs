@@ -84,6 +84,7 @@ pub struct ServerSession {
     phase: Phase,
     app: Option<String>,
     tc_url: String,
+    flash_version: String,
 }
 
 impl ServerSession {
@@ -95,7 +96,13 @@ impl ServerSession {
             phase: Phase::Handshake,
             app: None,
             tc_url: String::new(),
+            flash_version: String::new(),
         }
+    }
+
+    /// What the client calls itself (`flashVer`); empty until it connected.
+    pub fn flash_version(&self) -> &str {
+        &self.flash_version
     }
 
     /// What is to be sent.
@@ -202,6 +209,7 @@ impl ServerSession {
     fn on_connect(&mut self, command: &Command) {
         let text = |field: &str| command.object.field(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         self.app = Some(text("app"));
+        self.flash_version = text("flashVer");
         // Old Flash clients spell it `tcurl`.
         self.tc_url = Some(text("tcUrl")).filter(|url| !url.is_empty()).unwrap_or_else(|| text("tcurl"));
 

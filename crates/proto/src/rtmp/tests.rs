@@ -280,6 +280,7 @@ fn request(intent: Intent, name: &str) -> Request {
         name: name.to_owned(),
         chunk_bytes: client::DEFAULT_CHUNK_BYTES,
         enhanced: false,
+        flash_version: None,
     }
 }
 
@@ -364,6 +365,59 @@ fn pulled_stream_arrives_without_the_publishers_wrapper() {
         ]
     );
     assert_ne!(set_data_frame(&metadata), metadata);
+}
+
+#[test]
+fn every_way_to_say_that_a_stream_is_over_is_heard_once() {
+    let status = |code| Command::on_status("status", code, "").message(1);
+    let eof = || Control::StreamEof(1).message();
+    let frame = Message { kind: MessageType::Video, stream_id: 1, timestamp: 9, payload: Bytes::from_static(b"late") };
+    for end in [
+        vec![eof()],
+        vec![status("NetStream.Play.UnpublishNotify"), eof()],
+        vec![eof(), status("NetStream.Play.Stop"), status("NetStream.Play.UnpublishNotify")],
+        vec![Control::StreamBegin(1).message(), eof(), frame],
+    ] {
+        let mut client = ClientSession::new(request(Intent::Pull, "key"), [1; RANDOM_BYTES]);
+        let mut server = ServerSession::new([2; RANDOM_BYTES]);
+        converse(&mut client, &mut server, 100);
+        let mut wire = bytes::BytesMut::new();
+        let mut encoder = Encoder::default();
+        encoder.set_chunk_size(CHUNK_BYTES);
+        end.iter().for_each(|message| encoder.message(csid::STREAM, message, &mut wire));
+        let (mut rest, mut events) = (wire.as_ref(), Vec::new());
+        while let Some(event) = client.advance(&mut rest).expect("is RTMP") {
+            events.push(event);
+        }
+        assert_eq!(events, [client::Event::Ended]);
+    }
+}
+
+#[test]
+fn server_that_is_played_from_may_send_much_only_once_it_plays() {
+    let large = Message { kind: MessageType::Video, stream_id: 1, timestamp: 0, payload: vec![0; 3_000_000].into() };
+    let mut wire = bytes::BytesMut::from([[3].as_slice(), &[0; 2 * 1_536]].concat().as_slice());
+    Encoder::default().message(csid::VIDEO, &large, &mut wire);
+    let mut client = ClientSession::new(request(Intent::Pull, "key"), [1; RANDOM_BYTES]);
+    assert!(client.advance(&mut wire.as_ref()).is_err(), "before it said that it plays");
+
+    let mut client = ClientSession::new(request(Intent::Pull, "key"), [1; RANDOM_BYTES]);
+    let mut server = ServerSession::new([2; RANDOM_BYTES]);
+    converse(&mut client, &mut server, 100);
+    let laid_out = lay_out(&large.payload, MediaKind::Video.csid(), CHUNK_BYTES);
+    let media = MediaOut { kind: MediaKind::Video, timestamp: 0, payload: &large.payload, laid_out: &laid_out };
+    server.send_media(&media);
+    let (of_client, _) = converse(&mut client, &mut server, 9_999);
+    assert!(matches!(of_client.as_slice(), [client::Event::Media(media)] if media.body == large.payload));
+}
+
+#[test]
+fn client_that_has_a_name_is_known_by_it() {
+    let flash_version = Some("GoStream/1 (this one)".to_owned());
+    let named = Request { flash_version, ..request(Intent::Pull, "key") };
+    let mut server = ServerSession::new([2; RANDOM_BYTES]);
+    converse(&mut ClientSession::new(named, [1; RANDOM_BYTES]), &mut server, 100);
+    assert_eq!(server.flash_version(), "GoStream/1 (this one)");
 }
 
 /// What a client makes of one answer to its `connect`, `createStream` or `publish`.

@@ -73,7 +73,7 @@ pub(super) async fn create(
             "This account may have {max} projects. Delete one that you no longer need."
         )));
     }
-    let row = ctx.store.add_project(login.user.id, &name).await?;
+    let row = ctx.store.add_project(login.user.id, name.as_str()).await?;
     ctx.shown.made_by(&login, row.id);
     audit.note(&ctx, login.user.id, "project_created", Some(&name)).await;
     let project = Viewer { ctx: &ctx, links: &links }.project(row).await?;

@@ -18,6 +18,10 @@ pub(crate) struct Model {
     /// Unique.
     pub(crate) playback_id: String,
     pub(crate) hold_after_stop: bool,
+    pub(crate) pull_url: Option<String>,
+    /// The server that pulls it, while `pull_until` lasts.
+    pub(crate) pull_node: Option<String>,
+    pub(crate) pull_until: Option<Moment>,
     pub(crate) created_at: Moment,
     pub(crate) updated_at: Moment,
 }

@@ -5,6 +5,7 @@
 mod m0001_first_tables;
 mod m0002_timeline;
 mod m0003_tokens_and_audit;
+mod m0004_pull;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_first_tables::Migration),
             Box::new(m0002_timeline::Migration),
             Box::new(m0003_tokens_and_audit::Migration),
+            Box::new(m0004_pull::Migration),
         ]
     }
 }

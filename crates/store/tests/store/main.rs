@@ -10,6 +10,7 @@ mod history;
 mod load;
 mod opening;
 mod projects;
+mod pulls;
 mod rotations;
 mod secrets;
 
@@ -41,6 +42,7 @@ stories! {
         sessions_end_and_expire, a_new_password_ends_the_other_sessions;
     projects: a_project_lives_and_dies, projects_are_listed_newest_first, a_replaced_key_is_unknown_at_once,
         nobody_reaches_the_project_of_another;
+    pulls: a_stream_is_fetched_by_one_server, a_server_fetches_all_that_nobody_does;
     destinations: a_destination_lives_and_dies, a_change_leaves_the_rest, destinations_are_listed_oldest_first,
         nobody_reaches_the_destination_of_another;
     history: a_stream_lives_and_ends_once, pages_stay_put_while_streams_begin, a_made_up_cursor_is_refused,
