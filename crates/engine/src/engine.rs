@@ -1,12 +1,10 @@
 //! The engine's handle: everything the control plane can say to the data plane.
 
 use std::{
-    future::Future,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    pin::Pin,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use rustls::pki_types::CertificateDer;
@@ -17,6 +15,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
+pub use crate::{
+    admission::{Admission, BoxFuture, Refusal},
+    events::{EndReason, EngineEvent, RelayTotals},
+};
 use crate::{
     broadcast::{
         Broadcast, Phase,
@@ -27,10 +29,11 @@ use crate::{
     ingest::{admission::Door, excess::Resting, listener},
     limits::Limits,
     net::Egress,
+    pull::{Order, Pulls},
     relay::{dial::Dialer, probe::probe},
     shards::Shards,
-    spec::{DestinationId, ProjectId, ProjectSpec, RelayId, StreamId, StreamKey, Target},
-    status::{ProbeStep, ProjectStatus, RelayError, RelayState},
+    spec::{DestinationId, ProjectId, ProjectSpec, PullSpec, StreamId, StreamKey, Target},
+    status::{ProbeStep, ProjectStatus, PullStatus},
     supervisor::{Orders, supervise},
 };
 
@@ -40,100 +43,6 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const LAST_PICTURES: Duration = Duration::from_secs(10);
 /// Retry requests of one project that may wait.
 const RETRIES: usize = 16;
-
-/// Asks the control plane whether a key may publish or play. Called once per connection, before any media is taken.
-pub trait Admission: Send + Sync + 'static {
-    /// The project behind `key`, or why not.
-    fn admit<'a>(&'a self, key: &'a StreamKey, peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>>;
-}
-
-/// What an [`Admission`] answers with.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Why a key was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No project has this key.
-    UnknownKey,
-    /// The account has as many live streams as it may have.
-    TooMany,
-    /// The control plane could not answer (database away).
-    Unavailable,
-}
-
-/// What the engine tells the history; a full channel drops and counts.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the fields are what they are called")]
-pub enum EngineEvent {
-    /// A broadcast began.
-    StreamStarted { project: ProjectId, stream: StreamId, at: SystemTime },
-    /// The encoder dropped or came back.
-    StreamPhase { project: ProjectId, stream: StreamId, at: SystemTime, reconnecting: bool },
-    /// A relay entered another state, and why if something went wrong.
-    RelayChanged {
-        project: ProjectId,
-        stream: StreamId,
-        relay: RelayId,
-        at: SystemTime,
-        state: RelayState,
-        error: Option<RelayError>,
-    },
-    /// A relay is over.
-    RelayEnded { project: ProjectId, stream: StreamId, relay: RelayId, at: SystemTime, totals: RelayTotals },
-    /// A broadcast ended.
-    StreamEnded { project: ProjectId, stream: StreamId, at: SystemTime, reason: EndReason },
-}
-
-/// What a relay did from its beginning to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RelayTotals {
-    /// Bytes sent.
-    pub sent_bytes: u64,
-    /// Video frames skipped because the platform was too slow.
-    pub dropped_frames: u64,
-    /// How often it connected again after being live.
-    pub reconnects: u32,
-}
-
-/// Why a broadcast ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// The encoder said goodbye. `encoder_stopped`
-    EncoderStopped,
-    /// The encoder dropped and did not return within the grace time. `encoder_lost`
-    EncoderLost,
-    /// The encoder sent more than it may, for too long. `too_fast`
-    TooFast {
-        /// What it may send, in kbit/s.
-        allowed_kbps: u32,
-    },
-    /// The owner ended it, deleted the project or rotated the key. `ended_by_owner`
-    EndedByOwner,
-    /// The server is stopping. `server_stopped`
-    ServerStopped,
-}
-
-impl EndReason {
-    /// The word that the history and the API use.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::EncoderStopped => "encoder_stopped",
-            Self::EncoderLost => "encoder_lost",
-            Self::TooFast { .. } => "too_fast",
-            Self::EndedByOwner => "ended_by_owner",
-            Self::ServerStopped => "server_stopped",
-        }
-    }
-
-    /// What its owner should know and do, where the word alone does not say it.
-    pub fn advice(self) -> Option<String> {
-        let Self::TooFast { allowed_kbps } = self else { return None };
-        Some(format!(
-            "The stream came faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in your \
-             encoder, and start again in a minute."
-        ))
-    }
-}
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -199,7 +108,10 @@ pub(crate) struct Shared {
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) shards: Shards,
-    dialer: Dialer,
+    pub(crate) dialer: Dialer,
+    /// What pulls call themselves, so that this server knows its own.
+    pub(crate) identity: String,
+    pulls: Pulls,
     events: EventSink,
     grace: Duration,
 }
@@ -235,6 +147,8 @@ impl Engine {
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             shards,
+            identity: format!("GoStream/{} ({})", env!("CARGO_PKG_VERSION"), Uuid::new_v4().simple()),
+            pulls: Pulls::default(),
             dialer: match config.trusted {
                 Some(certificates) => Dialer::trusting(egress, certificates),
                 None => Dialer::new(egress),
@@ -291,6 +205,26 @@ impl Engine {
         }
     }
 
+    /// All streams that are to be fetched from elsewhere. What is fetched already goes on.
+    pub fn pull(&self, wanted: Vec<PullSpec>) {
+        self.shared.pulls.apply(wanted, &self.shared);
+    }
+
+    /// Somebody publishes the project's stream on the server that it is pulled from.
+    pub fn pull_published(&self, project: ProjectId) {
+        self.shared.pulls.order(project, Order::Published);
+    }
+
+    /// The publisher that is pulled from left: the stream ends as if its encoder had said goodbye here.
+    pub fn pull_unpublished(&self, project: ProjectId) {
+        self.shared.pulls.order(project, Order::Unpublished);
+    }
+
+    /// How the project's pull goes; `None` when there is none here.
+    pub fn pull_status(&self, project: ProjectId) -> Option<PullStatus> {
+        self.shared.pulls.status(project)
+    }
+
     /// Tries a destination out, step by step, without publishing.
     pub async fn probe(&self, target: &Target) -> Vec<ProbeStep> {
         probe(&self.shared.dialer, target).await
@@ -342,9 +276,16 @@ impl Engine {
 }
 
 impl Shared {
-    /// The live project of that spec, begun if it is not live, and the publisher's seat in it. A broadcast that is just
-    /// ending is waited for: its relays must have left before others begin.
+    /// The live project of that spec, begun if it is not live, and the publisher's seat in it.
     pub(crate) async fn open(self: &Arc<Self>, spec: ProjectSpec) -> (Arc<Live>, Ticket) {
+        let live = self.live(spec).await;
+        let ticket = live.take_seat();
+        (live, ticket)
+    }
+
+    /// The same without the seat. A broadcast that is just ending is waited for: its relays must have left before others
+    /// begin.
+    pub(crate) async fn live(self: &Arc<Self>, spec: ProjectSpec) -> Arc<Live> {
         loop {
             let live = self.registry.get_or_insert(&spec, |status| self.begin(&spec, status));
             if matches!(*live.broadcast.phase().borrow(), Phase::Ended(_)) {
@@ -358,8 +299,7 @@ impl Shared {
                 }
                 differs
             });
-            let ticket = live.take_seat();
-            return (live, ticket);
+            return live;
         }
     }
 

@@ -1,16 +1,96 @@
-//! The way to the history writer: never waits, counts what is lost.
+//! What the history hears, and the way to it: never waits, counts what is lost.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
 use tokio::sync::mpsc;
 
-use crate::engine::EngineEvent;
+use crate::{
+    spec::{ProjectId, RelayId, StreamId},
+    status::{RelayError, RelayState},
+};
 
 /// Room that relays leave to streams: what relays did may be missing from a history, that a stream ended may not.
 const RESERVED: usize = 64;
+
+/// What the engine tells the history; a full channel drops and counts.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are what they are called")]
+pub enum EngineEvent {
+    /// A broadcast began.
+    StreamStarted { project: ProjectId, stream: StreamId, at: SystemTime },
+    /// The encoder dropped or came back.
+    StreamPhase { project: ProjectId, stream: StreamId, at: SystemTime, reconnecting: bool },
+    /// A relay entered another state, and why if something went wrong.
+    RelayChanged {
+        project: ProjectId,
+        stream: StreamId,
+        relay: RelayId,
+        at: SystemTime,
+        state: RelayState,
+        error: Option<RelayError>,
+    },
+    /// A relay is over.
+    RelayEnded { project: ProjectId, stream: StreamId, relay: RelayId, at: SystemTime, totals: RelayTotals },
+    /// A broadcast ended.
+    StreamEnded { project: ProjectId, stream: StreamId, at: SystemTime, reason: EndReason },
+}
+
+/// What a relay did from its beginning to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayTotals {
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Video frames skipped because the platform was too slow.
+    pub dropped_frames: u64,
+    /// How often it connected again after being live.
+    pub reconnects: u32,
+}
+
+/// Why a broadcast ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The encoder said goodbye. `encoder_stopped`
+    EncoderStopped,
+    /// The encoder dropped and did not return within the grace time. `encoder_lost`
+    EncoderLost,
+    /// The encoder sent more than it may, for too long. `too_fast`
+    TooFast {
+        /// What it may send, in kbit/s.
+        allowed_kbps: u32,
+    },
+    /// The owner ended it, deleted the project or rotated the key. `ended_by_owner`
+    EndedByOwner,
+    /// The server is stopping. `server_stopped`
+    ServerStopped,
+}
+
+impl EndReason {
+    /// The word that the history and the API use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EncoderStopped => "encoder_stopped",
+            Self::EncoderLost => "encoder_lost",
+            Self::TooFast { .. } => "too_fast",
+            Self::EndedByOwner => "ended_by_owner",
+            Self::ServerStopped => "server_stopped",
+        }
+    }
+
+    /// What its owner should know and do, where the word alone does not say it.
+    pub fn advice(self) -> Option<String> {
+        let Self::TooFast { allowed_kbps } = self else { return None };
+        Some(format!(
+            "The stream came faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in your \
+             encoder, and start again in a minute."
+        ))
+    }
+}
 
 /// Where the engine tells what happened.
 #[derive(Clone, Debug)]
@@ -41,15 +121,10 @@ impl EventSink {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use uuid::Uuid;
 
     use super::*;
-    use crate::{
-        engine::RelayTotals,
-        spec::{DestinationId, ProjectId, RelayId, StreamId},
-    };
+    use crate::spec::DestinationId;
 
     #[tokio::test]
     async fn streams_find_room_when_relays_have_filled_theirs() {

@@ -4,6 +4,7 @@
 //! It knows no users, no SQL and no HTTP. The control plane tells it what should be ([`spec`]) and reads what is
 //! ([`status`]) through the [`Engine`]'s handle; nothing else crosses.
 
+pub mod admission;
 pub mod broadcast;
 pub mod engine;
 mod events;
@@ -12,6 +13,7 @@ mod ingest;
 pub mod limits;
 pub mod net;
 mod plan;
+mod pull;
 mod relay;
 mod shards;
 pub mod spec;

@@ -80,6 +80,15 @@ pub enum Goodbye {
     Holds,
 }
 
+/// A stream that does not come by itself: it is played from another server whenever somebody publishes it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullSpec {
+    /// Whose stream it is.
+    pub project: ProjectId,
+    /// The server, and the project's key, which is the stream's name there.
+    pub source: Target,
+}
+
 /// One saved destination of a live project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationSpec {

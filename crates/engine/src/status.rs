@@ -175,6 +175,38 @@ pub struct RelayError {
     pub message: String,
 }
 
+/// How a stream is fetched from another server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullStatus {
+    /// Where it stands.
+    pub state: PullState,
+    /// Why the last connection failed or ended.
+    pub last_error: Option<RelayError>,
+}
+
+/// Where a pull stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullState {
+    /// Nobody publishes there, or an encoder publishes here.
+    #[default]
+    Waiting,
+    /// The stream comes.
+    Live,
+    /// There is no connection, or the stream is not taken; tries again.
+    Failing,
+}
+
+impl PullState {
+    /// The word of the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Live => "live",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// One step of trying a destination out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeStep {

@@ -1,6 +1,9 @@
 //! The writer of a broadcast: turns a publisher's messages into packets on the broadcast's clock.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use gostream_proto::{
     codec, flv,
@@ -101,15 +104,13 @@ impl Publisher {
     pub(crate) fn depart(&mut self, departure: Departure) {
         self.departed = true;
         self.live.broadcast.wake_readers();
-        let broadcast = &self.live.broadcast;
-        let ends = departure == Departure::Goodbye && self.live.spec.borrow().goodbye == Goodbye::Ends;
-        self.live.if_seated(&self.ticket, || {
-            if ends {
-                broadcast.end(EndReason::EncoderStopped);
-            } else {
-                broadcast.set_phase(Phase::Dropped(Instant::now()));
-            }
-        });
+        leave(&self.live, &self.ticket, departure);
+    }
+
+    /// Leaves as one that was lost; whether it said goodbye may still become known.
+    pub(crate) fn drop_out(mut self) -> Departed {
+        self.depart(Departure::Dropped);
+        Departed { live: Arc::downgrade(&self.live), ticket: self.ticket.clone() }
     }
 
     fn write(&mut self, media: Media) {
@@ -180,6 +181,34 @@ impl Publisher {
         }
         timeline.arrived = Some(now);
         timeline.unwrapper.unwrap(wire)
+    }
+}
+
+/// Leaves the seat, if nobody else has taken it.
+fn leave(live: &Live, ticket: &Ticket, departure: Departure) {
+    let ends = departure == Departure::Goodbye && live.spec.borrow().goodbye == Goodbye::Ends;
+    live.if_seated(ticket, || {
+        if ends {
+            live.broadcast.end(EndReason::EncoderStopped);
+        } else {
+            live.broadcast.set_phase(Phase::Dropped(Instant::now()));
+        }
+    });
+}
+
+/// A publisher that was lost, for as long as its broadcast waits for it.
+#[derive(Debug)]
+pub(crate) struct Departed {
+    live: Weak<Live>,
+    ticket: Ticket,
+}
+
+impl Departed {
+    /// It is known now that it said goodbye.
+    pub(crate) fn say_goodbye(self) {
+        if let Some(live) = self.live.upgrade() {
+            leave(&live, &self.ticket, Departure::Goodbye);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Broadcast;
+use super::{Broadcast, Phase};
 use crate::{
     hls,
     ingest::excess::Pace,
@@ -48,6 +48,14 @@ pub(crate) struct Ticket {
     pub(crate) leave: CancellationToken,
 }
 
+impl Seat {
+    fn take(&mut self) -> Ticket {
+        self.leave.cancel();
+        *self = Self { number: self.number + 1, leave: CancellationToken::new() };
+        Ticket { number: self.number, leave: self.leave.clone() }
+    }
+}
+
 impl Live {
     pub(crate) fn new(
         broadcast: Arc<Broadcast>,
@@ -62,9 +70,23 @@ impl Live {
     /// Takes the publisher's seat; whoever had it is told to leave.
     pub(crate) fn take_seat(&self) -> Ticket {
         let mut seat = self.seat();
-        seat.leave.cancel();
-        *seat = Seat { number: seat.number + 1, leave: CancellationToken::new() };
-        Ticket { number: seat.number, leave: seat.leave.clone() }
+        seat.take()
+    }
+
+    /// Takes the publisher's seat if nobody sits in it; whoever sat there last has dropped.
+    pub(crate) fn take_free_seat(&self) -> Option<Ticket> {
+        let mut seat = self.seat();
+        self.is_free(&seat).then(|| seat.take())
+    }
+
+    /// Whether nobody publishes.
+    pub(crate) fn is_seat_free(&self) -> bool {
+        self.is_free(&self.seat())
+    }
+
+    fn is_free(&self, seat: &Seat) -> bool {
+        // A broadcast is born live, a moment before its first publisher sits down.
+        seat.number == 0 || matches!(*self.broadcast.phase().borrow(), Phase::Dropped(_))
     }
 
     /// Runs `action` if the ticket's holder still has the seat.

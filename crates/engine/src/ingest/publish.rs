@@ -11,6 +11,7 @@ use tracing::{debug, info};
 
 use super::session::{Connection, Over};
 use crate::{
+    admission::resting,
     broadcast::publisher::{Departure, Publisher},
     engine::{EndReason, Shared},
     spec::ProjectSpec,
@@ -25,11 +26,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     if let Some(left) = shared.resting.left(spec.id, Instant::now()) {
-        let why = format!(
-            "The last stream with this key came too fast. Lower the bitrate in your encoder, and start again in {} s.",
-            left.as_secs() + 1
-        );
-        return connection.refuse(DENIED, &why).await;
+        return connection.refuse(DENIED, &resting(left)).await;
     }
     let project = spec.id;
     let (live, ticket) = shared.open(spec).await;

@@ -18,6 +18,9 @@ use crate::{
     spec::{ProjectSpec, StreamKey},
 };
 
+/// What a pull of our own hears that came back to us.
+const ITSELF: &str = "This is the server that pulls: its own stream cannot come from itself.";
+
 /// A connection and its RTMP session.
 #[derive(Debug)]
 pub(crate) struct Connection<S> {
@@ -106,6 +109,10 @@ where
                     }
                     Err(refusal) => return self.refuse("NetStream.Publish.Denied", refusal).await,
                 },
+                // What comes back would go round and round.
+                Event::Play(_) if self.rtmp.flash_version() == shared.identity => {
+                    return self.refuse("NetStream.Play.Failed", ITSELF).await;
+                }
                 Event::Play(key) => match self.admit(key.as_deref(), shared).await {
                     Ok(spec) => match shared.registry.get(spec.id) {
                         Some(live) => {
@@ -141,14 +148,7 @@ where
 
     async fn admit(&self, key: Option<&str>, shared: &Shared) -> Result<ProjectSpec, &'static str> {
         let key = key.ok_or("No stream key was given. Put the key of your project into the encoder.")?;
-        match shared.admission.admit(&StreamKey::new(key), self.peer).await {
-            Ok(spec) => Ok(spec),
-            Err(Refusal::UnknownKey) => Err("No project has this stream key. Copy it again from your project page."),
-            Err(Refusal::TooMany) => {
-                Err("Your account has as many live streams as it may have. End another one first.")
-            }
-            Err(Refusal::Unavailable) => Err("The server cannot check stream keys right now. Try again in a moment."),
-        }
+        shared.admission.admit(&StreamKey::new(key), self.peer).await.map_err(Refusal::sentence)
     }
 
     /// Says no, lets the peer read it, and closes. Without the pause OBS would only see a lost connection.

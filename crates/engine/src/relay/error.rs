@@ -16,7 +16,7 @@ pub enum Failure {
     },
     /// Every address is inside a network that relays may not reach.
     #[error(
-        "{host} is in a private network, which this server does not send to. Its keeper can allow it with egress.allow."
+        "{host} is in a private network, which this server does not connect to. Its keeper can allow it with egress.allow."
     )]
     Forbidden {
         /// The name.
@@ -155,7 +155,8 @@ pub struct Answer {
     pub description: String,
 }
 
-fn said(answer: &Answer) -> String {
+/// Its words in brackets, if it said something.
+pub(crate) fn said(answer: &Answer) -> String {
     let words = if answer.description.is_empty() { &answer.code } else { &answer.description };
     if words.is_empty() { String::new() } else { format!(" (\u{201c}{}\u{201d})", words.trim().trim_end_matches('.')) }
 }

@@ -8,6 +8,7 @@ mod excess;
 mod faults;
 mod hostile;
 mod legs;
+mod pull;
 mod quirks;
 mod relay;
 mod stage;

@@ -1,0 +1,44 @@
+//! The one question that the data plane asks: may this key publish or play?
+
+use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
+
+use crate::spec::{ProjectSpec, StreamKey};
+
+/// Asks the control plane whether a key may publish or play. Called once per connection, before any media is taken.
+pub trait Admission: Send + Sync + 'static {
+    /// The project behind `key`, or why not.
+    fn admit<'a>(&'a self, key: &'a StreamKey, peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>>;
+}
+
+/// What an [`Admission`] answers with.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a key was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No project has this key.
+    UnknownKey,
+    /// The account has as many live streams as it may have.
+    TooMany,
+    /// The control plane could not answer (database away).
+    Unavailable,
+}
+
+impl Refusal {
+    /// What the owner of the stream should know and do.
+    pub(crate) const fn sentence(self) -> &'static str {
+        match self {
+            Self::UnknownKey => "No project has this stream key. Copy it again from your project page.",
+            Self::TooMany => "Your account has as many live streams as it may have. End another one first.",
+            Self::Unavailable => "The server cannot check stream keys right now. Try again in a moment.",
+        }
+    }
+}
+
+/// The same for a key whose last stream came too fast.
+pub(crate) fn resting(left: Duration) -> String {
+    format!(
+        "The last stream with this key came too fast. Lower the bitrate in your encoder, and start again in {} s.",
+        left.as_secs() + 1
+    )
+}

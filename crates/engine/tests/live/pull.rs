@@ -1,0 +1,232 @@
+//! Streams that are fetched from another server: here one of ours, which plays what an encoder publishes to it.
+
+use std::net::SocketAddr;
+
+use gostream_engine::{
+    EndReason, EngineConfig, EngineEvent,
+    spec::{ProjectSpec, PullSpec, Target},
+    status::{PullState, PullStatus, StreamPhase},
+};
+use gostream_proto::rtmp::url::RtmpUrl;
+use gostream_testkit::{
+    PATIENCE,
+    encoder::Encoder,
+    platform::{Behaviour, Platform},
+    script::Script,
+};
+use tokio::time::timeout;
+
+use crate::stage::{Stage, assert_same, config};
+
+const KEY: &str = "front-door";
+
+/// From now on the project's stream is fetched from there.
+fn pull(stage: &Stage, spec: &ProjectSpec, from: SocketAddr) {
+    let url = RtmpUrl::parse(&format!("rtmp://{from}/live")).expect("is a URL");
+    let source = Target { url, key: spec.stream_key.clone() };
+    stage.engine.pull(vec![PullSpec { project: spec.id, source }]);
+}
+
+/// Waits until the pull is as wanted. It tells nobody, so it is looked at again and again.
+async fn until_pull(stage: &Stage, spec: &ProjectSpec, wanted: impl Fn(&PullStatus) -> bool) -> PullStatus {
+    let look = async {
+        loop {
+            match stage.engine.pull_status(spec.id) {
+                Some(status) if wanted(&status) => return status,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let found = timeout(PATIENCE, look).await;
+    found.unwrap_or_else(|_| panic!("never as wanted: {:?}", stage.engine.pull_status(spec.id)))
+}
+
+/// Why the stream ended.
+async fn end_reason(stage: &mut Stage) -> EndReason {
+    let ended = async {
+        loop {
+            let event = stage.events.recv().await.expect("the engine runs");
+            if let EngineEvent::StreamEnded { reason, .. } = event {
+                return reason;
+            }
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("it ends")
+}
+
+async fn until_live(stage: &Stage, spec: &ProjectSpec) {
+    stage.until(spec.id, "live", |status| status.stream.phase == StreamPhase::Live).await;
+}
+
+async fn until_held(stage: &Stage, spec: &ProjectSpec) {
+    let held = |phase| matches!(phase, StreamPhase::Reconnecting { .. });
+    stage.until(spec.id, "held", |status| held(status.stream.phase)).await;
+}
+
+/// A server in front, and one behind it that fetches.
+async fn front_and_back(platforms: &[&Platform]) -> (Stage, Stage, ProjectSpec) {
+    let (front, back) = (Stage::new().await, Stage::new().await);
+    front.project(KEY, &[]);
+    let spec = back.project(KEY, platforms);
+    (front, back, spec)
+}
+
+#[tokio::test]
+async fn stream_is_fetched_as_it_is_and_ends_when_its_server_says_so() {
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let (front, mut back, spec) = front_and_back(&[&platform]).await;
+    let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
+    let sent = Script::default().write();
+    encoder.send_all(&sent[..20]).await.expect("taken");
+    pull(&back, &spec, front.address);
+    back.until_all_live(&spec).await;
+    assert_eq!(back.engine.pull_status(spec.id), Some(PullStatus { state: PullState::Live, last_error: None }));
+    encoder.send_all(&sent[20..]).await.expect("taken");
+    let frames = sent.iter().filter(|media| media.kind == gostream_proto::rtmp::media::MediaKind::Video).count();
+    let visits = platform.until_video(frames).await;
+    assert_same(&visits[0].media, &sent);
+
+    encoder.stop().await.expect("stops");
+    until_held(&back, &spec).await;
+    back.engine.pull_unpublished(spec.id);
+    assert_eq!(end_reason(&mut back).await, EndReason::EncoderStopped);
+    let visits = platform.until("the goodbye", |visits| visits[0].goodbye).await;
+    assert_eq!(visits.len(), 1);
+}
+
+#[tokio::test]
+async fn publisher_that_is_said_to_be_done_is_left_at_once() {
+    let (front, mut back, spec) = front_and_back(&[]).await;
+    let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    pull(&back, &spec, front.address);
+    until_live(&back, &spec).await;
+    back.engine.pull_unpublished(spec.id);
+    assert_eq!(end_reason(&mut back).await, EndReason::EncoderStopped);
+}
+
+#[tokio::test]
+async fn nobody_publishes_until_the_hook_says_so() {
+    let (front, back, spec) = front_and_back(&[]).await;
+    pull(&back, &spec, front.address);
+    // An answer that nobody publishes; the next look would be seconds away.
+    until_pull(&back, &spec, |status| *status == PullStatus::default()).await;
+    let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
+    back.engine.pull_published(spec.id);
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    until_live(&back, &spec).await;
+}
+
+#[tokio::test]
+async fn encoder_that_publishes_here_comes_first() {
+    let (front, back, spec) = front_and_back(&[]).await;
+    let mut there = Encoder::publish(front.address, KEY).await.expect("admitted");
+    there.send_all(&Script::default().write()).await.expect("taken");
+    pull(&back, &spec, front.address);
+    until_pull(&back, &spec, |status| status.state == PullState::Live).await;
+    let stream = back.engine.status(spec.id).expect("is live").stream.id;
+
+    let mut here = Encoder::publish(back.address, KEY).await.expect("admitted");
+    here.send_all(&Script { seed: 1, ..Script::default() }.write()).await.expect("taken");
+    until_pull(&back, &spec, |status| status.state == PullState::Waiting).await;
+    // However loud it is said that somebody publishes there.
+    back.engine.pull_published(spec.id);
+    let more = Script { seed: 1, start: 4_000, ..Script::default() };
+    here.send_all(&more.frames()).await.expect("still takes");
+
+    here.reset().expect("resets");
+    until_held(&back, &spec).await;
+    let frames = Script { start: 4_000, ..Script::default() }.frames();
+    there.send_all(&frames).await.expect("taken");
+    until_live(&back, &spec).await;
+    assert_eq!(back.engine.status(spec.id).expect("is live").stream.id, stream, "it is the same stream");
+}
+
+#[tokio::test]
+async fn server_that_goes_away_is_waited_for() {
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let (front, back, spec) = front_and_back(&[&platform]).await;
+    let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    pull(&back, &spec, front.address);
+    back.until_all_live(&spec).await;
+    let stream = back.engine.status(spec.id).expect("is live").stream.id;
+
+    let address = front.address;
+    front.engine.shutdown().await;
+    until_held(&back, &spec).await;
+    let again = Stage::with(EngineConfig { rtmp_listen: address, ..config() }).await;
+    again.project(KEY, &[]);
+    let mut encoder = Encoder::publish(address, KEY).await.expect("admitted");
+    encoder.send_all(&Script { seed: 2, ..Script::default() }.write()).await.expect("taken");
+    until_live(&back, &spec).await;
+    back.until_all_live(&spec).await;
+    assert_eq!(back.engine.status(spec.id).expect("is live").stream.id, stream);
+    assert_eq!(platform.visits().len(), 1, "the platform noticed nothing");
+}
+
+#[tokio::test]
+async fn private_server_is_refused_with_a_sentence() {
+    let front = Stage::new().await;
+    let back = Stage::with(EngineConfig { egress_allow: vec![], ..config() }).await;
+    let spec = back.project(KEY, &[]);
+    pull(&back, &spec, front.address);
+    let status = until_pull(&back, &spec, |status| status.state == PullState::Failing).await;
+    let error = status.last_error.expect("says why");
+    assert_eq!(error.code, "address_forbidden");
+    assert_eq!(
+        error.message,
+        "127.0.0.1 is in a private network, which this server does not connect to. Its keeper can allow it with \
+         egress.allow."
+    );
+}
+
+#[tokio::test]
+async fn stream_does_not_come_from_itself() {
+    let stage = Stage::new().await;
+    let spec = stage.project(KEY, &[]);
+    let mut encoder = Encoder::publish(stage.address, KEY).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    until_live(&stage, &spec).await;
+    pull(&stage, &spec, stage.address);
+    // What players get while the encoder is away must not be taken for the stream.
+    encoder.reset().expect("resets");
+    let status = until_pull(&stage, &spec, |status| status.state == PullState::Failing).await;
+    let error = status.last_error.expect("says why");
+    assert_eq!(error.code, "play_refused");
+    assert!(error.message.contains("its own stream cannot come from itself"), "{}", error.message);
+    until_held(&stage, &spec).await;
+}
+
+#[tokio::test]
+async fn stream_that_its_owner_ended_begins_when_it_is_published_anew() {
+    let (front, mut back, spec) = front_and_back(&[]).await;
+    let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    pull(&back, &spec, front.address);
+    until_live(&back, &spec).await;
+    back.engine.end(spec.id, EndReason::EndedByOwner);
+    assert_eq!(end_reason(&mut back).await, EndReason::EndedByOwner);
+    let declined = |status: &PullStatus| status.last_error.as_ref().is_some_and(|error| error.code == "ended_by_owner");
+    until_pull(&back, &spec, declined).await;
+    back.until_offline(spec.id).await;
+
+    encoder.stop().await.expect("stops");
+    front.until_offline(front.project(KEY, &[]).id).await;
+    let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    back.engine.pull_published(spec.id);
+    until_live(&back, &spec).await;
+}
+
+#[tokio::test]
+async fn pull_that_is_not_wanted_any_more_leaves_as_a_lost_encoder_does() {
+    let (front, back, spec) = front_and_back(&[]).await;
+    let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    pull(&back, &spec, front.address);
+    until_live(&back, &spec).await;
+    back.engine.pull(vec![]);
+    until_held(&back, &spec).await;
+    assert_eq!(back.engine.pull_status(spec.id), None);
+}
