@@ -180,6 +180,8 @@ pub struct RelayError {
 pub struct PullStatus {
     /// Where it stands.
     pub state: PullState,
+    /// How often the stream began to come.
+    pub plays: u64,
     /// Why the last connection failed or ended.
     pub last_error: Option<RelayError>,
 }

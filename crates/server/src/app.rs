@@ -24,6 +24,7 @@ use crate::{
     api::{self, Context, Shown},
     config::{SecretKey, Settings, Tls},
     data_dir::{self, KeyFile},
+    fronts::Fronts,
     history, listen,
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
@@ -135,26 +136,25 @@ impl App {
         let (http, http_addr) = bind("http.listen", settings.http_listen)?;
         let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
 
-        let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
-        let tasks = TaskTracker::new();
-        let (wakes, known) = (Arc::new(Wakes::default()), Arc::new(Known::default()));
+        let (stopping, ended, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let (wakes, fronts) = (Arc::new(Wakes::default()), Arc::new(Fronts::default()));
         let (strangers, limits) = (Arc::new(Strangers::default()), Arc::new(Limits::default()));
         let (events, history) = mpsc::channel(EVENTS_MAX);
-        let gate = Gate {
+        let gate = Arc::new(Gate {
             store: store.clone(),
-            known: known.clone(),
+            known: Known::default(),
             wakes: wakes.clone(),
             strangers: strangers.clone(),
             limits: limits.clone(),
             live_streams_max: settings.quota.live_streams,
             stopping: stopping.clone(),
-        };
-        let engine = Engine::start(engine_config(&settings, certificates.as_ref()), Arc::new(gate), events).await?;
+        });
+        let engine = Engine::start(engine_config(&settings, certificates.as_ref()), gate.clone(), events).await?;
 
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, ended.clone()));
-        let reconciler = Reconciler::new(store.clone(), engine.clone(), wakes.clone(), known);
+        let reconciler = Reconciler { gate, engine: engine.clone(), fronts: fronts.clone(), node: node.clone() };
         tasks.spawn(reconciler.run(ended.clone()));
         let acceptor = certificates.zip(keeper).map(|(certificates, keeper)| {
             tasks.spawn(keeper.run(certificates.clone(), ended.clone()));
@@ -168,6 +168,7 @@ impl App {
             quota: settings.quota,
             metrics: metrics_page,
             strangers,
+            fronts,
             rtmp_port: engine.rtmp_addr().port(),
             tls: acceptor.is_some(),
             public_url: settings.public_url,

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 mod data_dir;
+mod fronts;
 pub mod health;
 mod history;
 mod listen;

@@ -12,11 +12,12 @@ use std::{
 
 use gostream_engine::{
     engine::{Admission, BoxFuture, EndReason, Engine, Refusal},
-    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
+    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
 };
 use gostream_proto::rtmp::url::RtmpUrl;
 use gostream_store::{Destination, Project, Store};
 use secrecy::ExposeSecret as _;
+use time::OffsetDateTime;
 use tokio::{
     sync::{Notify, broadcast},
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{login::limit::Limits, strangers::Strangers};
+use crate::{fronts::Fronts, login::limit::Limits, strangers::Strangers};
 
 /// How long an encoder waits for the database before it is told to come back.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -131,7 +132,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) store: Store,
-    pub(crate) known: Arc<Known>,
+    pub(crate) known: Known,
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) strangers: Arc<Strangers>,
     pub(crate) limits: Arc<Limits>,
@@ -187,18 +188,15 @@ impl Admission for Gate {
 /// Keeps every live project as its rows say.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
-    store: Store,
-    engine: Engine,
-    wakes: Arc<Wakes>,
-    known: Arc<Known>,
+    /// What encoders are asked at, and what it remembers.
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) engine: Engine,
+    pub(crate) fronts: Arc<Fronts>,
+    /// This server among others on the same database.
+    pub(crate) node: String,
 }
 
 impl Reconciler {
-    /// A reconciler that listens to `wakes`.
-    pub(crate) fn new(store: Store, engine: Engine, wakes: Arc<Wakes>, known: Arc<Known>) -> Self {
-        Self { store, engine, wakes, known }
-    }
-
     /// Works until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut sweep = interval(SWEEP_INTERVAL);
@@ -206,22 +204,35 @@ impl Reconciler {
         loop {
             let projects: Vec<ProjectId> = tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.wakes.some.notified() => self.wakes.take().into_iter().map(ProjectId).collect(),
+                () = self.gate.wakes.some.notified() => self.gate.wakes.take().into_iter().map(ProjectId).collect(),
                 _ = sweep.tick() => {
                     let live = self.engine.live();
-                    self.known.retain(&live);
+                    self.gate.known.retain(&live);
                     live
                 }
             };
             for project in projects {
                 self.reconcile(project).await;
             }
+            self.pull().await;
         }
+    }
+
+    /// Fetches what is this server's to fetch. When the rows cannot be read, everything goes on as it was.
+    async fn pull(&self) {
+        let claimed = self.gate.store.claim_pulls(&self.node, OffsetDateTime::now_utc());
+        let rows = match timeout(ROWS_TIMEOUT, claimed).await {
+            Ok(Ok(rows)) => rows,
+            Ok(Err(error)) => return tracing::warn!(%error, "The projects to pull could not be read."),
+            Err(_) => return tracing::warn!("The projects to pull could not be read in time."),
+        };
+        self.fronts.retain(&rows.iter().map(|row| row.id).collect());
+        self.engine.pull(rows.iter().filter_map(pull_spec).collect());
     }
 
     async fn reconcile(&self, project: ProjectId) {
         if !self.engine.live().contains(&project) {
-            self.known.forget(project);
+            self.gate.known.forget(project);
             return;
         }
         let Ok(rows) = timeout(ROWS_TIMEOUT, self.rows(project.0)).await else {
@@ -235,10 +246,10 @@ impl Reconciler {
             Ok(Some((row, destinations))) => {
                 let spec = spec(&row, &destinations);
                 // A publish that was admitted in the moment in which the key was replaced.
-                if self.known.key_of(project).is_some_and(|key| key != spec.stream_key) {
+                if self.gate.known.key_of(project).is_some_and(|key| key != spec.stream_key) {
                     self.end(project);
                 } else {
-                    self.known.remember(&spec);
+                    self.gate.known.remember(&spec);
                     self.engine.apply(spec);
                 }
             }
@@ -247,13 +258,13 @@ impl Reconciler {
 
     /// The key counts no longer, not even while the database is away.
     fn end(&self, project: ProjectId) {
-        self.known.forget(project);
+        self.gate.known.forget(project);
         self.engine.end(project, EndReason::EndedByOwner);
     }
 
     async fn rows(&self, project: Uuid) -> Result<Option<(Project, Vec<Destination>)>, gostream_store::Error> {
-        let Some(row) = self.store.project_by_id(project).await? else { return Ok(None) };
-        let destinations = self.store.destinations(project).await?;
+        let Some(row) = self.gate.store.project_by_id(project).await? else { return Ok(None) };
+        let destinations = self.gate.store.destinations(project).await?;
         Ok(Some((row, destinations)))
     }
 }
@@ -266,6 +277,20 @@ fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
         playback_id: project.playback_id.clone(),
         goodbye: if project.hold_after_stop { Goodbye::Holds } else { Goodbye::Ends },
         destinations: destinations.iter().filter_map(destination_spec).collect(),
+    }
+}
+
+/// Where a project's stream is fetched from; `None` for one that comes by itself, or a row that the API could not have written.
+fn pull_spec(row: &Project) -> Option<PullSpec> {
+    match RtmpUrl::parse(row.pull_url.as_deref()?) {
+        Ok(url) => {
+            let source = Target { url, key: StreamKey::new(row.stream_key.expose_secret()) };
+            Some(PullSpec { project: ProjectId(row.id), source })
+        }
+        Err(error) => {
+            tracing::warn!(%error, project.id = %row.id, "A saved project has no usable URL to pull from.");
+            None
+        }
     }
 }
 

@@ -27,6 +27,12 @@ pub struct Nginx {
     folder: TempDir,
 }
 
+/// One process: killing it leaves nothing behind.
+fn run(folder: &TempDir) -> anyhow::Result<Process> {
+    let path = folder.path().join("nginx.conf");
+    Process::start("nginx", &["-e", "stderr", "-c", text(&path), "-p", text(folder.path())])
+}
+
 impl Nginx {
     /// Starts it with `rtmp { server { application live { ... } } }` and more directives in the application.
     pub async fn start(directives: &str) -> anyhow::Result<Self> {
@@ -39,7 +45,7 @@ impl Nginx {
         make_public(&records)?;
         let config = format!(
             "load_module {MODULE};
-            daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log info;
+            daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log info;
             events {{ worker_connections 512; }}
             rtmp {{ server {{
                 listen 127.0.0.1:{port};
@@ -53,12 +59,20 @@ impl Nginx {
             root = text(folder.path()),
             records = text(&records),
         );
-        let path = folder.path().join("nginx.conf");
-        fs::write(&path, config)?;
-        let process = Process::start("nginx", &["-e", "stderr", "-c", text(&path), "-p", text(folder.path())])?;
-        let mut nginx = Self { port, process, folder };
+        fs::write(folder.path().join("nginx.conf"), config)?;
+        let mut nginx = Self { port, process: run(&folder)?, folder };
         nginx.until_listening().await?;
         Ok(nginx)
+    }
+
+    /// Kills it, as a machine that loses power does, and starts it again on the same port.
+    pub async fn crash_and_restart(&mut self) -> anyhow::Result<()> {
+        self.process.signal("KILL")?;
+        while self.process.is_running() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.process = run(&self.folder)?;
+        self.until_listening().await
     }
 
     async fn until_listening(&mut self) -> anyhow::Result<()> {

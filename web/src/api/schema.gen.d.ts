@@ -474,8 +474,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Hears that a publisher left. Always 200, and nothing else happens: nginx-rtmp sends this also for a second publisher
-         *     that it refused, with the name of the stream that goes on.
+         * Hears that a publisher left; always 200. Where the project's stream is pulled from the server that tells it, and it is the
+         *     publisher that is played, the stream ends as if its encoder had stopped here. nginx-rtmp sends this also for a second
+         *     publisher that it refused, with the name of the stream that goes on.
          */
         post: operations["onPublishDone"];
         delete?: never;
@@ -586,7 +587,7 @@ export interface components {
         /** @description One thing that was done with the account. */
         AuditEntry: {
             /**
-             * @description `login`, `password_changed`, `stream_key_shown`, `stream_key_rotated`, `destination_changed`, ...
+             * @description `login`, `password_changed`, `stream_key_shown`, `stream_key_rotated`, `pull_changed`, `destination_changed`, ...
              * @example login
              */
             action: string;
@@ -719,6 +720,11 @@ export interface components {
         NewProject: {
             /** @example Sunday service */
             name: string;
+            /**
+             * @description A server that the stream is played from whenever somebody publishes it there, under the project's stream key.
+             * @example rtmp://nginx.example.org/live
+             */
+            pullUrl?: string | null;
         };
         /** @description A new token. */
         NewToken: {
@@ -901,6 +907,12 @@ export interface components {
             playbackId: string;
             /** @description The playlist for viewers. */
             previewUrl: string;
+            pull: components["schemas"]["Pull"] | null;
+            /**
+             * @description The server that the stream is played from whenever somebody publishes it there, or `null`.
+             * @example rtmp://nginx.example.org/live
+             */
+            pullUrl: string | null;
             status: components["schemas"]["ProjectState"];
             stream: components["schemas"]["Stream"] | null;
             /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. */
@@ -914,12 +926,24 @@ export interface components {
             /** @description Whether "stop streaming" in the encoder is taken for a drop. */
             holdAfterStop?: boolean | null;
             name?: string | null;
+            /** @description A server that the stream is played from; `null` for one that comes by itself. */
+            pullUrl?: string | null;
         };
         /**
          * @description Whether an encoder sends.
          * @enum {string}
          */
         ProjectState: "offline" | "live" | "reconnecting";
+        /** @description How a stream is pulled from another server. */
+        Pull: {
+            lastError: components["schemas"]["RelayError"] | null;
+            state: components["schemas"]["PullState"];
+        };
+        /**
+         * @description Where a pull stands.
+         * @enum {string}
+         */
+        PullState: "waiting" | "live" | "failing";
         /** @description What runs for a destination, as it is. */
         Relay: {
             /**
@@ -2401,12 +2425,20 @@ export interface operations {
     };
     onPublishDone: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The stream key */
+                name?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        /** @description `name=KEY` */
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": string;
+            };
+        };
         responses: {
             /** @description Heard */
             200: {

@@ -325,8 +325,9 @@ impl Puller {
 
     /// Says how it goes; what is new about it goes to the log.
     fn tell(&self, state: PullState, error: Option<RelayError>) {
-        let next = PullStatus { state, last_error: error };
         self.status.send_if_modified(|status| {
+            let begins = state == PullState::Live && status.state != PullState::Live;
+            let next = PullStatus { state, plays: status.plays + u64::from(begins), last_error: error };
             let differs = *status != next;
             if let Some(error) = next.last_error.as_ref().filter(|_| differs) {
                 warn!(pull.code = error.code, "{}", error.message);

@@ -80,7 +80,10 @@ async fn stream_is_fetched_as_it_is_and_ends_when_its_server_says_so() {
     encoder.send_all(&sent[..20]).await.expect("taken");
     pull(&back, &spec, front.address);
     back.until_all_live(&spec).await;
-    assert_eq!(back.engine.pull_status(spec.id), Some(PullStatus { state: PullState::Live, last_error: None }));
+    assert_eq!(
+        back.engine.pull_status(spec.id),
+        Some(PullStatus { state: PullState::Live, plays: 1, last_error: None })
+    );
     encoder.send_all(&sent[20..]).await.expect("taken");
     let frames = sent.iter().filter(|media| media.kind == gostream_proto::rtmp::media::MediaKind::Video).count();
     let visits = platform.until_video(frames).await;

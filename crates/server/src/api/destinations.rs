@@ -52,17 +52,12 @@ pub(super) struct DestinationPatch {
     #[schema(max_length = 2048)]
     rtmp_url: Option<String>,
     /// `null` takes the backup server away.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "field::given")]
     #[schema(value_type = Option<String>, max_length = 2048)]
     backup_url: Option<Option<String>>,
     #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 1024)]
     stream_key: Option<SecretString>,
     enabled: Option<bool>,
-}
-
-/// Tells `null` from nothing: what is given is `Some`, whatever it is.
-fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(value).map(Some)
 }
 
 /// Adds a destination to a project.

@@ -2,6 +2,7 @@
 
 use gostream_proto::rtmp::url::RtmpUrl;
 use secrecy::SecretString;
+use serde::{Deserialize as _, Deserializer};
 
 use super::error::{FieldError, Problem};
 use crate::{login::password, platform};
@@ -42,6 +43,11 @@ impl From<Fields> for Problem {
     fn from(fields: Fields) -> Self {
         Self::fields(fields.0)
     }
+}
+
+/// Tells `null` from nothing: what is given is `Some`, whatever it is.
+pub(super) fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(value).map(Some)
 }
 
 /// An email address as HTML forms take it, in lower case.

@@ -27,6 +27,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) use self::audit::Shown;
 use crate::{
     config::{Quota, Signup},
+    fronts::Fronts,
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
     reconcile::Wakes,
@@ -68,6 +69,8 @@ pub(crate) struct Context {
     pub wakes: Arc<Wakes>,
     /// Encoders with unknown keys.
     pub strangers: Arc<Strangers>,
+    /// Who publishes at servers that streams are pulled from.
+    pub fronts: Arc<Fronts>,
     /// Who has been shown which stream keys.
     pub shown: Shown,
     /// Signs logins.

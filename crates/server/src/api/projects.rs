@@ -11,16 +11,19 @@ use super::{
     auth::Login,
     error::Problem,
     extract::{Id, Json, Links},
-    field,
+    field::{self, Fields},
     view::{Project, Viewer},
 };
 
 /// A new project.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct NewProject {
     #[schema(example = "Sunday service", min_length = 1, max_length = 100)]
     name: String,
+    /// A server that the stream is played from whenever somebody publishes it there, under the project's stream key.
+    #[schema(example = "rtmp://nginx.example.org/live", max_length = 2048)]
+    pull_url: Option<String>,
 }
 
 /// What changes; the rest stays.
@@ -31,6 +34,38 @@ pub(super) struct ProjectChange {
     name: Option<String>,
     /// Whether "stop streaming" in the encoder is taken for a drop.
     hold_after_stop: Option<bool>,
+    /// A server that the stream is played from; `null` for one that comes by itself.
+    #[serde(default, deserialize_with = "field::given")]
+    #[schema(value_type = Option<String>, max_length = 2048)]
+    pull_url: Option<Option<String>>,
+}
+
+impl NewProject {
+    fn check(self) -> Result<gostream_store::NewProject, Problem> {
+        let mut fields = Fields::default();
+        let name = fields.take("name", field::name(&self.name));
+        let pull_url = fields.take_if_given("pullUrl", self.pull_url.as_deref(), field::rtmp_url);
+        match (name, pull_url) {
+            (Some(name), Some(pull_url)) => Ok(gostream_store::NewProject { name, pull_url }),
+            _ => Err(fields.into()),
+        }
+    }
+}
+
+impl ProjectChange {
+    fn check(self) -> Result<gostream_store::ProjectChange, Problem> {
+        let mut fields = Fields::default();
+        let name = fields.take_if_given("name", self.name.as_deref(), field::name);
+        let url = self.pull_url.as_ref().and_then(|given| given.as_deref());
+        let pull_url = fields.take_if_given("pullUrl", url, field::rtmp_url);
+        match (name, pull_url) {
+            (Some(name), Some(pull_url)) => {
+                let pull_url = self.pull_url.is_some().then_some(pull_url);
+                Ok(gostream_store::ProjectChange { name, hold_after_stop: self.hold_after_stop, pull_url })
+            }
+            _ => Err(fields.into()),
+        }
+    }
 }
 
 /// Lists the projects, newest first, without their destinations.
@@ -66,16 +101,20 @@ pub(super) async fn create(
     links: Links,
     Json(body): Json<NewProject>,
 ) -> Result<(StatusCode, Answer<Project>), Problem> {
-    let name = field::name(&body.name).map_err(|message| Problem::field("name", message))?;
+    let new = body.check()?;
     let max = ctx.quota.projects;
     if ctx.store.count_projects(login.user.id).await? >= u64::from(max) {
         return Err(Problem::quota(format!(
             "This account may have {max} projects. Delete one that you no longer need."
         )));
     }
-    let row = ctx.store.add_project(login.user.id, name.as_str()).await?;
+    let row = ctx.store.add_project(login.user.id, new).await?;
     ctx.shown.made_by(&login, row.id);
-    audit.note(&ctx, login.user.id, "project_created", Some(&name)).await;
+    audit.note(&ctx, login.user.id, "project_created", Some(&row.name)).await;
+    if row.pull_url.is_some() {
+        audit.note(&ctx, login.user.id, "pull_changed", Some(&row.name)).await;
+        ctx.wakes.wake(row.id);
+    }
     let project = Viewer { ctx: &ctx, links: &links }.project(row).await?;
     Ok((StatusCode::CREATED, Answer(project)))
 }
@@ -120,10 +159,12 @@ pub(super) async fn change(
     Json(body): Json<ProjectChange>,
 ) -> Result<Answer<Project>, Problem> {
     let owner = login.user.id;
-    let name = body.name.as_deref().map(field::name).transpose();
-    let name = name.map_err(|message| Problem::field("name", message))?;
-    let change = gostream_store::ProjectChange { name, hold_after_stop: body.hold_after_stop };
+    let change = body.check()?;
+    let pulls_elsewhere = change.pull_url.is_some();
     let row = ctx.store.change_project(owner, id, change).await?;
+    if pulls_elsewhere {
+        audit.note(&ctx, owner, "pull_changed", Some(&row.name)).await;
+    }
     ctx.wakes.wake(id);
     audit.keys_shown(&ctx, &login, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))

@@ -126,7 +126,7 @@ pub(super) async fn delete(
 pub(super) struct AuditEntry {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// `login`, `password_changed`, `stream_key_shown`, `stream_key_rotated`, `destination_changed`, ...
+    /// `login`, `password_changed`, `stream_key_shown`, `stream_key_rotated`, `pull_changed`, `destination_changed`, ...
     #[schema(example = "login")]
     action: String,
     /// What it was done to, by name.

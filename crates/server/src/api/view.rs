@@ -18,6 +18,7 @@ use super::{Ctx, error::Problem, extract::Links};
 mod destination;
 mod timeline;
 
+use destination::RelayError;
 pub(super) use destination::{Destination, Probe};
 use timeline::outcomes;
 pub(super) use timeline::{Outcome, StreamEvent};
@@ -42,6 +43,12 @@ pub(super) struct Project {
     legacy_hls_url: String,
     /// Whether "stop streaming" in the encoder is taken for a drop: destinations are held as if it had lost its connection.
     hold_after_stop: bool,
+    /// The server that the stream is played from whenever somebody publishes it there, or `null`.
+    #[schema(required, example = "rtmp://nginx.example.org/live")]
+    pull_url: Option<String>,
+    /// How that goes; `null` when nothing is to be pulled, or another server on the same database does it.
+    #[schema(required)]
+    pull: Option<Pull>,
     #[schema(value_type = ProjectState)]
     status: &'static str,
     /// The running stream, or `null`.
@@ -58,6 +65,27 @@ pub(super) struct Project {
     /// Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     destinations: Option<Vec<Destination>>,
+}
+
+/// How a stream is pulled from another server.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Pull {
+    #[schema(value_type = PullState)]
+    state: &'static str,
+    /// Why the last connection failed or ended.
+    #[schema(required)]
+    last_error: Option<RelayError>,
+}
+
+/// Where a pull stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "names the values in the OpenAPI document")]
+pub(super) enum PullState {
+    Waiting,
+    Live,
+    Failing,
 }
 
 /// An encoder with a stream key that no project has.
@@ -210,6 +238,8 @@ impl Viewer<'_> {
             stream_key: key.to_owned(),
             playback_id: row.playback_id,
             hold_after_stop: row.hold_after_stop,
+            pull: row.pull_url.as_ref().and_then(|_| self.ctx.engine.pull_status(ProjectId(row.id))).map(Pull::from),
+            pull_url: row.pull_url,
             status: stream.as_ref().map_or("offline", |stream| stream.status),
             unknown_key: if stream.is_none() { self.unknown_key() } else { None },
             stream,
@@ -290,6 +320,12 @@ fn past_stream(row: store::Stream) -> Stream {
         video: None,
         audio: None,
         outcomes: None,
+    }
+}
+
+impl From<status::PullStatus> for Pull {
+    fn from(pull: status::PullStatus) -> Self {
+        Self { state: pull.state.name(), last_error: pull.last_error.map(RelayError::from) }
     }
 }
 

@@ -16,6 +16,7 @@ mod origin;
 mod ownership;
 mod program;
 mod projects;
+mod pulls;
 mod quotas;
 mod reports;
 mod security;
@@ -53,6 +54,7 @@ stories! {
         guessing_is_slowed_down;
     origin: a_cookie_alone_reads_and_same_origin_writes;
     projects: a_project_lives_and_dies, history_is_paged;
+    pulls: a_project_says_where_its_stream_is_fetched, hooks_say_when_to_fetch_and_when_it_is_over;
     destinations: a_destination_lives_and_dies, keys_and_urls_are_kept_to_the_letter;
     bad_input: bodies_that_are_no_json, fields_that_cannot_be_taken, ids_paths_and_methods;
     ownership: every_route_hides_what_is_not_yours;

@@ -24,7 +24,7 @@ async fn in_front_of(show: &Show) -> Nginx {
 }
 
 /// FFmpeg publishing a clip to nginx in real time, under this name.
-fn publish(nginx: &Nginx, name: &str, clip: &Clip) -> Process {
+pub fn publish(nginx: &Nginx, name: &str, clip: &Clip) -> Process {
     let url = format!("{}/{name}", nginx.url());
     let arguments = ["-hide_banner", "-loglevel", "warning", "-re", "-i", text(&clip.path), "-c", "copy", "-f", "flv"];
     Process::start("ffmpeg", &[arguments.as_slice(), &[&url]].concat()).expect("starts")

@@ -10,6 +10,7 @@ mod hostile;
 mod http;
 mod outage;
 mod platforms;
+mod pull;
 mod restart;
 mod rotate;
 mod service;

@@ -30,10 +30,13 @@ export function ProjectMenu({ project }: { project: Project }) {
 function Settings({ project, onClose }: { project: Project; onClose: () => void }) {
   const [name, setName] = useState(project.name);
   const [holdAfterStop, setHold] = useState(project.holdAfterStop);
+  const [pullUrl, setPullUrl] = useState(project.pullUrl ?? "");
   const cache = useQueryClient();
   const save = useMutation({
     mutationFn: () => {
-      const body = { name, holdAfterStop };
+      const url = pullUrl.trim() || null;
+      // Only a change is one, in the audit log too.
+      const body = { name, holdAfterStop, ...(url !== project.pullUrl && { pullUrl: url }) };
       return take(api.PATCH("/api/projects/{id}", { params: { path: { id: project.id } }, body }));
     },
     onSuccess: (fresh) => {
@@ -62,7 +65,18 @@ function Settings({ project, onClose }: { project: Project; onClose: () => void 
           checked={holdAfterStop}
           onChange={setHold}
         />
-        {problem && !problem.fields.name && <Failure>{problem.message}</Failure>}
+        <Field
+          label="Pull from another server"
+          hint="Leave it empty if your encoder sends to this page’s server. Otherwise GoStream plays the stream from there, under this project’s stream key, whenever it is on the air."
+          placeholder="rtmp://server/app"
+          value={pullUrl}
+          onChange={(e) => setPullUrl(e.target.value)}
+          error={problem?.fields.pullUrl}
+          inputMode="url"
+          spellCheck={false}
+        />
+        {project.pull?.lastError && <Failure>{project.pull.lastError.message}</Failure>}
+        {problem && !problem.fields.name && !problem.fields.pullUrl && <Failure>{problem.message}</Failure>}
         <Button type="submit" look="primary" busy={save.isPending && "Saving…"}>
           Save
         </Button>

@@ -91,6 +91,7 @@ const actions: Record<string, string> = {
   token_deleted: "Token ended",
   project_created: "Project made",
   project_deleted: "Project deleted",
+  pull_changed: "Server to pull from changed",
   stream_key_shown: "Stream key shown",
   stream_key_rotated: "New stream key",
   destination_added: "Destination added",

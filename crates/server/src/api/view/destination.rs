@@ -101,6 +101,12 @@ pub(in crate::api) struct RelayError {
     message: String,
 }
 
+impl From<status::RelayError> for RelayError {
+    fn from(error: status::RelayError) -> Self {
+        Self { code: error.code, message: error.message }
+    }
+}
+
 impl Destination {
     /// A row with what runs for it, if its project is live.
     pub(super) fn new(row: store::Destination, status: Option<&ProjectStatus>) -> Self {
@@ -174,7 +180,7 @@ impl From<&RelayStatus> for Relay {
             since: wall(relay.since),
             attempt: relay.attempt,
             next_attempt_at: relay.next_attempt_at.map(wall),
-            last_error: error.map(|error| RelayError { code: error.code, message: error.message.clone() }),
+            last_error: error.cloned().map(RelayError::from),
             sent_bytes: relay.sent_bytes,
             kbps: relay.kbps,
             lag_ms: relay.lag_ms,
@@ -212,7 +218,7 @@ impl From<Vec<status::ProbeStep>> for Probe {
         let step = |step: status::ProbeStep| ProbeStep {
             step: step.name,
             ms: step.took.as_millis() as u64,
-            error: step.error.map(|error| RelayError { code: error.code, message: error.message }),
+            error: step.error.map(RelayError::from),
         };
         Self { ok, steps: steps.into_iter().map(step).collect() }
     }

@@ -1,0 +1,159 @@
+//! Projects whose stream is fetched from another server.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use gostream_engine::{
+    Admission, Engine, EngineConfig, Refusal,
+    engine::BoxFuture,
+    spec::{Goodbye, ProjectId, ProjectSpec, StreamKey},
+};
+use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::{
+    app::{TestApp, text},
+    http::{Call, Client},
+};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Looks at the project until it is as wanted; each look is a request, so this does not spin.
+async fn until(me: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let look = async {
+        loop {
+            let project = me.get(path).await.json(200);
+            if wanted(&project) {
+                return project;
+            }
+        }
+    };
+    timeout(PATIENCE, look).await.expect("becomes as wanted")
+}
+
+pub async fn a_project_says_where_its_stream_is_fetched(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let bare = app.project(&me).await;
+    assert_eq!((&bare["pullUrl"], &bare["pull"]), (&Value::Null, &Value::Null));
+    let url = "rtmp://127.0.0.1:1/live";
+    let made = me.post("/api/projects", json!({"name": "Front", "pullUrl": format!(" {url} ")})).await.json(201);
+    assert_eq!(made["pullUrl"], url);
+    let path = format!("/api/projects/{}", text(&made["id"]));
+    let tried = until(&me, &path, |project| project["pull"]["state"] == "failing").await;
+    assert_eq!(tried["pull"]["lastError"]["code"], "connection_refused");
+    assert_eq!(me.patch(&path, json!({"name": "Still"})).await.json(200)["pullUrl"], url, "the rest stays");
+
+    let none = me.patch(&path, json!({"pullUrl": null})).await.json(200);
+    assert_eq!((&none["pullUrl"], &none["pull"]), (&Value::Null, &Value::Null));
+    for bad in
+        ["", "nginx.example/live", "http://nginx.example/live", "rtmp://", "rtmp://a b/live", "file:///etc/passwd"]
+    {
+        let refused = me.patch(&path, json!({"pullUrl": bad})).await.bad_fields(&["pullUrl"]);
+        assert!(text(&refused["errors"][0]["message"]).contains("URL"), "{refused}");
+        me.post("/api/projects", json!({"name": "x", "pullUrl": bad})).await.bad_fields(&["pullUrl"]);
+    }
+    me.patch(&path, json!({"pullUrl": 1})).await.bad_fields(&["pullUrl"]);
+    me.patch(&path, json!({"pull": {"state": "live"}})).await.bad_fields(&["pull"]);
+    let audit = me.get("/api/auth/audit").await.json(200);
+    let changes = audit.as_array().expect("is a list").iter().filter(|entry| entry["action"] == "pull_changed");
+    assert_eq!(changes.count(), 2, "{audit}");
+}
+
+pub async fn hooks_say_when_to_fetch_and_when_it_is_over(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    // Two servers on two databases would have the same key only by a copy, so the one in front is the test kit's.
+    let front = Front::start().await;
+    let made = me.post("/api/projects", json!({"name": "Front", "pullUrl": front.url()})).await.json(201);
+    let (path, key) = (format!("/api/projects/{}", text(&made["id"])), text(&made["streamKey"]).to_owned());
+    front.knows(&key);
+    let hook = |path: &'static str, clientid: u32| {
+        let call = path.rsplit('/').next().unwrap_or_default().trim_start_matches("on_").to_owned();
+        let form = format!("app=live&addr=127.0.0.1&clientid={clientid}&call={call}&name={key}&type=live");
+        let client = app.client.clone();
+        async move { assert_eq!(client.send(Call::new("POST", path).body(FORM, &form)).await.status, 200) }
+    };
+    let (publish, done) = ("/api/streams/on_publish", "/api/streams/on_publish_done");
+
+    let mut encoder = Encoder::publish(front.address(), &key).await.expect("admitted");
+    encoder.send_all(&Script::default().write()).await.expect("taken");
+    hook(publish, 17).await;
+    let live = until(&me, &path, |project| project["status"] == "live").await;
+    // A second publisher there is let in by us and refused by the server.
+    hook(publish, 18).await;
+    hook(done, 18).await;
+    hook(done, 99).await;
+    let still = me.get(&path).await.json(200);
+    assert_eq!((&still["status"], &still["stream"]["id"]), (&json!("live"), &live["stream"]["id"]));
+
+    hook(done, 17).await;
+    until(&me, &path, |project| project["status"] == "offline").await;
+    let streams = me.get(&format!("{path}/streams")).await.json(200);
+    assert_eq!(streams["items"].as_array().map(Vec::len), Some(1), "{streams}");
+}
+
+/// A server in front: an engine of ours that lets one key in.
+struct Front {
+    engine: Engine,
+    known: Arc<Known>,
+}
+
+#[derive(Default)]
+struct Known(Mutex<Option<ProjectSpec>>);
+
+impl Admission for Known {
+    fn admit<'a>(&'a self, key: &'a StreamKey, _peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
+        let spec = self.0.lock().unwrap().clone().filter(|spec| spec.stream_key == *key);
+        Box::pin(async move { spec.ok_or(Refusal::UnknownKey) })
+    }
+}
+
+impl Front {
+    async fn start() -> Self {
+        let known = Arc::new(Known::default());
+        let rtmp_listen = "127.0.0.1:0".parse().unwrap();
+        let config = EngineConfig { rtmp_listen, ..EngineConfig::default() };
+        let (events, _) = tokio::sync::mpsc::channel(64);
+        let engine = Engine::start(config, known.clone(), events).await.unwrap();
+        Self { engine, known }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.engine.rtmp_addr()
+    }
+
+    fn url(&self) -> String {
+        format!("rtmp://{}/live", self.address())
+    }
+
+    fn knows(&self, key: &str) {
+        *self.known.0.lock().unwrap() = Some(ProjectSpec {
+            id: ProjectId(Uuid::nil()),
+            stream_key: StreamKey::new(key),
+            playback_id: "front".to_owned(),
+            goodbye: Goodbye::Ends,
+            destinations: Vec::new(),
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_private_server_is_not_fetched_from_and_its_owner_reads_why() {
+    let app = TestApp::start(&[("egress.allow", "192.0.2.0/24")]).await;
+    let me = app.user("me@example.org").await;
+    for host in ["127.0.0.1", "localhost", "10.0.0.1", "[::1]", "169.254.169.254", "2130706433"] {
+        let made = me
+            .post("/api/projects", json!({"name": host, "pullUrl": format!("rtmp://{host}/live")}))
+            .await
+            .json(201);
+        let path = format!("/api/projects/{}", text(&made["id"]));
+        let tried = until(&me, &path, |project| project["pull"]["lastError"] != Value::Null).await;
+        let error = &tried["pull"]["lastError"];
+        assert_eq!(error["code"], "address_forbidden", "{host}");
+        assert!(text(&error["message"]).contains("private network"), "{error}");
+    }
+    app.stop().await;
+}
