@@ -251,6 +251,15 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   await page.getByRole("alert").filter({ hasText: "rtmp://" }).waitFor();
   await page.getByRole("button", { name: "Close" }).click();
 
+  // A server to pull from that relays may not reach either.
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByLabel("Pull from another server").fill("https://10.0.0.1/live");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("alert").filter({ hasText: "rtmp://" }).waitFor();
+  await page.getByLabel("Pull from another server").fill("rtmp://10.0.0.1/live");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("alert").filter({ hasText: "private network" }).waitFor();
+
   // Two tabs: what one does the other shows.
   const second = await open(context, server, first, refused);
   await second.getByTestId("waiting").waitFor();

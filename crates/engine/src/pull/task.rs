@@ -286,13 +286,17 @@ impl Puller {
                 Duration::ZERO
             }
             Outcome::Silent => {
-                self.ended_by_owner = false;
+                (self.ended_by_owner, self.tries) = (false, 0);
                 BREATH
             }
             Outcome::Nobody => {
                 self.ended_by_owner = false;
                 self.tell(PullState::Waiting, None);
-                if self.announced { self.delay(Schedule::Trouble).min(LOOK) } else { LOOK }
+                if self.announced {
+                    return self.delay(Schedule::Trouble).min(LOOK);
+                }
+                self.tries = 0;
+                LOOK
             }
             Outcome::Stopped => {
                 self.tell(PullState::Waiting, None);

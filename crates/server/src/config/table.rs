@@ -180,7 +180,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_EGRESS_ALLOW",
         default: "",
         takes: "address ranges such as 10.1.0.0/16, separated by commas",
-        help: "Private address ranges that relays may reach",
+        help: "Private address ranges that relays may reach and streams be pulled from",
         secret: false,
     },
     Setting {

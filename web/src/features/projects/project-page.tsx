@@ -115,8 +115,21 @@ function Waiting({ project }: { project: Project }) {
         Waiting for your encoder
       </h2>
       {project.unknownKey && <UnknownKey tried={project.unknownKey} />}
+      {project.pullUrl && <Pulled pull={project.pull} />}
       <Guide project={project} />
     </section>
+  );
+}
+
+function Pulled({ pull }: { pull: Project["pull"] }) {
+  return (
+    <>
+      <p>
+        GoStream also plays this project’s stream from the server in its settings, once it is on the air
+        there.
+      </p>
+      {pull?.lastError && <Failure>{pull.lastError.message}</Failure>}
+    </>
   );
 }
 
