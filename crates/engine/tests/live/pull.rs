@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use gostream_engine::{
     EndReason, EngineConfig, EngineEvent,
+    limits::Limits,
     spec::{ProjectSpec, PullSpec, Target},
     status::{PullState, PullStatus, StreamPhase},
 };
@@ -232,4 +233,23 @@ async fn pull_that_is_not_wanted_any_more_leaves_as_a_lost_encoder_does() {
     back.engine.pull(vec![]);
     until_held(&back, &spec).await;
     assert_eq!(back.engine.pull_status(spec.id), None);
+}
+
+#[tokio::test]
+async fn stream_that_comes_too_fast_is_ended_and_not_fetched_for_a_while() {
+    let front = Stage::new().await;
+    front.project(KEY, &[]);
+    let limits = Limits { ingest_kbps: Some(100), ..config().limits };
+    let mut back = Stage::with(EngineConfig { limits, ..config() }).await;
+    let spec = back.project(KEY, &[]);
+    let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
+    encoder.send_all(&Script { ms: 1_000, ..Script::default() }.write()).await.expect("taken");
+    pull(&back, &spec, front.address);
+    until_live(&back, &spec).await;
+    let more = Script { start: 1_000, ms: 60_000, ..Script::default() };
+    encoder.send_all(&more.frames()).await.expect("taken");
+    assert_eq!(end_reason(&mut back).await, EndReason::TooFast { allowed_kbps: 100 });
+    let too_fast = |status: &PullStatus| status.last_error.as_ref().is_some_and(|error| error.code == "too_fast");
+    until_pull(&back, &spec, too_fast).await;
+    back.until_offline(spec.id).await;
 }
