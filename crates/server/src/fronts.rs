@@ -70,11 +70,9 @@ impl Fronts {
         if !is_live && (plays != seen.plays || now.duration_since(seen.at) >= STALE) {
             seen.publishers.clear();
         }
-        if is_live && seen.publishers.is_empty() {
-            seen.publishers.push_back(Publisher::Unknown);
-        }
         if seen.publishers.is_empty() {
             seen.plays = plays.saturating_sub(u64::from(is_live));
+            seen.publishers.extend(is_live.then_some(Publisher::Unknown));
         }
         seen.at = now;
         seen.publishers.retain(|other| *other != publisher);

@@ -27,7 +27,7 @@ use crate::{
     engine::{EndReason, Shared},
     relay::{
         backoff::{Schedule, delay},
-        error::Failure,
+        error::{Answer, Failure},
         opening::random_unit,
     },
     spec::PullSpec,
@@ -312,7 +312,9 @@ impl Puller {
             }
             Outcome::Failed(failure) => {
                 self.tell(PullState::Failing, Some(trouble::of(&failure)));
-                self.delay(failure.schedule())
+                let pause = self.delay(failure.schedule());
+                // Closed without a word: some servers do so where nobody publishes.
+                if failure == (Failure::KeyRejected { answer: Answer::default() }) { pause.min(LOOK) } else { pause }
             }
             Outcome::Refused(error) => {
                 self.tell(PullState::Failing, Some(error));

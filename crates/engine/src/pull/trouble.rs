@@ -35,6 +35,7 @@ pub(super) fn of(failure: &Failure) -> RelayError {
         Failure::ConnectionLost { host } => {
             (failure.code(), format!("The connection to {host} was lost and is made again by itself."))
         }
+        Failure::Moved => (failure.code(), "The server asked to connect again.".to_owned()),
         other => return other.for_status(),
     };
     RelayError { code, message }
@@ -81,6 +82,12 @@ mod tests {
             Failure::ConnectionLost { host: host() },
             Failure::Forbidden { host: host() },
             Failure::Dns { host: host() },
+            Failure::ConnectionRefused { host: host() },
+            Failure::Unreachable { host: host() },
+            Failure::Tls { host: host() },
+            Failure::NotRtmp { host: host() },
+            Failure::InsecureRedirect { host: host() },
+            Failure::Moved,
         ] {
             let error = of(&failure);
             assert!(error.message.ends_with('.') && !error.message.contains("platform"), "{}", error.message);

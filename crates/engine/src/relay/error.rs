@@ -23,7 +23,7 @@ pub enum Failure {
         host: String,
     },
     /// The connection was refused.
-    #[error("{host} refused the connection. Check server and port; the platform may be down.")]
+    #[error("{host} refused the connection. Check server and port; it may be down.")]
     ConnectionRefused {
         /// Name and port.
         host: String,
@@ -43,15 +43,13 @@ pub enum Failure {
         reason: String,
     },
     /// TLS failed for another reason: most often a plain RTMP port.
-    #[error("No secure connection with {host}. If the platform gave a rtmp:// URL, use that instead of rtmps://.")]
+    #[error("No secure connection with {host}. If you were given a rtmp:// URL, use that instead of rtmps://.")]
     Tls {
         /// The name.
         host: String,
     },
     /// Closed or spoke something else during the handshake: most often a TLS port.
-    #[error(
-        "{host} does not speak RTMP on this port. If the platform gave a rtmps:// URL, use that instead of rtmp://."
-    )]
+    #[error("{host} does not speak RTMP on this port. If you were given a rtmps:// URL, use that instead of rtmp://.")]
     NotRtmp {
         /// The name.
         host: String,
@@ -131,7 +129,7 @@ pub enum Failure {
     },
     /// The platform sent us from TLS to a server without.
     #[error(
-        "{host} sent us on to a server without encryption, where anybody could read the stream key. If the platform means it, \
+        "{host} sent us on to a server without encryption, where anybody could read the stream key. If that is meant, \
          use its rtmp:// URL."
     )]
     InsecureRedirect {
