@@ -88,7 +88,8 @@ fn decode_chunks(bytes: Vec<u8>) -> usize {
 #[library_benchmark]
 #[bench::one_frame(frame())]
 fn lay_out_chunks(frame: Bytes) -> Bytes {
-    lay_out(black_box(&frame), csid::VIDEO, CHUNK)
+    let header = Encoder::default().header(csid::VIDEO, MessageType::Video, 1, 0, frame.len());
+    lay_out(&header, black_box(&frame), CHUNK)
 }
 
 #[library_benchmark]

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use gostream_fuzz::{ends, pieces};
 use gostream_proto::rtmp::{
-    chunk::lay_out,
+    chunk::SharedChunks,
     client::{ClientSession, Event, Step},
     media::{MediaKind, MediaOut},
 };
@@ -38,8 +38,8 @@ fuzz_target!(|data: &[u8]| {
     // Whatever the server said, media goes out only when it may.
     whole.outbox().drain();
     let body = Bytes::from_static(&[0xAF, 1, 2, 3]);
-    let laid_out = lay_out(&body, MediaKind::Audio.csid(), gostream_proto::rtmp::client::DEFAULT_CHUNK_BYTES);
-    whole.send_media(&MediaOut { kind: MediaKind::Audio, timestamp: 5, payload: &body, laid_out: &laid_out });
+    let chunks = SharedChunks::default();
+    whole.send_media(&MediaOut { kind: MediaKind::Audio, timestamp: 5, payload: &body, chunks: &chunks });
     assert_eq!(whole.outbox().drain().is_empty(), whole.step() != Step::Running);
     whole.finish();
 });

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context as _, bail};
 use bytes::{Buf as _, BytesMut};
 use gostream_proto::rtmp::{
-    chunk::lay_out,
+    chunk::SharedChunks,
     client::{ClientSession, DEFAULT_CHUNK_BYTES, Event, Intent, Request},
     command::set_data_frame,
     media::{Media, MediaKind, MediaOut},
@@ -119,9 +119,9 @@ impl Encoder {
             MediaKind::Metadata => set_data_frame(&media.body),
             _ => media.body.clone(),
         };
-        let laid_out = lay_out(&payload, media.kind.csid(), DEFAULT_CHUNK_BYTES);
         let (kind, timestamp) = (media.kind, media.timestamp);
-        self.session.send_media(&MediaOut { kind, timestamp, payload: &payload, laid_out: &laid_out });
+        self.session
+            .send_media(&MediaOut { kind, timestamp, payload: &payload, chunks: &SharedChunks::default() });
     }
 
     async fn flush(&mut self) -> anyhow::Result<()> {

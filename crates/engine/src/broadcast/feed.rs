@@ -5,14 +5,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bytes::Bytes;
 use gostream_proto::{
     packet::PacketKind,
     rtmp::{
-        chunk::lay_out,
         client::DEFAULT_CHUNK_BYTES,
         media::{MediaKind, MediaOut},
-        server,
     },
     time::Timestamp,
 };
@@ -178,17 +175,11 @@ impl Feed {
     fn send_entry(&mut self, entry: &Entry, send: &mut impl FnMut(&MediaOut<'_>)) {
         let kind = entry.media_kind();
         let timestamp = self.time(entry).wire();
-        match self.audience {
-            Audience::Platform => {
-                let (payload, laid_out) = entry.for_platform();
-                send(&MediaOut { kind, timestamp, payload: &payload, laid_out });
-            }
-            Audience::Player => {
-                let payload: &Bytes = &entry.packet.body;
-                let laid_out = lay_out(payload, kind.csid(), server::CHUNK_BYTES);
-                send(&MediaOut { kind, timestamp, payload, laid_out: &laid_out });
-            }
-        }
+        let (payload, chunks) = match self.audience {
+            Audience::Platform => entry.for_platform(),
+            Audience::Player => entry.for_player(),
+        };
+        send(&MediaOut { kind, timestamp, payload: &payload, chunks });
     }
 
     /// The time on this connection: from 0, never back within a track. Headers before the first frame are at 0; the few
@@ -209,5 +200,5 @@ impl Feed {
     }
 }
 
-/// The chunk size that [`Audience::Platform`] is laid out for.
+/// The chunk size that the relays of a broadcast share chunks of.
 pub const PLATFORM_CHUNK_BYTES: std::num::NonZeroUsize = DEFAULT_CHUNK_BYTES;

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 /// With so few readers they are woken for every piece that the encoder sends.
 const READERS_WOKEN_AT_ONCE: usize = 4;
 /// With more of them each adds so much to the pause.
-const PAUSE_PER_READER: Duration = Duration::from_micros(800);
-/// The longest pause: a send per 40 ms costs a third of a send per frame, and nobody notices 40 ms.
-const PAUSE_MAX: Duration = Duration::from_millis(40);
+const PAUSE_PER_READER: Duration = Duration::from_micros(880);
+/// The longest pause: a send per 44 ms costs less than half of a send per frame, and nobody notices 44 ms.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(44);
 
 /// As long as a broadcast is younger than this, nobody waits: encoders begin with a burst, and HLS with its first keyframe.
 const BEGINNING: Duration = Duration::from_secs(2);
@@ -38,9 +38,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pause_grows_with_the_readers_and_ends_at_40_ms() {
+    fn pause_grows_with_the_readers_and_ends_at_44_ms() {
         let pauses_us = [0, 1, 4, 5, 10, 50, 1_000].map(|readers| pause_for(readers, BEGINNING).as_micros());
-        assert_eq!(pauses_us, [40_000, 0, 0, 4_000, 8_000, 40_000, 40_000]);
+        assert_eq!(pauses_us, [44_000, 0, 0, 4_400, 8_800, 44_000, 44_000]);
         assert_eq!(pause_for(0, Duration::from_millis(1_999)), Duration::ZERO, "at the beginning nobody waits");
     }
 

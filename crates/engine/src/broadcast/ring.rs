@@ -4,15 +4,12 @@
 //! is gone, the reader was too slow and starts again at the newest keyframe. Why a slow destination skipped is decided
 //! here and nowhere else.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use gostream_proto::{
     packet::{Packet, PacketKind},
-    rtmp::{chunk::lay_out, client::DEFAULT_CHUNK_BYTES, command::set_data_frame, media::MediaKind},
+    rtmp::{chunk::SharedChunks, command::set_data_frame, media::MediaKind},
 };
 
 /// How much media time is kept: a destination that is further behind would show its viewers old pictures.
@@ -32,8 +29,10 @@ pub struct Entry {
     pub packet: Packet,
     /// How many video frames came before it; differences count what a reader skipped.
     pub video_frames_before: u64,
-    /// What goes to platforms: the body, metadata wrapped, laid out in chunks of the default size.
-    platform: OnceLock<Bytes>,
+    /// What goes to platforms.
+    platform: SharedChunks,
+    /// What goes to players.
+    player: SharedChunks,
 }
 
 /// The headers in force at some packet: what a reader needs before it.
@@ -76,7 +75,7 @@ pub struct Ring {
 
 impl Entry {
     fn new(packet: Packet, video_frames_before: u64) -> Self {
-        Self { packet, video_frames_before, platform: OnceLock::new() }
+        Self { packet, video_frames_before, platform: SharedChunks::default(), player: SharedChunks::default() }
     }
 
     /// The kind of RTMP message that carries it.
@@ -91,19 +90,23 @@ impl Entry {
         }
     }
 
-    /// The message payload that a platform gets, and the same laid out in chunks of [`DEFAULT_CHUNK_BYTES`]: made when the
-    /// first destination needs it, shared by all.
-    pub fn for_platform(&self) -> (Bytes, &Bytes) {
-        let payload = self.platform_payload();
-        let laid_out = self.platform.get_or_init(|| lay_out(&payload, self.media_kind().csid(), DEFAULT_CHUNK_BYTES));
-        (payload, laid_out)
+    /// The message payload that a platform gets, metadata wrapped, and its chunks.
+    pub fn for_platform(&self) -> (Cow<'_, Bytes>, &SharedChunks) {
+        let payload = match self.packet.kind {
+            PacketKind::Metadata => Cow::Owned(set_data_frame(&self.packet.body)),
+            _ => Cow::Borrowed(&self.packet.body),
+        };
+        (payload, &self.platform)
     }
 
-    fn platform_payload(&self) -> Bytes {
-        match self.packet.kind {
-            PacketKind::Metadata => set_data_frame(&self.packet.body),
-            _ => self.packet.body.clone(),
-        }
+    /// The message payload that a player gets, and its chunks.
+    pub fn for_player(&self) -> (Cow<'_, Bytes>, &SharedChunks) {
+        (Cow::Borrowed(&self.packet.body), &self.player)
+    }
+
+    /// Whether chunks are held besides the packet.
+    fn is_laid_out(&self) -> bool {
+        self.platform.is_laid_out() || self.player.is_laid_out()
     }
 }
 
@@ -220,7 +223,7 @@ impl Ring {
             if newest.ms_since(entry.packet.dts) < DERIVED_KEPT_MS {
                 return;
             }
-            if entry.platform.get().is_some() {
+            if entry.is_laid_out() {
                 *entry = Arc::new(Entry::new(entry.packet.clone(), entry.video_frames_before));
             }
             self.fresh += 1;

@@ -22,12 +22,13 @@ use tokio::{
 
 use crate::broadcast::pace::next_wake;
 
-/// So much wakes the reader before its time: half of the window that Linux opens to a new connection, so that no encoder
-/// has to wait for it.
-const LOW_WATER_BYTES: u32 = 32 * 1024;
+/// So much wakes the reader before its time, 44 ms of 9 Mbit/s: less than the window that Linux opens to a new connection, so
+/// that no encoder has to wait for it.
+const LOW_WATER_BYTES: u32 = 48 * 1024;
 /// A first look, so long before the time. Encoders that use Nagle's algorithm keep packets back until the last one was
-/// acknowledged, which looking does: those packets come while there is still time.
-const FIRST_LOOK: Duration = Duration::from_millis(2);
+/// acknowledged, which looking does: those packets come while there is still time. Timers are late by a millisecond, and on
+/// a busy machine by some more.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// Shorter pauses are not worth the timers.
 const PAUSE_MIN: Duration = Duration::from_millis(16);
 
@@ -55,12 +56,14 @@ pub(crate) struct PacedStream {
     /// The pause that the socket is set up for.
     pause: Duration,
     look: Pin<Box<Sleep>>,
+    /// A look found something: acknowledged, it may have brought more at once where the encoder is near.
+    may_have_more: bool,
 }
 
 impl PacedStream {
     /// Reads as soon as something comes, until `pace` says otherwise.
     pub(crate) fn new(stream: TcpStream, pace: Pace) -> Self {
-        Self { stream, pace, pause: Duration::ZERO, look: Box::pin(sleep_until(Instant::now())) }
+        Self { stream, pace, pause: Duration::ZERO, look: Box::pin(sleep_until(Instant::now())), may_have_more: false }
     }
 
     /// Follows a change of the pace. Where the kernel cannot collect, reading goes on as before.
@@ -107,9 +110,15 @@ impl AsyncRead for PacedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let paced = self.get_mut();
         paced.follow();
-        while !paced.pause.is_zero() && paced.look.as_mut().poll(cx).is_ready() {
-            paced.plan_look();
+        while !paced.pause.is_zero() {
+            let is_due = paced.look.as_mut().poll(cx).is_ready();
+            if is_due {
+                paced.plan_look();
+            } else if !std::mem::take(&mut paced.may_have_more) {
+                break;
+            }
             if let Some(read) = paced.read_now(buffer) {
+                paced.may_have_more = true;
                 paced.acknowledge();
                 return Poll::Ready(read);
             }

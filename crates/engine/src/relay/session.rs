@@ -15,6 +15,7 @@ use super::{
 use crate::{
     broadcast::{
         feed::{Audience, Feed, Filled},
+        pace::{PAUSE_MAX, next_wake},
         subscription::Haste,
     },
     limits::OUTBOX_BYTES,
@@ -27,8 +28,9 @@ const READ_BYTES: usize = 2 * 1024;
 const STALL_SHOWN: Duration = Duration::from_secs(5);
 /// Nothing acknowledged for this long ends the connection.
 const STALL_ENDS: Duration = Duration::from_secs(15);
-/// How often the kernel is asked what the platform acknowledged, as often as the status is made.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the kernel is asked what the platform acknowledged, about as often as the status is made. On one clock for all
+/// relays, and of the longest pauses between wakes a multiple, so that the thread need not wake for it.
+const LOOK: Duration = PAUSE_MAX.saturating_mul(11);
 /// The same until the first media was acknowledged: nobody should wait for a look to be live.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// How long a goodbye may take.
@@ -104,15 +106,17 @@ impl Session {
             if self.line.client.outbox().remaining() < OUTBOX_BYTES && self.fill() == Filled::HeadersChanged {
                 return Event::Lost(Failure::FormatChanged);
             }
-            let waiting = self.line.client.outbox().remaining();
+            let has_all_left = !self.line.client.outbox().has_remaining();
             let Self { line: Conversation { wire, client, .. }, feed, look, .. } = self;
+            // The order in which things mostly happen: packets come, they leave, and nothing else does until the next ones.
             let event = tokio::select! {
+                biased;
+                () = feed.changed(), if has_all_left => None,
                 exchanged = wire.exchange(client.outbox()) => match exchanged {
                     Ok(Exchanged::Read) => self.on_received(),
                     Ok(Exchanged::Wrote(bytes)) => self.on_wrote(bytes).await,
                     Err(_) => Some(Event::Lost(self.lost())),
                 },
-                () = feed.changed(), if waiting < OUTBOX_BYTES => None,
                 () = look.as_mut() => self.on_look(),
             };
             if let Some(event) = event {
@@ -180,8 +184,8 @@ impl Session {
             }
             _ => None,
         };
-        let pause = if self.flow == Flow::Begun && event.is_none() { FIRST_LOOK } else { LOOK };
-        self.look.as_mut().reset(now + pause);
+        let next = if self.flow == Flow::Begun && event.is_none() { now + FIRST_LOOK } else { next_wake(now, LOOK) };
+        self.look.as_mut().reset(next);
         let (flow, event) = event?;
         self.flow = flow;
         Some(event)

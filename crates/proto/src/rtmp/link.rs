@@ -86,17 +86,17 @@ impl Link {
         self.send(csid::CONTROL, &control.message());
     }
 
-    /// Queues a media message: a header of its own, the shared body. In the rare case of an extended timestamp, which
-    /// has to stand in every chunk, the body is laid out anew.
+    /// Queues a media message, in chunks that are shared with other connections. In the rare case of an extended timestamp,
+    /// which has to stand in every chunk, the message is laid out anew.
     pub(super) fn send_media(&mut self, stream_id: u32, media: &MediaOut<'_>) {
         let csid = media.kind.csid();
         let length = media.payload.len();
         let header = self.encoder.header(csid, media.kind.message_type(), stream_id, media.timestamp, length);
-        self.outbox.scratch().extend_from_slice(header.as_bytes());
         let Some(time) = header.extended() else {
-            self.outbox.push(media.laid_out.clone());
+            media.chunks.send(&header, media.payload, self.encoder.chunk_size(), &mut self.outbox);
             return;
         };
+        self.outbox.scratch().extend_from_slice(header.as_bytes());
         let size = self.encoder.chunk_size().get();
         for start in (0..length).step_by(size) {
             if start > 0 {

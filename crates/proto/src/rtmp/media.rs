@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    chunk::csid,
+    chunk::{SharedChunks, csid},
     command::{self, Data},
     message::{Message, MessageType},
 };
@@ -41,8 +41,8 @@ pub struct MediaOut<'a> {
     pub timestamp: u32,
     /// The FLV tag body, or AMF0 bytes (with `@setDataFrame` for a platform, without for a player).
     pub payload: &'a Bytes,
-    /// [`super::chunk::lay_out`] of the payload, for the kind's chunk stream and the connection's chunk size.
-    pub laid_out: &'a Bytes,
+    /// Its chunks, for all connections that send this payload.
+    pub chunks: &'a SharedChunks,
 }
 
 impl Media {

@@ -160,7 +160,7 @@ impl ServerSession {
         self.on_status(stream_id, "error", code, description);
     }
 
-    /// Queues one media message for a player, laid out for [`CHUNK_BYTES`].
+    /// Queues one media message for a player.
     pub fn send_media(&mut self, media: &MediaOut<'_>) {
         let Phase::Playing { stream_id } = self.phase else { return };
         self.link.send_media(stream_id, media);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{
     amf0::{Value, object},
-    chunk::{Bounds, Decoder, Encoder, csid, lay_out},
+    chunk::{Bounds, Decoder, Encoder, SharedChunks, csid},
     client::{self, ClientSession, Intent, Request, Step},
     command::{Command, set_data_frame},
     handshake::RANDOM_BYTES,
@@ -308,8 +308,7 @@ proptest! {
         for (kind, step, body) in bodies {
             timestamp = timestamp.wrapping_add(step);
             let payload = Bytes::from(body);
-            let laid_out = lay_out(&payload, kind.csid(), chunk_bytes);
-            client.send_media(&MediaOut { kind, timestamp, payload: &payload, laid_out: &laid_out });
+            client.send_media(&MediaOut { kind, timestamp, payload: &payload, chunks: &SharedChunks::default() });
             sent.push(Event::Media(Media { kind, timestamp, body: payload }));
         }
         client.finish();
@@ -351,8 +350,7 @@ fn pulled_stream_arrives_without_the_publishers_wrapper() {
     let metadata = metadata.freeze();
     let video = Bytes::from(vec![0x17; 100_000]);
     for (kind, payload) in [(MediaKind::Metadata, &metadata), (MediaKind::Video, &video)] {
-        let laid_out = lay_out(payload, kind.csid(), CHUNK_BYTES);
-        server.send_media(&MediaOut { kind, timestamp: 40, payload, laid_out: &laid_out });
+        server.send_media(&MediaOut { kind, timestamp: 40, payload, chunks: &SharedChunks::default() });
     }
     server.end_play();
     let (of_client, _) = converse(&mut client, &mut server, 100);
@@ -404,8 +402,8 @@ fn server_that_is_played_from_may_send_much_only_once_it_plays() {
     let mut client = ClientSession::new(request(Intent::Pull, "key"), [1; RANDOM_BYTES]);
     let mut server = ServerSession::new([2; RANDOM_BYTES]);
     converse(&mut client, &mut server, 100);
-    let laid_out = lay_out(&large.payload, MediaKind::Video.csid(), CHUNK_BYTES);
-    let media = MediaOut { kind: MediaKind::Video, timestamp: 0, payload: &large.payload, laid_out: &laid_out };
+    let chunks = SharedChunks::default();
+    let media = MediaOut { kind: MediaKind::Video, timestamp: 0, payload: &large.payload, chunks: &chunks };
     server.send_media(&media);
     let (of_client, _) = converse(&mut client, &mut server, 9_999);
     assert!(matches!(of_client.as_slice(), [client::Event::Media(media)] if media.body == large.payload));

@@ -1,6 +1,13 @@
 //! Bounds, starts and counts.
 
-use gostream_proto::time::Timestamp;
+use gostream_proto::{
+    rtmp::{
+        chunk::{Encoder, csid},
+        message::MessageType,
+        outbox::Outbox,
+    },
+    time::Timestamp,
+};
 
 use super::*;
 
@@ -79,12 +86,12 @@ fn keyframe_that_is_gone_is_no_start() {
     assert!(ring(&packets).start().is_none());
 }
 
-#[test]
-fn body_for_platforms_is_laid_out_once() {
-    let entry = Entry::new(packet(Keyframe, 0, 10_000), 0);
-    let (payload, laid_out) = entry.for_platform();
-    assert_eq!((payload.len(), laid_out.len()), (10_000, 10_002));
-    assert_eq!(laid_out.as_ptr(), entry.for_platform().1.as_ptr());
+/// Sends a packet as to a platform.
+fn send(entry: &Entry) {
+    let (mut encoder, mut outbox) = (Encoder::default(), Outbox::default());
+    let (payload, chunks) = entry.for_platform();
+    let header = encoder.header(csid::VIDEO, MessageType::Video, 1, 0, payload.len());
+    chunks.send(&header, &payload, encoder.chunk_size(), &mut outbox);
 }
 
 #[test]
@@ -93,9 +100,9 @@ fn what_was_derived_from_old_packets_is_let_go() {
     for n in 0..100 {
         ring.push(packet(if n % 50 == 0 { Keyframe } else { InterFrame }, n * 40, 5_000));
         let newest = ring.get(ring.head() - 1).expect("is there");
-        newest.for_platform();
+        send(newest);
     }
-    let derived = |sequence: u64| ring.get(sequence).is_some_and(|entry| entry.platform.get().is_some());
+    let derived = |sequence: u64| ring.get(sequence).is_some_and(|entry| entry.is_laid_out());
     let kept: Vec<_> = (0..100).filter(|&sequence| derived(sequence)).collect();
     assert_eq!(kept, (87..100).collect::<Vec<_>>(), "the last half second");
     let old = ring.get(0).expect("is kept");

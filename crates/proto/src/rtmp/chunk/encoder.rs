@@ -1,8 +1,8 @@
 //! Messages to chunks.
 //!
-//! What depends on the connection is only the header of a message's first chunk ([`Encoder::header`]). The rest, the
-//! payload with a one-byte type 3 header between chunks, depends on payload, chunk stream and chunk size alone:
-//! [`lay_out`] makes it once and every connection with that chunk size sends the same bytes.
+//! What depends on the connection is only the header of a message's first chunk ([`Encoder::header`]), and with many of them
+//! that is alike. The rest, the payload with a one-byte type 3 header between chunks, depends on payload, chunk stream and
+//! chunk size alone: [`lay_out`] makes it once, and [`super::SharedChunks`] has every connection send the same bytes.
 //!
 //! That holds because media goes out with deltas (type 1), which never need an extended timestamp; an absolute time
 //! past 4 h 39 m would put one into every type 3 chunk. [`Encoder::message`] handles that case, for messages of its own.
@@ -33,7 +33,7 @@ struct Last {
 }
 
 /// The header of a message's first chunk, 8 to 16 bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     bytes: [u8; HEADER_BYTES_MAX],
     len: usize,
@@ -46,8 +46,13 @@ impl Header {
         &self.bytes[..self.len]
     }
 
-    /// The extended timestamp that every type 3 chunk of the message has to repeat, if there is one. A body from
-    /// [`lay_out`] does not fit then.
+    /// The chunk stream.
+    fn csid(&self) -> u8 {
+        self.bytes[0] & 0x3F
+    }
+
+    /// The extended timestamp that every type 3 chunk of the message has to repeat, if there is one. What
+    /// [`lay_out`] makes does not fit then.
     pub fn extended(&self) -> Option<u32> {
         self.extended
     }
@@ -114,21 +119,18 @@ impl Encoder {
     }
 }
 
-/// The body of a message as it goes out behind its [`Header`]: shared as it is when it fits one chunk, else laid out with
-/// the type 3 headers in between.
-pub fn lay_out(payload: &Bytes, csid: u8, chunk_size: NonZeroUsize) -> Bytes {
-    let chunk_size = chunk_size.get();
-    if payload.len() <= chunk_size {
-        return payload.clone();
-    }
-    let mut body = BytesMut::with_capacity(payload.len() + payload.len() / chunk_size + 1);
-    for (index, chunk) in payload.chunks(chunk_size).enumerate() {
+/// A whole message whose [`Header`] has no extended timestamp: the header, and the payload with type 3 headers in between.
+pub fn lay_out(header: &Header, payload: &[u8], chunk_size: NonZeroUsize) -> Bytes {
+    let between = 3 << 6 | header.csid();
+    let mut message = BytesMut::with_capacity(header.len + payload.len() + payload.len() / chunk_size.get());
+    message.put_slice(header.as_bytes());
+    for (index, chunk) in payload.chunks(chunk_size.get()).enumerate() {
         if index > 0 {
-            body.put_u8(3 << 6 | csid);
+            message.put_u8(between);
         }
-        body.put_slice(chunk);
+        message.put_slice(chunk);
     }
-    body.freeze()
+    message.freeze()
 }
 
 #[derive(Default)]

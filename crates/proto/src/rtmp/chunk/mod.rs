@@ -10,9 +10,11 @@
 mod arena;
 mod decoder;
 mod encoder;
+mod shared;
 
 pub use decoder::{Bounds, Decoder, Error};
 pub use encoder::{Encoder, Header, lay_out};
+pub use shared::SharedChunks;
 
 /// The chunk size both ends start with (RTMP 1.0 section 5.4.1).
 pub const DEFAULT_CHUNK_SIZE: usize = 128;

@@ -1,0 +1,90 @@
+//! The chunks of one message for many connections.
+
+use std::{num::NonZeroUsize, sync::OnceLock};
+
+use bytes::Bytes;
+
+use super::encoder::{Header, lay_out};
+use crate::rtmp::outbox::Outbox;
+
+/// The chunks of a message as the first connection sent them, header and all. Connections that follow the same stream count
+/// time in the same steps, so once they run their headers are alike and each sends these very bytes; one that has just begun
+/// puts a header of its own before what is behind this one.
+#[derive(Debug, Default)]
+pub struct SharedChunks(OnceLock<LaidOut>);
+
+#[derive(Debug)]
+struct LaidOut {
+    chunk_size: NonZeroUsize,
+    header: Header,
+    bytes: Bytes,
+}
+
+impl SharedChunks {
+    /// Queues the message in chunks behind `header`, which has no extended timestamp. It is always the same `payload`.
+    pub fn send(&self, header: &Header, payload: &Bytes, chunk_size: NonZeroUsize, out: &mut Outbox) {
+        let first =
+            self.0
+                .get_or_init(|| LaidOut { chunk_size, header: *header, bytes: lay_out(header, payload, chunk_size) });
+        if first.chunk_size != chunk_size {
+            out.push(lay_out(header, payload, chunk_size));
+        } else if first.header == *header {
+            out.push(first.bytes.clone());
+        } else {
+            out.scratch().extend_from_slice(header.as_bytes());
+            out.push(first.bytes.slice(first.header.as_bytes().len()..));
+        }
+    }
+
+    /// Whether a connection sent it.
+    pub fn is_laid_out(&self) -> bool {
+        self.0.get().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf as _;
+
+    use super::*;
+    use crate::rtmp::{
+        chunk::{Encoder, csid},
+        message::MessageType,
+    };
+
+    const CHUNK_SIZE: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not zero");
+
+    /// What a connection sends that has sent something at `before` already.
+    fn sent(chunks: &SharedChunks, payload: &Bytes, before: Option<u32>, chunk_size: NonZeroUsize) -> Outbox {
+        let (mut encoder, mut outbox) = (Encoder::default(), Outbox::default());
+        if let Some(time) = before {
+            encoder.header(csid::VIDEO, MessageType::Video, 1, time, payload.len());
+        }
+        let header = encoder.header(csid::VIDEO, MessageType::Video, 1, before.unwrap_or(0) + 40, payload.len());
+        chunks.send(&header, payload, chunk_size, &mut outbox);
+        outbox
+    }
+
+    #[test]
+    fn connections_that_run_send_the_same_bytes_and_one_that_begins_a_header_of_its_own() {
+        let payload = Bytes::from(vec![7; 10_000]);
+        let chunks = SharedChunks::default();
+        let [first, other] = [0, 5_000].map(|before| sent(&chunks, &payload, Some(before), CHUNK_SIZE));
+        assert_eq!(first.remaining(), 8 + 10_000 + 2);
+        assert_eq!((first.chunk(), first.chunk().as_ptr()), (other.chunk(), other.chunk().as_ptr()));
+
+        let mut beginning = sent(&chunks, &payload, None, CHUNK_SIZE);
+        assert_eq!((beginning.chunk().len(), beginning.remaining()), (12, 12 + 10_000 + 2));
+        beginning.advance(12);
+        assert_eq!(beginning.chunk().as_ptr(), first.chunk()[8..].as_ptr());
+    }
+
+    #[test]
+    fn connection_with_another_chunk_size_has_its_own() {
+        let payload = Bytes::from(vec![7; 10_000]);
+        let chunks = SharedChunks::default();
+        sent(&chunks, &payload, Some(0), CHUNK_SIZE);
+        let large = NonZeroUsize::new(65_536).expect("is not zero");
+        assert_eq!(sent(&chunks, &payload, Some(0), large).remaining(), 8 + 10_000);
+    }
+}
