@@ -24,9 +24,10 @@ use crate::{
         Broadcast, Phase,
         registry::{Live, Registry, Ticket},
     },
+    door::Door,
     events::EventSink,
     hls,
-    ingest::{admission::Door, excess::Resting, listener},
+    ingest::{excess::Resting, listener},
     limits::Limits,
     net::Egress,
     pull::{Order, Pulls},
@@ -159,7 +160,7 @@ impl Engine {
         let bound = |listener: &tokio::net::TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
         let rtmp_addr = bound(&rtmp, config.rtmp_listen);
         let rtmps_addr = rtmps.as_ref().zip(config.rtmps_listen).map(|((rtmps, _), wanted)| bound(rtmps, wanted));
-        let door = Door::new(config.limits);
+        let door = Door::new(config.limits.places);
         shared.tasks.spawn(listener::listen(rtmp, None, Arc::clone(&door), Arc::clone(&shared)));
         if let Some((rtmps, tls)) = rtmps {
             shared.tasks.spawn(listener::listen(rtmps, Some(tls), door, Arc::clone(&shared)));

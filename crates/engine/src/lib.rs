@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod broadcast;
+pub mod door;
 pub mod engine;
 mod events;
 pub mod hls;

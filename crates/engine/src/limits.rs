@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use crate::door::Places;
+
 /// What a peer may cost. The defaults hold a school on one address and refuse a flood; tests tighten them.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections that have not been admitted yet, from everywhere.
-    pub waiting: usize,
-    /// The same from one address.
-    pub waiting_per_address: usize,
-    /// Connections of all kinds from one address.
-    pub connections_per_address: usize,
+    /// Connections.
+    pub places: Places,
     /// For the handshake, from the first byte on. Slow links take a second.
     pub handshake: Duration,
     /// From the connection to a request to publish or play.
@@ -26,9 +24,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            waiting: 1_024,
-            waiting_per_address: 64,
-            connections_per_address: 1_024,
+            places: Places {
+                waiting: 1_024,
+                waiting_per_address: 64,
+                connections: usize::MAX,
+                connections_per_address: 1_024,
+            },
             handshake: Duration::from_secs(5),
             request: Duration::from_secs(10),
             silence: Duration::from_secs(15),

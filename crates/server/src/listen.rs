@@ -3,11 +3,13 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use axum::{Router, body::Body};
+use gostream_engine::door::{Door, Place, Places};
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -22,7 +24,7 @@ use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::Notify,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -32,10 +34,15 @@ use crate::tls::ACME_TLS_1;
 
 /// The kernel's own default backlog.
 const BACKLOG: i32 = 4_096;
-/// Connections served at once; each costs a task and some kilobytes. Viewers beyond it wait in the backlog.
-const CONNECTIONS_MAX: usize = 4_096;
+/// Each connection costs a task and some kilobytes. Half of them are left for others when a school that watches behind one
+/// address fills its share; those that have not asked for anything yet are few, and not for long.
+const PLACES: Places =
+    Places { waiting: 1_024, waiting_per_address: 256, connections: 4_096, connections_per_address: 2_048 };
 /// A TLS handshake takes two round trips.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the connection (or its TLS handshake) to its first request. Browsers open some ahead of need, and open others when
+/// these are closed.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two requests of one connection, and for the head of a request. Players poll every two seconds.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
@@ -91,27 +98,23 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let door = Door::new(PLACES);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = async {
-                // The semaphore is never closed, so the error does not come.
-                let place = places.clone().acquire_owned().await;
-                listener.accept().await.map(|connection| (place, connection))
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((place, (stream, peer))) => {
+            Ok((stream, peer)) => {
                 let address = peer.ip().to_canonical();
                 let is_proxy = proxies.iter().any(|range| range.contains(&address));
+                let Some(place) = door.enter((!is_proxy).then_some(address)) else {
+                    tracing::debug!(%peer, "One HTTP connection too many; closed.");
+                    continue;
+                };
                 let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
-                let connection = Connection { peer: Peer { address: peer, is_proxy }, tls, router, stop };
-                let watcher = graceful.watcher();
-                tokio::spawn(async move {
-                    connection.run(stream, watcher).await;
-                    drop(place);
-                });
+                let connection = Connection { peer: Peer { address: peer, is_proxy }, place, tls, router, stop };
+                tokio::spawn(connection.run(stream, graceful.watcher()));
             }
             Err(error) => {
                 tracing::warn!(%error, "A connection could not be accepted.");
@@ -127,6 +130,7 @@ pub(crate) async fn serve(
 
 struct Connection {
     peer: Peer,
+    place: Place,
     tls: Option<TlsAcceptor>,
     router: Router,
     stop: CancellationToken,
@@ -160,9 +164,12 @@ impl Connection {
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, watcher: Watcher) {
-        let Self { peer, router, .. } = self;
+        let Self { peer, mut place, router, .. } = self;
         let router = TowerToHyperService::new(router);
+        let asked = Arc::new(Notify::new());
+        let told = Arc::clone(&asked);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            told.notify_one();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             router.call(request)
@@ -170,8 +177,19 @@ impl Connection {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
+        let mut connection = pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
+        let outcome = tokio::select! {
+            outcome = &mut connection => outcome,
+            first = timeout(FIRST_REQUEST_TIMEOUT, asked.notified()) => {
+                if first.is_err() {
+                    tracing::debug!(peer = %peer.address, "Nothing was asked for in time.");
+                    return;
+                }
+                place.admit();
+                connection.await
+            }
+        };
+        if let Err(error) = outcome {
             tracing::debug!(%error, peer = %peer.address, "An HTTP connection ended early.");
         }
     }
@@ -183,3 +201,6 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(SEND_TIMEOUT))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SEND_TIMEOUT))
 }
+
+#[cfg(test)]
+mod tests;

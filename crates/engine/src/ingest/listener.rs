@@ -12,11 +12,13 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{Instrument, debug, info_span, warn};
 
 use super::{
-    admission::{Door, Place},
     paced::{Pace, PacedStream},
     session::{self, Caller},
 };
-use crate::engine::Shared;
+use crate::{
+    door::{Door, Place},
+    engine::Shared,
+};
 
 /// After a failed accept (no file descriptors left) waiting beats spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -44,7 +46,7 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        let Some(place) = door.enter(peer.ip()) else {
+        let Some(place) = door.enter(Some(peer.ip())) else {
             debug!(%peer, "One connection too many; closed.");
             continue;
         };

@@ -1,9 +1,8 @@
 //! Ingest: what encoders publish to and players play from.
 //!
-//! [`listener`] takes connections and counts them, [`session`] is one connection up to its request, [`publish`] and
+//! [`listener`] takes connections, [`session`] is one connection up to its request, [`publish`] and
 //! [`play`] are what becomes of it; [`excess`] says how fast media may come. [`paced`] is its socket.
 
-pub mod admission;
 pub mod excess;
 pub mod listener;
 pub(crate) mod paced;

@@ -10,8 +10,9 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{admission::Place, paced::Pace, play, publish};
+use super::{paced::Pace, play, publish};
 use crate::{
+    door::Place,
     engine::{Refusal, Shared},
     limits::{READ_BYTES, READ_BYTES_OF_STRANGERS, REFUSAL_LINGER},
     relay::opening::random_filler,

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::stage::{Stage, assert_same, config};
+use crate::stage::{Stage, assert_same, bodies, config};
 
 /// C0, C1 and C2 in one.
 fn handshake() -> Vec<u8> {
@@ -125,7 +125,9 @@ async fn attackers_are_closed_and_the_stream_next_door_misses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flood_from_one_address_is_bounded_and_passes() {
-    let limits = Limits { waiting_per_address: 20, handshake: Duration::from_millis(500), ..Limits::default() };
+    let handshake = Duration::from_millis(500);
+    let mut limits = Limits { handshake, ..Limits::default() };
+    limits.places.waiting_per_address = 20;
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;
     stage.project("key", &[]);
     let mut flood = Vec::new();
@@ -150,4 +152,34 @@ async fn silent_publisher_is_taken_for_gone() {
     encoder.send_all(&Script { ms: 200, ..Script::default() }.write()).await.expect("is taken");
     encoder.closed().await.expect("is closed");
     stage.until_offline(spec.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn player_that_does_not_read_is_left_and_nobody_waits_for_it() {
+    let limits = Limits { write: Duration::from_millis(500), silence: 2 * PATIENCE, ..Limits::default() };
+    let stage = Stage::with(EngineConfig { limits, ..config() }).await;
+    let platform = Platform::start(Behaviour::default()).await.expect("starts");
+    let spec = stage.project("key", &[&platform]);
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    // More than the kernel holds for a connection.
+    let all = Script { ms: 8_000, frame_bytes: 100_000, ..Script::default() }.write();
+    encoder.send_all(&all[..10]).await.expect("is taken");
+    stage.until_all_live(&spec).await;
+    let mut dull = Encoder::play(stage.address, "key").await.expect("plays");
+    let mut attentive = Encoder::play(stage.address, "key").await.expect("plays");
+    let watching = tokio::spawn(async move {
+        let mut media = Vec::new();
+        while let Ok(more) = attentive.media().await {
+            media.push(more);
+        }
+        media
+    });
+    encoder.send_paced(&all[10..], 4.0).await.expect("is taken");
+    dull.closed().await.expect("is left while the stream goes on");
+    encoder.stop().await.expect("says goodbye");
+    let [_, watched] = bodies(&watching.await.expect("ends with the stream"));
+    let [_, sent] = bodies(&all);
+    assert!(sent.ends_with(&watched[1..]) && watched.len() > 190, "{} frames of {}", watched.len(), sent.len());
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    assert_same(&visits[0].media, &all);
 }

@@ -1,0 +1,100 @@
+//! Who asks slowly, and who takes too many places. Sockets are real, time is not.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::routing::get;
+use tokio::{
+    io::AsyncReadExt as _,
+    net::TcpSocket,
+    time::{Instant, sleep},
+};
+
+use super::*;
+
+const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// A server that answers every request, until the guard is dropped.
+fn serving(proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
+    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
+    let address = listener.local_addr().expect("is bound");
+    let router = Router::new().route("/", get(async || "here"));
+    let proxies = proxies.iter().map(|range| range.parse().expect("is a range")).collect();
+    let stop = CancellationToken::new();
+    tokio::spawn(serve(listener, None, proxies, router, stop.clone()));
+    (address, stop.drop_guard())
+}
+
+async fn connect_from(client: [u8; 4], server: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("is made");
+    socket.bind((IpAddr::from(client), 0).into()).expect("binds");
+    socket.connect(server).await.expect("connects")
+}
+
+/// Whether a request on this connection is answered; if not, it was closed.
+async fn is_answered(stream: &mut TcpStream) -> bool {
+    let _ = stream.write_all(HEAD).await;
+    let mut answer = [0; 1_024];
+    let got = stream.read(&mut answer).await.unwrap_or_default();
+    answer[..got].starts_with(b"HTTP/1.1 200")
+}
+
+/// How long the server lets a connection wait that sends these pieces, one a second.
+async fn patience_for(stream: &mut TcpStream, pieces: &[u8]) -> Duration {
+    let begun = Instant::now();
+    let (mut reader, mut writer) = stream.split();
+    let mut answer = Vec::new();
+    tokio::select! {
+        _ = reader.read_to_end(&mut answer) => {}
+        () = async {
+            for piece in pieces {
+                let _ = writer.write_all(&[*piece]).await;
+                sleep(Duration::from_secs(1)).await;
+            }
+            std::future::pending().await
+        } => {}
+    }
+    begun.elapsed()
+}
+
+fn is_about(is: Duration, should: Duration) -> bool {
+    is.abs_diff(should) < Duration::from_secs(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_slowly_is_not_waited_for() {
+    let (server, _running) = serving(&[]);
+    for pieces in [&HEAD[..HEAD.len() - 1], b"", b"P"] {
+        let mut stream = TcpStream::connect(server).await.expect("connects");
+        let patience = patience_for(&mut stream, pieces).await;
+        assert!(is_about(patience, FIRST_REQUEST_TIMEOUT), "{patience:?}");
+    }
+    for pieces in [&HEAD[..10], b""] {
+        let mut stream = TcpStream::connect(server).await.expect("connects");
+        sleep(FIRST_REQUEST_TIMEOUT * 2 / 3).await;
+        assert!(is_answered(&mut stream).await);
+        let patience = patience_for(&mut stream, pieces).await;
+        assert!(is_about(patience, HEAD_TIMEOUT), "between requests there is more time: {patience:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_cannot_take_the_places_of_the_others() {
+    let (server, _running) = serving(&["127.0.0.3/32"]);
+    let mut crowd = Vec::new();
+    for _ in 0..PLACES.waiting_per_address {
+        crowd.push(connect_from([127, 0, 0, 2], server).await);
+    }
+    assert!(!is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "one too many");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "others are served");
+    assert!(is_answered(&mut crowd[0]).await, "and so are those that came first");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "who has asked waits no more");
+    drop(crowd);
+    assert!(is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "places come back");
+
+    let mut behind_proxy = Vec::new();
+    for _ in 0..=PLACES.waiting_per_address {
+        behind_proxy.push(connect_from([127, 0, 0, 3], server).await);
+    }
+    let mut last = behind_proxy.pop().expect("is there");
+    assert!(is_answered(&mut last).await, "a proxy speaks for many");
+}
