@@ -29,7 +29,7 @@ use crate::{
     hls,
     ingest::{excess::Resting, listener},
     limits::Limits,
-    net::Egress,
+    net::{Egress, Resolve, SystemResolver},
     pull::{Order, Pulls},
     relay::{dial::Dialer, probe::probe},
     shards::Shards,
@@ -56,6 +56,8 @@ pub struct EngineConfig {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Address ranges that relays may reach besides public ones.
     pub egress_allow: Vec<ipnet::IpNet>,
+    /// Makes addresses of the names of destinations.
+    pub resolver: Arc<dyn Resolve>,
     /// Certificates that relays trust instead of the system's.
     pub trusted: Option<Vec<CertificateDer<'static>>>,
     /// How long destinations are held after the encoder dropped.
@@ -73,6 +75,7 @@ impl Default for EngineConfig {
             rtmps_listen: None,
             tls: None,
             egress_allow: Vec::new(),
+            resolver: Arc::new(SystemResolver),
             trusted: None,
             reconnect_grace: Duration::from_secs(60),
             threads: 0,
@@ -150,10 +153,7 @@ impl Engine {
             shards,
             identity: format!("GoStream/{} ({})", env!("CARGO_PKG_VERSION"), Uuid::new_v4().simple()),
             pulls: Pulls::default(),
-            dialer: match config.trusted {
-                Some(certificates) => Dialer::trusting(egress, certificates),
-                None => Dialer::new(egress),
-            },
+            dialer: Dialer::new(config.resolver, egress, config.trusted),
             events: EventSink::new(events),
             grace: config.reconnect_grace,
         });

@@ -1,14 +1,17 @@
-//! Addresses: which of them relays may reach, and how a listener binds; and whom TLS connections out of here trust.
+//! Addresses: how names become some, which of them relays may reach, and how a listener binds; and whom TLS connections out
+//! of here trust.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use ipnet::IpNet;
 use rustls::RootCertStore;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
+
+use crate::engine::BoxFuture;
 
 /// The system's certificate authorities, or the well-known ones where the system has none.
 pub fn roots() -> RootCertStore {
@@ -19,6 +22,22 @@ pub fn roots() -> RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
+}
+
+/// Makes addresses of the names of hosts. What it says is not believed: [`Egress`] judges each address, at each connection.
+pub trait Resolve: fmt::Debug + Send + Sync {
+    /// The addresses of `host`, in the order to try them.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+}
+
+/// Asks the system, which reads `/etc/hosts` and asks its name servers.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(lookup_host((host, port)).await?.collect()) })
+    }
 }
 
 /// Decides on every address that a relay is about to dial. Public ones are free; everything that belongs to the server's own

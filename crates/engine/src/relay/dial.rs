@@ -17,14 +17,14 @@ use rustls::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::error::Failure;
-use crate::net::{self, Egress};
+use crate::net::{self, Egress, Resolve};
 
 /// Resolving a name.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -41,31 +41,27 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// Everything needed to connect to platforms.
 #[derive(Clone, Debug)]
 pub struct Dialer {
+    resolver: Arc<dyn Resolve>,
     egress: Arc<Egress>,
     tls: Arc<ClientConfig>,
 }
 
 impl Dialer {
-    /// A dialer that trusts the system's certificates, or the well-known ones where the system has none.
-    pub fn new(egress: Egress) -> Self {
-        Self::with_roots(egress, net::roots())
-    }
-
-    /// A dialer that trusts `certificates` and nothing else.
-    pub fn trusting(egress: Egress, certificates: Vec<CertificateDer<'static>>) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates);
-        Self::with_roots(egress, roots)
-    }
-
-    fn with_roots(egress: Egress, roots: RootCertStore) -> Self {
+    /// A dialer that trusts these certificates and nothing else; without them the system's, or the well-known ones where the
+    /// system has none.
+    pub fn new(resolver: Arc<dyn Resolve>, egress: Egress, trusted: Option<Vec<CertificateDer<'static>>>) -> Self {
+        let roots = trusted.map_or_else(net::roots, |certificates| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates);
+            roots
+        });
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap_or_else(|_| unreachable!("the provider has suites for TLS 1.2 and 1.3"))
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { egress: Arc::new(egress), tls: Arc::new(tls) }
+        Self { resolver, egress: Arc::new(egress), tls: Arc::new(tls) }
     }
 
     /// Connects; names are resolved anew each time.
@@ -80,8 +76,8 @@ impl Dialer {
         let host = url.host().to_owned();
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, url.port())],
-            Err(_) => match timeout(RESOLVE, lookup_host((url.host(), url.port()))).await {
-                Ok(Ok(found)) => found.collect(),
+            Err(_) => match timeout(RESOLVE, self.resolver.resolve(url.host(), url.port())).await {
+                Ok(Ok(found)) => found,
                 _ => return Err(Failure::Dns { host }),
             },
         };
@@ -247,7 +243,8 @@ mod tests {
     }
 
     fn dialer() -> Dialer {
-        Dialer::trusting(Egress::new(vec!["127.0.0.0/8".parse().expect("is a range")]), vec![])
+        let loopback = "127.0.0.0/8".parse().expect("is a range");
+        Dialer::new(Arc::new(net::SystemResolver), Egress::new(vec![loopback]), Some(vec![]))
     }
 
     fn url(text: &str) -> RtmpUrl {

@@ -10,5 +10,6 @@ mod hostile;
 mod legs;
 mod pull;
 mod quirks;
+mod rebinding;
 mod relay;
 mod stage;

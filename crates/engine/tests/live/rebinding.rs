@@ -1,0 +1,134 @@
+//! Names whose addresses change: what counts is the address that is dialed, each time.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use gostream_engine::{EngineConfig, engine::BoxFuture, net::Resolve, spec::ProjectSpec, status::RelayState};
+use gostream_testkit::{
+    encoder::Encoder,
+    platform::{Behaviour, Instead, Platform, Step},
+    script::Script,
+};
+use tokio::net::TcpListener;
+
+use crate::stage::{Stage, config, destination};
+
+/// The address that is allowed, as if it were a public one.
+const PUBLIC: &str = "127.0.0.1";
+/// One in the server's own network, written in three ways.
+const PRIVATE: [&str; 3] = ["127.0.0.2", "::ffff:127.0.0.2", "::ffff:7f00:2"];
+
+/// Name servers of an attacker: each question about a name gets the next answer, and the last for ever.
+#[derive(Debug, Default)]
+struct Fickle(Mutex<HashMap<&'static str, VecDeque<Vec<IpAddr>>>>);
+
+impl Fickle {
+    fn with(answers: &[(&'static str, &[&[&str]])]) -> Arc<Self> {
+        let parse = |text: &&str| text.parse().expect("is an address");
+        let of_name = |answers: &[&[&str]]| answers.iter().map(|list| list.iter().map(parse).collect()).collect();
+        let names = answers.iter().map(|(name, answers)| (*name, of_name(answers))).collect();
+        Arc::new(Self(Mutex::new(names)))
+    }
+}
+
+impl Resolve for Fickle {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        let mut names = self.0.lock().expect("no test panics inside");
+        let answers = names.get_mut(host).expect("is a name of this test");
+        let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+        let found = answer.expect("has an answer").into_iter().map(|address| SocketAddr::new(address, port)).collect();
+        Box::pin(async move { Ok(found) })
+    }
+}
+
+/// A server that relays may reach only where [`PUBLIC`] is, a platform there, and a neighbour on the same port that nobody may
+/// hear of.
+struct Scene {
+    stage: Stage,
+    platform: Platform,
+    neighbour: TcpListener,
+}
+
+impl Scene {
+    async fn new(behaviour: Behaviour, answers: &[(&'static str, &[&[&str]])]) -> Self {
+        let egress_allow = vec![PUBLIC.parse::<IpAddr>().expect("is an address").into()];
+        let stage = Stage::with(EngineConfig { resolver: Fickle::with(answers), egress_allow, ..config() }).await;
+        let platform = Platform::start(behaviour).await.expect("listens");
+        let neighbour = (PRIVATE[0], platform.address().port());
+        let neighbour = TcpListener::bind(neighbour).await.expect("is free");
+        Self { stage, platform, neighbour }
+    }
+
+    /// A project with one destination, on the air.
+    async fn project_at(&self, name: &str) -> (ProjectSpec, Encoder) {
+        let url = format!("rtmp://{name}:{}/app", self.platform.address().port());
+        let mut spec = self.stage.project("key", &[]);
+        spec.destinations = vec![destination(0, &url)];
+        self.stage.save(&spec);
+        let mut encoder = Encoder::publish(self.stage.address, "key").await.expect("is admitted");
+        encoder.send_all(&Script::default().write()).await.expect("is taken");
+        (spec, encoder)
+    }
+
+    /// The relay is refused, and the neighbour heard nothing.
+    async fn is_refused(self, spec: &ProjectSpec) {
+        let status = self.stage.until_relay(spec, 0, RelayState::Rejected).await;
+        let error = status.relays[&spec.destinations[0].id].last_error.clone().expect("says why");
+        assert_eq!(error.code, "address_forbidden");
+        self.heard_nothing();
+    }
+
+    /// A connection would wait in the neighbour's queue.
+    fn heard_nothing(self) {
+        let neighbour = self.neighbour.into_std().expect("is a socket");
+        let heard = neighbour.accept().expect_err("nobody connected");
+        assert_eq!(heard.kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_that_moves_into_the_private_network_is_not_followed_there() {
+    for private in PRIVATE {
+        let leaves = Behaviour { close_after: Some(Duration::from_millis(300)), ..Behaviour::default() };
+        let scene = Scene::new(leaves, &[("moves.example", &[&[PUBLIC], &[private]])]).await;
+        let (spec, _encoder) = scene.project_at("moves.example").await;
+        let first = scene.platform.until("the first visit", |visits| visits.len() == 1).await;
+        assert!(!first.is_empty(), "the first address was a good one");
+        scene.is_refused(&spec).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_addresses_only_the_public_ones_are_dialed() {
+    let answers: &[&[&str]] = &[&[PRIVATE[0], PRIVATE[1], PUBLIC]];
+    let scene = Scene::new(Behaviour::default(), &[("both.example", answers)]).await;
+    let (spec, _encoder) = scene.project_at("both.example").await;
+    scene.stage.until_all_live(&spec).await;
+    scene.heard_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trying_out_proves_nothing_for_later() {
+    let scene = Scene::new(Behaviour::default(), &[("later.example", &[&[PUBLIC], &[PRIVATE[0]]])]).await;
+    let url = format!("rtmp://later.example:{}/app", scene.platform.address().port());
+    let steps = scene.stage.engine.probe(&destination(0, &url).target).await;
+    assert!(steps.len() == 5 && steps.iter().all(|step| step.error.is_none()), "{steps:?}");
+    let (spec, _encoder) = scene.project_at("later.example").await;
+    scene.is_refused(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_in_a_redirect_is_judged_like_any_other() {
+    let neighbour = TcpListener::bind((PRIVATE[0], 0)).await.expect("binds");
+    let port = neighbour.local_addr().expect("is bound").port();
+    let sends_on = Instead::Redirect(format!("rtmp://inside.example:{port}/app"));
+    let names: &[(&str, &[&[&str]])] = &[("platform.example", &[&[PUBLIC]]), ("inside.example", &[&[PRIVATE[0]]])];
+    let scene = Scene { neighbour, ..Scene::new(Behaviour::at(Step::Connect, sends_on), names).await };
+    let (spec, _encoder) = scene.project_at("platform.example").await;
+    scene.is_refused(&spec).await;
+}
