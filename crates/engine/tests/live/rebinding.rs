@@ -76,15 +76,15 @@ impl Scene {
     }
 
     /// The relay is refused, and the neighbour heard nothing.
-    async fn is_refused(self, spec: &ProjectSpec) {
+    async fn assert_refused(self, spec: &ProjectSpec) {
         let status = self.stage.until_relay(spec, 0, RelayState::Rejected).await;
         let error = status.relays[&spec.destinations[0].id].last_error.clone().expect("says why");
         assert_eq!(error.code, "address_forbidden");
-        self.heard_nothing();
+        self.assert_heard_nothing();
     }
 
     /// A connection would wait in the neighbour's queue.
-    fn heard_nothing(self) {
+    fn assert_heard_nothing(self) {
         let neighbour = self.neighbour.into_std().expect("is a socket");
         let heard = neighbour.accept().expect_err("nobody connected");
         assert_eq!(heard.kind(), io::ErrorKind::WouldBlock);
@@ -99,7 +99,7 @@ async fn name_that_moves_into_the_private_network_is_not_followed_there() {
         let (spec, _encoder) = scene.project_at("moves.example").await;
         let first = scene.platform.until("the first visit", |visits| visits.len() == 1).await;
         assert!(!first.is_empty(), "the first address was a good one");
-        scene.is_refused(&spec).await;
+        scene.assert_refused(&spec).await;
     }
 }
 
@@ -109,7 +109,7 @@ async fn of_several_addresses_only_the_public_ones_are_dialed() {
     let scene = Scene::new(Behaviour::default(), &[("both.example", answers)]).await;
     let (spec, _encoder) = scene.project_at("both.example").await;
     scene.stage.until_all_live(&spec).await;
-    scene.heard_nothing();
+    scene.assert_heard_nothing();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +119,7 @@ async fn trying_out_proves_nothing_for_later() {
     let steps = scene.stage.engine.probe(&destination(0, &url).target).await;
     assert!(steps.len() == 5 && steps.iter().all(|step| step.error.is_none()), "{steps:?}");
     let (spec, _encoder) = scene.project_at("later.example").await;
-    scene.is_refused(&spec).await;
+    scene.assert_refused(&spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,5 +130,5 @@ async fn name_in_a_redirect_is_judged_like_any_other() {
     let names: &[(&str, &[&[&str]])] = &[("platform.example", &[&[PUBLIC]]), ("inside.example", &[&[PRIVATE[0]]])];
     let scene = Scene { neighbour, ..Scene::new(Behaviour::at(Step::Connect, sends_on), names).await };
     let (spec, _encoder) = scene.project_at("platform.example").await;
-    scene.is_refused(&spec).await;
+    scene.assert_refused(&spec).await;
 }

@@ -1,6 +1,6 @@
 //! What handlers take out of a request, each refusing with a [`Problem`]: JSON bodies, ids in paths, queries, links.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use axum::{
     body::Bytes,
@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts, uri::Authority},
 };
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Ctx, error::Problem};
@@ -29,16 +28,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// 64 KiB take a bad mobile connection a few seconds.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The whole body, up to the limit of the router, and in time.
+/// The whole body, up to the limit of the router.
 pub(super) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    let Ok(body) = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await else {
-        let detail = "The body took longer than 20 s to arrive.";
-        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail));
-    };
-    body.map_err(|rejection| match rejection.status() {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than 64 KiB.")
         }
@@ -180,21 +172,4 @@ fn from_proxy<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     let is_proxy = parts.extensions.get::<Peer>().is_some_and(|peer| peer.is_proxy);
     let value = parts.headers.get_all(name).iter().next_back().filter(|_| is_proxy)?;
     value.to_str().ok()?.rsplit(',').next().map(str::trim)
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::body::Body;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_is_not_waited_for() {
-        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
-        let request = Request::builder().body(Body::from_stream(never)).expect("is one");
-        let begun = tokio::time::Instant::now();
-        let problem = body(request, &()).await.expect_err("never came");
-        assert_eq!(problem.status(), StatusCode::REQUEST_TIMEOUT);
-        assert_eq!(begun.elapsed(), BODY_TIMEOUT);
-    }
 }

@@ -16,13 +16,15 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Ctx, error::Problem};
+use super::{Ctx, error::Problem, extract};
 
 /// A handler's time, the arrival of the body included. Two hashes in a row, behind others, take a few seconds.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
 /// An id from a proxy is taken over if it looks like one.
 const REQUEST_ID_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Half a year (RFC 6797 section 6.1.1). Other names below this one are not ours to speak for.
+const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=15768000");
 /// For answers that are no pages: nothing in them runs, nobody frames them.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -32,6 +34,9 @@ pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let id = request_id(request.headers());
+    let (parts, body) = request.into_parts();
+    let is_secure = extract::is_secure(&parts, &ctx);
+    let request = Request::from_parts(parts, body);
     let span = tracing::info_span!("request", http.method = method, http.route = route, request.id = id);
     let mut response = async {
         let response = next.run(request).await;
@@ -43,6 +48,9 @@ pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next
     .await;
     ctx.metrics.request(method, &route, response.status().as_u16(), began.elapsed());
     add_headers(response.headers_mut(), &id);
+    if is_secure {
+        response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(STRICT_TRANSPORT);
+    }
     response
 }
 
@@ -103,4 +111,29 @@ pub(super) async fn no_such_method() -> Problem {
 pub(super) fn after_panic(_payload: Box<dyn Any + Send>) -> Response {
     let detail = "Something failed in the server. Its log says what.";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        Router,
+        body::{Body, Bytes},
+        middleware::from_fn,
+        routing::post,
+    };
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let router = Router::new().route("/", post(async |_: Bytes| "read")).layer(from_fn(in_time));
+        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let request = Request::post("/").body(Body::from_stream(never)).expect("is one");
+        let began = tokio::time::Instant::now();
+        let response = TowerToHyperService::new(router).call(request).await.expect("answers");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(began.elapsed(), HANDLER_TIMEOUT);
+    }
 }

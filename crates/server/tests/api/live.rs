@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An encoder that has sent six seconds.
-async fn publish(app: &TestApp, project: &Value) -> Encoder {
+pub async fn publish(app: &TestApp, project: &Value) -> Encoder {
     let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("admitted");
     encoder.send_all(&Script { ms: 8_000, ..Script::default() }.write()).await.expect("taken");
     encoder

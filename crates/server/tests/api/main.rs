@@ -8,6 +8,7 @@ mod app;
 mod bad_input;
 mod deploy;
 mod destinations;
+mod headers;
 mod hooks;
 mod http;
 mod live;
@@ -65,5 +66,6 @@ stories! {
         an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;
     tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down,
         a_shown_key_is_written_down_once_for_each_login;
+    headers: every_answer_has_the_headers_of_its_kind;
     serving: health_pages_and_headers, metrics_count_by_route;
 }
