@@ -296,6 +296,68 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   for (const each of [page, second, other]) each.quiet();
 });
 
+test("what people write is shown as it stands, and nothing in it runs", { timeout: 120_000 }, async (t) => {
+  const encoders = [];
+  const [server, chromium] = [await Server.start(), await launch()];
+  t.after(async () => {
+    for (const child of encoders) child.kill("SIGKILL");
+    await chromium.close();
+    await server.end();
+  });
+  const ran = [];
+  const context = await chromium.newContext();
+  await context.exposeFunction("ran", (what) => ran.push(what));
+  await context.addInitScript(() =>
+    document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+      window.ran(`${violatedDirective} ${blockedURI}`),
+    ),
+  );
+  const names = {
+    project: `<img src=x onerror="ran('project')">`,
+    destination: `"><svg onload="ran('destination')"></svg>`,
+    token: `<script>ran("token")</script>{{7*7}}`,
+  };
+  // Markup that gets into a page would be noticed.
+  const proof = await context.newPage();
+  await proof.goto(server.url);
+  await proof.evaluate((html) => document.body.insertAdjacentHTML("beforeend", html), names.project);
+  await until("the policy stops it", () => ran.splice(0).length > 0);
+  await proof.close();
+
+  const page = await open(context, server, "/signup");
+  const shown = (name) => page.getByText(name).first().waitFor();
+  await signUp(page, "me@example.org");
+  await makeProject(page, names.project);
+  await addDestination(page, names.destination, "rtmp://127.0.0.1:9/live", names.token);
+  await card(page, names.destination).waitFor();
+  await shown(names.project);
+
+  // The names stand in the list, in the report of a stream, and in what a dialog asks for.
+  const { streamKey } = (await (await context.request.get(`${server.url}/api/projects`)).json())[0];
+  encoders.push(encoder(`rtmp://127.0.0.1:${server.rtmp}/live/${streamKey}`));
+  await project(page, "LIVE");
+  await card(page, names.destination).getByRole("button", { name: "Start" }).click();
+  await state(page, names.destination, "tries again");
+  await page.getByTestId("project").getByRole("button", { name: "Delete" }).first().click();
+  await page.getByLabel(`Type “${names.project}”`).waitFor();
+  await page.keyboard.press("Escape");
+  encoders[0].kill("SIGTERM");
+  await page.getByTestId("just-over").getByRole("button", { name: "Report" }).click();
+  await page.getByTestId("report").getByText(names.destination).first().waitFor();
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.goto(server.url);
+  await shown(names.project);
+
+  await page.goto(`${server.url}/account`);
+  await page.getByLabel("New token").fill(names.token);
+  await page.getByRole("button", { name: "Make token" }).click();
+  await page.getByTestId("tokens").getByText(names.token).waitFor();
+  await page.getByText("What was done with this account").click();
+  await page.getByTestId("audit").getByText(`Token made: ${names.token}`).waitFor();
+  assert.deepEqual(ran, [], "nothing ran, and nothing had to be stopped by the policy");
+  page.quiet();
+});
+
 test("files are served as browsers like them", async (t) => {
   const server = await Server.start();
   t.after(() => server.end());

@@ -155,15 +155,17 @@ fn every_test_that_the_security_table_names_exists() {
     }
     assert!(!is_test(&all, "every_route_hides_what_is_yours") && !is_test(&all, "is_test"), "the check can fail");
 
+    let journeys = fs::read_to_string(root().join("web/e2e/journeys.mjs")).unwrap();
     let table = fs::read_to_string(root().join("docs/security.md")).unwrap();
     let mut named = 0;
     for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| attack ")) {
         let last = row.trim_end_matches('|').rsplit(" | ").next().unwrap();
         for name in last.split('`').skip(1).step_by(2) {
             named += 1;
-            match name.strip_prefix("fuzz:") {
-                Some(target) => assert!(root().join(format!("fuzz/targets/{target}.rs")).exists(), "{name}"),
-                None => assert!(is_test(&all, name), "no test is called {name}"),
+            match name.split_once(':') {
+                Some(("fuzz", target)) => assert!(root().join(format!("fuzz/targets/{target}.rs")).exists(), "{name}"),
+                Some(("journey", words)) => assert!(journeys.contains(&format!("test(\"{words}\"")), "{name}"),
+                _ => assert!(is_test(&all, name), "no test is called {name}"),
             }
         }
         assert!(last.contains('`') || row.contains("see below"), "nobody tries: {row}");
