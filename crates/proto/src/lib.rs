@@ -1,4 +1,5 @@
-//! The bytes of live streaming: RTMP, FLV, codec headers, MPEG-TS, fragmented MP4 and playlists.
+//! The bytes of live streaming: RTMP, FLV, codec headers, MPEG-TS, fragmented MP4, playlists,
+//! and the hooks of nginx-rtmp.
 //!
 //! Everything here is pure: bytes and values go in, bytes and values come out. No sockets, no clock, no tasks, no
 //! randomness of its own; whoever calls brings those. Input from the network never panics and never allocates more
@@ -8,6 +9,7 @@ pub mod codec;
 pub mod flv;
 pub mod fmp4;
 pub mod hls;
+pub mod hook;
 pub mod limits;
 pub mod packet;
 pub mod rtmp;
