@@ -1,6 +1,6 @@
 //! Streams that are fetched from another server: here one of ours, which plays what an encoder publishes to it.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 
 use gostream_engine::{
     EndReason, EngineConfig, EngineEvent,
@@ -22,14 +22,14 @@ use crate::stage::{Stage, assert_same, config};
 const KEY: &str = "front-door";
 
 /// From now on the project's stream is fetched from there.
-fn pull(stage: &Stage, spec: &ProjectSpec, from: SocketAddr) {
+pub fn pull(stage: &Stage, spec: &ProjectSpec, from: impl Display) {
     let url = RtmpUrl::parse(&format!("rtmp://{from}/live")).expect("is a URL");
     let source = Target { url, key: spec.stream_key.clone() };
     stage.engine.pull(vec![PullSpec { project: spec.id, source }]);
 }
 
 /// Waits until the pull is as wanted. It tells nobody, so it is looked at again and again.
-async fn until_pull(stage: &Stage, spec: &ProjectSpec, wanted: impl Fn(&PullStatus) -> bool) -> PullStatus {
+pub async fn until_pull(stage: &Stage, spec: &ProjectSpec, wanted: impl Fn(&PullStatus) -> bool) -> PullStatus {
     let look = async {
         loop {
             match stage.engine.pull_status(spec.id) {

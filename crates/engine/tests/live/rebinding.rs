@@ -8,7 +8,13 @@ use std::{
     time::Duration,
 };
 
-use gostream_engine::{EngineConfig, engine::BoxFuture, net::Resolve, spec::ProjectSpec, status::RelayState};
+use gostream_engine::{
+    EngineConfig,
+    engine::BoxFuture,
+    net::Resolve,
+    spec::ProjectSpec,
+    status::{PullState, RelayState, StreamPhase},
+};
 use gostream_testkit::{
     encoder::Encoder,
     platform::{Behaviour, Instead, Platform, Step},
@@ -16,12 +22,17 @@ use gostream_testkit::{
 };
 use tokio::net::TcpListener;
 
-use crate::stage::{Stage, config, destination};
+use crate::{
+    pull::{pull, until_pull},
+    stage::{Stage, config, destination},
+};
 
 /// The address that is allowed, as if it were a public one.
 const PUBLIC: &str = "127.0.0.1";
 /// One in the server's own network, written in three ways.
 const PRIVATE: [&str; 3] = ["127.0.0.2", "::ffff:127.0.0.2", "::ffff:7f00:2"];
+/// Where others keep what nobody may read.
+const ELSEWHERE: [&str; 3] = ["169.254.169.254", "::ffff:10.0.0.1", "fd00:ec2::254"];
 
 /// Name servers of an attacker: each question about a name gets the next answer, and the last for ever.
 #[derive(Debug, Default)]
@@ -46,6 +57,19 @@ impl Resolve for Fickle {
     }
 }
 
+/// A server that reaches [`PUBLIC`] and asks these name servers.
+async fn stage(answers: &[(&'static str, &[&[&str]])]) -> Stage {
+    let egress_allow = vec![PUBLIC.parse::<IpAddr>().expect("is an address").into()];
+    Stage::with(EngineConfig { resolver: Fickle::with(answers), egress_allow, ..config() }).await
+}
+
+/// A connection would wait in the neighbour's queue.
+fn assert_heard_nothing(neighbour: TcpListener) {
+    let neighbour = neighbour.into_std().expect("is a socket");
+    let heard = neighbour.accept().expect_err("nobody connected");
+    assert_eq!(heard.kind(), io::ErrorKind::WouldBlock);
+}
+
 /// A server that relays may reach only where [`PUBLIC`] is, a platform there, and a neighbour on the same port that nobody may
 /// hear of.
 struct Scene {
@@ -56,8 +80,7 @@ struct Scene {
 
 impl Scene {
     async fn new(behaviour: Behaviour, answers: &[(&'static str, &[&[&str]])]) -> Self {
-        let egress_allow = vec![PUBLIC.parse::<IpAddr>().expect("is an address").into()];
-        let stage = Stage::with(EngineConfig { resolver: Fickle::with(answers), egress_allow, ..config() }).await;
+        let stage = stage(answers).await;
         let platform = Platform::start(behaviour).await.expect("listens");
         let neighbour = (PRIVATE[0], platform.address().port());
         let neighbour = TcpListener::bind(neighbour).await.expect("is free");
@@ -80,20 +103,14 @@ impl Scene {
         let status = self.stage.until_relay(spec, 0, RelayState::Rejected).await;
         let error = status.relays[&spec.destinations[0].id].last_error.clone().expect("says why");
         assert_eq!(error.code, "address_forbidden");
-        self.assert_heard_nothing();
-    }
-
-    /// A connection would wait in the neighbour's queue.
-    fn assert_heard_nothing(self) {
-        let neighbour = self.neighbour.into_std().expect("is a socket");
-        let heard = neighbour.accept().expect_err("nobody connected");
-        assert_eq!(heard.kind(), io::ErrorKind::WouldBlock);
+        assert!(error.message.contains(".example is in a private network"), "{}", error.message);
+        assert_heard_nothing(self.neighbour);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn name_that_moves_into_the_private_network_is_not_followed_there() {
-    for private in PRIVATE {
+    for private in PRIVATE.into_iter().chain(ELSEWHERE) {
         let leaves = Behaviour { close_after: Some(Duration::from_millis(300)), ..Behaviour::default() };
         let scene = Scene::new(leaves, &[("moves.example", &[&[PUBLIC], &[private]])]).await;
         let (spec, _encoder) = scene.project_at("moves.example").await;
@@ -109,7 +126,7 @@ async fn of_several_addresses_only_the_public_ones_are_dialed() {
     let scene = Scene::new(Behaviour::default(), &[("both.example", answers)]).await;
     let (spec, _encoder) = scene.project_at("both.example").await;
     scene.stage.until_all_live(&spec).await;
-    scene.assert_heard_nothing();
+    assert_heard_nothing(scene.neighbour);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,4 +148,21 @@ async fn name_in_a_redirect_is_judged_like_any_other() {
     let scene = Scene { neighbour, ..Scene::new(Behaviour::at(Step::Connect, sends_on), names).await };
     let (spec, _encoder) = scene.project_at("platform.example").await;
     scene.assert_refused(&spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_to_pull_from_that_moves_into_the_private_network_is_not_fetched_from() {
+    let front = Stage::new().await;
+    front.project("key", &[]);
+    let mut encoder = Encoder::publish(front.address, "key").await.expect("is admitted");
+    encoder.send_all(&Script::default().write()).await.expect("is taken");
+    let back = stage(&[("front.example", &[&[PUBLIC, PRIVATE[0]], &[PRIVATE[0], ELSEWHERE[0]]])]).await;
+    let neighbour = TcpListener::bind((PRIVATE[0], front.address.port())).await.expect("is free");
+    let spec = back.project("key", &[]);
+    pull(&back, &spec, format!("front.example:{}", front.address.port()));
+    back.until(spec.id, "live", |status| status.stream.phase == StreamPhase::Live).await;
+    front.engine.shutdown().await;
+    let status = until_pull(&back, &spec, |status| status.state == PullState::Failing).await;
+    assert_eq!(status.last_error.expect("says why").code, "address_forbidden");
+    assert_heard_nothing(neighbour);
 }

@@ -90,10 +90,18 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     if name.chars().count() > NAME_CHARS_MAX {
         return Err(format!("A name has at most {NAME_CHARS_MAX} characters."));
     }
-    if name.chars().any(char::is_control) {
-        return Err("A name has no line breaks or other control characters.".to_owned());
+    if name.chars().any(|c| c.is_control() || turns_text(c)) {
+        return Err(
+            "A name has no line breaks, marks that turn the direction of text, or other control characters.".to_owned()
+        );
     }
     Ok(name.to_owned())
+}
+
+/// Embeddings, overrides and isolates (UAX 9 section 2): they make the text around a name read as something else. Names in
+/// scripts from right to left do without.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The id of a platform of the catalogue.

@@ -59,7 +59,7 @@ pub async fn fields_that_cannot_be_taken(app: &TestApp) {
 
     let me = app.user("me@example.org").await;
     let (longest, too_long) = ("ü".repeat(100), "ü".repeat(101));
-    for name in ["", "  ", "a\nb", "nul\u{0}", &too_long] {
+    for name in ["", "  ", "a\nb", "nul\u{0}", "safe\u{202E}gpj.exe", "\u{2066}a", &too_long] {
         me.post("/api/projects", json!({"name": name})).await.bad_fields(&["name"]);
     }
     let project = me.post("/api/projects", json!({"name": longest})).await.json(201);
