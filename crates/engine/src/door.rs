@@ -1,7 +1,9 @@
 //! The door of a port: how many connections there are, how many of them wait to be admitted, how many one subscriber holds.
+//! Whom a bound is for is the caller's to say: a [`site`], or an account.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -11,25 +13,25 @@ use std::{
 pub struct Places {
     /// Connections that have not been admitted yet, from everywhere.
     pub waiting: usize,
-    /// The same from one address.
+    /// The same from one address, or account.
     pub waiting_per_address: usize,
     /// Connections of all kinds, from everywhere.
     pub connections: usize,
-    /// The same from one address.
+    /// The same from one address, or account.
     pub connections_per_address: usize,
 }
 
 /// The door: hands out places.
 #[derive(Debug)]
-pub struct Door {
+pub struct Door<K: Copy + Eq + Hash = IpAddr> {
     places: Places,
-    counts: Mutex<Counts>,
+    counts: Mutex<Counts<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
+#[derive(Debug)]
+struct Counts<K> {
     all: Count,
-    sites: HashMap<IpAddr, Count>,
+    sites: HashMap<K, Count>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,22 +50,22 @@ pub fn site(address: IpAddr) -> IpAddr {
 
 /// A connection's place; given back when dropped.
 #[derive(Debug)]
-pub struct Place {
-    door: Arc<Door>,
-    site: Option<IpAddr>,
+pub struct Place<K: Copy + Eq + Hash = IpAddr> {
+    door: Arc<Door<K>>,
+    site: Option<K>,
     waits: bool,
 }
 
-impl Door {
+impl<K: Copy + Eq + Hash> Door<K> {
     /// A door to so many places.
     pub fn new(places: Places) -> Arc<Self> {
-        Arc::new(Self { places, counts: Mutex::default() })
+        let counts = Counts { all: Count::default(), sites: HashMap::new() };
+        Arc::new(Self { places, counts: Mutex::new(counts) })
     }
 
-    /// A place for a new connection, or `None` when it is one too many. Without an address it is that of somebody who speaks
-    /// for many, and counts only among all.
-    pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
-        let site = address.map(site);
+    /// A place for a new connection, or `None` when it is one too many. Without a site it is that of somebody who
+    /// speaks for many, and counts only among all.
+    pub fn enter(self: &Arc<Self>, site: Option<K>) -> Option<Place<K>> {
         let mut counts = self.counts();
         let from_here = site.and_then(|site| counts.sites.get(&site)).copied().unwrap_or_default();
         let Places { waiting, waiting_per_address, connections, connections_per_address } = self.places;
@@ -82,12 +84,12 @@ impl Door {
         Some(Place { door: Arc::clone(self), site, waits: true })
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, Counts<K>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
+impl<K: Copy + Eq + Hash> Place<K> {
     /// The connection was admitted: it no longer counts as waiting.
     pub fn admit(&mut self) {
         if std::mem::take(&mut self.waits) {
@@ -96,7 +98,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl<K: Copy + Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         self.door.counts().release(self.site, self.waits, true);
     }
@@ -114,8 +116,8 @@ impl Count {
     }
 }
 
-impl Counts {
-    fn release(&mut self, site: Option<IpAddr>, waiting: bool, connection: bool) {
+impl<K: Copy + Eq + Hash> Counts<K> {
+    fn release(&mut self, site: Option<K>, waiting: bool, connection: bool) {
         self.all.release(waiting, connection);
         let Some(site) = site else { return };
         if let Some(count) = self.sites.get_mut(&site) {
@@ -135,7 +137,7 @@ mod tests {
         Places { waiting: 3, waiting_per_address: 2, connections: usize::MAX, connections_per_address: 3 };
 
     fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().expect("is an address"))
+        Some(site(text.parse().expect("is an address")))
     }
 
     #[test]
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn one_subscriber_is_one_address() {
-        let site = |text| site(address(text).expect("is one"));
+        let site = |text| address(text).expect("is one");
         assert_eq!(site("2001:db8::1"), site("2001:db8::ffff:1"));
         assert_ne!(site("2001:db8::1"), site("2001:db8:0:1::1"));
         assert_eq!(site("::ffff:10.0.0.1"), IpAddr::from([10, 0, 0, 1]));

@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     acme::Renewal,
-    api::{self, Context, Shown},
+    api::{self, Context, Followers, Shown},
     config::{SecretKey, Settings, Tls},
     data_dir::{self, KeyFile},
     fronts::Fronts,
@@ -128,10 +128,7 @@ impl App {
         let (certificates, keeper) = certificates(&settings)?.unzip();
         let (store, secret) = open_store(&settings).await?;
         let node = data_dir::node_id(&settings.data_dir)?;
-        let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;
-        if abandoned > 0 {
-            tracing::warn!(abandoned, "The server did not stop cleanly; its streams were closed.");
-        }
+        close_abandoned(&store, &node).await?;
         // Ports before tasks: a start that fails leaves nothing running.
         let (http, http_addr) = bind("http.listen", settings.http_listen)?;
         let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
@@ -162,6 +159,7 @@ impl App {
         });
         let ctx = Arc::new(Context {
             shown: Shown::default(),
+            followers: Followers::default(),
             tokens: Tokens::new(&secret),
             passwords: Passwords::default(),
             limits,
@@ -283,6 +281,15 @@ fn reachable(address: SocketAddr) -> String {
         IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
         IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
     }
+}
+
+/// After a stop that was none, what was live is over.
+async fn close_abandoned(store: &Store, node: &str) -> Result<(), StartError> {
+    let abandoned = store.close_abandoned_streams(node, OffsetDateTime::now_utc()).await?;
+    if abandoned > 0 {
+        tracing::warn!(abandoned, "The server did not stop cleanly; its streams were closed.");
+    }
+    Ok(())
 }
 
 async fn prune(ctx: Arc<Context>, stop: CancellationToken) {

@@ -2,14 +2,19 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, body::Body};
-use gostream_engine::door::{Door, Place, Places};
+use axum::{
+    Router,
+    body::Body,
+    http::{StatusCode, Version, header},
+    response::{IntoResponse as _, Response},
+};
+use gostream_engine::door::{Door, Place, Places, site};
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -30,7 +35,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::answer::{Answer, UnderWay};
 use crate::tls::ACME_TLS_1;
+
+mod answer;
 
 /// The kernel's own default backlog.
 const BACKLOG: i32 = 4_096;
@@ -38,6 +46,16 @@ const BACKLOG: i32 = 4_096;
 /// address fills its share; those that have not asked for anything yet are few, and not for long.
 const PLACES: Places =
     Places { waiting: 1_024, waiting_per_address: 256, connections: 4_096, connections_per_address: 2_048 };
+/// Requests of one connection of HTTP/2 at once; RFC 9113 section 6.5.2 recommends no fewer.
+const STREAMS_MAX: u32 = 100;
+/// Requests at once, from the head to the end of the answer; a held one is looked at with every part of its stream.
+/// One for each connection that there may be fits twice, so this only bounds what HTTP/2 makes of them.
+const REQUESTS: Places = Places {
+    waiting: usize::MAX,
+    waiting_per_address: usize::MAX,
+    connections: 16_384,
+    connections_per_address: 4_096,
+};
 /// A TLS handshake takes two round trips.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the connection (or its TLS handshake) to its first request. Browsers open some ahead of need, and open others when
@@ -59,6 +77,13 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// It is a proxy that is believed about whom it speaks for.
     pub(crate) is_proxy: bool,
+}
+
+impl Peer {
+    /// Whose places it takes; nobody's if it speaks for many.
+    fn site(&self) -> Option<IpAddr> {
+        (!self.is_proxy).then(|| site(self.address.ip()))
+    }
 }
 
 /// Binds `address`; `[::]` takes IPv4 as well, and falls back to it where the machine has no IPv6.
@@ -98,7 +123,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
-    let door = Door::new(PLACES);
+    let (door, requests) = (Door::new(PLACES), Door::new(REQUESTS));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -108,12 +133,14 @@ pub(crate) async fn serve(
             Ok((stream, peer)) => {
                 let address = peer.ip().to_canonical();
                 let is_proxy = proxies.iter().any(|range| range.contains(&address));
-                let Some(place) = door.enter((!is_proxy).then_some(address)) else {
-                    tracing::debug!(%peer, "One HTTP connection too many; closed.");
+                let peer = Peer { address: peer, is_proxy };
+                let Some(place) = door.enter(peer.site()) else {
+                    tracing::debug!(peer = %peer.address, "One HTTP connection too many; closed.");
                     continue;
                 };
                 let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
-                let connection = Connection { peer: Peer { address: peer, is_proxy }, place, tls, router, stop };
+                let requests = Arc::clone(&requests);
+                let connection = Connection { peer, place, requests, tls, router, stop };
                 tokio::spawn(connection.run(stream, graceful.watcher()));
             }
             Err(error) => {
@@ -131,6 +158,7 @@ pub(crate) async fn serve(
 struct Connection {
     peer: Peer,
     place: Place,
+    requests: Arc<Door>,
     tls: Option<TlsAcceptor>,
     router: Router,
     stop: CancellationToken,
@@ -164,19 +192,31 @@ impl Connection {
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, watcher: Watcher) {
-        let Self { peer, mut place, router, .. } = self;
+        let Self { peer, mut place, requests, router, .. } = self;
         let router = TowerToHyperService::new(router);
-        let asked = Arc::new(Notify::new());
-        let told = Arc::clone(&asked);
+        let (asked, under_way) = (Arc::new(Notify::new()), Arc::new(UnderWay::default()));
+        let (told, answers) = (Arc::clone(&asked), Arc::clone(&under_way));
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             told.notify_one();
+            let place = requests.enter(peer.site());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            router.call(request)
+            // A proxy's HTTP/2 carries many viewers: none of them may end it for the others, and the proxy bounds each.
+            let is_shared = peer.is_proxy && request.version() == Version::HTTP_2;
+            let under_way = if is_shared { Arc::default() } else { Arc::clone(&answers) };
+            let answered = place.map(|place| (place, router.call(request)));
+            async move {
+                let Some((place, answered)) = answered else { return Ok(one_too_many()) };
+                answered.await.map(|response| Answer::begin(response, under_way, place).map(Body::new))
+            }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-        builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HEAD_TIMEOUT)
+            .max_concurrent_streams(STREAMS_MAX);
         let mut connection = pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
         let outcome = tokio::select! {
             outcome = &mut connection => outcome,
@@ -186,13 +226,24 @@ impl Connection {
                     return;
                 }
                 place.admit();
-                connection.await
+                tokio::select! {
+                    outcome = connection => outcome,
+                    () = under_way.overdue() => {
+                        tracing::debug!(peer = %peer.address, "An answer was not taken in time.");
+                        return;
+                    }
+                }
             }
         };
         if let Err(error) = outcome {
             tracing::debug!(%error, peer = %peer.address, "An HTTP connection ended early.");
         }
     }
+}
+
+/// Only a client with more requests at once than any viewer has reads this.
+fn one_too_many() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
 }
 
 fn tune(stream: &TcpStream) -> io::Result<()> {

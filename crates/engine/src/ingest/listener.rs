@@ -16,7 +16,7 @@ use super::{
     session::{self, Caller},
 };
 use crate::{
-    door::{Door, Place},
+    door::{Door, Place, site},
     engine::Shared,
 };
 
@@ -46,7 +46,7 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        let Some(place) = door.enter(Some(peer.ip())) else {
+        let Some(place) = door.enter(Some(site(peer.ip()))) else {
             debug!(%peer, "One connection too many; closed.");
             continue;
         };

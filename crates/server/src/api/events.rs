@@ -10,7 +10,11 @@ use axum::{
     response::{IntoResponse, Sse, sse},
 };
 use futures::Stream;
-use gostream_engine::{spec::ProjectId, status::ProjectStatus};
+use gostream_engine::{
+    door::{Door, Place, Places},
+    spec::ProjectId,
+    status::ProjectStatus,
+};
 use tokio::{
     sync::{broadcast, watch},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -31,6 +35,14 @@ use crate::reconcile::Change;
 const PACE: Duration = Duration::from_millis(200);
 /// How often rows and session are read although nobody said that they changed.
 const RECHECK: Duration = Duration::from_secs(5);
+/// How many projects' events an account may follow at once, each of which reads rows every [`RECHECK`]: a script follows
+/// all of its projects, a hundred by default, and people leave pages open.
+const PLACES: Places = Places {
+    waiting: usize::MAX,
+    waiting_per_address: usize::MAX,
+    connections: usize::MAX,
+    connections_per_address: 256,
+};
 /// Comments that keep proxies from closing a quiet connection; their usual patience is 60 s.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -41,6 +53,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
     responses(
         (status = 200, description = "Events `snapshot` and `status`", body = Project, content_type = "text/event-stream"),
         (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 403, description = "`quota_exceeded`: the account follows as many as it may", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
@@ -51,13 +64,15 @@ pub(super) async fn follow(
     Id(id): Id,
     links: Links,
 ) -> Result<impl IntoResponse, Problem> {
+    let place = ctx.followers.0.enter(Some(login.user.id)).ok_or_else(one_too_many)?;
     // Subscribed before the first look, so that nothing falls in between.
     let changes = ctx.wakes.subscribe();
     let status = ctx.engine.watch(ProjectId(id));
     let mut recheck = interval(RECHECK);
     recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
     recheck.reset();
-    let mut follower = Follower { ctx, links, login, audit, id, changes, status, recheck, shown: None, next: None };
+    let (shown, next) = (None, None);
+    let mut follower = Follower { _place: place, ctx, links, login, audit, id, changes, status, recheck, shown, next };
     let snapshot = follower.look().await?.ok_or_else(Problem::not_found)?;
     follower.next = Some(("snapshot", snapshot));
     let heartbeat = sse::KeepAlive::new().interval(HEARTBEAT);
@@ -65,7 +80,25 @@ pub(super) async fn follow(
     Ok(([("x-accel-buffering", "no")], Sse::new(events(follower)).keep_alive(heartbeat)))
 }
 
+/// Counts who follows.
+#[derive(Debug)]
+pub(crate) struct Followers(Arc<Door<Uuid>>);
+
+impl Default for Followers {
+    fn default() -> Self {
+        Self(Door::new(PLACES))
+    }
+}
+
+fn one_too_many() -> Problem {
+    let most = PLACES.connections_per_address;
+    Problem::quota(format!(
+        "This account follows {most} projects' events already. Close a page, or a script, that does."
+    ))
+}
+
 struct Follower {
+    _place: Place<Uuid>,
     ctx: Ctx,
     links: Links,
     login: Login,

@@ -24,7 +24,7 @@ use url::Url;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::audit::Shown;
+pub(crate) use self::{audit::Shown, events::Followers};
 use crate::{
     config::{Quota, Signup},
     fronts::Fronts,
@@ -73,6 +73,8 @@ pub(crate) struct Context {
     pub fronts: Arc<Fronts>,
     /// Who has been shown which stream keys.
     pub shown: Shown,
+    /// Who follows events.
+    pub followers: Followers,
     /// Signs logins.
     pub tokens: Tokens,
     /// Hashes passwords.

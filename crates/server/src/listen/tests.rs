@@ -9,19 +9,40 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::*;
+use super::{answer::ANSWER_TIMEOUT, *};
 
+mod http2;
+
+/// More than the kernel holds for a connection.
+const SEGMENT_BYTES: usize = 32 << 20;
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A server that answers every request, until the guard is dropped.
 fn serving(proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
     let address = listener.local_addr().expect("is bound");
-    let router = Router::new().route("/", get(async || "here"));
+    let router = Router::new()
+        .route("/", get(async || "here"))
+        .route("/segment", get(async || vec![0; SEGMENT_BYTES]))
+        .route("/pieces", get(pieces))
+        .route("/events", get(events));
     let proxies = proxies.iter().map(|range| range.parse().expect("is a range")).collect();
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, None, proxies, router, stop.clone()));
     (address, stop.drop_guard())
+}
+
+/// The same, as low-latency segments come.
+async fn pieces() -> Body {
+    let piece = axum::body::Bytes::from(vec![0; 64 << 10]);
+    let pieces = std::iter::repeat_n(Ok::<_, std::convert::Infallible>(piece), SEGMENT_BYTES >> 16);
+    Body::from_stream(futures::stream::iter(pieces))
+}
+
+/// Events that never come.
+async fn events() -> impl axum::response::IntoResponse {
+    let never = futures::stream::pending::<Result<axum::body::Bytes, io::Error>>();
+    ([("content-type", "text/event-stream")], Body::from_stream(never))
 }
 
 async fn connect_from(client: [u8; 4], server: SocketAddr) -> TcpStream {
@@ -97,4 +118,30 @@ async fn one_address_cannot_take_the_places_of_the_others() {
     }
     let mut last = behind_proxy.pop().expect("is there");
     assert!(is_answered(&mut last).await, "a proxy speaks for many");
+}
+
+/// Takes a little of an answer every second, for longer than there is; what comes when all is taken as fast as it does.
+async fn rest_after_dribble(stream: &mut TcpStream) -> usize {
+    let begun = Instant::now();
+    let mut some = vec![0; 32 << 10];
+    while begun.elapsed() < ANSWER_TIMEOUT + Duration::from_secs(5) {
+        assert!(stream.read(&mut some).await.is_ok_and(|got| got > 0), "the kernel has more");
+        sleep(Duration::from_secs(1)).await;
+    }
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    rest.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_slowly_is_not_kept_for_ever() {
+    let (server, _running) = serving(&[]);
+    for path in ["/segment", "/pieces"] {
+        let mut slow = TcpStream::connect(server).await.expect("connects");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        slow.write_all(head.as_bytes()).await.expect("is sent");
+        // What the kernel had taken by then still comes.
+        let rest = rest_after_dribble(&mut slow).await;
+        assert!(rest < SEGMENT_BYTES / 2, "{path}: {rest} bytes came afterwards");
+    }
 }

@@ -164,10 +164,17 @@ impl Client {
 
     /// Follows server-sent events.
     pub async fn events(&self, path: &str) -> Events {
+        let (status, events) = self.try_events(path).await;
+        assert_eq!(status, 200);
+        events
+    }
+
+    /// The same, where the server may say no; what it says then is no event.
+    pub async fn try_events(&self, path: &str) -> (u16, Events) {
         let response = self.open(Call::new("GET", path)).await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Events { body: response.into_body(), text: String::new() }
+        let status = response.status().as_u16();
+        assert!(status != 200 || response.headers()["content-type"] == "text/event-stream");
+        (status, Events { body: response.into_body(), text: String::new() })
     }
 
     /// Sends bytes as they stand and reads until the server closes.

@@ -69,3 +69,33 @@ async fn a_stream_that_comes_too_fast_ends_with_a_sentence() {
     assert!(text(&last["message"]).contains("100 kbit/s"), "{last}");
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_follows_many_events_and_not_any_number() {
+    let app = TestApp::start(&[]).await;
+    let me = app.user("me@example.org").await;
+    let path = format!("/api/projects/{}/events", text(&app.project(&me).await["id"]));
+    let mut followed = Vec::new();
+    while followed.len() < 256 {
+        followed.push(me.events(&path).await);
+    }
+    let refused = me.get(&path).await.problem(403, "quota_exceeded");
+    assert!(text(&refused["detail"]).contains("256"), "{refused}");
+
+    let other = app.user("other@example.org").await;
+    let theirs = app.project(&other).await;
+    other.events(&format!("/api/projects/{}/events", text(&theirs["id"]))).await;
+    // One is closed, and its place is free once the server has noticed.
+    drop(followed.pop());
+    let freed = async {
+        loop {
+            let (status, events) = me.try_events(&path).await;
+            if status == 200 {
+                break events;
+            }
+        }
+    };
+    timeout(PATIENCE, freed).await.expect("places come back");
+    drop(followed);
+    app.stop().await;
+}

@@ -1,0 +1,102 @@
+//! HTTP/2, where one connection carries many requests. It is spoken without TLS here, which changes nothing about it.
+
+use axum::http::{Request, StatusCode};
+use hyper::client::conn::http2::{self, SendRequest};
+
+use super::*;
+
+type Client = SendRequest<axum::body::Body>;
+
+async fn client_from(address: [u8; 4], server: SocketAddr) -> Client {
+    let stream = TokioIo::new(connect_from(address, server).await);
+    let (client, connection) = http2::handshake(TokioExecutor::new(), stream).await.expect("speaks");
+    tokio::spawn(connection);
+    client
+}
+
+async fn get(client: &mut Client, path: &str) -> hyper::Response<Incoming> {
+    let request = Request::get(format!("http://localhost{path}")).body(Body::empty()).expect("is one");
+    client.send_request(request).await.expect("is answered")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_http2_gives_no_room_to_is_not_kept_for_ever() {
+    let (server, _running) = serving(&["127.0.0.3/32"]);
+    for path in ["/segment", "/pieces"] {
+        let mut client = client_from([127, 0, 0, 2], server).await;
+        let begun = Instant::now();
+        let _withheld = get(&mut client, path).await;
+        // The connection itself is well, and pings are answered.
+        while client.ready().await.is_ok() && begun.elapsed() < 2 * ANSWER_TIMEOUT {
+            sleep(Duration::from_millis(500)).await;
+        }
+        assert!(is_about(begun.elapsed(), ANSWER_TIMEOUT), "{path}: {:?}", begun.elapsed());
+    }
+
+    let mut client = client_from([127, 0, 0, 2], server).await;
+    let _events = get(&mut client, "/events").await;
+    sleep(3 * ANSWER_TIMEOUT).await;
+    assert_eq!(get(&mut client, "/").await.status(), StatusCode::OK, "events have no end");
+
+    let mut proxy = client_from([127, 0, 0, 3], server).await;
+    let _withheld = get(&mut proxy, "/segment").await;
+    sleep(2 * ANSWER_TIMEOUT).await;
+    assert_eq!(get(&mut proxy, "/").await.status(), StatusCode::OK, "others behind the proxy go on");
+}
+
+#[tokio::test]
+async fn one_address_cannot_multiply_its_connections_by_their_streams() {
+    let (server, _running) = serving(&[]);
+    let mut clients = Vec::new();
+    let mut held = Vec::new();
+    while held.len() < REQUESTS.connections_per_address {
+        let mut client = client_from([127, 0, 0, 2], server).await;
+        for _ in 0..STREAMS_MAX.min(REQUESTS.connections_per_address as u32 - held.len() as u32) {
+            let response = get(&mut client, "/events").await;
+            assert_eq!(response.status(), StatusCode::OK, "after {}", held.len());
+            held.push(response);
+        }
+        clients.push(client);
+    }
+    let mut next = client_from([127, 0, 0, 2], server).await;
+    let refused = get(&mut next, "/").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    let mut other = client_from([127, 0, 0, 4], server).await;
+    assert_eq!(get(&mut other, "/").await.status(), StatusCode::OK, "others are answered");
+    drop((clients, held));
+    let come_back = async { while get(&mut next, "/").await.status() != StatusCode::OK {} };
+    timeout(gostream_testkit::PATIENCE, come_back).await.expect("places come back");
+}
+
+/// RFC 9113 section 4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// CVE-2023-44487: each request is taken back at once, so that no bound on open streams is ever reached.
+#[tokio::test]
+async fn requests_that_are_taken_back_at_once_end_the_connection() {
+    let (server, _running) = serving(&[]);
+    let mut attacker = TcpStream::connect(server).await.expect("connects");
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    flood.extend(frame(4, 0, 0, &[]));
+    // `GET / http` from the static table of HPACK, and an authority in letters.
+    let head = b"\x82\x84\x86\x01\x09localhost";
+    for stream in (0..10_000).map(|n| 2 * n + 1) {
+        flood.extend(frame(1, 5, stream, head));
+        flood.extend(frame(3, 0, stream, &8_u32.to_be_bytes()));
+    }
+    let (mut reader, mut writer) = attacker.split();
+    let mut answer = Vec::new();
+    let (read, _) =
+        tokio::join!(timeout(gostream_testkit::PATIENCE, reader.read_to_end(&mut answer)), writer.write_all(&flood),);
+    let end = read.expect("is closed");
+    // GOAWAY with ENHANCE_YOUR_CALM, unless a reset overtook it.
+    let told = answer.windows(4).any(|code| code == 11_u32.to_be_bytes()) || end.is_err();
+    let answered = answer.windows(4).filter(|text| text == b"here").count();
+    assert!(told, "{} bytes", answer.len());
+    assert!(answered < 100, "{answered} were answered");
+    assert!(is_answered(&mut TcpStream::connect(server).await.expect("connects")).await);
+}
