@@ -251,14 +251,24 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   await page.getByRole("alert").filter({ hasText: "rtmp://" }).waitFor();
   await page.getByRole("button", { name: "Close" }).click();
 
-  // A server to pull from that relays may not reach either.
+  // A server to pull from that relays may not reach either: it is saved, and the page says what came of it.
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByLabel("Pull from another server").fill("https://10.0.0.1/live");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("alert").filter({ hasText: "rtmp://" }).waitFor();
   await page.getByLabel("Pull from another server").fill("rtmp://10.0.0.1/live");
   await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
   await page.getByRole("alert").filter({ hasText: "private network" }).waitFor();
+
+  // A browser that believes it is offline (the internet is gone, the server is on this machine) still asks.
+  await page.evaluate(() => window.dispatchEvent(new Event("offline")));
+  await page.getByRole("button", { name: "Settings" }).click();
+  await page.getByLabel("Pull from another server").fill("");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await page.getByRole("alert").waitFor({ state: "detached" });
+  await page.evaluate(() => window.dispatchEvent(new Event("online")));
 
   // Two tabs: what one does the other shows.
   const second = await open(context, server, first, refused);

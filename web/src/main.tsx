@@ -14,7 +14,10 @@ const cache = new QueryClient({
       // What the server refused it will refuse again; what did not reach it may.
       retry: (count, error) =>
         count < 2 && !(error instanceof Problem && error.status >= 400 && error.status < 500),
+      networkMode: "always",
     },
+    // A browser that believes it is offline may be on the server's own machine, or in its local network.
+    mutations: { networkMode: "always" },
   },
 });
 // A session that ended shows everywhere at once.

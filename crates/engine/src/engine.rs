@@ -236,7 +236,7 @@ impl Engine {
         self.watch(project).borrow().clone()
     }
 
-    /// What is, now and as it changes: at each change of a state, and every 500 ms while live.
+    /// What is, now and as it changes: at each change of a state, that of a pull too, and every 500 ms while live.
     pub fn watch(&self, project: ProjectId) -> watch::Receiver<Option<Arc<ProjectStatus>>> {
         self.shared.registry.watch(project)
     }

@@ -190,6 +190,13 @@ impl Registry {
         statuses.entry(project).or_insert_with(|| watch::Sender::new(None)).subscribe()
     }
 
+    /// Whoever watches the project looks again: something changed that is not in its status.
+    pub(crate) fn stir(&self, project: ProjectId) {
+        if let Some(status) = self.tables().statuses.get(&project) {
+            status.send_modify(|_| {});
+        }
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -331,7 +331,7 @@ impl Puller {
 
     /// Says how it goes; what is new about it goes to the log.
     fn tell(&self, state: PullState, error: Option<RelayError>) {
-        self.status.send_if_modified(|status| {
+        let differs = self.status.send_if_modified(|status| {
             let begins = state == PullState::Live && status.state != PullState::Live;
             let next = PullStatus { state, plays: status.plays + u64::from(begins), last_error: error };
             let differs = *status != next;
@@ -341,6 +341,9 @@ impl Puller {
             *status = next;
             differs
         });
+        if differs {
+            self.shared.registry.stir(self.spec.project);
+        }
     }
 }
 

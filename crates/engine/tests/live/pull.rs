@@ -174,8 +174,13 @@ async fn private_server_is_refused_with_a_sentence() {
     let front = Stage::new().await;
     let back = Stage::with(EngineConfig { egress_allow: vec![], ..config() }).await;
     let spec = back.project(KEY, &[]);
+    let mut changes = back.engine.watch(spec.id);
     pull(&back, &spec, front.address);
-    let status = until_pull(&back, &spec, |status| status.state == PullState::Failing).await;
+    // Whoever watches the project hears of it, although the project is not live.
+    while back.engine.pull_status(spec.id).is_none_or(|status| status.state != PullState::Failing) {
+        timeout(PATIENCE, changes.changed()).await.expect("is told").expect("is watched");
+    }
+    let status = back.engine.pull_status(spec.id).expect("is pulled");
     let error = status.last_error.expect("says why");
     assert_eq!(error.code, "address_forbidden");
     assert_eq!(

@@ -34,18 +34,7 @@ export function DestinationCard({ destination, project, platforms }: Props) {
   );
   const act = useMutation({
     mutationFn: (verb: "start" | "stop" | "retry") => relayVerb(id, verb),
-    onSuccess: (fresh) =>
-      cache.setQueryData(projectQuery(project.id).queryKey, (old) =>
-        old?.destinations
-          ? {
-              ...old,
-              // The wish is saved; the state comes with the next event.
-              destinations: old.destinations.map((each) =>
-                each.id === id ? { ...each, enabled: fresh.enabled } : each,
-              ),
-            }
-          : old,
-      ),
+    onSuccess: () => cache.invalidateQueries(projectQuery(project.id)),
   });
   const waits = [relay, backupRelay].some((each) => each?.state === "backoff" || each?.state === "rejected");
   const settling = act.isPending || (Boolean(project.stream) && enabled && relay.state === "off");

@@ -1,17 +1,34 @@
 // One event stream per open project, into the query cache. What the page shows is what the server said last.
-import { queryOptions, useQueryClient } from "@tanstack/react-query";
+import { type QueryClient, queryOptions, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState, useSyncExternalStore } from "react";
 
 import { api, type Project, take } from "../../api/client";
 import { serverNow } from "../../lib/clock";
 import { sessionQuery } from "../session/session";
 
+/** What the newest event said, by project. */
+const told = new Map<string, Project>();
+
+/** A project. Whatever changes it invalidates this; events keep it fresh otherwise. */
 export const projectQuery = (id: string) =>
   queryOptions({
     queryKey: ["project", id],
-    queryFn: () => take(api.GET("/api/projects/{id}", { params: { path: { id } } })),
+    queryFn: async () => {
+      const before = told.get(id);
+      const answer = await take(api.GET("/api/projects/{id}", { params: { path: { id } } }));
+      const now = told.get(id);
+      // An event that came meanwhile is newer than the answer, or is followed by one that is.
+      return now && now !== before ? now : answer;
+    },
     staleTime: Number.POSITIVE_INFINITY,
   });
+
+/** An event said how the project is. */
+export function tell(cache: QueryClient, project: Project) {
+  told.set(project.id, project);
+  cache.setQueryData(projectQuery(project.id).queryKey, project);
+  sample(project);
+}
 
 /** Names every request that ends the running stream of a project. */
 export const endsStream = (id: string) => ["ends-stream", id];
@@ -64,9 +81,7 @@ export function useFollow(id: string): { away: boolean; gone: boolean } {
     let closed = false;
 
     const take = (event: MessageEvent<string>) => {
-      const project = JSON.parse(event.data) as Project;
-      cache.setQueryData(projectQuery(id).queryKey, project);
-      sample(project);
+      tell(cache, JSON.parse(event.data) as Project);
       setAway(false);
     };
     const open = () => {
@@ -96,6 +111,7 @@ export function useFollow(id: string): { away: boolean; gone: boolean } {
     open();
     return () => {
       closed = true;
+      told.delete(id);
       source?.close();
       clearTimeout(timer);
     };

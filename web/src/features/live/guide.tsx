@@ -44,10 +44,7 @@ function NewKey({ project, onClose }: { project: Project; onClose: () => void })
     mutationKey: endsStream(project.id),
     mutationFn: () =>
       take(api.POST("/api/projects/{id}/stream-key", { params: { path: { id: project.id } } })),
-    onSuccess: (fresh) => {
-      cache.setQueryData(projectQuery(project.id).queryKey, fresh);
-      onClose();
-    },
+    onSuccess: () => cache.invalidateQueries(projectQuery(project.id)).then(onClose),
   });
   return (
     <Dialog title="Make a new stream key?" onClose={onClose}>

@@ -39,10 +39,7 @@ function Settings({ project, onClose }: { project: Project; onClose: () => void 
       const body = { name, holdAfterStop, ...(url !== project.pullUrl && { pullUrl: url }) };
       return take(api.PATCH("/api/projects/{id}", { params: { path: { id: project.id } }, body }));
     },
-    onSuccess: (fresh) => {
-      cache.setQueryData(projectQuery(project.id).queryKey, fresh);
-      onClose();
-    },
+    onSuccess: () => cache.invalidateQueries(projectQuery(project.id)).then(onClose),
   });
   const problem = save.error instanceof Problem ? save.error : undefined;
   const submit = (event: FormEvent) => {
