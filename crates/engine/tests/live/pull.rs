@@ -28,13 +28,14 @@ pub fn pull(stage: &Stage, spec: &ProjectSpec, from: impl Display) {
     stage.engine.pull(vec![PullSpec { project: spec.id, source }]);
 }
 
-/// Waits until the pull is as wanted. It tells nobody, so it is looked at again and again.
+/// Waits until the pull is as wanted. Whoever watches the project hears of it, live or not.
 pub async fn until_pull(stage: &Stage, spec: &ProjectSpec, wanted: impl Fn(&PullStatus) -> bool) -> PullStatus {
+    let mut changes = stage.engine.watch(spec.id);
     let look = async {
         loop {
             match stage.engine.pull_status(spec.id) {
                 Some(status) if wanted(&status) => return status,
-                _ => tokio::task::yield_now().await,
+                _ => changes.changed().await.expect("is watched"),
             }
         }
     };
@@ -174,13 +175,8 @@ async fn private_server_is_refused_with_a_sentence() {
     let front = Stage::new().await;
     let back = Stage::with(EngineConfig { egress_allow: vec![], ..config() }).await;
     let spec = back.project(KEY, &[]);
-    let mut changes = back.engine.watch(spec.id);
     pull(&back, &spec, front.address);
-    // Whoever watches the project hears of it, although the project is not live.
-    while back.engine.pull_status(spec.id).is_none_or(|status| status.state != PullState::Failing) {
-        timeout(PATIENCE, changes.changed()).await.expect("is told").expect("is watched");
-    }
-    let status = back.engine.pull_status(spec.id).expect("is pulled");
+    let status = until_pull(&back, &spec, |status| status.state == PullState::Failing).await;
     let error = status.last_error.expect("says why");
     assert_eq!(error.code, "address_forbidden");
     assert_eq!(

@@ -1,34 +1,24 @@
 // One event stream per open project, into the query cache. What the page shows is what the server said last.
-import { type QueryClient, queryOptions, useQueryClient } from "@tanstack/react-query";
+import { queryOptions, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState, useSyncExternalStore } from "react";
 
 import { api, type Project, take } from "../../api/client";
 import { serverNow } from "../../lib/clock";
 import { sessionQuery } from "../session/session";
 
-/** What the newest event said, by project. */
-const told = new Map<string, Project>();
-
 /** A project. Whatever changes it invalidates this; events keep it fresh otherwise. */
 export const projectQuery = (id: string) =>
   queryOptions({
     queryKey: ["project", id],
-    queryFn: async () => {
-      const before = told.get(id);
+    queryFn: async ({ client, queryKey }) => {
+      const before = client.getQueryState(queryKey)?.dataUpdateCount;
       const answer = await take(api.GET("/api/projects/{id}", { params: { path: { id } } }));
-      const now = told.get(id);
+      const now = client.getQueryState<Project>(queryKey);
       // An event that came meanwhile is newer than the answer, or is followed by one that is.
-      return now && now !== before ? now : answer;
+      return now?.data && now.dataUpdateCount !== before ? now.data : answer;
     },
     staleTime: Number.POSITIVE_INFINITY,
   });
-
-/** An event said how the project is. */
-export function tell(cache: QueryClient, project: Project) {
-  told.set(project.id, project);
-  cache.setQueryData(projectQuery(project.id).queryKey, project);
-  sample(project);
-}
 
 /** Names every request that ends the running stream of a project. */
 export const endsStream = (id: string) => ["ends-stream", id];
@@ -81,7 +71,9 @@ export function useFollow(id: string): { away: boolean; gone: boolean } {
     let closed = false;
 
     const take = (event: MessageEvent<string>) => {
-      tell(cache, JSON.parse(event.data) as Project);
+      const project = JSON.parse(event.data) as Project;
+      cache.setQueryData(projectQuery(id).queryKey, project);
+      sample(project);
       setAway(false);
     };
     const open = () => {
@@ -111,7 +103,6 @@ export function useFollow(id: string): { away: boolean; gone: boolean } {
     open();
     return () => {
       closed = true;
-      told.delete(id);
       source?.close();
       clearTimeout(timer);
     };
