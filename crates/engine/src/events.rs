@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     spec::{ProjectId, RelayId, StreamId},
-    status::{RelayError, RelayState},
+    status::{Notice, RelayError, RelayState},
 };
 
 /// Room that relays leave to streams: what relays did may be missing from a history, that a stream ended may not.
@@ -26,6 +26,8 @@ pub enum EngineEvent {
     StreamStarted { project: ProjectId, stream: StreamId, at: SystemTime },
     /// The encoder dropped or came back.
     StreamPhase { project: ProjectId, stream: StreamId, at: SystemTime, reconnecting: bool },
+    /// Something was repaired, left out or cannot be previewed; once per code and stream.
+    StreamNotice { project: ProjectId, stream: StreamId, notice: Notice },
     /// A relay entered another state, and why if something went wrong.
     RelayChanged {
         project: ProjectId,
@@ -105,8 +107,11 @@ impl EventSink {
     }
 
     pub(crate) fn send(&self, event: EngineEvent) {
-        let of_relay = matches!(event, EngineEvent::RelayChanged { .. } | EngineEvent::RelayEnded { .. });
-        let reserved = if of_relay { RESERVED.min(self.events.max_capacity() / 2) } else { 0 };
+        let is_detail = !matches!(
+            event,
+            EngineEvent::StreamStarted { .. } | EngineEvent::StreamPhase { .. } | EngineEvent::StreamEnded { .. }
+        );
+        let reserved = if is_detail { RESERVED.min(self.events.max_capacity() / 2) } else { 0 };
         if self.events.capacity() <= reserved || self.events.try_send(event).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
             tracing::error!("The history missed an event; the database may be slow.");

@@ -39,6 +39,19 @@ pub struct StreamStatus {
     pub ring_bytes: usize,
     /// Whether there is something to fetch for HLS players.
     pub hls_ready: bool,
+    /// What was repaired, left out or cannot be previewed since the stream began, oldest first; one entry per code.
+    pub notices: Vec<Notice>,
+}
+
+/// Something about the incoming stream that its owner should know: what was seen, and what to set in the encoder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Stable, for programs: `clock_drift`, `start_codes`, ...
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// When it was first seen.
+    pub since: SystemTime,
 }
 
 /// Where a stream stands.

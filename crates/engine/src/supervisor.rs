@@ -124,6 +124,7 @@ impl Supervisor {
                 Phase::Dropped(at) => Some(at + self.orders.grace),
                 Phase::Live => None,
             };
+            self.report_notices();
             self.publish_status(now_in);
             tokio::select! {
                 _ = ticks.tick() => self.sample(),
@@ -160,6 +161,14 @@ impl Supervisor {
         };
         let at = SystemTime::now();
         self.orders.events.send(EngineEvent::StreamPhase { project, stream, at, reconnecting });
+    }
+
+    fn report_notices(&self) {
+        let Broadcast { project, stream, .. } = *self.orders.broadcast;
+        for notice in self.orders.broadcast.notices().take_new() {
+            info!(notice.code = notice.code, "{}", notice.message);
+            self.orders.events.send(EngineEvent::StreamNotice { project, stream, notice });
+        }
     }
 
     fn carry_out_plan(&mut self) {
@@ -250,6 +259,7 @@ impl Supervisor {
             received_bytes: meter.received_bytes(),
             ring_bytes: broadcast.ring_bytes(),
             hls_ready: self.orders.hls.is_ready(),
+            notices: broadcast.notices().all().to_vec(),
         };
         drop(meter);
         let newest = broadcast.newest_ms();

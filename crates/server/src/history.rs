@@ -79,7 +79,9 @@ impl Writer {
                 self.kept.remove(&stream);
                 return true;
             }
-            EngineEvent::RelayChanged { stream, .. } => (stream, EVENTS_MAX - EVENTS_RESERVED),
+            EngineEvent::RelayChanged { stream, .. } | EngineEvent::StreamNotice { stream, .. } => {
+                (stream, EVENTS_MAX - EVENTS_RESERVED)
+            }
             EngineEvent::StreamPhase { stream, .. } | EngineEvent::RelayEnded { stream, .. } => {
                 (stream, EVENTS_MAX - 1)
             }
@@ -124,7 +126,7 @@ impl Writer {
             EngineEvent::StreamEnded { stream, at, reason, .. } => {
                 self.store.end_stream(stream.0, wall(at), reason.name()).await?;
             }
-            EngineEvent::RelayChanged { .. } | EngineEvent::RelayEnded { .. } => {}
+            EngineEvent::RelayChanged { .. } | EngineEvent::RelayEnded { .. } | EngineEvent::StreamNotice { .. } => {}
         }
         match happened {
             Some(happened) => self.store.add_stream_event(happened).await,
@@ -156,6 +158,11 @@ fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
             let (code, message) = (Some(reason.name().to_owned()), reason.advice());
             NewStreamEvent { code, message, ..line(*stream, *at, None, "ended") }
         }
+        EngineEvent::StreamNotice { stream, notice, .. } => NewStreamEvent {
+            code: Some(notice.code.to_owned()),
+            message: Some(notice.message.clone()),
+            ..line(*stream, notice.since, None, "notice")
+        },
         EngineEvent::RelayChanged { stream, relay, at, state, error, .. } => {
             // Its end is told with what it did.
             if *state == RelayState::Off {

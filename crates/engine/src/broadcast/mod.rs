@@ -6,6 +6,7 @@
 
 pub mod feed;
 pub mod meter;
+pub(crate) mod notices;
 pub(crate) mod pace;
 pub(crate) mod publisher;
 pub(crate) mod registry;
@@ -27,6 +28,7 @@ use crate::{
     spec::{ProjectId, StreamId},
 };
 use meter::Meter;
+use notices::Notices;
 use publisher::Timeline;
 use ring::Ring;
 use subscription::{Haste, Subscription};
@@ -45,6 +47,7 @@ pub struct Broadcast {
     ring: Mutex<Ring>,
     meter: Mutex<Meter>,
     timeline: Mutex<Timeline>,
+    notices: Mutex<Notices>,
     /// The sequence number behind the newest packet; readers wake when it moves.
     head: watch::Sender<u64>,
     /// Readers that want packets soon.
@@ -74,6 +77,7 @@ impl Broadcast {
             ring: Mutex::default(),
             meter: Mutex::default(),
             timeline: Mutex::default(),
+            notices: Mutex::default(),
             head: watch::Sender::new(0),
             hurried: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Live),
@@ -112,6 +116,11 @@ impl Broadcast {
     /// The rates and tracks of the incoming stream.
     pub fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the owner of the stream should know of it.
+    pub(crate) fn notices(&self) -> MutexGuard<'_, Notices> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a reader that comes now can start at once.
