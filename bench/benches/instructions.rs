@@ -66,7 +66,8 @@ fn segment() -> Segment {
 fn full_ring() -> Ring {
     let mut ring = Ring::default();
     for packet in packets() {
-        ring.push(packet);
+        let arrived_ms = packet.dts.as_ms();
+        ring.push(packet, arrived_ms);
     }
     ring
 }
@@ -105,14 +106,15 @@ fn encode_header() -> usize {
 fn push_to_ring(packets: Vec<Packet>) -> Ring {
     let mut ring = Ring::default();
     for packet in packets {
-        ring.push(packet);
+        let arrived_ms = packet.dts.as_ms();
+        ring.push(packet, arrived_ms);
     }
     ring
 }
 
 #[library_benchmark]
 #[bench::two_seconds(full_ring())]
-fn read_ring(ring: Ring) -> Ring {
+fn read_ring(mut ring: Ring) -> Ring {
     let mut sequence = ring.start().map_or(0, |start| start.sequence);
     while let Some(entry) = ring.get(sequence) {
         black_box(entry.for_platform());

@@ -2,7 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use gostream_proto::codec::{aac, av1, avc, hevc, nal_units};
+use gostream_proto::codec::{aac, av1, avc, hevc, mp3, nal};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
         }
         _ => {
             for length_bytes in [1, 2, 4] {
-                let units: usize = nal_units(data, length_bytes).map(|unit| unit.len() + length_bytes).sum();
+                let units: usize = nal::units(data, length_bytes).map(|unit| unit.len() + length_bytes).sum();
                 assert!(units <= data.len());
             }
         }

@@ -10,9 +10,10 @@ use bytes::Bytes;
 pub use gostream_proto::hls::live::{File, Request};
 use gostream_proto::{
     hls::{
-        Segmenter, Window,
-        live::{Answer, Fetch, Live},
+        Conformer, Segmenter, Window,
+        live::{Answer, Fetch, Live, Unsupported},
     },
+    packet::Packet,
     time::Timestamp,
 };
 use tokio::{
@@ -22,6 +23,7 @@ use tokio::{
 
 use crate::broadcast::{
     Broadcast,
+    ring::Why,
     subscription::{Batch, Haste},
 };
 
@@ -106,19 +108,26 @@ impl Output {
         timeout(patience, waiting).await.unwrap_or(Served::TooLate)
     }
 
-    fn take(&self, packets: &[&gostream_proto::packet::Packet], segmenter: &mut Segmenter, wall_ms: u64) {
+    /// Takes packets with the wall clock time at which each came. Gives what the preview leaves out.
+    fn take<'a>(&self, packets: impl Iterator<Item = (&'a Packet, u64)>, cutting: &mut Cutting) -> Unsupported {
         let mut live = lock(&self.live);
         let mut listed = false;
-        for packet in packets {
-            listed |= live.push(packet, wall_ms);
-            if let Some(segment) = segmenter.push(packet, wall_ms) {
-                lock(&self.classic).push(segment);
+        for (packet, wall_ms) in packets {
+            cutting.conformer.push(packet, wall_ms, &mut cutting.conformed);
+            for packet in cutting.conformed.drain(..) {
+                listed |= live.push(&packet, wall_ms);
+                if let Some(segment) = cutting.segmenter.push(&packet, wall_ms) {
+                    lock(&self.classic).push(segment);
+                }
+                cutting.newest = cutting.newest.max(packet.dts);
             }
         }
+        let unsupported = live.unsupported();
         drop(live);
         if listed {
             self.listed.send_replace(());
         }
+        unsupported
     }
 }
 
@@ -149,12 +158,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What is kept between two reads.
+#[derive(Debug, Default)]
+struct Cutting {
+    conformer: Conformer,
+    /// What became of one packet.
+    conformed: Vec<Packet>,
+    segmenter: Segmenter,
+    newest: Timestamp,
+}
+
 /// Cuts a broadcast into segments until it ends.
 pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
     let mut subscription = broadcast.subscribe(Haste::Unhurried);
-    let mut segmenter = Segmenter::numbered_from(output.first);
+    let mut cutting = Cutting { segmenter: Segmenter::numbered_from(output.first), ..Cutting::default() };
     let mut batch = Batch::default();
-    let mut newest = Timestamp::ZERO;
+    let mut unsupported = Unsupported::default();
     let mut over = false;
     while !over {
         // Once it is over, the last is read.
@@ -164,10 +183,20 @@ pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
         };
         subscription.read(&mut batch, READ_BYTES);
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let headers = batch.headers.iter().flat_map(|headers| headers.iter());
-        let packets: Vec<_> = headers.chain(&batch.entries).map(|entry| &entry.packet).collect();
-        newest = packets.iter().map(|packet| packet.dts).fold(newest, Timestamp::max);
-        output.take(&packets, &mut segmenter, wall_ms);
+        // What came some time ago came by the wall clock so long ago.
+        let began_ms = wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs());
+        if batch.begin.as_ref().is_some_and(|begin| begin.why == Why::NoKeyframe) {
+            cutting.segmenter.begin_anywhere();
+            lock(&output.live).begin_anywhere();
+        }
+        let headers = batch.begin.iter().flat_map(|begin| begin.headers.iter());
+        let packets = headers
+            .chain(&batch.entries)
+            .map(|entry| (&entry.packet, began_ms + entry.arrived_ms.unsigned_abs()));
+        let left_out = output.take(packets, &mut cutting);
+        if std::mem::replace(&mut unsupported, left_out) != left_out {
+            broadcast.notices().add_unsupported(left_out.video, left_out.audio);
+        }
         // Not before the first keyframe, which might not be the newest after a pause.
         if !batch.entries.is_empty() {
             tokio::select! {
@@ -176,7 +205,7 @@ pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
             }
         }
     }
-    if let Some(segment) = segmenter.finish(newest) {
+    if let Some(segment) = cutting.segmenter.finish(cutting.newest) {
         lock(&output.classic).push(segment);
     }
     lock(&output.classic).end();

@@ -246,6 +246,7 @@ impl Supervisor {
 
     fn status(&self, phase: Phase) -> ProjectStatus {
         let broadcast = &self.orders.broadcast;
+        let now_ms = broadcast.age_ms();
         let meter = broadcast.meter();
         let stream = StreamStatus {
             id: broadcast.stream,
@@ -254,8 +255,8 @@ impl Supervisor {
                 Phase::Live | Phase::Ended(_) => StreamPhase::Live,
             },
             started_at: broadcast.started_at,
-            video: meter.video(),
-            audio: meter.audio(),
+            video: meter.video(now_ms),
+            audio: meter.audio(now_ms),
             received_bytes: meter.received_bytes(),
             ring_bytes: broadcast.ring_bytes(),
             hls_ready: self.orders.hls.is_ready(),

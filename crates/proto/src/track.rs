@@ -38,6 +38,18 @@ pub enum AudioCodec {
     Other(u32),
 }
 
+/// The codec of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// None: metadata, or nothing that can be read.
+    #[default]
+    None,
+    /// Of a video track.
+    Video(VideoCodec),
+    /// Of an audio track.
+    Audio(AudioCodec),
+}
+
 /// What is known of the video track; fields are `None` until the codec header tells them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VideoTrack {

@@ -9,7 +9,7 @@ use gostream_proto::{
     flv::{self, AudioTag, VideoTag, file},
     hls::{Segment, Segmenter, Window},
     packet::{Packet, PacketKind},
-    time::{Timestamp, Unwrapper},
+    time::Timestamp,
 };
 use tempfile::TempDir;
 
@@ -32,14 +32,13 @@ fn clip(options: &str) -> Vec<Packet> {
     let path = folder.path().join("clip.flv");
     run("ffmpeg", &format!("-hide_banner -loglevel error -y {options} -f flv"), &path);
     let bytes = Bytes::from(std::fs::read(&path).expect("is there"));
-    let mut times = Unwrapper::default();
     file::tags(bytes)
         .expect("is FLV")
         .filter_map(|tag| {
             let tag = tag.expect("is whole");
             match tag.kind {
-                8 => Some(flv::audio_packet(times.unwrap(tag.timestamp), tag.body)),
-                9 => Some(flv::video_packet(times.unwrap(tag.timestamp), tag.body)),
+                8 => Some(flv::audio_packet(Timestamp::from_ms(tag.timestamp.into()), tag.body)),
+                9 => Some(flv::video_packet(Timestamp::from_ms(tag.timestamp.into()), tag.body)),
                 _ => None,
             }
         })

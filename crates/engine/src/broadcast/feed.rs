@@ -19,6 +19,9 @@ use super::{
     subscription::{Batch, Subscription},
 };
 
+/// A picture may be stamped earlier than the one before it by up to this: some encoders send presentation times.
+const REORDER_MS: i64 = 500;
+
 /// Who is fed: platforms get metadata wrapped and small chunks, players bare metadata and large ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
@@ -59,7 +62,9 @@ pub struct Feed {
     origin: Origin,
     last_video: Timestamp,
     last_audio: Timestamp,
-    last_read: Option<Timestamp>,
+    /// The earliest time of what is handed out first.
+    earliest: Option<Timestamp>,
+    last_read_ms: Option<i64>,
     skipped_frames: u64,
 }
 
@@ -87,7 +92,8 @@ impl Feed {
             origin,
             last_video: Timestamp::ZERO,
             last_audio: Timestamp::ZERO,
-            last_read: None,
+            earliest: None,
+            last_read_ms: None,
             skipped_frames: 0,
         }
     }
@@ -104,9 +110,9 @@ impl Feed {
         self.skipped_frames
     }
 
-    /// The media time of the newest packet handed out, in ms.
+    /// When the newest packet that was handed out came, in ms since the broadcast began.
     pub fn last_read_ms(&self) -> Option<i64> {
-        self.last_read.map(Timestamp::as_ms)
+        self.last_read_ms
     }
 
     /// Hands about `bytes_max` of media to `send`.
@@ -126,53 +132,51 @@ impl Feed {
     fn hand_out(&mut self, batch: &Batch, send: &mut impl FnMut(&MediaOut<'_>)) -> Filled {
         let Some(last) = batch.entries.last() else { return Filled::Nothing };
         self.skipped_frames += batch.skipped_frames;
-        if let Some(headers) = &batch.headers {
-            if headers.iter().any(|header| self.changes(header)) {
+        if let Some(begin) = &batch.begin {
+            if begin.headers.iter().any(|header| self.changes(header)) {
                 return Filled::HeadersChanged;
             }
             // After a skip the connection goes on, and what it was told before stays true.
             let starts = self.base.is_none();
-            for header in headers.iter() {
+            for header in begin.headers.iter() {
                 if starts || self.is_new(header) {
                     self.send_entry(header, send);
                 }
             }
-            self.headers = headers.clone();
+            self.headers = begin.headers.clone();
+            self.earliest.get_or_insert(begin.earliest);
         }
         for entry in &batch.entries {
             if entry.packet.kind.is_header() {
                 if self.changes(entry) {
                     return Filled::HeadersChanged;
                 }
-                self.remember(entry);
+                self.headers.replace(entry);
             }
             self.send_entry(entry, send);
         }
-        self.last_read = Some(last.packet.dts);
+        self.last_read_ms = Some(last.arrived_ms);
         Filled::Media
     }
 
     /// Whether a codec header replaces another one: decoders at the other end were set up with the old one.
     fn changes(&self, header: &Arc<Entry>) -> bool {
         self.audience == Audience::Platform
-            && header.packet.kind != PacketKind::Metadata
-            && self.headers.of_kind(header.packet.kind).is_some_and(|old| old.packet.body != header.packet.body)
+            && matches!(header.packet.kind, PacketKind::VideoHeader | PacketKind::AudioHeader)
+            && self.is_new(header)
+            && self.headers.of_kind(header.packet.kind).is_some()
     }
 
+    /// Whether the other end was not told so yet. Headers without a body are for others.
     fn is_new(&self, header: &Arc<Entry>) -> bool {
-        self.headers.of_kind(header.packet.kind).is_none_or(|old| old.packet.body != header.packet.body)
-    }
-
-    fn remember(&mut self, header: &Arc<Entry>) {
-        let slot = match header.packet.kind {
-            PacketKind::VideoHeader => &mut self.headers.video,
-            PacketKind::AudioHeader => &mut self.headers.audio,
-            _ => &mut self.headers.metadata,
-        };
-        *slot = Some(Arc::clone(header));
+        let body = &header.packet.body;
+        !body.is_empty() && self.headers.iter().all(|known| known.packet.body != *body)
     }
 
     fn send_entry(&mut self, entry: &Entry, send: &mut impl FnMut(&MediaOut<'_>)) {
+        if entry.packet.body.is_empty() {
+            return;
+        }
         let kind = entry.media_kind();
         let timestamp = self.time(entry).wire();
         let (payload, chunks) = match self.audience {
@@ -182,20 +186,20 @@ impl Feed {
         send(&MediaOut { kind, timestamp, payload: &payload, chunks });
     }
 
-    /// The time on this connection: from 0, never back within a track. Headers before the first frame are at 0; the few
-    /// audio frames that are due just before the first keyframe are, too.
+    /// The time on this connection: from 0, and never back but for pictures that the encoder stamped so. Headers before the first
+    /// frame are at 0; the few audio frames that are due just before the first keyframe are, too.
     fn time(&mut self, entry: &Entry) -> Timestamp {
         let packet = &entry.packet;
         if self.base.is_none() && !packet.kind.is_header() {
-            self.base = Some(self.origin.running_or(packet.dts));
+            self.base = Some(self.origin.running_or(self.earliest.unwrap_or(packet.dts)));
         }
         let Some(base) = &self.base else { return Timestamp::ZERO };
         let time = Timestamp::from_ms(packet.dts.ms_since(**base));
-        let last = match entry.media_kind() {
-            MediaKind::Video => &mut self.last_video,
-            _ => &mut self.last_audio,
+        let (last, reorder_ms) = match entry.media_kind() {
+            MediaKind::Video => (&mut self.last_video, REORDER_MS),
+            _ => (&mut self.last_audio, 0),
         };
-        *last = time.max(*last);
+        *last = if time + reorder_ms < *last { *last } else { time.max(Timestamp::ZERO) };
         *last
     }
 }

@@ -1,4 +1,4 @@
-//! The meter: what the incoming stream is and how fast it comes.
+//! The meter: what the incoming stream is and how fast it comes. What does not come any more is not shown.
 
 use std::collections::VecDeque;
 
@@ -9,8 +9,12 @@ use gostream_proto::{
 
 use crate::status::{AudioStatus, VideoStatus};
 
-/// Rates are over this much media time: long enough to hold a GOP, short enough to follow a change.
+/// Rates are over this much time: long enough to hold a GOP, short enough to follow a change.
 const WINDOW_MS: i64 = 4_000;
+/// What did not come for this long is measured by the time of arrival, which goes on.
+const STALE_MS: i64 = 1_500;
+/// A codec header whose frames do not come for this long announces nothing.
+const ANNOUNCED_MS: i64 = 3_000;
 
 /// Measures a broadcast.
 #[derive(Debug, Default)]
@@ -27,25 +31,34 @@ pub struct Meter {
 /// Frames and bytes over the window.
 #[derive(Debug, Default)]
 struct Rate {
-    frames: VecDeque<(i64, usize)>,
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    dts_ms: i64,
+    arrived_ms: i64,
     bytes: usize,
 }
 
 impl Meter {
-    /// Counts a packet.
-    pub fn count(&mut self, packet: &Packet) {
+    /// Counts a packet that came at `arrived_ms`, in ms since the broadcast began.
+    pub fn count(&mut self, packet: &Packet, arrived_ms: i64) {
         let bytes = packet.body.len();
         let ms = packet.dts.as_ms();
+        let frame = Frame { dts_ms: ms, arrived_ms, bytes };
         self.received_bytes += bytes as u64;
         match packet.kind {
             PacketKind::Keyframe => {
                 self.keyframe_interval_ms =
                     self.last_keyframe_ms.map(|last| ms - last).filter(|&interval| interval > 0);
                 self.last_keyframe_ms = Some(ms);
-                self.video.count(ms, bytes);
+                self.video.count(frame);
             }
-            PacketKind::InterFrame => self.video.count(ms, bytes),
-            PacketKind::Audio => self.audio.count(ms, bytes),
+            PacketKind::InterFrame => self.video.count(frame),
+            PacketKind::Slices => self.video.extend(bytes),
+            PacketKind::Audio => self.audio.count(frame),
             _ => {}
         }
     }
@@ -70,58 +83,76 @@ impl Meter {
         self.received_bytes
     }
 
-    /// The video as it comes in.
-    pub fn video(&self) -> Option<VideoStatus> {
+    /// The video as it comes in, at `now_ms` since the broadcast began.
+    pub fn video(&self, now_ms: i64) -> Option<VideoStatus> {
         let track = self.video_track.as_ref()?;
+        let announced = track.fps.filter(|_| self.video.frames.is_empty() && now_ms < ANNOUNCED_MS);
         Some(VideoStatus {
             codec: track.codec.name(),
             width: track.width,
             height: track.height,
-            fps: self.video.per_second().or(track.fps),
-            kbps: self.video.kbps(),
+            fps: announced.or_else(|| self.video.per_second(now_ms)),
+            kbps: self.video.kbps(now_ms),
             keyframe_seconds: self.keyframe_interval_ms.map(|ms| ms as f64 / 1_000.0),
         })
     }
 
-    /// The audio as it comes in.
-    pub fn audio(&self) -> Option<AudioStatus> {
+    /// The audio as it comes in, at `now_ms` since the broadcast began.
+    pub fn audio(&self, now_ms: i64) -> Option<AudioStatus> {
         let track = self.audio_track.as_ref()?;
         Some(AudioStatus {
             codec: track.codec.name(),
             sample_rate: track.sample_rate,
             channels: track.channels,
-            kbps: self.audio.kbps(),
+            kbps: self.audio.kbps(now_ms),
         })
     }
 }
 
 impl Rate {
-    fn count(&mut self, ms: i64, bytes: usize) {
-        self.frames.push_back((ms, bytes));
-        self.bytes += bytes;
-        while let Some(&(oldest, bytes)) = self.frames.front()
-            && ms - oldest > WINDOW_MS
+    fn count(&mut self, frame: Frame) {
+        self.frames.push_back(frame);
+        self.bytes += frame.bytes;
+        while let Some(&oldest) = self.frames.front()
+            && (frame.dts_ms - oldest.dts_ms > WINDOW_MS || frame.arrived_ms - oldest.arrived_ms > 2 * WINDOW_MS)
         {
             self.frames.pop_front();
-            self.bytes -= bytes;
+            self.bytes -= oldest.bytes;
         }
     }
 
-    /// The media time from the first frame of the window to the end of the last one, which lasts as long as the others.
-    fn span_ms(&self) -> Option<f64> {
+    /// More of the newest frame.
+    fn extend(&mut self, bytes: usize) {
+        if let Some(newest) = self.frames.back_mut() {
+            newest.bytes += bytes;
+            self.bytes += bytes;
+        }
+    }
+
+    /// Frames and bytes, and the time from the first of them to the end of the last, which lasts as long as the others.
+    fn over(&self, now_ms: i64) -> Option<(usize, usize, f64)> {
+        let newest = self.frames.back()?;
+        if now_ms - newest.arrived_ms > STALE_MS {
+            let recent = self.frames.iter().rev().take_while(|frame| now_ms - frame.arrived_ms <= WINDOW_MS);
+            let (frames, bytes) = recent.fold((0, 0), |(frames, bytes), frame| (frames + 1, bytes + frame.bytes));
+            return Some((frames, bytes, WINDOW_MS as f64));
+        }
         let intervals = self.frames.len().checked_sub(1).filter(|&n| n > 0)? as f64;
-        let between = (self.frames.back()?.0 - self.frames.front()?.0) as f64;
-        (between > 0.0).then_some(between * (intervals + 1.0) / intervals)
+        let between = (newest.dts_ms - self.frames.front()?.dts_ms) as f64;
+        (between > 0.0).then_some((self.frames.len(), self.bytes, between * (intervals + 1.0) / intervals))
     }
 
-    fn kbps(&self) -> u32 {
+    fn kbps(&self, now_ms: i64) -> u32 {
         // Bits per millisecond are kilobits per second.
-        self.span_ms().map_or(0, |span| (self.bytes as f64 * 8.0 / span).round() as u32)
+        self.over(now_ms).map_or(0, |(_, bytes, span)| (bytes as f64 * 8.0 / span).round() as u32)
     }
 
-    fn per_second(&self) -> Option<f64> {
-        let rate = self.frames.len() as f64 * 1_000.0 / self.span_ms()?;
-        Some((rate * 100.0).round() / 100.0)
+    fn per_second(&self, now_ms: i64) -> Option<f64> {
+        if self.frames.is_empty() {
+            return Some(0.0).filter(|_| now_ms >= ANNOUNCED_MS);
+        }
+        let (frames, _, span) = self.over(now_ms)?;
+        Some((frames as f64 * 1_000.0 / span * 100.0).round() / 100.0)
     }
 }
 
@@ -140,16 +171,20 @@ mod tests {
         for n in 0..250 {
             let kind = if n % 50 == 0 { PacketKind::Keyframe } else { PacketKind::InterFrame };
             let body = Bytes::from(vec![0; if n < 100 { 10 } else { 5_000 }]);
-            meter.count(&Packet { kind, dts: Timestamp::from_ms(n * 40), cts_ms: 0, body });
+            meter.count(&Packet::opaque(kind, Timestamp::from_ms(n * 40), body), n * 40);
         }
-        let video = meter.video().expect("has a track");
+        let video = meter.video(10_000).expect("has a track");
         assert_eq!((video.fps, video.kbps, video.keyframe_seconds), (Some(25.0), 1_000, Some(2.0)));
+        let video = meter.video(12_000).expect("has a track");
+        assert_eq!((video.fps, video.kbps), (Some(12.5), 500), "half of the window without pictures");
+        let video = meter.video(20_000).expect("has a track");
+        assert_eq!((video.fps, video.kbps), (Some(0.0), 0), "what does not come is 0");
     }
 
     #[test]
     fn one_frame_is_no_rate() {
         let mut rate = Rate::default();
-        rate.count(0, 1_000);
-        assert_eq!((rate.kbps(), rate.per_second()), (0, None));
+        rate.count(Frame { dts_ms: 0, arrived_ms: 0, bytes: 1_000 });
+        assert_eq!((rate.kbps(10), rate.per_second(10)), (0, None));
     }
 }

@@ -48,7 +48,7 @@ pub struct Broadcast {
     meter: Mutex<Meter>,
     timeline: Mutex<Timeline>,
     notices: Mutex<Notices>,
-    /// The sequence number behind the newest packet; readers wake when it moves.
+    /// One past the newest sequence number; readers wake when it moves.
     head: watch::Sender<u64>,
     /// Readers that want packets soon.
     hurried: AtomicUsize,
@@ -128,7 +128,16 @@ impl Broadcast {
         self.ring().start().is_some()
     }
 
-    /// The time of the newest packet.
+    /// How long the broadcast has run, in ms: the clock of arrivals.
+    pub fn age_ms(&self) -> i64 {
+        self.ms_at(Instant::now())
+    }
+
+    fn ms_at(&self, moment: Instant) -> i64 {
+        moment.saturating_duration_since(self.born).as_millis() as i64
+    }
+
+    /// When the newest packet came, in ms since the broadcast began.
     pub fn newest_ms(&self) -> Option<i64> {
         self.ring().newest_ms()
     }

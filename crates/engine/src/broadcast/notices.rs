@@ -2,6 +2,13 @@
 
 use std::time::SystemTime;
 
+use gostream_proto::{
+    flv::Oddities,
+    time::Findings,
+    track::{AudioCodec, VideoCodec},
+};
+
+use super::ring::Why;
 use crate::status::Notice;
 
 /// The notices of one broadcast, oldest first; one per code, so their number is bounded by that of the codes.
@@ -18,6 +25,150 @@ impl Notices {
         match self.all.iter_mut().find(|notice| notice.code == code) {
             Some(known) => known.message = message,
             None => self.all.push(Notice { code, message, since: SystemTime::now() }),
+        }
+    }
+
+    /// A reader had to start where decoding cannot, or without pictures.
+    pub(crate) fn add_start(&mut self, why: Why) {
+        match why {
+            Why::Keyframe | Why::AudioOnly => {}
+            Why::PicturesAway => self.add(
+                "no_pictures",
+                "Your encoder announced video, but no picture comes. Destinations get the sound alone until pictures come; \
+                 check the camera or the source in your encoder."
+                    .to_owned(),
+            ),
+            Why::NoKeyframe => self.add(
+                "no_keyframe",
+                "No keyframe came for ten seconds, so a destination had to start in the middle of a picture group and shows \
+                 a broken picture at first. Set the keyframe interval in your encoder to 2 s."
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// What was mended in the messages.
+    pub(crate) fn add_oddities(&mut self, oddities: Oddities) {
+        let Oddities {
+            start_codes,
+            empty_units,
+            split_pictures,
+            wrong_flags,
+            missing_header,
+            contradicted_header,
+            adts,
+            unnumbered_channels,
+        } = oddities;
+        for (seen, code, message) in [
+            (
+                start_codes,
+                "start_codes",
+                "Your encoder sends H.264 with start codes where RTMP has lengths. They are converted; set its output to \
+                 FLV/RTMP (AVCC), not to a raw byte stream.",
+            ),
+            (
+                empty_units,
+                "empty_units",
+                "Your encoder sends empty NAL units, which browsers refuse. They are left out of the preview; an update of the \
+                 encoder may help.",
+            ),
+            (
+                split_pictures,
+                "split_pictures",
+                "Your encoder sends each picture in several messages. They are joined for the preview; if a platform shows a \
+                 flickering picture, set the encoder to one slice per picture.",
+            ),
+            (
+                wrong_flags,
+                "wrong_keyframe_flags",
+                "Your encoder marks keyframes wrongly. What the pictures themselves say is used; an update of the encoder may \
+                 help.",
+            ),
+            (
+                missing_header,
+                "missing_video_header",
+                "Your encoder sent no usable video header. It is made from the stream itself; an update of the encoder may \
+                 help.",
+            ),
+            (
+                contradicted_header,
+                "contradicted_video_header",
+                "Your encoder's video header says something else than its pictures. The pictures are believed; restart the \
+                 encoder after changing its resolution.",
+            ),
+            (
+                adts,
+                "adts",
+                "Your encoder sends AAC with ADTS headers, which no platform takes in RTMP. They are taken off; set its audio to \
+                 raw AAC if it can.",
+            ),
+            (
+                unnumbered_channels,
+                "audio_channels",
+                "The channel layout of your sound has no number in AAC, so browsers cannot preview it; destinations get it as it \
+                 is. Choose stereo or 5.1 in your encoder.",
+            ),
+        ] {
+            if seen {
+                self.add(code, message.to_owned());
+            }
+        }
+    }
+
+    /// What was found out about the encoder's times.
+    pub(crate) fn add_findings(&mut self, findings: Findings) {
+        let Findings { outliers, jumps, skew_ms, drift_percent } = findings;
+        if outliers > 0 {
+            let packets = if outliers == 1 { "One packet" } else { "Some packets" };
+            let message = format!(
+                "{packets} of your encoder carried a time far from that of the others. They were put in their place; an update \
+                 of the encoder may help."
+            );
+            self.add("clock_outliers", message);
+        }
+        if jumps > 0 {
+            self.add(
+                "clock_jumped",
+                "Your encoder's clock jumped while it was sending. The stream goes on without a gap; if it happens often, \
+                 set the encoder to use the system clock, or restart it."
+                    .to_owned(),
+            );
+        }
+        if let Some(skew_ms) = skew_ms {
+            let (late, early) = if skew_ms > 0 { ("pictures", "sound") } else { ("sound", "pictures") };
+            let seconds = skew_ms.unsigned_abs() as f64 / 1_000.0;
+            let message = format!(
+                "The {late} of a moment leave your encoder {seconds:.1} s after its {early}. That is passed on as it is; if lips \
+                 and voice are apart, set the audio sync offset in your encoder."
+            );
+            self.add("track_skew", message);
+        }
+        if let Some(percent) = drift_percent {
+            let pace = if percent > 0.0 { "fast" } else { "slow" };
+            let percent = percent.abs();
+            let message = format!(
+                "Your encoder's clock runs {percent:.1} % {pace}. Times are kept in step with real time; set the encoder to use the \
+                 system clock, and look whether it is overloaded."
+            );
+            self.add("clock_drift", message);
+        }
+    }
+
+    /// What the preview leaves out.
+    pub(crate) fn add_unsupported(&mut self, video: Option<VideoCodec>, audio: Option<AudioCodec>) {
+        if let Some(codec) = video {
+            let message = format!(
+                "Video of this kind ({}) cannot be previewed in a browser; destinations get it as it is.",
+                codec.name()
+            );
+            self.add("preview_without_video", message);
+        }
+        if let Some(codec) = audio.filter(|codec| *codec != AudioCodec::Aac) {
+            let message = format!(
+                "Sound of this kind ({}) cannot be previewed in a browser; destinations get it as it is. Platforms want AAC.",
+                codec.name()
+            );
+            self.add("preview_without_sound", message);
         }
     }
 

@@ -6,15 +6,18 @@ use std::{
 };
 
 use gostream_proto::{
-    codec, flv,
+    codec,
+    flv::{AudioTag, Normaliser, Oddities},
     packet::{Packet, PacketKind},
     rtmp::media::{Media, MediaKind},
-    time::{Timestamp, Unwrapper},
+    time::{Clock, Elementary, Findings, Timestamp},
+    track::Codec,
 };
 use tokio::time::Instant;
 
 use super::{
     Phase,
+    meter::Meter,
     pace::next_wake,
     registry::{Live, Ticket},
 };
@@ -23,12 +26,22 @@ use crate::{
     spec::{Goodbye, StreamId},
 };
 
-/// The clock of a broadcast: it goes on when encoders come and go.
+/// An encoder that returns without a keyframe for this long goes on without one.
+const KEYFRAME_PATIENCE: Duration = Duration::from_secs(10);
+/// What OBS announces its additional audio track with.
+const EXPECT_MEDIA: &[u8] = b"onExpectAdditionalMedia";
+
+/// What a broadcast knows of its encoder's stream: it goes on when encoders come and go.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
-    unwrapper: Unwrapper,
-    /// When the newest packet came.
-    arrived: Option<Instant>,
+    clock: Clock,
+    normaliser: Normaliser,
+    /// Media came.
+    began: bool,
+    /// The packets of one message.
+    packets: Vec<Packet>,
+    /// What the notices were made from.
+    told: (Oddities, Findings),
 }
 
 /// How a publisher leaves.
@@ -47,8 +60,8 @@ pub(crate) struct Publisher {
     ticket: Ticket,
     /// It continues a broadcast that had packets before, and has not sent a frame yet.
     resumes: bool,
-    /// It continues with video that cannot be decoded before its first keyframe.
-    awaits_keyframe: bool,
+    /// It continues with video that cannot be decoded before its first keyframe, which is waited for until then.
+    awaits_keyframe: Option<Instant>,
     /// When readers were last woken.
     woke_at: Instant,
     departed: bool,
@@ -57,9 +70,14 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Takes over with the seat's ticket.
     pub(crate) fn new(live: Arc<Live>, ticket: Ticket) -> Self {
-        let resumes = live.broadcast.timeline().arrived.is_some();
+        let mut timeline = live.broadcast.timeline();
+        let resumes = timeline.began;
+        timeline.normaliser.restart();
+        drop(timeline);
         live.broadcast.set_phase(Phase::Live);
-        Self { live, ticket, resumes, awaits_keyframe: resumes, woke_at: Instant::now(), departed: false }
+        let now = Instant::now();
+        let awaits_keyframe = resumes.then(|| now + KEYFRAME_PATIENCE);
+        Self { live, ticket, resumes, awaits_keyframe, woke_at: now, departed: false }
     }
 
     /// The stream it publishes.
@@ -67,11 +85,11 @@ impl Publisher {
         self.live.broadcast.stream
     }
 
-    /// Writes one message. Nothing happens once another publisher has the seat.
-    pub(crate) fn push(&mut self, media: Media) {
+    /// Writes one message that came at `now`. Nothing happens once another publisher has the seat.
+    pub(crate) fn push(&mut self, media: Media, now: Instant) {
         let live = Arc::clone(&self.live);
         let ticket = self.ticket.clone();
-        live.if_seated(&ticket, || self.write(media));
+        live.if_seated(&ticket, || self.write(media, now));
     }
 
     /// Counts what came; tells whether that was more than `allowed_kbps` bears. A connection after this one counts on.
@@ -113,74 +131,116 @@ impl Publisher {
         Departed { live: Arc::downgrade(&self.live), ticket: self.ticket.clone() }
     }
 
-    fn write(&mut self, media: Media) {
-        let mut packet = self.packet(&media);
-        if self.resumes && packet.kind.is_header() && self.is_known(&packet) {
-            return;
+    fn write(&mut self, media: Media, now: Instant) {
+        let live = Arc::clone(&self.live);
+        let broadcast = &live.broadcast;
+        let arrived_ms = broadcast.ms_at(now);
+        let mut timeline = broadcast.timeline();
+        let mut packets = std::mem::take(&mut timeline.packets);
+        timeline.normalise(&media, &mut packets);
+        let mut placed = None;
+        for mut packet in packets.drain(..) {
+            if !self.takes(&packet, now) {
+                continue;
+            }
+            if packet.kind.is_frame() {
+                if std::mem::take(&mut self.resumes) {
+                    timeline.clock.restart();
+                }
+                timeline.began = true;
+            }
+            packet.dts = timeline.time(&packet, media.timestamp, arrived_ms, &mut placed);
+            let mut meter = broadcast.meter();
+            learn_tracks(&packet, &mut meter);
+            meter.count(&packet, arrived_ms);
+            drop(meter);
+            broadcast.ring().push(packet, arrived_ms);
         }
+        timeline.packets = packets;
+        let seen = (timeline.normaliser.oddities(), timeline.clock.findings());
+        if std::mem::replace(&mut timeline.told, seen) != seen {
+            let mut notices = broadcast.notices();
+            notices.add_oddities(seen.0);
+            notices.add_findings(seen.1);
+        }
+    }
+
+    /// Whether readers get the packet. An encoder that returns repeats headers that they have, and begins with a keyframe.
+    fn takes(&mut self, packet: &Packet, now: Instant) -> bool {
         match packet.kind {
-            PacketKind::InterFrame if self.awaits_keyframe => return,
-            PacketKind::Keyframe => self.awaits_keyframe = false,
+            PacketKind::VideoOther | PacketKind::AudioOther if self.resumes => return false,
+            kind if kind.is_header() && self.resumes => return !self.is_known(packet),
+            PacketKind::Keyframe => self.awaits_keyframe = None,
+            PacketKind::InterFrame | PacketKind::Slices => {
+                self.awaits_keyframe = self.awaits_keyframe.filter(|until| now < *until);
+                return self.awaits_keyframe.is_none();
+            }
             _ => {}
         }
-        packet.dts = self.time(&packet, media.timestamp);
-        let broadcast = &self.live.broadcast;
-        broadcast.meter().count(&packet);
-        broadcast.ring().push(packet);
+        true
     }
 
     /// Whether readers have this very header already.
     fn is_known(&self, header: &Packet) -> bool {
         let ring = self.live.broadcast.ring();
-        ring.headers().of_kind(header.kind).is_some_and(|known| known.packet.body == header.body)
+        ring.headers()
+            .iter()
+            .any(|known| known.packet.kind == header.kind && known.packet.body == header.body)
     }
+}
 
-    /// What the message is. Tracks are read off codec headers on the way.
-    fn packet(&self, media: &Media) -> Packet {
+impl Timeline {
+    /// The packets in a message.
+    fn normalise(&mut self, media: &Media, packets: &mut Vec<Packet>) {
         let body = media.body.clone();
-        let dts = Timestamp::ZERO;
-        let packet = match media.kind {
-            MediaKind::Metadata => Packet { kind: PacketKind::Metadata, dts, cts_ms: 0, body },
-            MediaKind::Data => Packet { kind: PacketKind::Data, dts, cts_ms: 0, body },
-            MediaKind::Video => flv::video_packet(dts, body),
-            MediaKind::Audio => flv::audio_packet(dts, body),
-        };
-        let mut meter = self.live.broadcast.meter();
-        match packet.kind {
-            PacketKind::VideoHeader => {
-                if let Some(track) = flv::VideoTag::parse(&packet.body).ok().and_then(|tag| codec::video_track(&tag)) {
-                    meter.set_video_track(track);
-                }
+        match media.kind {
+            MediaKind::Video => self.normaliser.video(body, media.timestamp, packets),
+            MediaKind::Audio => self.normaliser.audio(body, packets),
+            MediaKind::Metadata => packets.push(Packet::opaque(PacketKind::Metadata, Timestamp::ZERO, body)),
+            MediaKind::Data => {
+                // What comes before any media is meant to come first.
+                let announces =
+                    !self.began || body.windows(EXPECT_MEDIA.len()).take(32).any(|name| name == EXPECT_MEDIA);
+                let kind = if announces { PacketKind::Announcement } else { PacketKind::Data };
+                packets.push(Packet::opaque(kind, Timestamp::ZERO, body));
             }
-            // Codecs without a header (MP3, Speex) are known by their first frame.
-            PacketKind::AudioHeader | PacketKind::Audio
-                if packet.kind == PacketKind::AudioHeader || !meter.has_audio() =>
-            {
-                if let Some(track) = flv::AudioTag::parse(&packet.body).ok().and_then(|tag| codec::audio_track(&tag)) {
-                    meter.set_audio_track(track);
-                }
-            }
-            _ => {}
         }
-        packet
     }
 
-    /// The packet's time. Headers and metadata stand at the newest time and do not move the clock: encoders stamp them 0.
-    fn time(&mut self, packet: &Packet, wire: u32) -> Timestamp {
-        let mut timeline = self.live.broadcast.timeline();
+    /// The packet's time; `placed` is that of its message. What is no frame of a main track does not move the clock: encoders
+    /// stamp headers and metadata 0.
+    fn time(&mut self, packet: &Packet, wire: u32, arrived_ms: i64, placed: &mut Option<Timestamp>) -> Timestamp {
+        let track = match packet.kind {
+            PacketKind::Audio | PacketKind::SideAudio => Elementary::Audio,
+            PacketKind::Keyframe
+            | PacketKind::InterFrame
+            | PacketKind::Slices
+            | PacketKind::Preamble
+            | PacketKind::SideVideo => Elementary::Video,
+            _ => return self.clock.newest().unwrap_or(Timestamp::from_ms(wire.into())),
+        };
         if !packet.kind.is_frame() {
-            return timeline.unwrapper.newest().unwrap_or(Timestamp::from_ms(wire.into()));
+            return self.clock.beside(track, wire);
         }
-        let now = Instant::now();
-        if std::mem::take(&mut self.resumes)
-            && let Some(arrived) = timeline.arrived
+        let time = *placed.get_or_insert_with(|| self.clock.place(track, wire, arrived_ms));
+        time + packet.dts.as_ms()
+    }
+}
+
+/// Reads tracks off codec headers. Codecs without a header (MP3, Speex) are known by their first frame.
+fn learn_tracks(packet: &Packet, meter: &mut Meter) {
+    match (packet.kind, packet.codec) {
+        (PacketKind::VideoHeader, Codec::Video(codec)) => {
+            meter.set_video_track(codec::video_facts(codec, &packet.payload));
+        }
+        (PacketKind::AudioHeader, _) | (PacketKind::Audio, _)
+            if packet.kind == PacketKind::AudioHeader || !meter.has_audio() =>
         {
-            // The viewer's clock went on meanwhile.
-            let gap = (now - arrived).as_millis() as i64;
-            timeline.unwrapper.splice(gap, wire);
+            if let Some(track) = AudioTag::parse(&packet.body).ok().and_then(|tag| codec::audio_track(&tag)) {
+                meter.set_audio_track(track);
+            }
         }
-        timeline.arrived = Some(now);
-        timeline.unwrapper.unwrap(wire)
+        _ => {}
     }
 }
 

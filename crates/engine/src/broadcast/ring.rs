@@ -1,8 +1,14 @@
 //! The ring: the newest packets of a broadcast, bounded by time and bytes.
 //!
 //! Packets have sequence numbers that never repeat. A reader holds the number of the packet it wants next; when that one
-//! is gone, the reader was too slow and starts again at the newest keyframe. Why a slow destination skipped is decided
-//! here and nowhere else.
+//! is gone, the reader was too slow and starts again. Where a reader starts, and why a slow destination skipped, is decided
+//! here and nowhere else:
+//!
+//! 1. at the newest keyframe, unless a codec header was replaced since;
+//! 2. with the sound, when no picture has come for three seconds (a second, if there never was any video);
+//! 3. at the newest picture, when a reader has waited ten seconds for a keyframe.
+
+mod headers;
 
 use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
@@ -10,17 +16,28 @@ use bytes::Bytes;
 use gostream_proto::{
     packet::{Packet, PacketKind},
     rtmp::{chunk::SharedChunks, command::set_data_frame, media::MediaKind},
+    time::Timestamp,
 };
 
-/// How much media time is kept: a destination that is further behind would show its viewers old pictures.
+pub use headers::Headers;
+
+/// How much is kept, by arrival and by media time: a destination that is further behind would show its viewers old pictures.
 const KEPT_MS_MAX: i64 = 10_000;
 /// How many bytes are kept: 10 s of 50 Mbit/s.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Behind the newest packet by this much a packet is let go of what was derived from it: hardly a destination is so far
-/// behind, and one that is makes it anew for itself.
+/// Chunks of packets that are older than this are dropped: hardly a destination is so far behind, and one that is lays them
+/// out for itself.
 const DERIVED_KEPT_MS: i64 = 500;
-/// Without any video for this long, a stream is audio only and readers may start anywhere.
+/// Without any video for this long, a stream is audio only.
 const AUDIO_ONLY_AFTER_MS: i64 = 1_000;
+/// Without a picture for this long, a stream with video starts with its sound.
+const PICTURES_AWAY_AFTER_MS: i64 = 3_000;
+/// So much sound goes out at once to a reader that starts with it.
+const SOUND_MS: i64 = 1_000;
+/// After waiting for a keyframe for this long, a reader starts at any picture.
+const KEYFRAME_PATIENCE_MS: i64 = 10_000;
+/// Sound that is further behind its pictures than this sets the beginning of a connection's clock.
+const SOUND_BEHIND_MS: i64 = 100;
 
 /// A packet and what is derived from it once for all readers.
 #[derive(Debug)]
@@ -29,32 +46,42 @@ pub struct Entry {
     pub packet: Packet,
     /// How many video frames came before it; differences count what a reader skipped.
     pub video_frames_before: u64,
+    /// When it came, in ms since the broadcast began.
+    pub arrived_ms: i64,
+    /// How far the stream is with it, in ms of media.
+    media_ms: i64,
     /// What goes to platforms.
     platform: SharedChunks,
     /// What goes to players.
     player: SharedChunks,
 }
 
-/// The headers in force at some packet: what a reader needs before it.
-#[derive(Clone, Debug, Default)]
-pub struct Headers {
-    /// `onMetaData`.
-    pub metadata: Option<Arc<Entry>>,
-    /// The video codec header.
-    pub video: Option<Arc<Entry>>,
-    /// The audio codec header.
-    pub audio: Option<Arc<Entry>>,
-}
-
 /// Where a reader can start.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// The packet to begin with: a keyframe, or any of an audio-only stream.
+    /// The number of the packet.
     pub sequence: u64,
-    /// What to send first.
+    /// The headers that it needs first.
     pub headers: Headers,
     /// See [`Entry::video_frames_before`].
     pub video_frames_before: u64,
+    /// The earliest time of what follows: a connection's clock begins there.
+    pub earliest: Timestamp,
+    /// What is odd about it.
+    pub why: Why,
+}
+
+/// Why a reader starts where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Decoding can start there.
+    Keyframe,
+    /// There is no video.
+    AudioOnly,
+    /// There should be pictures, and none come.
+    PicturesAway,
+    /// Pictures come, and no keyframe among them.
+    NoKeyframe,
 }
 
 /// The newest packets.
@@ -63,30 +90,58 @@ pub struct Ring {
     entries: VecDeque<Arc<Entry>>,
     /// The sequence number of the front entry.
     first: u64,
-    /// The sequence number of the oldest entry that may hold what was derived from it.
+    /// The sequence number of the oldest entry that may hold chunks.
     fresh: u64,
     bytes: usize,
     headers: Headers,
-    /// The newest keyframe, unless its codec header was replaced since.
+    /// The newest keyframe, unless a codec header was replaced since.
     keyframe: Option<Start>,
+    /// The number of the first message ahead of the next picture.
+    preamble: Option<u64>,
+    /// The newest picture, and when it came.
+    picture: Option<(u64, i64)>,
+    /// The number after the newest codec header that replaced another.
+    changed: u64,
     has_video: bool,
+    /// The newest sound.
+    sound: Option<Timestamp>,
+    /// When the first packet came.
+    began_ms: Option<i64>,
+    /// The first picture and the first sound.
+    firsts: [Option<Timestamp>; 2],
+    /// How far the stream is: tracks may be apart, so each counts from its own beginning.
+    media_ms: i64,
+    /// Since when a reader waits for a keyframe.
+    wanted_ms: Option<i64>,
     video_frames: u64,
 }
 
 impl Entry {
-    fn new(packet: Packet, video_frames_before: u64) -> Self {
-        Self { packet, video_frames_before, platform: SharedChunks::default(), player: SharedChunks::default() }
+    /// The same without chunks.
+    fn bare(&self) -> Self {
+        let Self { ref packet, video_frames_before, arrived_ms, media_ms, .. } = *self;
+        let (platform, player) = Default::default();
+        Self { packet: packet.clone(), video_frames_before, arrived_ms, media_ms, platform, player }
     }
 
     /// The kind of RTMP message that carries it.
     pub fn media_kind(&self) -> MediaKind {
         match self.packet.kind {
             PacketKind::Metadata => MediaKind::Metadata,
-            PacketKind::Data => MediaKind::Data,
-            PacketKind::AudioHeader | PacketKind::Audio => MediaKind::Audio,
-            PacketKind::VideoHeader | PacketKind::Keyframe | PacketKind::InterFrame | PacketKind::VideoOther => {
-                MediaKind::Video
-            }
+            PacketKind::Data | PacketKind::Announcement => MediaKind::Data,
+            PacketKind::AudioHeader
+            | PacketKind::Audio
+            | PacketKind::AudioOther
+            | PacketKind::SideAudioHeader
+            | PacketKind::SideAudio => MediaKind::Audio,
+            PacketKind::VideoHeader
+            | PacketKind::Keyframe
+            | PacketKind::InterFrame
+            | PacketKind::Slices
+            | PacketKind::Preamble
+            | PacketKind::VideoOther
+            | PacketKind::SideVideoHeader
+            | PacketKind::SideVideo => MediaKind::Video,
         }
     }
 
@@ -110,63 +165,61 @@ impl Entry {
     }
 }
 
-impl Headers {
-    /// Metadata, video, audio: the order in which OBS and FFmpeg send them.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        [&self.metadata, &self.video, &self.audio].into_iter().flatten()
-    }
-
-    /// The header that `kind` replaces.
-    pub fn of_kind(&self, kind: PacketKind) -> Option<&Arc<Entry>> {
-        match kind {
-            PacketKind::Metadata => self.metadata.as_ref(),
-            PacketKind::VideoHeader => self.video.as_ref(),
-            PacketKind::AudioHeader => self.audio.as_ref(),
-            _ => None,
-        }
-    }
-
-    fn replace(&mut self, entry: &Arc<Entry>) {
-        let slot = match entry.packet.kind {
-            PacketKind::Metadata => &mut self.metadata,
-            PacketKind::VideoHeader => &mut self.video,
-            PacketKind::AudioHeader => &mut self.audio,
-            _ => return,
-        };
-        *slot = Some(Arc::clone(entry));
-    }
-}
-
 impl Ring {
-    /// Appends a packet and lets go of what is over the bounds.
-    pub fn push(&mut self, packet: Packet) {
+    /// Appends a packet that came at `arrived_ms`, in ms since the broadcast began, and drops what is over the bounds.
+    pub fn push(&mut self, packet: Packet, arrived_ms: i64) {
         let kind = packet.kind;
-        let entry = Arc::new(Entry::new(packet, self.video_frames));
-        if kind == PacketKind::VideoHeader {
-            let changed = self.headers.video.as_ref().is_none_or(|old| old.packet.body != entry.packet.body);
-            if changed {
-                self.keyframe = None;
-            }
+        let sequence = self.head();
+        self.advance(&packet);
+        let (platform, player) = Default::default();
+        let (video_frames_before, media_ms) = (self.video_frames, self.media_ms);
+        let entry = Arc::new(Entry { packet, video_frames_before, arrived_ms, media_ms, platform, player });
+        if kind.is_header() && self.headers.replace(&entry) {
+            self.keyframe = None;
+            self.changed = sequence + 1;
         }
+        self.began_ms.get_or_insert(arrived_ms);
         self.has_video |= kind.is_video();
-        self.headers.replace(&entry);
-        if matches!(kind, PacketKind::Keyframe | PacketKind::InterFrame) {
-            self.video_frames += 1;
-        }
-        if kind == PacketKind::Keyframe {
-            self.keyframe = Some(Start {
-                sequence: self.head(),
-                headers: self.headers.clone(),
-                video_frames_before: entry.video_frames_before,
-            });
+        match kind {
+            PacketKind::Preamble => {
+                self.preamble.get_or_insert(sequence);
+            }
+            PacketKind::Keyframe | PacketKind::InterFrame => {
+                let begins = self.preamble.take().filter(|&preamble| preamble >= self.changed).unwrap_or(sequence);
+                if kind == PacketKind::Keyframe {
+                    let dts = entry.packet.dts;
+                    let behind = self.sound.filter(|&sound| dts.ms_since(sound) > SOUND_BEHIND_MS);
+                    self.keyframe = Some(Start {
+                        sequence: begins,
+                        headers: self.headers.clone(),
+                        video_frames_before: self.video_frames,
+                        earliest: behind.unwrap_or(dts),
+                        why: Why::Keyframe,
+                    });
+                    self.wanted_ms = None;
+                }
+                self.picture = Some((begins, arrived_ms));
+                self.video_frames += 1;
+            }
+            PacketKind::Audio => self.sound = Some(entry.packet.dts),
+            _ => {}
         }
         self.bytes += entry.packet.body.len();
         self.entries.push_back(entry);
-        self.let_go_of_derived();
+        self.drop_derived();
         self.evict();
     }
 
-    /// The sequence number behind the newest packet.
+    fn advance(&mut self, packet: &Packet) {
+        let first = match packet.kind {
+            kind if kind.is_picture() => &mut self.firsts[0],
+            PacketKind::Audio => &mut self.firsts[1],
+            _ => return,
+        };
+        self.media_ms = self.media_ms.max(packet.dts.ms_since(*first.get_or_insert(packet.dts)));
+    }
+
+    /// One past the newest sequence number.
     pub fn head(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
@@ -181,14 +234,14 @@ impl Ring {
         self.video_frames
     }
 
-    /// The headers in force now.
+    /// The newest headers.
     pub fn headers(&self) -> &Headers {
         &self.headers
     }
 
-    /// The time of the newest packet.
+    /// When the newest packet came, in ms since the broadcast began.
     pub fn newest_ms(&self) -> Option<i64> {
-        self.entries.back().map(|entry| entry.packet.dts.as_ms())
+        self.entries.back().map(|entry| entry.arrived_ms)
     }
 
     /// The packet of that number; `None` when it is gone or has not come yet.
@@ -196,35 +249,55 @@ impl Ring {
         self.entries.get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)
     }
 
-    /// Whether the packet of that number was let go.
+    /// Whether the packet of that number was dropped.
     pub fn is_gone(&self, sequence: u64) -> bool {
         sequence < self.first
     }
 
-    /// Where a reader can start now: the newest keyframe with its headers. A stream that had no video for a while starts
-    /// at its oldest packet.
-    pub fn start(&self) -> Option<Start> {
+    /// Where a reader can start now, by the rules above. Asking without an answer is waiting.
+    pub fn start(&mut self) -> Option<Start> {
         if let Some(start) = self.keyframe.as_ref().filter(|start| !self.is_gone(start.sequence)) {
             return Some(start.clone());
         }
-        let front = self.entries.front()?;
-        let spans = self.entries.back()?.packet.dts.ms_since(front.packet.dts);
-        (!self.has_video && spans >= AUDIO_ONLY_AFTER_MS).then(|| Start {
-            sequence: self.first,
-            headers: self.headers.clone(),
-            video_frames_before: front.video_frames_before,
-        })
+        let now_ms = self.newest_ms()?;
+        let since_picture = now_ms - self.picture.map_or(self.began_ms?, |(_, arrived_ms)| arrived_ms);
+        let no_pictures = if self.has_video {
+            since_picture >= PICTURES_AWAY_AFTER_MS
+        } else {
+            since_picture.max(self.media_ms) >= AUDIO_ONLY_AFTER_MS
+        };
+        if no_pictures {
+            return self.sound_start(now_ms);
+        }
+        let wanted_ms = *self.wanted_ms.get_or_insert(now_ms);
+        let (sequence, _) = self.picture.filter(|_| now_ms - wanted_ms >= KEYFRAME_PATIENCE_MS)?;
+        self.start_at(sequence.max(self.changed), Why::NoKeyframe)
     }
 
-    fn let_go_of_derived(&mut self) {
+    /// The last second of sound.
+    fn sound_start(&self, now_ms: i64) -> Option<Start> {
+        let recent = self.entries.partition_point(|entry| entry.arrived_ms < now_ms - SOUND_MS) as u64;
+        let from = (self.first + recent).max(self.changed);
+        let is_sound = |&sequence: &u64| self.get(sequence).is_some_and(|entry| entry.packet.kind == PacketKind::Audio);
+        let sequence = (from..self.head()).find(is_sound)?;
+        self.start_at(sequence, if self.has_video { Why::PicturesAway } else { Why::AudioOnly })
+    }
+
+    fn start_at(&self, sequence: u64, why: Why) -> Option<Start> {
+        let entry = self.get(sequence)?;
+        let (headers, earliest) = (self.headers.clone(), entry.packet.dts);
+        Some(Start { sequence, headers, video_frames_before: entry.video_frames_before, earliest, why })
+    }
+
+    fn drop_derived(&mut self) {
         self.fresh = self.fresh.max(self.first);
-        let Some(newest) = self.entries.back().map(|entry| entry.packet.dts) else { return };
+        let Some(newest_ms) = self.newest_ms() else { return };
         while let Some(entry) = self.entries.get_mut((self.fresh - self.first) as usize) {
-            if newest.ms_since(entry.packet.dts) < DERIVED_KEPT_MS {
+            if newest_ms - entry.arrived_ms < DERIVED_KEPT_MS {
                 return;
             }
             if entry.is_laid_out() {
-                *entry = Arc::new(Entry::new(entry.packet.clone(), entry.video_frames_before));
+                *entry = Arc::new(entry.bare());
             }
             self.fresh += 1;
         }
@@ -233,7 +306,7 @@ impl Ring {
     fn evict(&mut self) {
         while self.entries.len() > 1 {
             let (Some(front), Some(back)) = (self.entries.front(), self.entries.back()) else { return };
-            let spans = back.packet.dts.ms_since(front.packet.dts);
+            let spans = (back.arrived_ms - front.arrived_ms).max(back.media_ms - front.media_ms);
             if spans <= KEPT_MS_MAX && self.bytes <= KEPT_BYTES_MAX {
                 return;
             }

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use gostream_proto::time::Timestamp;
 use tokio::sync::watch;
 
 use super::{
     Broadcast,
-    ring::{Entry, Headers, Start},
+    ring::{Entry, Headers, Start, Why},
 };
 
 /// Reads a broadcast at its own pace, from a keyframe on, never from inside a GOP.
@@ -33,14 +34,25 @@ pub enum Haste {
 /// What a reader gets at once.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Set when the reader starts, or starts again: send these first.
-    pub headers: Option<Headers>,
+    /// Set when the reader starts, or starts again: what to know first.
+    pub begin: Option<Begin>,
     /// Video frames that were skipped before this batch because the reader was too slow.
     pub skipped_frames: u64,
     /// The packets, in order.
     pub entries: Vec<Arc<Entry>>,
     /// Bytes of all of them.
     pub bytes: usize,
+}
+
+/// Where a reader starts.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// What to send first.
+    pub headers: Headers,
+    /// The earliest time of what follows.
+    pub earliest: Timestamp,
+    /// Why there.
+    pub why: Why,
 }
 
 impl Subscription {
@@ -72,19 +84,21 @@ impl Subscription {
     /// Reads packets of up to about `bytes_max` in all (at least one, if there is any) into `batch`, which is cleared first.
     pub fn read(&mut self, batch: &mut Batch, bytes_max: usize) {
         batch.entries.clear();
-        batch.headers = None;
+        batch.begin = None;
         batch.skipped_frames = 0;
         batch.bytes = 0;
         self.head.mark_unchanged();
-        let ring = self.broadcast.ring();
+        let mut ring = self.broadcast.ring();
         let mut next = match self.next {
             Some(next) if !ring.is_gone(next) => next,
             reading => {
-                let Some(Start { sequence, headers, video_frames_before }) = ring.start() else { return };
+                let Some(Start { sequence, headers, video_frames_before, earliest, why }) = ring.start() else {
+                    return;
+                };
                 if reading.is_some() {
                     batch.skipped_frames = video_frames_before.saturating_sub(self.video_frames_read);
                 }
-                batch.headers = Some(headers);
+                batch.begin = Some(Begin { headers, earliest, why });
                 sequence
             }
         };
@@ -95,6 +109,10 @@ impl Subscription {
         }
         self.video_frames_read = ring.get(next).map_or(ring.video_frames(), |entry| entry.video_frames_before);
         self.next = Some(next);
+        drop(ring);
+        if let Some(begin) = &batch.begin {
+            self.broadcast.notices().add_start(begin.why);
+        }
     }
 }
 

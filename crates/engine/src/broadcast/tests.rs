@@ -25,7 +25,7 @@ use crate::{
 
 /// The time that 32 bits of milliseconds hold, and some more: 49.7 days and a half.
 const SHOW_MS: u64 = (1 << 32) + 12 * 60 * 60 * 1_000;
-/// A pause that is kept as it is; from 10 s on it would be a restarted clock.
+/// From picture to picture.
 const STEP_MS: u64 = 9_900;
 /// The encoder's clock wraps on the fourth day, the platform's on the fiftieth.
 const START: u32 = 4_000_000_000;
@@ -100,14 +100,16 @@ fn fifty_days_keep_their_times_over_both_wraps() {
     let size = PLATFORM_CHUNK_BYTES.checked_add(1).map_or(0, NonZeroUsize::get);
     let large = Bytes::from([&[0x17, 1, 0, 0, 0][..], &vec![0; size]].concat());
     let small = Bytes::from_static(&[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]);
-    publisher.push(Media { kind: MediaKind::Video, timestamp: START, body: header });
+    let began = Instant::now();
+    publisher.push(Media { kind: MediaKind::Video, timestamp: START, body: header }, began);
     let mut received = 0_u64;
     let mut at = 0_u64;
     while at < SHOW_MS {
         let near_wrap = at < 2 * STEP_MS || (1_u64 << 32).abs_diff(at) < 2 * STEP_MS;
         let body = if near_wrap { large.clone() } else { small.clone() };
         let timestamp = START.wrapping_add(at as u32);
-        publisher.push(Media { kind: MediaKind::Video, timestamp, body: body.clone() });
+        let media = Media { kind: MediaKind::Video, timestamp, body: body.clone() };
+        publisher.push(media, began + Duration::from_millis(at));
         publisher.flush();
         assert_eq!(feed.fill(usize::MAX, |media| connection.client.send_media(media)), Filled::Media, "at {at}");
         let events = connection.arrived();
@@ -134,11 +136,12 @@ async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
         Media { kind: MediaKind::Video, timestamp, body }
     };
     let header = Bytes::from_static(&[0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0, 1, 0, 0]);
-    publisher.push(Media { kind: MediaKind::Video, timestamp: 0, body: header });
-    publisher.push(frame(0, 0x17));
+    let now = Instant::now();
+    publisher.push(Media { kind: MediaKind::Video, timestamp: 0, body: header }, now);
+    publisher.push(frame(0, 0x17), now);
     let fill = |feed: &mut Feed| feed.fill(usize::MAX, |_| {});
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media));
-    publisher.push(frame(40, 0x27));
+    publisher.push(frame(40, 0x27), now);
     assert!(publisher.flush().is_some(), "too early to wake so many");
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Nothing));
     live.broadcast.end(EndReason::EndedByOwner);

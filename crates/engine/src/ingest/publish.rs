@@ -71,6 +71,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     loop {
+        let now = Instant::now();
         while let Some(event) = connection.next_event()? {
             match event {
                 Event::Media(media) => {
@@ -79,7 +80,7 @@ where
                     {
                         return Err(Over::TooFast { allowed_kbps });
                     }
-                    publisher.push(media);
+                    publisher.push(media, now);
                 }
                 Event::Unpublish => return Ok(()),
                 Event::Publish(_) | Event::Play(_) | Event::Stop => {}

@@ -237,7 +237,7 @@ impl Puller {
         info!(broadcast.stream = %publisher.stream(), "A stream is fetched.");
         self.tries = 0;
         self.tell(PullState::Live, None);
-        media.into_iter().for_each(|media| publisher.push(media));
+        media.into_iter().for_each(|media| publisher.push(media, Instant::now()));
         let end = loop {
             tokio::select! {
                 biased;
@@ -350,6 +350,7 @@ impl Puller {
 /// Takes media until there is no more. Cancel safe.
 async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Shared) -> End {
     loop {
+        let now = Instant::now();
         loop {
             match source.heard() {
                 Ok(Some(Heard::Media(media))) => {
@@ -358,7 +359,7 @@ async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Sha
                     {
                         return End::TooFast(allowed_kbps);
                     }
-                    publisher.push(media);
+                    publisher.push(media, now);
                 }
                 Ok(Some(Heard::Over)) => return End::Over,
                 Ok(None) => break,

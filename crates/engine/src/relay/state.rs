@@ -25,8 +25,12 @@ const GOOD_AFTER: Duration = Duration::from_secs(60);
 /// A connection that ends within this time of its start was likely refused without words: nginx-rtmp, SRS and
 /// Amazon IVS close instead of saying no.
 const EARLY: Duration = Duration::from_secs(5);
-/// Connecting anew without a pause is for once in this time, or a platform that always asks for it would be hammered.
-const HURRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A platform that asks for another connection gets it at once, but only once in this time.
+const MOVE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// An encoder that changes its format gets another connection at once; so many of them may follow each other.
+const FORMAT_CHANGES_MAX: u32 = 6;
+/// One more is allowed after each of these.
+const FORMAT_CHANGE_FORGOTTEN: Duration = Duration::from_secs(10);
 /// So many early ends in a row are a refusal.
 const EARLY_ENDS_MAX: u32 = 3;
 
@@ -102,8 +106,11 @@ pub struct State {
     accepted_at: Option<Instant>,
     reconnects: BTreeMap<&'static str, u32>,
     last_failure: Option<Failure>,
-    /// When it last connected anew without a pause.
-    hurried_at: Option<Instant>,
+    /// When the platform last asked for another connection.
+    moved_at: Option<Instant>,
+    /// How often the format changed of late, and when that number was last reduced.
+    format_changes: u32,
+    format_changes_at: Instant,
 }
 
 impl State {
@@ -119,7 +126,9 @@ impl State {
             accepted_at: None,
             reconnects: BTreeMap::new(),
             last_failure: None,
-            hurried_at: None,
+            moved_at: None,
+            format_changes: 0,
+            format_changes_at: now,
         }
     }
 
@@ -163,6 +172,8 @@ impl State {
                 Action::Nothing
             }
             (Phase::Connecting, Event::Published) => {
+                // A change of format is no trouble.
+                self.last_failure.take_if(|failure| *failure == Failure::FormatChanged);
                 self.enter(Phase::Live, now);
                 Action::Nothing
             }
@@ -183,7 +194,7 @@ impl State {
         let lasted = self.accepted_at.take().map(|at| now - at);
         let was_live = matches!(self.phase, Phase::Live | Phase::Stalled);
         // Nobody's fault: connect again at once, and count nothing.
-        if matches!(failure, Failure::FormatChanged | Failure::Moved) && self.may_hurry(now) {
+        if self.may_hurry(&failure, now) {
             self.count(was_live, &failure);
             self.last_failure = Some(failure);
             self.enter(Phase::Connecting, now);
@@ -220,12 +231,23 @@ impl State {
         }
     }
 
-    fn may_hurry(&mut self, now: Instant) -> bool {
-        let may = self.hurried_at.is_none_or(|at| now - at >= HURRY_AGAIN_AFTER);
-        if may {
-            self.hurried_at = Some(now);
+    /// Whether the next connection is made without a pause.
+    fn may_hurry(&mut self, failure: &Failure, now: Instant) -> bool {
+        match failure {
+            Failure::Moved => {
+                let may = self.moved_at.is_none_or(|at| now - at >= MOVE_AGAIN_AFTER);
+                self.moved_at = if may { Some(now) } else { self.moved_at };
+                may
+            }
+            Failure::FormatChanged => {
+                let forgotten = (now - self.format_changes_at).div_duration_f64(FORMAT_CHANGE_FORGOTTEN) as u32;
+                self.format_changes = self.format_changes.saturating_sub(forgotten);
+                self.format_changes_at += FORMAT_CHANGE_FORGOTTEN * forgotten;
+                self.format_changes += 1;
+                self.format_changes <= FORMAT_CHANGES_MAX
+            }
+            _ => false,
         }
-        may
     }
 
     /// Several ends right after the start are a refusal without words.

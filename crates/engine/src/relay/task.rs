@@ -96,7 +96,7 @@ impl Counters {
         self.sent_bytes.load(Ordering::Relaxed)
     }
 
-    /// The media time of the newest packet that was handed to the connection.
+    /// When the newest packet that was handed to the connection came, in ms since the broadcast began.
     pub fn read_ms(&self) -> Option<i64> {
         Some(self.read_ms.load(Ordering::Relaxed)).filter(|&ms| ms != i64::MIN)
     }

@@ -1,6 +1,10 @@
-//! A day of stream in seconds: frames that lie nine seconds apart, each waited for, because the ring holds ten.
+//! A day of stream in seconds: frames that lie nine seconds apart, each waited for, because the ring holds ten. The engine's
+//! clock is moved with them, since times are held against those of arrival.
+
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use gostream_engine::{EngineConfig, limits::Limits};
 use gostream_proto::rtmp::media::{Media, MediaKind};
 use gostream_testkit::{
     encoder::Encoder,
@@ -8,10 +12,10 @@ use gostream_testkit::{
     script::Script,
 };
 
-use crate::stage::Stage;
+use crate::stage::{Stage, config};
 
 const DAY_MS: u32 = 24 * 60 * 60 * 1_000;
-/// A pause that is kept as it is; from 10 s on it would be a restarted clock.
+/// From picture to picture.
 const STEP_MS: u32 = 9_000;
 /// From the keyframe to the audio behind it.
 const AUDIO_MS: u32 = 21;
@@ -35,7 +39,8 @@ fn audio(n: u32) -> Bytes {
 
 #[tokio::test]
 async fn day_arrives_at_its_times_over_the_wrap_and_past_24_bits() {
-    let stage = Stage::new().await;
+    let limits = Limits { silence: Duration::from_secs(60), ..Limits::default() };
+    let stage = Stage::with(EngineConfig { limits, ..config() }).await;
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     stage.project("key", &[&platform]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
@@ -55,6 +60,9 @@ async fn day_arrives_at_its_times_over_the_wrap_and_past_24_bits() {
         let is_there =
             |visits: &[gostream_testkit::platform::Visit]| visits.iter().any(|visit| visit.media.len() >= count);
         platform.wait_for(&format!("frame {n}"), is_there).await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_millis(STEP_MS.into())).await;
+        tokio::time::resume();
     }
     let visits = platform.visits();
     assert_eq!((visits.len(), platform.connections()), (1, 1));

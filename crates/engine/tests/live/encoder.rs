@@ -133,7 +133,8 @@ async fn returning_with_another_format_connects_destinations_anew() {
     let mut changed = script(1_000, 2).write();
     for media in changed.iter_mut().filter(|media| media.kind == MediaKind::Video && media.body[1] == 0) {
         let mut header = media.body.to_vec();
-        header[8] = 0x1F;
+        // The level, and that of the parameter set.
+        (header[8], header[16]) = (0x1F, 0x1F);
         media.body = header.into();
     }
     encoder.send_all(&changed).await.expect("is taken");
@@ -210,7 +211,11 @@ fn enhanced(codec: VideoCodec) -> Vec<Media> {
     for n in 0..100_u32 {
         let (content, cts) = if n % 25 == 0 { (Content::Keyframe, 80) } else { (Content::Frame, -40) };
         let cts = if codec == VideoCodec::Hevc { cts } else { 0 };
-        media.push((MediaKind::Video, n * 40, video(content, cts, [n.to_be_bytes().as_slice(), &[7; 5_000]].concat())));
+        media.push((
+            MediaKind::Video,
+            n * 40,
+            video(content, cts, [&[9], n.to_be_bytes().as_slice(), &[7; 5_000]].concat()),
+        ));
         media.push((MediaKind::Audio, n * 40 + 10, opus(Content::Frame, n.to_be_bytes().to_vec())));
     }
     media.into_iter().map(|(kind, timestamp, body)| Media { kind, timestamp, body }).collect()

@@ -1,5 +1,7 @@
 //! AAC: AudioSpecificConfig (ISO 14496-3 section 1.6.2.1) and the ADTS header (section 1.A.3.2).
 
+use bytes::Bytes;
+
 use super::{Error, bits::Bits};
 
 /// Samples per second by samplingFrequencyIndex.
@@ -35,6 +37,109 @@ pub struct Config {
     pub channels: u8,
     /// frameLengthFlag of the GASpecificConfig: frames of 960 samples, as in digital radio.
     short_frames: bool,
+    /// The channels that channelConfiguration 0 describes in a program_config_element.
+    program: Option<Program>,
+}
+
+/// A program_config_element (section 4.4.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Program {
+    channels: u8,
+    /// The channelConfiguration with the same elements in the same order.
+    configuration: Option<u8>,
+    /// The element as a frame of ADTS begins with it, and how many bytes of that there are.
+    element: [u8; ELEMENT_BYTES_MAX],
+    element_bytes: u8,
+}
+
+/// The longest element: 48 channel elements of 5 bits, 3 and 7 and 15 others of 4 or 5, and some 40 bits before them.
+const ELEMENT_BYTES_MAX: usize = 56;
+
+impl Program {
+    fn parse(bits: &mut Bits<'_>, config: &[u8]) -> Result<Self, Error> {
+        let begin = bits.position();
+        // Instance tag, object type, rate.
+        bits.skip(10)?;
+        let [front, side, back] = [bits.u(4)?, bits.u(4)?, bits.u(4)?];
+        let lfe = bits.u(2)?;
+        let (data, coupling) = (bits.u(3)?, bits.u(4)?);
+        for mixdown_bits in [4, 4, 3] {
+            if bits.flag()? {
+                bits.skip(mixdown_bits)?;
+            }
+        }
+        let mut pairs = |count: u32| -> Result<Vec<bool>, Error> {
+            (0..count).map(|_| bits.flag().and_then(|pair| bits.skip(4).map(|()| pair))).collect()
+        };
+        let (front, side, back) = (pairs(front)?, pairs(side)?, pairs(back)?);
+        bits.skip(4 * (lfe + data) as usize + 5 * coupling as usize)?;
+        let (element, element_bytes) = element(config, begin, bits.position())?;
+        let channels: usize = front.iter().chain(&side).chain(&back).map(|&pair| 1 + usize::from(pair)).sum();
+        let around = [side, back].concat();
+        // Table 1.19: which elements each channelConfiguration has.
+        let configuration = match (front.as_slice(), around.as_slice(), lfe) {
+            ([false], [], 0) => Some(1),
+            ([true], [], 0) => Some(2),
+            ([false, true], [], 0) => Some(3),
+            ([false, true], [false], 0) => Some(4),
+            ([false, true], [true], 0) => Some(5),
+            ([false, true], [true], 1) => Some(6),
+            ([false, true, true], [true], 1) => Some(7),
+            _ => None,
+        };
+        let channels = (channels + lfe as usize) as u8;
+        Ok(Self { channels, configuration, element, element_bytes })
+    }
+}
+
+/// The bits of a program_config_element as the first element of a frame: its number (5) before them, and an empty comment after
+/// the byte that they end in.
+fn element(config: &[u8], begin: usize, end: usize) -> Result<([u8; ELEMENT_BYTES_MAX], u8), Error> {
+    const ID_PCE: [bool; 3] = [true, false, true];
+    let mut bits = Bits::new(config);
+    bits.skip(begin)?;
+    let mut element = [0; ELEMENT_BYTES_MAX];
+    let mut written = 0;
+    for bit in ID_PCE.into_iter().map(Ok).chain((begin..end).map(|_| bits.flag())) {
+        let byte = element.get_mut(written / 8).ok_or(Error::Invalid)?;
+        *byte |= u8::from(bit?) << (7 - written % 8);
+        written += 1;
+    }
+    Ok((element, (written.div_ceil(8) + 1) as u8))
+}
+
+/// Elements of a frame (table 4.85).
+const ID_SCE: u32 = 0;
+const ID_CPE: u32 = 1;
+const ID_LFE: u32 = 3;
+const ID_END: u32 = 7;
+
+/// Writes bits from the most significant on.
+#[derive(Debug, Default)]
+struct BitWriter {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl BitWriter {
+    fn put(&mut self, value: u32, count: u32) {
+        for shift in (0..count).rev() {
+            if self.written.is_multiple_of(8) {
+                self.bytes.push(0);
+            }
+            if let Some(byte) = self.bytes.last_mut() {
+                *byte |= ((value >> shift & 1) as u8) << (7 - self.written % 8);
+            }
+            self.written += 1;
+        }
+    }
+}
+
+fn skip_core_coder(bits: &mut Bits<'_>) -> Result<(), Error> {
+    if bits.flag()? {
+        bits.skip(14)?;
+    }
+    bits.skip(1)
 }
 
 impl Config {
@@ -50,10 +155,15 @@ impl Config {
         // The flag stands first in a GASpecificConfig (section 4.4.1). A header that ends before it means long frames.
         let short_frames = matches!(core_type, Ok(1..=4)) && bits.flag().unwrap_or(false);
         let mut channels = *CHANNELS.get(usize::from(channel_configuration)).ok_or(Error::Invalid)?;
+        let mut program = None;
+        if channel_configuration == 0 && matches!(core_type, Ok(1..=4)) {
+            program = skip_core_coder(&mut bits).and_then(|()| Program::parse(&mut bits, bytes)).ok();
+            channels = program.map_or(0, |program| program.channels);
+        }
         if object_type == PS {
             channels = 2;
         }
-        Ok(Self { object_type, core_rate, extension_rate, channel_configuration, channels, short_frames })
+        Ok(Self { object_type, core_rate, extension_rate, channel_configuration, channels, short_frames, program })
     }
 
     /// Samples per second that come out.
@@ -79,6 +189,69 @@ impl Config {
         format!("mp4a.40.{}", self.object_type)
     }
 
+    /// A config with a channelConfiguration of its own for one that describes its channels in the bitstream, which many
+    /// players refuse; `None` where there is none, and for one that needs no other.
+    pub fn simplified(&self) -> Option<Bytes> {
+        const LC: u8 = 2;
+        let configuration = self.program?.configuration?;
+        let rate = RATES.iter().position(|&rate| rate == self.core_rate)? as u16;
+        let fits = self.object_type == LC && !self.short_frames;
+        let bits = u16::from(LC) << 11 | rate << 7 | u16::from(configuration) << 3;
+        fits.then(|| Bytes::copy_from_slice(&bits.to_be_bytes()))
+    }
+
+    /// A frame without a sound, for channels with a number: every element of it has no spectrum (section 4.4.2).
+    pub fn silence(&self) -> Option<Bytes> {
+        let mut bits = BitWriter::default();
+        let channel_element = |bits: &mut BitWriter, id: u32| {
+            bits.put(id, 3);
+            // element_instance_tag 0, global_gain 0; ics_info: long window, max_sfb 0, no prediction; no pulses, noise
+            // shaping or gain control.
+            bits.put(0, 4 + 8 + 11 + 3);
+        };
+        let pair = |bits: &mut BitWriter| {
+            bits.put(ID_CPE, 3);
+            bits.put(0, 4);
+            // common_window, ics_info as above, ms_mask_present 0, and two channels.
+            bits.put(1, 1);
+            bits.put(0, 11 + 2);
+            bits.put(0, 8 + 3);
+            bits.put(0, 8 + 3);
+        };
+        let elements: &[u32] = match self.channel_configuration {
+            1 => &[ID_SCE],
+            2 => &[ID_CPE],
+            3 => &[ID_SCE, ID_CPE],
+            4 => &[ID_SCE, ID_CPE, ID_SCE],
+            5 => &[ID_SCE, ID_CPE, ID_CPE],
+            6 => &[ID_SCE, ID_CPE, ID_CPE, ID_LFE],
+            7 => &[ID_SCE, ID_CPE, ID_CPE, ID_CPE, ID_LFE],
+            _ => return None,
+        };
+        if !matches!(self.object_type, 2 | SBR | PS) || self.short_frames {
+            return None;
+        }
+        for &element in elements {
+            if element == ID_CPE { pair(&mut bits) } else { channel_element(&mut bits, element) }
+        }
+        bits.put(ID_END, 3);
+        Some(bits.bytes.into())
+    }
+
+    /// What the first of several ADTS frames begins with to describe channels that have no number; empty for others.
+    pub fn channel_element(&self) -> &[u8] {
+        let described = |program: &'_ Program| usize::from(program.element_bytes).min(ELEMENT_BYTES_MAX);
+        self.program
+            .as_ref()
+            .and_then(|program| program.element.get(..described(program)))
+            .unwrap_or_default()
+    }
+
+    /// Whether the channels are described elsewhere, in a way that has no number.
+    pub fn has_unnumbered_channels(&self) -> bool {
+        self.channel_configuration == 0
+    }
+
     /// Whether ADTS can carry this kind of AAC.
     pub fn fits_adts(&self) -> bool {
         self.adts_header(0).is_some()
@@ -93,6 +266,9 @@ impl Config {
             SBR | PS => LC,
             _ => return None,
         } - 1;
+        if self.has_unnumbered_channels() && self.program.is_none() {
+            return None;
+        }
         let rate = RATES.iter().position(|&rate| rate == self.core_rate)? as u8;
         let length = Some(payload + ADTS_BYTES).filter(|&length| length <= ADTS_FRAME_MAX)? as u16;
         let [high, low] = length.to_be_bytes();
@@ -107,6 +283,30 @@ impl Config {
             0xFC,
         ])
     }
+}
+
+/// Frames in ADTS (section 1.A.3.2): the config that their headers describe, and the raw frames. `None` when the bytes are no
+/// whole ADTS frames. A raw frame never looks like one: it would begin with the element that ends it.
+pub fn adts_frames(bytes: &Bytes) -> Option<(Bytes, Vec<Bytes>)> {
+    const CRC_BYTES: usize = 2;
+    let (mut config, mut frames, mut rest) = (None, Vec::new(), bytes.clone());
+    while !rest.is_empty() {
+        let &[0xFF, second, third, fourth, fifth, sixth, seventh, ..] = rest.as_ref() else { return None };
+        if second & 0xF6 != 0xF0 {
+            return None;
+        }
+        let length = usize::from(fourth & 3) << 11 | usize::from(fifth) << 3 | usize::from(sixth >> 5);
+        let header = ADTS_BYTES + if second & 1 == 0 { CRC_BYTES } else { 0 };
+        let single = seventh & 3 == 0;
+        if length <= header || length > rest.len() || !single {
+            return None;
+        }
+        let (object_type, rate) = (u16::from(third >> 6) + 1, u16::from(third >> 2 & 0xF));
+        let channels = u16::from(third & 1) << 2 | u16::from(fourth >> 6);
+        config.get_or_insert((object_type << 11 | rate << 7 | channels << 3).to_be_bytes());
+        frames.push(rest.split_to(length).slice(header..));
+    }
+    Some((Bytes::copy_from_slice(&config?), frames))
 }
 
 fn object_type(bits: &mut Bits<'_>) -> Result<u8, Error> {
@@ -170,12 +370,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn channels_that_the_bitstream_describes_are_numbered_where_they_can_be() {
+        // FFmpeg's config of 5.1(side): front CPE and SCE, side CPE, and the LFE as another SCE.
+        let config = Config::parse(&[
+            0x11, 0x80, 0x04, 0xC8, 0x44, 0x00, 0x20, 0x00, 0xC4, 0x0D, 0x4C, 0x61, 0x76, 0x63, 0x35, 0x39, 0x2E, 0x33,
+            0x37, 0x2E, 0x31, 0x30, 0x30, 0x56, 0xE5, 0x00,
+        ])
+        .expect("parses");
+        assert_eq!((config.channels, config.has_unnumbered_channels(), config.fits_adts()), (6, true, true));
+        assert_eq!((config.simplified(), config.channel_element().len()), (None, 9));
+        // The elements of configuration 6, in its order: front SCE and CPE, back CPE, LFE.
+        let config = Config::parse(&[0x11, 0x80, 0x04, 0xC8, 0x05, 0x00, 0x01, 0x08, 0x00, 0x00]).expect("parses");
+        let simplified = config.simplified().expect("is configuration 6");
+        let numbered = Config::parse(&simplified).expect("parses");
+        assert_eq!((numbered.channels, numbered.output_rate(), numbered.channel_element()), (6, 48_000, &[][..]));
+        assert_eq!(Config::parse(&[0x11, 0x90]).expect("parses").simplified(), None);
+    }
+
+    #[test]
+    fn adts_frames_are_taken_apart() {
+        let config = Config::parse(&[0x11, 0x90]).expect("parses");
+        let framed = |frame: &[u8]| [&config.adts_header(frame.len()).expect("fits")[..], frame].concat();
+        let both = Bytes::from([framed(&[0x21, 1, 2]), framed(&[0x21, 3])].concat());
+        let (described, frames) = adts_frames(&both).expect("is ADTS");
+        assert_eq!((described.as_ref(), frames.len()), (&[0x11, 0x90][..], 2));
+        assert_eq!((frames[0].as_ref(), frames[1].as_ref()), (&[0x21, 1, 2][..], &[0x21, 3][..]));
+        for other in [&both[..both.len() - 1], &[0x21, 0x10], &[0xFF, 0xF1], &[]] {
+            assert_eq!(adts_frames(&Bytes::copy_from_slice(other)), None);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
             if let Ok(config) = Config::parse(&bytes) {
-                let _ = (config.adts_header(100), config.frame_samples());
+                let _ = (config.adts_header(100), config.frame_samples(), config.simplified());
             }
+            let _ = adts_frames(&bytes.into());
         }
     }
 }

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use super::{Error, Picture, bits::Bits};
 
 const OBU_SEQUENCE_HEADER: u32 = 1;
+const OBU_FRAME_HEADER: u32 = 3;
+const OBU_FRAME: u32 = 6;
 
 /// A codec configuration record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,40 @@ impl Config {
         let tier = if self.high_tier { 'H' } else { 'M' };
         format!("av01.{}.{:02}{tier}.{:02}", self.profile, self.level, self.bit_depth)
     }
+}
+
+/// Whether decoding can start at a temporal unit (low-overhead format, section 5.2): its first frame header is that of a key
+/// frame (section 5.9.2). `None` when no frame header is found.
+pub fn is_key(mut unit: &[u8]) -> Option<bool> {
+    const KEY_FRAME: u32 = 0;
+    while !unit.is_empty() {
+        let mut bits = Bits::new(unit);
+        bits.skip(1).ok()?;
+        let kind = bits.u(4).ok()?;
+        let (extension, has_size) = (bits.flag().ok()?, bits.flag().ok()?);
+        let rest = unit.get(1 + usize::from(extension)..)?;
+        let (size, rest) = if has_size { leb128(rest)? } else { (rest.len(), rest) };
+        let (obu, after) = rest.split_at_checked(size)?;
+        if matches!(kind, OBU_FRAME_HEADER | OBU_FRAME) {
+            let mut bits = Bits::new(obu);
+            let shows_existing = bits.flag().ok()?;
+            return Some(!shows_existing && bits.u(2).ok()? == KEY_FRAME);
+        }
+        unit = after;
+    }
+    None
+}
+
+/// leb128() (section 4.10.5), and what follows.
+fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value = 0_usize;
+    for (index, &byte) in bytes.iter().enumerate().take(4) {
+        value |= usize::from(byte & 0x7F) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(index + 1..)?));
+        }
+    }
+    None
 }
 
 fn sequence_header(bits: &mut Bits<'_>) -> Result<Picture, Error> {

@@ -1,7 +1,9 @@
 //! H.264: the AVCDecoderConfigurationRecord (ISO 14496-15 section 5.3.3.1.2) and the sequence parameter set (ITU-T H.264
 //! section 7.3.2.1.1).
 
-use bytes::{Buf, Bytes};
+use std::collections::BTreeSet;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
     Error, Picture,
@@ -65,11 +67,53 @@ impl Config {
         picture(self.sps.first().ok_or(Error::Truncated)?)
     }
 
+    /// A record of these parameter sets with lengths of four bytes; `None` without a sequence parameter set that tells its
+    /// profile.
+    pub fn record(sps: &[Bytes], pps: &[Bytes]) -> Option<Bytes> {
+        /// Reserved bits, and lengths of four bytes.
+        const LENGTH_BYTES: u8 = 0xFC | 3;
+        let profile = sps.first()?.get(1..4)?;
+        let mut record = BytesMut::new();
+        record.put_u8(1);
+        record.put_slice(profile);
+        record.put_u8(LENGTH_BYTES);
+        for (reserved, sets) in [(0xE0, sps), (0, pps)] {
+            record.put_u8(reserved | sets.len().min(0x1F) as u8);
+            for set in sets.iter().take(0x1F) {
+                record.put_u16(u16::try_from(set.len()).ok()?);
+                record.put_slice(set);
+            }
+        }
+        Some(record.freeze())
+    }
+
+    /// Whether decoders are set up alike by both: the same parameter sets, whatever their order and padding. Without any, the
+    /// profile has to be the same.
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        let sets = |config: &Self| {
+            let all = config.sps.iter().chain(&config.pps).map(|set| trimmed(set)).filter(|set| !set.is_empty());
+            all.map(<[u8]>::to_vec).collect::<BTreeSet<_>>()
+        };
+        let (own, others) = (sets(self), sets(other));
+        self.length_bytes == other.length_bytes && own == others && (!own.is_empty() || self.profile == other.profile)
+    }
+
+    /// Whether there is a sequence parameter set and a picture parameter set.
+    pub fn is_complete(&self) -> bool {
+        let some = |sets: &[Bytes]| sets.iter().any(|set| set.len() > 1);
+        some(&self.sps) && some(&self.pps)
+    }
+
     /// The codec string of HLS and MSE (RFC 6381 section 3.3).
     pub fn codec_string(&self) -> String {
         let [profile, compatibility, level] = self.profile;
         format!("avc1.{profile:02X}{compatibility:02X}{level:02X}")
     }
+}
+
+/// A parameter set without the zero bytes that some encoders append.
+pub fn trimmed(set: &[u8]) -> &[u8] {
+    set.get(..set.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)).unwrap_or_default()
 }
 
 fn parameter_sets(rest: &mut Bytes, count: u8) -> Result<Vec<Bytes>, Error> {
@@ -216,6 +260,22 @@ mod tests {
         let config = Config::parse(&Bytes::from_static(&[1, 0x42, 0, 0x1E, 0xFC, 0xE0, 0])).expect("parses");
         assert_eq!((config.length_bytes, config.sps.len()), (1, 0));
         assert_eq!(config.picture(), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn records_are_equivalent_when_their_parameter_sets_are() {
+        let parse = |bytes: &[u8]| Config::parse(&Bytes::copy_from_slice(bytes)).expect("parses");
+        let config = parse(FULL_HD);
+        let record = Config::record(&config.sps, &config.pps).expect("has a profile");
+        assert!(parse(&record).is_equivalent(&config), "without the extension of the High profiles");
+        assert!(parse(&[FULL_HD, &[0, 0]].concat()).is_equivalent(&config), "with padding");
+        assert!(config.is_complete());
+        let mut other = config.clone();
+        other.pps.clear();
+        assert!(!other.is_equivalent(&config) && !other.is_complete());
+        let empty = |level| parse(&[1, 0x42, 0, level, 0xFF, 0xE1, 0, 0, 1, 0, 0]);
+        assert!(!empty(30).is_equivalent(&empty(31)) && empty(30).is_equivalent(&empty(30)));
+        assert_eq!(Config::record(&[], &[]), None);
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl<'a> Bits<'a> {
         Ok(value)
     }
 
+    /// How many bits were read.
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
     pub(super) fn flag(&mut self) -> Result<bool, Error> {
         Ok(self.u(1)? == 1)
     }

@@ -1,6 +1,8 @@
 //! H.265: the HEVCDecoderConfigurationRecord (ISO 14496-15 section 8.3.3.1) and the sequence parameter set (ITU-T H.265
 //! section 7.3.2.2).
 
+use std::collections::BTreeSet;
+
 use bytes::{Buf, Bytes};
 
 use super::{
@@ -71,6 +73,15 @@ impl Config {
     pub fn picture(&self) -> Result<Picture, Error> {
         let (_, sps) = self.parameter_sets.iter().find(|(kind, _)| *kind == NAL_SPS).ok_or(Error::Truncated)?;
         picture(sps)
+    }
+
+    /// Whether decoders are set up alike by both: the same parameter sets, whatever their order. Without any, the profile has
+    /// to be the same.
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        let sets = |config: &Self| config.parameter_sets.iter().cloned().collect::<BTreeSet<_>>();
+        let (own, others) = (sets(self), sets(other));
+        let profile = |config: &Self| (config.profile, config.compatibility, config.constraints, config.level);
+        self.length_bytes == other.length_bytes && own == others && (!own.is_empty() || profile(self) == profile(other))
     }
 
     /// The codec string of HLS and MSE (ISO 14496-15 annex E.3).

@@ -5,7 +5,11 @@ pub mod av1;
 pub mod avc;
 mod bits;
 pub mod hevc;
+pub mod mp3;
+pub mod nal;
 pub mod opus;
+
+use bytes::Bytes;
 
 use crate::{
     flv::{AudioTag, Content, VideoTag},
@@ -28,21 +32,25 @@ pub fn video_track(tag: &VideoTag) -> Option<VideoTrack> {
     if tag.content != Content::Header {
         return None;
     }
-    let codec =
-        if tag.codec == VideoCodec::Avc && hevc::is_config(&tag.payload) { VideoCodec::Hevc } else { tag.codec };
+    Some(video_facts(tag.codec, &tag.payload))
+}
+
+/// What a configuration record says of its track. Sizes are unknown when it cannot be read.
+pub fn video_facts(codec: VideoCodec, record: &Bytes) -> VideoTrack {
+    let codec = if codec == VideoCodec::Avc && hevc::is_config(record) { VideoCodec::Hevc } else { codec };
     let picture = match codec {
-        VideoCodec::Avc => avc::Config::parse(&tag.payload).and_then(|config| config.picture()),
-        VideoCodec::Hevc => hevc::Config::parse(&tag.payload).and_then(|config| config.picture()),
-        VideoCodec::Av1 => av1::Config::parse(&tag.payload).and_then(|config| config.picture()),
+        VideoCodec::Avc => avc::Config::parse(record).and_then(|config| config.picture()),
+        VideoCodec::Hevc => hevc::Config::parse(record).and_then(|config| config.picture()),
+        VideoCodec::Av1 => av1::Config::parse(record).and_then(|config| config.picture()),
         _ => Err(Error::Invalid),
     };
     let picture = picture.ok();
-    Some(VideoTrack {
+    VideoTrack {
         codec,
         width: picture.map(|picture| picture.width),
         height: picture.map(|picture| picture.height),
         fps: picture.and_then(|picture| picture.fps),
-    })
+    }
 }
 
 /// The track that an audio tag announces: a codec header, or any frame of a codec without one.
@@ -60,6 +68,10 @@ pub fn audio_track(tag: &AudioTag) -> Option<AudioTrack> {
             track(Some(48_000), tag.payload.get(9).copied())
         }
         (AudioCodec::Aac, _) => None,
+        (AudioCodec::Mp3, Content::Frame) => match mp3::Header::parse(&tag.payload) {
+            Some(header) => track(Some(header.rate), Some(header.channels)),
+            None => track(None, None),
+        },
         (_, Content::Header | Content::Frame) => match tag.legacy {
             Some(legacy) => track(Some(legacy.sample_rate), Some(legacy.channels)),
             None => track(None, None),
@@ -91,16 +103,4 @@ impl Picture {
         };
         Ok(Self { width: side(coded.0, crop.0)?, height: side(coded.1, crop.1)?, fps })
     }
-}
-
-/// The NAL units of an access unit in length-prefixed form (ISO 14496-15 section 5.3.3.1); stops at one that is cut short.
-pub fn nal_units(mut access_unit: &[u8], length_bytes: usize) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (length, rest) = access_unit.split_at_checked(length_bytes)?;
-        let length = length.iter().fold(0_usize, |length, &byte| length << 8 | usize::from(byte));
-        let (nal, rest) = rest.split_at_checked(length)?;
-        access_unit = rest;
-        Some(nal)
-    })
-    .filter(|nal| !nal.is_empty())
 }

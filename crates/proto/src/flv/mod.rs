@@ -3,16 +3,19 @@
 pub mod audio;
 mod enhanced;
 pub mod file;
+mod normaliser;
 pub mod video;
 
 use bytes::Bytes;
 
 pub use audio::AudioTag;
+pub use normaliser::{Normaliser, Oddities};
 pub use video::VideoTag;
 
 use crate::{
     packet::{Packet, PacketKind},
     time::Timestamp,
+    track::Codec,
 };
 
 /// The track that every player shows; the only one outside multitrack tags.
@@ -41,29 +44,37 @@ pub enum Error {
     Truncated,
 }
 
-/// The packet in a video message. What cannot be read passes through as a frame: a relay does not need to understand it.
-///
-/// Headers and keyframes of side tracks (Enhanced RTMP v2 multitrack) are passed on where they stand: readers start by the
-/// main track, number 0, and must not take another track's header for its own.
+/// The packet in a video message by its tag alone: flags decide where decoding can start. What cannot be read passes through
+/// as a frame. Packets of a broadcast come from a [`Normaliser`].
 pub fn video_packet(dts: Timestamp, body: Bytes) -> Packet {
-    let Ok(tag) = VideoTag::parse(&body) else {
-        return Packet { kind: PacketKind::InterFrame, dts, cts_ms: 0, body };
-    };
+    let Ok(tag) = VideoTag::parse(&body) else { return Packet::opaque(PacketKind::InterFrame, dts, body) };
     let main = tag.track == MAIN_TRACK;
     let kind = match tag.content {
         Content::Header if main => PacketKind::VideoHeader,
+        Content::Header => PacketKind::SideVideoHeader,
         Content::Keyframe if main => PacketKind::Keyframe,
-        Content::Keyframe | Content::Frame => PacketKind::InterFrame,
-        Content::Header | Content::EndOfSequence | Content::Other => PacketKind::VideoOther,
+        Content::Frame if main => PacketKind::InterFrame,
+        Content::Keyframe | Content::Frame => PacketKind::SideVideo,
+        Content::EndOfSequence | Content::Other => PacketKind::VideoOther,
     };
-    Packet { kind, dts, cts_ms: tag.cts_ms, body }
+    Packet {
+        codec: Codec::Video(tag.codec),
+        cts_ms: tag.cts_ms,
+        payload: tag.payload,
+        ..Packet::opaque(kind, dts, body)
+    }
 }
 
-/// The packet in an audio message; what cannot be read and what is no header passes through as a frame.
+/// The packet in an audio message by its tag alone; what cannot be read and what is no header passes through as a frame.
 pub fn audio_packet(dts: Timestamp, body: Bytes) -> Packet {
-    let header = AudioTag::parse(&body).is_ok_and(|tag| tag.content == Content::Header && tag.track == MAIN_TRACK);
-    let kind = if header { PacketKind::AudioHeader } else { PacketKind::Audio };
-    Packet { kind, dts, cts_ms: 0, body }
+    let Ok(tag) = AudioTag::parse(&body) else { return Packet::opaque(PacketKind::Audio, dts, body) };
+    let kind = match (tag.content, tag.track) {
+        (Content::Header, MAIN_TRACK) => PacketKind::AudioHeader,
+        (Content::Header, _) => PacketKind::SideAudioHeader,
+        (_, MAIN_TRACK) => PacketKind::Audio,
+        _ => PacketKind::SideAudio,
+    };
+    Packet { codec: Codec::Audio(tag.codec), payload: tag.payload, ..Packet::opaque(kind, dts, body) }
 }
 
 #[cfg(test)]
@@ -76,16 +87,16 @@ mod tests {
 
     #[test]
     fn side_tracks_neither_start_readers_nor_replace_headers() {
-        use PacketKind::{Audio, AudioHeader, InterFrame, Keyframe, VideoHeader, VideoOther};
+        use PacketKind::{AudioHeader, InterFrame, Keyframe, SideAudioHeader, SideVideo, SideVideoHeader, VideoHeader};
         let video = |track| -> [Vec<u8>; 3] {
             [(0x96, 0x00), (0x96, 0x03), (0xA6, 0x03)]
                 .map(|(first, framing)| [&[first, framing][..], b"avc1", &[track, 1, 2]].concat())
         };
         let [main, side] = [video(0), video(1)];
         assert_eq!(kinds(video_packet, &main.each_ref().map(Vec::as_slice)), [VideoHeader, Keyframe, InterFrame]);
-        assert_eq!(kinds(video_packet, &side.each_ref().map(Vec::as_slice)), [VideoOther, InterFrame, InterFrame]);
+        assert_eq!(kinds(video_packet, &side.each_ref().map(Vec::as_slice)), [SideVideoHeader, SideVideo, SideVideo]);
         let audio = |track: u8| [&[0x95, 0x00][..], b"mp4a", &[track, 0x11, 0x90]].concat();
-        assert_eq!(kinds(audio_packet, &[&audio(0), &audio(1)]), [AudioHeader, Audio]);
+        assert_eq!(kinds(audio_packet, &[&audio(0), &audio(1)]), [AudioHeader, SideAudioHeader]);
     }
 
     #[test]

@@ -60,6 +60,13 @@ impl VideoClock {
         self.held = Some(Sample { dts, duration: 0, composition, sync: picture.sync, payload: picture.payload });
     }
 
+    /// More of the picture that is held: slices that came in a message of their own.
+    pub fn extend(&mut self, slices: &[u8]) {
+        if let Some(held) = &mut self.held {
+            held.payload = [&held.payload, slices].concat().into();
+        }
+    }
+
     fn ended(&mut self, held: Sample, duration: u32) -> Sample {
         self.end = held.dts + i64::from(duration);
         self.duration = duration;

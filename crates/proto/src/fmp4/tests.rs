@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    flv::{AudioTag, Content, VideoTag},
+    flv::{AudioTag, Content, VideoTag, audio_packet, video_packet},
     time::Timestamp,
     track::{AudioCodec, VideoCodec},
 };
@@ -32,12 +32,14 @@ const OPUS: &[u8] = b"OpusHead\x01\x01\x38\x01\x80\x3E\x00\x00\x00\x00\x00";
 
 fn video(codec: VideoCodec, record: &'static [u8]) -> Option<Video> {
     let payload = Bytes::from_static(record);
-    Video::from_header(&VideoTag { codec, content: Content::Header, cts_ms: 0, track: 0, payload })
+    let tag = VideoTag { codec, content: Content::Header, cts_ms: 0, track: 0, payload };
+    Video::from_header(&video_packet(Timestamp::ZERO, tag.encode()))
 }
 
 fn audio(codec: AudioCodec, content: Content, payload: &'static [u8]) -> Option<Audio> {
     let payload = Bytes::from_static(payload);
-    Audio::from_tag(&AudioTag { codec, content, track: 0, legacy: None, payload })
+    let tag = AudioTag { codec, content, track: 0, legacy: None, payload };
+    Audio::from_packet(&audio_packet(Timestamp::ZERO, tag.encode()))
 }
 
 /// The sample entries of an init segment.

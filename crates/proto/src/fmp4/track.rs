@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    codec::{Picture, aac, av1, avc, hevc, opus},
-    flv::{AudioTag, Content, MAIN_TRACK, VideoTag},
-    track::{AudioCodec, VideoCodec},
+    codec::{Picture, aac, av1, avc, hevc, mp3, opus},
+    packet::{Packet, PacketKind},
+    track::{AudioCodec, Codec, VideoCodec},
 };
 
 /// The longest codec header that is taken, in bytes: parameter sets are a few hundred.
@@ -36,7 +36,7 @@ impl Tracks {
 /// A video track: the header of the stream as it came, in a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Video {
-    /// What the tags of its frames say.
+    /// What its header was tagged with.
     tagged: VideoCodec,
     /// The name of the sample entry.
     pub(super) entry: [u8; 4],
@@ -53,19 +53,19 @@ pub struct Video {
 }
 
 impl Video {
-    /// The track that a header announces; `None` for codecs that do not go into the file, and for headers that say
+    /// The track that a header packet announces; `None` for codecs that do not go into the file, and for headers that say
     /// nothing of the picture.
-    pub fn from_header(tag: &VideoTag) -> Option<Self> {
-        let record = tag.payload.clone();
-        if tag.content != Content::Header || record.len() > HEADER_BYTES_MAX {
+    pub fn from_header(packet: &Packet) -> Option<Self> {
+        let (Codec::Video(codec), record) = (packet.codec, packet.payload.clone()) else { return None };
+        if record.len() > HEADER_BYTES_MAX {
             return None;
         }
         let named = |entry: &[u8; 4], config: &[u8; 4], codec_string, picture: Picture| {
             let (width, height) = (u16::try_from(picture.width).ok()?, u16::try_from(picture.height).ok()?);
             let record = record.clone();
-            Some(Self { tagged: tag.codec, entry: *entry, config: *config, record, width, height, codec_string })
+            Some(Self { tagged: codec, entry: *entry, config: *config, record, width, height, codec_string })
         };
-        match tag.codec {
+        match codec {
             VideoCodec::Avc if !hevc::is_config(&record) => {
                 let config = avc::Config::parse(&record).ok()?;
                 named(b"avc1", b"avcC", config.codec_string(), config.picture().ok()?)
@@ -82,10 +82,12 @@ impl Video {
         }
     }
 
-    /// Whether the tag holds a picture of this track.
-    pub fn takes(&self, tag: &VideoTag) -> bool {
-        let picture = matches!(tag.content, Content::Keyframe | Content::Frame);
-        picture && tag.track == MAIN_TRACK && tag.codec == self.tagged && !tag.payload.is_empty()
+    /// Whether the packet is a picture of this track.
+    pub fn takes(&self, packet: &Packet) -> bool {
+        let Codec::Video(codec) = packet.codec else { return false };
+        // The header may tell HEVC from the AVC that old encoders call it.
+        let same = codec == self.tagged || codec == VideoCodec::Avc && self.tagged == VideoCodec::Hevc;
+        packet.kind.is_picture() && same && !packet.payload.is_empty()
     }
 }
 
@@ -103,49 +105,62 @@ pub struct Audio {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Config {
     Aac { record: Bytes, frame_samples: u32, codec_string: String },
+    Mp3,
     Opus(opus::Head),
 }
 
 impl Audio {
-    /// The track that a tag announces: a header, or a frame of Opus without one.
-    pub fn from_tag(tag: &AudioTag) -> Option<Self> {
-        if tag.track != MAIN_TRACK || tag.payload.len() > HEADER_BYTES_MAX {
+    /// The track that a packet announces: a header, or a frame of MP3 or Opus without one.
+    pub fn from_packet(packet: &Packet) -> Option<Self> {
+        let (Codec::Audio(codec), payload) = (packet.codec, &packet.payload) else { return None };
+        if payload.is_empty() || payload.len() > HEADER_BYTES_MAX {
             return None;
         }
-        match (tag.codec, tag.content) {
-            (AudioCodec::Aac, Content::Header) => {
-                let config = aac::Config::parse(&tag.payload).ok()?;
+        match (codec, packet.kind) {
+            (AudioCodec::Aac, PacketKind::AudioHeader) => {
+                let config = aac::Config::parse(payload).ok()?;
+                // Browsers refuse channels without a number.
+                if config.has_unnumbered_channels() {
+                    return None;
+                }
                 let rate = Some(config.output_rate()).filter(|rate| RATES.contains(rate))?;
-                // Channel configuration 0 says that the bitstream describes them.
-                let channels = if config.channels == 0 { 2 } else { config.channels };
                 let frame_samples = config.frame_samples()?;
                 let codec_string = config.codec_string();
-                let config = Config::Aac { record: tag.payload.clone(), frame_samples, codec_string };
-                Some(Self { rate, channels, config })
+                let aac = Config::Aac { record: payload.clone(), frame_samples, codec_string };
+                Some(Self { rate, channels: config.channels, config: aac })
             }
-            (AudioCodec::Opus, Content::Header | Content::Frame) => {
-                let head = opus::Head::parse(&tag.payload).unwrap_or_default();
+            (AudioCodec::Mp3, PacketKind::Audio) => {
+                let header = mp3::Header::parse(payload)?;
+                Some(Self { rate: header.rate, channels: header.channels, config: Config::Mp3 })
+            }
+            (AudioCodec::Opus, PacketKind::AudioHeader | PacketKind::Audio) => {
+                let head = opus::Head::parse(payload).unwrap_or_default();
                 Some(Self { rate: opus::RATE, channels: head.channels, config: Config::Opus(head) })
             }
             _ => None,
         }
     }
 
-    /// How many samples the frame in a tag lasts; `None` when it is no frame of this track.
-    pub fn samples(&self, tag: &AudioTag) -> Option<u32> {
-        if tag.content != Content::Frame || tag.track != MAIN_TRACK || tag.payload.is_empty() {
+    /// How many samples the frame in a packet lasts; `None` when it is no frame of this track.
+    pub fn samples(&self, packet: &Packet) -> Option<u32> {
+        let Codec::Audio(codec) = packet.codec else { return None };
+        if packet.kind != PacketKind::Audio || packet.payload.is_empty() {
             return None;
         }
         match &self.config {
-            Config::Aac { frame_samples, .. } => (tag.codec == AudioCodec::Aac).then_some(*frame_samples),
-            Config::Opus(_) if tag.codec == AudioCodec::Opus => opus::packet_samples(&tag.payload),
-            Config::Opus(_) => None,
+            Config::Aac { frame_samples, .. } => (codec == AudioCodec::Aac).then_some(*frame_samples),
+            Config::Mp3 if codec == AudioCodec::Mp3 => mp3::Header::parse(&packet.payload)
+                .filter(|header| header.rate == self.rate)
+                .map(|header| header.samples),
+            Config::Opus(_) if codec == AudioCodec::Opus => opus::packet_samples(&packet.payload),
+            Config::Mp3 | Config::Opus(_) => None,
         }
     }
 
     fn codec_string(&self) -> String {
         match &self.config {
             Config::Aac { codec_string, .. } => codec_string.clone(),
+            Config::Mp3 => "mp4a.6B".to_owned(),
             Config::Opus(_) => "opus".to_owned(),
         }
     }

@@ -1,11 +1,13 @@
 //! HLS (RFC 8216): cutting a broadcast into segments and listing them.
 
+mod conform;
 mod cut;
 pub mod live;
 pub mod playlist;
 pub mod segmenter;
 pub mod window;
 
+pub use conform::Conformer;
 pub use live::Live;
 pub use segmenter::{Segment, Segmenter};
 pub use window::Window;

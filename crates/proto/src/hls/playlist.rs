@@ -7,8 +7,8 @@ use super::segmenter::Segment;
 /// What stands above the segments.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// The longest segment so far, in ms.
-    pub longest_ms: u32,
+    /// The target duration, in seconds: no segment rounds to more.
+    pub target_s: u64,
     /// Discontinuities before the first listed segment.
     pub discontinuity_sequence: u64,
     /// No more segments come.
@@ -19,9 +19,7 @@ pub struct Head {
 pub fn write<'a>(head: &Head, segments: impl Iterator<Item = &'a Segment> + Clone, prefix: &str) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
     let first = segments.clone().next().map_or(0, |segment| segment.sequence);
-    // Durations must round to at most the target (section 4.3.3.1).
-    let target = (head.longest_ms + 500) / 1_000;
-    let _ = writeln!(text, "#EXT-X-TARGETDURATION:{}", target.max(1));
+    let _ = writeln!(text, "#EXT-X-TARGETDURATION:{}", head.target_s);
     let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{first}");
     let discontinuities = head.discontinuity_sequence;
     if discontinuities > 0 || segments.clone().any(|segment| segment.discontinuity) {

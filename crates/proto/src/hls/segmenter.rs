@@ -6,14 +6,13 @@ use bytes::Bytes;
 
 use crate::{
     codec::{aac, avc, hevc},
-    flv::{AudioTag, MAIN_TRACK, VideoTag},
     packet::{Packet, PacketKind},
     time::Timestamp,
-    track::{AudioCodec, VideoCodec},
+    track::{AudioCodec, Codec, VideoCodec},
     ts::{self, Audio, Tracks},
 };
 
-use super::cut::{Cut, FRAME_MS, Span};
+use super::cut::{Cut, Cutter, Place, Span};
 
 /// A finished segment. Its MPEG-TS form is made when first asked for.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl Segment {
 
     /// Bytes of media it holds.
     pub fn held_bytes(&self) -> usize {
-        self.packets.iter().map(|packet| packet.body.len()).sum::<usize>() + self.muxed.get().map_or(0, Bytes::len)
+        self.packets.iter().map(Packet::held_bytes).sum::<usize>() + self.muxed.get().map_or(0, Bytes::len)
     }
 }
 
@@ -60,6 +59,11 @@ pub struct Segmenter {
     tracks_changed: bool,
     /// The video cannot go into MPEG-TS.
     unsupported: bool,
+    cutter: Cutter,
+    /// The open segment lacks the video track, of which no picture came yet.
+    awaits_pictures: bool,
+    /// The next segment may begin with any picture.
+    anywhere: bool,
     open: Option<Open>,
     next_sequence: u64,
     /// The number of the first segment.
@@ -107,30 +111,42 @@ impl Segmenter {
             PacketKind::Audio if self.tracks.audio.is_none() => self.on_headerless_audio(packet),
             _ => {}
         }
-        if !packet.kind.is_frame() {
+        if !packet.kind.is_frame() || packet.payload.is_empty() {
             return None;
         }
         if self.unsupported {
             return self.finish(packet.dts);
         }
-        let begins = self.begins_at(packet);
-        let cut = self.open.as_ref().and_then(|open| open.span.cut_before(packet, begins, self.tracks_changed));
+        if packet.kind == PacketKind::Slices {
+            self.open.iter_mut().for_each(|open| open.packets.push(packet.clone()));
+            return None;
+        }
+        let place = self.cutter.place(packet, self.tracks.video.is_some(), wall_ms);
+        let begins = self.begins_at(packet, place);
+        let changed = self.tracks_changed || self.awaits_pictures && packet.kind.is_picture();
+        let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, place, begins, changed));
         let finished = match cut {
             None => None,
-            Some(Cut::Boundary | Cut::Forced) => self.finish(packet.dts),
+            Some(Cut::Boundary | Cut::Forced) => self.finish(place.at),
             Some(Cut::Hole) => {
-                let end = self.open.as_ref().map_or(packet.dts, |open| open.span.newest + FRAME_MS);
+                let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
                 self.discontinuity_next = true;
-                self.finish(end)
+                self.finish(end.unwrap_or(place.at))
             }
         };
         if cut == Some(Cut::Forced) || self.open.is_none() && begins {
-            self.begin(packet, wall_ms);
+            self.begin(packet, place, wall_ms);
         }
         if let Some(open) = &mut self.open {
-            open.push(packet);
+            open.span.take(packet, place);
+            open.packets.push(packet.clone());
         }
         finished
+    }
+
+    /// The next segment may begin with a picture that needs earlier ones: nothing better comes.
+    pub fn begin_anywhere(&mut self) {
+        self.anywhere = true;
     }
 
     /// Ends the open segment at `end`, as when the stream is over.
@@ -141,9 +157,11 @@ impl Segmenter {
         self.state = ts::advance(&packets, &tracks, state);
         let sequence = self.next_sequence;
         self.next_sequence += 1;
+        let duration_ms = end.ms_since(start).max(1);
+        self.cutter.finished(duration_ms);
         Some(Segment {
             sequence,
-            duration_ms: end.ms_since(start).max(1).try_into().unwrap_or(u32::MAX),
+            duration_ms: duration_ms.try_into().unwrap_or(u32::MAX),
             program_date_ms: clock_wall.saturating_add_signed(start.ms_since(clock_start)),
             discontinuity,
             independent,
@@ -155,67 +173,64 @@ impl Segmenter {
     }
 
     fn on_video_header(&mut self, packet: &Packet) {
-        if self.headers.video.as_ref() == Some(&packet.body) {
+        if self.headers.video.as_ref() == Some(&packet.payload) {
             return;
         }
-        self.headers.video = Some(packet.body.clone());
-        let config = VideoTag::parse(&packet.body)
-            .ok()
-            .filter(|tag| tag.codec == VideoCodec::Avc && !hevc::is_config(&tag.payload))
-            .and_then(|tag| avc::Config::parse(&tag.payload).ok());
+        self.headers.video = Some(packet.payload.clone());
+        let is_avc = packet.codec == Codec::Video(VideoCodec::Avc) && !hevc::is_config(&packet.payload);
+        let config = is_avc.then(|| avc::Config::parse(&packet.payload).ok()).flatten();
         self.unsupported = config.is_none();
         self.tracks.video = config.map(Arc::new);
         self.tracks_changed = true;
     }
 
     fn on_audio_header(&mut self, packet: &Packet) {
-        if self.headers.audio.as_ref() == Some(&packet.body) {
+        if self.headers.audio.as_ref() == Some(&packet.payload) {
             return;
         }
-        self.headers.audio = Some(packet.body.clone());
-        let config = AudioTag::parse(&packet.body)
-            .ok()
-            .filter(|tag| tag.codec == AudioCodec::Aac)
-            .and_then(|tag| aac::Config::parse(&tag.payload).ok())
-            .filter(aac::Config::fits_adts);
-        self.tracks.audio = config.map(Audio::Aac);
+        self.headers.audio = Some(packet.payload.clone());
+        let is_aac = packet.codec == Codec::Audio(AudioCodec::Aac);
+        let config = is_aac.then(|| aac::Config::parse(&packet.payload).ok()).flatten();
+        self.tracks.audio = config.filter(aac::Config::fits_adts).map(Audio::Aac);
         self.tracks_changed = true;
     }
 
     fn on_headerless_audio(&mut self, packet: &Packet) {
-        if AudioTag::parse(&packet.body).is_ok_and(|tag| tag.codec == AudioCodec::Mp3 && tag.track == MAIN_TRACK) {
+        if packet.codec == Codec::Audio(AudioCodec::Mp3) {
             self.tracks.audio = Some(Audio::Mp3);
             self.tracks_changed = true;
         }
     }
 
-    fn begins_at(&self, packet: &Packet) -> bool {
-        if self.tracks.video.is_some() { packet.kind == PacketKind::Keyframe } else { self.tracks.audio.is_some() }
+    fn begins_at(&self, packet: &Packet, place: Place) -> bool {
+        match packet.kind {
+            PacketKind::Keyframe => self.tracks.video.is_some(),
+            PacketKind::InterFrame => self.tracks.video.is_some() && self.anywhere,
+            _ => self.tracks.audio.is_some() && place.leads,
+        }
     }
 
-    fn begin(&mut self, packet: &Packet, wall_ms: u64) {
-        let changed = std::mem::take(&mut self.tracks_changed) && self.next_sequence > self.first;
+    fn begin(&mut self, packet: &Packet, place: Place, wall_ms: u64) {
+        self.anywhere = false;
+        let awaits = self.tracks.video.is_some() && !self.cutter.has_pictures();
+        let awaited = std::mem::replace(&mut self.awaits_pictures, awaits) && !awaits;
+        let changed = (std::mem::take(&mut self.tracks_changed) || awaited) && self.next_sequence > self.first;
         let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
         // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
         if discontinuity {
             self.state = ts::State::default();
             self.clock = None;
         }
-        self.clock.get_or_insert((packet.dts, wall_ms));
+        self.clock.get_or_insert((place.at, wall_ms));
+        let mut tracks = self.tracks.clone();
+        tracks.video.take_if(|_| self.awaits_pictures);
         self.open = Some(Open {
-            span: Span::from(packet.dts),
+            span: Span::from(place.at),
             discontinuity,
-            independent: packet.kind == PacketKind::Keyframe || self.tracks.video.is_none(),
+            independent: packet.kind == PacketKind::Keyframe || tracks.video.is_none(),
             packets: Vec::new(),
-            tracks: self.tracks.clone(),
+            tracks,
         });
-    }
-}
-
-impl Open {
-    fn push(&mut self, packet: &Packet) {
-        self.span.take(packet);
-        self.packets.push(packet.clone());
     }
 }
 

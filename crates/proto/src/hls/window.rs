@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{playlist, segmenter::Segment};
+use super::{cut::target_s, playlist, segmenter::Segment};
 
 /// Segments in the playlist (Apple's authoring specification asks for six).
 const LISTED: usize = 6;
@@ -18,14 +18,14 @@ pub struct Window {
     /// Discontinuities that have left the listed part.
     discontinuities_passed: u64,
     ended: bool,
-    /// The longest segment so far, in ms; the target duration must not shrink.
-    longest_ms: u32,
+    /// The target duration, in seconds: that of the first segment. It must not change (RFC 8216 section 6.2.1).
+    target_s: Option<u64>,
 }
 
 impl Window {
     /// Appends a segment.
     pub fn push(&mut self, segment: Segment) {
-        self.longest_ms = self.longest_ms.max(segment.duration_ms);
+        self.target_s.get_or_insert_with(|| target_s(segment.duration_ms.into()));
         self.segments.push_back(Arc::new(segment));
         if let Some(unlisted) = self.segments.len().checked_sub(LISTED + 1).and_then(|index| self.segments.get(index)) {
             self.discontinuities_passed += u64::from(unlisted.discontinuity);
@@ -46,7 +46,7 @@ impl Window {
         let listed = self.segments.range(unlisted..);
         (!self.segments.is_empty()).then(|| {
             let head = playlist::Head {
-                longest_ms: self.longest_ms,
+                target_s: self.target_s.unwrap_or_default(),
                 discontinuity_sequence: self.discontinuities_passed,
                 ended: self.ended,
             };

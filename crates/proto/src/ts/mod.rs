@@ -12,10 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    codec::{self, aac, avc},
-    flv::{AudioTag, Content, MAIN_TRACK, VideoTag},
+    codec::{aac, avc, nal},
     packet::{Packet, PacketKind},
-    track::AudioCodec,
+    track::{AudioCodec, Codec},
 };
 use packetizer::Packetizer;
 use pes::{Elements, Pes};
@@ -76,7 +75,7 @@ const AUDIO_PES_BYTES_MAX: usize = 60_000;
 
 /// The bytes of a segment.
 pub fn mux(packets: &[Packet], tracks: &Tracks, state: State) -> Bytes {
-    let mut out = Packetizer::writing(state.continuity, packets.iter().map(|packet| packet.body.len()).sum());
+    let mut out = Packetizer::writing(state.continuity, packets.iter().map(|packet| packet.payload.len()).sum());
     run(packets, tracks, state, &mut out);
     out.finish()
 }
@@ -91,11 +90,16 @@ pub fn advance(packets: &[Packet], tracks: &Tracks, state: State) -> State {
 fn run(packets: &[Packet], tracks: &Tracks, state: State, out: &mut Packetizer) -> Option<AudioClock> {
     let mut clock = state.audio;
     let mut gathered: Option<Pes> = None;
+    let mut has_sound = false;
     out.tables(tracks);
-    for packet in packets {
+    for (index, packet) in packets.iter().enumerate() {
         match packet.kind {
             PacketKind::Keyframe | PacketKind::InterFrame => {
-                let Some(pes) = tracks.video.as_deref().and_then(|config| video_pes(packet, config)) else { continue };
+                let more = packets.iter().skip(index + 1).take_while(|later| !later.kind.is_picture());
+                let slices = more.filter(|later| later.kind == PacketKind::Slices);
+                let Some(pes) = tracks.video.as_deref().and_then(|config| video_pes(packet, slices, config)) else {
+                    continue;
+                };
                 // Audio that waits for more must not fall behind the clock reference.
                 if let Some(late) = gathered.take_if(|audio| pes.dts - audio.dts >= GATHER) {
                     out.pes(&late);
@@ -103,9 +107,11 @@ fn run(packets: &[Packet], tracks: &Tracks, state: State, out: &mut Packetizer) 
                 out.pes(&pes);
             }
             PacketKind::Audio => {
-                let Some(frame) = tracks.audio.and_then(|audio| audio_frame(packet, audio, &mut clock)) else {
+                let first = !has_sound;
+                let Some(frame) = tracks.audio.and_then(|audio| audio_frame(packet, audio, &mut clock, first)) else {
                     continue;
                 };
+                has_sound = true;
                 if let Some(full) = gathered.take_if(|pes| !frame.joins(pes)) {
                     out.pes(&full);
                 }
@@ -124,15 +130,13 @@ fn run(packets: &[Packet], tracks: &Tracks, state: State, out: &mut Packetizer) 
 }
 
 /// An access unit in byte stream form (H.264 annex B): delimiter first, parameter sets before where decoding can start.
-fn video_pes(packet: &Packet, config: &avc::Config) -> Option<Pes> {
+fn video_pes<'a>(packet: &'a Packet, slices: impl Iterator<Item = &'a Packet>, config: &avc::Config) -> Option<Pes> {
     const START_CODE: &[u8] = &[0, 0, 0, 1];
     /// primary_pic_type 7: any slice.
     const DELIMITER: &[u8] = &[0, 0, 0, 1, 9, 0xF0];
-    let tag = VideoTag::parse(&packet.body).ok()?;
-    if !matches!(tag.content, Content::Keyframe | Content::Frame) || tag.track != MAIN_TRACK {
-        return None;
-    }
-    let mut nals: Vec<_> = codec::nal_units(&tag.payload, config.length_bytes).collect();
+    let payloads = std::iter::once(packet).chain(slices).map(|packet| &packet.payload);
+    let of_payload = |payload: &'a Bytes| nal::units(payload, config.length_bytes).map(|unit| payload.slice_ref(unit));
+    let mut nals: Vec<Bytes> = payloads.flat_map(of_payload).collect();
     nals.retain(|nal| avc::nal::kind(nal) != avc::nal::AUD);
     if nals.is_empty() {
         return None;
@@ -149,7 +153,7 @@ fn video_pes(packet: &Packet, config: &avc::Config) -> Option<Pes> {
     }
     for nal in nals {
         elements.push(Bytes::from_static(START_CODE));
-        elements.push(tag.payload.slice_ref(nal));
+        elements.push(nal);
     }
     let dts = packet.dts.as_ms() * TICKS_PER_MS + OFFSET;
     let pts = dts + i64::from(packet.cts_ms) * TICKS_PER_MS;
@@ -172,25 +176,26 @@ impl AudioFrame {
     }
 }
 
-/// The audio frame in a packet; `None` for what the track does not take.
-fn audio_frame(packet: &Packet, audio: Audio, clock: &mut Option<AudioClock>) -> Option<AudioFrame> {
-    let tag = AudioTag::parse(&packet.body).ok()?;
-    let is_frame = tag.content == Content::Frame && tag.track == MAIN_TRACK;
-    if !is_frame || tag.payload.is_empty() || tag.payload.len() > AUDIO_PES_BYTES_MAX {
+/// The audio frame in a packet, which may be the first of a segment; `None` for what the track does not take.
+fn audio_frame(packet: &Packet, audio: Audio, clock: &mut Option<AudioClock>, first: bool) -> Option<AudioFrame> {
+    let (Codec::Audio(codec), payload) = (packet.codec, packet.payload.clone()) else { return None };
+    if payload.is_empty() || payload.len() > AUDIO_PES_BYTES_MAX {
         return None;
     }
     let announced = packet.dts.as_ms() * TICKS_PER_MS + OFFSET;
     let mut elements = Elements::default();
     let (time, resynced) = match audio {
-        Audio::Aac(config) if tag.codec == AudioCodec::Aac => {
-            elements.push(Bytes::copy_from_slice(&config.adts_header(tag.payload.len())?));
+        Audio::Aac(config) if codec == AudioCodec::Aac => {
+            let channels = if first { config.channel_element() } else { &[] };
+            let header = config.adts_header(channels.len() + payload.len())?;
+            elements.push(Bytes::from([&header[..], channels].concat()));
             AudioClock::tick(clock, announced, config.core_rate)
         }
         // Frames of MP3 have several lengths; its times stay those of the encoder.
-        Audio::Mp3 if tag.codec == AudioCodec::Mp3 => (announced, false),
+        Audio::Mp3 if codec == AudioCodec::Mp3 => (announced, false),
         _ => return None,
     };
-    elements.push(tag.payload);
+    elements.push(payload);
     Some(AudioFrame { time, resynced, elements })
 }
 

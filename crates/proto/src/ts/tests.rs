@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{flv, time::Timestamp};
+use crate::{
+    flv::{self, Content, VideoTag},
+    time::Timestamp,
+};
 
 fn tracks() -> Tracks {
     let sps = Bytes::from_static(&[0x67, 0x42, 0xC0, 0x1E]);

@@ -11,7 +11,7 @@ use gostream_proto::{
     codec,
     flv::{self, AudioTag, Content, VideoTag, file},
     packet::{Packet, PacketKind},
-    time::{Timestamp, Unwrapper},
+    time::Timestamp,
     track::{AudioCodec, VideoCodec},
 };
 use tempfile::TempDir;
@@ -52,14 +52,13 @@ impl Clip {
         let folder = TempDir::new().expect("is made");
         let path = folder.path().join("clip.flv");
         run("ffmpeg", &format!("-hide_banner -loglevel error -y {options} -f flv"), &path, "");
-        let mut times = Unwrapper::default();
         let packets = file::tags(Bytes::from(std::fs::read(&path).expect("is there")))
             .expect("is FLV")
             .filter_map(|tag| {
                 let tag = tag.expect("is whole");
                 match tag.kind {
-                    8 => Some(flv::audio_packet(times.unwrap(tag.timestamp), tag.body)),
-                    9 => Some(flv::video_packet(times.unwrap(tag.timestamp), tag.body)),
+                    8 => Some(flv::audio_packet(Timestamp::from_ms(tag.timestamp.into()), tag.body)),
+                    9 => Some(flv::video_packet(Timestamp::from_ms(tag.timestamp.into()), tag.body)),
                     _ => None,
                 }
             })
@@ -280,12 +279,13 @@ fn lengths_of_two_bytes_before_nal_units_are_kept() {
                 record
             }
             Content::Keyframe | Content::Frame => {
-                let nals = codec::nal_units(&tag.payload, 4);
+                let nals = codec::nal::units(&tag.payload, 4);
                 nals.flat_map(|nal| [&(nal.len() as u16).to_be_bytes()[..], nal].concat()).collect()
             }
             _ => continue,
         };
-        packet.body = VideoTag { payload: payload.into(), ..tag }.encode();
+        packet.body = VideoTag { payload: Bytes::from(payload), ..tag }.encode();
+        *packet = flv::video_packet(packet.dts, packet.body.clone());
     }
     clip.assert_whole();
 }

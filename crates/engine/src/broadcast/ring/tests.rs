@@ -12,20 +12,23 @@ use gostream_proto::{
 use super::*;
 
 fn packet(kind: PacketKind, ms: i64, bytes: usize) -> Packet {
-    Packet { kind, dts: Timestamp::from_ms(ms), cts_ms: 0, body: Bytes::from(vec![kind as u8; bytes]) }
+    Packet::opaque(kind, Timestamp::from_ms(ms), Bytes::from(vec![kind as u8; bytes]))
 }
 
+/// A ring of packets that came at their times.
 fn ring(packets: &[(PacketKind, i64)]) -> Ring {
     let mut ring = Ring::default();
-    packets.iter().for_each(|&(kind, ms)| ring.push(packet(kind, ms, 10)));
+    packets.iter().for_each(|&(kind, ms)| ring.push(packet(kind, ms, 10), ms));
     ring
 }
 
-use PacketKind::{Audio, AudioHeader, InterFrame, Keyframe, VideoHeader};
+use PacketKind::{
+    Announcement, Audio, AudioHeader, InterFrame, Keyframe, Preamble, SideAudioHeader, Slices, VideoHeader,
+};
 
 #[test]
 fn reader_starts_at_the_newest_keyframe_with_the_headers_before_it() {
-    let ring =
+    let mut ring =
         ring(&[(AudioHeader, 0), (VideoHeader, 0), (Keyframe, 0), (InterFrame, 40), (Keyframe, 80), (Audio, 85)]);
     let start = ring.start().expect("has a keyframe");
     assert_eq!((start.sequence, start.video_frames_before), (4, 2));
@@ -34,7 +37,7 @@ fn reader_starts_at_the_newest_keyframe_with_the_headers_before_it() {
 
 #[test]
 fn late_audio_header_reaches_a_reader_in_its_place() {
-    let ring = ring(&[(VideoHeader, 0), (Keyframe, 0), (AudioHeader, 10), (Audio, 10)]);
+    let mut ring = ring(&[(VideoHeader, 0), (Keyframe, 0), (AudioHeader, 10), (Audio, 10)]);
     let start = ring.start().expect("has a keyframe");
     assert_eq!(start.sequence, 1);
     assert!(start.headers.audio.is_none());
@@ -45,9 +48,9 @@ fn late_audio_header_reaches_a_reader_in_its_place() {
 fn changed_video_header_waits_for_its_keyframe_and_an_equal_one_does_not() {
     let mut ring = ring(&[(VideoHeader, 0), (Keyframe, 0), (VideoHeader, 40)]);
     assert!(ring.start().is_some());
-    ring.push(packet(VideoHeader, 50, 11));
+    ring.push(packet(VideoHeader, 50, 11), 50);
     assert!(ring.start().is_none());
-    ring.push(packet(Keyframe, 60, 10));
+    ring.push(packet(Keyframe, 60, 10), 60);
     assert_eq!(ring.start().map(|start| start.sequence), Some(4));
 }
 
@@ -55,9 +58,9 @@ fn changed_video_header_waits_for_its_keyframe_and_an_equal_one_does_not() {
 fn audio_only_stream_starts_once_it_is_known_to_be_one() {
     let mut audio = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 900)]);
     assert!(audio.start().is_none());
-    audio.push(packet(Audio, 1_000, 10));
-    assert_eq!(audio.start().map(|start| start.sequence), Some(0));
-    audio.push(packet(VideoHeader, 1_010, 10));
+    audio.push(packet(Audio, 1_000, 10), 1_000);
+    assert_eq!(audio.start().map(|start| start.sequence), Some(1));
+    audio.push(packet(VideoHeader, 1_010, 10), 1_010);
     assert!(audio.start().is_none());
 }
 
@@ -74,7 +77,7 @@ fn ring_keeps_ten_seconds() {
 fn ring_keeps_64_mebibytes() {
     let mut ring = Ring::default();
     for n in 0..70 {
-        ring.push(packet(Keyframe, n, 1024 * 1024));
+        ring.push(packet(Keyframe, n, 1024 * 1024), n);
     }
     assert_eq!(ring.bytes(), KEPT_BYTES_MAX);
 }
@@ -83,7 +86,86 @@ fn ring_keeps_64_mebibytes() {
 fn keyframe_that_is_gone_is_no_start() {
     let mut packets = vec![(VideoHeader, 0), (Keyframe, 0)];
     packets.extend((1..600).map(|n| (InterFrame, n * 20)));
-    assert!(ring(&packets).start().is_none());
+    assert!(ring(&packets).start().is_none(), "nobody waited for ten seconds");
+}
+
+#[test]
+fn changed_audio_header_waits_for_the_next_keyframe() {
+    let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (InterFrame, 40)]);
+    ring.push(packet(AudioHeader, 50, 11), 50);
+    assert!(ring.start().is_none(), "the sound before it is of another format");
+    ring.push(packet(Keyframe, 80, 10), 80);
+    assert_eq!(ring.start().map(|start| start.sequence), Some(5));
+}
+
+#[test]
+fn reader_starts_with_the_sound_when_pictures_are_away() {
+    let mut packets = vec![(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0)];
+    packets.extend((0..150).map(|n| (Audio, n * 20)));
+    let mut announced = ring(&packets[..2]);
+    for n in 0..160 {
+        announced.push(packet(Audio, n * 20, 10), n * 20);
+        assert_eq!(announced.start().is_some(), n * 20 >= 3_000, "never a picture: at {}", n * 20);
+    }
+    let start = announced.start().expect("starts");
+    assert_eq!((start.why, start.earliest.as_ms(), start.headers.iter().count()), (Why::PicturesAway, 2_180, 2));
+    let mut ring = ring(&packets);
+    for n in 150..700 {
+        ring.push(packet(Audio, n * 20, 10), n * 20);
+        let why = ring.start().map(|start| start.why);
+        assert_eq!(why, Some(if n * 20 <= 10_000 { Why::Keyframe } else { Why::PicturesAway }), "at {}", n * 20);
+    }
+}
+
+#[test]
+fn reader_that_waited_ten_seconds_starts_at_any_picture() {
+    let mut ring = ring(&[(VideoHeader, 0), (Keyframe, 0)]);
+    let mut waits_from = None;
+    for ms in (40..30_000).step_by(40) {
+        ring.push(packet(InterFrame, ms, 10), ms);
+        match ring.start().map(|start| start.why) {
+            Some(Why::Keyframe) => assert!(ms <= 10_000),
+            None => {
+                waits_from.get_or_insert(ms);
+            }
+            why => {
+                assert_eq!(why, Some(Why::NoKeyframe));
+                assert!(waits_from.is_some_and(|from| ms - from >= 10_000), "{waits_from:?} {ms}");
+            }
+        }
+    }
+    assert_eq!(ring.start().map(|start| start.sequence), Some(ring.head() - 1));
+    ring.push(packet(Keyframe, 30_000, 10), 30_000);
+    assert_eq!(ring.start().map(|start| start.why), Some(Why::Keyframe));
+}
+
+#[test]
+fn start_includes_what_was_sent_ahead_of_the_keyframe() {
+    let mut ring = ring(&[(VideoHeader, 0), (Preamble, 0), (Preamble, 0), (Keyframe, 0), (Slices, 0), (Slices, 0)]);
+    assert_eq!(ring.start().map(|start| start.sequence), Some(1));
+}
+
+#[test]
+fn announcements_and_side_tracks_reach_whoever_comes_later() {
+    let mut ring = Ring::default();
+    let announcement = Bytes::from_static(b"\x02\0\x17onExpectAdditionalMedia");
+    let side = |track: u8| Bytes::from([&[0x95, 0x00][..], b"mp4a", &[track, 0x11, 0x90]].concat());
+    for (kind, body) in [
+        (Announcement, announcement.clone()),
+        (VideoHeader, Bytes::from_static(&[0x17])),
+        (SideAudioHeader, side(1)),
+        (SideAudioHeader, side(2)),
+        (SideAudioHeader, side(1)),
+        (Keyframe, Bytes::from_static(&[0x17, 1])),
+    ] {
+        ring.push(Packet::opaque(kind, Timestamp::ZERO, body), 0);
+    }
+    let kinds: Vec<_> = ring.start().expect("has a keyframe").headers.iter().map(|entry| entry.packet.kind).collect();
+    assert_eq!(kinds, [Announcement, VideoHeader, SideAudioHeader, SideAudioHeader]);
+    for n in 0..100 {
+        ring.push(Packet::opaque(Announcement, Timestamp::ZERO, vec![n; 60].into()), 0);
+    }
+    assert!(ring.headers().iter().count() < 20, "their number is bounded");
 }
 
 /// Sends a packet as to a platform.
@@ -98,7 +180,7 @@ fn send(entry: &Entry) {
 fn what_was_derived_from_old_packets_is_let_go() {
     let mut ring = Ring::default();
     for n in 0..100 {
-        ring.push(packet(if n % 50 == 0 { Keyframe } else { InterFrame }, n * 40, 5_000));
+        ring.push(packet(if n % 50 == 0 { Keyframe } else { InterFrame }, n * 40, 5_000), n * 40);
         let newest = ring.get(ring.head() - 1).expect("is there");
         send(newest);
     }

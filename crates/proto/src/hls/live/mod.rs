@@ -105,6 +105,11 @@ impl Live {
         listed
     }
 
+    /// The next segment may begin with a picture that needs earlier ones: nothing better comes.
+    pub fn begin_anywhere(&mut self) {
+        self.packager.anywhere = true;
+    }
+
     /// The stream is over: what is open is listed, and nothing follows.
     pub fn finish(&mut self) {
         /// How long the newest packet lasts: one frame at 30 fps.
@@ -203,6 +208,7 @@ impl Live {
         let Some(segment) = segment else { return };
         if self.window.last().is_none() {
             self.parts = segment.gap_max_ms <= PART_GAP_MAX_MS;
+            self.packager.cutter.prompt = self.parts;
         }
         self.window.push(segment);
     }

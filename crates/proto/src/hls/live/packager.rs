@@ -6,12 +6,11 @@ use bytes::Bytes;
 
 use super::segment::{Building, Init, Part, Segment};
 use crate::{
-    flv::{AudioTag, Content, MAIN_TRACK, VideoTag},
     fmp4::{self, Audio, AudioClock, Picture, Sample, Tracks, Video, VideoClock},
-    hls::cut::{Cut, FRAME_MS, Span},
+    hls::cut::{Cut, Cutter, Place, Span},
     packet::{Packet, PacketKind},
     time::Timestamp,
-    track::{AudioCodec, VideoCodec},
+    track::{AudioCodec, Codec, VideoCodec},
 };
 
 /// What came of a packet.
@@ -42,6 +41,11 @@ pub(super) struct Packager {
     /// Tracks that differ from those of the open segment.
     changed: Changed,
     pub(super) unsupported: Unsupported,
+    pub(super) cutter: Cutter,
+    /// The open segment lacks the video track, of which no picture came yet.
+    awaits_pictures: bool,
+    /// The next segment may begin with any picture.
+    pub(super) anywhere: bool,
     init: Option<Arc<Init>>,
     pub(super) open: Option<Open>,
     pub(super) next_sequence: u64,
@@ -71,7 +75,7 @@ pub(super) struct Open {
     pub(super) init: Arc<Init>,
     pub(super) parts: Vec<Arc<Part>>,
     building: Building,
-    /// The time of the newest packet of the track that parts follow, and the longest step between two.
+    /// The time of the newest picture (without video: sound), and the longest step between two.
     lead: Option<Timestamp>,
     gap_max_ms: i64,
 }
@@ -97,44 +101,57 @@ impl Packager {
             PacketKind::Keyframe if self.tracks.video.is_none() => self.on_headerless_video(packet),
             _ => {}
         }
+        if packet.kind == PacketKind::Slices {
+            self.video.extend(&packet.payload);
+            return Output::default();
+        }
         let Some(frame) = self.frame(packet) else { return Output::default() };
-        let begins = self.begins_at(packet);
-        let changed = self.changed.video || self.changed.audio;
-        let cut = self.open.as_ref().and_then(|open| open.span.cut_before(packet, begins, changed));
+        let place = self.cutter.place(packet, self.tracks.video.is_some(), wall_ms);
+        let begins = self.begins_at(packet, place);
+        let changed = self.changed.video || self.changed.audio || self.awaits_pictures && packet.kind.is_picture();
+        let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, place, begins, changed));
         let mut output = Output::default();
-        if cut != Some(Cut::Hole) && packet.kind.is_video() {
+        if cut != Some(Cut::Hole) && packet.kind.is_picture() {
             self.release(packet.dts);
         }
         match cut {
-            None => output.part = self.end_parts(packet),
-            Some(Cut::Boundary | Cut::Forced) => output.segment = self.finish(packet.dts),
+            None => output.part = self.end_parts(place),
+            Some(Cut::Boundary | Cut::Forced) => output.segment = self.finish_before(place.at),
             Some(Cut::Hole) => {
-                let end = self.open.as_ref().map_or(packet.dts, |open| open.span.newest + FRAME_MS);
+                let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
                 self.discontinuity_next = true;
-                output.segment = self.finish(end);
+                output.segment = self.finish(end.unwrap_or(place.at));
             }
         }
         if cut == Some(Cut::Forced) || self.open.is_none() && begins {
-            self.begin(packet, wall_ms);
+            self.begin(packet, place, wall_ms);
         }
-        self.put(packet, frame);
+        self.put(packet, place, frame);
         output
     }
 
     /// Ends the open segment at `end`, as when the stream is over.
     pub(super) fn finish(&mut self, end: Timestamp) -> Option<Segment> {
-        let mut open = self.open.take()?;
-        if let Some(sample) = self.video.flush() {
-            open.building.video.push(sample);
+        let flushed = self.video.flush();
+        if let Some(open) = &mut self.open {
+            open.building.video.extend(flushed);
         }
+        self.finish_before(end)
+    }
+
+    /// Ends the open segment at `end`. A picture whose successor has not come goes into the next one.
+    fn finish_before(&mut self, end: Timestamp) -> Option<Segment> {
+        let mut open = self.open.take()?;
         let leads = self.leads();
         open.end_parts_by(end, leads, &mut self.fragments);
         open.end_part(end, leads, &mut self.fragments);
         let sequence = self.next_sequence;
         self.next_sequence += 1;
+        let duration_ms = open.parts.iter().map(|part| part.duration_ms).sum();
+        self.cutter.finished(i64::from(duration_ms));
         Some(Segment {
             sequence,
-            duration_ms: open.parts.iter().map(|part| part.duration_ms).sum(),
+            duration_ms,
             program_date_ms: open.program_date_ms,
             discontinuity: open.discontinuity,
             independent: open.independent,
@@ -150,66 +167,66 @@ impl Packager {
     }
 
     fn on_video_header(&mut self, packet: &Packet) {
-        if self.video_header.as_ref() == Some(&packet.body) {
+        if self.video_header.as_ref() == Some(&packet.payload) {
             return;
         }
-        self.video_header = Some(packet.body.clone());
-        let tag = VideoTag::parse(&packet.body).ok();
-        self.tracks.video = tag.as_ref().and_then(Video::from_header).map(Arc::new);
-        self.unsupported.video = tag.map(|tag| tag.codec).filter(|_| self.tracks.video.is_none());
+        self.video_header = Some(packet.payload.clone());
+        self.tracks.video = Video::from_header(packet).map(Arc::new);
+        self.unsupported.video = video_codec(packet).filter(|_| self.tracks.video.is_none());
         self.changed.video = true;
     }
 
     fn on_audio_header(&mut self, packet: &Packet) {
-        if self.audio_header.as_ref() == Some(&packet.body) {
+        if self.audio_header.as_ref() == Some(&packet.payload) {
             return;
         }
-        self.audio_header = Some(packet.body.clone());
-        let tag = AudioTag::parse(&packet.body).ok();
-        self.tracks.audio = tag.as_ref().and_then(Audio::from_tag).map(Arc::new);
-        self.unsupported.audio = tag.map(|tag| tag.codec).filter(|_| self.tracks.audio.is_none());
+        self.audio_header = Some(packet.payload.clone());
+        self.tracks.audio = Audio::from_packet(packet).map(Arc::new);
+        self.unsupported.audio = audio_codec(packet).filter(|_| self.tracks.audio.is_none());
         self.changed.audio = true;
     }
 
     fn on_headerless_audio(&mut self, packet: &Packet) {
-        let Ok(tag) = AudioTag::parse(&packet.body) else { return };
-        if tag.track != MAIN_TRACK || tag.content != Content::Frame {
-            return;
-        }
-        self.tracks.audio = Audio::from_tag(&tag).map(Arc::new);
-        match self.tracks.audio {
-            Some(_) => (self.unsupported.audio, self.changed.audio) = (None, true),
+        self.tracks.audio = Audio::from_packet(packet).map(Arc::new);
+        match (&self.tracks.audio, audio_codec(packet)) {
+            (Some(_), _) => (self.unsupported.audio, self.changed.audio) = (None, true),
             // AAC waits for its header.
-            None if tag.codec == AudioCodec::Aac => {}
-            None => self.unsupported.audio = Some(tag.codec),
+            (None, None | Some(AudioCodec::Aac)) => {}
+            (None, codec) => self.unsupported.audio = codec,
         }
     }
 
     /// Codecs that go into the file have headers; a picture of another one tells which it is.
     fn on_headerless_video(&mut self, packet: &Packet) {
-        let supported = |codec| matches!(codec, VideoCodec::Avc | VideoCodec::Hevc | VideoCodec::Av1);
-        if let Ok(tag) = VideoTag::parse(&packet.body)
-            && !supported(tag.codec)
-        {
-            self.unsupported.video = Some(tag.codec);
+        let supported = |codec: &_| matches!(codec, VideoCodec::Avc | VideoCodec::Hevc | VideoCodec::Av1);
+        if let Some(codec) = video_codec(packet).filter(|codec| !supported(codec)) {
+            self.unsupported.video = Some(codec);
         }
     }
 
     /// What goes into the file of a packet.
     fn frame(&self, packet: &Packet) -> Option<Frame> {
-        if packet.kind.is_video() {
+        if packet.kind.is_picture() {
             let track = self.tracks.video.as_deref()?;
-            let tag = VideoTag::parse(&packet.body).ok().filter(|tag| track.takes(tag))?;
             let sync = packet.kind == PacketKind::Keyframe;
-            return Some(Frame::Video(Picture { dts: packet.dts, cts_ms: tag.cts_ms, sync, payload: tag.payload }));
+            let payload = packet.payload.clone();
+            return track.takes(packet).then_some(Frame::Video(Picture {
+                dts: packet.dts,
+                cts_ms: packet.cts_ms,
+                sync,
+                payload,
+            }));
         }
-        let track = self.tracks.audio.as_deref().filter(|_| packet.kind == PacketKind::Audio)?;
-        let tag = AudioTag::parse(&packet.body).ok()?;
-        Some(Frame::Audio { samples: track.samples(&tag)?, rate: track.rate, payload: tag.payload })
+        let track = self.tracks.audio.as_deref()?;
+        Some(Frame::Audio { samples: track.samples(packet)?, rate: track.rate, payload: packet.payload.clone() })
     }
 
-    fn begins_at(&self, packet: &Packet) -> bool {
-        if self.tracks.video.is_some() { packet.kind == PacketKind::Keyframe } else { self.tracks.audio.is_some() }
+    fn begins_at(&self, packet: &Packet, place: Place) -> bool {
+        match packet.kind {
+            PacketKind::Keyframe => true,
+            PacketKind::InterFrame => self.anywhere,
+            _ => place.leads,
+        }
     }
 
     /// The tracks of the open segment decide where its parts end.
@@ -231,52 +248,57 @@ impl Packager {
     }
 
     /// Ends the parts that are long enough before a packet that goes on in the same segment.
-    fn end_parts(&mut self, packet: &Packet) -> bool {
+    fn end_parts(&mut self, place: Place) -> bool {
         let leads = self.leads();
-        let Some(open) = self.open.as_mut().filter(|_| leads.video == packet.kind.is_video()) else { return false };
+        let Some(open) = self.open.as_mut().filter(|_| place.leads) else { return false };
         let before = open.parts.len();
-        open.end_parts_before(packet.dts, leads, &mut self.fragments);
+        open.end_parts_before(place.at, leads, &mut self.fragments);
         open.parts.len() > before
     }
 
-    fn begin(&mut self, packet: &Packet, wall_ms: u64) {
+    fn begin(&mut self, packet: &Packet, place: Place, wall_ms: u64) {
+        self.anywhere = false;
+        let awaits = self.tracks.video.is_some() && !self.cutter.has_pictures();
+        let awaited = std::mem::replace(&mut self.awaits_pictures, awaits) && !awaits;
         let Changed { video, audio } = std::mem::take(&mut self.changed);
-        let changed = (video || audio) && self.next_sequence > self.first;
+        let changed = (video || audio || awaited) && self.next_sequence > self.first;
         let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
         // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
         if discontinuity {
             (self.video, self.audio) = Default::default();
             self.wall = None;
         }
-        let (wall_start, wall_start_ms) = *self.wall.get_or_insert((packet.dts, wall_ms));
+        let (wall_start, wall_start_ms) = *self.wall.get_or_insert((place.at, wall_ms));
+        let mut tracks = self.tracks.clone();
+        tracks.video.take_if(|_| awaits);
         let init = match self.init.take() {
-            Some(init) if init.tracks == self.tracks => init,
+            Some(init) if init.tracks == tracks => init,
             before => Arc::new(Init {
                 version: before.map_or(self.first as u32, |init| init.version.wrapping_add(1)),
-                bytes: fmp4::init(&self.tracks),
-                tracks: self.tracks.clone(),
+                bytes: fmp4::init(&tracks),
+                tracks: tracks.clone(),
             }),
         };
         self.init = Some(Arc::clone(&init));
         self.open = Some(Open {
-            span: Span::from(packet.dts),
+            span: Span::from(place.at),
             discontinuity,
-            independent: packet.kind == PacketKind::Keyframe || self.tracks.video.is_none(),
-            program_date_ms: wall_start_ms.saturating_add_signed(packet.dts.ms_since(wall_start)),
+            independent: packet.kind == PacketKind::Keyframe || tracks.video.is_none(),
+            program_date_ms: wall_start_ms.saturating_add_signed(place.at.ms_since(wall_start)),
             init,
             parts: Vec::new(),
-            building: Building::from(packet.dts),
+            building: Building::from(place.at),
             lead: None,
             gap_max_ms: 0,
         });
     }
 
     /// The packet goes into the open segment.
-    fn put(&mut self, packet: &Packet, frame: Frame) {
+    fn put(&mut self, packet: &Packet, place: Place, frame: Frame) {
         let leads = self.leads();
         let Some(open) = &mut self.open else { return };
-        open.span.take(packet);
-        if leads.video == packet.kind.is_video() {
+        open.span.take(packet, place);
+        if leads.video == packet.kind.is_picture() {
             open.gap_max_ms = open.gap_max_ms.max(open.lead.map_or(0, |lead| packet.dts.ms_since(lead)));
             open.lead = Some(packet.dts);
         }
@@ -329,4 +351,12 @@ impl Open {
         let built = std::mem::replace(&mut self.building, Building::from(end));
         self.parts.push(Arc::new(built.into_part(end, leads.video, *fragments)));
     }
+}
+
+fn video_codec(packet: &Packet) -> Option<VideoCodec> {
+    if let Codec::Video(codec) = packet.codec { Some(codec) } else { None }
+}
+
+fn audio_codec(packet: &Packet) -> Option<AudioCodec> {
+    if let Codec::Audio(codec) = packet.codec { Some(codec) } else { None }
 }

@@ -8,6 +8,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::segment::Segment;
+use crate::hls::cut::target_s;
 
 /// Segments in the playlist when bytes do not matter: 20 s at a keyframe each two.
 const LISTED_MAX: usize = 10;
@@ -31,8 +32,7 @@ pub(super) struct Window {
     unlisted: usize,
     /// Discontinuities that have left the list.
     pub(super) discontinuities_passed: u64,
-    /// The target duration, in seconds. It is that of the first segment, rounded, and grows when a longer one must be
-    /// listed: keyframes further apart are the encoder's choice, and a target below a listed segment would be a lie.
+    /// The target duration, in seconds: that of the first segment. It must not change (section 6.2.1).
     pub(super) target_s: u64,
     /// The largest bitrate of a segment so far, in bit/s.
     pub(super) peak_bitrate: u64,
@@ -41,7 +41,9 @@ pub(super) struct Window {
 impl Window {
     /// Appends a segment.
     pub(super) fn push(&mut self, segment: Segment) {
-        self.target_s = self.target_s.max((u64::from(segment.duration_ms) + 500) / 1_000).max(1);
+        if self.target_s == 0 {
+            self.target_s = target_s(segment.duration_ms.into());
+        }
         self.peak_bitrate = self.peak_bitrate.max(bitrate(segment.file_bytes(), segment.duration_ms.into()));
         self.segments.push_back(Arc::new(segment));
         while self.lists_too_much() {

@@ -65,6 +65,6 @@ mod tests {
         // Past the first, smaller blocks.
         drop([1_500, 3_000, 6_000, 12_000, 24_000].map(|bytes| arena.take(bytes)));
         let ends: Vec<_> = (0..100).map(|_| arena.take(400).spare_capacity_mut().as_mut_ptr() as usize).collect();
-        assert!(ends.windows(2).filter(|pair| pair[1] - pair[0] == 400).count() > 95);
+        assert!(ends.windows(2).filter(|pair| pair[1].wrapping_sub(pair[0]) == 400).count() > 95);
     }
 }

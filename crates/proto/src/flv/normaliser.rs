@@ -1,0 +1,101 @@
+//! From what encoders send to what readers can rely on: the one place that decides what a message is.
+//!
+//! ```text
+//! message ──► kind       the bitstream says where decoding can start and where a picture begins; flags are a hint
+//!         ──► body       as it came, for RTMP outputs; rewritten only where no platform could take it
+//!         ──► payload    length-prefixed NAL units, a raw AAC frame, a configuration record, for readers that package
+//! ```
+//!
+//! A header that sets decoders up as the one before it did is no header: readers pass it on and need not act on it. A header
+//! that is missing, empty or contradicted by the parameter sets among the pictures is written from those.
+
+mod audio;
+mod video;
+
+use bytes::Bytes;
+
+use super::{AudioTag, Content, MAIN_TRACK, VideoTag};
+use crate::{
+    packet::{Packet, PacketKind},
+    time::Timestamp,
+};
+use audio::AudioNormaliser;
+use video::VideoNormaliser;
+
+/// What was mended or found odd, for the stream's owner to know. Each stays set once it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Start codes instead of lengths before NAL units; converted.
+    pub start_codes: bool,
+    /// Empty NAL units; left out of what is packaged.
+    pub empty_units: bool,
+    /// Slices of a picture in messages of their own; joined in what is packaged.
+    pub split_pictures: bool,
+    /// Keyframe flags that the bitstream contradicts.
+    pub wrong_flags: bool,
+    /// No video header, or an empty one; written from the parameter sets among the pictures.
+    pub missing_header: bool,
+    /// A video header that the parameter sets among the pictures contradict; those are used.
+    pub contradicted_header: bool,
+    /// AAC in ADTS frames; their headers are taken off.
+    pub adts: bool,
+    /// AAC whose channels have no number: it cannot be previewed.
+    pub unnumbered_channels: bool,
+}
+
+/// Turns the messages of one broadcast into packets.
+#[derive(Clone, Debug, Default)]
+pub struct Normaliser {
+    video: VideoNormaliser,
+    audio: AudioNormaliser,
+    oddities: Oddities,
+}
+
+impl Normaliser {
+    /// The packets in a video message that is stamped `wire`, appended to `out`; their times are 0. What cannot be read passes
+    /// as a frame that nobody packages: a relay does not need to understand it.
+    pub fn video(&mut self, body: Bytes, wire: u32, out: &mut Vec<Packet>) {
+        let Ok(tag) = VideoTag::parse(&body) else {
+            let kind = if body.len() <= 1 { PacketKind::VideoOther } else { PacketKind::InterFrame };
+            return out.push(Packet::opaque(kind, Timestamp::ZERO, body));
+        };
+        if tag.track == MAIN_TRACK {
+            return self.video.normalise(tag, body, wire, &mut self.oddities, out);
+        }
+        let kind = match tag.content {
+            Content::Header => PacketKind::SideVideoHeader,
+            Content::Keyframe | Content::Frame => PacketKind::SideVideo,
+            Content::EndOfSequence | Content::Other => PacketKind::VideoOther,
+        };
+        out.push(Packet::opaque(kind, Timestamp::ZERO, body));
+    }
+
+    /// The packets in an audio message, appended to `out`; their times count from that of the message.
+    pub fn audio(&mut self, body: Bytes, out: &mut Vec<Packet>) {
+        let Ok(tag) = AudioTag::parse(&body) else {
+            return out.push(Packet::opaque(PacketKind::AudioOther, Timestamp::ZERO, body));
+        };
+        if tag.track == MAIN_TRACK {
+            return self.audio.normalise(tag, body, &mut self.oddities, out);
+        }
+        let kind = match tag.content {
+            Content::Header => PacketKind::SideAudioHeader,
+            Content::Keyframe | Content::Frame => PacketKind::SideAudio,
+            Content::EndOfSequence | Content::Other => PacketKind::AudioOther,
+        };
+        out.push(Packet::opaque(kind, Timestamp::ZERO, body));
+    }
+
+    /// Another encoder goes on: what the one before it began is not continued.
+    pub fn restart(&mut self) {
+        self.video.restart();
+    }
+
+    /// What was seen so far.
+    pub fn oddities(&self) -> Oddities {
+        self.oddities
+    }
+}
+
+#[cfg(test)]
+mod tests;

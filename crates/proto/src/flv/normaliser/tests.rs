@@ -1,0 +1,286 @@
+//! Messages as encoders send them, and the packets that become of them.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    codec::{aac, avc, nal},
+    track::{AudioCodec, VideoCodec},
+};
+use PacketKind::{
+    Audio, AudioHeader, AudioOther, InterFrame, Keyframe, Preamble, SideAudio, SideAudioHeader, SideVideo,
+    SideVideoHeader, Slices, VideoHeader, VideoOther,
+};
+
+const SPS: &[u8] = &[
+    0x67, 0x42, 0xC0, 0x1E, 0xDA, 0x02, 0x80, 0xBF, 0xE5, 0xC0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03,
+    0x00, 0xF0, 0x3C, 0x58,
+];
+const PPS: &[u8] = &[0x68, 0xCE, 0x0F, 0xC8];
+/// A slice that begins an IDR picture, and one that begins a P picture; and their second slices.
+const IDR: &[u8] = &[0x65, 0x88, 0x80, 0x40];
+const IDR_MORE: &[u8] = &[0x65, 0x12, 0x20];
+const P: &[u8] = &[0x41, 0x9A, 0x20];
+const P_MORE: &[u8] = &[0x41, 0x13, 0x20];
+const RECOVERY_POINT: &[u8] = &[0x06, 6, 1, 0x84, 0x80];
+
+fn record(sps: &[u8], pps: &[u8]) -> Bytes {
+    avc::Config::record(&[Bytes::copy_from_slice(sps)], &[Bytes::copy_from_slice(pps)]).expect("has a profile")
+}
+
+fn header(record: &[u8]) -> Bytes {
+    [&[0x17, 0, 0, 0, 0], record].concat().into()
+}
+
+fn tag(flag: u8, units: &[&[u8]]) -> Bytes {
+    [&[flag, 1, 0, 0, 0], nal::length_prefixed(units.iter().copied(), 4).as_ref()].concat().into()
+}
+
+fn key(units: &[&[u8]]) -> Bytes {
+    tag(0x17, units)
+}
+
+fn inter(units: &[&[u8]]) -> Bytes {
+    tag(0x27, units)
+}
+
+/// The packets of messages stamped with their place, two to a picture where `stamps` says so.
+fn packets(messages: &[(u32, Bytes)]) -> (Vec<Packet>, Oddities) {
+    let (mut normaliser, mut out) = (Normaliser::default(), Vec::new());
+    for (wire, body) in messages {
+        normaliser.video(body.clone(), *wire, &mut out);
+    }
+    (out, normaliser.oddities())
+}
+
+fn video(bodies: &[Bytes]) -> (Vec<Packet>, Oddities) {
+    packets(&bodies.iter().cloned().zip(0..).map(|(body, n)| (n * 40, body)).collect::<Vec<_>>())
+}
+
+fn kinds(packets: &[Packet]) -> Vec<PacketKind> {
+    packets.iter().map(|packet| packet.kind).collect()
+}
+
+#[test]
+fn ordinary_stream_passes_as_it_came() {
+    let bodies = [header(&record(SPS, PPS)), key(&[IDR]), inter(&[P]), inter(&[P, P_MORE])];
+    let (packets, oddities) = video(&bodies);
+    assert_eq!(kinds(&packets), [VideoHeader, Keyframe, InterFrame, InterFrame]);
+    for (packet, body) in packets.iter().zip(&bodies) {
+        assert_eq!(packet.body, body);
+        assert_eq!(packet.payload, body.slice(5..));
+        assert_eq!(packet.payload.as_ptr(), packet.body[5..].as_ptr(), "without a copy");
+    }
+    assert_eq!(oddities, Oddities::default());
+}
+
+#[test]
+fn bitstream_decides_where_decoding_can_start() {
+    let (packets, oddities) = video(&[
+        header(&record(SPS, PPS)),
+        inter(&[IDR]),
+        key(&[P]),
+        key(&[RECOVERY_POINT, P]),
+        inter(&[RECOVERY_POINT, P]),
+        // An intra picture that is flagged, and one that is not.
+        key(&[&[0x41, 0x88, 0x80]]),
+        inter(&[&[0x41, 0x88, 0x80]]),
+    ]);
+    assert_eq!(kinds(&packets), [VideoHeader, Keyframe, InterFrame, Keyframe, Keyframe, Keyframe, InterFrame]);
+    assert!(oddities.wrong_flags);
+    let hevc = |flag: u8, kind: u8| {
+        Bytes::from(vec![flag, b'h', b'v', b'c', b'1', 0, 0, 0, 0, 0, 0, 4, kind << 1, 1, 0x80, 7])
+    };
+    let (packets, _) = video(&[hevc(0xA1, 20), hevc(0xA1, 21), hevc(0x91, 1)]);
+    assert_eq!(kinds(&packets), [Keyframe, Keyframe, InterFrame]);
+    // A temporal unit of AV1: delimiter, then a frame whose header shows another frame type than the flag.
+    let av1 = |flag: u8, frame: u8| Bytes::from(vec![flag, b'a', b'v', b'0', b'1', 0x12, 0, 0x32, 2, frame, 7]);
+    let (packets, _) = video(&[av1(0xA1, 0x10), av1(0x91, 0x30), av1(0x91, 0x90)]);
+    assert_eq!(kinds(&packets), [Keyframe, InterFrame, InterFrame]);
+}
+
+#[test]
+fn header_that_changes_nothing_is_no_header() {
+    let usual = record(SPS, PPS);
+    let other = record(&[&SPS[..3], &[0x1F], &SPS[4..]].concat(), PPS);
+    let (packets, oddities) = video(&[
+        header(&usual),
+        header(&usual),
+        header(&[&usual[..], &[0, 0]].concat()),
+        header(&record(&[SPS, &[0]].concat(), PPS)),
+        header(&other),
+        header(&usual),
+    ]);
+    assert_eq!(kinds(&packets), [VideoHeader, VideoOther, VideoOther, VideoOther, VideoHeader, VideoHeader]);
+    assert_eq!(oddities, Oddities::default());
+}
+
+#[test]
+fn slices_in_messages_of_their_own_are_one_picture() {
+    let messages = [
+        (0, header(&record(SPS, PPS))),
+        (0, key(&[&[9, 0x10]])),
+        (0, key(&[SPS])),
+        (0, key(&[PPS])),
+        (0, key(&[IDR])),
+        (0, key(&[IDR_MORE])),
+        (0, key(&[IDR_MORE])),
+        (40, inter(&[P])),
+        (40, inter(&[P_MORE])),
+        (80, inter(&[P])),
+    ];
+    let (packets, oddities) = packets(&messages);
+    assert_eq!(
+        kinds(&packets),
+        [VideoHeader, Preamble, Preamble, Preamble, Keyframe, Slices, Slices, InterFrame, Slices, InterFrame]
+    );
+    let units: Vec<_> = nal::units(&packets[4].payload, 4).collect();
+    assert_eq!(units, [&[9, 0x10][..], SPS, PPS, IDR], "what came ahead of the picture is with it");
+    assert!(packets.iter().zip(&messages).all(|(packet, (_, body))| packet.body == *body), "relays pass what came");
+    assert!(oddities.split_pictures && !oddities.wrong_flags);
+}
+
+#[test]
+fn start_codes_become_lengths() {
+    let stream = [&[0, 0, 0, 1][..], &[9, 0x10], &[0, 0, 0, 1], IDR, &[0, 0, 1], IDR_MORE].concat();
+    let sets = [&[0, 0, 0, 1][..], SPS, &[0, 0, 0, 1], PPS].concat();
+    let body = Bytes::from([&[0x17, 1, 0, 0, 5][..], &stream].concat());
+    let (packets, oddities) = video(&[header(&sets), body]);
+    assert_eq!(kinds(&packets), [VideoHeader, Keyframe]);
+    assert_eq!(packets[0].payload, record(SPS, PPS));
+    assert_eq!(packets[1].body, [&[0x17, 1, 0, 0, 5][..], &packets[1].payload].concat());
+    assert_eq!(nal::units(&packets[1].payload, 4).collect::<Vec<_>>(), [&[9, 0x10][..], IDR, IDR_MORE]);
+    assert!(oddities.start_codes);
+    // Glued together behind one length.
+    let glued = [RECOVERY_POINT, &[0, 0, 0, 1], IDR].concat();
+    let (packets, _) = video(&[header(&record(SPS, PPS)), key(&[&glued])]);
+    assert_eq!(kinds(&packets), [VideoHeader, Keyframe]);
+    assert_eq!(packets[1].body, key(&[&glued]), "decoders take that");
+    assert_eq!(nal::units(&packets[1].payload, 4).collect::<Vec<_>>(), [RECOVERY_POINT, IDR]);
+}
+
+#[test]
+fn empty_units_and_empty_messages_are_no_pictures() {
+    let empty = key(&[&[], IDR, &[]]);
+    let (packets, oddities) = video(&[
+        header(&record(SPS, PPS)),
+        empty.clone(),
+        Bytes::from_static(&[0x17, 1, 0, 0, 0]),
+        Bytes::from_static(&[0x57, 0]),
+        key(&[&[]]),
+        Bytes::new(),
+    ]);
+    assert_eq!(kinds(&packets), [VideoHeader, Keyframe, VideoOther, InterFrame, VideoOther, VideoOther]);
+    assert_eq!((&packets[1].body, nal::units(&packets[1].payload, 4).count()), (&empty, 1));
+    assert_eq!(nal::filling(&packets[1].payload, 4), nal::Filling::Whole);
+    assert!(oddities.empty_units);
+}
+
+#[test]
+fn parameter_sets_among_the_pictures_are_used_where_the_header_fails() {
+    let in_band = key(&[SPS, PPS, IDR]);
+    // None, an empty one, one without sets.
+    let cases: [&[Bytes]; 3] =
+        [&[], &[Bytes::from_static(&[0x17, 0, 0, 0, 0])], &[header(&[1, 0x42, 0, 0x1E, 0xFF, 0xE0, 0])]];
+    for before in cases {
+        let (packets, oddities) = video(&[before, &[in_band.clone(), inter(&[P]), in_band.clone()]].concat());
+        let made = packets.iter().filter(|packet| packet.kind == VideoHeader && packet.payload == record(SPS, PPS));
+        assert_eq!(made.map(|packet| packet.body.clone()).collect::<Vec<_>>(), [header(&record(SPS, PPS))]);
+        assert!(oddities.missing_header && !oddities.contradicted_header);
+    }
+    let other = [&SPS[..3], &[0x1F], &SPS[4..]].concat();
+    let (packets, oddities) =
+        video(&[header(&record(&other, PPS)), in_band.clone(), header(&record(&other, PPS)), in_band]);
+    assert_eq!(kinds(&packets), [VideoHeader, VideoHeader, Keyframe, VideoOther, Keyframe]);
+    assert_eq!((packets[1].body.len(), &packets[1].payload), (0, &record(SPS, PPS)), "relays keep the encoder's own");
+    assert!(oddities.contradicted_header && !oddities.missing_header);
+}
+
+#[test]
+fn side_tracks_are_told_apart() {
+    let mut normaliser = Normaliser::default();
+    let mut out = Vec::new();
+    for (first, framing) in [(0x96, 0x00), (0x96, 0x01), (0xA6, 0x01)] {
+        normaliser.video([&[first, framing][..], b"avc1", &[1, 0, 0, 0, 1, 2]].concat().into(), 0, &mut out);
+    }
+    for framing in [0, 1] {
+        normaliser.audio([&[0x95, framing][..], b"mp4a", &[1, 0x11, 0x90]].concat().into(), &mut out);
+    }
+    assert_eq!(kinds(&out), [SideVideoHeader, SideVideo, SideVideo, SideAudioHeader, SideAudio]);
+}
+
+fn audio(bodies: &[&[u8]]) -> (Vec<Packet>, Oddities) {
+    let (mut normaliser, mut out) = (Normaliser::default(), Vec::new());
+    bodies.iter().for_each(|body| normaliser.audio(Bytes::copy_from_slice(body), &mut out));
+    (out, normaliser.oddities())
+}
+
+#[test]
+fn sound_is_told_from_what_is_none() {
+    let (packets, oddities) = audio(&[
+        &[0xAF, 0, 0x11, 0x90],
+        &[0xAF, 1, 0x21, 7],
+        &[0xAF, 0, 0x11, 0x90, 0x56, 0xE5, 0x00],
+        &[0xAF, 0, 0x12, 0x10],
+        &[],
+        &[0xAF],
+        &[0xAF, 1],
+        &[0xAF, 0],
+        &[0x2F, 0xFF, 0xFB, 0x70, 0x44],
+    ]);
+    assert_eq!(
+        kinds(&packets),
+        [AudioHeader, Audio, AudioOther, AudioHeader, AudioOther, AudioOther, AudioOther, AudioOther, Audio]
+    );
+    assert_eq!(packets[8].codec, crate::track::Codec::Audio(AudioCodec::Mp3));
+    assert_eq!(oddities, Oddities::default());
+}
+
+#[test]
+fn adts_headers_are_taken_off_and_a_missing_header_is_made() {
+    let config = aac::Config::parse(&[0x11, 0x90]).expect("parses");
+    let framed = |frame: &[u8]| [&config.adts_header(frame.len()).expect("fits")[..], frame].concat();
+    let two = [&[0xAF, 1][..], &framed(&[0x21, 1]), &framed(&[0x21, 2])].concat();
+    for before in [&[][..], &[0xAF, 0, 0x11, 0x90]] {
+        let bodies: Vec<&[u8]> = [before, &two].into_iter().filter(|body| !body.is_empty()).collect();
+        let (packets, oddities) = audio(&bodies);
+        assert_eq!(kinds(&packets), [AudioHeader, Audio, Audio]);
+        assert_eq!(packets[0].body.as_ref(), [0xAF, 0, 0x11, 0x90]);
+        let frames: Vec<_> = packets[1..].iter().map(|packet| (packet.dts.as_ms(), packet.body.to_vec())).collect();
+        assert_eq!(frames, [(0, vec![0xAF, 1, 0x21, 1]), (21, vec![0xAF, 1, 0x21, 2])]);
+        assert!(oddities.adts);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_messages_are_normalised_and_nothing_is_lost(
+        bodies in prop::collection::vec(
+            (any::<bool>(), prop::collection::vec(prop_oneof![Just(0_u8), Just(1), any::<u8>()], 0..50)),
+            0..20,
+        ),
+    ) {
+        let mut normaliser = Normaliser::default();
+        for (is_video, body) in bodies {
+            let mut out = Vec::new();
+            let body = Bytes::from([if is_video { &[0x17, 1, 0, 0, 0][..] } else { &[0xAF, 1] }, &body].concat());
+            if is_video {
+                normaliser.video(body.clone(), 0, &mut out);
+            } else {
+                normaliser.audio(body.clone(), &mut out);
+            }
+            let odd = normaliser.oddities();
+            let rewritten = odd.start_codes || odd.adts;
+            prop_assert!(rewritten || out.iter().any(|packet| packet.body == body), "{body:02x?} {out:02x?}");
+        }
+    }
+}
+
+#[test]
+fn codecs_that_are_not_looked_into_pass_by_their_flags() {
+    let vp9 = |flag: u8| Bytes::from(vec![flag, b'v', b'p', b'0', b'9', 1, 2]);
+    let (packets, _) = video(&[vp9(0x91), vp9(0xA1)]);
+    assert_eq!(kinds(&packets), [Keyframe, InterFrame]);
+    assert_eq!(packets[0].codec, crate::track::Codec::Video(VideoCodec::Vp9));
+}

@@ -1,0 +1,284 @@
+//! One clock for the two tracks of a broadcast.
+//!
+//! A track's times are its encoder's: what separates two packets of a track, and what separates the tracks from each
+//! other, is passed on as it came. They are held against the times of arrival, which say when an encoder's clock jumped:
+//!
+//! ```text
+//! step of the track's own times   explained when
+//! up to 1 s ahead, 0.5 s back     always (reordering, jitter), unless the track was silent while the other went on
+//! more than 1 s ahead             as much time passed, or it makes up for a delay
+//! anything else                   never: the packet is placed by its arrival
+//! ```
+//!
+//! One packet that does not fit is an outlier when the next one fits again. When the next one continues it, the track has
+//! another clock from there on; the other track follows by the same difference if it jumps as well.
+
+use super::{Timestamp, healing::Healing};
+
+/// Which track a packet belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Elementary {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+/// A step ahead up to this is an encoder's own affair.
+const STEP_MS: i64 = 1_000;
+/// A step back up to this is reordering: three B-frames at 8 fps whose presentation times were sent as decode times.
+const REORDER_MS: i64 = 500;
+/// Tracks whose first packets come within this time began together, and their difference is the encoder's.
+const TOGETHER_MS: i64 = 2_000;
+/// A track without a packet for longer than this was silent.
+const SILENT_MS: i64 = 2_000;
+/// A track that comes (again) is on the clock of the other if its time is that of its arrival within this: encoders look
+/// ahead, and send pictures later than the sound that belongs to them.
+const LATE_MS: i64 = 1_500;
+/// Tracks that jump within this time of each other may have jumped together.
+const JOINT_MS: i64 = 10_000;
+/// What is put between two encoders at least: a frame at 30 fps, rounded.
+const GAP_MS: i64 = 33;
+/// How much of a delay is forgotten per second: what the slowest usual clock takes.
+const LEAD_DECAY_PER_MILLE: i64 = 50;
+
+/// What the clock found out about an encoder's times, for its owner to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// Packets whose time did not fit between those before and after.
+    pub outliers: u64,
+    /// How often a clock was set to another time while media came.
+    pub jumps: u64,
+    /// How much later the pictures of a moment arrive than its sound, in ms, if that is more than half a second; negative
+    /// when sound is later.
+    pub skew_ms: Option<i64>,
+    /// How much faster than the wall clock the encoder's clock runs, in percent, once that made a second; negative for
+    /// slower.
+    pub drift_percent: Option<f64>,
+}
+
+/// Turns the 32-bit wire timestamps of one broadcast into [`Timestamp`]s.
+///
+/// Differences are taken in serial-number arithmetic (RFC 1982), so the 49.7-day wrap is seamless. Feed it the time of every
+/// packet of the two main tracks in the order of arrival.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    video: Option<Line>,
+    audio: Option<Line>,
+    /// Arrival of the encoder's first packet.
+    began_ms: i64,
+    /// The encoder restarted: the next packet begins another line.
+    restarted: bool,
+    /// The newest jump that one track made.
+    shift: Option<Shift>,
+    newest: Option<Timestamp>,
+    /// Arrival of the newest packet.
+    arrived_ms: i64,
+    healing: Healing,
+    findings: Findings,
+}
+
+/// The times of one track. `source` counts milliseconds of the encoder, with wraps and jumps undone.
+#[derive(Clone, Debug)]
+struct Line {
+    /// The newest packet that fitted.
+    good: Point,
+    /// The newest packet.
+    last: Point,
+    /// The newest packet did not fit.
+    suspect: bool,
+    /// The highest `source - arrived_ms` of late.
+    lead_ms: i64,
+    /// `source` of the other track when the newest packet came.
+    beside: Option<i64>,
+    /// What was healed so far, in microseconds: media time is `source` and this.
+    healed_us: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    wire: u32,
+    source: i64,
+    arrived_ms: i64,
+}
+
+/// One track went over to another clock.
+#[derive(Clone, Copy, Debug)]
+struct Shift {
+    by_ms: i64,
+    arrived_ms: i64,
+}
+
+impl Point {
+    /// The source time of a packet that is stamped `wire` on the same clock.
+    fn at(self, wire: u32) -> i64 {
+        self.source + i64::from(wire.wrapping_sub(self.wire) as i32)
+    }
+
+    /// The source time of a packet that comes at that moment, if time went on since.
+    fn by_arrival(self, arrived_ms: i64) -> i64 {
+        self.source + (arrived_ms - self.arrived_ms).max(1)
+    }
+}
+
+impl Line {
+    fn begin(wire: u32, source: i64, arrived_ms: i64, healed_us: i64) -> Self {
+        let point = Point { wire, source, arrived_ms };
+        Self { good: point, last: point, suspect: false, lead_ms: source - arrived_ms, beside: None, healed_us }
+    }
+
+    fn time(&self, source: i64) -> i64 {
+        source + self.healed_us.div_euclid(1_000)
+    }
+
+    /// Whether a packet of the track's own clock is explained by its arrival.
+    fn fits(&self, point: Point, other: Option<&Self>) -> bool {
+        let step = point.source - self.good.source;
+        let elapsed = point.arrived_ms - self.good.arrived_ms;
+        if step < -REORDER_MS {
+            return false;
+        }
+        if step <= STEP_MS {
+            // The time of a silent track goes on with that of the other.
+            let passed = other.zip(self.beside).map_or(0, |(other, before)| other.last.source - before);
+            return elapsed <= SILENT_MS || passed - step <= LATE_MS;
+        }
+        step <= elapsed + STEP_MS || point.source - point.arrived_ms <= self.lead_at(point.arrived_ms) + STEP_MS
+    }
+
+    /// Whether a packet goes on where the suspect before it left off.
+    fn continues_suspect(&self, wire: u32, arrived_ms: i64) -> bool {
+        let step = self.last.at(wire) - self.last.source;
+        let elapsed = arrived_ms - self.last.arrived_ms;
+        self.suspect && (-REORDER_MS..=STEP_MS.max(elapsed + STEP_MS)).contains(&step)
+    }
+
+    fn lead_at(&self, arrived_ms: i64) -> i64 {
+        self.lead_ms - (arrived_ms - self.last.arrived_ms) * LEAD_DECAY_PER_MILLE / 1_000
+    }
+
+    /// The packet is the newest one. `fits` is false for one that was placed by its arrival.
+    fn advance(&mut self, point: Point, fits: bool, rate: f64, other: Option<&Self>) {
+        let step = point.source - self.last.source;
+        self.lead_ms = self.lead_at(point.arrived_ms).max(point.source - point.arrived_ms);
+        if (1..=SILENT_MS).contains(&step) {
+            self.healed_us += (step as f64 * rate * 1_000.0) as i64;
+        }
+        self.last = point;
+        self.suspect = !fits;
+        if fits {
+            self.good = point;
+        }
+        self.beside = other.map(|other| other.last.source);
+    }
+}
+
+impl Clock {
+    /// The media time of a packet that carries `wire` and came at `arrived_ms` on a clock that never goes back. The first
+    /// packet ever is at its own wire value.
+    pub fn place(&mut self, track: Elementary, wire: u32, arrived_ms: i64) -> Timestamp {
+        if std::mem::take(&mut self.restarted) {
+            self.begin_again(track, wire, arrived_ms);
+        }
+        let (mut own, other) = match track {
+            Elementary::Video => (self.video.take(), self.audio.as_ref()),
+            Elementary::Audio => (self.audio.take(), self.video.as_ref()),
+        };
+        let rate = self.healing.rate(track);
+        let line = match &mut own {
+            None => {
+                if other.is_none() {
+                    self.began_ms = arrived_ms;
+                }
+                let (source, healed_us) = first_of(wire, arrived_ms, other, arrived_ms - self.began_ms <= TOGETHER_MS);
+                own.insert(Line::begin(wire, source, arrived_ms, healed_us))
+            }
+            Some(line) => {
+                let point = Point { wire, source: line.good.at(wire), arrived_ms };
+                let moved = self
+                    .shift
+                    .filter(|shift| arrived_ms - shift.arrived_ms <= JOINT_MS)
+                    .map(|shift| Point { source: point.source + shift.by_ms, ..point });
+                if line.fits(point, other) {
+                    self.findings.outliers += u64::from(line.suspect);
+                    line.advance(point, true, rate, other);
+                } else if let Some(moved) =
+                    moved.filter(|moved| (moved.source - line.last.by_arrival(arrived_ms)).abs() <= LATE_MS)
+                {
+                    line.advance(moved, true, rate, other);
+                } else if line.continues_suspect(wire, arrived_ms) {
+                    let continued = Point { source: line.last.at(wire), ..point };
+                    self.shift = Some(Shift { by_ms: continued.source - point.source, arrived_ms });
+                    self.findings.jumps += 1;
+                    line.advance(continued, true, rate, other);
+                } else {
+                    let placed = Point { source: line.last.by_arrival(arrived_ms), ..point };
+                    line.advance(placed, false, rate, other);
+                }
+                line
+            }
+        };
+        let time = Timestamp::from_ms(line.time(line.last.source));
+        match track {
+            Elementary::Video => self.video = own,
+            Elementary::Audio => self.audio = own,
+        }
+        self.newest = self.newest.max(Some(time));
+        self.arrived_ms = arrived_ms;
+        if self.healing.count(track, time.as_ms() - arrived_ms, arrived_ms) {
+            self.findings.skew_ms = self.healing.skew_ms();
+            self.findings.drift_percent = self.healing.drift_percent().or(self.findings.drift_percent);
+        }
+        time
+    }
+
+    /// The media time of a packet beside a main track (a side track, a marker): where the main track's clock puts it.
+    pub fn beside(&self, track: Elementary, wire: u32) -> Timestamp {
+        let line = match track {
+            Elementary::Video => self.video.as_ref().or(self.audio.as_ref()),
+            Elementary::Audio => self.audio.as_ref().or(self.video.as_ref()),
+        };
+        let newest = self.newest.unwrap_or(Timestamp::from_ms(wire.into()));
+        let time = line.map_or(newest, |line| Timestamp::from_ms(line.time(line.good.at(wire))));
+        // Markers without a time of their own are stamped 0.
+        if time.ms_since(newest).abs() > TOGETHER_MS { newest } else { time }
+    }
+
+    /// The encoder restarted: whatever the next packet carries, it comes as much later than the newest one as it arrives.
+    pub fn restart(&mut self) {
+        self.restarted = self.newest.is_some();
+    }
+
+    /// The newest time so far.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.newest
+    }
+
+    /// What was found out so far.
+    pub fn findings(&self) -> Findings {
+        self.findings
+    }
+
+    fn begin_again(&mut self, track: Elementary, wire: u32, arrived_ms: i64) {
+        let newest = self.newest.map_or(0, Timestamp::as_ms);
+        let source = newest + (arrived_ms - self.arrived_ms).max(GAP_MS);
+        let line = Some(Line::begin(wire, source, arrived_ms, 0));
+        (self.video, self.audio) = match track {
+            Elementary::Video => (line, None),
+            Elementary::Audio => (None, line),
+        };
+        (self.began_ms, self.shift, self.healing) = (arrived_ms, None, Healing::default());
+    }
+}
+
+/// Where a track begins, and what was healed until then. `together`: both tracks begin now.
+fn first_of(wire: u32, arrived_ms: i64, other: Option<&Line>, together: bool) -> (i64, i64) {
+    let Some(other) = other else { return (wire.into(), 0) };
+    let shared = other.good.at(wire);
+    let expected = other.last.source + (arrived_ms - other.last.arrived_ms);
+    let source = if together || (shared - expected).abs() <= LATE_MS { shared } else { expected };
+    (source, other.healed_us)
+}
+
+#[cfg(test)]
+mod tests;

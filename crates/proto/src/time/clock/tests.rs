@@ -1,0 +1,314 @@
+//! Streams as encoders send them, and what becomes of their times.
+
+use proptest::prelude::*;
+
+use super::*;
+use Elementary::{Audio, Video};
+
+/// A packet on its way: which track, what it is stamped with, when it comes, and where it belongs.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    track: Elementary,
+    wire: u32,
+    arrived_ms: i64,
+    true_ms: i64,
+}
+
+/// Pictures at 30 fps and sound at 48 kHz that come when they are due.
+fn stream(seconds: i64) -> Vec<Sent> {
+    let sent = |track, ms: i64| Sent { track, wire: ms as u32, arrived_ms: ms, true_ms: ms };
+    let video = (0..seconds * 30).map(|n| sent(Video, n * 100 / 3));
+    let audio = (0..seconds * 1_000 * 48 / 1_024).map(|n| sent(Audio, n * 1_024 / 48));
+    let mut all: Vec<_> = video.chain(audio).collect();
+    all.sort_by_key(|packet| packet.arrived_ms);
+    all
+}
+
+fn place(sent: &[Sent]) -> (Vec<i64>, Findings) {
+    let mut clock = Clock::default();
+    let times = sent.iter().map(|p| clock.place(p.track, p.wire, p.arrived_ms).as_ms()).collect();
+    (times, clock.findings())
+}
+
+/// Changes what is sent, in the order of arrival.
+fn bend(mut sent: Vec<Sent>, change: impl Fn(&mut Sent)) -> Vec<Sent> {
+    sent.iter_mut().for_each(change);
+    sent.sort_by_key(|packet| packet.arrived_ms);
+    sent
+}
+
+/// The largest difference from where packets belong, by track.
+fn away(sent: &[Sent], times: &[i64]) -> [i64; 2] {
+    [Video, Audio].map(|track| {
+        let of_track = sent.iter().zip(times).filter(|(packet, _)| packet.track == track);
+        of_track.map(|(packet, time)| (time - packet.true_ms).abs()).max().unwrap_or(0)
+    })
+}
+
+#[test]
+fn times_of_a_steady_encoder_pass_as_they_are() {
+    let sent = stream(60);
+    let (times, findings) = place(&sent);
+    assert_eq!(away(&sent, &times), [0, 0]);
+    assert_eq!(findings, Findings::default());
+}
+
+#[test]
+fn wrap_at_32_bits_is_seamless() {
+    let before = 5_000_u32.wrapping_neg();
+    let sent = bend(stream(10), |packet| packet.wire = packet.wire.wrapping_add(before));
+    let (times, _) = place(&sent);
+    let begins = i64::from(before);
+    assert!(sent.iter().zip(&times).all(|(packet, &time)| time == packet.true_ms + begins));
+}
+
+#[test]
+fn skew_between_the_tracks_stays_and_is_found() {
+    for (ahead_ms, found) in [(60_000, Some(-60_000)), (2_000, Some(-2_000)), (400, None)] {
+        let sent = bend(stream(14), |packet| {
+            if packet.track == Video {
+                packet.wire += ahead_ms as u32;
+                packet.true_ms += ahead_ms;
+            }
+        });
+        let (times, findings) = place(&sent);
+        assert_eq!(away(&sent, &times), [0, 0], "{ahead_ms}");
+        assert_eq!(findings.skew_ms.map(|skew| (skew + 50) / 100), found.map(|skew| (skew + 50) / 100));
+    }
+}
+
+#[test]
+fn pictures_that_leave_late_stay_beside_their_sound() {
+    let sent = bend(stream(14), |packet| packet.arrived_ms += if packet.track == Video { 1_200 } else { 0 });
+    let (times, findings) = place(&sent);
+    assert_eq!(away(&sent, &times), [0, 0]);
+    assert!(findings.skew_ms.is_some_and(|skew| (1_100..1_300).contains(&skew)), "{findings:?}");
+}
+
+#[test]
+fn track_that_returns_on_another_clock_is_placed_by_arrival() {
+    // Pictures pause from 6 s to 9 s and begin at 0 then.
+    let mut sent = stream(18);
+    sent.retain(|packet| packet.track == Audio || !(6_000..9_000).contains(&packet.true_ms));
+    let sent = bend(sent, |packet| {
+        if packet.track == Video && packet.true_ms >= 9_000 {
+            packet.wire -= 9_000;
+        }
+    });
+    let (times, findings) = place(&sent);
+    assert!(away(&sent, &times)[0] <= 40, "{:?}", away(&sent, &times));
+    assert_eq!((away(&sent, &times)[1], findings.jumps), (0, 1));
+}
+
+#[test]
+fn track_that_begins_late_on_a_clock_of_its_own_is_placed_by_arrival() {
+    let mut sent = stream(14);
+    sent.retain(|packet| packet.track == Audio || packet.true_ms >= 2_500);
+    let sent = bend(sent, |packet| packet.wire -= if packet.track == Video { 2_500 } else { 0 });
+    let (times, _) = place(&sent);
+    assert!(away(&sent, &times)[0] <= 40, "{:?}", away(&sent, &times));
+}
+
+#[test]
+fn track_that_begins_late_on_the_common_clock_keeps_its_times() {
+    let mut sent = stream(14);
+    sent.retain(|packet| packet.track == Audio || packet.true_ms >= 7_000);
+    let (times, _) = place(&sent);
+    assert_eq!(away(&sent, &times), [0, 0]);
+}
+
+#[test]
+fn outlier_is_repaired_alone() {
+    for start in [0, 14_400_000] {
+        let mut pictures = 0;
+        let mut sent = stream(14);
+        for packet in &mut sent {
+            packet.wire += start;
+            packet.true_ms += i64::from(start);
+            if packet.track == Video {
+                pictures += 1;
+                if pictures % 60 == 31 {
+                    let hours = if pictures % 120 == 31 { 9_800_000_u32 } else { 9_800_000_u32.wrapping_neg() };
+                    packet.wire = packet.wire.wrapping_add(hours);
+                }
+            }
+        }
+        let (times, findings) = place(&sent);
+        assert!(away(&sent, &times)[0] <= 1, "{:?}", away(&sent, &times));
+        assert_eq!((away(&sent, &times)[1], findings.outliers, findings.jumps), (0, 7, 0));
+    }
+}
+
+#[test]
+fn clock_that_is_set_under_flowing_media_leaves_no_hole_and_keeps_the_sync() {
+    for jump_ms in [-900_i32, 8_000, -7_200_000, 3_600_000] {
+        let sent = bend(stream(14), |packet| {
+            if packet.true_ms > 6_000 {
+                packet.wire = packet.wire.wrapping_add_signed(jump_ms);
+            }
+        });
+        let (times, findings) = place(&sent);
+        let [video, audio] = away(&sent, &times);
+        assert!(video <= 40 && audio <= 40, "{jump_ms}: {video} {audio}");
+        assert_eq!(findings.jumps, 1, "{jump_ms}: joint");
+        let late: Vec<_> = sent.iter().zip(&times).filter(|(packet, _)| packet.true_ms > 7_000).collect();
+        let offsets: Vec<_> = late.iter().map(|(packet, time)| **time - packet.true_ms).collect();
+        assert!(offsets.iter().all(|offset| *offset == offsets[0]), "{jump_ms}: the tracks moved alike");
+    }
+}
+
+#[test]
+fn pause_that_really_passed_is_kept() {
+    let mut sent = stream(40);
+    sent.retain(|packet| !(8_000..25_000).contains(&packet.true_ms));
+    let (times, findings) = place(&sent);
+    assert_eq!(away(&sent, &times), [0, 0]);
+    assert_eq!(findings.jumps, 0);
+}
+
+#[test]
+fn network_that_stalls_changes_no_time() {
+    for (stall_ms, dropped) in [(5_000, 8_000..8_000), (5_000, 9_000..12_000), (1_500, 8_500..9_000)] {
+        let mut sent = stream(40);
+        sent.retain(|packet| !dropped.contains(&packet.true_ms));
+        let sent = bend(sent, |packet| {
+            if (8_000..8_000 + stall_ms).contains(&packet.arrived_ms) {
+                packet.arrived_ms = 8_000 + stall_ms;
+            }
+        });
+        let (times, findings) = place(&sent);
+        assert_eq!(away(&sent, &times), [0, 0], "{stall_ms} {dropped:?}");
+        assert_eq!((findings.jumps, findings.outliers), (0, 0));
+    }
+}
+
+#[test]
+fn presentation_times_sent_as_decode_times_pass() {
+    let order = [0, 3, 1, 2];
+    let wires: Vec<i64> = (0..200).flat_map(|n| order.map(|place| (4 * n + place) * 40)).collect();
+    let mut clock = Clock::default();
+    let times: Vec<_> = wires
+        .iter()
+        .enumerate()
+        .map(|(n, &wire)| clock.place(Video, wire as u32, n as i64 * 40).as_ms())
+        .collect();
+    assert_eq!(times, wires);
+}
+
+#[test]
+fn time_lapse_lasts_as_long_as_it_lasts() {
+    let mut clock = Clock::default();
+    let times: Vec<_> = (0..8).map(|n| clock.place(Video, n * 5_000, i64::from(n) * 5_000).as_ms()).collect();
+    assert_eq!(times, (0..8).map(|n| n * 5_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn drifting_clock_is_healed_by_arrival_and_told() {
+    for percent in [-45, -4, 4, 20, 100] {
+        let seconds = 150;
+        let sent: Vec<_> = stream(seconds * 2)
+            .into_iter()
+            .map(|packet| {
+                let arrived_ms = packet.arrived_ms * 100 / (100 + percent);
+                Sent { arrived_ms, true_ms: arrived_ms, ..packet }
+            })
+            .filter(|packet| packet.arrived_ms < seconds * 1_000)
+            .collect();
+        let (times, findings) = place(&sent);
+        let late: Vec<_> = sent.iter().zip(&times).filter(|(packet, _)| packet.arrived_ms > 90_000).collect();
+        let off = |(packet, time): &(&Sent, &i64)| **time - packet.arrived_ms;
+        let begins = if percent > 10 { off(&late[0]) } else { 0 };
+        for pair in &late {
+            assert!((off(pair) - begins).abs() <= 500, "{percent} %: {} ms off at {}", off(pair), pair.0.arrived_ms);
+        }
+        let found = findings.drift_percent.expect("is told");
+        assert!((found - percent as f64).abs() < 2.0 + (percent as f64 / 10.0).abs(), "{percent} %: found {found}");
+        for track in [Video, Audio] {
+            let own: Vec<_> = sent.iter().zip(&times).filter(|(p, _)| p.track == track).map(|(_, &t)| t).collect();
+            assert!(own.is_sorted(), "{percent} %");
+        }
+    }
+}
+
+#[test]
+fn encoder_that_returns_goes_on_behind_the_time_that_passed() {
+    let mut clock = Clock::default();
+    clock.place(Video, 50_000, 1_000);
+    clock.restart();
+    assert_eq!(clock.place(Audio, 0, 3_000).as_ms(), 52_000);
+    assert_eq!(clock.place(Video, 20, 3_010).as_ms(), 52_020);
+    assert_eq!(clock.place(Video, 60, 3_050).as_ms(), 52_060);
+}
+
+/// What may happen to a stream on its way, all at once.
+#[derive(Clone, Debug)]
+struct Bends {
+    start: u32,
+    skew_ms: i64,
+    jump: Option<(i64, i32)>,
+    outlier_every: usize,
+    stall: Option<(i64, i64)>,
+    jitter_ms: i64,
+}
+
+fn bends() -> impl Strategy<Value = Bends> {
+    (
+        prop_oneof![Just(0), any::<u32>()],
+        -1_300_i64..1_300,
+        prop::option::of((4_000_i64..20_000, prop_oneof![-20_000_000_i32..-700, 3_000_i32..20_000_000])),
+        prop_oneof![Just(usize::MAX), 40_usize..200],
+        prop::option::of((4_000_i64..20_000, 100_i64..3_000)),
+        0_i64..60,
+    )
+        .prop_map(|(start, skew_ms, jump, outlier_every, stall, jitter_ms)| Bends {
+            start,
+            skew_ms,
+            jump,
+            outlier_every,
+            stall,
+            jitter_ms,
+        })
+}
+
+proptest! {
+    #[test]
+    fn however_a_stream_is_bent_it_lasts_as_long_as_it_lasts(bends in bends()) {
+        let mut sent = stream(26);
+        for (n, packet) in sent.iter_mut().enumerate() {
+            packet.wire = packet.wire.wrapping_add(bends.start);
+            if let Some((at, by)) = bends.jump && packet.true_ms >= at {
+                packet.wire = packet.wire.wrapping_add_signed(by);
+            }
+            if n % bends.outlier_every == 30 {
+                packet.wire = packet.wire.wrapping_add(40_000_000);
+            }
+            let skew = if packet.track == Video { bends.skew_ms } else { 0 };
+            packet.arrived_ms += 1_300 + skew + (n as i64 * 7_919) % (bends.jitter_ms + 1);
+            if let Some((at, lasts)) = bends.stall && (at..at + lasts).contains(&packet.arrived_ms) {
+                packet.arrived_ms = at + lasts;
+            }
+        }
+        sent.sort_by_key(|packet| packet.arrived_ms);
+        // Packets of a track come in their order.
+        for track in [Video, Audio] {
+            let mut own: Vec<_> = sent.iter().filter(|p| p.track == track).copied().collect();
+            own.sort_by_key(|packet| packet.true_ms);
+            let mut own = own.into_iter();
+            for packet in sent.iter_mut().filter(|p| p.track == track) {
+                let arrived_ms = packet.arrived_ms;
+                *packet = Sent { arrived_ms, ..own.next().expect("as many") };
+            }
+        }
+        let (times, _) = place(&sent);
+        // Where they belong, up to one constant: the encoder's start.
+        let begin = times[0] - sent[0].true_ms;
+        // What has no time of its own is placed by its arrival, which a stall delays.
+        let by_arrival = 150 + bends.jitter_ms * 2 + bends.stall.map_or(0, |(_, lasts)| lasts);
+        for (packet, &time) in sent.iter().zip(&times) {
+            let is_outlier = packet.wire.wrapping_sub(bends.start).abs_diff(packet.true_ms as u32) > 30_000_000;
+            let limit = if bends.jump.is_some() || is_outlier { by_arrival } else { 0 };
+            let off = time - packet.true_ms - begin;
+            prop_assert!(off.abs() <= limit, "{off} at {packet:?}");
+        }
+    }
+}
