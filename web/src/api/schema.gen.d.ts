@@ -731,6 +731,21 @@ export interface components {
             /** @example Stream deck */
             name: string;
         };
+        /** @description What was repaired or left out in the incoming stream, or cannot be previewed. */
+        Notice: {
+            /**
+             * @description Stable, for programs.
+             * @example clock_drift
+             */
+            code: string;
+            /** @description What was seen and what to set in the encoder. */
+            message: string;
+            /**
+             * Format: date-time
+             * @description When it was first seen.
+             */
+            since: string;
+        };
         /** @description How one destination did during a stream. */
         Outcome: {
             /**
@@ -1027,6 +1042,11 @@ export interface components {
             heldUntil: string | null;
             /** Format: uuid */
             id: string;
+            /**
+             * @description What was repaired, left out or cannot be previewed, oldest first; one entry per code. Empty once the stream ended: the
+             *     timeline keeps them.
+             */
+            notices: components["schemas"]["Notice"][];
             /** @description How each destination did; only in the history. */
             outcomes?: components["schemas"]["Outcome"][] | null;
             /** @description Whether players have something to fetch. It takes a few seconds, and never comes for codecs that no browser plays. */
@@ -1048,7 +1068,8 @@ export interface components {
             message: string | null;
             relay: components["schemas"]["EventRelayView"] | null;
             /**
-             * @description The state that began: those of a relay, or `live`, `reconnecting` and `ended` of the stream.
+             * @description The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something in
+             *     the incoming stream that its owner should know.
              * @example backoff
              */
             state: string;
