@@ -455,7 +455,9 @@ export interface paths {
         put?: never;
         /**
          * Asks whether a stream key may publish. Takes `name` from the form or from the query, as nginx-rtmp's `on_publish`
-         *     sends it with either `notify_method` (so GET works as well).
+         *     sends it with either `notify_method` (so GET works as well). White space around the key is ignored; where the stream
+         *     is pulled from the server that asks, the answer is then 302 with the key as `Location`, which makes nginx-rtmp call the
+         *     stream so.
          */
         post: operations["onPublish"];
         delete?: never;
