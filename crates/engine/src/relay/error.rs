@@ -16,7 +16,8 @@ pub enum Failure {
     },
     /// Every address is inside a network that relays may not reach.
     #[error(
-        "{host} is in a private network, which this server does not connect to. Its keeper can allow it with egress.allow."
+        "{host} is in a private network, which this server does not connect to. The operator can allow it with \
+         `egress.allow`."
     )]
     Forbidden {
         /// The name.

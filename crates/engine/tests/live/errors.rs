@@ -43,7 +43,7 @@ const CERTIFICATE: Expected = (RelayState::Backoff, "certificate", "Check the se
 const TLS: Expected = (RelayState::Backoff, "tls", "use that instead of rtmps://", 1);
 const REFUSED: Expected = (RelayState::Backoff, "connection_refused", "Check server and port", 1);
 const DNS: Expected = (RelayState::Backoff, "dns", "Check the URL for a typing mistake", 1);
-const FORBIDDEN: Expected = (RelayState::Rejected, "address_forbidden", "allow it with egress.allow", 30);
+const FORBIDDEN: Expected = (RelayState::Rejected, "address_forbidden", "The operator can allow it with `egress.allow`", 30);
 
 /// Long enough to be live first, short enough to be soon.
 const SOON: Duration = Duration::from_millis(50);
