@@ -86,6 +86,7 @@ mod tests {
             Failure::Unreachable { host: host() },
             Failure::Tls { host: host() },
             Failure::NotRtmp { host: host() },
+            Failure::RedirectLoop { host: host() },
             Failure::InsecureRedirect { host: host() },
             Failure::Moved,
         ] {

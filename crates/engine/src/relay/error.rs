@@ -64,6 +64,15 @@ pub enum Failure {
         /// The name.
         host: String,
     },
+    /// Each server names another one, or itself.
+    #[error(
+        "{host} redirects in a loop: every server it leads to names the next one, and none takes the connection. Check the \
+         URL; if it is right, the operator of {host} has to repair it."
+    )]
+    RedirectLoop {
+        /// The name in the URL.
+        host: String,
+    },
     /// The platform refused `connect` or `createStream`.
     #[error("The platform refused the connection{}. Check the server URL.", said(.answer))]
     ConnectRejected {
@@ -199,6 +208,7 @@ impl Failure {
             Self::Tls { .. } => "tls",
             Self::NotRtmp { .. } => "not_rtmp",
             Self::NoAnswer { .. } => "no_answer",
+            Self::RedirectLoop { .. } => "redirect_loop",
             Self::ConnectRejected { .. } => "connect_rejected",
             Self::LoginRejected => "login_rejected",
             Self::KeyRejected { .. } => "key_rejected",
@@ -270,6 +280,7 @@ mod tests {
             (Failure::Tls { host: host() }, "backoff", TROUBLE),
             (Failure::NotRtmp { host: host() }, "backoff", TROUBLE),
             (Failure::NoAnswer { host: host() }, "backoff", TROUBLE),
+            (Failure::RedirectLoop { host: host() }, "backoff", TROUBLE),
             (Failure::ConnectRejected { answer: answer() }, "rejected", REFUSAL),
             (Failure::LoginRejected, "rejected", REFUSAL),
             (Failure::KeyRejected { answer: answer() }, "rejected", REFUSAL),

@@ -39,6 +39,7 @@ const ENDED: Expected = (RelayState::Backoff, "ended_by_platform", "tried again 
 const EARLY: Expected = (RelayState::Rejected, "closed_early", "the stream key is wrong, or the stream is above", 30);
 const STALLED: Expected = (RelayState::Backoff, "stalled", "lower the bitrate", 1);
 const LOGIN: Expected = (RelayState::Rejected, "login_rejected", "Put them into the server URL", 30);
+const REDIRECTS: Expected = (RelayState::Backoff, "redirect_loop", "redirects in a loop", 1);
 const CERTIFICATE: Expected = (RelayState::Backoff, "certificate", "Check the server name", 1);
 const TLS: Expected = (RelayState::Backoff, "tls", "use that instead of rtmps://", 1);
 const REFUSED: Expected = (RelayState::Backoff, "connection_refused", "Check server and port", 1);
@@ -61,7 +62,7 @@ fn before_the_start() -> Vec<(Behaviour, Expected)> {
         at(Step::Handshake, Instead::Silence, NO_ANSWER),
         at(Step::Connect, Instead::Refuse(rejected), CONNECT),
         at(Step::Connect, Instead::Refuse(invalid), CONNECT),
-        at(Step::Connect, redirect, NO_ANSWER),
+        at(Step::Connect, redirect, REDIRECTS),
         (Behaviour { login, ..Behaviour::default() }, LOGIN),
         at(Step::CreateStream, Instead::Refuse("NetConnection.Call.Failed"), CONNECT),
         at(Step::Publish, Instead::Refuse("NetStream.Publish.Denied"), KEY),
