@@ -2,7 +2,7 @@
 
 use gostream_proto::rtmp::{auth, client::Step};
 
-use super::backoff::Schedule;
+use super::{backoff::Schedule, certificate::CertificateProblem};
 use crate::status::RelayError;
 
 /// Why a connection failed or ended.
@@ -35,13 +35,13 @@ pub enum Failure {
         /// Name and port.
         host: String,
     },
-    /// The certificate is not valid for the name.
-    #[error("The certificate of {host} is not valid ({reason}). Check the server name in the URL.")]
+    /// The certificate is not accepted.
+    #[error("{}", .problem.sentence(.host))]
     Certificate {
         /// The name.
         host: String,
-        /// Rustls' words.
-        reason: String,
+        /// Why.
+        problem: CertificateProblem,
     },
     /// TLS failed for another reason: most often a plain RTMP port.
     #[error("No secure connection with {host}. If you were given a rtmp:// URL, use that instead of rtmps://.")]
@@ -276,7 +276,7 @@ mod tests {
             (Failure::Forbidden { host: host() }, "rejected", REFUSAL),
             (Failure::ConnectionRefused { host: host() }, "backoff", TROUBLE),
             (Failure::Unreachable { host: host() }, "backoff", TROUBLE),
-            (Failure::Certificate { host: host(), reason: String::new() }, "backoff", TROUBLE),
+            (Failure::Certificate { host: host(), problem: CertificateProblem::UnknownIssuer }, "backoff", TROUBLE),
             (Failure::Tls { host: host() }, "backoff", TROUBLE),
             (Failure::NotRtmp { host: host() }, "backoff", TROUBLE),
             (Failure::NoAnswer { host: host() }, "backoff", TROUBLE),
