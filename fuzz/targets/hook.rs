@@ -12,7 +12,8 @@ fuzz_target!(|data: &[u8]| {
     let (query, form) = text.split_once('\n').unwrap_or(("", &text));
     let _ = Notice::parse(query, form);
 
-    let meant = Notice { key: Some("KEY".to_owned()), address: "192.0.2.1".to_owned(), client_id: "17".to_owned() };
+    let (address, client_id) = ("192.0.2.1".to_owned(), "17".to_owned());
+    let meant = Notice { key: Some("KEY".to_owned()), was_trimmed: false, address, client_id };
     let smuggled = format!("{OWN}&{text}");
     assert_eq!(Notice::parse("", &smuggled), meant, "in the body");
     assert_eq!(Notice::parse(&smuggled, ""), meant, "in the query");

@@ -10,6 +10,7 @@ fuzz_target!(|text: &str| {
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     if let Some(key) = requested_key(app, tc_url, name) {
         assert!(!key.is_empty() && text.contains(key), "a key is part of what the client said");
+        assert_eq!(key, key.trim(), "white space around it is none of it");
     }
     let Ok(url) = RtmpUrl::parse(text) else { return };
     assert!(!url.host().is_empty() && url.port() != 0);

@@ -41,7 +41,7 @@ impl Resolve for SystemResolver {
 }
 
 /// Decides on every address that a relay is about to dial. Public ones are free; everything that belongs to the server's own
-/// network needs to be allowed by its keeper, or a user could make the server talk to its neighbours.
+/// network needs to be allowed by the operator, or a user could make the server talk to its neighbours.
 #[derive(Clone, Debug, Default)]
 pub struct Egress {
     allow: Vec<IpNet>,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn keeper_can_allow_ranges() {
+    fn operator_can_allow_ranges() {
         let egress =
             Egress::new(vec!["127.0.0.0/8".parse().expect("is a range"), "fd00::/8".parse().expect("is a range")]);
         for allowed in ["127.0.0.1", "::ffff:127.0.0.1", "fd12::1"] {

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 /// A notice of a publisher that comes or leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notice {
-    /// The name that it publishes under.
+    /// The name that it publishes under, without white space at its ends: the stream key.
     pub key: Option<String>,
+    /// The name in front has white space at its ends.
+    pub was_trimmed: bool,
     /// Its address, as the server in front saw it; empty when it tells none.
     pub address: String,
     /// The number that the server in front gave its connection; empty when it tells none.
@@ -22,7 +24,14 @@ impl Notice {
             let mut own = form_urlencoded::parse(pairs.as_bytes()).take_while(|(key, _)| key != "call");
             own.find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
         };
-        Self { key: key(query, form), address: own("addr"), client_id: own("clientid") }
+        let name = key(query, form).unwrap_or_default();
+        let key = Some(name.trim()).filter(|key| !key.is_empty());
+        Self {
+            key: key.map(str::to_owned),
+            was_trimmed: key.is_some_and(|key| key.len() < name.len()),
+            address: own("addr"),
+            client_id: own("clientid"),
+        }
     }
 }
 
@@ -91,9 +100,25 @@ mod tests {
     }
 
     #[test]
+    fn white_space_around_the_name_is_cut_off_and_told() {
+        let key = |name: &str| Notice::parse("", &format!("call=publish&name={name}&type=live"));
+        for name in ["KEY%20", "+KEY", "%09KEY%0D%0A", "KEY%C2%A0"] {
+            let notice = key(name);
+            assert_eq!((notice.key.as_deref(), notice.was_trimmed), (Some("KEY"), true), "{name}");
+        }
+        assert!(!key("KEY").was_trimmed && !key("").was_trimmed);
+    }
+
+    #[test]
     fn escapes_are_undone_and_nothing_is_nothing() {
         assert_eq!(Notice::parse("", "call=publish&name=a%20b%26c").key.as_deref(), Some("a b&c"));
-        for (query, form) in [("", ""), ("name=", "name="), ("key=KEY", "call=publish"), ("", "{\"name\":\"KEY\"}")] {
+        for (query, form) in [
+            ("", ""),
+            ("name=", "name="),
+            ("name=+", "name=%0A"),
+            ("key=KEY", "call=publish"),
+            ("", "{\"name\":\"KEY\"}"),
+        ] {
             assert_eq!(Notice::parse(query, form).key, None, "{query} {form}");
         }
     }

@@ -182,3 +182,23 @@ fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
 fn wall(at: SystemTime) -> OffsetDateTime {
     OffsetDateTime::from(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use gostream_engine::{spec::ProjectId, status::Notice};
+
+    use super::*;
+
+    #[test]
+    fn a_notice_is_a_line_of_its_stream_with_code_and_message() {
+        let (project, stream) = (ProjectId(Uuid::nil()), StreamId(Uuid::from_u128(1)));
+        let notice =
+            Notice { code: "clock_drift", message: "Set one clock.".to_owned(), since: SystemTime::UNIX_EPOCH };
+        let line = happened(&EngineEvent::StreamNotice { project, stream, notice }).expect("is kept");
+        assert_eq!((line.stream_id, line.at, line.relay), (stream.0, OffsetDateTime::UNIX_EPOCH, None));
+        assert_eq!(
+            (line.state, line.code.as_deref(), line.message.as_deref()),
+            ("notice", Some("clock_drift"), Some("Set one clock."))
+        );
+    }
+}

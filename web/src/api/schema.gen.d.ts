@@ -455,7 +455,9 @@ export interface paths {
         put?: never;
         /**
          * Asks whether a stream key may publish. Takes `name` from the form or from the query, as nginx-rtmp's `on_publish`
-         *     sends it with either `notify_method` (so GET works as well).
+         *     sends it with either `notify_method` (so GET works as well). White space around the key is ignored; where the stream
+         *     is pulled from the server that asks, the answer is then 302 with the key as `Location`, which makes nginx-rtmp call the
+         *     stream so.
          */
         post: operations["onPublish"];
         delete?: never;
@@ -730,6 +732,21 @@ export interface components {
         NewToken: {
             /** @example Stream deck */
             name: string;
+        };
+        /** @description What was repaired or left out in the incoming stream, or cannot be previewed. */
+        Notice: {
+            /**
+             * @description Stable, for programs.
+             * @example clock_drift
+             */
+            code: string;
+            /** @description What was seen and what to set in the encoder. */
+            message: string;
+            /**
+             * Format: date-time
+             * @description When it was first seen.
+             */
+            since: string;
         };
         /** @description How one destination did during a stream. */
         Outcome: {
@@ -1027,6 +1044,11 @@ export interface components {
             heldUntil: string | null;
             /** Format: uuid */
             id: string;
+            /**
+             * @description What was repaired, left out or cannot be previewed, oldest first; one entry per code. Empty once the stream ended: the
+             *     timeline keeps them.
+             */
+            notices: components["schemas"]["Notice"][];
             /** @description How each destination did; only in the history. */
             outcomes?: components["schemas"]["Outcome"][] | null;
             /** @description Whether players have something to fetch. It takes a few seconds, and never comes for codecs that no browser plays. */
@@ -1048,7 +1070,8 @@ export interface components {
             message: string | null;
             relay: components["schemas"]["EventRelayView"] | null;
             /**
-             * @description The state that began: those of a relay, or `live`, `reconnecting` and `ended` of the stream.
+             * @description The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something in
+             *     the incoming stream that its owner should know.
              * @example backoff
              */
             state: string;

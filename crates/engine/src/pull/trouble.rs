@@ -68,10 +68,12 @@ mod tests {
     use gostream_proto::rtmp::client::Step;
 
     use super::*;
+    use crate::relay::certificate::CertificateProblem;
 
     #[test]
     fn sentences_are_about_a_server_that_is_played_from() {
         let host = || "h".to_owned();
+        let certificate = |problem| Failure::Certificate { host: host(), problem };
         let refusal = |step| Failure::from_refusal(step, "NetStream.Play.Failed".to_owned(), "Not you.".to_owned());
         for failure in [
             refusal(Step::Connect),
@@ -86,6 +88,13 @@ mod tests {
             Failure::Unreachable { host: host() },
             Failure::Tls { host: host() },
             Failure::NotRtmp { host: host() },
+            Failure::RedirectLoop { host: host() },
+            certificate(CertificateProblem::UnknownIssuer),
+            certificate(CertificateProblem::WrongName { names: vec!["a.example".to_owned()] }),
+            certificate(CertificateProblem::Expired { days: Some(1) }),
+            certificate(CertificateProblem::NotYetValid { days: Some(2) }),
+            certificate(CertificateProblem::Authority),
+            certificate(CertificateProblem::Other("bad signature".to_owned())),
             Failure::InsecureRedirect { host: host() },
             Failure::Moved,
         ] {

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::error::Failure;
+use super::{certificate::CertificateProblem, error::Failure};
 use crate::net::{self, Egress, Resolve};
 
 /// Resolving a name.
@@ -98,7 +98,7 @@ impl Dialer {
         match timeout(TLS, connector.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(match certificate_problem(&error) {
-                Some(reason) => Failure::Certificate { host, reason },
+                Some(problem) => Failure::Certificate { host, problem },
                 None => Failure::Tls { host },
             }),
             Err(_) => Err(Failure::Tls { host }),
@@ -106,9 +106,9 @@ impl Dialer {
     }
 }
 
-fn certificate_problem(error: &io::Error) -> Option<String> {
+fn certificate_problem(error: &io::Error) -> Option<CertificateProblem> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(problem) => Some(problem.to_string()),
+        rustls::Error::InvalidCertificate(error) => Some(CertificateProblem::from(error)),
         _ => None,
     }
 }

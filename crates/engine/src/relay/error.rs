@@ -2,7 +2,7 @@
 
 use gostream_proto::rtmp::{auth, client::Step};
 
-use super::backoff::Schedule;
+use super::{backoff::Schedule, certificate::CertificateProblem};
 use crate::status::RelayError;
 
 /// Why a connection failed or ended.
@@ -16,7 +16,8 @@ pub enum Failure {
     },
     /// Every address is inside a network that relays may not reach.
     #[error(
-        "{host} is in a private network, which this server does not connect to. Its keeper can allow it with egress.allow."
+        "{host} is in a private network, which this server does not connect to. The operator can allow it with \
+         `egress.allow`."
     )]
     Forbidden {
         /// The name.
@@ -34,13 +35,13 @@ pub enum Failure {
         /// Name and port.
         host: String,
     },
-    /// The certificate is not valid for the name.
-    #[error("The certificate of {host} is not valid ({reason}). Check the server name in the URL.")]
+    /// The certificate is not accepted.
+    #[error("{}", .problem.sentence(.host))]
     Certificate {
         /// The name.
         host: String,
-        /// Rustls' words.
-        reason: String,
+        /// Why.
+        problem: CertificateProblem,
     },
     /// TLS failed for another reason: most often a plain RTMP port.
     #[error("No secure connection with {host}. If you were given a rtmp:// URL, use that instead of rtmps://.")]
@@ -61,6 +62,15 @@ pub enum Failure {
     )]
     NoAnswer {
         /// The name.
+        host: String,
+    },
+    /// Each server names another one, or itself.
+    #[error(
+        "{host} redirects in a loop: every server it leads to names the next one, and none takes the connection. Check the \
+         URL; if it is right, the operator of {host} has to repair it."
+    )]
+    RedirectLoop {
+        /// The name in the URL.
         host: String,
     },
     /// The platform refused `connect` or `createStream`.
@@ -198,6 +208,7 @@ impl Failure {
             Self::Tls { .. } => "tls",
             Self::NotRtmp { .. } => "not_rtmp",
             Self::NoAnswer { .. } => "no_answer",
+            Self::RedirectLoop { .. } => "redirect_loop",
             Self::ConnectRejected { .. } => "connect_rejected",
             Self::LoginRejected => "login_rejected",
             Self::KeyRejected { .. } => "key_rejected",
@@ -265,10 +276,11 @@ mod tests {
             (Failure::Forbidden { host: host() }, "rejected", REFUSAL),
             (Failure::ConnectionRefused { host: host() }, "backoff", TROUBLE),
             (Failure::Unreachable { host: host() }, "backoff", TROUBLE),
-            (Failure::Certificate { host: host(), reason: String::new() }, "backoff", TROUBLE),
+            (Failure::Certificate { host: host(), problem: CertificateProblem::UnknownIssuer }, "backoff", TROUBLE),
             (Failure::Tls { host: host() }, "backoff", TROUBLE),
             (Failure::NotRtmp { host: host() }, "backoff", TROUBLE),
             (Failure::NoAnswer { host: host() }, "backoff", TROUBLE),
+            (Failure::RedirectLoop { host: host() }, "backoff", TROUBLE),
             (Failure::ConnectRejected { answer: answer() }, "rejected", REFUSAL),
             (Failure::LoginRejected, "rejected", REFUSAL),
             (Failure::KeyRejected { answer: answer() }, "rejected", REFUSAL),

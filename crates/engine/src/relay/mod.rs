@@ -1,10 +1,12 @@
 //! A relay: the running task that sends one broadcast to one destination.
 //!
 //! [`state`] decides, [`task`] obeys. [`dial`] makes connections, [`opening`] talks until the platform says yes, [`session`]
-//! is one connection from there to the last byte, [`error`] names what can go wrong, [`backoff`] says how long to wait, [`probe`] tries a destination out
-//! before the show. A relay cannot slow, stop or see the ingest.
+//! is one connection from there to the last byte, [`error`] names what can go wrong, [`certificate`] what is wrong with a
+//! certificate, [`backoff`] says how long to wait, [`probe`] tries a destination out before the show. A relay cannot slow,
+//! stop or see the ingest.
 
 pub mod backoff;
+pub mod certificate;
 pub mod dial;
 pub mod error;
 pub mod opening;

@@ -54,11 +54,13 @@ impl Conversation {
     pub async fn open(dialer: &Dialer, target: &Target, ask: &Ask) -> Result<Self, Failure> {
         let mut url = target.url.clone();
         let mut app = url.app().to_owned();
+        let mut was_redirected = false;
         for _ in 0..HOPS_MAX {
             let mut conversation = Self::dial(dialer, &url, &app, target, ask).await?;
             match timeout(PERMISSION, conversation.negotiate(&url, ask.intent)).await {
                 Ok(Ok(Outcome::Granted)) => return Ok(conversation),
                 Ok(Ok(Outcome::Redirect(location))) => {
+                    was_redirected = true;
                     url = follow(&url, &location)?;
                     url.app().clone_into(&mut app);
                 }
@@ -67,7 +69,11 @@ impl Conversation {
                 Err(_) => return Err(Failure::NoAnswer { host: conversation.host }),
             }
         }
-        Err(Failure::NoAnswer { host: url.host().to_owned() })
+        // Without redirects it was asked for the login each time.
+        match was_redirected {
+            true => Err(Failure::RedirectLoop { host: target.url.host().to_owned() }),
+            false => Err(Failure::LoginRejected),
+        }
     }
 
     async fn dial(dialer: &Dialer, url: &RtmpUrl, app: &str, target: &Target, ask: &Ask) -> Result<Self, Failure> {

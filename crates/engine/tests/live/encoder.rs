@@ -31,7 +31,7 @@ async fn platform() -> Platform {
 async fn unknown_key_is_denied_and_closed() {
     let stage = Stage::new().await;
     stage.project("key", &[]);
-    for wrong in ["", "other", "KEY", "key/"] {
+    for wrong in ["", " ", "other", "KEY", "k ey", "key/"] {
         let outcome = Encoder::publish(stage.address, wrong).await;
         if wrong == "key/" {
             assert!(outcome.is_ok(), "a slash behind the key is the encoder's");
@@ -43,6 +43,19 @@ async fn unknown_key_is_denied_and_closed() {
         Encoder::play(stage.address, "other").await.expect_err("is refused").to_string(),
         "NetStream.Play.Failed"
     );
+}
+
+/// People copy keys together with the line break that follows them.
+#[tokio::test(flavor = "multi_thread")]
+async fn white_space_around_a_key_is_not_part_of_it() {
+    let stage = Stage::new().await;
+    stage.project("key", &[]);
+    for name in ["key ", " key", "\tkey\r\n"] {
+        let mut encoder = Encoder::publish(stage.address, name).await.expect("is admitted");
+        encoder.send_all(&script(1_000, 1).write()).await.expect("is taken");
+        let mut player = Encoder::play(stage.address, name).await.expect("plays");
+        player.media().await.expect("comes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,11 +39,21 @@ const ENDED: Expected = (RelayState::Backoff, "ended_by_platform", "tried again 
 const EARLY: Expected = (RelayState::Rejected, "closed_early", "the stream key is wrong, or the stream is above", 30);
 const STALLED: Expected = (RelayState::Backoff, "stalled", "lower the bitrate", 1);
 const LOGIN: Expected = (RelayState::Rejected, "login_rejected", "Put them into the server URL", 30);
-const CERTIFICATE: Expected = (RelayState::Backoff, "certificate", "Check the server name", 1);
+const REDIRECTS: Expected = (RelayState::Backoff, "redirect_loop", "redirects in a loop", 1);
+const WRONG_NAME: Expected = certificate("but for platform.example. Check the server name in the URL");
+const UNKNOWN_ISSUER: Expected = certificate("With a private authority, the operator of this machine can add it");
+const EXPIRED: Expected = certificate("days ago by the clock of this machine. If date and time are right here");
+const NOT_YET_VALID: Expected = certificate("days, by the clock of this machine. Check date and time here");
+const AUTHORITY: Expected = certificate("(CA:TRUE), which a server must not use for itself");
 const TLS: Expected = (RelayState::Backoff, "tls", "use that instead of rtmps://", 1);
 const REFUSED: Expected = (RelayState::Backoff, "connection_refused", "Check server and port", 1);
 const DNS: Expected = (RelayState::Backoff, "dns", "Check the URL for a typing mistake", 1);
-const FORBIDDEN: Expected = (RelayState::Rejected, "address_forbidden", "allow it with egress.allow", 30);
+const FORBIDDEN: Expected =
+    (RelayState::Rejected, "address_forbidden", "The operator can allow it with `egress.allow`", 30);
+
+const fn certificate(words: &'static str) -> Expected {
+    (RelayState::Backoff, "certificate", words, 1)
+}
 
 /// Long enough to be live first, short enough to be soon.
 const SOON: Duration = Duration::from_millis(50);
@@ -61,7 +71,7 @@ fn before_the_start() -> Vec<(Behaviour, Expected)> {
         at(Step::Handshake, Instead::Silence, NO_ANSWER),
         at(Step::Connect, Instead::Refuse(rejected), CONNECT),
         at(Step::Connect, Instead::Refuse(invalid), CONNECT),
-        at(Step::Connect, redirect, NO_ANSWER),
+        at(Step::Connect, redirect, REDIRECTS),
         (Behaviour { login, ..Behaviour::default() }, LOGIN),
         at(Step::CreateStream, Instead::Refuse("NetConnection.Call.Failed"), CONNECT),
         at(Step::Publish, Instead::Refuse("NetStream.Publish.Denied"), KEY),
@@ -90,25 +100,42 @@ fn while_live() -> Vec<(Behaviour, Expected)> {
     ]
 }
 
-async fn platform_cases(certificate: &Certificate) -> Vec<Case> {
+async fn platform_cases(certificates: &[(&str, Certificate, Expected)]) -> Vec<Case> {
     let mut cases = Vec::new();
     for (behaviour, expected) in before_the_start().into_iter().chain(while_live()) {
         let name = format!("{behaviour:?}");
         let platform = Platform::start(behaviour).await.expect("listens");
         cases.push(Case { name, url: platform.url(), platform: Some(platform), expected });
     }
-    let tls = Some(certificate.server(&[&rustls::version::TLS13]).expect("works"));
-    let secure = || Behaviour { tls: tls.clone(), ..Behaviour::default() };
-    for (name, behaviour, scheme, host, expected) in [
-        ("a certificate for another name", secure(), "rtmps", "localhost", CERTIFICATE),
-        ("RTMPS to a plain port", Behaviour::default(), "rtmps", "127.0.0.1", TLS),
-        ("RTMP to a TLS port", secure(), "rtmp", "127.0.0.1", NOT_RTMP),
-    ] {
+    let secure = |certificate: &Certificate| {
+        let tls = Some(certificate.server(&[&rustls::version::TLS13]).expect("works"));
+        Behaviour { tls, ..Behaviour::default() }
+    };
+    let mut ways: Vec<_> = certificates
+        .iter()
+        .map(|(name, certificate, expected)| (*name, secure(certificate), "rtmps", *expected))
+        .collect();
+    ways.push(("RTMPS to a plain port", Behaviour::default(), "rtmps", TLS));
+    ways.push(("RTMP to a TLS port", secure(&certificates[0].1), "rtmp", NOT_RTMP));
+    for (name, behaviour, scheme, expected) in ways {
         let platform = Platform::start(behaviour).await.expect("listens");
-        let url = format!("{scheme}://{host}:{}/app", platform.address().port());
+        let url = format!("{scheme}://localhost:{}/app", platform.address().port());
         cases.push(Case { name: name.to_owned(), url, platform: Some(platform), expected });
     }
     cases
+}
+
+/// Certificates that are refused, of which the first is not trusted and all others are.
+fn certificates() -> Vec<(&'static str, Certificate, Expected)> {
+    let for_names = |names: &[&str]| Certificate::for_names(names).expect("is made");
+    let valid = |years| Certificate::valid(&["localhost"], years).expect("is made");
+    vec![
+        ("a certificate of an unknown issuer", for_names(&["localhost", "unknown.example"]), UNKNOWN_ISSUER),
+        ("a certificate for another name", for_names(&["platform.example"]), WRONG_NAME),
+        ("a certificate that expired", valid(2000..2001), EXPIRED),
+        ("a certificate of the future", valid(2999..3000), NOT_YET_VALID),
+        ("a certificate of an authority", Certificate::authority(&["localhost"]).expect("is made"), AUTHORITY),
+    ]
 }
 
 /// Addresses behind which there is no platform.
@@ -143,10 +170,10 @@ async fn check(stage: Arc<Stage>, spec: ProjectSpec, n: usize, name: String, exp
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_class_of_error_leads_to_its_state_code_message_and_wait() {
-    let certificate = Certificate::for_names(&["platform.example"]).expect("is made");
-    let trusted = Some(vec![certificate.der.clone()]);
+    let certificates = certificates();
+    let trusted = Some(certificates.iter().skip(1).map(|(_, certificate, _)| certificate.der.clone()).collect());
     let stage = Arc::new(Stage::with(EngineConfig { trusted, ..config() }).await);
-    let mut cases = platform_cases(&certificate).await;
+    let mut cases = platform_cases(&certificates).await;
     cases.extend(address_cases().await);
     let mut spec = stage.project("key", &[]);
     spec.destinations = cases.iter().enumerate().map(|(n, case)| destination(n, &case.url)).collect();

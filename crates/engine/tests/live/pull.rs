@@ -181,8 +181,8 @@ async fn private_server_is_refused_with_a_sentence() {
     assert_eq!(error.code, "address_forbidden");
     assert_eq!(
         error.message,
-        "127.0.0.1 is in a private network, which this server does not connect to. Its keeper can allow it with \
-         egress.allow."
+        "127.0.0.1 is in a private network, which this server does not connect to. The operator can allow it with \
+         `egress.allow`."
     );
 }
 

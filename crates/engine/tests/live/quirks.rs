@@ -208,7 +208,11 @@ async fn platform_that_redirects_to_itself_is_given_up_on_and_tried_later() {
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
     encoder.send_all(&SCRIPT.write()).await.expect("is taken");
     let status = stage.until_relay(&spec, 0, RelayState::Backoff).await;
-    assert!(status.relays[&spec.destinations[0].id].next_attempt_at.is_some());
+    let relay = &status.relays[&spec.destinations[0].id];
+    assert!(relay.next_attempt_at.is_some());
+    let (code, message) = error_of(relay);
+    assert_eq!(code, "redirect_loop");
+    assert!(message.starts_with("127.0.0.1 redirects in a loop") && !message.contains("in time"), "{message}");
     assert!((2..=6).contains(&platform.connections()), "{} connections", platform.connections());
 }
 

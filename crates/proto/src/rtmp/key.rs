@@ -2,21 +2,31 @@
 
 /// The key in what a client sent as `publish` or `play` name, with the application and `tcUrl` of its `connect`.
 ///
-/// A query behind the name is not part of the key (`KEY?x=1`), a full URL is cut to its last segment
+/// A query after the name is not part of the key (`KEY?x=1`), a full URL is cut to its last segment
 /// (`rtmp://host/live/KEY`), and an empty name means that the person put the key into the server field, so it is the
-/// last segment of the application. `None` when nothing is left.
+/// last segment of the application. White space around the key comes from copying it and is cut off. `None` when nothing
+/// is left.
 pub fn requested_key<'a>(app: &'a str, tc_url: &'a str, name: &'a str) -> Option<&'a str> {
     let name = if name.contains("://") { last_segment(name) } else { name };
-    let name = without_query(name).trim_matches('/');
+    let name = trimmed(without_query(name));
     if !name.is_empty() {
         return Some(name);
     }
     [app, path_of(tc_url)].into_iter().find_map(|path| {
-        let path = without_query(path).trim_matches('/');
-        let path = path.strip_suffix("_definst_").unwrap_or(path).trim_matches('/');
+        let path = trimmed(without_query(path));
+        let path = trimmed(path.strip_suffix("_definst_").unwrap_or(path));
         // A lone application is no key: `live` alone says nothing about who publishes.
-        path.rsplit_once('/').map(|(_, key)| key).filter(|key| !key.is_empty())
+        path.rsplit_once('/').map(|(_, key)| key.trim_start()).filter(|key| !key.is_empty())
     })
+}
+
+/// Without the slashes and the white space at both ends.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(is_edge)
+}
+
+fn is_edge(c: char) -> bool {
+    c == '/' || c.is_whitespace()
 }
 
 fn without_query(text: &str) -> &str {
@@ -24,7 +34,7 @@ fn without_query(text: &str) -> &str {
 }
 
 fn last_segment(url: &str) -> &str {
-    let url = without_query(url).trim_end_matches('/');
+    let url = without_query(url).trim_end_matches(is_edge);
     url.rsplit_once('/').map_or(url, |(_, last)| last)
 }
 
@@ -49,6 +59,12 @@ mod tests {
             ("live", "rtmp://h/live/k-1", ""),
             ("live/k-1/_definst_", "rtmp://h/live/k-1/_definst_", ""),
             ("live", "rtmp://h/live", "/k-1"),
+            ("live", "rtmp://h/live", " k-1\r\n"),
+            ("live", "rtmp://h/live", "\tk-1 ?x=1"),
+            ("live", "rtmp://h/live", " rtmp://h/live/k-1 /\n"),
+            ("live", "rtmp://h/live", "rtmp://h/live/ k-1 ?x=1"),
+            ("live/ k-1\u{a0}", "rtmp://h/live/ k-1", " "),
+            ("live", "rtmp://h/live/k-1\n", "\n"),
         ] {
             assert_eq!(requested_key(app, tc_url, name), Some("k-1"), "{app} {tc_url} {name}");
         }
@@ -56,7 +72,12 @@ mod tests {
 
     #[test]
     fn nothing_is_not_a_key() {
-        for (app, tc_url, name) in [("live", "rtmp://h/live", ""), ("", "", ""), ("live", "rtmp://h/live", "?a=b")] {
+        for (app, tc_url, name) in [
+            ("live", "rtmp://h/live", ""),
+            ("", "", ""),
+            ("live", "rtmp://h/live", "?a=b"),
+            ("live/ ", "rtmp://h/live/ ", " / "),
+        ] {
             assert_eq!(requested_key(app, tc_url, name), None, "{app} {tc_url} {name}");
         }
     }

@@ -1,8 +1,9 @@
 //! The two hooks of nginx-rtmp, for who keeps an nginx in front: may this key publish, and, it stopped. Where the stream is
 //! pulled from that nginx, they also say when.
 //!
-//! The module reads little of HTTP: a status from 200 to 299 lets the publisher in, a redirect would *rename* the stream,
-//! and without `Connection: close` it waits ten seconds. So: no redirects here, and the connection ends.
+//! The module reads little of HTTP: a status from 200 to 299 lets the publisher in, a redirect lets it in under the name in
+//! `Location`, and without `Connection: close` it waits ten seconds. So: a redirect only to give a stream its key as name,
+//! and the connection ends.
 
 use std::time::Instant;
 
@@ -21,7 +22,9 @@ use crate::fronts::{Left, Play, Publisher};
 const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 
 /// Asks whether a stream key may publish. Takes `name` from the form or from the query, as nginx-rtmp's `on_publish`
-/// sends it with either `notify_method` (so GET works as well).
+/// sends it with either `notify_method` (so GET works as well). White space around the key is ignored; where the stream
+/// is pulled from the server that asks, the answer is then 302 with the key as `Location`, which makes nginx-rtmp call the
+/// stream so.
 #[utoipa::path(
     post, path = "/api/streams/on_publish", tag = "hooks", operation_id = "onPublish", security(()),
     params(("name" = Option<String>, Query, description = "The stream key")),
@@ -33,26 +36,30 @@ const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 )]
 pub(super) async fn on_publish(State(ctx): State<Ctx>, request: Request) -> Response {
     let answer = match admit(&ctx, request).await {
-        Ok(()) => "ok".into_response(),
+        Ok(None) => "ok".into_response(),
+        Ok(Some(name)) => (StatusCode::FOUND, [(header::LOCATION, name)]).into_response(),
         Err(problem) => problem.into_response(),
     };
     (CLOSE, answer).into_response()
 }
 
-async fn admit(ctx: &Ctx, request: Request) -> Result<(), Problem> {
+/// Lets a known key in; with a name that the server in front should give the stream, if it would not be found under its key.
+async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
     let notice = read(ctx, request).await?;
     let Some(project) = project(ctx, &notice).await? else {
         let detail = "No project has this stream key. Copy it again from the project's page.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "unknown_stream_key", detail));
     };
-    if project.pull_url.is_some() {
-        let id = ProjectId(project.id);
-        let status = ctx.engine.pull_status(id).unwrap_or_default();
-        let play = Play { is_live: status.state == PullState::Live, plays: status.plays };
-        ctx.fronts.published(project.id, publisher(notice), play, Instant::now());
-        ctx.engine.pull_published(id);
+    if project.pull_url.is_none() {
+        return Ok(None);
     }
-    Ok(())
+    let id = ProjectId(project.id);
+    let status = ctx.engine.pull_status(id).unwrap_or_default();
+    let play = Play { is_live: status.state == PullState::Live, plays: status.plays };
+    let name = notice.key.clone().filter(|_| notice.was_trimmed);
+    ctx.fronts.published(project.id, publisher(notice), play, Instant::now());
+    ctx.engine.pull_published(id);
+    Ok(name)
 }
 
 /// Hears that a publisher left; always 200. Where the project's stream is pulled from the server that tells it, and it is the

@@ -16,10 +16,12 @@ use uuid::Uuid;
 use super::{Ctx, error::Problem, extract::Links};
 
 mod destination;
+mod notice;
 mod timeline;
 
 use destination::RelayError;
 pub(super) use destination::{Destination, Probe};
+use notice::Notice;
 use timeline::outcomes;
 pub(super) use timeline::{Outcome, StreamEvent};
 
@@ -135,6 +137,9 @@ pub(super) struct Stream {
     /// What the encoder sends now; `null` once the stream ended.
     #[schema(required)]
     audio: Option<Audio>,
+    /// What was repaired, left out or cannot be previewed, oldest first; one entry per code. Empty once the stream ended: the
+    /// timeline keeps them.
+    notices: Vec<Notice>,
     /// How each destination did; only in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcomes: Option<Vec<Outcome>>,
@@ -299,6 +304,7 @@ fn live_stream(status: &ProjectStatus) -> Stream {
         preview_ready: stream.hls_ready,
         video: stream.video.as_ref().map(Video::from),
         audio: stream.audio.as_ref().map(Audio::from),
+        notices: stream.notices.iter().map(Notice::from).collect(),
         outcomes: None,
     }
 }
@@ -319,6 +325,7 @@ fn past_stream(row: store::Stream) -> Stream {
         preview_ready: false,
         video: None,
         audio: None,
+        notices: Vec::new(),
         outcomes: None,
     }
 }

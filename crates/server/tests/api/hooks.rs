@@ -40,6 +40,10 @@ pub async fn the_hooks_of_nginx_rtmp(app: &TestApp) {
         (format!("?name={key}"), String::new(), 200),
         (String::new(), form.clone(), 200),
         ("?name=$name".to_owned(), form.clone(), 200),
+        // Copied with white space around it.
+        (String::new(), nginx(&format!("%20{key}%0D%0A")), 200),
+        (format!("?name=+{key}%09"), String::new(), 200),
+        (String::new(), nginx(&format!("{key}%20{key}")), 403),
         // The publisher appends a name that is known to one that is not, and the other way round.
         (String::new(), format!("{}&name={key}", nginx("wrong")), 403),
         (String::new(), format!("{form}&name=wrong"), 200),

@@ -243,14 +243,22 @@ async fn no_log_line_holds_a_secret() {
     me.post(&format!("{path}/destinations"), wanted).await.json(201);
 
     let mut events = me.events(&format!("{path}/events")).await;
-    let mut encoder = Encoder::publish(server.rtmp, &key).await.unwrap();
+    let wrong = "a-key-that-no-project-has";
+    for name in [wrong.to_owned(), format!("{key} {wrong}")] {
+        assert!(
+            Encoder::publish(server.rtmp, &name).await.is_err() && Encoder::play(server.rtmp, &name).await.is_err()
+        );
+    }
+    let mut encoder = Encoder::publish(server.rtmp, &format!("\t{key} \n")).await.unwrap();
     encoder.send_all(&Script::default().write()).await.unwrap();
     events.until(|project| project["destinations"][0]["relay"]["lastError"] != Value::Null).await;
     for path in [format!("/hls/{key}.m3u8"), format!("/hls/{key}-0.ts"), format!("/hls/{key}-9.ts")] {
         server.client.get(&path).await;
     }
-    let hook = format!("/api/streams/on_publish?name={key}");
-    assert_eq!(server.client.post(&hook, Value::Null).await.status, 200);
+    for (name, status) in [(key.clone(), 200), (format!("%20{key}%0A"), 200), (format!("{wrong}+"), 403)] {
+        let hook = format!("/api/streams/on_publish?name={name}");
+        assert_eq!(server.client.post(&hook, Value::Null).await.status, status);
+    }
     encoder.stop().await.unwrap();
     events.until(|project| project["status"] == "offline").await;
 
@@ -259,7 +267,7 @@ async fn no_log_line_holds_a_secret() {
     let (code, said) = server.wait();
     assert_eq!(code, Some(0));
     assert!(said.lines().count() > 20, "it does log: {said}");
-    for secret in [key.as_str(), "platform-key-123", PASSWORD, &token, secret.trim(), "$2b$12$"] {
+    for secret in [key.as_str(), wrong, "platform-key-123", PASSWORD, &token, secret.trim(), "$2b$12$"] {
         let line = said.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{line:?}");
     }

@@ -1,4 +1,4 @@
-//! What an account may have, on a server whose keeper is strict.
+//! What an account may have, on a server whose operator is strict.
 
 use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
 use serde_json::json;

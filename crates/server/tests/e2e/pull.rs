@@ -5,9 +5,11 @@ use std::time::Duration;
 use gostream_proto::rtmp::media::MediaKind;
 use gostream_testkit::{
     clip::{Clip, bodies},
+    encoder::Encoder,
     nginx::Nginx,
     platform::{Behaviour, Platform},
     process::{Process, text},
+    script::Script,
 };
 use serde_json::{Value, json};
 
@@ -122,6 +124,30 @@ async fn what_a_publisher_adds_to_its_name_reaches_no_other_project() {
     let other = show.status().await;
     assert_eq!((&other["status"], &other["pull"]["state"]), (&json!("offline"), &json!("waiting")));
     drop(encoder);
+}
+
+/// nginx would keep the white space in the stream's name, and the stream would not be found under its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn key_with_white_space_around_it_is_fetched_under_the_key_alone() {
+    let show = Show::start(&[]).await;
+    let nginx = in_front_of(&show).await;
+    pull(&show, &nginx).await;
+    // FFmpeg would cut it off by itself.
+    let name = format!(" {} \n", show.key);
+    let mut encoder = Encoder::publish(([127, 0, 0, 1], nginx.port).into(), &name).await.expect("is admitted");
+    let sending = tokio::spawn(async move {
+        let frames = Script { ms: 60_000, ..Script::default() }.write();
+        encoder.send_paced(&frames, 1.0).await
+    });
+    let live = show.until("live", |project| project["status"] == "live").await;
+    // Its connection ends, and nginx calls `on_publish_done`.
+    sending.abort();
+    show.until("offline", |project| project["status"] == "offline").await;
+    let streams = history(&show).await;
+    assert_eq!(
+        (streams.len(), &streams[0]["id"], &streams[0]["endReason"]),
+        (1, &live["stream"]["id"], &json!("encoder_stopped"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
 import { useMutation } from "@tanstack/react-query";
+import type { ReactNode } from "react";
 
 import { api, type Platform, type Project, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
@@ -31,12 +32,23 @@ export function Incoming({ project, platforms }: { project: Project; platforms: 
         <p className="text-muted">There is no sound. Some platforms refuse a stream without.</p>
       )}
       {found.map((sentence) => (
-        <p key={sentence} className="bg-warn-soft text-warn rounded-lg px-3 py-2">
-          <span aria-hidden="true">▲ </span>
-          {sentence}
-        </p>
+        <Warning key={sentence}>{sentence}</Warning>
+      ))}
+      {stream.notices.map(({ code, message }) => (
+        <Warning key={code} testId="notice">
+          {message}
+        </Warning>
       ))}
     </section>
+  );
+}
+
+function Warning({ testId, children }: { testId?: string; children: ReactNode }) {
+  return (
+    <p className="bg-warn-soft text-warn rounded-lg px-3 py-2" data-testid={testId}>
+      <span aria-hidden="true">▲ </span>
+      {children}
+    </p>
   );
 }
 

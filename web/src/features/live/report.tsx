@@ -111,8 +111,11 @@ export function Report({ id, stream, onClose }: { id: string; stream: Stream; on
   );
 }
 
-function eventWords({ relay, state, message, code }: StreamEvent): string {
+/** One event of the timeline in words. */
+export function eventWords({ relay, state, message, code }: StreamEvent): string {
   if (!relay) {
+    // A notice is no state: its message says what was seen in the incoming stream, and what to set in the encoder.
+    if (state === "notice") return message ?? `Something in your stream needs a look (${code}).`;
     const why = state === "ended" && code ? `: ${endReasons[code] ?? code}` : "";
     return (streamWords[state] ?? state) + why + (message ? `. ${message}` : "");
   }

@@ -17,7 +17,8 @@ pub(in crate::api) struct StreamEvent {
     /// The relay it happened to; `null` for the stream itself.
     #[schema(required)]
     relay: Option<EventRelayView>,
-    /// The state that began: those of a relay, or `live`, `reconnecting` and `ended` of the stream.
+    /// The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something in
+    /// the incoming stream that its owner should know.
     #[schema(example = "backoff")]
     state: String,
     /// Why, for programs.
@@ -194,6 +195,18 @@ mod tests {
             sent_bytes: sent,
             dropped_frames: sent.map(|_| 2),
         }
+    }
+
+    #[test]
+    fn a_notice_is_shown_with_code_and_message_and_is_no_trouble_of_a_destination() {
+        let mut notice = event(3, 0, "notice", Some("Set one clock."), None);
+        (notice.relay, notice.code) = (None, Some("clock_drift".to_owned()));
+        assert!(outcomes([&notice], START).is_empty());
+        let shown = serde_json::to_value(StreamEvent::from(notice)).expect("is JSON");
+        let expected = serde_json::json!({
+            "at": "2026-11-23T10:00:03Z", "relay": null, "state": "notice", "code": "clock_drift", "message": "Set one clock.",
+        });
+        assert_eq!(shown, expected);
     }
 
     #[test]
