@@ -108,19 +108,28 @@ impl Output {
         timeout(patience, waiting).await.unwrap_or(Served::TooLate)
     }
 
-    /// Takes packets with the wall clock time at which each came. Gives what the preview leaves out.
-    fn take<'a>(&self, packets: impl Iterator<Item = (&'a Packet, u64)>, cutting: &mut Cutting) -> Unsupported {
+    /// Takes packets with the wall clock time at which each came, the last ones with `is_last`. Gives what the preview leaves
+    /// out.
+    fn take<'a>(
+        &self,
+        packets: impl Iterator<Item = (&'a Packet, u64)>,
+        cutting: &mut Cutting,
+        is_last: bool,
+    ) -> Unsupported {
         let mut live = lock(&self.live);
         let mut listed = false;
         for (packet, wall_ms) in packets {
             cutting.conformer.push(packet, wall_ms, &mut cutting.conformed);
-            for packet in cutting.conformed.drain(..) {
-                listed |= live.push(&packet, wall_ms);
-                if let Some(segment) = cutting.segmenter.push(&packet, wall_ms) {
-                    lock(&self.classic).push(segment);
-                }
-                cutting.newest = cutting.newest.max(packet.dts);
+        }
+        if is_last {
+            cutting.conformer.finish(&mut cutting.conformed);
+        }
+        for (packet, wall_ms) in cutting.conformed.drain(..) {
+            listed |= live.push(&packet, wall_ms);
+            if let Some(segment) = cutting.segmenter.push(&packet, wall_ms) {
+                lock(&self.classic).push(segment);
             }
+            cutting.newest = cutting.newest.max(packet.dts);
         }
         let unsupported = live.unsupported();
         drop(live);
@@ -162,8 +171,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 struct Cutting {
     conformer: Conformer,
-    /// What became of one packet.
-    conformed: Vec<Packet>,
+    /// What became of the packets, and when each came.
+    conformed: Vec<(Packet, u64)>,
     segmenter: Segmenter,
     newest: Timestamp,
 }
@@ -193,7 +202,7 @@ pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
         let packets = headers
             .chain(&batch.entries)
             .map(|entry| (&entry.packet, began_ms + entry.arrived_ms.unsigned_abs()));
-        let left_out = output.take(packets, &mut cutting);
+        let left_out = output.take(packets, &mut cutting, over);
         if std::mem::replace(&mut unsupported, left_out) != left_out {
             broadcast.notices().add_unsupported(left_out.video, left_out.audio);
         }

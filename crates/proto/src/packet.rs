@@ -21,8 +21,6 @@ pub enum PacketKind {
     InterFrame,
     /// More slices of the picture before, in a message of their own.
     Slices,
-    /// NAL units ahead of the picture that they belong to (parameter sets, SEI), in a message of their own.
-    Preamble,
     /// A video message without a picture: a repeated header, an end of sequence, HDR metadata, an empty one. Passed on in
     /// its place; its time is not to be relied on.
     VideoOther,
@@ -46,7 +44,7 @@ pub enum PacketKind {
 impl PacketKind {
     /// Whether the packet belongs to the main video track.
     pub const fn is_video(self) -> bool {
-        self.is_picture() || matches!(self, Self::VideoHeader | Self::Slices | Self::Preamble | Self::VideoOther)
+        self.is_picture() || matches!(self, Self::VideoHeader | Self::Slices | Self::VideoOther)
     }
 
     /// Whether the packet belongs to the main audio track.
@@ -61,7 +59,7 @@ impl PacketKind {
 
     /// Whether the packet is media of a main track with a time of its own, not a header or a marker.
     pub const fn is_frame(self) -> bool {
-        self.is_picture() || matches!(self, Self::Slices | Self::Preamble | Self::Audio)
+        self.is_picture() || matches!(self, Self::Slices | Self::Audio)
     }
 
     /// Whether readers need the packet before any media: codec headers, metadata and announcements.
@@ -101,6 +99,12 @@ impl Packet {
     /// A packet that RTMP outputs pass on and nobody packages.
     pub fn opaque(kind: PacketKind, dts: Timestamp, body: Bytes) -> Self {
         Self { kind, codec: Codec::None, dts, cts_ms: 0, body, payload: Bytes::new() }
+    }
+
+    /// More slices of its picture, in both forms.
+    pub fn extend(&mut self, slices: &[u8]) {
+        self.body = [&self.body, slices].concat().into();
+        self.payload = [&self.payload, slices].concat().into();
     }
 
     /// Memory that it takes; bytes of `payload` that are those of `body` count once.

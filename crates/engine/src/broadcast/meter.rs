@@ -11,7 +11,8 @@ use crate::status::{AudioStatus, VideoStatus};
 
 /// Rates are over this much time: long enough to hold a GOP, short enough to follow a change.
 const WINDOW_MS: i64 = 4_000;
-/// What did not come for this long is measured by the time of arrival, which goes on.
+/// What did not come for this long is measured by the time of arrival, which goes on; what usually comes more slowly has more
+/// time.
 const STALE_MS: i64 = 1_500;
 /// A codec header whose frames do not come for this long announces nothing.
 const ANNOUNCED_MS: i64 = 3_000;
@@ -113,7 +114,8 @@ impl Rate {
     fn count(&mut self, frame: Frame) {
         self.frames.push_back(frame);
         self.bytes += frame.bytes;
-        while let Some(&oldest) = self.frames.front()
+        // Two frames tell a rate, however slow it is.
+        while let Some(&oldest) = self.frames.front().filter(|_| self.frames.len() > 2)
             && (frame.dts_ms - oldest.dts_ms > WINDOW_MS || frame.arrived_ms - oldest.arrived_ms > 2 * WINDOW_MS)
         {
             self.frames.pop_front();
@@ -132,13 +134,14 @@ impl Rate {
     /// Frames and bytes, and the time from the first of them to the end of the last, which lasts as long as the others.
     fn over(&self, now_ms: i64) -> Option<(usize, usize, f64)> {
         let newest = self.frames.back()?;
-        if now_ms - newest.arrived_ms > STALE_MS {
+        let intervals = self.frames.len() as f64 - 1.0;
+        let between = (newest.dts_ms - self.frames.front()?.dts_ms) as f64;
+        let usual_ms = if between > 0.0 { (2.5 * between / intervals) as i64 } else { 0 };
+        if now_ms - newest.arrived_ms > STALE_MS.max(usual_ms) {
             let recent = self.frames.iter().rev().take_while(|frame| now_ms - frame.arrived_ms <= WINDOW_MS);
             let (frames, bytes) = recent.fold((0, 0), |(frames, bytes), frame| (frames + 1, bytes + frame.bytes));
             return Some((frames, bytes, WINDOW_MS as f64));
         }
-        let intervals = self.frames.len().checked_sub(1).filter(|&n| n > 0)? as f64;
-        let between = (newest.dts_ms - self.frames.front()?.dts_ms) as f64;
         (between > 0.0).then_some((self.frames.len(), self.bytes, between * (intervals + 1.0) / intervals))
     }
 
@@ -179,6 +182,14 @@ mod tests {
         assert_eq!((video.fps, video.kbps), (Some(12.5), 500), "half of the window without pictures");
         let video = meter.video(20_000).expect("has a track");
         assert_eq!((video.fps, video.kbps), (Some(0.0), 0), "what does not come is 0");
+    }
+
+    #[test]
+    fn time_lapse_has_a_rate() {
+        let mut rate = Rate::default();
+        (0..4).for_each(|n| rate.count(Frame { dts_ms: n * 5_000, arrived_ms: n * 5_000, bytes: 1_000 }));
+        assert_eq!(rate.per_second(19_000), Some(0.2));
+        assert_eq!(rate.per_second(40_000), Some(0.0));
     }
 
     #[test]

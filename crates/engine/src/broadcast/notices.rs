@@ -69,14 +69,14 @@ impl Notices {
             (
                 empty_units,
                 "empty_units",
-                "Your encoder sends empty NAL units, which browsers refuse. They are left out of the preview; an update of the \
-                 encoder may help.",
+                "Your encoder sends empty NAL units, which browsers and platforms refuse. They are left out; an update of the encoder \
+                 may help.",
             ),
             (
                 split_pictures,
                 "split_pictures",
-                "Your encoder sends each picture in several messages. They are joined for the preview; if a platform shows a \
-                 flickering picture, set the encoder to one slice per picture.",
+                "Your encoder sends each picture in several messages, which players show as flicker. They are joined; an update of \
+                 the encoder may help.",
             ),
             (
                 wrong_flags,

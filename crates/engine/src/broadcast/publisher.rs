@@ -7,7 +7,7 @@ use std::{
 
 use gostream_proto::{
     codec,
-    flv::{AudioTag, Normaliser, Oddities},
+    flv::{AudioTag, Normaliser, Oddities, Stamped},
     packet::{Packet, PacketKind},
     rtmp::media::{Media, MediaKind},
     time::{Clock, Elementary, Findings, Timestamp},
@@ -39,7 +39,7 @@ pub(super) struct Timeline {
     /// Media came.
     began: bool,
     /// The packets of one message.
-    packets: Vec<Packet>,
+    packets: Vec<Stamped>,
     /// What the notices were made from.
     told: (Oddities, Findings),
 }
@@ -139,7 +139,7 @@ impl Publisher {
         let mut packets = std::mem::take(&mut timeline.packets);
         timeline.normalise(&media, &mut packets);
         let mut placed = None;
-        for mut packet in packets.drain(..) {
+        for Stamped { mut packet, wire } in packets.drain(..) {
             if !self.takes(&packet, now) {
                 continue;
             }
@@ -149,7 +149,7 @@ impl Publisher {
                 }
                 timeline.began = true;
             }
-            packet.dts = timeline.time(&packet, media.timestamp, arrived_ms, &mut placed);
+            packet.dts = timeline.time(&packet, wire, arrived_ms, &mut placed);
             let mut meter = broadcast.meter();
             learn_tracks(&packet, &mut meter);
             meter.count(&packet, arrived_ms);
@@ -191,38 +191,47 @@ impl Publisher {
 
 impl Timeline {
     /// The packets in a message.
-    fn normalise(&mut self, media: &Media, packets: &mut Vec<Packet>) {
-        let body = media.body.clone();
+    fn normalise(&mut self, media: &Media, packets: &mut Vec<Stamped>) {
+        let (body, wire) = (media.body.clone(), media.timestamp);
+        let mut push = |kind, body| packets.push(Stamped { packet: Packet::opaque(kind, Timestamp::ZERO, body), wire });
         match media.kind {
-            MediaKind::Video => self.normaliser.video(body, media.timestamp, packets),
-            MediaKind::Audio => self.normaliser.audio(body, packets),
-            MediaKind::Metadata => packets.push(Packet::opaque(PacketKind::Metadata, Timestamp::ZERO, body)),
+            MediaKind::Video => self.normaliser.video(body, wire, packets),
+            MediaKind::Audio => self.normaliser.audio(body, wire, packets),
+            MediaKind::Metadata => push(PacketKind::Metadata, body),
             MediaKind::Data => {
                 // What comes before any media is meant to come first.
                 let announces =
                     !self.began || body.windows(EXPECT_MEDIA.len()).take(32).any(|name| name == EXPECT_MEDIA);
                 let kind = if announces { PacketKind::Announcement } else { PacketKind::Data };
-                packets.push(Packet::opaque(kind, Timestamp::ZERO, body));
+                push(kind, body);
             }
         }
     }
 
-    /// The packet's time; `placed` is that of its message. What is no frame of a main track does not move the clock: encoders
+    /// The packet's time; `placed` is that of the newest stamp of its message. What is no frame of a main track does not move the clock: encoders
     /// stamp headers and metadata 0.
-    fn time(&mut self, packet: &Packet, wire: u32, arrived_ms: i64, placed: &mut Option<Timestamp>) -> Timestamp {
+    fn time(
+        &mut self,
+        packet: &Packet,
+        wire: u32,
+        arrived_ms: i64,
+        placed: &mut Option<(u32, Timestamp)>,
+    ) -> Timestamp {
         let track = match packet.kind {
             PacketKind::Audio | PacketKind::SideAudio => Elementary::Audio,
-            PacketKind::Keyframe
-            | PacketKind::InterFrame
-            | PacketKind::Slices
-            | PacketKind::Preamble
-            | PacketKind::SideVideo => Elementary::Video,
+            PacketKind::Keyframe | PacketKind::InterFrame | PacketKind::Slices | PacketKind::SideVideo => {
+                Elementary::Video
+            }
             _ => return self.clock.newest().unwrap_or(Timestamp::from_ms(wire.into())),
         };
         if !packet.kind.is_frame() {
             return self.clock.beside(track, wire);
         }
-        let time = *placed.get_or_insert_with(|| self.clock.place(track, wire, arrived_ms));
+        let time = match *placed {
+            Some((stamp, time)) if stamp == wire => time,
+            _ => self.clock.place(track, wire, arrived_ms),
+        };
+        *placed = Some((wire, time));
         time + packet.dts.as_ms()
     }
 }

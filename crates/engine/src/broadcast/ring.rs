@@ -5,7 +5,7 @@
 //! here and nowhere else:
 //!
 //! 1. at the newest keyframe, unless a codec header was replaced since;
-//! 2. with the sound, when no picture has come for three seconds (a second, if there never was any video);
+//! 2. with the sound, when no picture has come for three seconds (two, if there never was any video);
 //! 3. at the newest picture, when a reader has waited ten seconds for a keyframe.
 
 mod headers;
@@ -28,8 +28,8 @@ const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Chunks of packets that are older than this are dropped: hardly a destination is so far behind, and one that is lays them
 /// out for itself.
 const DERIVED_KEPT_MS: i64 = 500;
-/// Without any video for this long, a stream is audio only.
-const AUDIO_ONLY_AFTER_MS: i64 = 1_000;
+/// Without any video for this long, a stream is audio only: encoders that look ahead send it later than the sound.
+const AUDIO_ONLY_AFTER_MS: i64 = 2_000;
 /// Without a picture for this long, a stream with video starts with its sound.
 const PICTURES_AWAY_AFTER_MS: i64 = 3_000;
 /// So much sound goes out at once to a reader that starts with it.
@@ -96,8 +96,6 @@ pub struct Ring {
     headers: Headers,
     /// The newest keyframe, unless a codec header was replaced since.
     keyframe: Option<Start>,
-    /// The number of the first message ahead of the next picture.
-    preamble: Option<u64>,
     /// The newest picture, and when it came.
     picture: Option<(u64, i64)>,
     /// The number after the newest codec header that replaced another.
@@ -138,7 +136,6 @@ impl Entry {
             | PacketKind::Keyframe
             | PacketKind::InterFrame
             | PacketKind::Slices
-            | PacketKind::Preamble
             | PacketKind::VideoOther
             | PacketKind::SideVideoHeader
             | PacketKind::SideVideo => MediaKind::Video,
@@ -181,16 +178,12 @@ impl Ring {
         self.began_ms.get_or_insert(arrived_ms);
         self.has_video |= kind.is_video();
         match kind {
-            PacketKind::Preamble => {
-                self.preamble.get_or_insert(sequence);
-            }
             PacketKind::Keyframe | PacketKind::InterFrame => {
-                let begins = self.preamble.take().filter(|&preamble| preamble >= self.changed).unwrap_or(sequence);
                 if kind == PacketKind::Keyframe {
                     let dts = entry.packet.dts;
                     let behind = self.sound.filter(|&sound| dts.ms_since(sound) > SOUND_BEHIND_MS);
                     self.keyframe = Some(Start {
-                        sequence: begins,
+                        sequence,
                         headers: self.headers.clone(),
                         video_frames_before: self.video_frames,
                         earliest: behind.unwrap_or(dts),
@@ -198,7 +191,7 @@ impl Ring {
                     });
                     self.wanted_ms = None;
                 }
-                self.picture = Some((begins, arrived_ms));
+                self.picture = Some((sequence, arrived_ms));
                 self.video_frames += 1;
             }
             PacketKind::Audio => self.sound = Some(entry.packet.dts),

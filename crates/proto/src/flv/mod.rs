@@ -9,7 +9,7 @@ pub mod video;
 use bytes::Bytes;
 
 pub use audio::AudioTag;
-pub use normaliser::{Normaliser, Oddities};
+pub use normaliser::{Normaliser, Oddities, Stamped};
 pub use video::VideoTag;
 
 use crate::{

@@ -27,9 +27,9 @@ use video::VideoNormaliser;
 pub struct Oddities {
     /// Start codes instead of lengths before NAL units; converted.
     pub start_codes: bool,
-    /// Empty NAL units; left out of what is packaged.
+    /// Empty NAL units; left out.
     pub empty_units: bool,
-    /// Slices of a picture in messages of their own; joined in what is packaged.
+    /// Slices of a picture in messages of their own; joined from the second picture on.
     pub split_pictures: bool,
     /// Keyframe flags that the bitstream contradicts.
     pub wrong_flags: bool,
@@ -43,6 +43,15 @@ pub struct Oddities {
     pub unnumbered_channels: bool,
 }
 
+/// A packet, and the time that it was stamped with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamped {
+    /// The packet. Its time counts from its stamp: several frames may have come in one message.
+    pub packet: Packet,
+    /// Milliseconds on the encoder's clock, wrapping at 32 bits.
+    pub wire: u32,
+}
+
 /// Turns the messages of one broadcast into packets.
 #[derive(Clone, Debug, Default)]
 pub struct Normaliser {
@@ -52,15 +61,16 @@ pub struct Normaliser {
 }
 
 impl Normaliser {
-    /// The packets in a video message that is stamped `wire`, appended to `out`; their times are 0. What cannot be read passes
-    /// as a frame that nobody packages: a relay does not need to understand it.
-    pub fn video(&mut self, body: Bytes, wire: u32, out: &mut Vec<Packet>) {
+    /// The packets in a video message that is stamped `wire`, appended to `out`. What cannot be read passes as a frame that nobody
+    /// packages: a relay does not need to understand it.
+    pub fn video(&mut self, body: Bytes, wire: u32, out: &mut Vec<Stamped>) {
+        let mut out = Out { wire, out };
         let Ok(tag) = VideoTag::parse(&body) else {
             let kind = if body.len() <= 1 { PacketKind::VideoOther } else { PacketKind::InterFrame };
             return out.push(Packet::opaque(kind, Timestamp::ZERO, body));
         };
         if tag.track == MAIN_TRACK {
-            return self.video.normalise(tag, body, wire, &mut self.oddities, out);
+            return self.video.normalise(tag, body, &mut self.oddities, &mut out);
         }
         let kind = match tag.content {
             Content::Header => PacketKind::SideVideoHeader,
@@ -70,13 +80,14 @@ impl Normaliser {
         out.push(Packet::opaque(kind, Timestamp::ZERO, body));
     }
 
-    /// The packets in an audio message, appended to `out`; their times count from that of the message.
-    pub fn audio(&mut self, body: Bytes, out: &mut Vec<Packet>) {
+    /// The packets in an audio message that is stamped `wire`, appended to `out`.
+    pub fn audio(&mut self, body: Bytes, wire: u32, out: &mut Vec<Stamped>) {
+        let mut out = Out { wire, out };
         let Ok(tag) = AudioTag::parse(&body) else {
             return out.push(Packet::opaque(PacketKind::AudioOther, Timestamp::ZERO, body));
         };
         if tag.track == MAIN_TRACK {
-            return self.audio.normalise(tag, body, &mut self.oddities, out);
+            return self.audio.normalise(tag, body, &mut self.oddities, &mut out);
         }
         let kind = match tag.content {
             Content::Header => PacketKind::SideAudioHeader,
@@ -94,6 +105,19 @@ impl Normaliser {
     /// What was seen so far.
     pub fn oddities(&self) -> Oddities {
         self.oddities
+    }
+}
+
+/// Where the packets of one message go.
+struct Out<'a> {
+    wire: u32,
+    out: &'a mut Vec<Stamped>,
+}
+
+impl Out<'_> {
+    fn push(&mut self, packet: Packet) {
+        let wire = self.wire;
+        self.out.push(Stamped { packet, wire });
     }
 }
 

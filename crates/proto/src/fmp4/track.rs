@@ -129,7 +129,7 @@ impl Audio {
                 let aac = Config::Aac { record: payload.clone(), frame_samples, codec_string };
                 Some(Self { rate, channels: config.channels, config: aac })
             }
-            (AudioCodec::Mp3, PacketKind::Audio) => {
+            (AudioCodec::Mp3, PacketKind::AudioHeader | PacketKind::Audio) => {
                 let header = mp3::Header::parse(payload)?;
                 Some(Self { rate: header.rate, channels: header.channels, config: Config::Mp3 })
             }

@@ -14,14 +14,21 @@ const APART_MS: i64 = 5_000;
 /// Sound that does not come for longer than this while pictures do is replaced by silence.
 const AWAY_MS: u64 = 1_000;
 
-/// Follows the packets of a stream, and gives those that players can take.
+/// A stream begins with the tracks that come within this of its first packet: browsers take no track that comes later without
+/// beginning again.
+const OPENING_MS: u64 = 1_000;
+
+/// Follows the packets of a stream, and gives those that players can take, with the time at which each came.
 #[derive(Debug, Default)]
 pub struct Conformer {
+    opening: Opening,
     picture: Option<Seen>,
     sound: Option<Seen>,
     /// Added to the times of sound.
     shift_ms: i64,
     silence: Option<Silence>,
+    /// A header of sound that waits for a keyframe, since no segment can begin before.
+    waiting: Option<Packet>,
 }
 
 /// A packet of a track.
@@ -31,6 +38,15 @@ struct Seen {
     arrived_ms: u64,
     /// The newest time of the other track when it came.
     beside: Option<Timestamp>,
+}
+
+/// The first packets of a stream, until it is known which tracks it has.
+#[derive(Debug, Default)]
+struct Opening {
+    packets: Vec<(Packet, u64)>,
+    has_video: bool,
+    has_audio: bool,
+    is_over: bool,
 }
 
 /// Sound without a sound, for a track that can have it.
@@ -46,29 +62,60 @@ struct Silence {
 
 impl Conformer {
     /// Takes the next packet, which came at `wall_ms` (ms since 1970). What players get is appended to `out`.
-    pub fn push(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<Packet>) {
+    pub fn push(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
+        if self.opening.is_over {
+            return self.conform(packet, wall_ms, out);
+        }
+        for (packet, wall_ms) in self.opening.take(packet, wall_ms) {
+            self.conform(&packet, wall_ms, out);
+        }
+    }
+
+    /// Nothing follows: what waits for another track goes without.
+    pub fn finish(&mut self, out: &mut Vec<(Packet, u64)>) {
+        for (packet, wall_ms) in self.opening.end() {
+            self.conform(&packet, wall_ms, out);
+        }
+    }
+
+    fn conform(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         match packet.kind {
+            PacketKind::AudioHeader if self.silence.is_some() && self.picture.is_some() => {
+                self.waiting = Some(packet.clone());
+                return;
+            }
             PacketKind::AudioHeader => self.silence = Silence::of(packet),
             PacketKind::Keyframe | PacketKind::InterFrame => {
+                if packet.kind == PacketKind::Keyframe
+                    && let Some(header) = self.waiting.take()
+                {
+                    self.silence = Silence::of(&header);
+                    out.push((header, wall_ms));
+                }
                 let beside = self.sound.map(|sound| sound.dts);
                 self.picture = Some(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
                 self.fill(packet.dts, wall_ms, out);
             }
+            PacketKind::Audio if self.waiting.is_some() => {
+                if let Some((sound, silence)) = self.sound.zip(self.silence.as_mut()) {
+                    silence.fill(sound.dts, packet.dts + self.shift_ms, wall_ms, out);
+                }
+                return;
+            }
             PacketKind::Audio => return self.push_sound(packet, wall_ms, out),
             _ => {}
         }
-        out.push(packet.clone());
+        out.push((packet.clone(), wall_ms));
     }
 
-    fn push_sound(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<Packet>) {
+    fn push_sound(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         if let Some(picture) = self.picture {
             let expected = picture.dts + wall_ms.saturating_sub(picture.arrived_ms) as i64;
-            if (packet.dts + self.shift_ms).ms_since(expected).abs() > APART_MS {
-                self.shift_ms = expected.ms_since(packet.dts);
-            }
-            // Near enough, it is where the encoder put it.
             if packet.dts.ms_since(expected).abs() <= APART_MS {
+                // Near enough, it is where the encoder put it.
                 self.shift_ms = 0;
+            } else if (packet.dts + self.shift_ms).ms_since(expected).abs() > APART_MS {
+                self.shift_ms = expected.ms_since(packet.dts);
             }
         }
         let dts = packet.dts + self.shift_ms;
@@ -76,21 +123,50 @@ impl Conformer {
         if let Some(silence) = &mut self.silence {
             silence.frames = 0;
         }
-        out.push(Packet { dts, ..packet.clone() });
+        out.push((Packet { dts, ..packet.clone() }, wall_ms));
     }
 
     /// Silence up to a picture, while sound is away.
-    fn fill(&mut self, picture: Timestamp, wall_ms: u64, out: &mut Vec<Packet>) {
+    fn fill(&mut self, picture: Timestamp, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         let (Some(sound), Some(silence)) = (self.sound, &mut self.silence) else { return };
-        let Some(beside) = sound.beside.filter(|_| wall_ms.saturating_sub(sound.arrived_ms) > AWAY_MS) else { return };
-        // Where sound would be by now, had it gone on beside the pictures.
-        let now = sound.dts + picture.ms_since(beside);
-        while let Some(dts) = Some(silence.next_after(sound.dts)).filter(|dts| *dts <= now) {
-            silence.frames += 1;
-            let codec = Codec::Audio(silence.codec);
-            let payload = silence.payload.clone();
-            out.push(Packet { codec, payload, ..Packet::opaque(PacketKind::Audio, dts, Bytes::new()) });
+        let silent_ms = wall_ms.saturating_sub(sound.arrived_ms);
+        // A network that stalled brings sound and pictures together.
+        let is_away = |beside: &Timestamp| silent_ms > AWAY_MS && picture.ms_since(*beside) > AWAY_MS as i64;
+        if let Some(beside) = sound.beside.filter(is_away) {
+            // Where sound would be by now, had it gone on beside the pictures.
+            silence.fill(sound.dts, sound.dts + picture.ms_since(beside), wall_ms, out);
         }
+    }
+}
+
+impl Opening {
+    /// What is known to go out now, headers first.
+    fn take(&mut self, packet: &Packet, wall_ms: u64) -> Vec<(Packet, u64)> {
+        let first_ms = self.packets.first().map_or(wall_ms, |(_, wall_ms)| *wall_ms);
+        match packet.kind {
+            PacketKind::Audio if !self.has_audio => {
+                // A codec without a header is known by its first frame.
+                if packet.codec == Codec::Audio(AudioCodec::Mp3) {
+                    let header = Packet { kind: PacketKind::AudioHeader, body: Bytes::new(), ..packet.clone() };
+                    self.packets.push((header, wall_ms));
+                }
+                self.has_audio = packet.codec != Codec::Audio(AudioCodec::Aac);
+            }
+            PacketKind::AudioHeader => self.has_audio = true,
+            kind => self.has_video |= kind.is_picture(),
+        }
+        self.packets.push((packet.clone(), wall_ms));
+        if self.has_video && self.has_audio || wall_ms.saturating_sub(first_ms) >= OPENING_MS {
+            return self.end();
+        }
+        Vec::new()
+    }
+
+    fn end(&mut self) -> Vec<(Packet, u64)> {
+        self.is_over = true;
+        let mut packets = std::mem::take(&mut self.packets);
+        packets.sort_by_key(|(packet, _)| !packet.kind.is_header());
+        packets
     }
 }
 
@@ -107,9 +183,17 @@ impl Silence {
         })
     }
 
-    /// The time of the next frame after sound whose last frame was at `last`.
-    fn next_after(&self, last: Timestamp) -> Timestamp {
-        last + (self.frames + 1) * self.samples * 1_000 / self.rate
+    /// Frames after sound whose last frame was at `last`, up to `until`.
+    fn fill(&mut self, last: Timestamp, until: Timestamp, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
+        loop {
+            let dts = last + (self.frames + 1) * self.samples * 1_000 / self.rate;
+            if dts > until {
+                return;
+            }
+            self.frames += 1;
+            let (codec, payload) = (Codec::Audio(self.codec), self.payload.clone());
+            out.push((Packet { codec, payload, ..Packet::opaque(PacketKind::Audio, dts, Bytes::new()) }, wall_ms));
+        }
     }
 }
 
@@ -130,14 +214,54 @@ mod tests {
         audio_packet(Timestamp::from_ms(ms), Bytes::from_static(&[0xAF, 1, 0x21, 7]))
     }
 
-    /// The times of the sound that players get.
-    fn sounds(packets: &[(Packet, u64)]) -> Vec<i64> {
+    fn conformed(packets: &[(Packet, u64)]) -> Vec<Packet> {
         let (mut conformer, mut out) = (Conformer::default(), Vec::new());
         packets.iter().for_each(|(packet, wall_ms)| conformer.push(packet, *wall_ms, &mut out));
+        conformer.finish(&mut out);
+        out.into_iter().map(|(packet, _)| packet).collect()
+    }
+
+    /// The times of the sound that players get.
+    fn sounds(packets: &[(Packet, u64)]) -> Vec<i64> {
+        let out = conformed(packets);
         out.iter()
             .filter(|packet| packet.kind == PacketKind::Audio)
             .map(|packet| packet.dts.as_ms())
             .collect()
+    }
+
+    #[test]
+    fn tracks_that_come_a_little_later_are_there_from_the_beginning() {
+        let mp3 = |ms| audio_packet(Timestamp::from_ms(ms), Bytes::from_static(&[0x2F, 0xFF, 0xFB, 0x70, 0x44]));
+        let kinds =
+            |packets: &[(Packet, u64)]| -> Vec<_> { conformed(packets).iter().map(|packet| packet.kind).collect() };
+        use PacketKind::{Audio, AudioHeader, Keyframe};
+        assert_eq!(kinds(&[(picture(0), 0), (mp3(1), 1), (mp3(27), 27)]), [AudioHeader, Keyframe, Audio, Audio]);
+        assert_eq!(kinds(&[(picture(0), 0), (header(), 30), (sound(27), 40)]), [AudioHeader, Keyframe, Audio]);
+        let late = [(picture(0), 0), (picture(1_000), 1_000), (header(), 1_500), (sound(1_500), 1_500)];
+        assert_eq!(kinds(&late), [Keyframe, Keyframe, AudioHeader, Audio]);
+    }
+
+    #[test]
+    fn another_format_of_sound_waits_for_a_keyframe_in_silence() {
+        let inter =
+            |ms| video_packet(Timestamp::from_ms(ms), Bytes::from_static(&[0x27, 1, 0, 0, 0, 0, 0, 0, 1, 0x41]));
+        let mono = Packet { payload: Bytes::from_static(&[0x12, 0x08]), ..header() };
+        let mut packets = vec![(header(), 0), (picture(0), 0)];
+        for n in 1..100 {
+            if n == 30 {
+                packets.push((mono.clone(), n * 40));
+            }
+            let ms = n as i64 * 40;
+            packets.push((if n % 50 == 0 { picture(ms) } else { inter(ms) }, n * 40));
+            packets.push((sound(ms), n * 40));
+        }
+        let out = conformed(&packets);
+        let place = out.iter().rposition(|packet| packet.kind == PacketKind::AudioHeader).expect("is there");
+        assert_eq!((out[place + 1].kind, out[place + 1].dts.as_ms()), (PacketKind::Keyframe, 2_000));
+        let silence = out[..place].iter().filter(|packet| packet.kind == PacketKind::Audio && packet.body.is_empty());
+        assert_eq!(silence.count(), 37, "0.8 s of frames at 48 kHz");
+        assert!(out[place..].iter().all(|packet| packet.kind != PacketKind::Audio || !packet.body.is_empty()));
     }
 
     #[test]

@@ -113,8 +113,11 @@ impl Cutter {
         let since = dts.ms_since(*picture.sound.get_or_insert(dts)).max(0);
         let silent_ms = wall_ms.saturating_sub(picture.arrived_ms) as i64;
         let usual_ms = if self.prompt { 0 } else { picture.step_ms * 5 / 2 };
-        let leads = silent_ms > AWAY_MS.max(usual_ms);
-        Place { at: picture.dts + since, leads, step_ms: 0 }
+        let away_ms = AWAY_MS.max(usual_ms);
+        // A network that stalled brings sound and pictures together.
+        let leads = silent_ms > away_ms && since > away_ms;
+        // Nor is sound further than time is: what was late comes at once.
+        Place { at: picture.dts + since.min(silent_ms + FRAME_MS), leads, step_ms: 0 }
     }
 
     /// Whether a picture came so far.
@@ -130,11 +133,14 @@ impl Cutter {
         let limit = self.limit_ms.unwrap_or(LONGEST_MS);
         let is_fixed = self.limit_ms.is_some();
         // Where the next keyframe, or the next packet, would be too late.
+        let is_keyframe = self.keyframe == Some(place.at);
         let last_keyframe = is_fixed && length + self.gop_ms > limit;
         let last_packet = length > limit || is_fixed && length + place.step_ms > limit;
         if step > HOLE_MS.max(limit) || is_fixed && length > limit + SOUND_WAITS_MS + FRAME_MS {
             Some(Cut::Hole)
-        } else if begins && length > 0 && (length >= TARGET_MS - TOLERANCE_MS || changed || last_keyframe) {
+        } else if begins
+            && (changed || length >= TARGET_MS - TOLERANCE_MS || is_keyframe && length > 0 && last_keyframe)
+        {
             Some(Cut::Boundary)
         } else if span.bytes >= BYTES_MAX
             || place.leads && last_packet
@@ -144,6 +150,12 @@ impl Cutter {
         } else {
             None
         }
+    }
+
+    /// Where a segment ends before the packet at that place. The first pictures may be much later than the sound they come with:
+    /// what came until then lasts as long as it did.
+    pub(super) fn end_before(span: &Span, place: Place) -> Timestamp {
+        if span.newest.ms_since(place.at) > TOLERANCE_MS { span.newest } else { place.at }
     }
 
     /// Where a segment ends before a hole: with its last frame, or where it may no longer be longer.

@@ -55,8 +55,8 @@ impl Segment {
 pub struct Segmenter {
     tracks: Tracks,
     headers: Headers,
-    /// The tracks differ from those of the open segment.
-    tracks_changed: bool,
+    /// Tracks that differ from those of the open segment.
+    changed: Changed,
     /// The video cannot go into MPEG-TS.
     unsupported: bool,
     cutter: Cutter,
@@ -80,6 +80,20 @@ pub struct Segmenter {
 struct Headers {
     video: Option<Bytes>,
     audio: Option<Bytes>,
+}
+
+/// Tracks that changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Changed {
+    pub(super) video: bool,
+    pub(super) audio: bool,
+}
+
+impl Changed {
+    /// Whether the packet belongs to other tracks. Sound does not care for pictures that are still to come.
+    pub(super) fn concerns(self, packet: &Packet) -> bool {
+        self.audio || self.video && packet.kind.is_picture()
+    }
 }
 
 #[derive(Debug)]
@@ -123,11 +137,14 @@ impl Segmenter {
         }
         let place = self.cutter.place(packet, self.tracks.video.is_some(), wall_ms);
         let begins = self.begins_at(packet, place);
-        let changed = self.tracks_changed || self.awaits_pictures && packet.kind.is_picture();
+        let changed = self.changed.concerns(packet) || self.awaits_pictures && packet.kind.is_picture();
         let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, place, begins, changed));
         let finished = match cut {
             None => None,
-            Some(Cut::Boundary | Cut::Forced) => self.finish(place.at),
+            Some(Cut::Boundary | Cut::Forced) => {
+                let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, place));
+                self.finish(end.unwrap_or(place.at))
+            }
             Some(Cut::Hole) => {
                 let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
                 self.discontinuity_next = true;
@@ -137,9 +154,13 @@ impl Segmenter {
         if cut == Some(Cut::Forced) || self.open.is_none() && begins {
             self.begin(packet, place, wall_ms);
         }
-        if let Some(open) = &mut self.open {
+        // What belongs to a header that the open segment does not have waits for the next segment.
+        let waits = if packet.kind.is_picture() { self.changed.video } else { self.changed.audio };
+        if let Some(open) = self.open.as_mut() {
             open.span.take(packet, place);
-            open.packets.push(packet.clone());
+            if !waits {
+                open.packets.push(packet.clone());
+            }
         }
         finished
     }
@@ -181,7 +202,7 @@ impl Segmenter {
         let config = is_avc.then(|| avc::Config::parse(&packet.payload).ok()).flatten();
         self.unsupported = config.is_none();
         self.tracks.video = config.map(Arc::new);
-        self.tracks_changed = true;
+        self.changed.video = true;
     }
 
     fn on_audio_header(&mut self, packet: &Packet) {
@@ -189,16 +210,21 @@ impl Segmenter {
             return;
         }
         self.headers.audio = Some(packet.payload.clone());
-        let is_aac = packet.codec == Codec::Audio(AudioCodec::Aac);
-        let config = is_aac.then(|| aac::Config::parse(&packet.payload).ok()).flatten();
-        self.tracks.audio = config.filter(aac::Config::fits_adts).map(Audio::Aac);
-        self.tracks_changed = true;
+        self.tracks.audio = match packet.codec {
+            Codec::Audio(AudioCodec::Aac) => {
+                let config = aac::Config::parse(&packet.payload).ok();
+                config.filter(aac::Config::fits_adts).map(Audio::Aac)
+            }
+            Codec::Audio(AudioCodec::Mp3) => Some(Audio::Mp3),
+            _ => None,
+        };
+        self.changed.audio = true;
     }
 
     fn on_headerless_audio(&mut self, packet: &Packet) {
         if packet.codec == Codec::Audio(AudioCodec::Mp3) {
             self.tracks.audio = Some(Audio::Mp3);
-            self.tracks_changed = true;
+            self.changed.audio = true;
         }
     }
 
@@ -214,7 +240,8 @@ impl Segmenter {
         self.anywhere = false;
         let awaits = self.tracks.video.is_some() && !self.cutter.has_pictures();
         let awaited = std::mem::replace(&mut self.awaits_pictures, awaits) && !awaits;
-        let changed = (std::mem::take(&mut self.tracks_changed) || awaited) && self.next_sequence > self.first;
+        let Changed { video, audio } = std::mem::take(&mut self.changed);
+        let changed = (video || audio || awaited) && self.next_sequence > self.first;
         let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
         // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
         if discontinuity {

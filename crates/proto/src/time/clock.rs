@@ -89,6 +89,8 @@ struct Line {
     suspect: bool,
     /// The highest `source - arrived_ms` of late.
     lead_ms: i64,
+    /// From packet to packet of late.
+    step_ms: i64,
     /// `source` of the other track when the newest packet came.
     beside: Option<i64>,
     /// What was healed so far, in microseconds: media time is `source` and this.
@@ -114,17 +116,20 @@ impl Point {
     fn at(self, wire: u32) -> i64 {
         self.source + i64::from(wire.wrapping_sub(self.wire) as i32)
     }
-
-    /// The source time of a packet that comes at that moment, if time went on since.
-    fn by_arrival(self, arrived_ms: i64) -> i64 {
-        self.source + (arrived_ms - self.arrived_ms).max(1)
-    }
 }
 
 impl Line {
     fn begin(wire: u32, source: i64, arrived_ms: i64, healed_us: i64) -> Self {
         let point = Point { wire, source, arrived_ms };
-        Self { good: point, last: point, suspect: false, lead_ms: source - arrived_ms, beside: None, healed_us }
+        Self {
+            good: point,
+            last: point,
+            suspect: false,
+            lead_ms: source - arrived_ms,
+            step_ms: GAP_MS,
+            beside: None,
+            healed_us,
+        }
     }
 
     fn time(&self, source: i64) -> i64 {
@@ -153,6 +158,14 @@ impl Line {
         self.suspect && (-REORDER_MS..=STEP_MS.max(elapsed + STEP_MS)).contains(&step)
     }
 
+    /// The source time of a packet that comes at that moment, whatever it is stamped: a step later than the one before, unless
+    /// another time passed than the network explains.
+    fn by_arrival(&self, arrived_ms: i64) -> i64 {
+        let elapsed = arrived_ms - self.last.arrived_ms;
+        let step = if (elapsed - self.step_ms).abs() <= REORDER_MS { self.step_ms } else { elapsed };
+        self.last.source + step.max(1)
+    }
+
     fn lead_at(&self, arrived_ms: i64) -> i64 {
         self.lead_ms - (arrived_ms - self.last.arrived_ms) * LEAD_DECAY_PER_MILLE / 1_000
     }
@@ -161,6 +174,9 @@ impl Line {
     fn advance(&mut self, point: Point, fits: bool, rate: f64, other: Option<&Self>) {
         let step = point.source - self.last.source;
         self.lead_ms = self.lead_at(point.arrived_ms).max(point.source - point.arrived_ms);
+        if fits && (1..=STEP_MS).contains(&step) {
+            self.step_ms = step;
+        }
         if (1..=SILENT_MS).contains(&step) {
             self.healed_us += (step as f64 * rate * 1_000.0) as i64;
         }
@@ -203,7 +219,7 @@ impl Clock {
                     self.findings.outliers += u64::from(line.suspect);
                     line.advance(point, true, rate, other);
                 } else if let Some(moved) =
-                    moved.filter(|moved| (moved.source - line.last.by_arrival(arrived_ms)).abs() <= LATE_MS)
+                    moved.filter(|moved| (moved.source - line.by_arrival(arrived_ms)).abs() <= LATE_MS)
                 {
                     line.advance(moved, true, rate, other);
                 } else if line.continues_suspect(wire, arrived_ms) {
@@ -212,7 +228,7 @@ impl Clock {
                     self.findings.jumps += 1;
                     line.advance(continued, true, rate, other);
                 } else {
-                    let placed = Point { source: line.last.by_arrival(arrived_ms), ..point };
+                    let placed = Point { source: line.by_arrival(arrived_ms), ..point };
                     line.advance(placed, false, rate, other);
                 }
                 line

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Oddities;
+use super::{Oddities, Out};
 use crate::{
     codec::aac,
     flv::{AudioTag, Content, audio::Legacy},
@@ -45,7 +45,7 @@ pub(super) struct AudioNormaliser {
 }
 
 impl AudioNormaliser {
-    pub(super) fn normalise(&mut self, tag: AudioTag, body: Bytes, oddities: &mut Oddities, out: &mut Vec<Packet>) {
+    pub(super) fn normalise(&mut self, tag: AudioTag, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         match tag.content {
             Content::Header if !tag.payload.is_empty() => {
                 self.on_header(Header::new(tag.codec, tag.payload), body, oddities, out);
@@ -55,7 +55,7 @@ impl AudioNormaliser {
         }
     }
 
-    fn on_header(&mut self, header: Header, body: Bytes, oddities: &mut Oddities, out: &mut Vec<Packet>) {
+    fn on_header(&mut self, header: Header, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         if self.header.as_ref().is_some_and(|known| known.is_equivalent(&header)) {
             return out.push(Packet::opaque(PacketKind::AudioOther, Timestamp::ZERO, body));
         }
@@ -67,7 +67,7 @@ impl AudioNormaliser {
         self.header = Some(header);
     }
 
-    fn on_frame(&mut self, tag: AudioTag, body: Bytes, oddities: &mut Oddities, out: &mut Vec<Packet>) {
+    fn on_frame(&mut self, tag: AudioTag, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         if tag.codec == AudioCodec::Aac
             && let Some((config, frames)) = aac::adts_frames(&tag.payload)
         {
@@ -85,7 +85,7 @@ impl AudioNormaliser {
         config: Bytes,
         frames: Vec<Bytes>,
         oddities: &mut Oddities,
-        out: &mut Vec<Packet>,
+        out: &mut Out<'_>,
     ) {
         let tag = |content, payload| AudioTag { codec: AudioCodec::Aac, content, track: 0, legacy, payload }.encode();
         if self.header.is_none() {

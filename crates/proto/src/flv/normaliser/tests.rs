@@ -9,8 +9,8 @@ use crate::{
     track::{AudioCodec, VideoCodec},
 };
 use PacketKind::{
-    Audio, AudioHeader, AudioOther, InterFrame, Keyframe, Preamble, SideAudio, SideAudioHeader, SideVideo,
-    SideVideoHeader, Slices, VideoHeader, VideoOther,
+    Audio, AudioHeader, AudioOther, InterFrame, Keyframe, SideAudio, SideAudioHeader, SideVideo, SideVideoHeader,
+    Slices, VideoHeader, VideoOther,
 };
 
 const SPS: &[u8] = &[
@@ -51,7 +51,11 @@ fn packets(messages: &[(u32, Bytes)]) -> (Vec<Packet>, Oddities) {
     for (wire, body) in messages {
         normaliser.video(body.clone(), *wire, &mut out);
     }
-    (out, normaliser.oddities())
+    (unstamped(out), normaliser.oddities())
+}
+
+fn unstamped(stamped: Vec<Stamped>) -> Vec<Packet> {
+    stamped.into_iter().map(|stamped| stamped.packet).collect()
 }
 
 fn video(bodies: &[Bytes]) -> (Vec<Packet>, Oddities) {
@@ -118,27 +122,24 @@ fn header_that_changes_nothing_is_no_header() {
 
 #[test]
 fn slices_in_messages_of_their_own_are_one_picture() {
-    let messages = [
-        (0, header(&record(SPS, PPS))),
-        (0, key(&[&[9, 0x10]])),
-        (0, key(&[SPS])),
-        (0, key(&[PPS])),
-        (0, key(&[IDR])),
-        (0, key(&[IDR_MORE])),
-        (0, key(&[IDR_MORE])),
-        (40, inter(&[P])),
-        (40, inter(&[P_MORE])),
-        (80, inter(&[P])),
-    ];
-    let (packets, oddities) = packets(&messages);
-    assert_eq!(
-        kinds(&packets),
-        [VideoHeader, Preamble, Preamble, Preamble, Keyframe, Slices, Slices, InterFrame, Slices, InterFrame]
-    );
-    let units: Vec<_> = nal::units(&packets[4].payload, 4).collect();
-    assert_eq!(units, [&[9, 0x10][..], SPS, PPS, IDR], "what came ahead of the picture is with it");
-    assert!(packets.iter().zip(&messages).all(|(packet, (_, body))| packet.body == *body), "relays pass what came");
-    assert!(oddities.split_pictures && !oddities.wrong_flags);
+    let sets = [&[9, 0x10][..], SPS, PPS];
+    let mut messages = vec![(0, header(&record(SPS, PPS)))];
+    messages.extend(sets.iter().chain(&[IDR, IDR_MORE, IDR_MORE]).map(|unit| (0, key(&[unit]))));
+    messages.extend([(40, inter(&[P])), (40, inter(&[P_MORE])), (80, inter(&[P])), (120, inter(&[P]))]);
+    let mut normaliser = Normaliser::default();
+    let mut out = Vec::new();
+    messages.iter().for_each(|(wire, body)| normaliser.video(body.clone(), *wire, &mut out));
+    let seen: Vec<_> = out.iter().map(|stamped| (stamped.packet.kind, stamped.wire)).collect();
+    assert_eq!(seen, [(VideoHeader, 0), (Keyframe, 0), (InterFrame, 40), (InterFrame, 80)], "the last one may go on");
+    let picture = &out[1].packet;
+    let units: Vec<_> = nal::units(&picture.payload, 4).collect();
+    assert_eq!(units, [&sets[..], &[IDR, IDR_MORE, IDR_MORE]].concat());
+    assert_eq!(picture.body, key(&units));
+    assert!(normaliser.oddities().split_pictures && !normaliser.oddities().wrong_flags);
+    // Without anything ahead of it, the first picture is not known to be split.
+    let messages =
+        [(0, key(&[IDR])), (0, key(&[IDR_MORE])), (40, inter(&[P])), (40, inter(&[P_MORE])), (80, inter(&[P]))];
+    assert_eq!(kinds(&packets(&messages).0), [Keyframe, Slices, InterFrame]);
 }
 
 #[test]
@@ -162,18 +163,17 @@ fn start_codes_become_lengths() {
 
 #[test]
 fn empty_units_and_empty_messages_are_no_pictures() {
-    let empty = key(&[&[], IDR, &[]]);
     let (packets, oddities) = video(&[
         header(&record(SPS, PPS)),
-        empty.clone(),
+        key(&[&[], IDR, &[]]),
         Bytes::from_static(&[0x17, 1, 0, 0, 0]),
         Bytes::from_static(&[0x57, 0]),
         key(&[&[]]),
         Bytes::new(),
     ]);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe, VideoOther, InterFrame, VideoOther, VideoOther]);
-    assert_eq!((&packets[1].body, nal::units(&packets[1].payload, 4).count()), (&empty, 1));
-    assert_eq!(nal::filling(&packets[1].payload, 4), nal::Filling::Whole);
+    assert_eq!(packets[1].body, key(&[IDR]), "decoders of platforms do not take empty units");
+    assert_eq!(packets[1].payload, packets[1].body.slice(5..));
     assert!(oddities.empty_units);
 }
 
@@ -205,15 +205,15 @@ fn side_tracks_are_told_apart() {
         normaliser.video([&[first, framing][..], b"avc1", &[1, 0, 0, 0, 1, 2]].concat().into(), 0, &mut out);
     }
     for framing in [0, 1] {
-        normaliser.audio([&[0x95, framing][..], b"mp4a", &[1, 0x11, 0x90]].concat().into(), &mut out);
+        normaliser.audio([&[0x95, framing][..], b"mp4a", &[1, 0x11, 0x90]].concat().into(), 0, &mut out);
     }
-    assert_eq!(kinds(&out), [SideVideoHeader, SideVideo, SideVideo, SideAudioHeader, SideAudio]);
+    assert_eq!(kinds(&unstamped(out)), [SideVideoHeader, SideVideo, SideVideo, SideAudioHeader, SideAudio]);
 }
 
 fn audio(bodies: &[&[u8]]) -> (Vec<Packet>, Oddities) {
     let (mut normaliser, mut out) = (Normaliser::default(), Vec::new());
-    bodies.iter().for_each(|body| normaliser.audio(Bytes::copy_from_slice(body), &mut out));
-    (out, normaliser.oddities())
+    bodies.iter().for_each(|body| normaliser.audio(Bytes::copy_from_slice(body), 0, &mut out));
+    (unstamped(out), normaliser.oddities())
 }
 
 #[test]
@@ -268,11 +268,11 @@ proptest! {
             if is_video {
                 normaliser.video(body.clone(), 0, &mut out);
             } else {
-                normaliser.audio(body.clone(), &mut out);
+                normaliser.audio(body.clone(), 0, &mut out);
             }
             let odd = normaliser.oddities();
-            let rewritten = odd.start_codes || odd.adts;
-            prop_assert!(rewritten || out.iter().any(|packet| packet.body == body), "{body:02x?} {out:02x?}");
+            let rewritten = odd.start_codes || odd.adts || odd.empty_units || odd.split_pictures;
+            prop_assert!(rewritten || out.iter().any(|out| out.packet.body == body), "{body:02x?} {out:02x?}");
         }
     }
 }

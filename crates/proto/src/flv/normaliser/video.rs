@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Oddities;
+use super::{Oddities, Out, Stamped};
 use crate::{
     codec::{
         av1, avc, hevc,
@@ -66,27 +66,27 @@ pub(super) struct VideoNormaliser {
     preamble: Vec<Bytes>,
     /// What the newest picture was stamped with: its other slices have the same stamp.
     picture: Option<u32>,
+    /// The encoder splits its pictures: the newest one, until another message shows that it is whole.
+    held: Option<Stamped>,
 }
 
 impl VideoNormaliser {
     pub(super) fn restart(&mut self) {
         self.preamble.clear();
-        self.picture = None;
+        (self.picture, self.held) = (None, None);
     }
 
-    pub(super) fn normalise(
-        &mut self,
-        tag: VideoTag,
-        body: Bytes,
-        wire: u32,
-        oddities: &mut Oddities,
-        out: &mut Vec<Packet>,
-    ) {
+    pub(super) fn normalise(&mut self, tag: VideoTag, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         let is_picture = matches!(tag.content, Content::Keyframe | Content::Frame);
         match (tag.content, tag.codec) {
             (_, _) if tag.payload.is_empty() => out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body)),
-            (Content::Header, _) => self.on_header(&tag, body, oddities, out),
-            (_, VideoCodec::Avc | VideoCodec::Hevc) if is_picture => self.on_nal_units(&tag, body, wire, oddities, out),
+            (Content::Header, _) => {
+                self.release(out);
+                self.on_header(&tag, body, oddities, out);
+            }
+            (_, VideoCodec::Avc | VideoCodec::Hevc) if is_picture => {
+                self.on_nal_units(&tag, body, oddities, out);
+            }
             (_, VideoCodec::Av1) if is_picture => {
                 let flagged = tag.content == Content::Keyframe;
                 let key = av1::is_key(&tag.payload).unwrap_or(flagged);
@@ -98,7 +98,7 @@ impl VideoNormaliser {
         }
     }
 
-    fn on_header(&mut self, tag: &VideoTag, body: Bytes, oddities: &mut Oddities, out: &mut Vec<Packet>) {
+    fn on_header(&mut self, tag: &VideoTag, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         let mut header = Header::new(tag.codec, tag.payload.clone());
         let mut body = body;
         if let Some((record, config)) = record_of_byte_stream(&header) {
@@ -114,14 +114,7 @@ impl VideoNormaliser {
         self.learned = None;
     }
 
-    fn on_nal_units(
-        &mut self,
-        tag: &VideoTag,
-        mut body: Bytes,
-        wire: u32,
-        oddities: &mut Oddities,
-        out: &mut Vec<Packet>,
-    ) {
+    fn on_nal_units(&mut self, tag: &VideoTag, mut body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         let codec = self.header.as_ref().map_or(tag.codec, |header| header.codec);
         let length_bytes = self.length_bytes();
         let flagged = tag.content == Content::Keyframe;
@@ -151,23 +144,30 @@ impl VideoNormaliser {
         if filling == Filling::WithEmpty {
             oddities.empty_units = true;
             payload = nal::length_prefixed(nal::units(&payload, length_bytes), length_bytes);
+            body = with_payload(&body, tag, &payload);
         }
         if payload.is_empty() {
             return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));
         }
-        if !survey.has_slice {
-            return self.on_preamble(payload, length_bytes, codec, body, out);
+        let wire = out.wire;
+        let continues = survey.has_slice && !survey.begins_picture && self.picture == Some(wire);
+        if continues && let Some(held) = &mut self.held {
+            return held.packet.extend(&payload);
         }
-        if !survey.begins_picture && self.picture == Some(wire) {
+        self.release(out);
+        if !survey.has_slice {
+            return self.on_preamble(payload, length_bytes, body, oddities, out);
+        }
+        if continues {
             oddities.split_pictures = true;
             let codec = Codec::Video(tag.codec);
             return out.push(Packet { codec, payload, ..Packet::opaque(PacketKind::Slices, Timestamp::ZERO, body) });
         }
         self.picture = Some(wire);
         if !self.preamble.is_empty() {
-            oddities.split_pictures = true;
             let units = self.preamble.iter().map(Bytes::as_ref).chain(nal::units(&payload, length_bytes));
             payload = nal::length_prefixed(units, length_bytes);
+            body = with_payload(&body, tag, &payload);
             self.preamble.clear();
             survey = nal::survey(codec, nal::units(&payload, length_bytes));
         }
@@ -176,23 +176,34 @@ impl VideoNormaliser {
         if key && codec == VideoCodec::Avc {
             self.learn(tag, &payload, length_bytes, oddities, out);
         }
-        out.push(picture(tag, body, key, payload));
+        let packet = picture(tag, body, key, payload);
+        if oddities.split_pictures {
+            self.held = Some(Stamped { packet, wire });
+        } else {
+            out.push(packet);
+        }
     }
 
+    /// The picture that was held is whole.
+    fn release(&mut self, out: &mut Out<'_>) {
+        out.out.extend(self.held.take());
+    }
+
+    /// Units ahead of their picture go out with it.
     fn on_preamble(
         &mut self,
         payload: Bytes,
         length_bytes: usize,
-        codec: VideoCodec,
         body: Bytes,
-        out: &mut Vec<Packet>,
+        oddities: &mut Oddities,
+        out: &mut Out<'_>,
     ) {
         let waiting: usize = self.preamble.iter().map(Bytes::len).sum();
-        if waiting + payload.len() <= PREAMBLE_BYTES_MAX {
-            self.preamble.extend(nal::units(&payload, length_bytes).map(|unit| payload.slice_ref(unit)));
+        if waiting + payload.len() > PREAMBLE_BYTES_MAX {
+            return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));
         }
-        let codec = Codec::Video(codec);
-        out.push(Packet { codec, ..Packet::opaque(PacketKind::Preamble, Timestamp::ZERO, body) });
+        oddities.split_pictures = true;
+        self.preamble.extend(nal::units(&payload, length_bytes).map(|unit| payload.slice_ref(unit)));
     }
 
     /// Takes the parameter sets before a keyframe for what decoders use, where the header says nothing or something else.
@@ -202,7 +213,7 @@ impl VideoNormaliser {
         payload: &Bytes,
         length_bytes: usize,
         oddities: &mut Oddities,
-        out: &mut Vec<Packet>,
+        out: &mut Out<'_>,
     ) {
         let of_kind = |wanted| {
             let units = nal::units(payload, length_bytes).filter(move |unit| avc::nal::kind(unit) == wanted);

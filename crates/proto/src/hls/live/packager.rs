@@ -7,7 +7,10 @@ use bytes::Bytes;
 use super::segment::{Building, Init, Part, Segment};
 use crate::{
     fmp4::{self, Audio, AudioClock, Picture, Sample, Tracks, Video, VideoClock},
-    hls::cut::{Cut, Cutter, Place, Span},
+    hls::{
+        cut::{Cut, Cutter, Place, Span},
+        segmenter::Changed,
+    },
     packet::{Packet, PacketKind},
     time::Timestamp,
     track::{AudioCodec, Codec, VideoCodec},
@@ -57,12 +60,6 @@ pub(super) struct Packager {
     wall: Option<(Timestamp, u64)>,
     video: VideoClock,
     audio: AudioClock,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Changed {
-    video: bool,
-    audio: bool,
 }
 
 /// The segment that is being made.
@@ -116,7 +113,10 @@ impl Packager {
         }
         match cut {
             None => output.part = self.end_parts(place),
-            Some(Cut::Boundary | Cut::Forced) => output.segment = self.finish_before(place.at),
+            Some(Cut::Boundary | Cut::Forced) => {
+                let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, place));
+                output.segment = self.finish_before(end.unwrap_or(place.at));
+            }
             Some(Cut::Hole) => {
                 let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
                 self.discontinuity_next = true;
