@@ -1,11 +1,11 @@
 //! The clips: a white flash and a beep together every 2 s, so that sync can be measured on any output. FFmpeg makes each of
-//! them once; they are kept in the target directory by a hash of how they were made.
+//! them once; they are kept in the target directory, under a hash of how they were made.
 
 use std::{
     collections::HashMap,
     fs::File,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
@@ -87,7 +87,9 @@ pub fn clip(name: &'static str) -> Tags {
 
 /// Runs FFmpeg with these arguments unless a file of theirs is there already. Tests of several processes may ask at once.
 fn made(arguments: &[&str], extension: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("odd_streams");
+    // Tests and examples alike are two folders below the target directory.
+    let program = std::env::current_exe().expect("has a path");
+    let folder = program.ancestors().nth(3).expect("cargo built it").join("tmp/odd_streams");
     std::fs::create_dir_all(&folder).expect("is made");
     let mut hasher = DefaultHasher::new();
     arguments.hash(&mut hasher);

@@ -10,22 +10,15 @@ use crate::{
     },
     clips::{clip, is_header, is_video_header},
     run::{Case, Seen},
+    streams::{MS, ordinary, pictures_leave_late, presentation_times},
 };
 
-/// What most cases send.
-const MS: u32 = 14_000;
 /// Of pictures on a clock of their own: two pictures more than usual.
 const NEW_CLOCK_SYNC_MS: i64 = 150;
 
 /// All of them.
 pub const CASES: &[Case] = &[
-    Case {
-        id: "c0",
-        name: "an_ordinary_stream_plays_as_sent",
-        late_ms: None,
-        sends: || Schedule::of(&clip("base"), MS),
-        right: plays_in_sync,
-    },
+    Case { id: "c0", name: "an_ordinary_stream_plays_as_sent", late_ms: None, sends: ordinary, right: plays_in_sync },
     Case {
         id: "c1",
         name: "a_picture_clock_a_minute_ahead_stays_ahead_and_is_told",
@@ -73,7 +66,7 @@ pub const CASES: &[Case] = &[
         id: "c18",
         name: "presentation_times_without_composition_times_pass_as_sent",
         late_ms: None,
-        sends: || Schedule::of(&clip("b-frames"), MS).each(presentation_time_as_tag_time),
+        sends: presentation_times,
         right: |seen, findings| {
             plays(seen, findings);
             times_pass_as_sent(seen, findings);
@@ -163,13 +156,6 @@ fn skewed(seen: &Seen, findings: &mut Findings) {
     told(seen, findings);
 }
 
-/// Pictures leave the encoder that long after the sound of the same time.
-fn pictures_leave_late(late_ms: u32) -> Schedule {
-    Schedule::of(&clip("base"), MS + late_ms)
-        .only(|item| !item.is_video() || item.media.timestamp < MS)
-        .each(|item| item.at_ms += if item.is_video() { f64::from(late_ms) } else { 0.0 })
-}
-
 /// Pictures pause for 3 s and return with their clock at 0; the sound goes on.
 fn pictures_return() -> Schedule {
     Schedule::of(&clip("base"), 18_000)
@@ -180,15 +166,6 @@ fn pictures_return() -> Schedule {
                 item.media.timestamp -= 8_000;
             }
         })
-}
-
-fn presentation_time_as_tag_time(item: &mut Item) {
-    if item.is_avc_picture() {
-        let body = &item.media.body;
-        let composition_ms = u32::from_be_bytes([0, body[2], body[3], body[4]]);
-        item.media.timestamp += composition_ms;
-        item.media.body = [&body[..2], &[0, 0, 0], &body[5..]].concat().into();
-    }
 }
 
 /// Every step from message to message is as sent.

@@ -12,6 +12,7 @@ use crate::{
     },
     clips::{clip, is_audio_header, is_header, is_video_header},
     run::{Case, Seen},
+    streams::turned_twice,
 };
 
 /// When the header of the sound changes.
@@ -115,23 +116,6 @@ fn headset(name: &'static str, ms: u32) -> Schedule {
     Schedule::of(&clip(name), ms)
         .only(|item| !item.is_audio() || item.media.timestamp < CHANGE_MS)
         .and(sound_from(&clip("mono"), CHANGE_MS..ms))
-}
-
-/// Landscape, portrait from 6 s on, landscape again from 10 s on; each with its own header.
-fn turned_twice() -> Schedule {
-    const TURNS_MS: [u32; 2] = [6_000, 10_000];
-    let (landscape, portrait) = (clip("base"), clip("portrait"));
-    let upright = Schedule::of(&portrait, TURNS_MS[1] - TURNS_MS[0]).only(Item::is_video).each(|item| {
-        item.at_ms += f64::from(TURNS_MS[0]);
-        item.media.timestamp += TURNS_MS[0];
-    });
-    let header = Item::new(TURNS_MS[1].into(), MediaKind::Video, TURNS_MS[1], video_header(&landscape));
-    let mut items = Schedule::of(&landscape, 16_000)
-        .only(|item| !item.is_video() || !(TURNS_MS[0]..TURNS_MS[1]).contains(&item.media.timestamp))
-        .0;
-    let turned_back = items.iter().position(|item| item.at_ms >= header.at_ms).expect("goes on");
-    items.insert(turned_back, header);
-    Schedule(items).and(upright.0)
 }
 
 /// At most that many connections more than the first, and everything as long as the wall clock.

@@ -11,10 +11,9 @@ use crate::{
     clips::{clip, is_header},
     measure::first_slice,
     run::{Case, Seen},
+    streams::MS,
 };
 
-/// What most cases send.
-const MS: u32 = 14_000;
 /// An IDR picture (H.264 table 7-1).
 const IDR: u8 = 5;
 /// When a destination is added to a stream whose first picture is in memory no more: the program holds 10 s.

@@ -20,6 +20,7 @@ mod run;
 #[allow(dead_code, reason = "a test fixture; the end-to-end tests use the rest")]
 mod show;
 mod sounds;
+mod streams;
 mod watch;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,10 +11,9 @@ use crate::{
     clips::{HevcPicture, clip, hevc, is_video_header},
     measure::units_in_mp4,
     run::{Case, Seen},
+    streams::{MS, empty_nal_units, interlaced},
 };
 
-/// What most cases send.
-const MS: u32 = 14_000;
 /// Supplemental enhancement information.
 const SEI: u8 = 6;
 
@@ -56,10 +55,7 @@ pub const CASES: &[Case] = &[
         id: "c8",
         name: "empty_nal_units_are_left_out_of_mp4",
         late_ms: None,
-        sends: || {
-            const EMPTY: &[u8] = &[0; 4];
-            Schedule::of(&clip("base"), MS).nal_units(|units, _| [EMPTY, &packed(&units), EMPTY].concat().into())
-        },
+        sends: empty_nal_units,
         right: |seen, findings| {
             plays(seen, findings);
             hls_in_sync(&forms(seen), &[0], SYNC_MS, findings);
@@ -81,13 +77,7 @@ pub const CASES: &[Case] = &[
             told(seen, findings);
         },
     },
-    Case {
-        id: "c27",
-        name: "interlaced_pictures_play",
-        late_ms: None,
-        sends: || Schedule::of(&clip("interlaced"), MS),
-        right: plays_in_sync,
-    },
+    Case { id: "c27", name: "interlaced_pictures_play", late_ms: None, sends: interlaced, right: plays_in_sync },
     Case {
         id: "c28",
         name: "a_hundred_and_twenty_pictures_a_second_play",

@@ -13,10 +13,9 @@ use crate::{
     },
     clips::{clip, is_audio_header, is_header},
     run::{Case, Seen},
+    streams::{MS, mp3, program_config_element, sound_pauses},
 };
 
-/// What most cases send.
-const MS: u32 = 14_000;
 /// When the camera is switched off.
 const CAMERA_OFF_MS: u32 = 4_000;
 /// When a destination is added: the last picture is in memory no more, the program holds 10 s.
@@ -51,7 +50,7 @@ pub const CASES: &[Case] = &[
         id: "c14",
         name: "a_program_config_element_decodes_in_ts_and_leaves_the_picture_in_mp4",
         late_ms: None,
-        sends: || Schedule::of(&clip("5.1-side"), MS),
+        sends: program_config_element,
         right: |seen, findings| {
             plays(seen, findings);
             hls_shows(&forms(seen), SIZE, findings);
@@ -96,7 +95,7 @@ pub const CASES: &[Case] = &[
         id: "c23b",
         name: "mp3_beside_pictures_sounds_or_is_told",
         late_ms: None,
-        sends: || Schedule::of(&clip("mp3"), MS),
+        sends: mp3,
         right: |seen, findings| {
             plays(seen, findings);
             hls_shows(&forms(seen), SIZE, findings);
@@ -107,7 +106,7 @@ pub const CASES: &[Case] = &[
         id: "c23c",
         name: "mp3_alone_has_a_playlist_and_sounds_or_is_told",
         late_ms: None,
-        sends: || Schedule::of(&clip("mp3"), MS).only(|item| !item.is_video()),
+        sends: || mp3().only(|item| !item.is_video()),
         right: |seen, findings| {
             one_connection(seen, findings);
             destination_keeps_wall_time(seen, findings);
@@ -137,10 +136,7 @@ pub const CASES: &[Case] = &[
         id: "c24",
         name: "sound_that_is_away_for_ten_seconds_comes_back_in_sync",
         late_ms: None,
-        sends: || {
-            let is_gap = |ms: u32| (5_001..15_000).contains(&ms);
-            Schedule::of(&clip("base"), 22_000).only(|item| !(item.is_audio() && is_gap(item.media.timestamp)))
-        },
+        sends: sound_pauses,
         right: |seen, findings| {
             plays(seen, findings);
             no_freeze(&forms(seen), findings);
