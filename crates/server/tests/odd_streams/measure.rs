@@ -133,7 +133,8 @@ pub fn decode(bytes: &Bytes, extension: &str) -> Decoded {
         text(&pictures)
     );
     let audio_filter = format!(
-        "asetnsamples=n=256,astats=metadata=1:reset=1,ametadata=print:key=lavfi.astats.Overall.RMS_level:file={}",
+        "asetnsamples=n=256,astats=metadata=1:reset=1:measure_perchannel=none:measure_overall=RMS_level,\
+         ametadata=print:key=lavfi.astats.Overall.RMS_level:file={}",
         text(&sound)
     );
     let mut arguments = vec!["-copyts", "-i", text(&path)];

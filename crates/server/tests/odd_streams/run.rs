@@ -221,6 +221,7 @@ fn summary(seen: &Seen) -> String {
         let extinf: Vec<_> = watched.segments.iter().map(|segment| segment.seconds).take(12).collect();
         let (targets, sum) = (watched.target_durations(), watched.listed_seconds());
         let _ = write!(out, "\n    {form}: EXTINF {extinf:?}, together {sum:.2} s, target durations {targets:?}");
+        let _ = write!(out, ", polled within {:?}", watched.slowest_poll);
         for run in runs {
             let _ = write!(out, "\n      {run}");
         }

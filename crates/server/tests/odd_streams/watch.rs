@@ -12,8 +12,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often a playlist is read. What is measured by listings is as exact as this.
-pub const POLL: Duration = Duration::from_millis(200);
+/// How often a playlist is read.
+const POLL: Duration = Duration::from_millis(200);
 /// For an answer: what is asked for is listed, so the server has it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -42,6 +42,8 @@ pub struct Watched {
     pub inits: BTreeMap<String, Bytes>,
     /// What was listed and could not be fetched.
     pub missing: Vec<String>,
+    /// The longest time from one look at the playlist to the next: when something was listed is known as exactly as this.
+    pub slowest_poll: Duration,
 }
 
 impl Watched {
@@ -153,7 +155,8 @@ fn entries(playlist: &str) -> Vec<Entry> {
 
 /// Follows the playlist at `path` until it is told to stop.
 pub async fn watch(server: SocketAddr, path: String, stop: CancellationToken) -> Watched {
-    let mut watcher = Watcher { http: Http { server, sender: None }, seen: Watched::default(), since: Instant::now() };
+    let http = Http { server, sender: None };
+    let mut watcher = Watcher { http, seen: Watched::default(), since: Instant::now(), looked_at: Duration::ZERO };
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
     let mut polls = interval(POLL);
     polls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -168,11 +171,18 @@ struct Watcher {
     http: Http,
     seen: Watched,
     since: Instant,
+    looked_at: Duration,
 }
 
 impl Watcher {
     async fn poll(&mut self, path: &str, folder: &str) {
+        let asked_at = self.since.elapsed();
         let Some(playlist) = self.http.get(path).await else { return };
+        // What was listed since the last answer may have been there just after that was made.
+        if !self.seen.playlists.is_empty() {
+            self.seen.slowest_poll = self.seen.slowest_poll.max(self.since.elapsed() - self.looked_at);
+        }
+        self.looked_at = asked_at;
         let text = String::from_utf8_lossy(&playlist).into_owned();
         if self.seen.playlists.last().is_some_and(|(_, last)| *last == text) {
             return;
