@@ -53,6 +53,7 @@ test: web ## Run every test, against real FFmpeg, nginx, GStreamer, PostgreSQL a
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then set -x; cargo nextest run --locked --workspace --no-fail-fast $(ARGS); \
 	else set -x; cargo test --locked --workspace --lib --bins --tests --no-fail-fast $(ARGS); fi
+	cargo build --locked --quiet --package gostream --example odd_encoder
 	cd web && npm run e2e
 
 .PHONY: check

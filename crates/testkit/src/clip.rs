@@ -87,6 +87,13 @@ pub fn bodies(media: &[Media], kind: MediaKind) -> Vec<Bytes> {
 
 /// The audio and video tags of an FLV file, in order.
 pub fn tags(path: &Path) -> anyhow::Result<Vec<Media>> {
+    let mut media = tags_with_metadata(path)?;
+    media.retain(|tag| tag.kind != MediaKind::Metadata);
+    Ok(media)
+}
+
+/// All tags of an FLV file, in order.
+pub fn tags_with_metadata(path: &Path) -> anyhow::Result<Vec<Media>> {
     let bytes = Bytes::from(std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?);
     let mut media = Vec::new();
     for tag in file::tags(bytes)? {
@@ -94,6 +101,7 @@ pub fn tags(path: &Path) -> anyhow::Result<Vec<Media>> {
         let kind = match tag.kind {
             8 => MediaKind::Audio,
             9 => MediaKind::Video,
+            18 => MediaKind::Metadata,
             _ => continue,
         };
         media.push(Media { kind, timestamp: tag.timestamp, body: tag.body });

@@ -114,6 +114,28 @@ impl Encoder {
         Ok(())
     }
 
+    /// Reads what the server sent meanwhile, without waiting, and answers its pings: for a test that sends for a long time.
+    pub async fn read_replies(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.stream.try_read_buf(&mut self.received) {
+                Ok(0) => bail!("closed"),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+            let mut input = self.received.as_ref();
+            while let Some(event) = self.session.advance(&mut input)? {
+                if let Event::Refused { code, .. } = event {
+                    bail!(code);
+                }
+            }
+            let used = self.received.len() - input.len();
+            self.received.advance(used);
+        }
+        self.flush().await
+    }
+
+    /// Queues `onMetaData` in `@setDataFrame`, and everything else as it is.
     fn queue(&mut self, media: &Media) {
         let payload = match media.kind {
             MediaKind::Metadata => set_data_frame(&media.body),

@@ -249,6 +249,7 @@ fn step_of(command: &str) -> Option<Step> {
     }
 }
 
+/// `onMetaData` without its `@setDataFrame`, and other data as it was sent.
 fn media(message: Message) -> Option<Media> {
     let timestamp = message.timestamp;
     let (kind, body) = match message.kind {
@@ -256,7 +257,7 @@ fn media(message: Message) -> Option<Media> {
         MessageType::Video => (MediaKind::Video, message.payload),
         MessageType::DataAmf0 | MessageType::DataAmf3 => match command::data(&message)? {
             Data::Metadata(body) => (MediaKind::Metadata, body),
-            Data::Other(body) => (MediaKind::Data, body),
+            Data::Other(_) => (MediaKind::Data, message.payload),
         },
         _ => return None,
     };
