@@ -99,6 +99,10 @@ impl AudioCodec {
             Self::Flac => "flac",
             Self::Ac3 => "ac3",
             Self::Eac3 => "eac3",
+            Self::Other(4..=6) => "nellymoser",
+            Self::Other(7) => "g711a",
+            Self::Other(8) => "g711u",
+            Self::Other(11) => "speex",
             Self::Other(_) => "unknown",
         }
     }

@@ -11,8 +11,13 @@ use super::{Content, Error, enhanced::Enhanced};
 use crate::track::AudioCodec;
 
 const FORMAT_MP3: u8 = 2;
+const FORMAT_NELLYMOSER_16K: u8 = 4;
+const FORMAT_NELLYMOSER_8K: u8 = 5;
+const FORMAT_A_LAW: u8 = 7;
+const FORMAT_U_LAW: u8 = 8;
 const FORMAT_EX: u8 = 9;
 const FORMAT_AAC: u8 = 10;
+const FORMAT_SPEEX: u8 = 11;
 const FORMAT_MP3_8K: u8 = 14;
 const MULTITRACK: u8 = 5;
 
@@ -55,7 +60,9 @@ impl AudioTag {
             other => AudioCodec::Other(other.into()),
         };
         let sample_rate = match (format, first >> 2 & 3) {
-            (FORMAT_MP3_8K, _) => 8_000,
+            // Formats with one rate; the rate bits of their tags mean nothing (annex E.4.2.1).
+            (FORMAT_MP3_8K | FORMAT_NELLYMOSER_8K | FORMAT_A_LAW | FORMAT_U_LAW, _) => 8_000,
+            (FORMAT_NELLYMOSER_16K | FORMAT_SPEEX, _) => 16_000,
             (_, rate) => [5_500, 11_025, 22_050, 44_100][usize::from(rate)],
         };
         let legacy = Some(Legacy { sample_rate, channels: 1 + (first & 1) });

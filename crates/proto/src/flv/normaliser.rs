@@ -22,6 +22,9 @@ use crate::{
 use audio::AudioNormaliser;
 use video::VideoNormaliser;
 
+/// A video message that is no longer than the header of a legacy tag holds no picture.
+const TAG_BYTES: usize = 5;
+
 /// What was mended or found odd, for the stream's owner to know. Each stays set once it was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Oddities {
@@ -66,7 +69,7 @@ impl Normaliser {
     pub fn video(&mut self, body: Bytes, wire: u32, out: &mut Vec<Stamped>) {
         let mut out = Out { wire, out };
         let Ok(tag) = VideoTag::parse(&body) else {
-            let kind = if body.len() <= 1 { PacketKind::VideoOther } else { PacketKind::InterFrame };
+            let kind = if body.len() <= TAG_BYTES { PacketKind::VideoOther } else { PacketKind::InterFrame };
             return out.push(Packet::opaque(kind, Timestamp::ZERO, body));
         };
         if tag.track == MAIN_TRACK {

@@ -14,6 +14,8 @@ const APART_MS: i64 = 5_000;
 /// Sound that does not come for longer than this while pictures do is replaced by silence.
 const AWAY_MS: u64 = 1_000;
 
+/// Sound that is later than its pictures by this from the beginning on begins with silence.
+const LATE_MS: i64 = 200;
 /// A stream begins with the tracks that come within this of its first packet: browsers take no track that comes later without
 /// beginning again.
 const OPENING_MS: u64 = 1_000;
@@ -22,6 +24,8 @@ const OPENING_MS: u64 = 1_000;
 #[derive(Debug, Default)]
 pub struct Conformer {
     opening: Opening,
+    /// The first picture.
+    begin: Option<Timestamp>,
     picture: Option<Seen>,
     sound: Option<Seen>,
     /// Added to the times of sound.
@@ -92,6 +96,7 @@ impl Conformer {
                     self.silence = Silence::of(&header);
                     out.push((header, wall_ms));
                 }
+                self.begin.get_or_insert(packet.dts);
                 let beside = self.sound.map(|sound| sound.dts);
                 self.picture = Some(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
                 self.fill(packet.dts, wall_ms, out);
@@ -119,6 +124,13 @@ impl Conformer {
             }
         }
         let dts = packet.dts + self.shift_ms;
+        if let (None, Some(begin), Some(silence)) = (self.sound, self.begin, &mut self.silence)
+            && (LATE_MS..=APART_MS).contains(&dts.ms_since(begin))
+        {
+            // Sound that is later than its pictures from the beginning on.
+            let frame_ms = silence.frame_ms();
+            silence.fill(begin - frame_ms, dts - frame_ms, wall_ms, out);
+        }
         self.sound = Some(Seen { dts, arrived_ms: wall_ms, beside: self.picture.map(|picture| picture.dts) });
         if let Some(silence) = &mut self.silence {
             silence.frames = 0;
@@ -181,6 +193,10 @@ impl Silence {
             rate: config.output_rate().max(1).into(),
             frames: 0,
         })
+    }
+
+    fn frame_ms(&self) -> i64 {
+        self.samples * 1_000 / self.rate
     }
 
     /// Frames after sound whose last frame was at `last`, up to `until`.
@@ -275,6 +291,9 @@ mod tests {
             .flat_map(|n| [(picture(n * 40), n as u64 * 40), (sound(2_000 + n * 40), n as u64 * 40)])
             .collect();
         assert_eq!(sounds(&near)[0], 2_000, "what players bear stays");
+        let silent = [vec![(header(), 0)], near].concat();
+        let times = sounds(&silent);
+        assert!(times[0] == 0 && times.windows(2).all(|pair| pair[1] - pair[0] <= 40), "after silence: {times:?}");
     }
 
     #[test]

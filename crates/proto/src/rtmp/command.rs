@@ -98,11 +98,12 @@ pub fn data(message: &Message) -> Option<Data> {
         start = body.len() - decoder.rest().len();
         name = decoder.value().ok()??;
     }
-    let payload = body.slice(start..);
+    let metadata = body.slice(start..);
     match name.as_str()? {
-        "onMetaData" => Some(Data::Metadata(payload)),
+        "onMetaData" => Some(Data::Metadata(metadata)),
         "|RtmpSampleAccess" | "@clearDataFrame" => None,
-        _ => Some(Data::Other(payload)),
+        // Whatever else is wrapped is passed on as it came.
+        _ => Some(Data::Other(body)),
     }
 }
 
