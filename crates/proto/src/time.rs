@@ -12,7 +12,7 @@ use std::{
     ops::{Add, Sub},
 };
 
-pub use clock::{Clock, Elementary, Findings};
+pub use clock::{Clock, Elementary, Findings, REORDER_MS};
 
 /// A point in media time, in milliseconds since the start of its broadcast. May be negative just after a start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,16 +11,13 @@ use gostream_proto::{
         client::DEFAULT_CHUNK_BYTES,
         media::{MediaKind, MediaOut},
     },
-    time::Timestamp,
+    time::{REORDER_MS, Timestamp},
 };
 
 use super::{
     ring::{Entry, Headers},
     subscription::{Batch, Subscription},
 };
-
-/// A picture may be stamped earlier than the one before it by up to this: some encoders send presentation times.
-const REORDER_MS: i64 = 500;
 
 /// Who is fed: platforms get metadata wrapped and small chunks, players bare metadata and large ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -176,39 +176,32 @@ fn audio_entry(out: &mut Vec<u8>, audio: &Audio) {
         // 16.16: a rate that does not fit stands in the codec header only.
         out.put_u32(u16::try_from(audio.rate).map_or(0, |rate| u32::from(rate) << 16));
         match &audio.config {
-            Config::Aac { record, .. } => full_box(out, b"esds", 0, 0, |out| elementary_stream(out, AAC, record)),
-            Config::Mp3 => full_box(out, b"esds", 0, 0, |out| elementary_stream(out, MP3, &[])),
+            Config::Aac { record, .. } => full_box(out, b"esds", 0, 0, |out| elementary_stream(out, record)),
             Config::Opus(head) => boxed(out, b"dOps", |out| out.put_slice(&head.specific_box())),
         }
     });
 }
 
-/// objectTypeIndication (ISO 14496-1 table 5): ISO 14496-3 audio.
-const AAC: u8 = 0x40;
-/// ISO 11172-3 audio; browsers take MPEG-2's half rates under the same number.
-const MP3: u8 = 0x6B;
-
-/// ES_Descriptor (ISO 14496-1 section 7.2.6.5) around an AudioSpecificConfig, if the codec has one.
-fn elementary_stream(out: &mut Vec<u8>, object_type: u8, config: &[u8]) {
+/// ES_Descriptor (ISO 14496-1 section 7.2.6.5) around an AudioSpecificConfig.
+fn elementary_stream(out: &mut Vec<u8>, config: &[u8]) {
+    /// objectTypeIndication (table 5): ISO 14496-3 audio.
+    const AAC: u8 = 0x40;
     /// streamType 5, audio, and the reserved bit.
     const AUDIO_STREAM: u8 = 0x15;
     /// Sizes of what stands before the descriptor inside, and of the sync layer's descriptor.
     const TAG_AND_SIZE: usize = 5;
     const DECODER_FIELDS: usize = 13;
-    let specific = if config.is_empty() { 0 } else { TAG_AND_SIZE + config.len() };
-    let decoder = DECODER_FIELDS + specific;
+    let decoder = DECODER_FIELDS + TAG_AND_SIZE + config.len();
     descriptor(out, 3, 3 + TAG_AND_SIZE + decoder + TAG_AND_SIZE + 1);
     out.put_u16(0);
     out.put_u8(0);
     descriptor(out, 4, decoder);
-    out.put_u8(object_type);
+    out.put_u8(AAC);
     out.put_u8(AUDIO_STREAM);
     // No buffer size or bitrates are known.
     out.put_bytes(0, 11);
-    if !config.is_empty() {
-        descriptor(out, 5, config.len());
-        out.put_slice(config);
-    }
+    descriptor(out, 5, config.len());
+    out.put_slice(config);
     // SLConfigDescriptor: what MP4 files have.
     descriptor(out, 6, 1);
     out.put_u8(2);

