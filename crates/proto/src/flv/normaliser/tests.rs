@@ -251,6 +251,11 @@ fn adts_headers_are_taken_off_and_a_missing_header_is_made() {
         assert_eq!(frames, [(0, vec![0xAF, 1, 0x21, 1]), (21, vec![0xAF, 1, 0x21, 2])]);
         assert!(oddities.adts);
     }
+    // As many as no encoder puts into a message.
+    let many = [&[0xAF, 1][..], &framed(&[0x21]).repeat(300)].concat();
+    let (packets, oddities) = audio(&[&many]);
+    assert_eq!((packets.len(), packets[0].body.len()), (1, many.len()));
+    assert!(!oddities.adts);
 }
 
 proptest! {
