@@ -25,6 +25,14 @@ const LATE_MS: i64 = 200;
 /// beginning again.
 const OPENING_MS: u64 = 1_000;
 
+/// The opening is no longer than this, whatever the clock says: a second of pictures at 240 fps, and of sound.
+const OPENING_PACKETS_MAX: usize = 512;
+
+/// Silence for longer than this is a hole in the stream, and is not filled: segments end there.
+const HOLE_MS: i64 = 10_000;
+/// Samples per second that silence has: those that go into a file.
+const SILENCE_RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
+
 /// So many pictures tell how an encoder orders them.
 const OPENING_PICTURES: usize = 6;
 
@@ -183,7 +191,8 @@ impl Opening {
             kind => self.pictures += usize::from(kind.is_picture()),
         }
         self.packets.push((packet.clone(), wall_ms));
-        if self.pictures >= OPENING_PICTURES && self.has_audio || wall_ms.saturating_sub(first_ms) >= OPENING_MS {
+        let is_late = wall_ms.saturating_sub(first_ms) >= OPENING_MS || self.packets.len() >= OPENING_PACKETS_MAX;
+        if self.pictures >= OPENING_PICTURES && self.has_audio || is_late {
             return self.end();
         }
         Vec::new()
@@ -205,7 +214,7 @@ impl Silence {
             codec: AudioCodec::Aac,
             payload: config.silence()?,
             samples: config.frame_samples()?.into(),
-            rate: config.output_rate().max(1).into(),
+            rate: Some(config.output_rate()).filter(|rate| SILENCE_RATES.contains(rate))?.into(),
             frames: 0,
         })
     }
@@ -216,6 +225,10 @@ impl Silence {
 
     /// Frames after sound whose last frame was at `last`, up to `until`.
     fn fill(&mut self, last: Timestamp, until: Timestamp, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
+        let frames = until.ms_since(last).saturating_mul(self.rate) / (1_000 * self.samples);
+        if (frames - self.frames) * self.frame_ms() > HOLE_MS {
+            self.frames = frames;
+        }
         loop {
             let dts = last + (self.frames + 1) * self.samples * 1_000 / self.rate;
             if dts > until {
@@ -325,6 +338,48 @@ mod tests {
         let steps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(steps.iter().all(|step| (0..=61).contains(step)), "{steps:?}");
         assert_eq!((times[0], times[times.len() - 1]), (0, 499 * 40));
+    }
+
+    #[test]
+    fn hole_in_a_stream_is_not_filled() {
+        let hour = 3_600_000;
+        let packets = |from: i64| (from..from + 100).map(|n| n * 40).collect::<Vec<_>>();
+        let mut all = vec![(header(), 0)];
+        for ms in packets(0) {
+            all.extend([(picture(ms), ms as u64), (sound(ms), ms as u64)]);
+        }
+        // Pictures come back first, and sound a little later.
+        for ms in packets(hour / 40) {
+            all.push((picture(ms), ms as u64));
+            if ms >= hour + 2_000 {
+                all.push((sound(ms), ms as u64));
+            }
+        }
+        let times = sounds(&all);
+        let after: Vec<_> = times.iter().filter(|time| **time > 3_960).copied().collect();
+        assert_eq!(times.len() - after.len(), 100);
+        assert!(after[0] >= hour - 50 && after.len() < 200, "{} from {}", after.len(), after[0]);
+        assert!(after.windows(2).all(|pair| pair[1] - pair[0] <= 61));
+    }
+
+    #[test]
+    fn silence_has_a_rate_that_players_know() {
+        // 1 kHz, 16 MHz, written out after a low complexity (2) and an escape (15); then two channels.
+        for rate in [1_000_u32, 16_000_000] {
+            let bits = (2 << 4 | 15) << 28 | u64::from(rate) << 4 | 2;
+            let record = Bytes::copy_from_slice(&(bits << 3).to_be_bytes()[3..]);
+            assert_eq!(aac::Config::parse(&record).map(|config| config.output_rate()), Ok(rate));
+            let mut packets = vec![(Packet { payload: record, ..header() }, 0), (picture(0), 0), (sound(0), 0)];
+            packets.extend((1..100).map(|n| (picture(n * 40), n as u64 * 40)));
+            assert_eq!(sounds(&packets), [0]);
+        }
+    }
+
+    #[test]
+    fn clock_of_the_machine_that_stands_still_holds_nothing_up_for_long() {
+        let (mut conformer, mut out) = (Conformer::default(), Vec::new());
+        (0..2_000).for_each(|n| conformer.push(&picture(n * 40), 7, &mut out));
+        assert!(out.len() > 1_000);
     }
 
     #[test]
