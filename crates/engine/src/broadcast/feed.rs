@@ -191,12 +191,16 @@ impl Feed {
             self.base = Some(self.origin.running_or(self.earliest.unwrap_or(packet.dts)));
         }
         let Some(base) = &self.base else { return Timestamp::ZERO };
-        let time = Timestamp::from_ms(packet.dts.ms_since(**base));
+        let time = Timestamp::from_ms(packet.dts.ms_since(**base)).max(Timestamp::ZERO);
         let (last, reorder_ms) = match entry.media_kind() {
             MediaKind::Video => (&mut self.last_video, REORDER_MS),
             _ => (&mut self.last_audio, 0),
         };
-        *last = if time + reorder_ms < *last { *last } else { time.max(Timestamp::ZERO) };
+        // Headers and markers stand beside the frames of their track.
+        let moves = packet.kind.is_frame() || matches!(packet.kind, PacketKind::SideVideo | PacketKind::SideAudio);
+        if moves && time + reorder_ms >= *last {
+            *last = time;
+        }
         *last
     }
 }

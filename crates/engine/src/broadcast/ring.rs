@@ -36,6 +36,8 @@ const PICTURES_AWAY_AFTER_MS: i64 = 3_000;
 const SOUND_MS: i64 = 1_000;
 /// After waiting for a keyframe for this long, a reader starts at any picture.
 const KEYFRAME_PATIENCE_MS: i64 = 10_000;
+/// The first sound of a stream is waited for this long after the first keyframe.
+const SOUND_PATIENCE_MS: i64 = 300;
 /// Sound that is further behind its pictures than this sets the beginning of a connection's clock.
 const SOUND_BEHIND_MS: i64 = 100;
 
@@ -180,13 +182,11 @@ impl Ring {
         match kind {
             PacketKind::Keyframe | PacketKind::InterFrame => {
                 if kind == PacketKind::Keyframe {
-                    let dts = entry.packet.dts;
-                    let behind = self.sound.filter(|&sound| dts.ms_since(sound) > SOUND_BEHIND_MS);
                     self.keyframe = Some(Start {
                         sequence,
                         headers: self.headers.clone(),
                         video_frames_before: self.video_frames,
-                        earliest: behind.unwrap_or(dts),
+                        earliest: entry.packet.dts,
                         why: Why::Keyframe,
                     });
                     self.wanted_ms = None;
@@ -250,7 +250,8 @@ impl Ring {
     /// Where a reader can start now, by the rules above. Asking without an answer is waiting.
     pub fn start(&mut self) -> Option<Start> {
         if let Some(start) = self.keyframe.as_ref().filter(|start| !self.is_gone(start.sequence)) {
-            return Some(start.clone());
+            let earliest = self.earliest(start)?;
+            return Some(Start { earliest, ..start.clone() });
         }
         let now_ms = self.newest_ms()?;
         let since_picture = now_ms - self.picture.map_or(self.began_ms?, |(_, arrived_ms)| arrived_ms);
@@ -265,6 +266,23 @@ impl Ring {
         let wanted_ms = *self.wanted_ms.get_or_insert(now_ms);
         let (sequence, _) = self.picture.filter(|_| now_ms - wanted_ms >= KEYFRAME_PATIENCE_MS)?;
         self.start_at(sequence.max(self.changed), Why::NoKeyframe)
+    }
+
+    /// The earliest time from a keyframe on: sound may be far behind its pictures. `None` as long as sound that was announced may
+    /// still say where it is.
+    fn earliest(&self, start: &Start) -> Option<Timestamp> {
+        let after = self.entries.range((start.sequence - self.first) as usize..);
+        let sound = after.clone().find(|entry| entry.packet.kind == PacketKind::Audio);
+        let sound = sound.map(|entry| entry.packet.dts).or(self.sound);
+        if sound.is_none() && self.headers.audio.is_some() {
+            let (keyframe, newest) = (after.clone().next()?, self.entries.back()?);
+            let passed = (newest.arrived_ms - keyframe.arrived_ms).max(newest.media_ms - keyframe.media_ms);
+            if passed < SOUND_PATIENCE_MS {
+                return None;
+            }
+        }
+        let behind = sound.filter(|&sound| start.earliest.ms_since(sound) > SOUND_BEHIND_MS);
+        Some(behind.unwrap_or(start.earliest))
     }
 
     /// The last second of sound.

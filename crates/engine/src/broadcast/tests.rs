@@ -1,5 +1,7 @@
 //! Fifty days through publisher, ring, feed, chunks and back, in one thread: past the 32 bits of both clocks.
 
+mod bent;
+
 use std::num::NonZeroUsize;
 
 use bytes::Bytes;
@@ -110,7 +112,7 @@ fn fifty_days_keep_their_times_over_both_wraps() {
         let timestamp = START.wrapping_add(at as u32);
         let media = Media { kind: MediaKind::Video, timestamp, body: body.clone() };
         publisher.push(media, began + Duration::from_millis(at));
-        publisher.flush();
+        publisher.flush(Instant::now());
         assert_eq!(feed.fill(usize::MAX, |media| connection.client.send_media(media)), Filled::Media, "at {at}");
         let events = connection.arrived();
         let Some(server::Event::Media(media)) = events.last() else { panic!("{} events at {at}", events.len()) };
@@ -142,7 +144,7 @@ async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
     let fill = |feed: &mut Feed| feed.fill(usize::MAX, |_| {});
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media));
     publisher.push(frame(40, 0x27), now);
-    assert!(publisher.flush().is_some(), "too early to wake so many");
+    assert!(publisher.flush(Instant::now()).is_some(), "too early to wake so many");
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Nothing));
     live.broadcast.end(EndReason::EndedByOwner);
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media), "the last packet");

@@ -112,7 +112,10 @@ impl Conformer {
                 }
                 self.begin.get_or_insert(packet.dts);
                 let beside = self.sound.map(|sound| sound.dts);
-                self.picture = Some(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
+                let before = self.picture.replace(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
+                if before.is_some_and(|before| wall_ms.saturating_sub(before.arrived_ms) > AWAY_MS) {
+                    self.pass_over(packet.dts);
+                }
                 self.fill(packet.dts, wall_ms, out);
                 return out.push((self.reorder.order(packet), wall_ms));
             }
@@ -151,6 +154,16 @@ impl Conformer {
             silence.frames = 0;
         }
         out.push((Packet { dts, ..packet.clone() }, wall_ms));
+    }
+
+    /// Pictures were away as well: there is a hole in the stream, which is not filled.
+    fn pass_over(&mut self, picture: Timestamp) {
+        if let Some(sound) = &mut self.sound
+            && let Some(beside) = sound.beside.replace(picture)
+        {
+            sound.dts = sound.dts + picture.ms_since(beside);
+            self.silence.iter_mut().for_each(|silence| silence.frames = 0);
+        }
     }
 
     /// Silence up to a picture, while sound is away.
@@ -325,6 +338,20 @@ mod tests {
         let steps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(steps.iter().all(|step| (0..=61).contains(step)), "{steps:?}");
         assert_eq!((times[0], times[times.len() - 1]), (0, 499 * 40));
+    }
+
+    #[test]
+    fn hole_in_the_whole_stream_is_not_filled() {
+        let mut packets = vec![(header(), 0)];
+        for n in (0..100).chain(600..700_i64) {
+            packets.push((picture(n * 40), n as u64 * 40));
+            if n < 50 {
+                packets.push((sound(n * 40), n as u64 * 40));
+            }
+        }
+        let times = sounds(&packets);
+        assert!(times.iter().all(|ms| !(4_100..24_000).contains(ms)), "{times:?}");
+        assert!(times.iter().any(|ms| *ms > 27_000), "silence goes on after it");
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl Cutter {
         // Where the next keyframe, or the next packet, would be too late.
         let is_keyframe = self.keyframe == Some(place.at);
         let last_keyframe = is_fixed && length + self.gop_ms > limit;
-        let last_packet = length > limit || is_fixed && length + place.step_ms > limit;
+        let is_due = is_fixed && place.step_ms <= limit;
+        let last_packet = length > limit || is_due && length + place.step_ms > limit;
         if step > HOLE_MS.max(limit) || is_fixed && length > limit + SOUND_WAITS_MS + FRAME_MS {
             Some(Cut::Hole)
         } else if begins

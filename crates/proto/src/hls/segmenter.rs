@@ -12,7 +12,7 @@ use crate::{
     ts::{self, Audio, Tracks},
 };
 
-use super::cut::{Cut, Cutter, Place, Span};
+use super::cut::{Cut, Cutter, FRAME_MS, Place, Span};
 
 /// A finished segment. Its MPEG-TS form is made when first asked for.
 #[derive(Debug)]
@@ -170,7 +170,13 @@ impl Segmenter {
         self.anywhere = true;
     }
 
-    /// Ends the open segment at `end`, as when the stream is over.
+    /// The stream is over: ends the open segment with its newest frame.
+    pub fn end(&mut self) -> Option<Segment> {
+        let end = self.open.as_ref()?.span.newest + FRAME_MS;
+        self.finish(end)
+    }
+
+    /// Ends the open segment at `end`.
     pub fn finish(&mut self, end: Timestamp) -> Option<Segment> {
         let Open { span: Span { start, .. }, discontinuity, independent, packets, tracks } = self.open.take()?;
         let (clock_start, clock_wall) = self.clock?;

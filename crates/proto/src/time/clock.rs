@@ -30,6 +30,8 @@ const STEP_MS: i64 = 1_000;
 pub const REORDER_MS: i64 = 500;
 /// Tracks whose first packets come within this time began together, and their difference is the encoder's.
 const TOGETHER_MS: i64 = 2_000;
+/// The largest difference that can be meant: clocks of two devices that were started after each other.
+const SKEW_MS: i64 = 300_000;
 /// A track without a packet for longer than this was silent.
 const SILENT_MS: i64 = 2_000;
 /// A track that comes (again) is on the clock of the other if its time is that of its arrival within this: encoders look
@@ -71,6 +73,8 @@ pub struct Clock {
     restarted: bool,
     /// The newest jump that one track made.
     shift: Option<Shift>,
+    /// The first track of an encoder that returned: how far it was ahead of its arrival, and how far it should be.
+    resumed: Option<(i64, i64)>,
     newest: Option<Timestamp>,
     /// Arrival of the newest packet.
     arrived_ms: i64,
@@ -91,8 +95,10 @@ struct Line {
     lead_ms: i64,
     /// From packet to packet of late.
     step_ms: i64,
-    /// `source` of the other track when the newest packet came.
-    beside: Option<i64>,
+    /// `source` of the other track when the newest packet came, and what was healed of it.
+    beside: Option<(i64, i64)>,
+    /// The highest `source` so far.
+    top: i64,
     /// What was healed so far, in microseconds: media time is `source` and this.
     healed_us: i64,
 }
@@ -128,6 +134,7 @@ impl Line {
             lead_ms: source - arrived_ms,
             step_ms: GAP_MS,
             beside: None,
+            top: source,
             healed_us,
         }
     }
@@ -145,7 +152,7 @@ impl Line {
         }
         if step <= STEP_MS {
             // The time of a silent track goes on with that of the other.
-            let passed = other.zip(self.beside).map_or(0, |(other, before)| other.last.source - before);
+            let passed = other.zip(self.beside).map_or(0, |(other, (before, _))| other.last.source - before);
             return elapsed <= SILENT_MS || passed - step <= LATE_MS;
         }
         step <= elapsed + STEP_MS || point.source - point.arrived_ms <= self.lead_at(point.arrived_ms) + STEP_MS
@@ -159,11 +166,12 @@ impl Line {
     }
 
     /// The source time of a packet that comes at that moment, whatever it is stamped: a step later than the one before, unless
-    /// another time passed than the network explains.
+    /// another time passed than the network explains. Then it is where a packet without delay would be.
     fn by_arrival(&self, arrived_ms: i64) -> i64 {
         let elapsed = arrived_ms - self.last.arrived_ms;
-        let step = if (elapsed - self.step_ms).abs() <= REORDER_MS { self.step_ms } else { elapsed };
-        self.last.source + step.max(1)
+        let is_step = (elapsed - self.step_ms).abs() <= REORDER_MS;
+        let source = if is_step { self.last.source + self.step_ms } else { arrived_ms + self.lead_ms };
+        source.max(self.last.source + 1)
     }
 
     fn lead_at(&self, arrived_ms: i64) -> i64 {
@@ -177,15 +185,20 @@ impl Line {
         if fits && (1..=STEP_MS).contains(&step) {
             self.step_ms = step;
         }
-        if (1..=SILENT_MS).contains(&step) {
-            self.healed_us += (step as f64 * rate * 1_000.0) as i64;
+        // Pictures that step back and forth make no more way than others. A track that was silent is healed as the other was.
+        let way = point.source - self.top;
+        if let Some((other, (_, before_us))) = other.zip(self.beside).filter(|_| way > SILENT_MS) {
+            self.healed_us += other.healed_us - before_us;
+        } else if (1..=SILENT_MS).contains(&way) {
+            self.healed_us += (way as f64 * rate * 1_000.0) as i64;
         }
+        self.top = self.top.max(point.source);
         self.last = point;
         self.suspect = !fits;
         if fits {
             self.good = point;
         }
-        self.beside = other.map(|other| other.last.source);
+        self.beside = other.map(|other| (other.last.source, other.healed_us));
     }
 }
 
@@ -207,6 +220,10 @@ impl Clock {
                     self.began_ms = arrived_ms;
                 }
                 let (source, healed_us) = first_of(wire, arrived_ms, other, arrived_ms - self.began_ms <= TOGETHER_MS);
+                if let Some((lead_ms, base_ms)) = self.resumed.take() {
+                    // The tracks are healed by what they should be, and that differs as they do.
+                    self.healing.resume(track, base_ms + source - arrived_ms - lead_ms);
+                }
                 own.insert(Line::begin(wire, source, arrived_ms, healed_us))
             }
             Some(line) => {
@@ -265,6 +282,15 @@ impl Clock {
         self.restarted = self.newest.is_some();
     }
 
+    /// The newest time of a track; that of all while it has none.
+    pub fn newest_of(&self, track: Elementary) -> Option<Timestamp> {
+        let line = match track {
+            Elementary::Video => &self.video,
+            Elementary::Audio => &self.audio,
+        };
+        line.as_ref().map(|line| Timestamp::from_ms(line.time(line.last.source))).or(self.newest)
+    }
+
     /// The newest time so far.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
@@ -276,24 +302,43 @@ impl Clock {
     }
 
     fn begin_again(&mut self, track: Elementary, wire: u32, arrived_ms: i64) {
-        let newest = self.newest.map_or(0, Timestamp::as_ms);
-        let source = newest + (arrived_ms - self.arrived_ms).max(GAP_MS);
+        let before = match track {
+            Elementary::Video => self.video.as_ref(),
+            Elementary::Audio => self.audio.as_ref(),
+        };
+        // The tracks may be apart: each goes on from where it was, or where its arrival puts it.
+        let source = match before {
+            Some(line) => {
+                let (newest, passed) = (line.time(line.last.source), arrived_ms - line.last.arrived_ms);
+                let by_arrival = self.healing.base_ms(track).map_or(newest + passed, |base| arrived_ms + base);
+                by_arrival.max(newest + GAP_MS)
+            }
+            None => self.newest.map_or(0, Timestamp::as_ms) + (arrived_ms - self.arrived_ms).max(GAP_MS),
+        };
         let line = Some(Line::begin(wire, source, arrived_ms, 0));
         (self.video, self.audio) = match track {
             Elementary::Video => (line, None),
             Elementary::Audio => (None, line),
         };
-        (self.began_ms, self.shift, self.healing) = (arrived_ms, None, Healing::default());
+        let base_ms = std::mem::take(&mut self.healing).base_ms(track);
+        if let Some(base_ms) = base_ms {
+            self.healing.resume(track, base_ms);
+        }
+        self.resumed = base_ms.map(|base_ms| (source - arrived_ms, base_ms));
+        (self.began_ms, self.shift) = (arrived_ms, None);
     }
 }
 
 /// Where a track begins, and what was healed until then. `together`: both tracks begin now.
 fn first_of(wire: u32, arrived_ms: i64, other: Option<&Line>, together: bool) -> (i64, i64) {
     let Some(other) = other else { return (wire.into(), 0) };
-    let shared = other.good.at(wire);
-    let expected = other.last.source + (arrived_ms - other.last.arrived_ms);
-    let source = if together || (shared - expected).abs() <= LATE_MS { shared } else { expected };
-    (source, other.healed_us)
+    let silent_ms = arrived_ms - other.last.arrived_ms;
+    let (shared, expected) = (other.good.at(wire), other.last.source + silent_ms);
+    let apart = (shared - expected).abs();
+    // A network that stalls holds both tracks back.
+    let stalled = silent_ms > STEP_MS && (shared - other.last.source).abs() <= LATE_MS;
+    let is_shared = apart <= if together { SKEW_MS } else { LATE_MS } || stalled;
+    (if is_shared { shared } else { expected }, other.healed_us)
 }
 
 #[cfg(test)]

@@ -12,9 +12,11 @@ const WINDOW_MS: i64 = 2_000;
 /// Windows in which a stream finds its place: encoders, and servers that are pulled from, begin with a burst.
 const SETTLING: u32 = 2;
 /// Media time further away than this is healed.
-const TOLERATED_MS: i64 = 300;
+const TOLERATED_MS: i64 = 200;
 /// A delay has to last for so many windows: a network that stalls makes up for it, a slow clock does not.
-const DELAYED_WINDOWS: u32 = 3;
+const DELAYED_WINDOWS: u32 = 2;
+/// Times are stretched by so much more with each window that a delay lasts.
+const STRETCH_PER_WINDOW: f64 = 0.1;
 /// Nearer than this the healing ends, if the clock is right by then.
 const HEALED_MS: i64 = 30;
 const HEALED_RATE: f64 = 0.002;
@@ -67,18 +69,35 @@ impl Healing {
 
     /// Counts a packet whose time is `lead_ms` ahead of its arrival. Says whether something was judged.
     pub(super) fn count(&mut self, track: Elementary, lead_ms: i64, arrived_ms: i64) -> bool {
+        let began_ms = *self.began_ms.get_or_insert(arrived_ms);
+        let is_over = arrived_ms - began_ms >= WINDOW_MS;
+        if is_over {
+            self.began_ms = Some(arrived_ms);
+            self.judge();
+        }
         let lead = match track {
             Elementary::Video => &mut self.video,
             Elementary::Audio => &mut self.audio,
         };
         lead.most = lead.most.max(Some(lead_ms));
-        let began_ms = *self.began_ms.get_or_insert(arrived_ms);
-        let is_over = arrived_ms - began_ms >= WINDOW_MS;
-        if is_over {
-            self.began_ms = Some(arrived_ms);
-            self.judge((arrived_ms - began_ms) as f64 / 1_000.0);
-        }
         is_over
+    }
+
+    /// An encoder returned: how far the times of a track are ahead of its arrivals when all is well is known.
+    pub(super) fn resume(&mut self, track: Elementary, base_ms: i64) {
+        let lead = match track {
+            Elementary::Video => &mut self.video,
+            Elementary::Audio => &mut self.audio,
+        };
+        (lead.base, lead.windows) = (Some(base_ms), SETTLING);
+    }
+
+    /// How far the times of a track are ahead of its arrivals when all is well.
+    pub(super) fn base_ms(&self, track: Elementary) -> Option<i64> {
+        match track {
+            Elementary::Video => self.video.base,
+            Elementary::Audio => self.audio.base,
+        }
     }
 
     /// How much later pictures arrive than the sound of the same moment, if that is worth telling.
@@ -93,19 +112,36 @@ impl Healing {
         told.then(|| -100.0 * lead.integral / (1.0 + lead.integral))
     }
 
-    fn judge(&mut self, seconds: f64) {
+    fn judge(&mut self) {
         if let (Some(video), Some(audio)) = (self.video.most, self.audio.most) {
             self.skew_ms = Some(audio - video).filter(|skew| skew.abs() >= SKEW_TOLD_MS);
         }
         let errors = [self.video.error(), self.audio.error()];
         let errors = match errors {
-            [Some(video), Some(audio)] if (video - audio).abs() <= ALIKE_MS => [Some((video + audio) / 2); 2],
+            [Some(video), Some(audio)] if (video - audio).abs() <= ALIKE_MS => {
+                self.follow_the_steadier();
+                [Some((video + audio) / 2); 2]
+            }
             apart => apart,
         };
+        let silent = [self.video.most.is_none(), self.audio.most.is_none()];
         for (lead, error) in [&mut self.video, &mut self.audio].into_iter().zip(errors) {
-            lead.heal(error, seconds);
+            lead.heal(error);
             lead.most = None;
         }
+        // A track that is silent comes back into what the other is healed by.
+        match silent {
+            [true, false] => self.video.rate = self.audio.rate,
+            [false, true] => self.audio.rate = self.video.rate,
+            _ => {}
+        }
+    }
+
+    /// Tracks that are healed alike are so by one controller: that of the track that was judged more often.
+    fn follow_the_steadier(&mut self) {
+        let Self { video, audio, .. } = self;
+        let (from, to) = if video.windows >= audio.windows { (video, audio) } else { (audio, video) };
+        (to.heals, to.integral, to.delayed) = (from.heals, from.integral, from.delayed);
     }
 }
 
@@ -121,8 +157,9 @@ impl Lead {
         Some(most - self.base?)
     }
 
-    fn heal(&mut self, error: Option<i64>, seconds: f64) {
-        self.healed_ms += self.rate * seconds * 1_000.0;
+    fn heal(&mut self, error: Option<i64>) {
+        const SECONDS: f64 = WINDOW_MS as f64 / 1_000.0;
+        self.healed_ms += self.rate * SECONDS * 1_000.0;
         let Some(error_ms) = error else { return };
         self.delayed = if error_ms < -TOLERATED_MS { self.delayed + 1 } else { 0 };
         if error_ms > TOLERATED_MS || self.delayed >= DELAYED_WINDOWS {
@@ -135,7 +172,9 @@ impl Lead {
             return;
         }
         let error_s = error_ms as f64 / 1_000.0;
-        self.integral = (self.integral - INTEGRAL * error_s * seconds).clamp(*RATES.start(), *RATES.end());
-        self.rate = (self.integral - PROPORTIONAL * error_s).clamp(*RATES.start(), *RATES.end());
+        self.integral = (self.integral - INTEGRAL * error_s * SECONDS).clamp(*RATES.start(), *RATES.end());
+        let most = if self.delayed > 0 { STRETCH_PER_WINDOW * f64::from(self.delayed) } else { *RATES.end() };
+        let wanted = self.integral - PROPORTIONAL * error_s;
+        self.rate = wanted.min(most.max(self.integral)).clamp(*RATES.start(), *RATES.end());
     }
 }

@@ -89,11 +89,11 @@ fn keyframe_that_is_gone_is_no_start() {
 
 #[test]
 fn changed_audio_header_waits_for_the_next_keyframe() {
-    let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (InterFrame, 40)]);
+    let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (Audio, 10), (InterFrame, 40)]);
     ring.push(packet(AudioHeader, 50, 11), 50);
     assert!(ring.start().is_none(), "the sound before it is of another format");
     ring.push(packet(Keyframe, 80, 10), 80);
-    assert_eq!(ring.start().map(|start| start.sequence), Some(5));
+    assert_eq!(ring.start().map(|start| start.sequence), Some(6));
 }
 
 #[test]
@@ -135,6 +135,18 @@ fn reader_that_waited_ten_seconds_starts_at_any_picture() {
     assert_eq!(ring.start().map(|start| start.sequence), Some(ring.head() - 1));
     ring.push(packet(Keyframe, 30_000, 10), 30_000);
     assert_eq!(ring.start().map(|start| start.why), Some(Why::Keyframe));
+}
+
+#[test]
+fn sound_far_behind_its_pictures_sets_the_earliest_time() {
+    let mut ring = ring(&[(VideoHeader, 60_000), (AudioHeader, 60_000), (Keyframe, 60_000)]);
+    assert!(ring.start().is_none(), "where the sound is remains to be seen");
+    ring.push(packet(Audio, 0, 10), 60_005);
+    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(0));
+    let mut silent = self::ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (InterFrame, 290)]);
+    assert!(silent.start().is_none());
+    silent.push(packet(InterFrame, 300, 10), 300);
+    assert_eq!(silent.start().map(|start| start.earliest.as_ms()), Some(0), "it did not come");
 }
 
 #[test]

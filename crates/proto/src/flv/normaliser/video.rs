@@ -71,9 +71,14 @@ pub(super) struct VideoNormaliser {
 }
 
 impl VideoNormaliser {
-    pub(super) fn restart(&mut self) {
+    pub(super) fn holds_picture(&self) -> bool {
+        self.held.is_some()
+    }
+
+    pub(super) fn finish(&mut self) -> Option<Stamped> {
         self.preamble.clear();
-        (self.picture, self.held) = (None, None);
+        self.picture = None;
+        self.held.take()
     }
 
     pub(super) fn normalise(&mut self, tag: VideoTag, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
@@ -178,7 +183,7 @@ impl VideoNormaliser {
         }
         let packet = picture(tag, body, key, payload);
         if oddities.split_pictures {
-            self.held = Some(Stamped { packet, wire });
+            self.held = Some(Stamped { packet, wire, was_held: true });
         } else {
             out.push(packet);
         }

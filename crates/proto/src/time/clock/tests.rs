@@ -240,6 +240,42 @@ fn encoder_that_returns_goes_on_behind_the_time_that_passed() {
     assert_eq!(clock.place(Video, 60, 3_050).as_ms(), 52_060);
 }
 
+#[test]
+fn clock_that_is_set_while_a_track_is_away_keeps_the_other_in_time() {
+    let mut sent = stream(40);
+    sent.retain(|packet| packet.track == Audio || !(9_976..18_564).contains(&packet.true_ms));
+    let sent = bend(sent, |packet| {
+        if packet.track == Video {
+            packet.wire += 858;
+            packet.true_ms += 858;
+        }
+        if packet.arrived_ms >= 15_258 {
+            packet.wire = packet.wire.wrapping_sub(16_319_550);
+        }
+    });
+    let (times, findings) = place(&sent);
+    let [video, audio] = away(&sent, &times);
+    assert!(video <= 40 && audio <= 40, "{video} {audio} {findings:?}");
+}
+
+#[test]
+fn encoder_whose_tracks_are_apart_returns_with_them_apart() {
+    for first in [Video, Audio] {
+        let mut clock = Clock::default();
+        for n in 0..100 {
+            clock.place(Video, n * 40, i64::from(n) * 40);
+            clock.place(Audio, 1_300 + n * 40, i64::from(n) * 40);
+        }
+        clock.restart();
+        // Three seconds after the last packets.
+        let mut times = [(Video, 500), (Audio, 1_800)];
+        times.sort_by_key(|(track, _)| *track != first);
+        let placed = times.map(|(track, wire)| (track, clock.place(track, wire, 6_960).as_ms()));
+        let of = |wanted| placed.iter().find(|(track, _)| *track == wanted).map(|(_, time)| *time);
+        assert_eq!((of(Video), of(Audio)), (Some(6_960), Some(8_260)), "{first:?} first");
+    }
+}
+
 /// What may happen to a stream on its way, all at once.
 #[derive(Clone, Debug)]
 struct Bends {
