@@ -21,6 +21,8 @@ pub const FRAME_SAMPLES: u32 = 1_024;
 pub const ADTS_BYTES: usize = 7;
 /// The longest frame that its 13-bit length allows.
 const ADTS_FRAME_MAX: usize = 0x1FFF;
+/// ADTS frames that are looked for in a message, each of which becomes a packet: five seconds at 48 kHz.
+const ADTS_FRAMES_MAX: usize = 256;
 
 /// An AudioSpecificConfig. What follows the fields that matter is ignored: encoders append extensions of all kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,7 +288,7 @@ impl Config {
 }
 
 /// Frames in ADTS (section 1.A.3.2): the config that their headers describe, and the raw frames. `None` when the bytes are no
-/// whole ADTS frames. A raw frame never looks like one: it would begin with the element that ends it.
+/// whole ADTS frames, or more than 256 of them. A raw frame never looks like one: it would begin with the element that ends it.
 pub fn adts_frames(bytes: &Bytes) -> Option<(Bytes, Vec<Bytes>)> {
     const CRC_BYTES: usize = 2;
     let (mut config, mut frames, mut rest) = (None, Vec::new(), bytes.clone());
@@ -298,7 +300,7 @@ pub fn adts_frames(bytes: &Bytes) -> Option<(Bytes, Vec<Bytes>)> {
         let length = usize::from(fourth & 3) << 11 | usize::from(fifth) << 3 | usize::from(sixth >> 5);
         let header = ADTS_BYTES + if second & 1 == 0 { CRC_BYTES } else { 0 };
         let single = seventh & 3 == 0;
-        if length <= header || length > rest.len() || !single {
+        if length <= header || length > rest.len() || !single || frames.len() == ADTS_FRAMES_MAX {
             return None;
         }
         let (object_type, rate) = (u16::from(third >> 6) + 1, u16::from(third >> 2 & 0xF));

@@ -10,6 +10,7 @@
 //! that is missing, empty or contradicted by the parameter sets among the pictures is written from those.
 
 mod audio;
+mod units;
 mod video;
 
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 //! A picture lasts until the next one, so the newest is held until that comes. Sound is counted in samples, since RTMP
 //! rounds its times to milliseconds and players want steady ones.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{OFFSET_MS, Sample, VIDEO_TICKS_PER_MS};
 use crate::time::Timestamp;
@@ -25,6 +25,8 @@ pub struct Picture {
 #[derive(Debug, Default)]
 pub struct VideoClock {
     held: Option<Sample>,
+    /// Slices of the held picture that came in messages of their own.
+    slices: BytesMut,
     /// Where the newest sample ends.
     end: i64,
     /// How long it lasted.
@@ -62,12 +64,16 @@ impl VideoClock {
 
     /// More of the picture that is held: slices that came in a message of their own.
     pub fn extend(&mut self, slices: &[u8]) {
-        if let Some(held) = &mut self.held {
-            held.payload = [&held.payload, slices].concat().into();
+        if self.held.is_some() {
+            self.slices.extend_from_slice(slices);
         }
     }
 
-    fn ended(&mut self, held: Sample, duration: u32) -> Sample {
+    fn ended(&mut self, mut held: Sample, duration: u32) -> Sample {
+        if !self.slices.is_empty() {
+            held.payload = [held.payload.as_ref(), &self.slices].concat().into();
+            self.slices = BytesMut::new();
+        }
         self.end = held.dts + i64::from(duration);
         self.duration = duration;
         Sample { duration, ..held }

@@ -193,6 +193,11 @@ impl Span {
     /// The packet goes into the segment at that place.
     pub(super) fn take(&mut self, packet: &Packet, place: Place) {
         self.newest = self.newest.max(place.at);
+        self.hold(packet);
+    }
+
+    /// The packet goes into the segment beside the one before it.
+    pub(super) fn hold(&mut self, packet: &Packet) {
         // Empty packets take memory, too.
         self.bytes += packet.held_bytes();
     }

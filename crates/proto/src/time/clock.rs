@@ -95,8 +95,10 @@ struct Line {
     lead_ms: i64,
     /// From packet to packet of late.
     step_ms: i64,
-    /// `source` of the other track when the newest packet came, and what was healed of it.
-    beside: Option<(i64, i64)>,
+    /// `source` of the other track when the newest packet that fitted came.
+    beside: Option<i64>,
+    /// What was healed of the other track when the newest packet came.
+    healed_beside_us: Option<i64>,
     /// The highest `source` so far.
     top: i64,
     /// What was healed so far, in microseconds: media time is `source` and this.
@@ -113,6 +115,7 @@ struct Point {
 /// One track went over to another clock.
 #[derive(Clone, Copy, Debug)]
 struct Shift {
+    track: Elementary,
     by_ms: i64,
     arrived_ms: i64,
 }
@@ -134,6 +137,7 @@ impl Line {
             lead_ms: source - arrived_ms,
             step_ms: GAP_MS,
             beside: None,
+            healed_beside_us: None,
             top: source,
             healed_us,
         }
@@ -147,15 +151,18 @@ impl Line {
     fn fits(&self, point: Point, other: Option<&Self>) -> bool {
         let step = point.source - self.good.source;
         let elapsed = point.arrived_ms - self.good.arrived_ms;
-        if step < -REORDER_MS {
+        // What was put somewhere by its arrival is not overtaken by what is stamped later.
+        let stamps_rise = is_ahead(self.good.wire, self.last.wire) && is_ahead(self.last.wire, point.wire);
+        if step < -REORDER_MS || stamps_rise && point.source - self.last.source < -REORDER_MS {
             return false;
         }
-        if step <= STEP_MS {
-            // The time of a silent track goes on with that of the other.
-            let passed = other.zip(self.beside).map_or(0, |(other, (before, _))| other.last.source - before);
-            return elapsed <= SILENT_MS || passed - step <= LATE_MS;
+        // The time of a silent track goes on with that of the other.
+        let passed = other.zip(self.beside).map_or(0, |(other, before)| other.last.source - before);
+        if elapsed > SILENT_MS && passed - step > LATE_MS {
+            return false;
         }
-        step <= elapsed + STEP_MS || point.source - point.arrived_ms <= self.lead_at(point.arrived_ms) + STEP_MS
+        step <= STEP_MS.max(elapsed + STEP_MS)
+            || point.source - point.arrived_ms <= self.lead_at(point.arrived_ms) + STEP_MS
     }
 
     /// Whether a packet goes on where the suspect before it left off.
@@ -174,6 +181,12 @@ impl Line {
         source.max(self.last.source + 1)
     }
 
+    /// Whether a packet on the clock that the other track went over to comes when it should.
+    fn is_at_arrival(&self, moved: &Point) -> bool {
+        let off = moved.source - self.by_arrival(moved.arrived_ms);
+        off.abs() <= LATE_MS && moved.source - self.last.source >= -REORDER_MS
+    }
+
     fn lead_at(&self, arrived_ms: i64) -> i64 {
         self.lead_ms - (arrived_ms - self.last.arrived_ms) * LEAD_DECAY_PER_MILLE / 1_000
     }
@@ -187,7 +200,7 @@ impl Line {
         }
         // Pictures that step back and forth make no more way than others. A track that was silent is healed as the other was.
         let way = point.source - self.top;
-        if let Some((other, (_, before_us))) = other.zip(self.beside).filter(|_| way > SILENT_MS) {
+        if let Some((other, before_us)) = other.zip(self.healed_beside_us).filter(|_| way > SILENT_MS) {
             self.healed_us += other.healed_us - before_us;
         } else if (1..=SILENT_MS).contains(&way) {
             self.healed_us += (way as f64 * rate * 1_000.0) as i64;
@@ -197,8 +210,9 @@ impl Line {
         self.suspect = !fits;
         if fits {
             self.good = point;
+            self.beside = other.map(|other| other.last.source);
         }
-        self.beside = other.map(|other| (other.last.source, other.healed_us));
+        self.healed_beside_us = other.map(|other| other.healed_us);
     }
 }
 
@@ -230,18 +244,17 @@ impl Clock {
                 let point = Point { wire, source: line.good.at(wire), arrived_ms };
                 let moved = self
                     .shift
-                    .filter(|shift| arrived_ms - shift.arrived_ms <= JOINT_MS)
-                    .map(|shift| Point { source: point.source + shift.by_ms, ..point });
+                    .filter(|shift| shift.track != track && arrived_ms - shift.arrived_ms <= JOINT_MS)
+                    .map(|shift| Point { source: point.source + shift.by_ms, ..point })
+                    .filter(|moved| line.is_at_arrival(moved));
                 if line.fits(point, other) {
                     self.findings.outliers += u64::from(line.suspect);
                     line.advance(point, true, rate, other);
-                } else if let Some(moved) =
-                    moved.filter(|moved| (moved.source - line.by_arrival(arrived_ms)).abs() <= LATE_MS)
-                {
+                } else if let Some(moved) = moved {
                     line.advance(moved, true, rate, other);
                 } else if line.continues_suspect(wire, arrived_ms) {
                     let continued = Point { source: line.last.at(wire), ..point };
-                    self.shift = Some(Shift { by_ms: continued.source - point.source, arrived_ms });
+                    self.shift = Some(Shift { track, by_ms: continued.source - point.source, arrived_ms });
                     self.findings.jumps += 1;
                     line.advance(continued, true, rate, other);
                 } else {
@@ -327,6 +340,11 @@ impl Clock {
         self.resumed = base_ms.map(|base_ms| (source - arrived_ms, base_ms));
         (self.began_ms, self.shift) = (arrived_ms, None);
     }
+}
+
+/// Whether a stamp comes no earlier than another one (RFC 1982).
+fn is_ahead(from: u32, to: u32) -> bool {
+    to.wrapping_sub(from) as i32 >= 0
 }
 
 /// Where a track begins, and what was healed until then. `together`: both tracks begin now.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     codec::{aac, avc, nal},
+    limits::MESSAGE_BYTES_MAX,
     track::{AudioCodec, VideoCodec},
 };
 use PacketKind::{
@@ -197,6 +198,113 @@ fn parameter_sets_among_the_pictures_are_used_where_the_header_fails() {
     assert!(oddities.contradicted_header && !oddities.missing_header);
 }
 
+/// A message with start codes of three bytes.
+fn start_coded(flag: u8, units: &[&[u8]]) -> Bytes {
+    let stream: Vec<u8> = units.iter().flat_map(|unit| [&[0, 0, 1], *unit].concat()).collect();
+    [&[flag, 1, 0, 0, 0], stream.as_slice()].concat().into()
+}
+
+#[test]
+fn what_waited_for_a_picture_stands_before_it_however_the_picture_was_mended() {
+    for picture in [start_coded(0x17, &[IDR, IDR_MORE]), key(&[&[], IDR, &[], IDR_MORE])] {
+        let (packets, _) =
+            packets(&[(0, header(&record(SPS, PPS))), (0, key(&[SPS, PPS])), (0, picture), (40, inter(&[P]))]);
+        assert_eq!(kinds(&packets), [VideoHeader, Keyframe]);
+        assert_eq!(packets[1].body, key(&[SPS, PPS, IDR, IDR_MORE]));
+        assert_eq!(packets[1].payload, packets[1].body.slice(5..));
+    }
+}
+
+#[test]
+fn what_waits_for_a_picture_does_not_keep_its_message() {
+    let mut normaliser = Normaliser::default();
+    let message = key(&[SPS, PPS]);
+    normaliser.video(message.clone(), 0, &mut Vec::new());
+    assert!(normaliser.oddities().split_pictures && message.is_unique());
+    // Small ones take memory, too.
+    let mut out = Vec::new();
+    (0..3_000).for_each(|_| normaliser.video(key(&[&[9]]), 0, &mut out));
+    normaliser.video(key(&[IDR]), 0, &mut out);
+    normaliser.video(inter(&[P]), 40, &mut out);
+    let picture = out.last().expect("is there");
+    assert_eq!((picture.packet.kind, out[0].packet.kind), (Keyframe, VideoOther));
+    assert!((1_000..3_000).contains(&nal::units(&picture.packet.payload, 4).count()));
+}
+
+#[test]
+fn picture_that_never_ends_is_no_longer_than_a_message() {
+    let more = [IDR_MORE, &[0x55; 64 * 1024]].concat();
+    // One that is not known to be split, and one that is.
+    for before in [&[][..], &[key(&[&[9, 0x10]])]] {
+        let mut messages: Vec<_> = before.iter().map(|body| (0, body.clone())).collect();
+        messages.push((0, key(&[IDR])));
+        messages.extend((0..300).map(|_| (0, key(&[&more]))));
+        messages.extend([(40, inter(&[P])), (80, inter(&[P]))]);
+        let (packets, _) = packets(&messages);
+        assert!(packets.iter().all(|packet| packet.body.len() <= MESSAGE_BYTES_MAX));
+        let in_picture = packets.iter().filter(|packet| matches!(packet.kind, Keyframe | Slices));
+        let bytes: usize = in_picture.map(|packet| packet.payload.len()).sum();
+        assert!((MESSAGE_BYTES_MAX - 70_000..=MESSAGE_BYTES_MAX).contains(&bytes), "{bytes}");
+        assert_eq!(packets.last().expect("is there").kind, InterFrame);
+        let passed = packets.iter().filter(|packet| packet.kind == VideoOther && packet.payload.is_empty());
+        assert!(passed.count() > 40, "the rest passes");
+    }
+}
+
+#[test]
+fn messages_that_would_become_longer_than_a_message_pass_as_they_came() {
+    let slice = [IDR, &[0x55; 4_000]].concat();
+    let units = vec![slice.as_slice(); MESSAGE_BYTES_MAX / (slice.len() + 3)];
+    let body = start_coded(0x17, &units);
+    let (packets, _) = video(&[header(&record(SPS, PPS)), body.clone()]);
+    assert!(packets[1].body == body);
+    assert_eq!(nal::units(&packets[1].payload, 4).count(), units.len());
+}
+
+#[test]
+fn messages_with_several_tracks_pass_as_they_came() {
+    let track =
+        |number: u8, content: &[u8]| [&[number][..], &(content.len() as u32).to_be_bytes()[1..], content].concat();
+    let several = |flag: u8, units: Bytes| -> Bytes {
+        let content = units.slice(2..);
+        [&[flag, 0x11][..], b"avc1", &track(0, &content), &track(1, &content)].concat().into()
+    };
+    let bodies = [
+        header(&record(SPS, PPS)),
+        several(0x96, start_coded(0x17, &[IDR])),
+        several(0xA6, inter(&[&[], P])),
+        several(0xA6, inter(&[P_MORE])),
+        several(0xA6, inter(&[SPS, PPS])),
+        several(0x96, key(&[IDR])),
+    ];
+    let (packets, _) = packets(&[0, 0, 40, 40, 40, 80].into_iter().zip(bodies.clone()).collect::<Vec<_>>());
+    assert_eq!(kinds(&packets), [VideoHeader, Keyframe, InterFrame, Slices, VideoOther, Keyframe]);
+    assert_eq!(packets.iter().map(|packet| packet.body.clone()).collect::<Vec<_>>(), bodies);
+    assert_eq!(packets[1].payload, key(&[IDR]).slice(5..));
+    assert_eq!(packets[2].payload, inter(&[P]).slice(5..));
+}
+
+#[test]
+fn packets_come_in_the_order_of_their_messages() {
+    let split = [(0, key(&[&[9, 0x10]])), (0, key(&[IDR])), (0, key(&[IDR_MORE]))];
+    let broken = Bytes::from_static(&[0x27, 1, 0, 0, 0, 1, 2, 3, 4, 5]);
+    let av1 = Bytes::from_static(b"\xA1av01\x12\0\x32\x02\x30\x07");
+    let end = Bytes::from_static(&[0x17, 2, 0, 0, 0]);
+    for (next, kind) in [(broken, InterFrame), (av1, InterFrame), (end, VideoOther)] {
+        let (packets, _) = packets(&[&split[..], &[(40, next.clone())]].concat());
+        assert_eq!(kinds(&packets), [Keyframe, kind]);
+        assert_eq!(packets[1].body, next);
+    }
+}
+
+#[test]
+fn header_of_another_codec_says_nothing_of_pictures_without_one() {
+    let av1 = Bytes::from_static(b"\x90av01\x81\x05\x0C\0");
+    let (packets, _) = video(&[av1.clone(), key(&[SPS, PPS, IDR]), inter(&[P]), av1]);
+    assert_eq!(kinds(&packets), [VideoHeader, VideoHeader, Keyframe, InterFrame, VideoHeader]);
+    assert_eq!(packets[1].payload, record(SPS, PPS));
+}
+
 #[test]
 fn side_tracks_are_told_apart() {
     let mut normaliser = Normaliser::default();
@@ -251,6 +359,11 @@ fn adts_headers_are_taken_off_and_a_missing_header_is_made() {
         assert_eq!(frames, [(0, vec![0xAF, 1, 0x21, 1]), (21, vec![0xAF, 1, 0x21, 2])]);
         assert!(oddities.adts);
     }
+    // As many as no encoder puts into a message.
+    let many = [&[0xAF, 1][..], &framed(&[0x21]).repeat(300)].concat();
+    let (packets, oddities) = audio(&[&many]);
+    assert_eq!((packets.len(), packets[0].body.len()), (1, many.len()));
+    assert!(!oddities.adts);
 }
 
 proptest! {

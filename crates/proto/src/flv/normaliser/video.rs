@@ -1,14 +1,18 @@
 //! The main video track.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::{Oddities, Out, Stamped};
+use super::{
+    Oddities, Out, Stamped,
+    units::{Layout, Mended, with_payload},
+};
 use crate::{
     codec::{
         av1, avc, hevc,
-        nal::{self, Filling, Survey},
+        nal::{self, Survey},
     },
     flv::{Content, VideoTag},
+    limits::MESSAGE_BYTES_MAX,
     packet::{Packet, PacketKind},
     time::Timestamp,
     track::{Codec, VideoCodec},
@@ -22,6 +26,8 @@ const PREAMBLE_BYTES_MAX: usize = 64 * 1024;
 /// A header that sets decoders up.
 #[derive(Clone, Debug)]
 struct Header {
+    /// The codec of its tag, and of the pictures that belong to it.
+    tagged: VideoCodec,
     codec: VideoCodec,
     record: Bytes,
     config: Config,
@@ -44,7 +50,7 @@ impl Header {
         };
         let hevc = || hevc::Config::parse(&record).ok().filter(|_| codec == VideoCodec::Hevc).map(Config::Hevc);
         let config = config.or_else(hevc).unwrap_or(Config::Other);
-        Self { codec, record, config }
+        Self { tagged, codec, record, config }
     }
 
     fn is_equivalent(&self, other: &Self) -> bool {
@@ -64,10 +70,36 @@ pub(super) struct VideoNormaliser {
     learned: Option<avc::Config>,
     /// Units that wait for their picture.
     preamble: Vec<Bytes>,
-    /// What the newest picture was stamped with: its other slices have the same stamp.
-    picture: Option<u32>,
+    /// The newest picture.
+    picture: Option<Picture>,
     /// The encoder splits its pictures: the newest one, until another message shows that it is whole.
-    held: Option<Stamped>,
+    held: Option<Held>,
+}
+
+/// A picture that may go on.
+#[derive(Clone, Copy, Debug)]
+struct Picture {
+    /// What it was stamped with: its other slices have the same stamp.
+    wire: u32,
+    /// Memory that it takes, with all of its slices.
+    bytes: usize,
+}
+
+/// A picture and the slices that came after its beginning.
+#[derive(Clone, Debug)]
+struct Held {
+    begin: Stamped,
+    slices: BytesMut,
+}
+
+impl Held {
+    fn whole(self) -> Stamped {
+        let Self { mut begin, slices } = self;
+        if !slices.is_empty() {
+            begin.packet.extend(&slices);
+        }
+        begin
+    }
 }
 
 impl VideoNormaliser {
@@ -78,27 +110,30 @@ impl VideoNormaliser {
     pub(super) fn finish(&mut self) -> Option<Stamped> {
         self.preamble.clear();
         self.picture = None;
-        self.held.take()
+        self.held.take().map(Held::whole)
     }
 
     pub(super) fn normalise(&mut self, tag: VideoTag, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
-        let is_picture = matches!(tag.content, Content::Keyframe | Content::Frame);
+        if tag.payload.is_empty() && tag.content != Content::EndOfSequence {
+            return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));
+        }
+        let flagged = tag.content == Content::Keyframe;
         match (tag.content, tag.codec) {
-            (_, _) if tag.payload.is_empty() => out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body)),
-            (Content::Header, _) => {
-                self.release(out);
-                self.on_header(&tag, body, oddities, out);
+            (Content::Keyframe | Content::Frame, VideoCodec::Avc | VideoCodec::Hevc) => {
+                return self.on_nal_units(&tag, body, oddities, out);
             }
-            (_, VideoCodec::Avc | VideoCodec::Hevc) if is_picture => {
-                self.on_nal_units(&tag, body, oddities, out);
-            }
-            (_, VideoCodec::Av1) if is_picture => {
-                let flagged = tag.content == Content::Keyframe;
-                let key = av1::is_key(&tag.payload).unwrap_or(flagged);
+            // Between the slices of a picture, too.
+            (Content::Other, _) => return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body)),
+            _ => self.release(out),
+        }
+        match (tag.content, tag.codec) {
+            (Content::Header, _) => self.on_header(&tag, body, oddities, out),
+            (Content::Keyframe | Content::Frame, codec) => {
+                let shown = if codec == VideoCodec::Av1 { av1::is_key(&tag.payload) } else { None };
+                let key = shown.unwrap_or(flagged);
                 oddities.wrong_flags |= key != flagged;
                 out.push(picture(&tag, body, key, tag.payload.clone()));
             }
-            _ if is_picture => out.push(picture(&tag, body, tag.content == Content::Keyframe, tag.payload.clone())),
             _ => out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body)),
         }
     }
@@ -119,96 +154,85 @@ impl VideoNormaliser {
         self.learned = None;
     }
 
-    fn on_nal_units(&mut self, tag: &VideoTag, mut body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
-        let codec = self.header.as_ref().map_or(tag.codec, |header| header.codec);
-        let length_bytes = self.length_bytes();
+    fn on_nal_units(&mut self, tag: &VideoTag, message: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
+        let layout = self.layout(tag);
         let flagged = tag.content == Content::Keyframe;
-        let mut payload = tag.payload.clone();
-        let mut filling = nal::filling(&payload, length_bytes);
-        if filling == Filling::Broken && nal::has_start_code(&payload) {
-            oddities.start_codes = true;
-            payload = nal::length_prefixed(nal::split_start_codes(&payload), length_bytes);
-            body = with_payload(&body, tag, &payload);
-            filling = Filling::Whole;
-        }
-        if filling == Filling::Broken {
+        let Some(mut mended) = layout.mend(tag, &message, oddities) else {
             // Nothing that we understand: the flags are all there is to go by.
-            return out.push(picture(tag, body, flagged, payload));
+            self.release(out);
+            return out.push(picture(tag, message, flagged, tag.payload.clone()));
+        };
+        if mended.payload.is_empty() {
+            return out.push(mended.marker());
         }
-        let mut survey = nal::survey(codec, nal::units(&payload, length_bytes));
-        if !survey.has_slice {
-            // Some encoders glue units together with start codes behind one length.
-            let glued = nal::units(&payload, length_bytes).flat_map(nal::split_start_codes);
-            let split = nal::length_prefixed(glued, length_bytes);
-            let of_split = nal::survey(codec, nal::units(&split, length_bytes));
-            if of_split.has_slice {
-                oddities.start_codes = true;
-                (payload, survey) = (split, of_split);
-            }
-        }
-        if filling == Filling::WithEmpty {
-            oddities.empty_units = true;
-            payload = nal::length_prefixed(nal::units(&payload, length_bytes), length_bytes);
-            body = with_payload(&body, tag, &payload);
-        }
-        if payload.is_empty() {
-            return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));
-        }
-        let wire = out.wire;
-        let continues = survey.has_slice && !survey.begins_picture && self.picture == Some(wire);
-        if continues && let Some(held) = &mut self.held {
-            return held.packet.extend(&payload);
+        let (wire, survey) = (out.wire, mended.survey);
+        let is_newest = self.picture.is_some_and(|picture| picture.wire == wire);
+        if is_newest && survey.has_slice && !survey.begins_picture {
+            return self.on_slices(tag.codec, mended, oddities, out);
         }
         self.release(out);
         if !survey.has_slice {
-            return self.on_preamble(payload, length_bytes, body, oddities, out);
+            return self.on_preamble(&mended, layout, oddities, out);
         }
-        if continues {
-            oddities.split_pictures = true;
-            let codec = Codec::Video(tag.codec);
-            return out.push(Packet { codec, payload, ..Packet::opaque(PacketKind::Slices, Timestamp::ZERO, body) });
-        }
-        self.picture = Some(wire);
         if !self.preamble.is_empty() {
-            let units = self.preamble.iter().map(Bytes::as_ref).chain(nal::units(&payload, length_bytes));
-            payload = nal::length_prefixed(units, length_bytes);
-            body = with_payload(&body, tag, &payload);
+            let units = self.preamble.iter().map(Bytes::as_ref).chain(layout.units(&mended.payload));
+            let payload = nal::length_prefixed(units, layout.length_bytes);
             self.preamble.clear();
-            survey = nal::survey(codec, nal::units(&payload, length_bytes));
+            mended.survey = layout.survey(&payload);
+            mended.body = with_payload(&message, tag, &payload);
+            mended.payload = payload;
         }
+        let Mended { payload, body, survey, is_alone } = mended;
         let key = is_key(survey, flagged);
         oddities.wrong_flags |= key != flagged;
-        if key && codec == VideoCodec::Avc {
-            self.learn(tag, &payload, length_bytes, oddities, out);
+        if key && layout.codec == VideoCodec::Avc {
+            self.learn(tag, &payload, layout.length_bytes, oddities, out);
         }
         let packet = picture(tag, body, key, payload);
-        if oddities.split_pictures {
-            self.held = Some(Stamped { packet, wire, was_held: true });
+        self.picture = Some(Picture { wire, bytes: packet.held_bytes() });
+        if oddities.split_pictures && is_alone {
+            self.held = Some(Held { begin: Stamped { packet, wire, was_held: true }, slices: BytesMut::new() });
         } else {
             out.push(packet);
         }
     }
 
+    /// More slices of the newest picture.
+    fn on_slices(&mut self, codec: VideoCodec, mended: Mended, oddities: &mut Oddities, out: &mut Out<'_>) {
+        let Some(picture) = &mut self.picture else { return };
+        picture.bytes = picture.bytes.saturating_add(mended.payload.len() + size_of::<Packet>());
+        if picture.bytes > MESSAGE_BYTES_MAX {
+            // No picture is as large: it is never to end.
+            self.release(out);
+            return out.push(mended.marker());
+        }
+        if mended.is_alone
+            && let Some(held) = &mut self.held
+        {
+            return held.slices.put_slice(&mended.payload);
+        }
+        self.release(out);
+        oddities.split_pictures = true;
+        let slices = Packet::opaque(PacketKind::Slices, Timestamp::ZERO, mended.body);
+        out.push(Packet { codec: Codec::Video(codec), payload: mended.payload, ..slices });
+    }
+
     /// The picture that was held is whole.
     fn release(&mut self, out: &mut Out<'_>) {
-        out.out.extend(self.held.take());
+        out.out.extend(self.held.take().map(Held::whole));
     }
 
     /// Units ahead of their picture go out with it.
-    fn on_preamble(
-        &mut self,
-        payload: Bytes,
-        length_bytes: usize,
-        body: Bytes,
-        oddities: &mut Oddities,
-        out: &mut Out<'_>,
-    ) {
-        let waiting: usize = self.preamble.iter().map(Bytes::len).sum();
-        if waiting + payload.len() > PREAMBLE_BYTES_MAX {
-            return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));
+    fn on_preamble(&mut self, mended: &Mended, layout: Layout, oddities: &mut Oddities, out: &mut Out<'_>) {
+        let held = |unit: &[u8]| unit.len() + size_of::<Bytes>();
+        let waiting: usize = self.preamble.iter().map(|unit| held(unit)).sum();
+        let more: usize = layout.units(&mended.payload).map(held).sum();
+        if waiting + more > PREAMBLE_BYTES_MAX || !mended.is_alone {
+            return out.push(mended.marker());
         }
         oddities.split_pictures = true;
-        self.preamble.extend(nal::units(&payload, length_bytes).map(|unit| payload.slice_ref(unit)));
+        // Copied: they are small, and their message lies in a block with many others.
+        self.preamble.extend(layout.units(&mended.payload).map(Bytes::copy_from_slice));
     }
 
     /// Takes the parameter sets before a keyframe for what decoders use, where the header says nothing or something else.
@@ -228,10 +252,10 @@ impl VideoNormaliser {
         if sps.is_empty() {
             return;
         }
-        let header = match self.header.as_ref().map(|header| &header.config) {
-            Some(Config::Avc(config)) => Some(config),
-            Some(_) => return,
-            None => None,
+        let header = match self.header.as_ref().map(|header| (header.tagged, &header.config)) {
+            Some((_, Config::Avc(config))) => Some(config),
+            Some((tagged, _)) if tagged == tag.codec => return,
+            _ => None,
         };
         let known = self.learned.as_ref().or(header);
         let is_known = |set: &Bytes| known.is_some_and(|known| known.sps.iter().any(|sps| avc::trimmed(sps) == set));
@@ -255,14 +279,19 @@ impl VideoNormaliser {
         };
         out.push(header_packet(VideoCodec::Avc, record, body));
         self.learned = Some(config);
+        // That of another codec is over.
+        self.header.take_if(|header| header.tagged != tag.codec);
     }
 
-    fn length_bytes(&self) -> usize {
-        match self.header.as_ref().map(|header| &header.config) {
+    /// How the units of a picture lie in its message.
+    fn layout(&self, tag: &VideoTag) -> Layout {
+        let own = self.header.as_ref().filter(|header| header.tagged == tag.codec);
+        let length_bytes = match self.header.as_ref().map(|header| &header.config) {
             Some(Config::Avc(config)) => config.length_bytes,
             Some(Config::Hevc(config)) => config.length_bytes,
             _ => LENGTH_BYTES,
-        }
+        };
+        Layout { codec: own.map_or(tag.codec, |header| header.codec), length_bytes }
     }
 }
 
@@ -281,15 +310,6 @@ fn picture(tag: &VideoTag, body: Bytes, key: bool, payload: Bytes) -> Packet {
 fn header_packet(codec: VideoCodec, payload: Bytes, body: Bytes) -> Packet {
     let codec = Codec::Video(codec);
     Packet { codec, payload, ..Packet::opaque(PacketKind::VideoHeader, Timestamp::ZERO, body) }
-}
-
-/// The tag with another payload.
-fn with_payload(body: &Bytes, tag: &VideoTag, payload: &Bytes) -> Bytes {
-    let before = body.len() - tag.payload.len();
-    let mut out = BytesMut::with_capacity(before + payload.len());
-    out.put_slice(body.get(..before).unwrap_or_default());
-    out.put_slice(payload);
-    out.freeze()
 }
 
 /// A record for a header that holds the parameter sets of H.264 with start codes.

@@ -99,7 +99,11 @@ impl Packager {
             _ => {}
         }
         if packet.kind == PacketKind::Slices {
-            self.video.extend(&packet.payload);
+            // Like their picture, they may wait for the next segment.
+            if let Some(open) = self.open.as_mut().filter(|_| !self.changed.video) {
+                open.span.hold(packet);
+                self.video.extend(&packet.payload);
+            }
             return Output::default();
         }
         let Some(frame) = self.frame(packet) else { return Output::default() };

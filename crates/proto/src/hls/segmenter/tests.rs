@@ -186,6 +186,25 @@ fn time_that_stands_still_does_not_hold_more_than_a_segment_may() {
 }
 
 #[test]
+fn slices_in_messages_of_their_own_count_as_well() {
+    let big: &'static [u8] = vec![7; 1024 * 1024].leak();
+    let slices = Packet { kind: PacketKind::Slices, ..video(0, Content::Frame, big) };
+    let stream = pictures(0, 4_000, 10_000).flat_map(|picture| [picture, slices.clone()]);
+    let segments = cut([header(0, AVC)].into_iter().chain(stream));
+    assert_eq!(segments.len(), 4, "of 100 MiB");
+    assert!(segments.iter().all(|segment| segment.held_bytes() <= BYTES_MAX + big.len()));
+}
+
+#[test]
+fn slices_of_a_picture_that_waits_for_its_header_are_of_no_other() {
+    let slices = |ms| Packet { kind: PacketKind::Slices, ..video(ms, Content::Frame, &[0, 0, 0, 2, 0x41, 2]) };
+    let stream = pictures(0, 400, 10_000).chain([header(400, AVC_OTHER)]);
+    let after = pictures(0, 400, 10_000).skip(1).map(|packet| Packet { dts: packet.dts + 400, ..packet });
+    let segments = cut([header(0, AVC)].into_iter().chain(stream).chain(after.flat_map(|p| [p.clone(), slices(0)])));
+    assert!(segments[0].packets().iter().all(|packet| packet.kind != PacketKind::Slices));
+}
+
+#[test]
 fn segment_is_muxed_when_first_asked_for() {
     let segments = cut([header(0, AVC)].into_iter().chain(pictures(0, 1_000, 1_000)));
     let segment = segments.first().expect("one segment");

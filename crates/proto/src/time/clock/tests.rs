@@ -101,6 +101,23 @@ fn track_that_returns_on_another_clock_is_placed_by_arrival() {
 }
 
 #[test]
+fn track_whose_clock_fell_behind_while_it_was_silent_is_placed_by_arrival() {
+    // Pictures pause from 6 s to 12 s, and what they are stamped with stands still for all of that or for some.
+    for stood_ms in [6_000, 4_000] {
+        let mut sent = stream(20);
+        sent.retain(|packet| packet.track == Audio || !(6_000..12_000).contains(&packet.true_ms));
+        let sent = bend(sent, |packet| {
+            if packet.track == Video && packet.true_ms >= 12_000 {
+                packet.wire -= stood_ms;
+            }
+        });
+        let (times, findings) = place(&sent);
+        assert!(away(&sent, &times)[0] <= 40, "{stood_ms}: {:?}", away(&sent, &times));
+        assert_eq!((away(&sent, &times)[1], findings.jumps), (0, 1));
+    }
+}
+
+#[test]
 fn track_that_begins_late_on_a_clock_of_its_own_is_placed_by_arrival() {
     let mut sent = stream(14);
     sent.retain(|packet| packet.track == Audio || packet.true_ms >= 2_500);
@@ -276,6 +293,31 @@ fn encoder_whose_tracks_are_apart_returns_with_them_apart() {
     }
 }
 
+/// How far a track is sent back at most. Steps are of a track, how much later than its packet before it is stamped, and how
+/// much later than the packet before it comes.
+fn sent_back(steps: &[(Elementary, u32, i64)]) -> i64 {
+    let (mut clock, mut arrived_ms, mut worst_ms) = (Clock::default(), 0, 0);
+    let mut tracks: [(u32, Option<Timestamp>); 2] = Default::default();
+    for &(track, step, later_ms) in steps {
+        let (wire, newest) = &mut tracks[usize::from(track == Audio)];
+        (*wire, arrived_ms) = (*wire + step, arrived_ms + later_ms);
+        let time = clock.place(track, *wire, arrived_ms);
+        worst_ms = worst_ms.max(newest.replace(time).map_or(0, |before| before.ms_since(time)));
+    }
+    worst_ms
+}
+
+#[test]
+fn track_whose_stamps_rise_is_not_sent_back() {
+    let jumps_twice = [(Video, 40, 40), (Video, 4_096, 760), (Video, 76, 0), (Video, 2_432, 320)];
+    assert_eq!(sent_back(&jumps_twice), 0);
+    let begin = [(Video, 40, 20), (Audio, 40, 20), (Video, 40, 20), (Audio, 40, 20)];
+    let jump_apart = [(Video, 10_000, 40), (Video, 40, 40), (Audio, 9_000, 0), (Audio, 40, 40)];
+    assert_eq!(sent_back(&[begin, jump_apart].concat()), 0);
+    let delayed = [(Video, 22, 900_000), (Video, 40_000, 30_000), (Audio, 7, 0), (Audio, 40_000, 0), (Audio, 20, 0)];
+    assert_eq!(sent_back(&[&begin[..], &delayed].concat()), 0);
+}
+
 /// What may happen to a stream on its way, all at once.
 #[derive(Clone, Debug)]
 struct Bends {
@@ -307,6 +349,21 @@ fn bends() -> impl Strategy<Value = Bends> {
 }
 
 proptest! {
+    #[test]
+    fn however_stamps_rise_no_track_is_sent_back(
+        steps in prop::collection::vec(
+            (
+                prop::sample::select(vec![Video, Audio]),
+                prop_oneof![0_u32..100, 0_u32..5_000, 0_u32..10_000_000],
+                prop_oneof![0_i64..100, 0_i64..5_000, 0_i64..10_000_000],
+            ),
+            0..60,
+        ),
+    ) {
+        let back_ms = sent_back(&steps);
+        prop_assert!(back_ms <= REORDER_MS, "{back_ms}");
+    }
+
     #[test]
     fn however_a_stream_is_bent_it_lasts_as_long_as_it_lasts(bends in bends()) {
         let mut sent = stream(26);

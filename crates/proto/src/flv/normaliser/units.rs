@@ -1,0 +1,93 @@
+//! The NAL units of a message: read as they lie, and mended where readers could not take them.
+
+use bytes::Bytes;
+
+use super::Oddities;
+use crate::{
+    codec::nal::{self, Filling, Survey},
+    flv::VideoTag,
+    limits::MESSAGE_BYTES_MAX,
+    packet::{Packet, PacketKind},
+    time::Timestamp,
+    track::VideoCodec,
+};
+
+/// How units lie in a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) codec: VideoCodec,
+    pub(super) length_bytes: usize,
+}
+
+/// A message of whole units, none of them empty.
+#[derive(Debug)]
+pub(super) struct Mended {
+    pub(super) payload: Bytes,
+    pub(super) body: Bytes,
+    pub(super) survey: Survey,
+    /// There is nothing after the payload, as there is where a message has several tracks.
+    pub(super) is_alone: bool,
+}
+
+impl Mended {
+    /// What is passed on, and nobody packages.
+    pub(super) fn marker(&self) -> Packet {
+        Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, self.body.clone())
+    }
+}
+
+impl Layout {
+    pub(super) fn units(self, payload: &Bytes) -> impl Iterator<Item = &[u8]> {
+        nal::units(payload, self.length_bytes)
+    }
+
+    pub(super) fn survey(self, payload: &Bytes) -> Survey {
+        nal::survey(self.codec, self.units(payload))
+    }
+
+    /// Converts start codes and leaves out empty units. `None` when the message does not consist of units.
+    pub(super) fn mend(self, tag: &VideoTag, message: &Bytes, oddities: &mut Oddities) -> Option<Mended> {
+        let Self { length_bytes, .. } = self;
+        let (mut payload, mut body) = (tag.payload.clone(), message.clone());
+        let filling = match nal::filling(&payload, length_bytes) {
+            Filling::Broken if nal::has_start_code(&payload) => {
+                oddities.start_codes = true;
+                payload = nal::length_prefixed(nal::split_start_codes(&payload), length_bytes);
+                body = with_payload(message, tag, &payload);
+                Filling::Whole
+            }
+            Filling::Broken => return None,
+            filling => filling,
+        };
+        let mut survey = self.survey(&payload);
+        if !survey.has_slice {
+            // Some encoders glue units together with start codes behind one length.
+            let split = nal::length_prefixed(self.units(&payload).flat_map(nal::split_start_codes), length_bytes);
+            let of_split = self.survey(&split);
+            if of_split.has_slice {
+                oddities.start_codes = true;
+                (payload, survey) = (split, of_split);
+            }
+        }
+        if filling == Filling::WithEmpty {
+            oddities.empty_units = true;
+            payload = nal::length_prefixed(self.units(&payload), length_bytes);
+            body = with_payload(message, tag, &payload);
+        }
+        Some(Mended { payload, body, survey, is_alone: head(message, tag).is_some() })
+    }
+}
+
+/// What is before the payload in a message that ends with it.
+fn head<'a>(message: &'a Bytes, tag: &VideoTag) -> Option<&'a [u8]> {
+    let ends = message.as_ptr_range().end == tag.payload.as_ptr_range().end;
+    message.get(..message.len().checked_sub(tag.payload.len())?).filter(|_| ends)
+}
+
+/// The message with another payload; as it is when it has several tracks, or would be longer than a message may be.
+pub(super) fn with_payload(message: &Bytes, tag: &VideoTag, payload: &Bytes) -> Bytes {
+    match head(message, tag) {
+        Some(head) if head.len() + payload.len() <= MESSAGE_BYTES_MAX => [head, payload].concat().into(),
+        _ => message.clone(),
+    }
+}
