@@ -195,4 +195,11 @@ impl Span {
         // Empty packets take memory, too.
         self.bytes += packet.held_bytes();
     }
+
+    /// More of the newest picture goes into the segment. Says whether there is room.
+    pub(super) fn extend(&mut self, slices: &Packet) -> bool {
+        let has_room = self.bytes < BYTES_MAX;
+        self.bytes += if has_room { slices.held_bytes() } else { 0 };
+        has_room
+    }
 }

@@ -132,7 +132,11 @@ impl Segmenter {
             return self.finish(packet.dts);
         }
         if packet.kind == PacketKind::Slices {
-            self.open.iter_mut().for_each(|open| open.packets.push(packet.clone()));
+            if let Some(open) = self.open.as_mut().filter(|_| !self.changed.video)
+                && open.span.extend(packet)
+            {
+                open.packets.push(packet.clone());
+            }
             return None;
         }
         let place = self.cutter.place(packet, self.tracks.video.is_some(), wall_ms);

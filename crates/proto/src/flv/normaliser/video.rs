@@ -18,6 +18,8 @@ use crate::{
 const LENGTH_BYTES: usize = 4;
 /// NAL units that wait for their picture, in bytes: parameter sets and SEI are small.
 const PREAMBLE_BYTES_MAX: usize = 64 * 1024;
+/// A picture that is longer is not joined any further: one of 8K at the highest quality has a few MiB.
+const JOINED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A header that sets decoders up.
 #[derive(Clone, Debug)]
@@ -67,7 +69,24 @@ pub(super) struct VideoNormaliser {
     /// What the newest picture was stamped with: its other slices have the same stamp.
     picture: Option<u32>,
     /// The encoder splits its pictures: the newest one, until another message shows that it is whole.
-    held: Option<Stamped>,
+    held: Option<Held>,
+}
+
+/// The beginning of a picture, and the slices that came in messages of their own.
+#[derive(Clone, Debug)]
+struct Held {
+    picture: Stamped,
+    slices: BytesMut,
+}
+
+impl Held {
+    fn whole(self) -> Stamped {
+        let Self { mut picture, slices } = self;
+        if !slices.is_empty() {
+            picture.packet.extend(&slices);
+        }
+        picture
+    }
 }
 
 impl VideoNormaliser {
@@ -78,12 +97,12 @@ impl VideoNormaliser {
 
     pub(super) fn normalise(&mut self, tag: VideoTag, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         let is_picture = matches!(tag.content, Content::Keyframe | Content::Frame);
+        if !is_picture {
+            self.release(out);
+        }
         match (tag.content, tag.codec) {
             (_, _) if tag.payload.is_empty() => out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body)),
-            (Content::Header, _) => {
-                self.release(out);
-                self.on_header(&tag, body, oddities, out);
-            }
+            (Content::Header, _) => self.on_header(&tag, body, oddities, out),
             (_, VideoCodec::Avc | VideoCodec::Hevc) if is_picture => {
                 self.on_nal_units(&tag, body, oddities, out);
             }
@@ -128,6 +147,7 @@ impl VideoNormaliser {
         }
         if filling == Filling::Broken {
             // Nothing that we understand: the flags are all there is to go by.
+            self.release(out);
             return out.push(picture(tag, body, flagged, payload));
         }
         let mut survey = nal::survey(codec, nal::units(&payload, length_bytes));
@@ -151,8 +171,11 @@ impl VideoNormaliser {
         }
         let wire = out.wire;
         let continues = survey.has_slice && !survey.begins_picture && self.picture == Some(wire);
-        if continues && let Some(held) = &mut self.held {
-            return held.packet.extend(&payload);
+        if continues
+            && let Some(held) = &mut self.held
+            && held.picture.packet.payload.len() + held.slices.len() + payload.len() <= JOINED_BYTES_MAX
+        {
+            return held.slices.put_slice(&payload);
         }
         self.release(out);
         if !survey.has_slice {
@@ -178,7 +201,7 @@ impl VideoNormaliser {
         }
         let packet = picture(tag, body, key, payload);
         if oddities.split_pictures {
-            self.held = Some(Stamped { packet, wire });
+            self.held = Some(Held { picture: Stamped { packet, wire }, slices: BytesMut::new() });
         } else {
             out.push(packet);
         }
@@ -186,7 +209,7 @@ impl VideoNormaliser {
 
     /// The picture that was held is whole.
     fn release(&mut self, out: &mut Out<'_>) {
-        out.out.extend(self.held.take());
+        out.out.extend(self.held.take().map(Held::whole));
     }
 
     /// Units ahead of their picture go out with it.
@@ -203,7 +226,8 @@ impl VideoNormaliser {
             return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));
         }
         oddities.split_pictures = true;
-        self.preamble.extend(nal::units(&payload, length_bytes).map(|unit| payload.slice_ref(unit)));
+        // Copied: a slice would keep the whole block in which its message came.
+        self.preamble.extend(nal::units(&payload, length_bytes).map(Bytes::copy_from_slice));
     }
 
     /// Takes the parameter sets before a keyframe for what decoders use, where the header says nothing or something else.

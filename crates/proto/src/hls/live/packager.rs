@@ -99,7 +99,9 @@ impl Packager {
             _ => {}
         }
         if packet.kind == PacketKind::Slices {
-            self.video.extend(&packet.payload);
+            if !self.changed.video && self.open.as_mut().is_some_and(|open| open.span.extend(packet)) {
+                self.video.extend(&packet.payload);
+            }
             return Output::default();
         }
         let Some(frame) = self.frame(packet) else { return Output::default() };

@@ -194,3 +194,17 @@ fn segment_is_muxed_when_first_asked_for() {
     assert_eq!(segment.held_bytes(), before + ts.len());
     assert_eq!(segment.ts().as_ptr(), ts.as_ptr(), "the same bytes the second time");
 }
+
+#[test]
+fn slices_without_end_do_not_hold_more_than_a_segment_may() {
+    let big: &'static [u8] = vec![7; 1024 * 1024].leak();
+    let mut segmenter = Segmenter::default();
+    segmenter.push(&header(0, AVC), WALL_MS);
+    segmenter.push(&video(0, Content::Keyframe, &[0, 0, 0, 2, 0x65, 1]), WALL_MS);
+    let slices = Packet { kind: PacketKind::Slices, ..video(0, Content::Frame, big) };
+    for _ in 0..100 {
+        segmenter.push(&slices, WALL_MS);
+    }
+    let held = segmenter.finish(Timestamp::ZERO).map_or(0, |segment| segment.held_bytes());
+    assert!(held <= BYTES_MAX + big.len(), "{held}");
+}
