@@ -41,6 +41,8 @@ pub(super) enum Cut {
     Forced,
     /// Nothing came for a while.
     Hole,
+    /// Nothing came for so long that the segment had to end meanwhile; the packet goes on in the middle of a GOP.
+    Pause,
 }
 
 /// The target duration of a stream, in seconds, by the duration of its first segment.
@@ -136,8 +138,10 @@ impl Cutter {
         let is_keyframe = self.keyframe == Some(place.at);
         let last_keyframe = is_fixed && length + self.gop_ms > limit;
         let last_packet = length > limit || is_fixed && length + place.step_ms > limit;
-        if step > HOLE_MS.max(limit) || is_fixed && length > limit + SOUND_WAITS_MS + FRAME_MS {
+        if step > HOLE_MS.max(limit) {
             Some(Cut::Hole)
+        } else if is_fixed && length > limit + SOUND_WAITS_MS + FRAME_MS {
+            Some(Cut::Pause)
         } else if begins
             && (changed || length >= TARGET_MS - TOLERANCE_MS || is_keyframe && length > 0 && last_keyframe)
         {

@@ -208,3 +208,15 @@ fn slices_without_end_do_not_hold_more_than_a_segment_may() {
     let held = segmenter.finish(Timestamp::ZERO).map_or(0, |segment| segment.held_bytes());
     assert!(held <= BYTES_MAX + big.len(), "{held}");
 }
+
+#[test]
+fn pause_in_a_long_gop_loses_nothing_that_comes_after_it() {
+    // The target is 2 s. From 5 s on a long GOP; pictures pause from 6.5 s to 8.5 s.
+    let first = pictures(0, 4_000, 2_000);
+    let long = pictures(4_000, 14_000, 10_000).filter(|p| !(5_500..7_500).contains(&p.dts.as_ms()));
+    let packets: Vec<_> = [header(0, AVC)].into_iter().chain(first).chain(long).collect();
+    let sent = packets.len() - 1;
+    let segments = cut(packets);
+    assert_eq!(frames(&segments), sent, "{:?}", durations(&segments));
+    assert!(durations(&segments).iter().all(|&ms| ms < 2_500), "{:?}", durations(&segments));
+}
