@@ -38,6 +38,8 @@ const SOUND_MS: i64 = 1_000;
 const KEYFRAME_PATIENCE_MS: i64 = 10_000;
 /// Sound that is further behind its pictures than this sets the beginning of a connection's clock.
 const SOUND_BEHIND_MS: i64 = 100;
+/// Sound that did not come for this long is away, and sets nothing.
+const SOUND_AWAY_AFTER_MS: i64 = 3_000;
 
 /// A packet and what is derived from it once for all readers.
 #[derive(Debug)]
@@ -101,8 +103,8 @@ pub struct Ring {
     /// The number after the newest codec header that replaced another.
     changed: u64,
     has_video: bool,
-    /// The newest sound.
-    sound: Option<Timestamp>,
+    /// The newest sound, and when it came.
+    sound: Option<(Timestamp, i64)>,
     /// When the first packet came.
     began_ms: Option<i64>,
     /// The first picture and the first sound.
@@ -181,7 +183,8 @@ impl Ring {
             PacketKind::Keyframe | PacketKind::InterFrame => {
                 if kind == PacketKind::Keyframe {
                     let dts = entry.packet.dts;
-                    let behind = self.sound.filter(|&sound| dts.ms_since(sound) > SOUND_BEHIND_MS);
+                    let comes = self.sound.filter(|&(_, came_ms)| arrived_ms - came_ms < SOUND_AWAY_AFTER_MS);
+                    let behind = comes.map(|(dts, _)| dts).filter(|&sound| dts.ms_since(sound) > SOUND_BEHIND_MS);
                     self.keyframe = Some(Start {
                         sequence,
                         headers: self.headers.clone(),
@@ -194,7 +197,7 @@ impl Ring {
                 self.picture = Some((sequence, arrived_ms));
                 self.video_frames += 1;
             }
-            PacketKind::Audio => self.sound = Some(entry.packet.dts),
+            PacketKind::Audio => self.sound = Some((entry.packet.dts, arrived_ms)),
             _ => {}
         }
         self.bytes += entry.packet.body.len();

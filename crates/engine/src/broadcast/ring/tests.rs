@@ -183,3 +183,13 @@ fn what_was_derived_from_old_packets_is_let_go() {
     assert_eq!((old.packet.body.len(), old.video_frames_before), (5_000, 0));
     assert_eq!(old.for_platform().0.len(), 5_000, "and made anew for whoever is so far behind");
 }
+
+#[test]
+fn sound_that_is_away_does_not_set_the_beginning() {
+    let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (Audio, 0), (Audio, 20)]);
+    (1..60).for_each(|n| ring.push(packet(Keyframe, n * 1_000, 10), n * 1_000));
+    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(59_000));
+    ring.push(packet(Audio, 58_500, 10), 59_500);
+    ring.push(packet(Keyframe, 60_000, 10), 60_000);
+    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(58_500), "sound that comes does");
+}
