@@ -91,9 +91,16 @@ struct Line {
     lead_ms: i64,
     /// From packet to packet of late.
     step_ms: i64,
-    /// `source` of the other track when the newest packet came.
-    beside: Option<i64>,
+    /// The other track when the newest packet came.
+    beside: Option<Beside>,
     /// What was healed so far, in microseconds: media time is `source` and this.
+    healed_us: i64,
+}
+
+/// Where the other track is.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    source: i64,
     healed_us: i64,
 }
 
@@ -145,7 +152,7 @@ impl Line {
         }
         if step <= STEP_MS {
             // The time of a silent track goes on with that of the other.
-            let passed = other.zip(self.beside).map_or(0, |(other, before)| other.last.source - before);
+            let passed = other.zip(self.beside).map_or(0, |(other, before)| other.last.source - before.source);
             return elapsed <= SILENT_MS || passed - step <= LATE_MS;
         }
         step <= elapsed + STEP_MS || point.source - point.arrived_ms <= self.lead_at(point.arrived_ms) + STEP_MS
@@ -177,15 +184,19 @@ impl Line {
         if fits && (1..=STEP_MS).contains(&step) {
             self.step_ms = step;
         }
-        if (1..=SILENT_MS).contains(&step) {
-            self.healed_us += (step as f64 * rate * 1_000.0) as i64;
+        // Steps back count as well, or reordered pictures would be healed more than their sound.
+        if (-REORDER_MS..=SILENT_MS).contains(&step) {
+            self.healed_us += (step as f64 * rate * 1_000.0).round() as i64;
+        } else if let Some((other, before)) = other.zip(self.beside).filter(|_| fits) {
+            // The track was silent, and the other one was healed meanwhile. What is placed by its arrival needs no healing.
+            self.healed_us += other.healed_us - before.healed_us;
         }
         self.last = point;
         self.suspect = !fits;
         if fits {
             self.good = point;
         }
-        self.beside = other.map(|other| other.last.source);
+        self.beside = other.map(|other| Beside { source: other.last.source, healed_us: other.healed_us });
     }
 }
 
