@@ -27,6 +27,8 @@ const LATE_WINDOWS: u32 = 15;
 const MOVING_WINDOWS: u32 = 4;
 /// Times that moved by this, most of it before those windows, made one step.
 const STEP_MS: i64 = 150;
+/// Times that came back by this are not those of a fast or slow clock: more than jitter.
+const BACK_MS: i64 = 150;
 /// A window that lasts longer, since nothing came, counts as this.
 const SECONDS_MAX: f64 = 2.0 * WINDOW_MS as f64 / 1_000.0;
 /// Nearer than this the healing ends, if the clock is right by then.
@@ -176,6 +178,7 @@ impl Control {
     fn heal(&mut self, error_ms: Option<i64>, seconds: f64) -> i64 {
         self.healed_ms += self.rate * seconds * 1_000.0;
         let Some(error_ms) = error_ms else { return 0 };
+        let newest_ms = self.recent_ms[0];
         self.recent_ms.rotate_right(1);
         let recent_ms = std::mem::replace(&mut self.recent_ms[0], error_ms);
         if !self.heals {
@@ -183,13 +186,23 @@ impl Control {
                 (self.away, self.before_ms) = (0, error_ms);
                 return 0;
             }
+            // A clock that is fast or slow never comes back.
+            if error_ms.signum() == -newest_ms.signum() {
+                (self.away, self.before_ms) = (0, 0);
+            } else if newest_ms.abs() - error_ms.abs() > BACK_MS {
+                self.away = 0;
+            }
             self.away += 1;
-            if self.is_step(error_ms, recent_ms) {
+            let now_ms = (error_ms - newest_ms).abs();
+            let of_late_ms = (error_ms - recent_ms).abs().max(2 * now_ms);
+            if self.is_step(error_ms, of_late_ms) {
                 *self = Self { healed_ms: self.healed_ms, ..Self::default() };
                 return error_ms;
             }
             let patience = if error_ms > 0 { AHEAD_WINDOWS } else { LATE_WINDOWS };
-            self.heals = self.away >= patience && error_ms.abs() >= recent_ms.abs();
+            let goes_on = error_ms.abs() >= recent_ms.abs()
+                && 3 * now_ms * i64::from(self.away) >= (error_ms - self.before_ms).abs();
+            self.heals = self.away >= patience && goes_on;
         } else if error_ms.abs() <= HEALED_MS && self.integral.abs() <= HEALED_RATE {
             *self = Self { healed_ms: self.healed_ms, ..Self::default() };
         }
@@ -202,10 +215,9 @@ impl Control {
         0
     }
 
-    /// Whether media time made one step and stays there; `recent_ms` is where it was some windows ago.
-    fn is_step(&self, error_ms: i64, recent_ms: i64) -> bool {
+    /// Whether media time made one step and stays there. `of_late_ms` is how much it moved over the newest windows.
+    fn is_step(&self, error_ms: i64, of_late_ms: i64) -> bool {
         let moved_ms = (error_ms - self.before_ms).abs();
-        let of_late_ms = (error_ms - recent_ms).abs();
         // By window, it moved three times as fast as it does now.
         let (windows, of_late) = (i64::from(self.away), i64::from(MOVING_WINDOWS));
         self.away > MOVING_WINDOWS && moved_ms >= STEP_MS && 3 * of_late_ms * windows < moved_ms * of_late
