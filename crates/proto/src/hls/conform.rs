@@ -25,6 +25,8 @@ const LATE_MS: i64 = 200;
 /// beginning again.
 const OPENING_MS: u64 = 1_000;
 
+/// Sound whose rate is not one of these is not replaced: as many frames would have to be made.
+const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 /// When neither pictures nor sound come for longer than this, the stream has a hole, which is not filled.
 const HOLE_MS: u64 = 4_000;
 /// After pictures have not come for longer than this, sound does not wait for them.
@@ -236,7 +238,8 @@ impl Opening {
 impl Silence {
     fn of(header: &Packet) -> Option<Self> {
         let config = aac::Config::parse(&header.payload).ok()?;
-        (header.codec == Codec::Audio(AudioCodec::Aac)).then_some(())?;
+        let is_usual = RATES.contains(&config.output_rate()) && RATES.contains(&config.core_rate);
+        (header.codec == Codec::Audio(AudioCodec::Aac) && is_usual).then_some(())?;
         Some(Self {
             codec: AudioCodec::Aac,
             payload: config.silence()?,
@@ -361,6 +364,16 @@ mod tests {
         let steps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(steps.iter().all(|step| (0..=61).contains(step)), "{steps:?}");
         assert_eq!((times[0], times[times.len() - 1]), (0, 499 * 40));
+    }
+
+    #[test]
+    fn silence_of_an_impossible_rate_is_none() {
+        // 16.7 million samples per second: 16,000 frames.
+        let mut packets =
+            vec![(Packet { payload: Bytes::from_static(&[0x17, 0xFF, 0xFF, 0xFF, 0x90]), ..header() }, 0)];
+        packets.extend([(picture(0), 0), (sound(0), 0)]);
+        packets.extend((1..500).map(|n| (picture(n * 40), n as u64 * 40)));
+        assert!(conformed(&packets).len() < 1_000);
     }
 
     #[test]
