@@ -74,6 +74,8 @@ pub struct Clock {
     newest: Option<Timestamp>,
     /// Arrival of the newest packet.
     arrived_ms: i64,
+    /// For how long so far nothing came at all.
+    quiet_ms: i64,
     healing: Healing,
     findings: Findings,
 }
@@ -91,6 +93,10 @@ struct Line {
     lead_ms: i64,
     /// From packet to packet of late.
     step_ms: i64,
+    /// [`Clock::quiet_ms`] when the newest packet came.
+    quiet_ms: i64,
+    /// How much of that was left out before the suspect.
+    left_out_ms: i64,
     /// The other track when the newest packet came.
     beside: Option<Beside>,
     /// What was healed so far, in microseconds: media time is `source` and this.
@@ -134,6 +140,8 @@ impl Line {
             suspect: false,
             lead_ms: source - arrived_ms,
             step_ms: GAP_MS,
+            quiet_ms: 0,
+            left_out_ms: 0,
             beside: None,
             healed_us,
         }
@@ -166,9 +174,9 @@ impl Line {
     }
 
     /// The source time of a packet that comes at that moment, whatever it is stamped: a step later than the one before, unless
-    /// another time passed than the network explains.
-    fn by_arrival(&self, arrived_ms: i64) -> i64 {
-        let elapsed = arrived_ms - self.last.arrived_ms;
+    /// another time passed than the network explains. While nothing came at all, it may have been the network.
+    fn by_arrival(&self, arrived_ms: i64, quiet_ms: i64) -> i64 {
+        let elapsed = arrived_ms - self.last.arrived_ms - (quiet_ms - self.quiet_ms);
         let step = if (elapsed - self.step_ms).abs() <= REORDER_MS { self.step_ms } else { elapsed };
         self.last.source + step.max(1)
     }
@@ -212,6 +220,9 @@ impl Clock {
             Elementary::Audio => (self.audio.take(), self.video.as_ref()),
         };
         let rate = self.healing.rate(track);
+        let since_any = arrived_ms - self.arrived_ms;
+        self.quiet_ms += if since_any > REORDER_MS && self.newest.is_some() { since_any } else { 0 };
+        let quiet_ms = self.quiet_ms;
         let line = match &mut own {
             None => {
                 if other.is_none() {
@@ -230,21 +241,24 @@ impl Clock {
                     self.findings.outliers += u64::from(line.suspect);
                     line.advance(point, true, rate, other);
                 } else if let Some(moved) =
-                    moved.filter(|moved| (moved.source - line.by_arrival(arrived_ms)).abs() <= LATE_MS)
+                    moved.filter(|moved| (moved.source - line.by_arrival(arrived_ms, quiet_ms)).abs() <= LATE_MS)
                 {
                     line.advance(moved, true, rate, other);
                 } else if line.continues_suspect(wire, arrived_ms) {
-                    let continued = Point { source: line.last.at(wire), ..point };
+                    // Another clock it is, so it was no stall.
+                    let continued = Point { source: line.last.at(wire) + line.left_out_ms, ..point };
                     self.shift = Some(Shift { by_ms: continued.source - point.source, arrived_ms });
                     self.findings.jumps += 1;
                     line.advance(continued, true, rate, other);
                 } else {
-                    let placed = Point { source: line.by_arrival(arrived_ms), ..point };
+                    let placed = Point { source: line.by_arrival(arrived_ms, quiet_ms), ..point };
                     line.advance(placed, false, rate, other);
                 }
                 line
             }
         };
+        line.left_out_ms = if line.suspect { quiet_ms - line.quiet_ms } else { 0 };
+        line.quiet_ms = quiet_ms;
         let time = Timestamp::from_ms(line.time(line.last.source));
         match track {
             Elementary::Video => self.video = own,
