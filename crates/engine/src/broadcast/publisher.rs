@@ -244,7 +244,8 @@ impl Publisher {
         let ring = self.live.broadcast.ring();
         ring.headers()
             .iter()
-            .any(|known| known.packet.kind == header.kind && known.packet.body == header.body)
+            .map(|known| &known.packet)
+            .any(|known| (known.kind, &known.body, &known.payload) == (header.kind, &header.body, &header.payload))
     }
 }
 

@@ -40,6 +40,8 @@ const KEYFRAME_PATIENCE_MS: i64 = 10_000;
 const SOUND_PATIENCE_MS: i64 = 300;
 /// Sound that is further behind its pictures than this sets the beginning of a connection's clock.
 const SOUND_BEHIND_MS: i64 = 100;
+/// Sound that did not come for this long is away, and sets nothing.
+const SOUND_AWAY_AFTER_MS: i64 = 3_000;
 
 /// A packet and what is derived from it once for all readers.
 #[derive(Debug)]
@@ -103,8 +105,8 @@ pub struct Ring {
     /// The number after the newest codec header that replaced another.
     changed: u64,
     has_video: bool,
-    /// The newest sound.
-    sound: Option<Timestamp>,
+    /// The newest sound, and when it came.
+    sound: Option<(Timestamp, i64)>,
     /// When the first packet came.
     began_ms: Option<i64>,
     /// The first picture and the first sound.
@@ -194,7 +196,7 @@ impl Ring {
                 self.picture = Some((sequence, arrived_ms));
                 self.video_frames += 1;
             }
-            PacketKind::Audio => self.sound = Some(entry.packet.dts),
+            PacketKind::Audio => self.sound = Some((entry.packet.dts, arrived_ms)),
             _ => {}
         }
         self.bytes += entry.packet.body.len();
@@ -273,8 +275,10 @@ impl Ring {
     fn earliest(&self, start: &Start) -> Option<Timestamp> {
         let after = self.entries.range((start.sequence - self.first) as usize..);
         let sound = after.clone().find(|entry| entry.packet.kind == PacketKind::Audio);
-        let sound = sound.map(|entry| entry.packet.dts).or(self.sound);
-        if sound.is_none() && self.headers.audio.is_some() {
+        let newest_ms = self.newest_ms()?;
+        let comes = |(_, came_ms): &(Timestamp, i64)| newest_ms - came_ms < SOUND_AWAY_AFTER_MS;
+        let sound = sound.map(|entry| entry.packet.dts).or(self.sound.filter(comes).map(|(dts, _)| dts));
+        if sound.is_none() && self.sound.is_none() && self.headers.audio.is_some() {
             let (keyframe, newest) = (after.clone().next()?, self.entries.back()?);
             let passed = (newest.arrived_ms - keyframe.arrived_ms).max(newest.media_ms - keyframe.media_ms);
             if passed < SOUND_PATIENCE_MS {
@@ -285,9 +289,11 @@ impl Ring {
         Some(behind.unwrap_or(start.earliest))
     }
 
-    /// The last second of sound.
+    /// The last second of sound. When the broadcast began as long ago as pictures are waited for, all of it.
     fn sound_start(&self, now_ms: i64) -> Option<Start> {
-        let recent = self.entries.partition_point(|entry| entry.arrived_ms < now_ms - SOUND_MS) as u64;
+        let is_young = self.began_ms.is_some_and(|began_ms| now_ms - began_ms <= PICTURES_AWAY_AFTER_MS + SOUND_MS);
+        let from_ms = if is_young { i64::MIN } else { now_ms - SOUND_MS };
+        let recent = self.entries.partition_point(|entry| entry.arrived_ms < from_ms) as u64;
         let from = (self.first + recent).max(self.changed);
         let is_sound = |&sequence: &u64| self.get(sequence).is_some_and(|entry| entry.packet.kind == PacketKind::Audio);
         let sequence = (from..self.head()).find(is_sound)?;

@@ -25,6 +25,13 @@ const LATE_MS: i64 = 200;
 /// beginning again.
 const OPENING_MS: u64 = 1_000;
 
+/// Sound whose rate is not one of these is not replaced: as many frames would have to be made.
+const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
+/// When neither pictures nor sound come for longer than this, the stream has a hole, which is not filled.
+const HOLE_MS: u64 = 4_000;
+/// After pictures have not come for longer than this, sound does not wait for them.
+const PICTURES_AWAY_MS: u64 = 2_000;
+
 /// So many pictures tell how an encoder orders them.
 const OPENING_PICTURES: usize = 6;
 
@@ -98,7 +105,7 @@ impl Conformer {
 
     fn conform(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         match packet.kind {
-            PacketKind::AudioHeader if self.silence.is_some() && self.picture.is_some() => {
+            PacketKind::AudioHeader if self.silence.is_some() && self.has_pictures(wall_ms) => {
                 self.waiting = Some(packet.clone());
                 return;
             }
@@ -111,33 +118,61 @@ impl Conformer {
                     out.push((header, wall_ms));
                 }
                 self.begin.get_or_insert(packet.dts);
+                self.skip_hole(packet.dts, wall_ms);
                 let beside = self.sound.map(|sound| sound.dts);
-                let before = self.picture.replace(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
-                if before.is_some_and(|before| wall_ms.saturating_sub(before.arrived_ms) > AWAY_MS) {
-                    self.pass_over(packet.dts);
-                }
+                self.picture = Some(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
                 self.fill(packet.dts, wall_ms, out);
                 return out.push((self.reorder.order(packet), wall_ms));
             }
-            PacketKind::Audio if self.waiting.is_some() => {
+            PacketKind::Audio if self.waiting.is_some() && self.has_pictures(wall_ms) => {
                 if let Some((sound, silence)) = self.sound.zip(self.silence.as_mut()) {
                     silence.fill(sound.dts, packet.dts + self.shift_ms, wall_ms, out);
                 }
                 return;
             }
-            PacketKind::Audio => return self.push_sound(packet, wall_ms, out),
+            PacketKind::Audio => {
+                if let Some(header) = self.waiting.take() {
+                    self.silence = Silence::of(&header);
+                    out.push((header, wall_ms));
+                }
+                return self.push_sound(packet, wall_ms, out);
+            }
             _ => {}
         }
         out.push((packet.clone(), wall_ms));
     }
 
+    /// Whether pictures come.
+    fn has_pictures(&self, wall_ms: u64) -> bool {
+        self.picture.is_some_and(|picture| wall_ms.saturating_sub(picture.arrived_ms) <= PICTURES_AWAY_MS)
+    }
+
+    /// Where nothing came, sound is not missed: the hole moves it as far as the pictures.
+    fn skip_hole(&mut self, picture: Timestamp, wall_ms: u64) {
+        let (Some(before), Some(sound), Some(silence)) = (self.picture, &mut self.sound, &mut self.silence) else {
+            return;
+        };
+        let was_away = |arrived_ms: u64| wall_ms.saturating_sub(arrived_ms) > HOLE_MS;
+        if was_away(before.arrived_ms)
+            && was_away(sound.arrived_ms)
+            && picture.ms_since(before.dts) > HOLE_MS as i64
+            && let Some(beside) = sound.beside
+        {
+            let dts = sound.dts + picture.ms_since(beside);
+            *sound = Seen { dts, arrived_ms: wall_ms, beside: Some(picture) };
+            silence.frames = 0;
+        }
+    }
+
     fn push_sound(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         if let Some(picture) = self.picture {
             let expected = picture.dts + wall_ms.saturating_sub(picture.arrived_ms) as i64;
-            if packet.dts.ms_since(expected).abs() <= APART_MS {
+            // A network that stalled brings sound from before as well.
+            let is_apart = |dts: Timestamp| dts < picture.dts - APART_MS || dts > expected + APART_MS;
+            if !is_apart(packet.dts) {
                 // Near enough, it is where the encoder put it.
                 self.shift_ms = 0;
-            } else if (packet.dts + self.shift_ms).ms_since(expected).abs() > APART_MS {
+            } else if is_apart(packet.dts + self.shift_ms) {
                 self.shift_ms = expected.ms_since(packet.dts);
             }
         }
@@ -154,16 +189,6 @@ impl Conformer {
             silence.frames = 0;
         }
         out.push((Packet { dts, ..packet.clone() }, wall_ms));
-    }
-
-    /// Pictures were away as well: there is a hole in the stream, which is not filled.
-    fn pass_over(&mut self, picture: Timestamp) {
-        if let Some(sound) = &mut self.sound
-            && let Some(beside) = sound.beside.replace(picture)
-        {
-            sound.dts = sound.dts + picture.ms_since(beside);
-            self.silence.iter_mut().for_each(|silence| silence.frames = 0);
-        }
     }
 
     /// Silence up to a picture, while sound is away.
@@ -213,7 +238,8 @@ impl Opening {
 impl Silence {
     fn of(header: &Packet) -> Option<Self> {
         let config = aac::Config::parse(&header.payload).ok()?;
-        (header.codec == Codec::Audio(AudioCodec::Aac)).then_some(())?;
+        let is_usual = RATES.contains(&config.output_rate()) && RATES.contains(&config.core_rate);
+        (header.codec == Codec::Audio(AudioCodec::Aac) && is_usual).then_some(())?;
         Some(Self {
             codec: AudioCodec::Aac,
             payload: config.silence()?,
@@ -355,8 +381,68 @@ mod tests {
     }
 
     #[test]
+    fn silence_of_an_impossible_rate_is_none() {
+        // 16.7 million samples per second: 16,000 frames.
+        let mut packets =
+            vec![(Packet { payload: Bytes::from_static(&[0x17, 0xFF, 0xFF, 0xFF, 0x90]), ..header() }, 0)];
+        packets.extend([(picture(0), 0), (sound(0), 0)]);
+        packets.extend((1..500).map(|n| (picture(n * 40), n as u64 * 40)));
+        assert!(conformed(&packets).len() < 1_000);
+    }
+
+    #[test]
     fn stream_without_sound_gets_none() {
         let packets: Vec<_> = (0..100).map(|n| (picture(n * 40), n as u64 * 40)).collect();
         assert!(sounds(&packets).is_empty());
+    }
+
+    #[test]
+    fn network_that_stalls_moves_no_sound() {
+        let mut packets = vec![(header(), 0)];
+        for n in 0..1_000_u64 {
+            let arrives = if (5_000..13_000).contains(&(n * 40)) { 13_000 } else { n * 40 };
+            // Sound first, as it may be.
+            packets.extend([(sound(n as i64 * 40), arrives), (picture(n as i64 * 40), arrives)]);
+        }
+        assert_eq!(sounds(&packets), (0..1_000).map(|n| n * 40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn encoder_that_was_away_is_not_replaced_by_silence() {
+        let mut packets = vec![(header(), 0)];
+        for n in (0..100_u64).chain(1_600..1_700) {
+            packets.extend([(picture(n as i64 * 40), n * 40), (sound(n as i64 * 40), n * 40)]);
+        }
+        let silence = conformed(&packets).iter().filter(|p| p.kind == PacketKind::Audio && p.body.is_empty()).count();
+        assert_eq!(silence, 0);
+    }
+
+    #[test]
+    fn silence_goes_on_after_both_tracks_were_away() {
+        let mut packets = vec![(header(), 0)];
+        for n in (0..100_u64).chain(1_600..1_700) {
+            packets.push((picture(n as i64 * 40), n * 40));
+            if n < 80 {
+                packets.push((sound(n as i64 * 40), n * 40));
+            }
+        }
+        let times = sounds(&packets);
+        let late: Vec<_> = times.iter().filter(|ms| **ms >= 64_000).collect();
+        assert!(late.len() > 100, "{late:?}");
+        assert!(!times.iter().any(|ms| (8_000..63_900).contains(ms)), "{times:?}");
+    }
+
+    #[test]
+    fn another_format_of_sound_does_not_wait_for_pictures_that_are_away() {
+        let mono = Packet { payload: Bytes::from_static(&[0x12, 0x08]), ..header() };
+        let mut packets = vec![(header(), 0)];
+        packets.extend((0..50).flat_map(|n| [(picture(n * 40), n as u64 * 40), (sound(n * 40), n as u64 * 40)]));
+        packets.extend((50..250).map(|n| (sound(n * 40), n as u64 * 40)));
+        packets.push((mono, 10_000));
+        packets.extend((250..500).map(|n| (sound(n * 40), n as u64 * 40)));
+        let out = conformed(&packets);
+        let heard = out.iter().filter(|p| p.kind == PacketKind::Audio && !p.body.is_empty()).count();
+        assert_eq!(heard, 500);
+        assert_eq!(out.iter().filter(|p| p.kind == PacketKind::AudioHeader).count(), 2);
     }
 }

@@ -32,6 +32,8 @@ pub const REORDER_MS: i64 = 500;
 const TOGETHER_MS: i64 = 2_000;
 /// The largest difference that can be meant: clocks of two devices that were started after each other.
 const SKEW_MS: i64 = 300_000;
+/// When nothing at all comes for longer than this, the encoder paused, and may well return on another clock.
+const STALL_MS: i64 = 3_500;
 /// A track without a packet for longer than this was silent.
 const SILENT_MS: i64 = 2_000;
 /// A track that comes (again) is on the clock of the other if its time is that of its arrival within this: encoders look
@@ -78,6 +80,8 @@ pub struct Clock {
     newest: Option<Timestamp>,
     /// Arrival of the newest packet.
     arrived_ms: i64,
+    /// For how long so far nothing came at all.
+    quiet_ms: i64,
     healing: Healing,
     findings: Findings,
 }
@@ -95,12 +99,18 @@ struct Line {
     lead_ms: i64,
     /// From packet to packet of late.
     step_ms: i64,
+    /// [`Clock::quiet_ms`] when the newest packet came.
+    quiet_ms: i64,
+    /// How much of that was left out before the suspect.
+    left_out_ms: i64,
     /// `source` of the other track when the newest packet that fitted came.
     beside: Option<i64>,
     /// What was healed of the other track when the newest packet came.
     healed_beside_us: Option<i64>,
     /// The highest `source` so far.
     top: i64,
+    /// Where the newest suspect was placed: what fits is not sent back for it.
+    floor: i64,
     /// What was healed so far, in microseconds: media time is `source` and this.
     healed_us: i64,
 }
@@ -136,9 +146,12 @@ impl Line {
             suspect: false,
             lead_ms: source - arrived_ms,
             step_ms: GAP_MS,
+            quiet_ms: 0,
+            left_out_ms: 0,
             beside: None,
             healed_beside_us: None,
             top: source,
+            floor: i64::MIN,
             healed_us,
         }
     }
@@ -148,7 +161,7 @@ impl Line {
     }
 
     /// Whether a packet of the track's own clock is explained by its arrival.
-    fn fits(&self, point: Point, other: Option<&Self>) -> bool {
+    fn fits(&self, point: Point, other: Option<&Self>, quiet_ms: i64) -> bool {
         let step = point.source - self.good.source;
         let elapsed = point.arrived_ms - self.good.arrived_ms;
         // What was put somewhere by its arrival is not overtaken by what is stamped later.
@@ -158,7 +171,7 @@ impl Line {
         }
         // The time of a silent track goes on with that of the other.
         let passed = other.zip(self.beside).map_or(0, |(other, before)| other.last.source - before);
-        if elapsed > SILENT_MS && passed - step > LATE_MS {
+        if elapsed - self.stalled_ms(point.arrived_ms, quiet_ms) > SILENT_MS && passed - step > LATE_MS {
             return false;
         }
         step <= STEP_MS.max(elapsed + STEP_MS)
@@ -173,17 +186,26 @@ impl Line {
     }
 
     /// The source time of a packet that comes at that moment, whatever it is stamped: a step later than the one before, unless
-    /// another time passed than the network explains. Then it is where a packet without delay would be.
-    fn by_arrival(&self, arrived_ms: i64) -> i64 {
-        let elapsed = arrived_ms - self.last.arrived_ms;
+    /// another time passed than the network explains. Then it is where a packet without delay would be. While nothing came at
+    /// all, it may have been the network.
+    fn by_arrival(&self, arrived_ms: i64, quiet_ms: i64) -> i64 {
+        let elapsed = arrived_ms - self.last.arrived_ms - self.stalled_ms(arrived_ms, quiet_ms);
         let is_step = (elapsed - self.step_ms).abs() <= REORDER_MS;
         let source = if is_step { self.last.source + self.step_ms } else { arrived_ms + self.lead_ms };
         source.max(self.last.source + 1)
     }
 
+    /// For how long nothing came at all, if that is all that the track missed.
+    fn stalled_ms(&self, arrived_ms: i64, quiet_ms: i64) -> i64 {
+        let stalled_ms = quiet_ms - self.quiet_ms;
+        let elapsed = arrived_ms - self.last.arrived_ms - stalled_ms;
+        let is_stall = stalled_ms <= STALL_MS && (elapsed - self.step_ms).abs() <= REORDER_MS;
+        if is_stall { stalled_ms } else { 0 }
+    }
+
     /// Whether a packet on the clock that the other track went over to comes when it should.
-    fn is_at_arrival(&self, moved: &Point) -> bool {
-        let off = moved.source - self.by_arrival(moved.arrived_ms);
+    fn is_at_arrival(&self, moved: &Point, quiet_ms: i64) -> bool {
+        let off = moved.source - self.by_arrival(moved.arrived_ms, quiet_ms);
         off.abs() <= LATE_MS && moved.source - self.last.source >= -REORDER_MS
     }
 
@@ -201,14 +223,17 @@ impl Line {
         // Pictures that step back and forth make no more way than others. A track that was silent is healed as the other was.
         let way = point.source - self.top;
         if let Some((other, before_us)) = other.zip(self.healed_beside_us).filter(|_| way > SILENT_MS) {
-            self.healed_us += other.healed_us - before_us;
+            // What is placed by its arrival needs no healing.
+            self.healed_us += if fits { other.healed_us - before_us } else { 0 };
         } else if (1..=SILENT_MS).contains(&way) {
-            self.healed_us += (way as f64 * rate * 1_000.0) as i64;
+            self.healed_us += (way as f64 * rate * 1_000.0).round() as i64;
         }
         self.top = self.top.max(point.source);
         self.last = point;
         self.suspect = !fits;
-        if fits {
+        if !fits {
+            self.floor = point.source;
+        } else {
             self.good = point;
             self.beside = other.map(|other| other.last.source);
         }
@@ -228,6 +253,9 @@ impl Clock {
             Elementary::Audio => (self.audio.take(), self.video.as_ref()),
         };
         let rate = self.healing.rate(track);
+        let since_any = arrived_ms - self.arrived_ms;
+        self.quiet_ms += if since_any > REORDER_MS && self.newest.is_some() { since_any } else { 0 };
+        let quiet_ms = self.quiet_ms;
         let line = match &mut own {
             None => {
                 if other.is_none() {
@@ -246,25 +274,28 @@ impl Clock {
                     .shift
                     .filter(|shift| shift.track != track && arrived_ms - shift.arrived_ms <= JOINT_MS)
                     .map(|shift| Point { source: point.source + shift.by_ms, ..point })
-                    .filter(|moved| line.is_at_arrival(moved));
-                if line.fits(point, other) {
+                    .filter(|moved| line.is_at_arrival(moved, quiet_ms));
+                if line.fits(point, other, quiet_ms) {
                     self.findings.outliers += u64::from(line.suspect);
                     line.advance(point, true, rate, other);
                 } else if let Some(moved) = moved {
                     line.advance(moved, true, rate, other);
                 } else if line.continues_suspect(wire, arrived_ms) {
-                    let continued = Point { source: line.last.at(wire), ..point };
+                    // Another clock it is, so it was no stall.
+                    let continued = Point { source: line.last.at(wire) + line.left_out_ms, ..point };
                     self.shift = Some(Shift { track, by_ms: continued.source - point.source, arrived_ms });
                     self.findings.jumps += 1;
                     line.advance(continued, true, rate, other);
                 } else {
-                    let placed = Point { source: line.by_arrival(arrived_ms), ..point };
+                    let placed = Point { source: line.by_arrival(arrived_ms, quiet_ms), ..point };
+                    line.left_out_ms = line.stalled_ms(arrived_ms, quiet_ms);
                     line.advance(placed, false, rate, other);
                 }
                 line
             }
         };
-        let time = Timestamp::from_ms(line.time(line.last.source));
+        line.quiet_ms = quiet_ms;
+        let time = Timestamp::from_ms(line.time(line.last.source.max(line.floor)));
         match track {
             Elementary::Video => self.video = own,
             Elementary::Audio => self.audio = own,

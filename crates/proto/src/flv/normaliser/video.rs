@@ -246,7 +246,8 @@ impl VideoNormaliser {
     ) {
         let of_kind = |wanted| {
             let units = nal::units(payload, length_bytes).filter(move |unit| avc::nal::kind(unit) == wanted);
-            units.map(|unit| Bytes::copy_from_slice(avc::trimmed(unit))).collect::<Vec<_>>()
+            // A record holds no more.
+            units.take(0x1F).map(|unit| Bytes::copy_from_slice(avc::trimmed(unit))).collect::<Vec<_>>()
         };
         let sps = of_kind(avc::nal::SPS);
         if sps.is_empty() {

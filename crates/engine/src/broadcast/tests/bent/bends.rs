@@ -98,7 +98,8 @@ impl Bends {
             match random.within(0..15) {
                 0 => bends.skew_ms = random.within(0..3_000) as i64 - 1_500,
                 1 => bends.late_ms = random.within(0..1_300) as i64,
-                2 => bends.drift_percent = random.within(0..9) as i64 - 4,
+                // It takes half a minute to tell a slow clock from a narrow network.
+                2 => (bends.drift_percent, bends.seconds) = (random.within(0..9) as i64 - 4, 150),
                 3 => bends.jump = Some((moment(random), -(random.within(700..20_000_000) as i32))),
                 4 => bends.jump = Some((moment(random), random.within(3_000..20_000_000) as i32)),
                 5 => bends.outlier_every = Some(random.within(40..200)),
@@ -123,6 +124,26 @@ impl Show {
         let mut arrivals: Vec<_> = self.frames.iter().filter(|f| f.is_sent).map(|f| f.arrived_ms).collect();
         arrivals.sort_unstable();
         arrivals.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > PAUSE_MS).sum()
+    }
+
+    /// An encoder that returns while the network stalls is put where its first packet comes; the rest may be ahead by the stall.
+    pub(super) fn stalled_return_ms(&self) -> i64 {
+        self.bends.restart.and(self.bends.stall).map_or(0, |(_, lasts_ms)| lasts_ms)
+    }
+
+    /// By how much a track that returned by its arrival is away from one that came by its clock.
+    pub(super) fn drifted_ms(&self) -> i64 {
+        let bends = &self.bends;
+        let away_ms = [bends.no_pictures, bends.no_sound, bends.pause].into_iter().flatten().map(|(_, lasts)| lasts);
+        away_ms.sum::<i64>() * bends.drift_percent.abs() / 100
+    }
+
+    /// What comes on another clock after a pause may as well be an outlier after a stall, until the next one comes.
+    pub(super) fn is_doubtful(&self, frame: &Frame) -> bool {
+        let doubtful_ms = self.bends.pause.zip(self.bends.jump).and_then(|((from, lasts), (jumps_ms, _))| {
+            (from..from + lasts).contains(&jumps_ms).then_some(from + lasts)
+        });
+        frame.is_outlier || doubtful_ms.is_some_and(|ms| (ms..ms + 1_000 / 20).contains(&frame.at_ms))
     }
 
     pub(super) fn drawn(random: &mut Random) -> Self {

@@ -149,7 +149,9 @@ impl Playlist {
         // Of a pause only what a segment may last is listed.
         let listed_ms = durations.iter().sum::<u64>() as i64;
         let (wall_ms, away_ms) = (show.bends.seconds * 1_000 + show.bends.late_ms, show.away_ms());
-        if !(wall_ms - away_ms - WALL_MS - show.bends.late_ms..=wall_ms + WALL_MS).contains(&listed_ms) {
+        let least_ms = wall_ms - away_ms - WALL_MS - show.bends.late_ms;
+        let most_ms = wall_ms + WALL_MS + show.stalled_return_ms();
+        if !(least_ms..=most_ms).contains(&listed_ms) {
             return Err(format!("{name}: {listed_ms} ms are listed of {wall_ms}, {away_ms} away: {durations:?}"));
         }
         let numbers: Vec<_> = self.segments.values().flat_map(|(_, bytes)| marks(bytes)).collect();
@@ -216,7 +218,7 @@ fn lasts(track: &[Arrived], show: &Show) -> Result<(), String> {
     let (Some(first), Some(last)) = (track.first(), track.last()) else { return Err("nothing came".to_owned()) };
     let media_ms = last.timestamp_ms - first.timestamp_ms;
     let wall_ms = frame(last, show).arrived_ms - frame(first, show).arrived_ms;
-    if (media_ms - wall_ms).abs() <= WALL_MS + 2 * show.bends.jitter_ms {
+    if (media_ms - wall_ms).abs() <= WALL_MS + 2 * show.bends.jitter_ms + show.stalled_return_ms() {
         return Ok(());
     }
     Err(format!("destination: {media_ms} ms of media in {wall_ms} ms: {first:?} to {last:?}"))
@@ -226,9 +228,9 @@ fn lasts(track: &[Arrived], show: &Show) -> Result<(), String> {
 fn in_sync(arrived: &[Arrived], show: &Show) -> Result<(), String> {
     let place = |arrived: &Arrived| arrived.timestamp_ms - frame(arrived, show).at_ms;
     let reordering = if show.bends.reordered { 3_000 / show.bends.fps } else { 0 };
-    let allowed = SYNC_MS + reordering + 2 * show.bends.jitter_ms;
+    let allowed = SYNC_MS + reordering + 2 * show.bends.jitter_ms + show.drifted_ms();
     let (mut at_first, mut sound) = (None, None);
-    for packet in arrived.iter().filter(|packet| !frame(packet, show).is_outlier) {
+    for packet in arrived.iter().filter(|packet| !show.is_doubtful(&frame(packet, show))) {
         if !packet.is_video {
             sound = Some(packet);
             continue;
