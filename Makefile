@@ -103,9 +103,11 @@ fuzz: ## Fuzz every parser, FUZZ_SECONDS=60 each
 	@scripts/fuzz $(FUZZ_SECONDS)
 
 .PHONY: chaos
-chaos: ## Random faults at both ends of the engine, CHAOS_SECONDS=60, SEED=... to repeat one
+chaos: ## Random faults at both ends of the engine, then odd streams; CHAOS_SECONDS=60 each, SEED=... to repeat one
 	@scripts/install-peers build
 	cargo run --locked --quiet --package gostream-engine --example chaos -- $(CHAOS_SECONDS) $(SEED)
+	BENT_SECONDS=$(CHAOS_SECONDS) BENT_SEED=$(SEED) cargo test --locked --quiet --package gostream-engine --lib \
+	  bent_streams -- --nocapture
 
 .PHONY: format
 format: ## Format the code

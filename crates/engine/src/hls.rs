@@ -14,7 +14,6 @@ use gostream_proto::{
         live::{Answer, Fetch, Live, Unsupported},
     },
     packet::Packet,
-    time::Timestamp,
 };
 use tokio::{
     sync::watch,
@@ -24,7 +23,7 @@ use tokio::{
 use crate::broadcast::{
     Broadcast,
     ring::Why,
-    subscription::{Batch, Haste},
+    subscription::{Batch, Haste, Subscription},
 };
 
 /// Between two reads: parts are half a second, and nobody sees so little on top.
@@ -107,36 +106,13 @@ impl Output {
         };
         timeout(patience, waiting).await.unwrap_or(Served::TooLate)
     }
+}
 
-    /// Takes packets with the wall clock time at which each came, the last ones with `is_last`. Gives what the preview leaves
-    /// out.
-    fn take<'a>(
-        &self,
-        packets: impl Iterator<Item = (&'a Packet, u64)>,
-        cutting: &mut Cutting,
-        is_last: bool,
-    ) -> Unsupported {
-        let mut live = lock(&self.live);
-        let mut listed = false;
-        for (packet, wall_ms) in packets {
-            cutting.conformer.push(packet, wall_ms, &mut cutting.conformed);
-        }
-        if is_last {
-            cutting.conformer.finish(&mut cutting.conformed);
-        }
-        for (packet, wall_ms) in cutting.conformed.drain(..) {
-            listed |= live.push(&packet, wall_ms);
-            if let Some(segment) = cutting.segmenter.push(&packet, wall_ms) {
-                lock(&self.classic).push(segment);
-            }
-            cutting.newest = cutting.newest.max(packet.dts);
-        }
-        let unsupported = live.unsupported();
-        drop(live);
-        if listed {
-            self.listed.send_replace(());
-        }
-        unsupported
+#[cfg(test)]
+impl Output {
+    /// What there is now of the low-latency output.
+    pub(crate) fn look(&self, file: File, request: &Request) -> Option<Served> {
+        look(&lock(&self.live), file, request)
     }
 }
 
@@ -167,57 +143,100 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is kept between two reads.
-#[derive(Debug, Default)]
-struct Cutting {
+/// The way of packets from a broadcast into its outputs.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    output: Arc<Output>,
+    subscription: Subscription,
+    batch: Batch,
     conformer: Conformer,
-    /// What became of the packets, and when each came.
+    /// What became of the packets of a batch, and when each came.
     conformed: Vec<(Packet, u64)>,
     segmenter: Segmenter,
-    newest: Timestamp,
+    /// What the preview leaves out.
+    unsupported: Unsupported,
+}
+
+impl Reader {
+    pub(crate) fn new(output: Arc<Output>, broadcast: &Arc<Broadcast>) -> Self {
+        let segmenter = Segmenter::numbered_from(output.first);
+        Self {
+            output,
+            subscription: broadcast.subscribe(Haste::Unhurried),
+            batch: Batch::default(),
+            conformer: Conformer::default(),
+            conformed: Vec::new(),
+            segmenter,
+            unsupported: Unsupported::default(),
+        }
+    }
+
+    /// Reads what is there. `began_ms` is when the broadcast began, in ms since 1970. Says whether anything was there.
+    pub(crate) fn read(&mut self, began_ms: u64) -> bool {
+        self.subscription.read(&mut self.batch, READ_BYTES);
+        if self.batch.begin.as_ref().is_some_and(|begin| begin.why == Why::NoKeyframe) {
+            self.segmenter.begin_anywhere();
+            lock(&self.output.live).begin_anywhere();
+        }
+        let headers = self.batch.begin.iter().flat_map(|begin| begin.headers.iter());
+        for entry in headers.chain(&self.batch.entries) {
+            let wall_ms = began_ms + entry.arrived_ms.unsigned_abs();
+            self.conformer.push(&entry.packet, wall_ms, &mut self.conformed);
+        }
+        self.cut();
+        !self.batch.entries.is_empty()
+    }
+
+    /// The broadcast is over: what is open is listed, and nothing follows.
+    pub(crate) fn finish(mut self) {
+        self.conformer.finish(&mut self.conformed);
+        self.cut();
+        if let Some(segment) = self.segmenter.end() {
+            lock(&self.output.classic).push(segment);
+        }
+        lock(&self.output.classic).end();
+        lock(&self.output.live).finish();
+        self.output.listed.send_replace(());
+    }
+
+    fn cut(&mut self) {
+        let mut live = lock(&self.output.live);
+        let mut listed = false;
+        for (packet, wall_ms) in self.conformed.drain(..) {
+            listed |= live.push(&packet, wall_ms);
+            if let Some(segment) = self.segmenter.push(&packet, wall_ms) {
+                lock(&self.output.classic).push(segment);
+            }
+        }
+        let left_out = live.unsupported();
+        drop(live);
+        if listed {
+            self.output.listed.send_replace(());
+        }
+        if std::mem::replace(&mut self.unsupported, left_out) != left_out {
+            self.subscription.broadcast().notices().add_unsupported(left_out.video, left_out.audio);
+        }
+    }
 }
 
 /// Cuts a broadcast into segments until it ends.
 pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
-    let mut subscription = broadcast.subscribe(Haste::Unhurried);
-    let mut cutting = Cutting { segmenter: Segmenter::numbered_from(output.first), ..Cutting::default() };
-    let mut batch = Batch::default();
-    let mut unsupported = Unsupported::default();
+    let mut reader = Reader::new(output, &broadcast);
     let mut over = false;
     while !over {
         // Once it is over, the last is read.
         over = tokio::select! {
-            () = subscription.changed() => false,
+            () = reader.subscription.changed() => false,
             () = broadcast.ended() => true,
         };
-        subscription.read(&mut batch, READ_BYTES);
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        // What came some time ago came by the wall clock so long ago.
-        let began_ms = wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs());
-        if batch.begin.as_ref().is_some_and(|begin| begin.why == Why::NoKeyframe) {
-            cutting.segmenter.begin_anywhere();
-            lock(&output.live).begin_anywhere();
-        }
-        let headers = batch.begin.iter().flat_map(|begin| begin.headers.iter());
-        let packets = headers
-            .chain(&batch.entries)
-            .map(|entry| (&entry.packet, began_ms + entry.arrived_ms.unsigned_abs()));
-        let left_out = output.take(packets, &mut cutting, over);
-        if std::mem::replace(&mut unsupported, left_out) != left_out {
-            broadcast.notices().add_unsupported(left_out.video, left_out.audio);
-        }
         // Not before the first keyframe, which might not be the newest after a pause.
-        if !batch.entries.is_empty() {
+        if reader.read(wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs())) {
             tokio::select! {
                 () = sleep(READ_PAUSE) => {}
                 () = broadcast.ended() => {}
             }
         }
     }
-    if let Some(segment) = cutting.segmenter.finish(cutting.newest) {
-        lock(&output.classic).push(segment);
-    }
-    lock(&output.classic).end();
-    lock(&output.live).finish();
-    output.listed.send_replace(());
+    reader.finish();
 }

@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use gostream_proto::{
     packet::PacketKind,
-    rtmp::{
-        client::DEFAULT_CHUNK_BYTES,
-        media::{MediaKind, MediaOut},
-    },
+    rtmp::{client::DEFAULT_CHUNK_BYTES, media::MediaOut},
     time::{REORDER_MS, Timestamp},
 };
 
@@ -57,8 +54,9 @@ pub struct Feed {
     /// The media time that is 0 on the wire.
     base: Option<Arc<Timestamp>>,
     origin: Origin,
-    last_video: Timestamp,
-    last_audio: Timestamp,
+    /// The newest frame of each main track.
+    last_video: Option<Timestamp>,
+    last_audio: Option<Timestamp>,
     /// The earliest time of what is handed out first.
     earliest: Option<Timestamp>,
     last_read_ms: Option<i64>,
@@ -87,8 +85,8 @@ impl Feed {
             headers: Headers::default(),
             base: None,
             origin,
-            last_video: Timestamp::ZERO,
-            last_audio: Timestamp::ZERO,
+            last_video: None,
+            last_audio: None,
             earliest: None,
             last_read_ms: None,
             skipped_frames: 0,
@@ -183,8 +181,8 @@ impl Feed {
         send(&MediaOut { kind, timestamp, payload: &payload, chunks });
     }
 
-    /// The time on this connection: from 0, and never back but for pictures that the encoder stamped so. Headers before the first
-    /// frame are at 0; the few audio frames that are due just before the first keyframe are, too.
+    /// The time on this connection: from 0, and never back within a main track but for pictures that the encoder stamped so.
+    /// Headers before the first frame are at 0; the few audio frames that are due just before the first keyframe are, too.
     fn time(&mut self, entry: &Entry) -> Timestamp {
         let packet = &entry.packet;
         if self.base.is_none() && !packet.kind.is_header() {
@@ -192,12 +190,18 @@ impl Feed {
         }
         let Some(base) = &self.base else { return Timestamp::ZERO };
         let time = Timestamp::from_ms(packet.dts.ms_since(**base));
-        let (last, reorder_ms) = match entry.media_kind() {
-            MediaKind::Video => (&mut self.last_video, REORDER_MS),
-            _ => (&mut self.last_audio, 0),
+        let time = time.max(Timestamp::ZERO);
+        let (last, reorder_ms) = match packet.kind {
+            kind if kind.is_video() => (&mut self.last_video, REORDER_MS),
+            kind if kind.is_audio() => (&mut self.last_audio, 0),
+            _ => return time,
         };
-        *last = if time + reorder_ms < *last { *last } else { time.max(Timestamp::ZERO) };
-        *last
+        // What is no frame has no time of its own, and moves that of no frame.
+        let moved = last.filter(|last| !packet.kind.is_frame() || time + reorder_ms < *last).unwrap_or(time);
+        if packet.kind.is_frame() {
+            *last = Some(moved);
+        }
+        moved
     }
 }
 

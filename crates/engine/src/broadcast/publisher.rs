@@ -27,7 +27,9 @@ use crate::{
 };
 
 /// An encoder that returns without a keyframe for this long goes on without one.
-const KEYFRAME_PATIENCE: Duration = Duration::from_secs(10);
+const KEYFRAME_PATIENCE_MS: i64 = 10_000;
+/// A picture that might go on is held for this long: slices of a picture come together.
+const HELD_MS: i64 = 150;
 /// What OBS announces its additional audio track with.
 const EXPECT_MEDIA: &[u8] = b"onExpectAdditionalMedia";
 
@@ -36,8 +38,10 @@ const EXPECT_MEDIA: &[u8] = b"onExpectAdditionalMedia";
 pub(super) struct Timeline {
     clock: Clock,
     normaliser: Normaliser,
-    /// Media came.
-    began: bool,
+    /// When the newest media came, in ms since the broadcast began.
+    newest_ms: Option<i64>,
+    /// When the newest video message came.
+    video_ms: i64,
     /// The packets of one message.
     packets: Vec<Stamped>,
     /// What the notices were made from.
@@ -60,8 +64,11 @@ pub(crate) struct Publisher {
     ticket: Ticket,
     /// It continues a broadcast that had packets before, and has not sent a frame yet.
     resumes: bool,
-    /// It continues with video that cannot be decoded before its first keyframe, which is waited for until then.
-    awaits_keyframe: Option<Instant>,
+    /// It continues with video that cannot be decoded before its first keyframe, which is waited for until
+    /// then, in ms since the broadcast began.
+    awaits_keyframe: Option<i64>,
+    /// Its pictures come in several messages each.
+    splits_pictures: bool,
     /// When readers were last woken.
     woke_at: Instant,
     departed: bool,
@@ -70,14 +77,18 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Takes over with the seat's ticket.
     pub(crate) fn new(live: Arc<Live>, ticket: Ticket) -> Self {
-        let mut timeline = live.broadcast.timeline();
-        let resumes = timeline.began;
-        timeline.normaliser.restart();
-        drop(timeline);
+        let resumes = live.broadcast.timeline().newest_ms.is_some();
         live.broadcast.set_phase(Phase::Live);
-        let now = Instant::now();
-        let awaits_keyframe = resumes.then(|| now + KEYFRAME_PATIENCE);
-        Self { live, ticket, resumes, awaits_keyframe, woke_at: now, departed: false }
+        let awaits_keyframe = resumes.then(|| live.broadcast.age_ms() + KEYFRAME_PATIENCE_MS);
+        Self {
+            live,
+            ticket,
+            resumes,
+            awaits_keyframe,
+            splits_pictures: false,
+            woke_at: Instant::now(),
+            departed: false,
+        }
     }
 
     /// The stream it publishes.
@@ -99,9 +110,33 @@ impl Publisher {
 
     /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
     /// to call again if it is too early.
-    pub(crate) fn flush(&mut self) -> Option<Instant> {
+    pub(crate) fn flush(&mut self, now: Instant) -> Option<Instant> {
+        let whole = self.release_held(now);
+        let due = self.wake(now);
+        [whole, due].into_iter().flatten().min()
+    }
+
+    /// A picture that might go on is whole when nothing follows. Gives the time at which it is.
+    fn release_held(&mut self, now: Instant) -> Option<Instant> {
+        if !self.splits_pictures {
+            return None;
+        }
+        let broadcast = Arc::clone(&self.live.broadcast);
+        let whole_ms = {
+            let timeline = broadcast.timeline();
+            timeline.normaliser.holds_picture().then_some(timeline.video_ms + HELD_MS)?
+        };
+        let left_ms = whole_ms - broadcast.ms_at(now);
+        if left_ms > 0 {
+            return Some(now + Duration::from_millis(left_ms.unsigned_abs()));
+        }
+        let (live, ticket) = (Arc::clone(&self.live), self.ticket.clone());
+        live.if_seated(&ticket, || self.write_held());
+        None
+    }
+
+    fn wake(&mut self, now: Instant) -> Option<Instant> {
         let pause = self.pause();
-        let now = Instant::now();
         if !pause.is_zero() {
             let due = next_wake(self.woke_at, pause);
             if now < due {
@@ -121,6 +156,9 @@ impl Publisher {
     /// Leaves. A goodbye ends the broadcast, unless its owner wants it taken for a drop, which leaves it open for a return.
     pub(crate) fn depart(&mut self, departure: Departure) {
         self.departed = true;
+        let live = Arc::clone(&self.live);
+        let ticket = self.ticket.clone();
+        live.if_seated(&ticket, || self.write_held());
         self.live.broadcast.wake_readers();
         leave(&self.live, &self.ticket, departure);
     }
@@ -138,26 +176,13 @@ impl Publisher {
         let mut timeline = broadcast.timeline();
         let mut packets = std::mem::take(&mut timeline.packets);
         timeline.normalise(&media, &mut packets);
-        let mut placed = None;
-        for Stamped { mut packet, wire } in packets.drain(..) {
-            if !self.takes(&packet, now) {
-                continue;
-            }
-            if packet.kind.is_frame() {
-                if std::mem::take(&mut self.resumes) {
-                    timeline.clock.restart();
-                }
-                timeline.began = true;
-            }
-            packet.dts = timeline.time(&packet, wire, arrived_ms, &mut placed);
-            let mut meter = broadcast.meter();
-            learn_tracks(&packet, &mut meter);
-            meter.count(&packet, arrived_ms);
-            drop(meter);
-            broadcast.ring().push(packet, arrived_ms);
-        }
+        self.place(&mut packets, &mut timeline, arrived_ms);
         timeline.packets = packets;
+        if media.kind == MediaKind::Video {
+            timeline.video_ms = arrived_ms;
+        }
         let seen = (timeline.normaliser.oddities(), timeline.clock.findings());
+        self.splits_pictures = seen.0.split_pictures;
         if std::mem::replace(&mut timeline.told, seen) != seen {
             let mut notices = broadcast.notices();
             notices.add_oddities(seen.0);
@@ -165,14 +190,48 @@ impl Publisher {
         }
     }
 
+    /// Writes the picture that the encoder might have gone on with.
+    fn write_held(&mut self) {
+        let live = Arc::clone(&self.live);
+        let mut timeline = live.broadcast.timeline();
+        let mut held = timeline.normaliser.finish().into_iter().collect();
+        let arrived_ms = timeline.video_ms;
+        self.place(&mut held, &mut timeline, arrived_ms);
+    }
+
+    /// Gives the packets of one message their times, and readers the packets.
+    fn place(&mut self, packets: &mut Vec<Stamped>, timeline: &mut Timeline, arrived_ms: i64) {
+        let live = Arc::clone(&self.live);
+        let broadcast = &live.broadcast;
+        let mut placed = None;
+        for Stamped { mut packet, wire, was_held } in packets.drain(..) {
+            if !self.takes(&packet, arrived_ms) {
+                continue;
+            }
+            if packet.kind.is_frame() {
+                if std::mem::take(&mut self.resumes) {
+                    timeline.clock.restart();
+                }
+                timeline.newest_ms = Some(arrived_ms);
+            }
+            let came_ms = if was_held { timeline.video_ms } else { arrived_ms };
+            packet.dts = timeline.time(&packet, wire, came_ms, &mut placed);
+            let mut meter = broadcast.meter();
+            learn_tracks(&packet, &mut meter);
+            meter.count(&packet, arrived_ms);
+            drop(meter);
+            broadcast.ring().push(packet, arrived_ms);
+        }
+    }
+
     /// Whether readers get the packet. An encoder that returns repeats headers that they have, and begins with a keyframe.
-    fn takes(&mut self, packet: &Packet, now: Instant) -> bool {
+    fn takes(&mut self, packet: &Packet, arrived_ms: i64) -> bool {
         match packet.kind {
             PacketKind::VideoOther | PacketKind::AudioOther if self.resumes => return false,
             kind if kind.is_header() && self.resumes => return !self.is_known(packet),
             PacketKind::Keyframe => self.awaits_keyframe = None,
             PacketKind::InterFrame | PacketKind::Slices => {
-                self.awaits_keyframe = self.awaits_keyframe.filter(|until| now < *until);
+                self.awaits_keyframe = self.awaits_keyframe.filter(|until_ms| arrived_ms < *until_ms);
                 return self.awaits_keyframe.is_none();
             }
             _ => {}
@@ -185,7 +244,8 @@ impl Publisher {
         let ring = self.live.broadcast.ring();
         ring.headers()
             .iter()
-            .any(|known| known.packet.kind == header.kind && known.packet.body == header.body)
+            .map(|known| &known.packet)
+            .any(|known| (known.kind, &known.body, &known.payload) == (header.kind, &header.body, &header.payload))
     }
 }
 
@@ -193,15 +253,18 @@ impl Timeline {
     /// The packets in a message.
     fn normalise(&mut self, media: &Media, packets: &mut Vec<Stamped>) {
         let (body, wire) = (media.body.clone(), media.timestamp);
-        let mut push = |kind, body| packets.push(Stamped { packet: Packet::opaque(kind, Timestamp::ZERO, body), wire });
+        let mut push = |kind, body| {
+            let packet = Packet::opaque(kind, Timestamp::ZERO, body);
+            packets.push(Stamped { packet, wire, was_held: false });
+        };
         match media.kind {
             MediaKind::Video => self.normaliser.video(body, wire, packets),
             MediaKind::Audio => self.normaliser.audio(body, wire, packets),
             MediaKind::Metadata => push(PacketKind::Metadata, body),
             MediaKind::Data => {
                 // What comes before any media is meant to come first.
-                let announces =
-                    !self.began || body.windows(EXPECT_MEDIA.len()).take(32).any(|name| name == EXPECT_MEDIA);
+                let announces = self.newest_ms.is_none()
+                    || body.windows(EXPECT_MEDIA.len()).take(32).any(|name| name == EXPECT_MEDIA);
                 let kind = if announces { PacketKind::Announcement } else { PacketKind::Data };
                 push(kind, body);
             }
@@ -217,12 +280,19 @@ impl Timeline {
         arrived_ms: i64,
         placed: &mut Option<(u32, Timestamp)>,
     ) -> Timestamp {
+        let stamped = Timestamp::from_ms(wire.into());
         let track = match packet.kind {
+            kind if !kind.is_frame() && kind.is_video() => {
+                return self.clock.newest_of(Elementary::Video).unwrap_or(stamped);
+            }
+            kind if !kind.is_frame() && kind.is_audio() => {
+                return self.clock.newest_of(Elementary::Audio).unwrap_or(stamped);
+            }
             PacketKind::Audio | PacketKind::SideAudio => Elementary::Audio,
             PacketKind::Keyframe | PacketKind::InterFrame | PacketKind::Slices | PacketKind::SideVideo => {
                 Elementary::Video
             }
-            _ => return self.clock.newest().unwrap_or(Timestamp::from_ms(wire.into())),
+            _ => return self.clock.newest().unwrap_or(stamped),
         };
         if !packet.kind.is_frame() {
             return self.clock.beside(track, wire);

@@ -36,8 +36,12 @@ const PICTURES_AWAY_AFTER_MS: i64 = 3_000;
 const SOUND_MS: i64 = 1_000;
 /// After waiting for a keyframe for this long, a reader starts at any picture.
 const KEYFRAME_PATIENCE_MS: i64 = 10_000;
+/// The first sound of a stream is waited for this long after the first keyframe.
+const SOUND_PATIENCE_MS: i64 = 300;
 /// Sound that is further behind its pictures than this sets the beginning of a connection's clock.
 const SOUND_BEHIND_MS: i64 = 100;
+/// Sound that did not come for this long is away, and sets nothing.
+const SOUND_AWAY_AFTER_MS: i64 = 3_000;
 
 /// A packet and what is derived from it once for all readers.
 #[derive(Debug)]
@@ -101,8 +105,8 @@ pub struct Ring {
     /// The number after the newest codec header that replaced another.
     changed: u64,
     has_video: bool,
-    /// The newest sound.
-    sound: Option<Timestamp>,
+    /// The newest sound, and when it came.
+    sound: Option<(Timestamp, i64)>,
     /// When the first packet came.
     began_ms: Option<i64>,
     /// The first picture and the first sound.
@@ -180,13 +184,11 @@ impl Ring {
         match kind {
             PacketKind::Keyframe | PacketKind::InterFrame => {
                 if kind == PacketKind::Keyframe {
-                    let dts = entry.packet.dts;
-                    let behind = self.sound.filter(|&sound| dts.ms_since(sound) > SOUND_BEHIND_MS);
                     self.keyframe = Some(Start {
                         sequence,
                         headers: self.headers.clone(),
                         video_frames_before: self.video_frames,
-                        earliest: behind.unwrap_or(dts),
+                        earliest: entry.packet.dts,
                         why: Why::Keyframe,
                     });
                     self.wanted_ms = None;
@@ -194,7 +196,7 @@ impl Ring {
                 self.picture = Some((sequence, arrived_ms));
                 self.video_frames += 1;
             }
-            PacketKind::Audio => self.sound = Some(entry.packet.dts),
+            PacketKind::Audio => self.sound = Some((entry.packet.dts, arrived_ms)),
             _ => {}
         }
         self.bytes += entry.packet.body.len();
@@ -250,7 +252,8 @@ impl Ring {
     /// Where a reader can start now, by the rules above. Asking without an answer is waiting.
     pub fn start(&mut self) -> Option<Start> {
         if let Some(start) = self.keyframe.as_ref().filter(|start| !self.is_gone(start.sequence)) {
-            return Some(start.clone());
+            let earliest = self.earliest(start)?;
+            return Some(Start { earliest, ..start.clone() });
         }
         let now_ms = self.newest_ms()?;
         let since_picture = now_ms - self.picture.map_or(self.began_ms?, |(_, arrived_ms)| arrived_ms);
@@ -267,9 +270,30 @@ impl Ring {
         self.start_at(sequence.max(self.changed), Why::NoKeyframe)
     }
 
-    /// The last second of sound.
+    /// The earliest time from a keyframe on: sound may be far behind its pictures. `None` as long as sound that was announced may
+    /// still say where it is.
+    fn earliest(&self, start: &Start) -> Option<Timestamp> {
+        let after = self.entries.range((start.sequence - self.first) as usize..);
+        let sound = after.clone().find(|entry| entry.packet.kind == PacketKind::Audio);
+        let newest_ms = self.newest_ms()?;
+        let comes = |(_, came_ms): &(Timestamp, i64)| newest_ms - came_ms < SOUND_AWAY_AFTER_MS;
+        let sound = sound.map(|entry| entry.packet.dts).or(self.sound.filter(comes).map(|(dts, _)| dts));
+        if sound.is_none() && self.sound.is_none() && self.headers.audio.is_some() {
+            let (keyframe, newest) = (after.clone().next()?, self.entries.back()?);
+            let passed = (newest.arrived_ms - keyframe.arrived_ms).max(newest.media_ms - keyframe.media_ms);
+            if passed < SOUND_PATIENCE_MS {
+                return None;
+            }
+        }
+        let behind = sound.filter(|&sound| start.earliest.ms_since(sound) > SOUND_BEHIND_MS);
+        Some(behind.unwrap_or(start.earliest))
+    }
+
+    /// The last second of sound. When the broadcast began as long ago as pictures are waited for, all of it.
     fn sound_start(&self, now_ms: i64) -> Option<Start> {
-        let recent = self.entries.partition_point(|entry| entry.arrived_ms < now_ms - SOUND_MS) as u64;
+        let is_young = self.began_ms.is_some_and(|began_ms| now_ms - began_ms <= PICTURES_AWAY_AFTER_MS + SOUND_MS);
+        let from_ms = if is_young { i64::MIN } else { now_ms - SOUND_MS };
+        let recent = self.entries.partition_point(|entry| entry.arrived_ms < from_ms) as u64;
         let from = (self.first + recent).max(self.changed);
         let is_sound = |&sequence: &u64| self.get(sequence).is_some_and(|entry| entry.packet.kind == PacketKind::Audio);
         let sequence = (from..self.head()).find(is_sound)?;

@@ -1,5 +1,7 @@
 //! Fifty days through publisher, ring, feed, chunks and back, in one thread: past the 32 bits of both clocks.
 
+mod bent;
+
 use std::num::NonZeroUsize;
 
 use bytes::Bytes;
@@ -110,7 +112,7 @@ fn fifty_days_keep_their_times_over_both_wraps() {
         let timestamp = START.wrapping_add(at as u32);
         let media = Media { kind: MediaKind::Video, timestamp, body: body.clone() };
         publisher.push(media, began + Duration::from_millis(at));
-        publisher.flush();
+        publisher.flush(Instant::now());
         assert_eq!(feed.fill(usize::MAX, |media| connection.client.send_media(media)), Filled::Media, "at {at}");
         let events = connection.arrived();
         let Some(server::Event::Media(media)) = events.last() else { panic!("{} events at {at}", events.len()) };
@@ -142,8 +144,78 @@ async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
     let fill = |feed: &mut Feed| feed.fill(usize::MAX, |_| {});
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media));
     publisher.push(frame(40, 0x27), now);
-    assert!(publisher.flush().is_some(), "too early to wake so many");
+    assert!(publisher.flush(Instant::now()).is_some(), "too early to wake so many");
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Nothing));
     live.broadcast.end(EndReason::EndedByOwner);
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media), "the last packet");
+}
+
+const SPS: &[u8] = &[
+    0x67, 0x42, 0xC0, 0x1E, 0xDA, 0x02, 0x80, 0xBF, 0xE5, 0xC0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03,
+    0x00, 0xF0, 0x3C, 0x58,
+];
+const PPS: &[u8] = &[0x68, 0xCE, 0x0F, 0xC8];
+
+/// The sequence parameter set of another level.
+fn sps(level: u8) -> Bytes {
+    [&SPS[..3], &[level], &SPS[4..]].concat().into()
+}
+
+fn record(level: u8) -> Bytes {
+    gostream_proto::codec::avc::Config::record(&[sps(level)], &[Bytes::from_static(PPS)]).expect("has a profile")
+}
+
+#[test]
+fn what_is_no_frame_moves_no_times() {
+    let live = live();
+    let mut publisher = Publisher::new(Arc::clone(&live), live.take_seat());
+    let mut feed = Feed::new(live.broadcast.subscribe(Haste::Hurried), Audience::Platform, Origin::default());
+    let began = Instant::now();
+    let mut push = |kind, timestamp, body: &[u8], at| {
+        let media = Media { kind, timestamp, body: Bytes::copy_from_slice(body) };
+        publisher.push(media, began + Duration::from_millis(at));
+    };
+    let audio_header: &[u8] = &[0xAF, 0, 0x11, 0x90];
+    push(MediaKind::Video, 0, &[&[0x17, 0, 0, 0, 0], record(30).as_ref()].concat(), 0);
+    push(MediaKind::Audio, 0, audio_header, 0);
+    // Pictures are a second ahead of the sound that they come with.
+    for n in 0..100 {
+        let (ms, first, slice) = (n * 40, if n == 0 { 0x17 } else { 0x27 }, if n == 0 { 0x65 } else { 0x41 });
+        push(MediaKind::Video, ms as u32 + 1_000, &[first, 1, 0, 0, 0, 0, 0, 0, 3, slice, 0x9A, 0x80], ms);
+        push(MediaKind::Audio, ms as u32, &[0xAF, 1, 0x21, 7], ms);
+        if n % 10 == 5 {
+            push(MediaKind::Audio, ms as u32, audio_header, ms);
+            push(MediaKind::Data, 0, b"\x02\0\x0AonTextData", ms);
+        }
+    }
+    publisher.flush(began + Duration::from_secs(5));
+    let mut sound = Vec::new();
+    feed.fill(usize::MAX, |media| {
+        if media.kind == MediaKind::Audio && media.payload[1] == 1 {
+            sound.push(media.timestamp);
+        }
+    });
+    // Until the first picture's time, sound is at the beginning.
+    let later: Vec<_> = sound.into_iter().filter(|ms| *ms > 0).collect();
+    assert!(later.len() > 70 && later.windows(2).all(|pair| pair[1] - pair[0] == 40), "{later:?}");
+}
+
+#[test]
+fn encoder_that_returns_with_other_parameter_sets_under_its_header_is_previewed() {
+    let live = live();
+    let began = Instant::now();
+    for (n, level) in [(0, 31), (1, 32)] {
+        let mut publisher = Publisher::new(Arc::clone(&live), live.take_seat());
+        let units = [&[0, 0, 0, SPS.len() as u8][..], &sps(level), &[0, 0, 0, 4], PPS, &[0, 0, 0, 3, 0x65, 0x88, 0x80]];
+        for body in
+            [[&[0x17, 0, 0, 0, 0], record(30).as_ref()].concat(), [&[0x17, 1, 0, 0, 0][..], &units.concat()].concat()]
+        {
+            let media = Media { kind: MediaKind::Video, timestamp: 0, body: body.into() };
+            publisher.push(media, began + Duration::from_secs(n));
+        }
+        publisher.depart(super::publisher::Departure::Dropped);
+    }
+    let ring = live.broadcast.ring();
+    let newest = ring.headers().iter().filter(|entry| entry.packet.payload == record(32)).count();
+    assert_eq!(newest, 1);
 }

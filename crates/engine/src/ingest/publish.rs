@@ -86,7 +86,7 @@ where
                 Event::Publish(_) | Event::Play(_) | Event::Stop => {}
             }
         }
-        let due = publisher.flush();
+        let due = publisher.flush(Instant::now());
         connection.pace.set(publisher.pause());
         // Some encoders never read; what we have to say to them must not stop what they send.
         timeout(shared.limits.write, connection.flush()).await.map_err(|_| Over::Late("reading"))??;

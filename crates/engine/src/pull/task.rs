@@ -366,7 +366,7 @@ async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Sha
                 Err(failure) => return End::Lost(failure),
             }
         }
-        let due = publisher.flush();
+        let due = publisher.flush(Instant::now());
         let silent = Instant::now() + shared.limits.silence;
         tokio::select! {
             exchanged = source.exchange() => if let Err(failure) = exchanged {

@@ -288,7 +288,7 @@ impl Config {
 }
 
 /// Frames in ADTS (section 1.A.3.2): the config that their headers describe, and the raw frames. `None` when the bytes are no
-/// whole ADTS frames, or more than 256 of them. A raw frame never looks like one: it would begin with the element that ends it.
+/// whole ADTS frames, or too many. A raw frame never looks like one: it would begin with the element that ends it.
 pub fn adts_frames(bytes: &Bytes) -> Option<(Bytes, Vec<Bytes>)> {
     const CRC_BYTES: usize = 2;
     let (mut config, mut frames, mut rest) = (None, Vec::new(), bytes.clone());
@@ -401,6 +401,13 @@ mod tests {
         for other in [&both[..both.len() - 1], &[0x21, 0x10], &[0xFF, 0xF1], &[]] {
             assert_eq!(adts_frames(&Bytes::copy_from_slice(other)), None);
         }
+    }
+
+    #[test]
+    fn countless_frames_in_one_message_are_none_of_an_encoder() {
+        let frame = [&Config::parse(&[0x11, 0x90]).expect("parses").adts_header(1).expect("fits")[..], &[0]].concat();
+        assert_eq!(adts_frames(&frame.repeat(40).into()).map(|(_, frames)| frames.len()), Some(40));
+        assert_eq!(adts_frames(&frame.repeat(1_000_000).into()), None);
     }
 
     proptest! {

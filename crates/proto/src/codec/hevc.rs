@@ -11,6 +11,8 @@ use super::{
 };
 
 const NAL_SPS: u8 = 33;
+/// The most parameter sets of a record: there are 16 VPS, 16 SPS and 64 PPS (section 7.4.3), and some SEI.
+const PARAMETER_SETS_MAX: usize = 128;
 
 /// A decoder configuration record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,9 @@ impl Config {
                 let length = usize::from(rest.try_get_u16().map_err(|_| Error::Truncated)?);
                 if rest.len() < length {
                     return Err(Error::Truncated);
+                }
+                if parameter_sets.len() == PARAMETER_SETS_MAX {
+                    return Err(Error::Invalid);
                 }
                 parameter_sets.push((kind, rest.split_to(length)));
             }
@@ -164,6 +169,16 @@ mod tests {
         assert_eq!(config.codec_string(), "hvc1.1.6.L93.90");
         assert_eq!(config.picture(), Ok(Picture { width: 1280, height: 720, fps: None }));
         assert!(is_config(&Bytes::from_static(RECORD)));
+    }
+
+    #[test]
+    fn record_of_countless_sets_is_refused() {
+        // Two bytes for each would take forty in memory.
+        let mut record = vec![0; 23];
+        (record[0], record[22]) = (1, 1);
+        record.extend([NAL_SPS, 0xFF, 0xFF]);
+        record.extend(vec![0; 2 * 0xFFFF]);
+        assert_eq!(Config::parse(&record.into()), Err(Error::Invalid));
     }
 
     proptest! {

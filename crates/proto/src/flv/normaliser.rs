@@ -54,6 +54,8 @@ pub struct Stamped {
     pub packet: Packet,
     /// Milliseconds on the encoder's clock, wrapping at 32 bits.
     pub wire: u32,
+    /// It was held until now: it came with the video message before this one.
+    pub was_held: bool,
 }
 
 /// Turns the messages of one broadcast into packets.
@@ -102,9 +104,14 @@ impl Normaliser {
         out.push(Packet::opaque(kind, Timestamp::ZERO, body));
     }
 
-    /// Another encoder goes on: what the one before it began is not continued.
-    pub fn restart(&mut self) {
-        self.video.restart();
+    /// Whether a picture is held that might go on.
+    pub fn holds_picture(&self) -> bool {
+        self.video.holds_picture()
+    }
+
+    /// Nothing follows for now: gives the picture that might have gone on, and does not continue what else it began.
+    pub fn finish(&mut self) -> Option<Stamped> {
+        self.video.finish()
     }
 
     /// What was seen so far.
@@ -122,7 +129,7 @@ struct Out<'a> {
 impl Out<'_> {
     fn push(&mut self, packet: Packet) {
         let wire = self.wire;
-        self.out.push(Stamped { packet, wire });
+        self.out.push(Stamped { packet, wire, was_held: false });
     }
 }
 

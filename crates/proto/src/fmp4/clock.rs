@@ -3,7 +3,7 @@
 //! A picture lasts until the next one, so the newest is held until that comes. Sound is counted in samples, since RTMP
 //! rounds its times to milliseconds and players want steady ones.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{OFFSET_MS, Sample, VIDEO_TICKS_PER_MS};
 use crate::time::Timestamp;
@@ -25,7 +25,7 @@ pub struct Picture {
 #[derive(Debug, Default)]
 pub struct VideoClock {
     held: Option<Sample>,
-    /// Slices of the held picture that came in messages of their own.
+    /// More of it: slices that came in messages of their own.
     slices: BytesMut,
     /// Where the newest sample ends.
     end: i64,
@@ -33,13 +33,15 @@ pub struct VideoClock {
     duration: u32,
 }
 
+/// The longest picture that is joined of slices: more than any real one.
+const SPLIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a picture lasts that has neither a successor nor a predecessor: one at 30 fps.
 const USUAL_DURATION: u32 = 3_000;
 
 impl VideoClock {
     /// A picture comes at `dts`: gives the one that was held, which lasts until then.
     pub fn release(&mut self, dts: Timestamp) -> Option<Sample> {
-        let held = self.held.take()?;
+        let held = self.take_held()?;
         // Times that stand still or go back get a tick, so that each sample has a place of its own.
         let duration = u32::try_from((video_ticks(dts) - held.dts).max(1)).unwrap_or(u32::MAX);
         Some(self.ended(held, duration))
@@ -47,7 +49,7 @@ impl VideoClock {
 
     /// Nothing follows: gives the one that was held, which lasts as long as the one before it.
     pub fn flush(&mut self) -> Option<Sample> {
-        let held = self.held.take()?;
+        let held = self.take_held()?;
         let duration = if self.duration > 0 { self.duration } else { USUAL_DURATION };
         Some(self.ended(held, duration))
     }
@@ -62,18 +64,24 @@ impl VideoClock {
         self.held = Some(Sample { dts, duration: 0, composition, sync: picture.sync, payload: picture.payload });
     }
 
-    /// More of the picture that is held: slices that came in a message of their own.
+    /// More of the picture that is held: slices that came in a message of their own. What is more than a picture can have is
+    /// left out.
     pub fn extend(&mut self, slices: &[u8]) {
-        if self.held.is_some() {
-            self.slices.extend_from_slice(slices);
+        let room = self.held.as_ref().map_or(0, |held| SPLIT_BYTES_MAX.saturating_sub(held.payload.len()));
+        if self.slices.len() + slices.len() <= room {
+            self.slices.put_slice(slices);
         }
     }
 
-    fn ended(&mut self, mut held: Sample, duration: u32) -> Sample {
+    fn take_held(&mut self) -> Option<Sample> {
+        let mut held = self.held.take()?;
         if !self.slices.is_empty() {
-            held.payload = [held.payload.as_ref(), &self.slices].concat().into();
-            self.slices = BytesMut::new();
+            held.payload = [&held.payload[..], &std::mem::take(&mut self.slices)].concat().into();
         }
+        Some(held)
+    }
+
+    fn ended(&mut self, held: Sample, duration: u32) -> Sample {
         self.end = held.dts + i64::from(duration);
         self.duration = duration;
         Sample { duration, ..held }

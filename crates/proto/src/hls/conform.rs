@@ -28,10 +28,14 @@ const OPENING_MS: u64 = 1_000;
 /// The opening is no longer than this, whatever the clock says: a second of pictures at 240 fps, and of sound.
 const OPENING_PACKETS_MAX: usize = 512;
 
-/// Silence for longer than this is a hole in the stream, and is not filled: segments end there.
-const HOLE_MS: i64 = 10_000;
-/// Samples per second that silence has: those that go into a file.
-const SILENCE_RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
+/// Sound whose rate is not one of these is not replaced: as many frames would have to be made.
+const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
+/// When neither pictures nor sound come for longer than this, the stream has a hole, which is not filled.
+const HOLE_MS: u64 = 4_000;
+/// After pictures have not come for longer than this, sound does not wait for them.
+const PICTURES_AWAY_MS: u64 = 2_000;
+/// Silence for longer than this is not made, however the clocks are.
+const SILENCE_MS_MAX: i64 = 10_000;
 
 /// So many pictures tell how an encoder orders them.
 const OPENING_PICTURES: usize = 6;
@@ -106,7 +110,7 @@ impl Conformer {
 
     fn conform(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         match packet.kind {
-            PacketKind::AudioHeader if self.silence.is_some() && self.picture.is_some() => {
+            PacketKind::AudioHeader if self.silence.is_some() && self.has_pictures(wall_ms) => {
                 self.waiting = Some(packet.clone());
                 return;
             }
@@ -119,30 +123,61 @@ impl Conformer {
                     out.push((header, wall_ms));
                 }
                 self.begin.get_or_insert(packet.dts);
+                self.skip_hole(packet.dts, wall_ms);
                 let beside = self.sound.map(|sound| sound.dts);
                 self.picture = Some(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
                 self.fill(packet.dts, wall_ms, out);
                 return out.push((self.reorder.order(packet), wall_ms));
             }
-            PacketKind::Audio if self.waiting.is_some() => {
+            PacketKind::Audio if self.waiting.is_some() && self.has_pictures(wall_ms) => {
                 if let Some((sound, silence)) = self.sound.zip(self.silence.as_mut()) {
                     silence.fill(sound.dts, packet.dts + self.shift_ms, wall_ms, out);
                 }
                 return;
             }
-            PacketKind::Audio => return self.push_sound(packet, wall_ms, out),
+            PacketKind::Audio => {
+                if let Some(header) = self.waiting.take() {
+                    self.silence = Silence::of(&header);
+                    out.push((header, wall_ms));
+                }
+                return self.push_sound(packet, wall_ms, out);
+            }
             _ => {}
         }
         out.push((packet.clone(), wall_ms));
     }
 
+    /// Whether pictures come.
+    fn has_pictures(&self, wall_ms: u64) -> bool {
+        self.picture.is_some_and(|picture| wall_ms.saturating_sub(picture.arrived_ms) <= PICTURES_AWAY_MS)
+    }
+
+    /// Where nothing came, sound is not missed: the hole moves it as far as the pictures.
+    fn skip_hole(&mut self, picture: Timestamp, wall_ms: u64) {
+        let (Some(before), Some(sound), Some(silence)) = (self.picture, &mut self.sound, &mut self.silence) else {
+            return;
+        };
+        let was_away = |arrived_ms: u64| wall_ms.saturating_sub(arrived_ms) > HOLE_MS;
+        if was_away(before.arrived_ms)
+            && was_away(sound.arrived_ms)
+            && picture.ms_since(before.dts) > HOLE_MS as i64
+            && let Some(beside) = sound.beside
+        {
+            let dts = sound.dts + picture.ms_since(beside);
+            *sound = Seen { dts, arrived_ms: wall_ms, beside: Some(picture) };
+            silence.frames = 0;
+        }
+    }
+
     fn push_sound(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         if let Some(picture) = self.picture {
             let expected = picture.dts + wall_ms.saturating_sub(picture.arrived_ms) as i64;
-            if packet.dts.ms_since(expected).abs() <= APART_MS {
+            // A network that stalled brings sound from before as well.
+            let is_apart = |dts: Timestamp| dts < picture.dts - APART_MS || dts > expected + APART_MS;
+            if !is_apart(packet.dts) {
                 // Near enough, it is where the encoder put it.
                 self.shift_ms = 0;
-            } else if (packet.dts + self.shift_ms).ms_since(expected).abs() > APART_MS {
+            } else if is_apart(packet.dts + self.shift_ms) {
                 self.shift_ms = expected.ms_since(packet.dts);
             }
         }
@@ -209,12 +244,13 @@ impl Opening {
 impl Silence {
     fn of(header: &Packet) -> Option<Self> {
         let config = aac::Config::parse(&header.payload).ok()?;
-        (header.codec == Codec::Audio(AudioCodec::Aac)).then_some(())?;
+        let is_usual = RATES.contains(&config.output_rate()) && RATES.contains(&config.core_rate);
+        (header.codec == Codec::Audio(AudioCodec::Aac) && is_usual).then_some(())?;
         Some(Self {
             codec: AudioCodec::Aac,
             payload: config.silence()?,
             samples: config.frame_samples()?.into(),
-            rate: Some(config.output_rate()).filter(|rate| SILENCE_RATES.contains(rate))?.into(),
+            rate: config.output_rate().into(),
             frames: 0,
         })
     }
@@ -226,7 +262,7 @@ impl Silence {
     /// Frames after sound whose last frame was at `last`, up to `until`.
     fn fill(&mut self, last: Timestamp, until: Timestamp, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         let frames = until.ms_since(last).saturating_mul(self.rate) / (1_000 * self.samples);
-        if (frames - self.frames) * self.frame_ms() > HOLE_MS {
+        if (frames - self.frames) * self.frame_ms() > SILENCE_MS_MAX {
             self.frames = frames;
         }
         loop {
@@ -341,38 +377,38 @@ mod tests {
     }
 
     #[test]
-    fn hole_in_a_stream_is_not_filled() {
-        let hour = 3_600_000;
-        let packets = |from: i64| (from..from + 100).map(|n| n * 40).collect::<Vec<_>>();
-        let mut all = vec![(header(), 0)];
-        for ms in packets(0) {
-            all.extend([(picture(ms), ms as u64), (sound(ms), ms as u64)]);
-        }
-        // Pictures come back first, and sound a little later.
-        for ms in packets(hour / 40) {
-            all.push((picture(ms), ms as u64));
-            if ms >= hour + 2_000 {
-                all.push((sound(ms), ms as u64));
+    fn hole_in_the_whole_stream_is_not_filled() {
+        let mut packets = vec![(header(), 0)];
+        for n in (0..100).chain(600..700_i64) {
+            packets.push((picture(n * 40), n as u64 * 40));
+            if n < 50 {
+                packets.push((sound(n * 40), n as u64 * 40));
             }
         }
-        let times = sounds(&all);
-        let after: Vec<_> = times.iter().filter(|time| **time > 3_960).copied().collect();
-        assert_eq!(times.len() - after.len(), 100);
-        assert!(after[0] >= hour - 50 && after.len() < 200, "{} from {}", after.len(), after[0]);
-        assert!(after.windows(2).all(|pair| pair[1] - pair[0] <= 61));
+        let times = sounds(&packets);
+        assert!(times.iter().all(|ms| !(4_100..24_000).contains(ms)), "{times:?}");
+        assert!(times.iter().any(|ms| *ms > 27_000), "silence goes on after it");
     }
 
     #[test]
-    fn silence_has_a_rate_that_players_know() {
-        // 1 kHz, 16 MHz, written out after a low complexity (2) and an escape (15); then two channels.
-        for rate in [1_000_u32, 16_000_000] {
-            let bits = (2 << 4 | 15) << 28 | u64::from(rate) << 4 | 2;
-            let record = Bytes::copy_from_slice(&(bits << 3).to_be_bytes()[3..]);
-            assert_eq!(aac::Config::parse(&record).map(|config| config.output_rate()), Ok(rate));
-            let mut packets = vec![(Packet { payload: record, ..header() }, 0), (picture(0), 0), (sound(0), 0)];
-            packets.extend((1..100).map(|n| (picture(n * 40), n as u64 * 40)));
-            assert_eq!(sounds(&packets), [0]);
-        }
+    fn silence_of_an_impossible_rate_is_none() {
+        // 16.7 million samples per second: 16,000 frames.
+        let mut packets =
+            vec![(Packet { payload: Bytes::from_static(&[0x17, 0xFF, 0xFF, 0xFF, 0x90]), ..header() }, 0)];
+        packets.extend([(picture(0), 0), (sound(0), 0)]);
+        packets.extend((1..500).map(|n| (picture(n * 40), n as u64 * 40)));
+        assert!(conformed(&packets).len() < 1_000);
+    }
+
+    #[test]
+    fn times_that_jump_bring_no_hours_of_silence() {
+        let hour = 3_600_000;
+        let mut packets = vec![(header(), 0), (picture(0), 0), (sound(0), 0)];
+        packets.extend((1..100).map(|n| (picture(n * 40), n as u64 * 40)));
+        packets.extend((100..200).map(|n| (picture(hour + n * 40), n as u64 * 40)));
+        let times = sounds(&packets);
+        assert!(times.len() < 500, "{}", times.len());
+        assert!(times.iter().any(|ms| *ms > hour + 7_900), "silence goes on after it");
     }
 
     #[test]
@@ -386,5 +422,55 @@ mod tests {
     fn stream_without_sound_gets_none() {
         let packets: Vec<_> = (0..100).map(|n| (picture(n * 40), n as u64 * 40)).collect();
         assert!(sounds(&packets).is_empty());
+    }
+
+    #[test]
+    fn network_that_stalls_moves_no_sound() {
+        let mut packets = vec![(header(), 0)];
+        for n in 0..1_000_u64 {
+            let arrives = if (5_000..13_000).contains(&(n * 40)) { 13_000 } else { n * 40 };
+            // Sound first, as it may be.
+            packets.extend([(sound(n as i64 * 40), arrives), (picture(n as i64 * 40), arrives)]);
+        }
+        assert_eq!(sounds(&packets), (0..1_000).map(|n| n * 40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn encoder_that_was_away_is_not_replaced_by_silence() {
+        let mut packets = vec![(header(), 0)];
+        for n in (0..100_u64).chain(1_600..1_700) {
+            packets.extend([(picture(n as i64 * 40), n * 40), (sound(n as i64 * 40), n * 40)]);
+        }
+        let silence = conformed(&packets).iter().filter(|p| p.kind == PacketKind::Audio && p.body.is_empty()).count();
+        assert_eq!(silence, 0);
+    }
+
+    #[test]
+    fn silence_goes_on_after_both_tracks_were_away() {
+        let mut packets = vec![(header(), 0)];
+        for n in (0..100_u64).chain(1_600..1_700) {
+            packets.push((picture(n as i64 * 40), n * 40));
+            if n < 80 {
+                packets.push((sound(n as i64 * 40), n * 40));
+            }
+        }
+        let times = sounds(&packets);
+        let late: Vec<_> = times.iter().filter(|ms| **ms >= 64_000).collect();
+        assert!(late.len() > 100, "{late:?}");
+        assert!(!times.iter().any(|ms| (8_000..63_900).contains(ms)), "{times:?}");
+    }
+
+    #[test]
+    fn another_format_of_sound_does_not_wait_for_pictures_that_are_away() {
+        let mono = Packet { payload: Bytes::from_static(&[0x12, 0x08]), ..header() };
+        let mut packets = vec![(header(), 0)];
+        packets.extend((0..50).flat_map(|n| [(picture(n * 40), n as u64 * 40), (sound(n * 40), n as u64 * 40)]));
+        packets.extend((50..250).map(|n| (sound(n * 40), n as u64 * 40)));
+        packets.push((mono, 10_000));
+        packets.extend((250..500).map(|n| (sound(n * 40), n as u64 * 40)));
+        let out = conformed(&packets);
+        let heard = out.iter().filter(|p| p.kind == PacketKind::Audio && !p.body.is_empty()).count();
+        assert_eq!(heard, 500);
+        assert_eq!(out.iter().filter(|p| p.kind == PacketKind::AudioHeader).count(), 2);
     }
 }

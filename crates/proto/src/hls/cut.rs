@@ -41,6 +41,8 @@ pub(super) enum Cut {
     Forced,
     /// Nothing came for a while.
     Hole,
+    /// Nothing came for so long that the segment had to end meanwhile; the packet goes on in the middle of a GOP.
+    Pause,
 }
 
 /// The target duration of a stream, in seconds, by the duration of its first segment.
@@ -135,9 +137,12 @@ impl Cutter {
         // Where the next keyframe, or the next packet, would be too late.
         let is_keyframe = self.keyframe == Some(place.at);
         let last_keyframe = is_fixed && length + self.gop_ms > limit;
-        let last_packet = length > limit || is_fixed && length + place.step_ms > limit;
-        if step > HOLE_MS.max(limit) || is_fixed && length > limit + SOUND_WAITS_MS + FRAME_MS {
+        let is_due = is_fixed && place.step_ms <= limit;
+        let last_packet = length > limit || is_due && length + place.step_ms > limit;
+        if step > HOLE_MS.max(limit) {
             Some(Cut::Hole)
+        } else if is_fixed && length > limit + SOUND_WAITS_MS + FRAME_MS {
+            Some(Cut::Pause)
         } else if begins
             && (changed || length >= TARGET_MS - TOLERANCE_MS || is_keyframe && length > 0 && last_keyframe)
         {
@@ -197,12 +202,14 @@ impl Span {
     /// The packet goes into the segment at that place.
     pub(super) fn take(&mut self, packet: &Packet, place: Place) {
         self.newest = self.newest.max(place.at);
-        self.hold(packet);
-    }
-
-    /// The packet goes into the segment beside the one before it.
-    pub(super) fn hold(&mut self, packet: &Packet) {
         // Empty packets take memory, too.
         self.bytes += packet.held_bytes();
+    }
+
+    /// More of the newest picture goes into the segment. Says whether there is room.
+    pub(super) fn extend(&mut self, slices: &Packet) -> bool {
+        let has_room = self.bytes < BYTES_MAX;
+        self.bytes += if has_room { slices.held_bytes() } else { 0 };
+        has_room
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     ts::{self, Audio, Tracks},
 };
 
-use super::cut::{Cut, Cutter, Place, Span};
+use super::cut::{Cut, Cutter, FRAME_MS, Place, Span};
 
 /// A finished segment. Its MPEG-TS form is made when first asked for.
 #[derive(Debug)]
@@ -132,9 +132,9 @@ impl Segmenter {
             return self.finish(packet.dts);
         }
         if packet.kind == PacketKind::Slices {
-            // Like their picture, they may wait for the next segment.
-            if let Some(open) = self.open.as_mut().filter(|_| !self.changed.video) {
-                open.span.hold(packet);
+            if let Some(open) = self.open.as_mut().filter(|_| !self.changed.video)
+                && open.span.extend(packet)
+            {
                 open.packets.push(packet.clone());
             }
             return None;
@@ -149,13 +149,13 @@ impl Segmenter {
                 let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, place));
                 self.finish(end.unwrap_or(place.at))
             }
-            Some(Cut::Hole) => {
+            Some(Cut::Hole | Cut::Pause) => {
                 let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
                 self.discontinuity_next = true;
                 self.finish(end.unwrap_or(place.at))
             }
         };
-        if cut == Some(Cut::Forced) || self.open.is_none() && begins {
+        if matches!(cut, Some(Cut::Forced | Cut::Pause)) || self.open.is_none() && begins {
             self.begin(packet, place, wall_ms);
         }
         // What belongs to a header that the open segment does not have waits for the next segment.
@@ -174,7 +174,13 @@ impl Segmenter {
         self.anywhere = true;
     }
 
-    /// Ends the open segment at `end`, as when the stream is over.
+    /// The stream is over: ends the open segment with its newest frame.
+    pub fn end(&mut self) -> Option<Segment> {
+        let end = self.open.as_ref()?.span.newest + FRAME_MS;
+        self.finish(end)
+    }
+
+    /// Ends the open segment at `end`.
     pub fn finish(&mut self, end: Timestamp) -> Option<Segment> {
         let Open { span, discontinuity, independent, packets, tracks } = self.open.take()?;
         let (start, end) = (span.start, self.cutter.end_at(&span, end));

@@ -4,17 +4,19 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{cut::target_s, playlist, segmenter::Segment};
 
-/// Segments in the playlist (Apple's authoring specification asks for six).
+/// Segments in the playlist (Apple's authoring specification asks for six), or more while they are short.
 const LISTED: usize = 6;
-/// Segments that are no longer listed but may still be asked for: a playlist's length, as RFC 8216 section 6.2.2 has it.
-const KEPT: usize = 2 * LISTED;
+/// A list is never shorter than this many target durations (RFC 8216 section 6.2.2).
+const LISTED_TARGETS_MIN: u64 = 3;
 /// Bytes beyond which segments that are no longer listed are let go earlier: a player that is so late skips.
 const KEPT_BYTES_MAX: usize = 12 * 1024 * 1024;
 
-/// The newest segments of a stream.
+/// The newest segments of a stream. Those that left the list are kept for as long as the list is (RFC 8216 section 6.2.2).
 #[derive(Debug, Default)]
 pub struct Window {
     segments: VecDeque<Arc<Segment>>,
+    /// How many of them, from the front, are no longer listed.
+    unlisted: usize,
     /// Discontinuities that have left the listed part.
     discontinuities_passed: u64,
     ended: bool,
@@ -27,12 +29,22 @@ impl Window {
     pub fn push(&mut self, segment: Segment) {
         self.target_s.get_or_insert_with(|| target_s(segment.duration_ms.into()));
         self.segments.push_back(Arc::new(segment));
-        if let Some(unlisted) = self.segments.len().checked_sub(LISTED + 1).and_then(|index| self.segments.get(index)) {
-            self.discontinuities_passed += u64::from(unlisted.discontinuity);
+        while self.lists_too_much() {
+            let left = self.segments.get(self.unlisted);
+            self.discontinuities_passed += u64::from(left.is_some_and(|segment| segment.discontinuity));
+            self.unlisted += 1;
         }
-        while self.segments.len() > KEPT || self.segments.len() > LISTED && self.held_bytes() > KEPT_BYTES_MAX {
+        while 2 * self.unlisted > self.segments.len() || self.unlisted > 0 && self.held_bytes() > KEPT_BYTES_MAX {
             self.segments.pop_front();
+            self.unlisted -= 1;
         }
+    }
+
+    fn lists_too_much(&self) -> bool {
+        let mut listed = self.segments.range(self.unlisted..);
+        let is_long = listed.len() > LISTED;
+        let left_ms = listed.by_ref().skip(1).map(|segment| u64::from(segment.duration_ms)).sum::<u64>();
+        is_long && left_ms >= LISTED_TARGETS_MIN * self.target_s.unwrap_or_default() * 1_000
     }
 
     /// No more segments come.
@@ -42,8 +54,7 @@ impl Window {
 
     /// The media playlist, its segments named `{prefix}-{n}.ts`; `None` before the first segment.
     pub fn playlist(&self, prefix: &str) -> Option<String> {
-        let unlisted = self.segments.len().saturating_sub(LISTED);
-        let listed = self.segments.range(unlisted..);
+        let listed = self.segments.range(self.unlisted..);
         (!self.segments.is_empty()).then(|| {
             let head = playlist::Head {
                 target_s: self.target_s.unwrap_or_default(),
@@ -135,6 +146,26 @@ mod tests {
         }
         assert_eq!(window.segments.len(), LISTED);
         assert!(window.held_bytes() >= KEPT_BYTES_MAX, "what is listed stays");
+    }
+
+    #[test]
+    fn list_is_never_shorter_than_three_target_durations() {
+        let mut segmenter = Segmenter::default();
+        let mut window = Window::default();
+        let header: Vec<u8> = [0x17, 0, 0, 0, 0, 1, 0x42, 0, 0x1E, 0xFF, 0xE0, 0].into();
+        segmenter.push(&flv::video_packet(Timestamp::ZERO, header.into()), 0);
+        // The first keyframe interval is 8 s, the others are 2 s.
+        for ms in (0..60_000).step_by(40) {
+            let key = ms == 0 || ms >= 8_000 && ms % 2_000 == 0;
+            let body = vec![if key { 0x17 } else { 0x27 }, 1, 0, 0, 0, 0, 0, 0, 1, 0x65];
+            let packet = flv::video_packet(Timestamp::from_ms(ms), body.into());
+            segmenter.push(&packet, ms as u64).into_iter().for_each(|segment| window.push(segment));
+        }
+        let playlist = window.playlist("key").expect("has segments");
+        assert!(playlist.contains("#EXT-X-TARGETDURATION:8\n"), "{playlist}");
+        assert_eq!(playlist.matches("#EXTINF:2.000").count(), 12, "{playlist}");
+        let kept = (0..40).filter(|&n| window.segment(n).is_some()).count();
+        assert_eq!(kept, 24, "as many again as are listed");
     }
 
     #[test]

@@ -30,6 +30,10 @@ const STEP_MS: i64 = 1_000;
 pub const REORDER_MS: i64 = 500;
 /// Tracks whose first packets come within this time began together, and their difference is the encoder's.
 const TOGETHER_MS: i64 = 2_000;
+/// The largest difference that can be meant: clocks of two devices that were started after each other.
+const SKEW_MS: i64 = 300_000;
+/// When nothing at all comes for longer than this, the encoder paused, and may well return on another clock.
+const STALL_MS: i64 = 3_500;
 /// A track without a packet for longer than this was silent.
 const SILENT_MS: i64 = 2_000;
 /// A track that comes (again) is on the clock of the other if its time is that of its arrival within this: encoders look
@@ -71,9 +75,13 @@ pub struct Clock {
     restarted: bool,
     /// The newest jump that one track made.
     shift: Option<Shift>,
+    /// The first track of an encoder that returned: how far it was ahead of its arrival, and how far it should be.
+    resumed: Option<(i64, i64)>,
     newest: Option<Timestamp>,
     /// Arrival of the newest packet.
     arrived_ms: i64,
+    /// For how long so far nothing came at all.
+    quiet_ms: i64,
     healing: Healing,
     findings: Findings,
 }
@@ -91,8 +99,18 @@ struct Line {
     lead_ms: i64,
     /// From packet to packet of late.
     step_ms: i64,
+    /// [`Clock::quiet_ms`] when the newest packet came.
+    quiet_ms: i64,
+    /// How much of that was left out before the suspect.
+    left_out_ms: i64,
     /// `source` of the other track when the newest packet that fitted came.
     beside: Option<i64>,
+    /// What was healed of the other track when the newest packet came.
+    healed_beside_us: Option<i64>,
+    /// The highest `source` so far.
+    top: i64,
+    /// Where the newest suspect was placed: what fits is not sent back for it.
+    floor: i64,
     /// What was healed so far, in microseconds: media time is `source` and this.
     healed_us: i64,
 }
@@ -128,7 +146,12 @@ impl Line {
             suspect: false,
             lead_ms: source - arrived_ms,
             step_ms: GAP_MS,
+            quiet_ms: 0,
+            left_out_ms: 0,
             beside: None,
+            healed_beside_us: None,
+            top: source,
+            floor: i64::MIN,
             healed_us,
         }
     }
@@ -138,7 +161,7 @@ impl Line {
     }
 
     /// Whether a packet of the track's own clock is explained by its arrival.
-    fn fits(&self, point: Point, other: Option<&Self>) -> bool {
+    fn fits(&self, point: Point, other: Option<&Self>, quiet_ms: i64) -> bool {
         let step = point.source - self.good.source;
         let elapsed = point.arrived_ms - self.good.arrived_ms;
         // What was put somewhere by its arrival is not overtaken by what is stamped later.
@@ -148,7 +171,7 @@ impl Line {
         }
         // The time of a silent track goes on with that of the other.
         let passed = other.zip(self.beside).map_or(0, |(other, before)| other.last.source - before);
-        if elapsed > SILENT_MS && passed - step > LATE_MS {
+        if elapsed - self.stalled_ms(point.arrived_ms, quiet_ms) > SILENT_MS && passed - step > LATE_MS {
             return false;
         }
         step <= STEP_MS.max(elapsed + STEP_MS)
@@ -163,16 +186,26 @@ impl Line {
     }
 
     /// The source time of a packet that comes at that moment, whatever it is stamped: a step later than the one before, unless
-    /// another time passed than the network explains.
-    fn by_arrival(&self, arrived_ms: i64) -> i64 {
-        let elapsed = arrived_ms - self.last.arrived_ms;
-        let step = if (elapsed - self.step_ms).abs() <= REORDER_MS { self.step_ms } else { elapsed };
-        self.last.source + step.max(1)
+    /// another time passed than the network explains. Then it is where a packet without delay would be. While nothing came at
+    /// all, it may have been the network.
+    fn by_arrival(&self, arrived_ms: i64, quiet_ms: i64) -> i64 {
+        let elapsed = arrived_ms - self.last.arrived_ms - self.stalled_ms(arrived_ms, quiet_ms);
+        let is_step = (elapsed - self.step_ms).abs() <= REORDER_MS;
+        let source = if is_step { self.last.source + self.step_ms } else { arrived_ms + self.lead_ms };
+        source.max(self.last.source + 1)
+    }
+
+    /// For how long nothing came at all, if that is all that the track missed.
+    fn stalled_ms(&self, arrived_ms: i64, quiet_ms: i64) -> i64 {
+        let stalled_ms = quiet_ms - self.quiet_ms;
+        let elapsed = arrived_ms - self.last.arrived_ms - stalled_ms;
+        let is_stall = stalled_ms <= STALL_MS && (elapsed - self.step_ms).abs() <= REORDER_MS;
+        if is_stall { stalled_ms } else { 0 }
     }
 
     /// Whether a packet on the clock that the other track went over to comes when it should.
-    fn is_at_arrival(&self, moved: &Point) -> bool {
-        let off = moved.source - self.by_arrival(moved.arrived_ms);
+    fn is_at_arrival(&self, moved: &Point, quiet_ms: i64) -> bool {
+        let off = moved.source - self.by_arrival(moved.arrived_ms, quiet_ms);
         off.abs() <= LATE_MS && moved.source - self.last.source >= -REORDER_MS
     }
 
@@ -187,15 +220,24 @@ impl Line {
         if fits && (1..=STEP_MS).contains(&step) {
             self.step_ms = step;
         }
-        if (1..=SILENT_MS).contains(&step) {
-            self.healed_us += (step as f64 * rate * 1_000.0) as i64;
+        // Pictures that step back and forth make no more way than others. A track that was silent is healed as the other was.
+        let way = point.source - self.top;
+        if let Some((other, before_us)) = other.zip(self.healed_beside_us).filter(|_| way > SILENT_MS) {
+            // What is placed by its arrival needs no healing.
+            self.healed_us += if fits { other.healed_us - before_us } else { 0 };
+        } else if (1..=SILENT_MS).contains(&way) {
+            self.healed_us += (way as f64 * rate * 1_000.0).round() as i64;
         }
+        self.top = self.top.max(point.source);
         self.last = point;
         self.suspect = !fits;
-        if fits {
+        if !fits {
+            self.floor = point.source;
+        } else {
             self.good = point;
             self.beside = other.map(|other| other.last.source);
         }
+        self.healed_beside_us = other.map(|other| other.healed_us);
     }
 }
 
@@ -211,12 +253,19 @@ impl Clock {
             Elementary::Audio => (self.audio.take(), self.video.as_ref()),
         };
         let rate = self.healing.rate(track);
+        let since_any = arrived_ms - self.arrived_ms;
+        self.quiet_ms += if since_any > REORDER_MS && self.newest.is_some() { since_any } else { 0 };
+        let quiet_ms = self.quiet_ms;
         let line = match &mut own {
             None => {
                 if other.is_none() {
                     self.began_ms = arrived_ms;
                 }
                 let (source, healed_us) = first_of(wire, arrived_ms, other, arrived_ms - self.began_ms <= TOGETHER_MS);
+                if let Some((lead_ms, base_ms)) = self.resumed.take() {
+                    // The tracks are healed by what they should be, and that differs as they do.
+                    self.healing.resume(track, base_ms + source - arrived_ms - lead_ms);
+                }
                 own.insert(Line::begin(wire, source, arrived_ms, healed_us))
             }
             Some(line) => {
@@ -225,25 +274,28 @@ impl Clock {
                     .shift
                     .filter(|shift| shift.track != track && arrived_ms - shift.arrived_ms <= JOINT_MS)
                     .map(|shift| Point { source: point.source + shift.by_ms, ..point })
-                    .filter(|moved| line.is_at_arrival(moved));
-                if line.fits(point, other) {
+                    .filter(|moved| line.is_at_arrival(moved, quiet_ms));
+                if line.fits(point, other, quiet_ms) {
                     self.findings.outliers += u64::from(line.suspect);
                     line.advance(point, true, rate, other);
                 } else if let Some(moved) = moved {
                     line.advance(moved, true, rate, other);
                 } else if line.continues_suspect(wire, arrived_ms) {
-                    let continued = Point { source: line.last.at(wire), ..point };
+                    // Another clock it is, so it was no stall.
+                    let continued = Point { source: line.last.at(wire) + line.left_out_ms, ..point };
                     self.shift = Some(Shift { track, by_ms: continued.source - point.source, arrived_ms });
                     self.findings.jumps += 1;
                     line.advance(continued, true, rate, other);
                 } else {
-                    let placed = Point { source: line.by_arrival(arrived_ms), ..point };
+                    let placed = Point { source: line.by_arrival(arrived_ms, quiet_ms), ..point };
+                    line.left_out_ms = line.stalled_ms(arrived_ms, quiet_ms);
                     line.advance(placed, false, rate, other);
                 }
                 line
             }
         };
-        let time = Timestamp::from_ms(line.time(line.last.source));
+        line.quiet_ms = quiet_ms;
+        let time = Timestamp::from_ms(line.time(line.last.source.max(line.floor)));
         match track {
             Elementary::Video => self.video = own,
             Elementary::Audio => self.audio = own,
@@ -274,6 +326,15 @@ impl Clock {
         self.restarted = self.newest.is_some();
     }
 
+    /// The newest time of a track; that of all while it has none.
+    pub fn newest_of(&self, track: Elementary) -> Option<Timestamp> {
+        let line = match track {
+            Elementary::Video => &self.video,
+            Elementary::Audio => &self.audio,
+        };
+        line.as_ref().map(|line| Timestamp::from_ms(line.time(line.last.source))).or(self.newest)
+    }
+
     /// The newest time so far.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
@@ -285,14 +346,30 @@ impl Clock {
     }
 
     fn begin_again(&mut self, track: Elementary, wire: u32, arrived_ms: i64) {
-        let newest = self.newest.map_or(0, Timestamp::as_ms);
-        let source = newest + (arrived_ms - self.arrived_ms).max(GAP_MS);
+        let before = match track {
+            Elementary::Video => self.video.as_ref(),
+            Elementary::Audio => self.audio.as_ref(),
+        };
+        // The tracks may be apart: each goes on from where it was, or where its arrival puts it.
+        let source = match before {
+            Some(line) => {
+                let (newest, passed) = (line.time(line.last.source), arrived_ms - line.last.arrived_ms);
+                let by_arrival = self.healing.base_ms(track).map_or(newest + passed, |base| arrived_ms + base);
+                by_arrival.max(newest + GAP_MS)
+            }
+            None => self.newest.map_or(0, Timestamp::as_ms) + (arrived_ms - self.arrived_ms).max(GAP_MS),
+        };
         let line = Some(Line::begin(wire, source, arrived_ms, 0));
         (self.video, self.audio) = match track {
             Elementary::Video => (line, None),
             Elementary::Audio => (None, line),
         };
-        (self.began_ms, self.shift, self.healing) = (arrived_ms, None, Healing::default());
+        let base_ms = std::mem::take(&mut self.healing).base_ms(track);
+        if let Some(base_ms) = base_ms {
+            self.healing.resume(track, base_ms);
+        }
+        self.resumed = base_ms.map(|base_ms| (source - arrived_ms, base_ms));
+        (self.began_ms, self.shift) = (arrived_ms, None);
     }
 }
 
@@ -304,10 +381,13 @@ fn is_ahead(from: u32, to: u32) -> bool {
 /// Where a track begins, and what was healed until then. `together`: both tracks begin now.
 fn first_of(wire: u32, arrived_ms: i64, other: Option<&Line>, together: bool) -> (i64, i64) {
     let Some(other) = other else { return (wire.into(), 0) };
-    let shared = other.good.at(wire);
-    let expected = other.last.source + (arrived_ms - other.last.arrived_ms);
-    let source = if together || (shared - expected).abs() <= LATE_MS { shared } else { expected };
-    (source, other.healed_us)
+    let silent_ms = arrived_ms - other.last.arrived_ms;
+    let (shared, expected) = (other.good.at(wire), other.last.source + silent_ms);
+    let apart = (shared - expected).abs();
+    // A network that stalls holds both tracks back.
+    let stalled = silent_ms > STEP_MS && (shared - other.last.source).abs() <= LATE_MS;
+    let is_shared = apart <= if together { SKEW_MS } else { LATE_MS } || stalled;
+    (if is_shared { shared } else { expected }, other.healed_us)
 }
 
 #[cfg(test)]

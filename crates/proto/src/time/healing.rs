@@ -1,9 +1,16 @@
 //! Holding media time against the time of arrival: an encoder whose clock runs a few percent fast or slow would be minutes
 //! away from its viewers after an hour.
 //!
-//! Every two seconds the packet with the least delay says where media time is. When it left where it began by more than
-//! what networks do, times are stretched or squeezed, both tracks alike, until they are back. A controller with a
-//! proportional and an integral part follows a constant drift without an error that stays.
+//! Every two seconds the packet with the least delay says where media time is. When it keeps moving away from where it
+//! began by more than what networks do, times are stretched or squeezed, both tracks alike, until they are back. A
+//! controller with a proportional and an integral part follows a constant drift without an error that stays.
+//!
+//! ```text
+//! times leave where they began, and         it is                                       done
+//! come back within half a minute            a network that was narrow                   nothing
+//! stay where they are then                  an encoder that slept, or had to catch up   that is where they should be
+//! go on                                     a clock that is fast or slow                healed
+//! ```
 
 use super::Elementary;
 
@@ -13,13 +20,23 @@ const WINDOW_MS: i64 = 2_000;
 const SETTLING: u32 = 2;
 /// Media time further away than this is healed.
 const TOLERATED_MS: i64 = 300;
-/// A delay has to last for so many windows: a network that stalls makes up for it, a slow clock does not.
-const DELAYED_WINDOWS: u32 = 3;
+/// Media time has to be ahead for so many windows, or late: a network makes up for a delay, a slow clock does not.
+const AHEAD_WINDOWS: u32 = 8;
+const LATE_WINDOWS: u32 = 15;
+/// Over so many windows it is seen whether media time still moves.
+const MOVING_WINDOWS: u32 = 4;
+/// Times that moved by this, most of it before those windows, made one step.
+const STEP_MS: i64 = 150;
+/// Times that came back by this are not those of a fast or slow clock: more than jitter.
+const BACK_MS: i64 = 150;
+/// A window that lasts longer, since nothing came, counts as this.
+const SECONDS_MAX: f64 = 2.0 * WINDOW_MS as f64 / 1_000.0;
 /// Nearer than this the healing ends, if the clock is right by then.
 const HEALED_MS: i64 = 30;
 const HEALED_RATE: f64 = 0.002;
-/// The tracks are healed alike if they are away by the same, give or take this.
-const ALIKE_MS: i64 = 250;
+/// The tracks are healed alike unless they are further apart than this, and then until they are as near as that.
+const APART_MS: i64 = 250;
+const TOGETHER_MS: i64 = 30;
 /// The controller per second of error, critically damped: it is back within some ten seconds.
 const PROPORTIONAL: f64 = 0.15;
 const INTEGRAL: f64 = PROPORTIONAL * PROPORTIONAL / 4.0;
@@ -36,6 +53,8 @@ pub(super) struct Healing {
     began_ms: Option<i64>,
     video: Lead,
     audio: Lead,
+    /// The tracks moved away from each other, so each is healed by itself.
+    apart: bool,
     skew_ms: Option<i64>,
 }
 
@@ -47,7 +66,18 @@ struct Lead {
     /// The most in the settling windows: what it should be.
     base: Option<i64>,
     windows: u32,
-    delayed: u32,
+    control: Control,
+}
+
+/// What is done about an error.
+#[derive(Clone, Copy, Debug, Default)]
+struct Control {
+    /// For how many windows media time has been too far away.
+    away: u32,
+    /// Where it was before, in ms.
+    before_ms: i64,
+    /// The newest errors, in ms, newest first.
+    recent_ms: [i64; MOVING_WINDOWS as usize],
     heals: bool,
     integral: f64,
     /// What is added to each millisecond.
@@ -60,25 +90,43 @@ impl Healing {
     /// How much is added to each millisecond of a track.
     pub(super) fn rate(&self, track: Elementary) -> f64 {
         match track {
-            Elementary::Video => self.video.rate,
-            Elementary::Audio => self.audio.rate,
+            Elementary::Video => self.video.control.rate,
+            Elementary::Audio => self.audio.control.rate,
         }
     }
 
     /// Counts a packet whose time is `lead_ms` ahead of its arrival. Says whether something was judged.
     pub(super) fn count(&mut self, track: Elementary, lead_ms: i64, arrived_ms: i64) -> bool {
-        let lead = match track {
-            Elementary::Video => &mut self.video,
-            Elementary::Audio => &mut self.audio,
-        };
-        lead.most = lead.most.max(Some(lead_ms));
         let began_ms = *self.began_ms.get_or_insert(arrived_ms);
         let is_over = arrived_ms - began_ms >= WINDOW_MS;
         if is_over {
             self.began_ms = Some(arrived_ms);
             self.judge((arrived_ms - began_ms) as f64 / 1_000.0);
         }
+        let lead = self.lead(track);
+        lead.most = lead.most.max(Some(lead_ms));
         is_over
+    }
+
+    /// An encoder returned: how far the times of a track are ahead of its arrivals when all is well is known.
+    pub(super) fn resume(&mut self, track: Elementary, base_ms: i64) {
+        let lead = self.lead(track);
+        (lead.base, lead.windows) = (Some(base_ms), SETTLING);
+    }
+
+    /// How far the times of a track are ahead of its arrivals when all is well.
+    pub(super) fn base_ms(&self, track: Elementary) -> Option<i64> {
+        match track {
+            Elementary::Video => self.video.base,
+            Elementary::Audio => self.audio.base,
+        }
+    }
+
+    fn lead(&mut self, track: Elementary) -> &mut Lead {
+        match track {
+            Elementary::Video => &mut self.video,
+            Elementary::Audio => &mut self.audio,
+        }
     }
 
     /// How much later pictures arrive than the sound of the same moment, if that is worth telling.
@@ -88,54 +136,108 @@ impl Healing {
 
     /// How much faster than arrivals the encoder's clock runs, in percent, once that made a second.
     pub(super) fn drift_percent(&self) -> Option<f64> {
-        let lead = if self.video.healed_ms.abs() >= self.audio.healed_ms.abs() { &self.video } else { &self.audio };
-        let told = lead.healed_ms.abs() >= TOLD_MS && lead.integral.abs() > HEALED_RATE;
-        told.then(|| -100.0 * lead.integral / (1.0 + lead.integral))
+        let (video, audio) = (&self.video.control, &self.audio.control);
+        let most = if video.healed_ms.abs() >= audio.healed_ms.abs() { video } else { audio };
+        let told = most.healed_ms.abs() >= TOLD_MS && most.integral.abs() > HEALED_RATE;
+        told.then(|| -100.0 * most.integral / (1.0 + most.integral))
     }
 
     fn judge(&mut self, seconds: f64) {
         if let (Some(video), Some(audio)) = (self.video.most, self.audio.most) {
             self.skew_ms = Some(audio - video).filter(|skew| skew.abs() >= SKEW_TOLD_MS);
         }
-        let errors = [self.video.error(), self.audio.error()];
-        let errors = match errors {
-            [Some(video), Some(audio)] if (video - audio).abs() <= ALIKE_MS => [Some((video + audio) / 2); 2],
-            apart => apart,
-        };
-        for (lead, error) in [&mut self.video, &mut self.audio].into_iter().zip(errors) {
-            lead.heal(error, seconds);
-            lead.most = None;
+        let seconds = seconds.min(SECONDS_MAX);
+        let errors = (self.video.error(), self.audio.error());
+        let errors =
+            (errors.0.or_else(|| self.video.settle(errors.1)), errors.1.or_else(|| self.audio.settle(errors.0)));
+        if let (Some(video), Some(audio)) = errors {
+            let was_apart = self.apart;
+            self.apart = (video - audio).abs() > if was_apart { TOGETHER_MS } else { APART_MS };
+            if was_apart && !self.apart {
+                self.audio.control = self.video.control;
+            }
         }
+        if self.apart {
+            for (lead, error) in [(&mut self.video, errors.0), (&mut self.audio, errors.1)] {
+                let step_ms = lead.control.heal(error, seconds);
+                lead.base = lead.base.map(|base| base + step_ms);
+            }
+        } else {
+            let error = errors.0.zip(errors.1).map(|(video, audio)| (video + audio) / 2);
+            let mut control = self.video.control;
+            let step_ms = control.heal(error.or(errors.0).or(errors.1), seconds);
+            for lead in [&mut self.video, &mut self.audio] {
+                lead.control = control;
+                lead.base = lead.base.map(|base| base + step_ms);
+            }
+        }
+        (self.video.most, self.audio.most) = (None, None);
     }
 }
 
 impl Lead {
     /// How far the track is from where it should be; `None` while that is not known, and when nothing came.
-    fn error(&mut self) -> Option<i64> {
-        let most = self.most?;
-        self.windows += 1;
-        if self.windows <= SETTLING {
-            self.base = self.base.max(Some(most));
-            return None;
-        }
-        Some(most - self.base?)
+    fn error(&self) -> Option<i64> {
+        Some(self.most? - self.base.filter(|_| self.windows >= SETTLING)?)
     }
 
-    fn heal(&mut self, error: Option<i64>, seconds: f64) {
+    /// Finds out where a track should be; `beside` is the error of the other one. Gives no error.
+    fn settle(&mut self, beside: Option<i64>) -> Option<i64> {
+        if let Some(most) = self.most.filter(|_| self.windows < SETTLING) {
+            self.windows += 1;
+            self.base = self.base.max(Some(most - beside.unwrap_or(0)));
+        }
+        None
+    }
+}
+
+impl Control {
+    /// Takes the error of a window. Gives by how much it changed for good.
+    fn heal(&mut self, error_ms: Option<i64>, seconds: f64) -> i64 {
         self.healed_ms += self.rate * seconds * 1_000.0;
-        let Some(error_ms) = error else { return };
-        self.delayed = if error_ms < -TOLERATED_MS { self.delayed + 1 } else { 0 };
-        if error_ms > TOLERATED_MS || self.delayed >= DELAYED_WINDOWS {
-            self.heals = true;
+        let Some(error_ms) = error_ms else { return 0 };
+        let newest_ms = self.recent_ms[0];
+        self.recent_ms.rotate_right(1);
+        let recent_ms = std::mem::replace(&mut self.recent_ms[0], error_ms);
+        if !self.heals {
+            if error_ms.abs() <= TOLERATED_MS {
+                (self.away, self.before_ms) = (0, error_ms);
+                return 0;
+            }
+            // A clock that is fast or slow never comes back.
+            if error_ms.signum() == -newest_ms.signum() {
+                (self.away, self.before_ms) = (0, 0);
+            } else if newest_ms.abs() - error_ms.abs() > BACK_MS {
+                self.away = 0;
+            }
+            self.away += 1;
+            let now_ms = (error_ms - newest_ms).abs();
+            let of_late_ms = (error_ms - recent_ms).abs().max(2 * now_ms);
+            if self.is_step(error_ms, of_late_ms) {
+                *self = Self { healed_ms: self.healed_ms, ..Self::default() };
+                return error_ms;
+            }
+            let patience = if error_ms > 0 { AHEAD_WINDOWS } else { LATE_WINDOWS };
+            let goes_on = error_ms.abs() >= recent_ms.abs()
+                && 3 * now_ms * i64::from(self.away) >= (error_ms - self.before_ms).abs();
+            self.heals = self.away >= patience && goes_on;
         } else if error_ms.abs() <= HEALED_MS && self.integral.abs() <= HEALED_RATE {
-            (self.heals, self.integral) = (false, 0.0);
+            *self = Self { healed_ms: self.healed_ms, ..Self::default() };
         }
         if !self.heals {
-            self.rate = 0.0;
-            return;
+            return 0;
         }
         let error_s = error_ms as f64 / 1_000.0;
         self.integral = (self.integral - INTEGRAL * error_s * seconds).clamp(*RATES.start(), *RATES.end());
         self.rate = (self.integral - PROPORTIONAL * error_s).clamp(*RATES.start(), *RATES.end());
+        0
+    }
+
+    /// Whether media time made one step and stays there. `of_late_ms` is how much it moved over the newest windows.
+    fn is_step(&self, error_ms: i64, of_late_ms: i64) -> bool {
+        let moved_ms = (error_ms - self.before_ms).abs();
+        // By window, it moved three times as fast as it does now.
+        let (windows, of_late) = (i64::from(self.away), i64::from(MOVING_WINDOWS));
+        self.away > MOVING_WINDOWS && moved_ms >= STEP_MS && 3 * of_late_ms * windows < moved_ms * of_late
     }
 }

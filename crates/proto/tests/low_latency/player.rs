@@ -45,10 +45,15 @@ pub fn joined(fetched: Fetch) -> Vec<u8> {
 
 impl Player {
     pub fn watch(packets: &[Packet]) -> Self {
+        let came = |packet: &Packet| WALL_MS.saturating_add_signed(packet.dts.as_ms());
+        Self::watch_arrivals(&packets.iter().map(|packet| (packet.clone(), came(packet))).collect::<Vec<_>>())
+    }
+
+    /// Packets, and when each came.
+    pub fn watch_arrivals(packets: &[(Packet, u64)]) -> Self {
         let mut player = Self::default();
-        for packet in packets {
-            let came = WALL_MS.saturating_add_signed(packet.dts.as_ms());
-            if player.live.push(packet, came) {
+        for (packet, came) in packets {
+            if player.live.push(packet, *came) {
                 player.reload();
             }
         }

@@ -242,3 +242,99 @@ proptest! {
         continuous(&player, true);
     }
 }
+
+/// What a stream suffers on its way, and how its tracks lie.
+#[derive(Clone, Debug)]
+struct Way {
+    /// Sound is stamped and sent so much later than its pictures.
+    sound_late_ms: i64,
+    /// Pictures are sent so much later than the sound that they are stamped with.
+    pictures_sent_late_ms: i64,
+    /// From when, for how long: nothing arrives, then all at once.
+    stalls: Vec<(i64, i64)>,
+    /// From when, for how long: no picture, no sound, neither.
+    away: Vec<(u8, i64, i64)>,
+    /// Keyframes, by number of the picture.
+    cuts: Vec<usize>,
+}
+
+fn ways() -> impl Strategy<Value = Way> {
+    (
+        prop_oneof![Just(0), -4_000..4_000_i64],
+        prop_oneof![Just(0), 0..1_500_i64],
+        prop::collection::vec((0..40_000_i64, 0..8_000_i64), 0..3),
+        prop::collection::vec((0..3_u8, 0..40_000_i64, 100..12_000_i64), 0..4),
+        prop::collection::vec(0..1_000_usize, 0..12),
+    )
+        .prop_map(|(sound_late_ms, pictures_sent_late_ms, stalls, away, cuts)| Way {
+            sound_late_ms,
+            pictures_sent_late_ms,
+            stalls,
+            away,
+            cuts,
+        })
+}
+
+impl Way {
+    fn arrivals(&self, packets: &[Packet]) -> Vec<(Packet, u64)> {
+        let start = packets.iter().find(|p| p.kind.is_frame()).map_or(0, |p| p.dts.as_ms());
+        let mut pictures = 0;
+        let mut all: Vec<(Packet, i64)> = Vec::new();
+        for packet in packets {
+            let ms = packet.dts.as_ms() - start;
+            let mut packet = packet.clone();
+            let mut came = ms;
+            if packet.kind.is_picture() {
+                pictures += 1;
+                came += self.pictures_sent_late_ms;
+                if self.cuts.contains(&pictures) {
+                    packet.kind = PacketKind::Keyframe;
+                }
+            } else if packet.kind == PacketKind::Audio {
+                packet.dts = packet.dts + self.sound_late_ms;
+            } else {
+                came = 0;
+            }
+            let is_away = |(what, from, lasts): &(u8, i64, i64)| {
+                (*from..from + lasts).contains(&ms)
+                    && (*what == 2 || (*what == 0) == packet.kind.is_picture())
+                    && packet.kind.is_frame()
+            };
+            if self.away.iter().any(is_away) {
+                continue;
+            }
+            for (from, lasts) in &self.stalls {
+                if (*from..from + lasts).contains(&came) {
+                    came = from + lasts;
+                }
+            }
+            all.push((packet, came));
+        }
+        all.sort_by_key(|(_, came)| *came);
+        all.into_iter().map(|(packet, came)| (packet, crate::player::WALL_MS + came as u64)).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_on_the_way_makes_legal_playlists(stream in streams(), way in ways()) {
+        let mut conformer = gostream_proto::hls::Conformer::default();
+        let mut out = Vec::new();
+        for (packet, came) in way.arrivals(&stream.packets()) {
+            conformer.push(&packet, came, &mut out);
+        }
+        conformer.finish(&mut out);
+        let player = Player::watch_arrivals(&out);
+        continuous(&player, true);
+        let mut segmenter = gostream_proto::hls::Segmenter::default();
+        let segments: Vec<_> = out.iter().filter_map(|(packet, came)| segmenter.push(packet, *came)).collect();
+        if let Some(first) = segments.first() {
+            let target = (first.duration_ms.max(2_000) + 500) / 1_000;
+            for segment in &segments {
+                prop_assert!((segment.duration_ms + 500) / 1_000 <= target, "{} of {target}", segment.duration_ms);
+            }
+        }
+    }
+}

@@ -57,9 +57,13 @@ fn audio_only_stream_starts_once_it_is_known_to_be_one() {
     let mut audio = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 1_900)]);
     assert!(audio.start().is_none());
     audio.push(packet(Audio, 2_000, 10), 2_000);
-    assert_eq!(audio.start().map(|start| (start.sequence, start.why)), Some((2, Why::AudioOnly)), "its last second");
-    audio.push(packet(VideoHeader, 2_010, 10), 2_010);
-    assert!(audio.start().is_none());
+    assert_eq!(audio.start().map(|start| (start.sequence, start.why)), Some((1, Why::AudioOnly)), "from the beginning");
+    let mut late = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 2_000), (VideoHeader, 2_010)]);
+    assert!(late.start().is_none(), "pictures come");
+    for ms in [4_000, 4_100] {
+        audio.push(packet(Audio, ms, 10), ms);
+    }
+    assert_eq!(audio.start().map(|start| start.sequence), Some(4), "its last second");
 }
 
 #[test]
@@ -89,11 +93,11 @@ fn keyframe_that_is_gone_is_no_start() {
 
 #[test]
 fn changed_audio_header_waits_for_the_next_keyframe() {
-    let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (InterFrame, 40)]);
+    let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (Audio, 10), (InterFrame, 40)]);
     ring.push(packet(AudioHeader, 50, 11), 50);
     assert!(ring.start().is_none(), "the sound before it is of another format");
     ring.push(packet(Keyframe, 80, 10), 80);
-    assert_eq!(ring.start().map(|start| start.sequence), Some(5));
+    assert_eq!(ring.start().map(|start| start.sequence), Some(6));
 }
 
 #[test]
@@ -106,7 +110,7 @@ fn reader_starts_with_the_sound_when_pictures_are_away() {
         assert_eq!(announced.start().is_some(), n * 20 >= 3_000, "never a picture: at {}", n * 20);
     }
     let start = announced.start().expect("starts");
-    assert_eq!((start.why, start.earliest.as_ms(), start.headers.iter().count()), (Why::PicturesAway, 2_180, 2));
+    assert_eq!((start.why, start.earliest.as_ms(), start.headers.iter().count()), (Why::PicturesAway, 0, 2));
     let mut ring = ring(&packets);
     for n in 150..700 {
         ring.push(packet(Audio, n * 20, 10), n * 20);
@@ -135,6 +139,18 @@ fn reader_that_waited_ten_seconds_starts_at_any_picture() {
     assert_eq!(ring.start().map(|start| start.sequence), Some(ring.head() - 1));
     ring.push(packet(Keyframe, 30_000, 10), 30_000);
     assert_eq!(ring.start().map(|start| start.why), Some(Why::Keyframe));
+}
+
+#[test]
+fn sound_far_behind_its_pictures_sets_the_earliest_time() {
+    let mut ring = ring(&[(VideoHeader, 60_000), (AudioHeader, 60_000), (Keyframe, 60_000)]);
+    assert!(ring.start().is_none(), "where the sound is remains to be seen");
+    ring.push(packet(Audio, 0, 10), 60_005);
+    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(0));
+    let mut silent = self::ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (InterFrame, 290)]);
+    assert!(silent.start().is_none());
+    silent.push(packet(InterFrame, 300, 10), 300);
+    assert_eq!(silent.start().map(|start| start.earliest.as_ms()), Some(0), "it did not come");
 }
 
 #[test]
@@ -182,4 +198,14 @@ fn what_was_derived_from_old_packets_is_let_go() {
     let old = ring.get(0).expect("is kept");
     assert_eq!((old.packet.body.len(), old.video_frames_before), (5_000, 0));
     assert_eq!(old.for_platform().0.len(), 5_000, "and made anew for whoever is so far behind");
+}
+
+#[test]
+fn sound_that_is_away_does_not_set_the_beginning() {
+    let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (Audio, 0), (Audio, 20)]);
+    (1..60).for_each(|n| ring.push(packet(Keyframe, n * 1_000, 10), n * 1_000));
+    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(59_000));
+    ring.push(packet(Audio, 58_500, 10), 59_500);
+    ring.push(packet(Keyframe, 60_000, 10), 60_000);
+    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(58_500), "sound that comes does");
 }

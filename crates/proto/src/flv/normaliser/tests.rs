@@ -401,3 +401,32 @@ fn codecs_that_are_not_looked_into_pass_by_their_flags() {
     assert_eq!(kinds(&packets), [Keyframe, InterFrame]);
     assert_eq!(packets[0].codec, crate::track::Codec::Video(VideoCodec::Vp9));
 }
+
+#[test]
+fn picture_that_never_ends_is_bounded() {
+    const BYTES_MAX: usize = 20 * 1024 * 1024;
+    let mut normaliser = Normaliser::default();
+    let mut out = Vec::new();
+    // The second picture is known to be split, and is held.
+    normaliser.video(key(&[SPS]), 0, &mut out);
+    normaliser.video(key(&[IDR]), 0, &mut out);
+    let mut slices = vec![0x55; 1024 * 1024];
+    slices[..2].copy_from_slice(&[0x41, 0x13]);
+    let more = inter(&[&slices]);
+    for _ in 0..40 {
+        normaliser.video(more.clone(), 0, &mut out);
+    }
+    let given: usize = out.iter().map(|stamped| stamped.packet.body.len()).sum();
+    assert!((40 * slices.len()).saturating_sub(given) < BYTES_MAX, "{given}");
+}
+
+#[test]
+fn units_that_wait_hold_no_other_memory() {
+    let mut normaliser = Normaliser::default();
+    let mut out = Vec::new();
+    let block = Bytes::from(vec![0; 120 * 1024]);
+    let sei = tag(0x17, &[RECOVERY_POINT]);
+    let body = Bytes::from([sei.as_ref(), block.as_ref()].concat());
+    normaliser.video(body.slice(..sei.len()), 0, &mut out);
+    assert!(out.is_empty() && body.is_unique(), "the block is let go");
+}

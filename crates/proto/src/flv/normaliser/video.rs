@@ -92,10 +92,25 @@ struct Held {
     slices: BytesMut,
 }
 
+impl Held {
+    fn whole(self) -> Stamped {
+        let Self { mut begin, slices } = self;
+        if !slices.is_empty() {
+            begin.packet.extend(&slices);
+        }
+        begin
+    }
+}
+
 impl VideoNormaliser {
-    pub(super) fn restart(&mut self) {
+    pub(super) fn holds_picture(&self) -> bool {
+        self.held.is_some()
+    }
+
+    pub(super) fn finish(&mut self) -> Option<Stamped> {
         self.preamble.clear();
-        (self.picture, self.held) = (None, None);
+        self.picture = None;
+        self.held.take().map(Held::whole)
     }
 
     /// A message comes. One with another stamp shows that the newest picture is whole.
@@ -183,7 +198,7 @@ impl VideoNormaliser {
         let packet = picture(tag, body, key, payload);
         self.picture = Some(Picture { wire, bytes: packet.held_bytes() });
         if oddities.split_pictures && is_alone {
-            self.held = Some(Held { begin: Stamped { packet, wire }, slices: BytesMut::new() });
+            self.held = Some(Held { begin: Stamped { packet, wire, was_held: true }, slices: BytesMut::new() });
         } else {
             out.push(packet);
         }
@@ -211,11 +226,7 @@ impl VideoNormaliser {
 
     /// The picture that was held is whole.
     fn release(&mut self, out: &mut Out<'_>) {
-        let Some(Held { mut begin, slices }) = self.held.take() else { return };
-        if !slices.is_empty() {
-            begin.packet.extend(&slices);
-        }
-        out.out.push(begin);
+        out.out.extend(self.held.take().map(Held::whole));
     }
 
     /// Units ahead of their picture go out with it.
@@ -242,7 +253,8 @@ impl VideoNormaliser {
     ) {
         let of_kind = |wanted| {
             let units = nal::units(payload, length_bytes).filter(move |unit| avc::nal::kind(unit) == wanted);
-            units.map(|unit| Bytes::copy_from_slice(avc::trimmed(unit))).collect::<Vec<_>>()
+            // A record holds no more.
+            units.take(0x1F).map(|unit| Bytes::copy_from_slice(avc::trimmed(unit))).collect::<Vec<_>>()
         };
         let sps = of_kind(avc::nal::SPS);
         if sps.is_empty() {

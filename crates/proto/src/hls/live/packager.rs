@@ -99,9 +99,7 @@ impl Packager {
             _ => {}
         }
         if packet.kind == PacketKind::Slices {
-            // Like their picture, they may wait for the next segment.
-            if let Some(open) = self.open.as_mut().filter(|_| !self.changed.video) {
-                open.span.hold(packet);
+            if !self.changed.video && self.open.as_mut().is_some_and(|open| open.span.extend(packet)) {
                 self.video.extend(&packet.payload);
             }
             return Output::default();
@@ -112,7 +110,7 @@ impl Packager {
         let changed = self.changed.video || self.changed.audio || self.awaits_pictures && packet.kind.is_picture();
         let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, place, begins, changed));
         let mut output = Output::default();
-        if cut != Some(Cut::Hole) && packet.kind.is_picture() {
+        if !matches!(cut, Some(Cut::Hole | Cut::Pause)) && packet.kind.is_picture() {
             self.release(packet.dts);
         }
         match cut {
@@ -121,13 +119,13 @@ impl Packager {
                 let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, place));
                 output.segment = self.finish_before(end.unwrap_or(place.at));
             }
-            Some(Cut::Hole) => {
+            Some(Cut::Hole | Cut::Pause) => {
                 let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
                 self.discontinuity_next = true;
                 output.segment = self.finish(end.unwrap_or(place.at));
             }
         }
-        if cut == Some(Cut::Forced) || self.open.is_none() && begins {
+        if matches!(cut, Some(Cut::Forced | Cut::Pause)) || self.open.is_none() && begins {
             self.begin(packet, place, wall_ms);
         }
         self.put(packet, place, frame);

@@ -226,3 +226,29 @@ fn segment_is_muxed_when_first_asked_for() {
     assert_eq!(segment.held_bytes(), before + ts.len());
     assert_eq!(segment.ts().as_ptr(), ts.as_ptr(), "the same bytes the second time");
 }
+
+#[test]
+fn slices_without_end_do_not_hold_more_than_a_segment_may() {
+    let big: &'static [u8] = vec![7; 1024 * 1024].leak();
+    let mut segmenter = Segmenter::default();
+    segmenter.push(&header(0, AVC), WALL_MS);
+    segmenter.push(&video(0, Content::Keyframe, &[0, 0, 0, 2, 0x65, 1]), WALL_MS);
+    let slices = Packet { kind: PacketKind::Slices, ..video(0, Content::Frame, big) };
+    for _ in 0..100 {
+        segmenter.push(&slices, WALL_MS);
+    }
+    let held = segmenter.finish(Timestamp::ZERO).map_or(0, |segment| segment.held_bytes());
+    assert!(held <= BYTES_MAX + big.len(), "{held}");
+}
+
+#[test]
+fn pause_in_a_long_gop_loses_nothing_that_comes_after_it() {
+    // The target is 2 s. From 5 s on a long GOP; pictures pause from 6.5 s to 8.5 s.
+    let first = pictures(0, 4_000, 2_000);
+    let long = pictures(4_000, 14_000, 10_000).filter(|p| !(5_500..7_500).contains(&p.dts.as_ms()));
+    let packets: Vec<_> = [header(0, AVC)].into_iter().chain(first).chain(long).collect();
+    let sent = packets.len() - 1;
+    let segments = cut(packets);
+    assert_eq!(frames(&segments), sent, "{:?}", durations(&segments));
+    assert!(durations(&segments).iter().all(|&ms| ms < 2_500), "{:?}", durations(&segments));
+}
