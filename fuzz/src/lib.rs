@@ -1,5 +1,9 @@
 //! What the targets share: sessions brought to a stage by a real peer, so that the fuzzer does not have to invent a
-//! handshake first, and input that arrives in pieces.
+//! handshake first, messages in the forms of encoders, and input that arrives in pieces.
+
+pub mod chain;
+pub mod messages;
+pub mod playlists;
 
 use bytes::Bytes;
 use gostream_proto::rtmp::{

@@ -1,25 +1,13 @@
-//! Low-latency HLS: any sequence of tags becomes whole boxes, and a playlist whose files are there.
+//! Low-latency HLS: whatever an encoder sends becomes whole boxes, and playlists whose files are there and that keep what they
+//! announced.
 #![no_main]
 
-use bytes::Bytes;
-use gostream_fuzz::records;
-use gostream_proto::{
-    flv::{audio_packet, video_packet},
-    hls::{
-        Live,
-        live::{Answer, Fetch, File, Request},
-    },
-    time::Timestamp,
+use gostream_fuzz::{chain::Chain, messages::Message, playlists::Playlists, records};
+use gostream_proto::hls::{
+    Live,
+    live::{Answer, Fetch, File, Request},
 };
 use libfuzzer_sys::fuzz_target;
-
-/// Real headers, chosen by the first byte, so that frames find a track.
-const AVC_HEADER: &[u8] = &[
-    0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0x17, 0x67, 0x42, 0xC0, 0x1E, 0xDA, 0x02, 0x80, 0xBF, 0xE5,
-    0xC0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xF0, 0x3C, 0x58, 1, 0, 4, 0x68, 0xCE, 0x0F,
-    0xC8,
-];
-const AAC_HEADER: &[u8] = &[0xAF, 0, 0x11, 0x90];
 
 /// Every box ends where the next begins, and `moof` and `mdat` take turns.
 fn assert_boxes(bytes: &[u8]) {
@@ -39,12 +27,13 @@ fn assert_there(fetched: Fetch) {
     assert_boxes(&pieces.concat());
 }
 
-fn assert_listed(live: &Live, skip: bool) {
+fn assert_listed(live: &Live, playlists: &mut Playlists, skip: bool) {
     let text = match live.playlist(&Request { skip, ..Request::default() }) {
         Answer::Ready(text) => text,
         Answer::Empty => return,
         other => panic!("{other:?}"),
     };
+    playlists.take(&text);
     for line in text.lines() {
         let quoted = line.split_once("URI=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(name, _)| name);
         match File::parse(quoted.unwrap_or(line)) {
@@ -58,26 +47,22 @@ fn assert_listed(live: &Live, skip: bool) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&tracks, data)) = data.split_first() else { return };
-    let mut live = Live::default();
-    if tracks & 1 != 0 {
-        live.push(&video_packet(Timestamp::ZERO, Bytes::from_static(AVC_HEADER)), 0);
+    let Some((&choice, data)) = data.split_first() else { return };
+    let (mut chain, mut live, mut playlists) = (Chain::begin(choice), Live::default(), Playlists::default());
+    if choice & 0x10 != 0 {
+        live.begin_anywhere();
     }
-    if tracks & 2 != 0 {
-        live.push(&audio_packet(Timestamp::ZERO, Bytes::from_static(AAC_HEADER)), 0);
-    }
-    let mut now = Timestamp::ZERO;
-    for record in records(data) {
-        // The first byte of a record is its kind and the time since the one before, which may be negative.
-        let Some(&first) = record.first() else { continue };
-        now = now + i64::from(first as i8 >> 1) * 40 + 400;
-        let body = record.slice(1..);
-        let packet = if first & 1 == 0 { video_packet(now, body) } else { audio_packet(now, body) };
-        if live.push(&packet, now.as_ms().unsigned_abs()) {
-            assert_listed(&live, tracks & 4 != 0);
+    for message in records(data).filter_map(|record| Message::read(&record, false)) {
+        for (packet, wall_ms) in chain.push(message) {
+            if live.push(&packet, wall_ms) {
+                assert_listed(&live, &mut playlists, choice & 4 != 0);
+            }
         }
     }
+    for (packet, wall_ms) in chain.finish() {
+        live.push(&packet, wall_ms);
+    }
     live.finish();
-    assert_listed(&live, true);
+    assert_listed(&live, &mut playlists, true);
     let _ = live.multivariant();
 });

@@ -71,6 +71,7 @@ impl Normaliser {
     /// packages: a relay does not need to understand it.
     pub fn video(&mut self, body: Bytes, wire: u32, out: &mut Vec<Stamped>) {
         let mut out = Out { wire, out };
+        self.video.pass(&mut out);
         let Ok(tag) = VideoTag::parse(&body) else {
             let kind = if body.len() <= TAG_BYTES { PacketKind::VideoOther } else { PacketKind::InterFrame };
             return out.push(Packet::opaque(kind, Timestamp::ZERO, body));

@@ -25,12 +25,17 @@ const LATE_MS: i64 = 200;
 /// beginning again.
 const OPENING_MS: u64 = 1_000;
 
+/// The opening is no longer than this, whatever the clock says: a second of pictures at 240 fps, and of sound.
+const OPENING_PACKETS_MAX: usize = 512;
+
 /// Sound whose rate is not one of these is not replaced: as many frames would have to be made.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 /// When neither pictures nor sound come for longer than this, the stream has a hole, which is not filled.
 const HOLE_MS: u64 = 4_000;
 /// After pictures have not come for longer than this, sound does not wait for them.
 const PICTURES_AWAY_MS: u64 = 2_000;
+/// Silence for longer than this is not made, however the clocks are.
+const SILENCE_MS_MAX: i64 = 10_000;
 
 /// So many pictures tell how an encoder orders them.
 const OPENING_PICTURES: usize = 6;
@@ -221,7 +226,8 @@ impl Opening {
             kind => self.pictures += usize::from(kind.is_picture()),
         }
         self.packets.push((packet.clone(), wall_ms));
-        if self.pictures >= OPENING_PICTURES && self.has_audio || wall_ms.saturating_sub(first_ms) >= OPENING_MS {
+        let is_late = wall_ms.saturating_sub(first_ms) >= OPENING_MS || self.packets.len() >= OPENING_PACKETS_MAX;
+        if self.pictures >= OPENING_PICTURES && self.has_audio || is_late {
             return self.end();
         }
         Vec::new()
@@ -244,7 +250,7 @@ impl Silence {
             codec: AudioCodec::Aac,
             payload: config.silence()?,
             samples: config.frame_samples()?.into(),
-            rate: config.output_rate().max(1).into(),
+            rate: config.output_rate().into(),
             frames: 0,
         })
     }
@@ -255,6 +261,10 @@ impl Silence {
 
     /// Frames after sound whose last frame was at `last`, up to `until`.
     fn fill(&mut self, last: Timestamp, until: Timestamp, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
+        let frames = until.ms_since(last).saturating_mul(self.rate) / (1_000 * self.samples);
+        if (frames - self.frames) * self.frame_ms() > SILENCE_MS_MAX {
+            self.frames = frames;
+        }
         loop {
             let dts = last + (self.frames + 1) * self.samples * 1_000 / self.rate;
             if dts > until {
@@ -388,6 +398,24 @@ mod tests {
         packets.extend([(picture(0), 0), (sound(0), 0)]);
         packets.extend((1..500).map(|n| (picture(n * 40), n as u64 * 40)));
         assert!(conformed(&packets).len() < 1_000);
+    }
+
+    #[test]
+    fn times_that_jump_bring_no_hours_of_silence() {
+        let hour = 3_600_000;
+        let mut packets = vec![(header(), 0), (picture(0), 0), (sound(0), 0)];
+        packets.extend((1..100).map(|n| (picture(n * 40), n as u64 * 40)));
+        packets.extend((100..200).map(|n| (picture(hour + n * 40), n as u64 * 40)));
+        let times = sounds(&packets);
+        assert!(times.len() < 500, "{}", times.len());
+        assert!(times.iter().any(|ms| *ms > hour + 7_900), "silence goes on after it");
+    }
+
+    #[test]
+    fn clock_of_the_machine_that_stands_still_holds_nothing_up_for_long() {
+        let (mut conformer, mut out) = (Conformer::default(), Vec::new());
+        (0..2_000).for_each(|n| conformer.push(&picture(n * 40), 7, &mut out));
+        assert!(out.len() > 1_000);
     }
 
     #[test]

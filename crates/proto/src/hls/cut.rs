@@ -169,6 +169,11 @@ impl Cutter {
         if place.at.ms_since(span.newest) > HOLE_MS.max(limit) { span.newest + FRAME_MS } else { span.start + limit }
     }
 
+    /// Where a segment ends at last, when nothing follows or what follows is none of it.
+    pub(super) fn end_at(&self, span: &Span, end: Timestamp) -> Timestamp {
+        self.limit_ms.map_or(end, |limit| end.min(span.start + limit + SOUND_WAITS_MS + FRAME_MS))
+    }
+
     /// A segment of that duration is finished; the first one sets the target.
     pub(super) fn finished(&mut self, duration_ms: i64) {
         self.limit_ms

@@ -182,7 +182,8 @@ impl Segmenter {
 
     /// Ends the open segment at `end`.
     pub fn finish(&mut self, end: Timestamp) -> Option<Segment> {
-        let Open { span: Span { start, .. }, discontinuity, independent, packets, tracks } = self.open.take()?;
+        let Open { span, discontinuity, independent, packets, tracks } = self.open.take()?;
+        let (start, end) = (span.start, self.cutter.end_at(&span, end));
         let (clock_start, clock_wall) = self.clock?;
         let state = self.state;
         self.state = ts::advance(&packets, &tracks, state);

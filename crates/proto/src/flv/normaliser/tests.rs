@@ -290,7 +290,11 @@ fn packets_come_in_the_order_of_their_messages() {
     let broken = Bytes::from_static(&[0x27, 1, 0, 0, 0, 1, 2, 3, 4, 5]);
     let av1 = Bytes::from_static(b"\xA1av01\x12\0\x32\x02\x30\x07");
     let end = Bytes::from_static(&[0x17, 2, 0, 0, 0]);
-    for (next, kind) in [(broken, InterFrame), (av1, InterFrame), (end, VideoOther)] {
+    let side = Bytes::from_static(b"\xA6\x01avc1\x01\0\0\0\x01");
+    let empty = Bytes::from_static(&[0x57, 0]);
+    for (next, kind) in
+        [(broken, InterFrame), (av1, InterFrame), (end, VideoOther), (side, SideVideo), (empty, VideoOther)]
+    {
         let (packets, _) = packets(&[&split[..], &[(40, next.clone())]].concat());
         assert_eq!(kinds(&packets), [Keyframe, kind]);
         assert_eq!(packets[1].body, next);

@@ -113,6 +113,13 @@ impl VideoNormaliser {
         self.held.take().map(Held::whole)
     }
 
+    /// A message comes. One with another stamp shows that the newest picture is whole.
+    pub(super) fn pass(&mut self, out: &mut Out<'_>) {
+        if self.held.as_ref().is_some_and(|held| held.begin.wire != out.wire) {
+            self.release(out);
+        }
+    }
+
     pub(super) fn normalise(&mut self, tag: VideoTag, body: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         if tag.payload.is_empty() && tag.content != Content::EndOfSequence {
             return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));

@@ -186,6 +186,19 @@ fn time_that_stands_still_does_not_hold_more_than_a_segment_may() {
 }
 
 #[test]
+fn end_of_a_stream_keeps_the_target_duration() {
+    // The stream ends where its sound does, or begins with another codec after a pause.
+    let stream = || [header(0, AVC), audio_header(0)].into_iter().chain(pictures(0, 5_000, 1_000));
+    let sound = audio(9_000, &[0xAF, 1, 2, 3]);
+    let hevc = flv::video_packet(Timestamp::from_ms(9_000), Bytes::from_static(b"\x90hvc1\x01"));
+    let picture = pictures(9_000, 9_040, 1_000);
+    for segments in [cut(stream().chain([sound])), cut(stream().chain([hevc]).chain(picture))] {
+        assert_eq!(durations(&segments)[..2], [2_000, 2_000]);
+        assert!(durations(&segments).iter().all(|ms| *ms < 2_500), "{:?}", durations(&segments));
+    }
+}
+
+#[test]
 fn slices_in_messages_of_their_own_count_as_well() {
     let big: &'static [u8] = vec![7; 1024 * 1024].leak();
     let slices = Packet { kind: PacketKind::Slices, ..video(0, Content::Frame, big) };

@@ -1,0 +1,104 @@
+//! From messages to what a packager gets: through the normaliser, a clock and the conformer, as in the engine.
+
+use bytes::Bytes;
+use gostream_proto::{
+    flv::{Normaliser, Stamped},
+    hls::Conformer,
+    packet::{Packet, PacketKind},
+    time::{Clock, Elementary, Timestamp},
+};
+
+use crate::messages::{AAC_HEADER, AVC_HEADER, Message};
+
+/// The wall clock at the first message: late enough to jump back, in ms since 1970.
+const WALL_MS: u64 = 1_700_000_000_000;
+/// Packets that wait in the opening of a stream, until its tracks are known.
+const OPENING_MAX: usize = 1_024;
+/// Packets that come of one at most, besides those that waited: silence.
+const MADE_MAX: usize = 2_048;
+
+/// A stream on its way.
+pub struct Chain {
+    normaliser: Normaliser,
+    /// `None` to have the encoder's own times, whatever they are: packagers do not rely on a clock.
+    clock: Option<Clock>,
+    conformer: Conformer,
+    /// Of the newest message.
+    stamp_ms: i64,
+    arrived_ms: i64,
+    wall_ms: u64,
+    normalised: Vec<Stamped>,
+    conformed: Vec<(Packet, u64)>,
+    /// Packets of the opening; `None` after it.
+    opening: Option<usize>,
+}
+
+impl Chain {
+    /// A stream that begins with the headers that `choice` says: bit 0 for video, bit 1 for audio. With bit 3 a clock places
+    /// its packets.
+    pub fn begin(choice: u8) -> Self {
+        let mut chain = Self {
+            normaliser: Normaliser::default(),
+            clock: (choice & 8 != 0).then(Clock::default),
+            conformer: Conformer::default(),
+            stamp_ms: 0,
+            arrived_ms: 0,
+            wall_ms: WALL_MS,
+            normalised: Vec::new(),
+            conformed: Vec::new(),
+            opening: Some(0),
+        };
+        if choice & 1 != 0 {
+            chain.normaliser.video(Bytes::from_static(AVC_HEADER), 0, &mut chain.normalised);
+        }
+        if choice & 2 != 0 {
+            chain.normaliser.audio(Bytes::from_static(AAC_HEADER), 0, &mut chain.normalised);
+        }
+        chain
+    }
+
+    /// Takes a message, and gives the packets that players get, with the wall clock time at which each came.
+    pub fn push(&mut self, message: Message) -> impl Iterator<Item = (Packet, u64)> {
+        self.stamp_ms += message.step_ms;
+        self.arrived_ms += message.step_ms.max(0);
+        self.wall_ms = self.wall_ms.saturating_add_signed(message.wall_ms);
+        if message.restarts {
+            self.normaliser.restart();
+            self.clock.iter_mut().for_each(Clock::restart);
+        }
+        let wire = self.stamp_ms as u32;
+        if message.is_audio {
+            self.normaliser.audio(message.body, wire, &mut self.normalised);
+        } else {
+            self.normaliser.video(message.body, wire, &mut self.normalised);
+        }
+        let mut normalised = std::mem::take(&mut self.normalised);
+        for Stamped { mut packet, wire } in normalised.drain(..) {
+            packet.dts = self.place(&packet, wire);
+            let before = self.conformed.len();
+            self.conformer.push(&packet, self.wall_ms, &mut self.conformed);
+            let made = self.conformed.len() - before;
+            let waiting = self.opening.map_or(0, |waiting| waiting + 1);
+            assert!(waiting <= OPENING_MAX && made <= waiting + MADE_MAX, "{made} packets come of one, {waiting} wait");
+            self.opening = self.opening.filter(|_| made == 0).map(|_| waiting);
+        }
+        self.normalised = normalised;
+        self.conformed.drain(..)
+    }
+
+    /// Nothing follows.
+    pub fn finish(&mut self) -> impl Iterator<Item = (Packet, u64)> {
+        self.conformer.finish(&mut self.conformed);
+        self.conformed.drain(..)
+    }
+
+    fn place(&mut self, packet: &Packet, wire: u32) -> Timestamp {
+        let Some(clock) = &mut self.clock else { return Timestamp::from_ms(self.stamp_ms) + packet.dts.as_ms() };
+        let track = if packet.kind == PacketKind::Audio { Elementary::Audio } else { Elementary::Video };
+        if packet.kind.is_frame() {
+            clock.place(track, wire, self.arrived_ms) + packet.dts.as_ms()
+        } else {
+            clock.newest().unwrap_or_default()
+        }
+    }
+}
