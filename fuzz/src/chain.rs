@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gostream_proto::{
     flv::{Normaliser, Stamped},
     hls::Conformer,
-    packet::{Packet, PacketKind},
+    packet::Packet,
     time::{Clock, Elementary, Timestamp},
 };
 
@@ -26,6 +26,8 @@ pub struct Chain {
     /// Of the newest message.
     stamp_ms: i64,
     arrived_ms: i64,
+    /// When the newest video message came.
+    video_ms: i64,
     wall_ms: u64,
     normalised: Vec<Stamped>,
     conformed: Vec<(Packet, u64)>,
@@ -43,6 +45,7 @@ impl Chain {
             conformer: Conformer::default(),
             stamp_ms: 0,
             arrived_ms: 0,
+            video_ms: 0,
             wall_ms: WALL_MS,
             normalised: Vec::new(),
             conformed: Vec::new(),
@@ -59,22 +62,34 @@ impl Chain {
 
     /// Takes a message, and gives the packets that players get, with the wall clock time at which each came.
     pub fn push(&mut self, message: Message) -> impl Iterator<Item = (Packet, u64)> {
+        if message.restarts {
+            self.normalised.extend(self.normaliser.finish());
+            self.pass_on();
+            self.clock.iter_mut().for_each(Clock::restart);
+        }
         self.stamp_ms += message.step_ms;
         self.arrived_ms += message.step_ms.max(0);
         self.wall_ms = self.wall_ms.saturating_add_signed(message.wall_ms);
-        if message.restarts {
-            self.normaliser.restart();
-            self.clock.iter_mut().for_each(Clock::restart);
-        }
         let wire = self.stamp_ms as u32;
         if message.is_audio {
             self.normaliser.audio(message.body, wire, &mut self.normalised);
         } else {
             self.normaliser.video(message.body, wire, &mut self.normalised);
         }
+        self.pass_on();
+        if !message.is_audio {
+            self.video_ms = self.arrived_ms;
+        }
+        self.conformed.drain(..)
+    }
+
+    /// Gives packets their times, and the conformer the packets.
+    fn pass_on(&mut self) {
         let mut normalised = std::mem::take(&mut self.normalised);
-        for Stamped { mut packet, wire } in normalised.drain(..) {
-            packet.dts = self.place(&packet, wire);
+        let mut placed = None;
+        for stamped in normalised.drain(..) {
+            let dts = self.place(&stamped, &mut placed);
+            let packet = Packet { dts, ..stamped.packet };
             let before = self.conformed.len();
             self.conformer.push(&packet, self.wall_ms, &mut self.conformed);
             let made = self.conformed.len() - before;
@@ -83,7 +98,6 @@ impl Chain {
             self.opening = self.opening.filter(|_| made == 0).map(|_| waiting);
         }
         self.normalised = normalised;
-        self.conformed.drain(..)
     }
 
     /// Nothing follows.
@@ -92,13 +106,20 @@ impl Chain {
         self.conformed.drain(..)
     }
 
-    fn place(&mut self, packet: &Packet, wire: u32) -> Timestamp {
+    /// The time of a packet, as the engine finds it; `placed` is that of the newest stamp of its message.
+    fn place(&mut self, stamped: &Stamped, placed: &mut Option<(u32, Timestamp)>) -> Timestamp {
+        let Stamped { packet, wire, was_held } = stamped;
         let Some(clock) = &mut self.clock else { return Timestamp::from_ms(self.stamp_ms) + packet.dts.as_ms() };
-        let track = if packet.kind == PacketKind::Audio { Elementary::Audio } else { Elementary::Video };
-        if packet.kind.is_frame() {
-            clock.place(track, wire, self.arrived_ms) + packet.dts.as_ms()
-        } else {
-            clock.newest().unwrap_or_default()
+        let track = if packet.kind.is_audio() { Elementary::Audio } else { Elementary::Video };
+        if !packet.kind.is_frame() {
+            return clock.newest_of(track).unwrap_or_default();
         }
+        let came_ms = if *was_held { self.video_ms } else { self.arrived_ms };
+        let time = match *placed {
+            Some((stamp, time)) if stamp == *wire => time,
+            _ => clock.place(track, *wire, came_ms),
+        };
+        *placed = Some((*wire, time));
+        time + packet.dts.as_ms()
     }
 }

@@ -6,18 +6,21 @@ use gostream_proto::time::{Clock, Elementary, REORDER_MS, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
 const RECORD_BYTES: usize = 4;
+/// How long the engine holds a picture.
+const HELD_MS: i64 = 150;
 
 /// The stamps of a track, and what became of them.
 struct Track {
     wire: Option<u32>,
     newest: Option<Timestamp>,
+    arrived_ms: i64,
     /// How far its stamps went ahead; `None` once they stepped back.
     ahead_ms: Option<i32>,
 }
 
 impl Default for Track {
     fn default() -> Self {
-        Self { wire: None, newest: None, ahead_ms: Some(0) }
+        Self { wire: None, newest: None, arrived_ms: 0, ahead_ms: Some(0) }
     }
 }
 
@@ -50,7 +53,7 @@ impl Track {
 
     /// Another encoder goes on, with stamps of its own.
     fn restart(&mut self) {
-        *self = Self::default();
+        *self = Self { arrived_ms: self.arrived_ms, ..Self::default() };
     }
 }
 
@@ -86,7 +89,11 @@ fuzz_target!(|data: &[u8]| {
             continue;
         }
         let newest = clock.newest();
-        let time = clock.place(track, wire, arrived_ms);
+        // A picture that might have gone on is placed late, by when it came.
+        let held_ms = if form >> 4 & 7 == 0 { i64::from(c).min(HELD_MS) } else { 0 };
+        own.arrived_ms = own.arrived_ms.max(arrived_ms - held_ms);
+        let time = clock.place(track, wire, own.arrived_ms);
+        assert_eq!(clock.newest_of(track), Some(time));
         own.came(wire, time);
         assert!(clock.newest() >= newest.max(Some(time)), "the newest time is never less");
         assert!(clock.findings().drift_percent.is_none_or(f64::is_finite));

@@ -5,7 +5,6 @@ use gostream_fuzz::{chain::Chain, messages::Message, playlists::Playlists, recor
 use gostream_proto::{
     hls::{Segmenter, Window},
     packet::Packet,
-    time::Timestamp,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -17,7 +16,6 @@ struct Output {
     segmenter: Segmenter,
     window: Window,
     playlists: Playlists,
-    newest: Timestamp,
     segments: u64,
 }
 
@@ -29,12 +27,11 @@ impl Output {
             self.window.push(segment);
             self.playlists.take(&self.window.playlist("key").expect("has a segment"));
         }
-        self.newest = self.newest.max(packet.dts);
     }
 
     /// The last playlist.
     fn finish(&mut self) -> Option<String> {
-        if let Some(segment) = self.segmenter.finish(self.newest) {
+        if let Some(segment) = self.segmenter.end() {
             self.window.push(segment);
         }
         self.window.end();

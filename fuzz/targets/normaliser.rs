@@ -137,7 +137,7 @@ fuzz_target!(|data: &[u8]| {
     let mut out = Vec::new();
     for message in records(data).filter_map(|record| Message::read(&record, large)) {
         if message.restarts {
-            normaliser.restart();
+            out.extend(normaliser.finish());
         }
         wire = wire.wrapping_add(message.step_ms as u32);
         for _ in 0..message.times {
@@ -153,7 +153,7 @@ fuzz_target!(|data: &[u8]| {
                 normaliser.video(body, wire, &mut out);
             }
             assert!(out.len() <= PACKETS_MAX);
-            for Stamped { packet, wire } in out.drain(..) {
+            for Stamped { packet, wire, .. } in out.drain(..) {
                 if !message.is_audio {
                     order.came(wire);
                 }

@@ -160,6 +160,11 @@ impl Line {
         source + self.healed_us.div_euclid(1_000)
     }
 
+    /// The time of the newest packet.
+    fn newest(&self) -> i64 {
+        self.time(self.last.source.max(self.floor))
+    }
+
     /// Whether a packet of the track's own clock is explained by its arrival.
     fn fits(&self, point: Point, other: Option<&Self>, quiet_ms: i64) -> bool {
         let step = point.source - self.good.source;
@@ -295,7 +300,7 @@ impl Clock {
             }
         };
         line.quiet_ms = quiet_ms;
-        let time = Timestamp::from_ms(line.time(line.last.source.max(line.floor)));
+        let time = Timestamp::from_ms(line.newest());
         match track {
             Elementary::Video => self.video = own,
             Elementary::Audio => self.audio = own,
@@ -332,7 +337,7 @@ impl Clock {
             Elementary::Video => &self.video,
             Elementary::Audio => &self.audio,
         };
-        line.as_ref().map(|line| Timestamp::from_ms(line.time(line.last.source))).or(self.newest)
+        line.as_ref().map(|line| Timestamp::from_ms(line.newest())).or(self.newest)
     }
 
     /// The newest time so far.
@@ -353,7 +358,7 @@ impl Clock {
         // The tracks may be apart: each goes on from where it was, or where its arrival puts it.
         let source = match before {
             Some(line) => {
-                let (newest, passed) = (line.time(line.last.source), arrived_ms - line.last.arrived_ms);
+                let (newest, passed) = (line.newest(), arrived_ms - line.last.arrived_ms);
                 let by_arrival = self.healing.base_ms(track).map_or(newest + passed, |base| arrived_ms + base);
                 by_arrival.max(newest + GAP_MS)
             }

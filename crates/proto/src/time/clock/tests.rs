@@ -157,6 +157,16 @@ fn outlier_is_repaired_alone() {
 }
 
 #[test]
+fn what_has_no_time_of_its_own_is_beside_the_newest_of_its_track() {
+    let mut clock = Clock::default();
+    // The outlier is put a step after the picture before it, and the next one comes sooner.
+    for (wire, arrived_ms) in [(0, 0), (40, 40), (80, 80), (9_000_000, 120), (100, 160), (140, 200)] {
+        let time = clock.place(Video, wire, arrived_ms);
+        assert_eq!(clock.newest_of(Video), Some(time));
+    }
+}
+
+#[test]
 fn clock_that_is_set_under_flowing_media_leaves_no_hole_and_keeps_the_sync() {
     for jump_ms in [-900_i32, 8_000, -7_200_000, 3_600_000] {
         let sent = bend(stream(14), |packet| {
