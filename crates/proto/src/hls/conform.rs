@@ -37,7 +37,7 @@ const PICTURES_AWAY_MS: u64 = 2_000;
 /// Silence for longer than this is not made, however the clocks are.
 const SILENCE_MS_MAX: i64 = 10_000;
 
-/// So many pictures tell how an encoder orders them.
+/// The number of pictures that tells how an encoder orders them.
 const OPENING_PICTURES: usize = 6;
 
 /// Follows the packets of a stream, and gives those that players can take, with the time at which each came.
