@@ -43,7 +43,7 @@ impl Track {
     /// A packet with this stamp is at that time.
     fn came(&mut self, wire: u32, time: Timestamp) {
         let step = self.wire.map_or(0, |before| wire.wrapping_sub(before) as i32);
-        // Half way round the circle of stamps, ahead is behind.
+        // Half way round the circle of stamps, later is earlier.
         self.ahead_ms = self.ahead_ms.filter(|_| step >= 0).and_then(|ahead| ahead.checked_add(step));
         if let (Some(before), Some(_)) = (self.newest, self.ahead_ms) {
             assert!(time.ms_since(before) >= -REORDER_MS, "from {before} back to {time}");

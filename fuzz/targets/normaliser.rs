@@ -112,7 +112,7 @@ impl Reader {
     }
 }
 
-/// The units of a picture, those behind one length as well.
+/// The units of a picture, those under one length as well.
 fn units(payload: &Bytes, length_bytes: usize) -> Vec<&[u8]> {
     nal::units(payload, length_bytes).flat_map(nal::split_start_codes).collect()
 }

@@ -27,7 +27,7 @@ const CASES = {
 const PREVIEW_ALONE = ["c14"];
 const chosen = (process.env.ODD_CASES || Object.keys(CASES).join()).split(",").filter((id) => id in CASES);
 
-/** Two cores decode so many streams at once. */
+/** The number of streams that two cores decode at once. */
 const AT_ONCE = 3;
 const FPS = 30;
 /** From the first message to the first picture: a GOP, a segment, and what hls.js wants to have before it plays. */

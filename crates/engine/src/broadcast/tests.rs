@@ -144,7 +144,7 @@ async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
     let fill = |feed: &mut Feed| feed.fill(usize::MAX, |_| {});
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media));
     publisher.push(frame(40, 0x27), now);
-    assert!(publisher.flush(Instant::now()).is_some(), "too early to wake so many");
+    assert!(publisher.flush(Instant::now()).is_some(), "too early to wake all of them");
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Nothing));
     live.broadcast.end(EndReason::EndedByOwner);
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media), "the last packet");

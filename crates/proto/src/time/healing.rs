@@ -20,10 +20,10 @@ const WINDOW_MS: i64 = 2_000;
 const SETTLING: u32 = 2;
 /// Media time further away than this is healed.
 const TOLERATED_MS: i64 = 300;
-/// Media time has to be ahead for so many windows, or late: a network makes up for a delay, a slow clock does not.
+/// For this number of windows media time has to be ahead, or late: a network makes up for a delay, a slow clock does not.
 const AHEAD_WINDOWS: u32 = 8;
 const LATE_WINDOWS: u32 = 15;
-/// Over so many windows it is seen whether media time still moves.
+/// Over this number of windows it is seen whether media time still moves.
 const MOVING_WINDOWS: u32 = 4;
 /// Times that moved by this, most of it before those windows, made one step.
 const STEP_MS: i64 = 150;

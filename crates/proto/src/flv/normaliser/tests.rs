@@ -154,7 +154,7 @@ fn start_codes_become_lengths() {
     assert_eq!(packets[1].body, [&[0x17, 1, 0, 0, 5][..], &packets[1].payload].concat());
     assert_eq!(nal::units(&packets[1].payload, 4).collect::<Vec<_>>(), [&[9, 0x10][..], IDR, IDR_MORE]);
     assert!(oddities.start_codes);
-    // Glued together behind one length.
+    // Glued together under one length.
     let glued = [RECOVERY_POINT, &[0, 0, 0, 1], IDR].concat();
     let (packets, _) = video(&[header(&record(SPS, PPS)), key(&[&glued])]);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe]);

@@ -61,7 +61,7 @@ impl Layout {
         };
         let mut survey = self.survey(&payload);
         if !survey.has_slice {
-            // Some encoders glue units together with start codes behind one length.
+            // Some encoders glue units together with start codes under one length.
             let split = nal::length_prefixed(self.units(&payload).flat_map(nal::split_start_codes), length_bytes);
             let of_split = self.survey(&split);
             if of_split.has_slice {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::{packet::Packet, time::REORDER_MS};
 
-/// So many pictures are remembered to tell how far apart two neighbours are.
+/// The number of pictures that are remembered to tell how far apart two neighbours are.
 const REMEMBERED: usize = 8;
 
 /// Follows the pictures of a stream.

@@ -7,7 +7,7 @@ use gostream_testkit::{
     script::{AAC_HEADER, AVC_HEADER},
 };
 
-/// What stands before the number of a frame in its bytes.
+/// What precedes the number of a frame in its bytes.
 const MARK: &[u8] = b"FRAME";
 /// Bytes of a number, seven bits each.
 const NUMBER_BYTES: usize = 4;
