@@ -27,7 +27,7 @@ const GOOD_AFTER: Duration = Duration::from_secs(60);
 const EARLY: Duration = Duration::from_secs(5);
 /// A platform that asks for another connection gets it at once, but only once in this time.
 const MOVE_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// An encoder that changes its format gets another connection at once; so many of them may follow each other.
+/// An encoder that changes its format gets another connection at once; this number of them may follow each other.
 const FORMAT_CHANGES_MAX: u32 = 6;
 /// One more is allowed after each of these.
 const FORMAT_CHANGE_FORGOTTEN: Duration = Duration::from_secs(10);

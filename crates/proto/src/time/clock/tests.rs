@@ -102,7 +102,7 @@ fn track_that_returns_on_another_clock_is_placed_by_arrival() {
 
 #[test]
 fn track_whose_clock_fell_behind_while_it_was_silent_is_placed_by_arrival() {
-    // Pictures pause from 6 s to 12 s, and what they are stamped with stands still for all of that or for some.
+    // Pictures pause from 6 s to 12 s, and their stamps stay as they are for all of that or for some.
     for stood_ms in [6_000, 4_000] {
         let mut sent = stream(20);
         sent.retain(|packet| packet.track == Audio || !(6_000..12_000).contains(&packet.true_ms));
