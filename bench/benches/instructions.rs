@@ -115,7 +115,7 @@ fn push_to_ring(packets: Vec<Packet>) -> Ring {
 #[library_benchmark]
 #[bench::two_seconds(full_ring())]
 fn read_ring(mut ring: Ring) -> Ring {
-    let mut sequence = ring.start().map_or(0, |start| start.sequence);
+    let mut sequence = ring.start(&mut None).map_or(0, |start| start.sequence);
     while let Some(entry) = ring.get(sequence) {
         black_box(entry.for_platform());
         sequence += 1;

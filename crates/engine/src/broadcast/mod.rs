@@ -125,7 +125,7 @@ impl Broadcast {
 
     /// Whether a reader that comes now can start at once.
     pub fn can_start(&self) -> bool {
-        self.ring().start().is_some()
+        self.ring().start(&mut None).is_some()
     }
 
     /// How long the broadcast has run, in ms: the clock of arrivals.

@@ -4,7 +4,7 @@
 //! is gone, the reader was too slow and starts again. Where a reader starts, and why a slow destination skipped, is decided
 //! here and nowhere else:
 //!
-//! 1. at the newest keyframe, unless a codec header was replaced since;
+//! 1. at the newest keyframe, or, when it waited for one, at the first that came; unless a codec header was replaced since;
 //! 2. with the sound, when no picture has come for three seconds (two, if there never was any video);
 //! 3. at the newest picture, when a reader has waited ten seconds for a keyframe.
 
@@ -249,11 +249,15 @@ impl Ring {
         sequence < self.first
     }
 
-    /// Where a reader can start now, by the rules above. Asking without an answer is waiting.
-    pub fn start(&mut self) -> Option<Start> {
-        if let Some(start) = self.keyframe.as_ref().filter(|start| !self.is_gone(start.sequence)) {
-            let earliest = self.earliest(start)?;
-            return Some(Start { earliest, ..start.clone() });
+    /// Where a reader can start now, by the rules above. Asking without an answer is waiting: `waits_from` keeps the number of
+    /// the first packet that the reader would have started at, however late it looks again.
+    pub fn start(&mut self, waits_from: &mut Option<u64>) -> Option<Start> {
+        let newest = self.keyframe.as_ref();
+        let from = *waits_from.get_or_insert(newest.map_or(self.head(), |start| start.sequence));
+        if let Some(newest) = newest.filter(|start| !self.is_gone(start.sequence)) {
+            let start = self.keyframe_between(from, newest.sequence).unwrap_or_else(|| newest.clone());
+            let earliest = self.earliest(&start)?;
+            return Some(Start { earliest, ..start });
         }
         let now_ms = self.newest_ms()?;
         let since_picture = now_ms - self.picture.map_or(self.began_ms?, |(_, arrived_ms)| arrived_ms);
@@ -268,6 +272,13 @@ impl Ring {
         let wanted_ms = *self.wanted_ms.get_or_insert(now_ms);
         let (sequence, _) = self.picture.filter(|_| now_ms - wanted_ms >= KEYFRAME_PATIENCE_MS)?;
         self.start_at(sequence.max(self.changed), Why::NoKeyframe)
+    }
+
+    /// The first keyframe of those numbers that the newest headers fit.
+    fn keyframe_between(&self, from: u64, to: u64) -> Option<Start> {
+        let is_keyframe = |&sequence: &u64| self.get(sequence).is_some_and(|entry| entry.packet.kind == PacketKind::Keyframe);
+        let sequence = (from.max(self.first).max(self.changed)..to).find(is_keyframe)?;
+        self.start_at(sequence, Why::Keyframe)
     }
 
     /// The earliest time from a keyframe on: sound may be far behind its pictures. `None` as long as sound that was announced may

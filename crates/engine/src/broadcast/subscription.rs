@@ -18,6 +18,8 @@ pub struct Subscription {
     haste: Haste,
     /// The number of the packet wanted next; `None` until a start is there.
     next: Option<u64>,
+    /// The first packet that it would have started at, as long as it waits for a start.
+    waits_from: Option<u64>,
     /// See [`Entry::video_frames_before`]: the first frame not read yet.
     video_frames_read: u64,
 }
@@ -60,7 +62,7 @@ impl Subscription {
         if haste == Haste::Hurried {
             broadcast.hurried.fetch_add(1, Ordering::Relaxed);
         }
-        Self { broadcast, head, haste, next: None, video_frames_read: 0 }
+        Self { broadcast, head, haste, next: None, waits_from: None, video_frames_read: 0 }
     }
 
     /// The broadcast it reads.
@@ -92,9 +94,12 @@ impl Subscription {
         let mut next = match self.next {
             Some(next) if !ring.is_gone(next) => next,
             reading => {
-                let Some(Start { sequence, headers, video_frames_before, earliest, why }) = ring.start() else {
+                let Some(Start { sequence, headers, video_frames_before, earliest, why }) =
+                    ring.start(&mut self.waits_from)
+                else {
                     return;
                 };
+                self.waits_from = None;
                 if reading.is_some() {
                     batch.skipped_frames = video_frames_before.saturating_sub(self.video_frames_read);
                 }

@@ -28,15 +28,34 @@ use PacketKind::{Announcement, Audio, AudioHeader, InterFrame, Keyframe, SideAud
 fn reader_starts_at_the_newest_keyframe_with_the_headers_before_it() {
     let mut ring =
         ring(&[(AudioHeader, 0), (VideoHeader, 0), (Keyframe, 0), (InterFrame, 40), (Keyframe, 80), (Audio, 85)]);
-    let start = ring.start().expect("has a keyframe");
+    let start = ring.start(&mut None).expect("has a keyframe");
     assert_eq!((start.sequence, start.video_frames_before), (4, 2));
     assert_eq!(start.headers.iter().map(|entry| entry.packet.kind).collect::<Vec<_>>(), [VideoHeader, AudioHeader]);
 }
 
 #[test]
+fn reader_that_waited_starts_at_the_first_keyframe_that_came() {
+    let mut ring = ring(&[(VideoHeader, 0)]);
+    let mut waits_from = None;
+    assert!(ring.start(&mut waits_from).is_none());
+    // Eight seconds come before it looks again.
+    (0..200).for_each(|n| ring.push(packet(if n % 25 == 0 { Keyframe } else { InterFrame }, n * 40, 10), 1));
+    let sequences = |ring: &mut Ring, mut waits_from| {
+        let newest = ring.start(&mut None).map(|start| start.sequence);
+        (ring.start(&mut waits_from).map(|start| (start.sequence, start.video_frames_before)), newest)
+    };
+    assert_eq!(sequences(&mut ring, waits_from), (Some((1, 0)), Some(176)));
+    ring.push(packet(VideoHeader, 8_000, 11), 1);
+    [8_000, 9_000].into_iter().for_each(|ms| ring.push(packet(Keyframe, ms, 10), 1));
+    assert_eq!(sequences(&mut ring, waits_from), (Some((202, 200)), Some(203)), "with the header it was sent with");
+    (0..300).for_each(|n| ring.push(packet(InterFrame, 10_000 + n * 40, 10), 1));
+    assert_eq!(sequences(&mut ring, waits_from), (None, None), "both are gone");
+}
+
+#[test]
 fn late_audio_header_reaches_a_reader_in_its_place() {
     let mut ring = ring(&[(VideoHeader, 0), (Keyframe, 0), (AudioHeader, 10), (Audio, 10)]);
-    let start = ring.start().expect("has a keyframe");
+    let start = ring.start(&mut None).expect("has a keyframe");
     assert_eq!(start.sequence, 1);
     assert!(start.headers.audio.is_none());
     assert_eq!(ring.get(2).map(|entry| entry.packet.kind), Some(AudioHeader));
@@ -45,25 +64,25 @@ fn late_audio_header_reaches_a_reader_in_its_place() {
 #[test]
 fn changed_video_header_waits_for_its_keyframe_and_an_equal_one_does_not() {
     let mut ring = ring(&[(VideoHeader, 0), (Keyframe, 0), (VideoHeader, 40)]);
-    assert!(ring.start().is_some());
+    assert!(ring.start(&mut None).is_some());
     ring.push(packet(VideoHeader, 50, 11), 50);
-    assert!(ring.start().is_none());
+    assert!(ring.start(&mut None).is_none());
     ring.push(packet(Keyframe, 60, 10), 60);
-    assert_eq!(ring.start().map(|start| start.sequence), Some(4));
+    assert_eq!(ring.start(&mut None).map(|start| start.sequence), Some(4));
 }
 
 #[test]
 fn audio_only_stream_starts_once_it_is_known_to_be_one() {
     let mut audio = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 1_900)]);
-    assert!(audio.start().is_none());
+    assert!(audio.start(&mut None).is_none());
     audio.push(packet(Audio, 2_000, 10), 2_000);
-    assert_eq!(audio.start().map(|start| (start.sequence, start.why)), Some((1, Why::AudioOnly)), "from the beginning");
+    assert_eq!(audio.start(&mut None).map(|start| (start.sequence, start.why)), Some((1, Why::AudioOnly)), "from the beginning");
     let mut late = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 2_000), (VideoHeader, 2_010)]);
-    assert!(late.start().is_none(), "pictures come");
+    assert!(late.start(&mut None).is_none(), "pictures come");
     for ms in [4_000, 4_100] {
         audio.push(packet(Audio, ms, 10), ms);
     }
-    assert_eq!(audio.start().map(|start| start.sequence), Some(4), "its last second");
+    assert_eq!(audio.start(&mut None).map(|start| start.sequence), Some(4), "its last second");
 }
 
 #[test]
@@ -88,16 +107,16 @@ fn ring_keeps_64_mebibytes() {
 fn keyframe_that_is_gone_is_no_start() {
     let mut packets = vec![(VideoHeader, 0), (Keyframe, 0)];
     packets.extend((1..600).map(|n| (InterFrame, n * 20)));
-    assert!(ring(&packets).start().is_none(), "nobody waited for ten seconds");
+    assert!(ring(&packets).start(&mut None).is_none(), "nobody waited for ten seconds");
 }
 
 #[test]
 fn changed_audio_header_waits_for_the_next_keyframe() {
     let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (Audio, 10), (InterFrame, 40)]);
     ring.push(packet(AudioHeader, 50, 11), 50);
-    assert!(ring.start().is_none(), "the sound before it is of another format");
+    assert!(ring.start(&mut None).is_none(), "the sound before it is of another format");
     ring.push(packet(Keyframe, 80, 10), 80);
-    assert_eq!(ring.start().map(|start| start.sequence), Some(6));
+    assert_eq!(ring.start(&mut None).map(|start| start.sequence), Some(6));
 }
 
 #[test]
@@ -107,14 +126,14 @@ fn reader_starts_with_the_sound_when_pictures_are_away() {
     let mut announced = ring(&packets[..2]);
     for n in 0..160 {
         announced.push(packet(Audio, n * 20, 10), n * 20);
-        assert_eq!(announced.start().is_some(), n * 20 >= 3_000, "never a picture: at {}", n * 20);
+        assert_eq!(announced.start(&mut None).is_some(), n * 20 >= 3_000, "never a picture: at {}", n * 20);
     }
-    let start = announced.start().expect("starts");
+    let start = announced.start(&mut None).expect("starts");
     assert_eq!((start.why, start.earliest.as_ms(), start.headers.iter().count()), (Why::PicturesAway, 0, 2));
     let mut ring = ring(&packets);
     for n in 150..700 {
         ring.push(packet(Audio, n * 20, 10), n * 20);
-        let why = ring.start().map(|start| start.why);
+        let why = ring.start(&mut None).map(|start| start.why);
         assert_eq!(why, Some(if n * 20 <= 10_000 { Why::Keyframe } else { Why::PicturesAway }), "at {}", n * 20);
     }
 }
@@ -125,7 +144,7 @@ fn reader_that_waited_ten_seconds_starts_at_any_picture() {
     let mut waits_from = None;
     for ms in (40..30_000).step_by(40) {
         ring.push(packet(InterFrame, ms, 10), ms);
-        match ring.start().map(|start| start.why) {
+        match ring.start(&mut None).map(|start| start.why) {
             Some(Why::Keyframe) => assert!(ms <= 10_000),
             None => {
                 waits_from.get_or_insert(ms);
@@ -136,21 +155,21 @@ fn reader_that_waited_ten_seconds_starts_at_any_picture() {
             }
         }
     }
-    assert_eq!(ring.start().map(|start| start.sequence), Some(ring.head() - 1));
+    assert_eq!(ring.start(&mut None).map(|start| start.sequence), Some(ring.head() - 1));
     ring.push(packet(Keyframe, 30_000, 10), 30_000);
-    assert_eq!(ring.start().map(|start| start.why), Some(Why::Keyframe));
+    assert_eq!(ring.start(&mut None).map(|start| start.why), Some(Why::Keyframe));
 }
 
 #[test]
 fn sound_far_behind_its_pictures_sets_the_earliest_time() {
     let mut ring = ring(&[(VideoHeader, 60_000), (AudioHeader, 60_000), (Keyframe, 60_000)]);
-    assert!(ring.start().is_none(), "where the sound is remains to be seen");
+    assert!(ring.start(&mut None).is_none(), "where the sound is remains to be seen");
     ring.push(packet(Audio, 0, 10), 60_005);
-    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(0));
+    assert_eq!(ring.start(&mut None).map(|start| start.earliest.as_ms()), Some(0));
     let mut silent = self::ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (InterFrame, 290)]);
-    assert!(silent.start().is_none());
+    assert!(silent.start(&mut None).is_none());
     silent.push(packet(InterFrame, 300, 10), 300);
-    assert_eq!(silent.start().map(|start| start.earliest.as_ms()), Some(0), "it did not come");
+    assert_eq!(silent.start(&mut None).map(|start| start.earliest.as_ms()), Some(0), "it did not come");
 }
 
 #[test]
@@ -168,7 +187,7 @@ fn announcements_and_side_tracks_reach_whoever_comes_later() {
     ] {
         ring.push(Packet::opaque(kind, Timestamp::ZERO, body), 0);
     }
-    let kinds: Vec<_> = ring.start().expect("has a keyframe").headers.iter().map(|entry| entry.packet.kind).collect();
+    let kinds: Vec<_> = ring.start(&mut None).expect("has a keyframe").headers.iter().map(|entry| entry.packet.kind).collect();
     assert_eq!(kinds, [Announcement, VideoHeader, SideAudioHeader, SideAudioHeader]);
     for n in 0..100 {
         ring.push(Packet::opaque(Announcement, Timestamp::ZERO, vec![n; 60].into()), 0);
@@ -204,8 +223,8 @@ fn what_was_derived_from_old_packets_is_let_go() {
 fn sound_that_is_away_does_not_set_the_beginning() {
     let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (Audio, 0), (Audio, 20)]);
     (1..60).for_each(|n| ring.push(packet(Keyframe, n * 1_000, 10), n * 1_000));
-    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(59_000));
+    assert_eq!(ring.start(&mut None).map(|start| start.earliest.as_ms()), Some(59_000));
     ring.push(packet(Audio, 58_500, 10), 59_500);
     ring.push(packet(Keyframe, 60_000, 10), 60_000);
-    assert_eq!(ring.start().map(|start| start.earliest.as_ms()), Some(58_500), "sound that comes does");
+    assert_eq!(ring.start(&mut None).map(|start| start.earliest.as_ms()), Some(58_500), "sound that comes does");
 }
