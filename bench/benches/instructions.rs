@@ -8,14 +8,15 @@ use std::{hint::black_box, num::NonZeroUsize};
 use bytes::{Bytes, BytesMut};
 use gostream_engine::broadcast::ring::Ring;
 use gostream_proto::{
-    flv,
+    flv::{self, Normaliser},
     hls::{Segment, Segmenter},
     packet::Packet,
     rtmp::{
         chunk::{Bounds, Decoder, Encoder, csid, lay_out},
+        media::{Media, MediaKind},
         message::{Message, MessageType},
     },
-    time::Timestamp,
+    time::{Clock, Elementary, Timestamp},
 };
 use gostream_testkit::script::Script;
 use gungraun::{library_benchmark, library_benchmark_group, main};
@@ -44,9 +45,8 @@ fn chunked() -> Vec<u8> {
 }
 
 fn packets() -> Vec<Packet> {
-    use gostream_proto::rtmp::media::MediaKind;
     let media = script().write();
-    let packet = |media: gostream_proto::rtmp::media::Media| {
+    let packet = |media: Media| {
         let dts = Timestamp::from_ms(media.timestamp.into());
         match media.kind {
             MediaKind::Video => Some(flv::video_packet(dts, media.body)),
@@ -97,8 +97,33 @@ fn lay_out_chunks(frame: Bytes) -> Bytes {
 #[bench::one_message()]
 fn encode_header() -> usize {
     let mut encoder = Encoder::default();
-    let header = |timestamp| encoder.header(csid::VIDEO, MessageType::Video, 1, timestamp, 24_000).as_bytes().len();
+    let header =
+        |timestamp| encoder.header(csid::VIDEO, MessageType::Video, 1, black_box(timestamp), 24_000).as_bytes().len();
     [0, 40, 80, 120].map(header).into_iter().sum()
+}
+
+// What each message costs before it is a packet with its time.
+#[library_benchmark]
+#[bench::two_seconds(script().write())]
+fn normalise_and_place(media: Vec<Media>) -> usize {
+    let (mut normaliser, mut clock, mut packets) = (Normaliser::default(), Clock::default(), Vec::new());
+    let mut count = 0;
+    for Media { kind, timestamp, body } in media {
+        let track = match kind {
+            MediaKind::Video => Elementary::Video,
+            MediaKind::Audio => Elementary::Audio,
+            _ => continue,
+        };
+        match track {
+            Elementary::Video => normaliser.video(body, timestamp, &mut packets),
+            Elementary::Audio => normaliser.audio(body, timestamp, &mut packets),
+        }
+        for stamped in packets.drain(..) {
+            black_box((clock.place(track, stamped.wire, timestamp.into()), stamped));
+            count += 1;
+        }
+    }
+    count
 }
 
 #[library_benchmark]
@@ -131,6 +156,6 @@ fn mux_ts(segment: Segment) -> Bytes {
 
 library_benchmark_group!(
     name = hot_paths;
-    benchmarks = decode_chunks, lay_out_chunks, encode_header, push_to_ring, read_ring, mux_ts
+    benchmarks = decode_chunks, lay_out_chunks, encode_header, normalise_and_place, push_to_ring, read_ring, mux_ts
 );
 main!(library_benchmark_groups = hot_paths);

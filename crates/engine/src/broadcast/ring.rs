@@ -276,7 +276,8 @@ impl Ring {
 
     /// The first keyframe of those numbers that the newest headers fit.
     fn keyframe_between(&self, from: u64, to: u64) -> Option<Start> {
-        let is_keyframe = |&sequence: &u64| self.get(sequence).is_some_and(|entry| entry.packet.kind == PacketKind::Keyframe);
+        let is_keyframe =
+            |&sequence: &u64| self.get(sequence).is_some_and(|entry| entry.packet.kind == PacketKind::Keyframe);
         let sequence = (from.max(self.first).max(self.changed)..to).find(is_keyframe)?;
         self.start_at(sequence, Why::Keyframe)
     }

@@ -76,7 +76,11 @@ fn audio_only_stream_starts_once_it_is_known_to_be_one() {
     let mut audio = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 1_900)]);
     assert!(audio.start(&mut None).is_none());
     audio.push(packet(Audio, 2_000, 10), 2_000);
-    assert_eq!(audio.start(&mut None).map(|start| (start.sequence, start.why)), Some((1, Why::AudioOnly)), "from the beginning");
+    assert_eq!(
+        audio.start(&mut None).map(|start| (start.sequence, start.why)),
+        Some((1, Why::AudioOnly)),
+        "from the beginning"
+    );
     let mut late = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 2_000), (VideoHeader, 2_010)]);
     assert!(late.start(&mut None).is_none(), "pictures come");
     for ms in [4_000, 4_100] {
@@ -187,7 +191,13 @@ fn announcements_and_side_tracks_reach_whoever_comes_later() {
     ] {
         ring.push(Packet::opaque(kind, Timestamp::ZERO, body), 0);
     }
-    let kinds: Vec<_> = ring.start(&mut None).expect("has a keyframe").headers.iter().map(|entry| entry.packet.kind).collect();
+    let kinds: Vec<_> = ring
+        .start(&mut None)
+        .expect("has a keyframe")
+        .headers
+        .iter()
+        .map(|entry| entry.packet.kind)
+        .collect();
     assert_eq!(kinds, [Announcement, VideoHeader, SideAudioHeader, SideAudioHeader]);
     for n in 0..100 {
         ring.push(Packet::opaque(Announcement, Timestamp::ZERO, vec![n; 60].into()), 0);
