@@ -54,24 +54,27 @@ function Chart({ title, lines, samples, unit }: Props) {
   const names = lines.map(({ label }) => label).join("\n");
   const last = samples.at(-1);
 
-  // Drawn anew when the lines are others; the data is set below.
+  // Drawn from scratch when the lines are others; the data is set below.
   useEffect(() => {
     let closed = false;
     let resize: ResizeObserver | undefined;
     void Promise.all([import("uplot"), import("uplot/dist/uPlot.min.css")]).then(([{ default: UPlot }]) => {
       const element = place.current;
       if (closed || !element) return;
+      // Asked at every drawing: the page may go over from light to dark.
       const style = getComputedStyle(document.documentElement);
-      const muted = style.getPropertyValue("--muted");
+      const colour = (name: string) => () => style.getPropertyValue(name);
       const axis = {
-        stroke: muted,
-        grid: { stroke: style.getPropertyValue("--line"), width: 1 },
+        stroke: colour("--muted"),
+        grid: { stroke: colour("--line"), width: 1 },
         ticks: { show: false },
       };
       plot.current = new UPlot(
         {
           width: element.clientWidth,
           height: HEIGHT,
+          // Room for the half of the last label.
+          padding: [null, 32, null, null],
           legend: { show: false },
           cursor: { show: false },
           scales: { y: { range: (_, __, max) => [0, Math.max(1, max * 1.15)] } },
@@ -83,7 +86,7 @@ function Chart({ title, lines, samples, unit }: Props) {
             {},
             ...lines.map(({ label }, index) => ({
               label,
-              stroke: style.getPropertyValue("--accent"),
+              stroke: colour("--accent"),
               width: 1.5,
               dash: dashes[index % dashes.length] ?? [],
               points: { show: false },
