@@ -18,6 +18,7 @@ use uuid::Uuid;
 pub use crate::{
     admission::{Admission, BoxFuture, Refusal},
     events::{EndReason, EngineEvent, RelayTotals},
+    ingest::excess::Excess,
 };
 use crate::{
     broadcast::{

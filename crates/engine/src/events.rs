@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    ingest::excess::Excess,
     spec::{ProjectId, RelayId, StreamId},
     status::{Notice, RelayError, RelayState},
 };
@@ -62,10 +63,7 @@ pub enum EndReason {
     /// The encoder dropped and did not return within the grace time. `encoder_lost`
     EncoderLost,
     /// The encoder sent more than it may, for too long. `too_fast`
-    TooFast {
-        /// What it may send, in kbit/s.
-        allowed_kbps: u32,
-    },
+    TooFast(Excess),
     /// The owner ended it, deleted the project or rotated the key. `ended_by_owner`
     EndedByOwner,
     /// The server is stopping. `server_stopped`
@@ -78,7 +76,7 @@ impl EndReason {
         match self {
             Self::EncoderStopped => "encoder_stopped",
             Self::EncoderLost => "encoder_lost",
-            Self::TooFast { .. } => "too_fast",
+            Self::TooFast(_) => "too_fast",
             Self::EndedByOwner => "ended_by_owner",
             Self::ServerStopped => "server_stopped",
         }
@@ -86,11 +84,17 @@ impl EndReason {
 
     /// What its owner should know and do, where the word alone does not say it.
     pub fn advice(self) -> Option<String> {
-        let Self::TooFast { allowed_kbps } = self else { return None };
-        Some(format!(
-            "The stream came faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in your \
-             encoder, and start again in a minute."
-        ))
+        match self {
+            Self::TooFast(Excess::Bitrate { allowed_kbps }) => Some(format!(
+                "The stream came faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in your \
+                 encoder, and start again in a minute."
+            )),
+            Self::TooFast(Excess::Messages { allowed_per_second }) => Some(format!(
+                "The stream came in more than {allowed_per_second} messages a second for too long; encoders send fewer than \
+                 300. Look for an update of your encoder, and start again in a minute."
+            )),
+            _ => None,
+        }
     }
 }
 

@@ -21,4 +21,4 @@ pub mod spec;
 pub mod status;
 mod supervisor;
 
-pub use engine::{Admission, EndReason, Engine, EngineConfig, EngineEvent, Refusal, StartError};
+pub use engine::{Admission, EndReason, Engine, EngineConfig, EngineEvent, Excess, Refusal, StartError};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::door::Places;
+use crate::{door::Places, ingest::excess::Allowed};
 
 /// What a peer may cost. The defaults hold a school on one address and refuse a flood; tests tighten them.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,16 @@ pub struct Limits {
     pub write: Duration,
     /// How fast a stream may come, in kbit/s; `None` for as fast as it does.
     pub ingest_kbps: Option<u32>,
+    /// How many messages of media a stream may send a second. Encoders send fewer than 300; eight slices a picture and six sound
+    /// tracks make 800.
+    pub ingest_messages: u32,
+}
+
+impl Limits {
+    /// What one stream may send.
+    pub(crate) fn ingest(&self) -> Allowed {
+        Allowed { kbps: self.ingest_kbps, messages: self.ingest_messages }
+    }
 }
 
 impl Default for Limits {
@@ -35,6 +45,7 @@ impl Default for Limits {
             silence: Duration::from_secs(15),
             write: Duration::from_secs(15),
             ingest_kbps: None,
+            ingest_messages: 1_000,
         }
     }
 }

@@ -144,7 +144,7 @@ impl Broadcast {
 
     /// Bytes of media that are held for readers.
     pub fn ring_bytes(&self) -> usize {
-        self.ring().bytes()
+        self.ring().held_bytes()
     }
 
     /// Whether a track is in an Enhanced RTMP form that older servers do not know.

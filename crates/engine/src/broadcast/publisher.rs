@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     engine::EndReason,
+    ingest::excess::{Allowed, Excess},
     spec::{Goodbye, StreamId},
 };
 
@@ -103,9 +104,9 @@ impl Publisher {
         live.if_seated(&ticket, || self.write(media, now));
     }
 
-    /// Counts what came; tells whether that was more than `allowed_kbps` bears. A connection after this one counts on.
-    pub(crate) fn exceeds(&self, allowed_kbps: u32, bytes: usize) -> bool {
-        self.live.pace().exceeds(allowed_kbps, bytes, Instant::now())
+    /// Counts a message; gives what came more of than is allowed. A connection after this one counts on.
+    pub(crate) fn excess(&self, allowed: Allowed, bytes: usize, now: Instant) -> Option<Excess> {
+        self.live.pace().excess(allowed, bytes, now)
     }
 
     /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which

@@ -52,8 +52,8 @@ where
             connection.flush().await?;
             Ok(())
         }
-        Err(Over::TooFast { allowed_kbps }) => {
-            let reason = EndReason::TooFast { allowed_kbps };
+        Err(Over::TooFast(excess)) => {
+            let reason = EndReason::TooFast(excess);
             shared.resting.begin(project, Instant::now());
             broadcast.end(reason);
             connection.refuse(DENIED, &reason.advice().unwrap_or_default()).await
@@ -75,10 +75,8 @@ where
         while let Some(event) = connection.next_event()? {
             match event {
                 Event::Media(media) => {
-                    if let Some(allowed_kbps) = shared.limits.ingest_kbps
-                        && publisher.exceeds(allowed_kbps, media.body.len())
-                    {
-                        return Err(Over::TooFast { allowed_kbps });
+                    if let Some(excess) = publisher.excess(shared.limits.ingest(), media.body.len(), now) {
+                        return Err(Over::TooFast(excess));
                     }
                     publisher.push(media, now);
                 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{paced::Pace, play, publish};
+use super::{excess::Excess, paced::Pace, play, publish};
 use crate::{
     door::Place,
     engine::{Refusal, Shared},
@@ -56,11 +56,8 @@ pub(crate) enum Over {
     #[error("no {0} in time")]
     Late(&'static str),
     /// More media came than may, for too long.
-    #[error("more than {allowed_kbps} kbit/s came")]
-    TooFast {
-        /// What may come.
-        allowed_kbps: u32,
-    },
+    #[error(transparent)]
+    TooFast(Excess),
 }
 
 /// Serves one connection until it ends.

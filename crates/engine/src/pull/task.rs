@@ -25,6 +25,7 @@ use crate::{
         registry::{Live, Ticket},
     },
     engine::{EndReason, Shared},
+    ingest::excess::Excess,
     relay::{
         backoff::{Schedule, delay},
         error::{Answer, Failure},
@@ -89,7 +90,7 @@ enum End {
     /// The connection broke, or fell silent.
     Lost(Failure),
     /// More came than may.
-    TooFast(u32),
+    TooFast(Excess),
 }
 
 impl Puller {
@@ -259,8 +260,8 @@ impl Puller {
         let failure = match end {
             End::Over => None,
             End::Lost(failure) => Some(failure),
-            End::TooFast(allowed_kbps) => {
-                let reason = EndReason::TooFast { allowed_kbps };
+            End::TooFast(excess) => {
+                let reason = EndReason::TooFast(excess);
                 shared.resting.begin(self.spec.project, Instant::now());
                 broadcast.end(reason);
                 let message = reason.advice().unwrap_or_default();
@@ -354,10 +355,8 @@ async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Sha
         loop {
             match source.heard() {
                 Ok(Some(Heard::Media(media))) => {
-                    if let Some(allowed_kbps) = shared.limits.ingest_kbps
-                        && publisher.exceeds(allowed_kbps, media.body.len())
-                    {
-                        return End::TooFast(allowed_kbps);
+                    if let Some(excess) = publisher.excess(shared.limits.ingest(), media.body.len(), now) {
+                        return End::TooFast(excess);
                     }
                     publisher.push(media, now);
                 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use gostream_engine::{
-    EndReason, EngineConfig, EngineEvent,
+    EndReason, EngineConfig, EngineEvent, Excess,
     limits::Limits,
     spec::{ProjectSpec, PullSpec, Target},
     status::{PullState, PullStatus, StreamPhase},
@@ -249,7 +249,7 @@ async fn stream_that_comes_too_fast_is_ended_and_not_fetched_for_a_while() {
     until_live(&back, &spec).await;
     let more = Script { start: 1_000, ms: 60_000, ..Script::default() };
     encoder.send_all(&more.frames()).await.expect("taken");
-    assert_eq!(end_reason(&mut back).await, EndReason::TooFast { allowed_kbps: 100 });
+    assert_eq!(end_reason(&mut back).await, EndReason::TooFast(Excess::Bitrate { allowed_kbps: 100 }));
     let too_fast = |status: &PullStatus| status.last_error.as_ref().is_some_and(|error| error.code == "too_fast");
     until_pull(&back, &spec, too_fast).await;
     back.until_offline(spec.id).await;
