@@ -174,6 +174,9 @@ impl Supervisor {
     fn carry_out_plan(&mut self) {
         self.closing.retain(|_, task| !task.is_finished());
         let desired = self.orders.spec.borrow_and_update().destinations.clone();
+        let is_desired = |id: &DestinationId| desired.iter().any(|destination| destination.id == *id);
+        self.stopped.retain(|id, _| is_desired(&id.destination));
+        self.origins.retain(|id, _| is_desired(id));
         let running = self.relays.iter().map(|(&id, running)| (id, running.relay.target.clone())).collect();
         for action in plan(&desired, &running) {
             match action {

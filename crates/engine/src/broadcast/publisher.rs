@@ -104,9 +104,14 @@ impl Publisher {
         live.if_seated(&ticket, || self.write(media, now));
     }
 
-    /// Counts a message; gives what came more of than is allowed. A connection after this one counts on.
-    pub(crate) fn excess(&self, allowed: Allowed, bytes: usize, now: Instant) -> Option<Excess> {
-        self.live.pace().excess(allowed, bytes, now)
+    /// Counts a message; gives an excess. A connection after this one counts on.
+    pub(crate) fn count_message(&self, allowed: Allowed, now: Instant) -> Option<Excess> {
+        self.live.pace().count_message(allowed, now)
+    }
+
+    /// Counts bytes on the wire; gives an excess.
+    pub(crate) fn count_bytes(&self, allowed: Allowed, bytes: u64, now: Instant) -> Option<Excess> {
+        self.live.pace().count_bytes(allowed, bytes, now)
     }
 
     /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which

@@ -64,15 +64,20 @@ struct Bucket {
 }
 
 impl Pace {
-    /// Counts a message that arrived. Gives what came more of than is allowed.
-    pub(crate) fn excess(&mut self, allowed: Allowed, bytes: usize, now: Instant) -> Option<Excess> {
-        // Messages are counted in thousandths: what is allowed a second is what is allowed of them a millisecond.
-        if self.messages.overflows(1_000, allowed.messages, now) {
-            return Some(Excess::Messages { allowed_per_second: allowed.messages });
-        }
+    /// Counts a message of media. Gives an excess.
+    pub(crate) fn count_message(&mut self, allowed: Allowed, now: Instant) -> Option<Excess> {
+        // In thousandths: as many of them are allowed a millisecond as messages a second.
+        let allowed_per_second = allowed.messages;
+        self.messages
+            .overflows(1_000, allowed_per_second, now)
+            .then_some(Excess::Messages { allowed_per_second })
+    }
+
+    /// Counts bytes on the wire, of whatever: what is not media costs as well. Gives an excess.
+    pub(crate) fn count_bytes(&mut self, allowed: Allowed, bytes: u64, now: Instant) -> Option<Excess> {
         // Kilobits per second are bits per millisecond.
         let allowed_kbps = allowed.kbps?;
-        self.bits.overflows(bytes as u64 * 8, allowed_kbps, now).then_some(Excess::Bitrate { allowed_kbps })
+        self.bits.overflows(bytes * 8, allowed_kbps, now).then_some(Excess::Bitrate { allowed_kbps })
     }
 }
 
@@ -126,12 +131,12 @@ mod tests {
     use super::*;
 
     /// How long a stream of that rate lasts within an hour, in tenths of a second, if it ends.
-    fn lasts(sent_kbps: usize, allowed_kbps: u32) -> Option<u64> {
+    fn lasts(sent_kbps: u64, allowed_kbps: u32) -> Option<u64> {
         let began = Instant::now();
         let mut pace = Pace::default();
         let tenth = sent_kbps * 100 / 8;
         let allowed = kbps(allowed_kbps);
-        (0..36_000).find(|n| pace.excess(allowed, tenth, began + Duration::from_millis(100 * n)).is_some())
+        (0..36_000).find(|n| pace.count_bytes(allowed, tenth, began + Duration::from_millis(100 * n)).is_some())
     }
 
     fn kbps(kbps: u32) -> Allowed {
@@ -151,7 +156,7 @@ mod tests {
         let began = Instant::now();
         let mut pace = Pace::default();
         // Ten seconds at the full rate of 1 MB/s, after as long without a byte.
-        let mut excess = |bytes, seconds| pace.excess(kbps(8_000), bytes, began + Duration::from_secs(seconds));
+        let mut excess = |bytes, seconds| pace.count_bytes(kbps(8_000), bytes, began + Duration::from_secs(seconds));
         assert_eq!(excess(1_000, 0), None);
         assert_eq!(excess(10_000_000, 10), None);
         assert_eq!(excess(1_000, 10), Some(Excess::Bitrate { allowed_kbps: 8_000 }));
@@ -166,7 +171,7 @@ mod tests {
             let lasts = |per_second: u64| {
                 let mut pace = Pace::default();
                 let at = |n: u64| began + Duration::from_micros(n * 1_000_000 / per_second);
-                (0..60 * per_second).find(|&n| pace.excess(allowed, 0, at(n)).is_some()).map(|n| n / per_second)
+                (0..60 * per_second).find(|&n| pace.count_message(allowed, at(n)).is_some()).map(|n| n / per_second)
             };
             assert_eq!((lasts(300), lasts(1_000)), (None, None));
             assert_eq!((lasts(2_000), lasts(100_000)), (Some(9), Some(0)));

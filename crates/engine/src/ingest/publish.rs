@@ -70,12 +70,13 @@ async fn take_media<S>(connection: &mut Connection<S>, publisher: &mut Publisher
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    let mut received_bytes = connection.rtmp.received_bytes();
     loop {
         let now = Instant::now();
         while let Some(event) = connection.next_event()? {
             match event {
                 Event::Media(media) => {
-                    if let Some(excess) = publisher.excess(shared.limits.ingest(), media.body.len(), now) {
+                    if let Some(excess) = publisher.count_message(shared.limits.ingest(), now) {
                         return Err(Over::TooFast(excess));
                     }
                     publisher.push(media, now);
@@ -83,6 +84,10 @@ where
                 Event::Unpublish => return Ok(()),
                 Event::Publish(_) | Event::Play(_) | Event::Stop => {}
             }
+        }
+        let before = std::mem::replace(&mut received_bytes, connection.rtmp.received_bytes());
+        if let Some(excess) = publisher.count_bytes(shared.limits.ingest(), received_bytes - before, now) {
+            return Err(Over::TooFast(excess));
         }
         let due = publisher.flush(Instant::now());
         connection.pace.set(publisher.pause());

@@ -350,12 +350,13 @@ impl Puller {
 
 /// Takes media until there is no more. Cancel safe.
 async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Shared) -> End {
+    let mut received_bytes = source.received_bytes();
     loop {
         let now = Instant::now();
         loop {
             match source.heard() {
                 Ok(Some(Heard::Media(media))) => {
-                    if let Some(excess) = publisher.excess(shared.limits.ingest(), media.body.len(), now) {
+                    if let Some(excess) = publisher.count_message(shared.limits.ingest(), now) {
                         return End::TooFast(excess);
                     }
                     publisher.push(media, now);
@@ -364,6 +365,10 @@ async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Sha
                 Ok(None) => break,
                 Err(failure) => return End::Lost(failure),
             }
+        }
+        let before = std::mem::replace(&mut received_bytes, source.received_bytes());
+        if let Some(excess) = publisher.count_bytes(shared.limits.ingest(), received_bytes - before, now) {
+            return End::TooFast(excess);
         }
         let due = publisher.flush(Instant::now());
         let silent = Instant::now() + shared.limits.silence;
