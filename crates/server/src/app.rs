@@ -267,6 +267,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) 
         rtmps_listen: settings.rtmps_listen,
         tls: certificates.map(|certificates| certificates.server_config(&[])),
         egress_allow: settings.egress_allow.clone(),
+        public_host: settings.public_url.as_ref().and_then(|url| url.host_str()).map(str::to_owned),
         reconnect_grace: settings.reconnect_grace,
         limits: EngineLimits { ingest_kbps: settings.quota.ingest_kbps, ..EngineLimits::default() },
         threads: std::thread::available_parallelism().map_or(1, usize::from),

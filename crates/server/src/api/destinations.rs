@@ -1,7 +1,7 @@
 //! Destinations: saved places to send to, and the wish that a relay runs. What runs is the reconciler's business.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use gostream_engine::spec::{DestinationId, ProjectId};
+use gostream_engine::spec::{AccountId, DestinationId, ProjectId};
 use gostream_store::{DestinationChange, NewDestination};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -258,5 +258,6 @@ pub(super) async fn retry(
 pub(super) async fn test(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<Answer<Probe>, Problem> {
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     let spec = destination_spec(&row).ok_or_else(Problem::not_found)?;
-    Ok(Answer(ctx.engine.probe(&spec.target).await.into()))
+    let steps = ctx.engine.probe(AccountId(login.user.id), &spec.target).await;
+    Ok(Answer(steps.map_err(|_| Problem::busy())?.into()))
 }

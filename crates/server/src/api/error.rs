@@ -17,6 +17,9 @@ pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 /// A database that restarts is back after some seconds, and so many callers come back together.
 const AWAY_RETRY: Duration = Duration::from_secs(5);
 
+/// A full line of passwords is half as long as before by then.
+const BUSY_RETRY: Duration = Duration::from_secs(4);
+
 /// An error as the caller reads it: a stable code for programs, a sentence for people.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -113,6 +116,14 @@ impl Problem {
         let seconds = retry_after_seconds(wait);
         let detail = format!("Too many tries. Try again in {seconds} seconds.");
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
+    }
+
+    /// 503: as many of these as may be are waiting.
+    pub(super) fn busy() -> Self {
+        let seconds = BUSY_RETRY.as_secs();
+        let detail =
+            format!("The server is busy with too many requests like this one. Try again in {seconds} seconds.");
+        Self { retry_after: Some(BUSY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
     /// 503: the database does not answer.
