@@ -1,6 +1,7 @@
 //! A pool that many use, each up to a share: how much work runs at once, and who comes next when all of it is taken.
 //!
-//! Who has least running comes first, so a crowd of one key waits behind itself and not in front of the others. Waiting is
+//! Who has least running comes first, and of those who was let run longest ago: crowds wait behind themselves and not in front of
+//! the others, however many crowds there are. Waiting is
 //! bounded as well: when there is no room, the longest line gives up its newest.
 
 use std::{
@@ -41,6 +42,8 @@ struct State<K: Copy + Eq + Hash> {
     running: usize,
     waiting: usize,
     next_ticket: u64,
+    /// How often somebody was let run.
+    grants: u64,
     keys: HashMap<K, Line<K>>,
 }
 
@@ -48,6 +51,8 @@ struct State<K: Copy + Eq + Hash> {
 #[derive(Debug)]
 struct Line<K: Copy + Eq + Hash> {
     running: usize,
+    /// The number of its newest grant; 0 for none since it was idle.
+    granted: u64,
     /// Oldest first.
     waiting: VecDeque<(u64, Answer<K>)>,
 }
@@ -71,7 +76,7 @@ struct Waiting<'a, K: Copy + Eq + Hash> {
 impl<K: Copy + Eq + Hash> Shares<K> {
     /// A pool of this size.
     pub fn new(bounds: Bounds) -> Arc<Self> {
-        let state = State { running: 0, waiting: 0, next_ticket: 0, keys: HashMap::new() };
+        let state = State { running: 0, waiting: 0, next_ticket: 0, grants: 0, keys: HashMap::new() };
         Arc::new(Self { bounds, state: Mutex::new(state) })
     }
 
@@ -128,11 +133,13 @@ impl<K: Copy + Eq + Hash> State<K> {
         }
         let may = |line: &&mut Line<K>| line.running < bounds.running_each && !line.waiting.is_empty();
         let lines = self.keys.iter_mut().filter(|(_, line)| may(line));
-        let order = |line: &Line<K>| (line.running, line.waiting.front().map(|(ticket, _)| *ticket));
+        let order = |line: &Line<K>| (line.running, line.granted, line.waiting.front().map(|(ticket, _)| *ticket));
         let (&key, line) = lines.min_by_key(|(_, line)| order(line))?;
         let (_, answer) = line.waiting.pop_front()?;
         line.running += 1;
         self.running += 1;
+        self.grants += 1;
+        line.granted = self.grants;
         self.waiting -= 1;
         Some((key, answer))
     }
@@ -157,7 +164,7 @@ impl<K: Copy + Eq + Hash> State<K> {
 
 impl<K: Copy + Eq + Hash> Default for Line<K> {
     fn default() -> Self {
-        Self { running: 0, waiting: VecDeque::new() }
+        Self { running: 0, granted: 0, waiting: VecDeque::new() }
     }
 }
 

@@ -45,6 +45,28 @@ fn a_newcomer_comes_before_the_crowd_of_another() {
 }
 
 #[test]
+fn several_crowds_take_turns_with_a_newcomer() {
+    let pool = Shares::new(Bounds { waiting: 16, ..BOUNDS });
+    let mut running = VecDeque::from([hold(&pool, 1), hold(&pool, 2)]);
+    let mut crowds: Vec<_> = [1, 2, 3, 1, 2, 3].map(|key| ask(&pool, key).0).into();
+    let (mut newcomer, none) = ask(&pool, 4);
+    assert!(none.is_none(), "two run");
+    for served in 1.. {
+        drop(running.pop_front());
+        if look(&mut newcomer).is_some() {
+            assert!(served <= 2, "after {served}");
+            break;
+        }
+        crowds.retain_mut(|waiting| {
+            let share = look(waiting);
+            let waits = share.is_none();
+            running.extend(share.map(|share| share.expect("is next")));
+            waits
+        });
+    }
+}
+
+#[test]
 fn one_key_has_its_share_and_leaves_the_rest() {
     let pool = Shares::new(Bounds { running_each: 1, ..BOUNDS });
     let _held = hold(&pool, 1);

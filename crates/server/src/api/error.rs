@@ -11,6 +11,8 @@ use gostream_store::Error;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::login::password;
+
 /// RFC 9457 section 3.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 
@@ -181,6 +183,15 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<password::Error> for Problem {
+    fn from(error: password::Error) -> Self {
+        match error {
+            password::Error::Busy(_) => Self::busy(),
+            other => Self::internal(&other),
+        }
     }
 }
 
