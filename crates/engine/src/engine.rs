@@ -30,11 +30,12 @@ use crate::{
     hls,
     ingest::{excess::Resting, listener},
     limits::Limits,
-    net::{Egress, Resolve, SystemResolver},
+    net::{Egress, OwnAddresses, Resolve, SystemResolver},
     pull::{Order, Pulls},
     relay::{dial::Dialer, probe::probe},
     shards::Shards,
-    spec::{DestinationId, ProjectId, ProjectSpec, PullSpec, StreamId, StreamKey, Target},
+    shares::{Bounds, Full, Shares},
+    spec::{AccountId, DestinationId, ProjectId, ProjectSpec, PullSpec, StreamId, StreamKey, Target},
     status::{ProbeStep, ProjectStatus, PullStatus},
     supervisor::{Orders, supervise},
 };
@@ -45,6 +46,9 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const LAST_PICTURES: Duration = Duration::from_secs(10);
 /// Retry requests of one project that may wait.
 const RETRIES: usize = 16;
+
+/// Destinations that are tried out at once: each is a connection or two, for half a minute at most.
+const PROBES: Bounds = Bounds { running: 64, running_each: 4, waiting: 256, waiting_each: 16 };
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -57,6 +61,8 @@ pub struct EngineConfig {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Address ranges that relays may reach besides public ones.
     pub egress_allow: Vec<ipnet::IpNet>,
+    /// The name or address that users know this server by; relays reach it only where `egress_allow` does.
+    pub public_host: Option<String>,
     /// Makes addresses of the names of destinations.
     pub resolver: Arc<dyn Resolve>,
     /// Certificates that relays trust instead of the system's.
@@ -76,7 +82,8 @@ impl Default for EngineConfig {
             rtmps_listen: None,
             tls: None,
             egress_allow: Vec::new(),
-            resolver: Arc::new(SystemResolver),
+            public_host: None,
+            resolver: Arc::new(SystemResolver::default()),
             trusted: None,
             reconnect_grace: Duration::from_secs(60),
             threads: 0,
@@ -114,6 +121,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) shards: Shards,
     pub(crate) dialer: Dialer,
+    probes: Arc<Shares<AccountId>>,
     /// What pulls call themselves, so that this server knows its own.
     pub(crate) identity: String,
     pulls: Pulls,
@@ -144,17 +152,25 @@ impl Engine {
             Shards::default()
         });
         let egress = Egress::new(config.egress_allow);
+        let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let own = config.public_host.map_or_else(OwnAddresses::default, |host| {
+            let (own, follow) = OwnAddresses::of_host(host, Arc::clone(&config.resolver));
+            let stop = closing.clone();
+            tasks.spawn(async move { stop.run_until_cancelled(follow).await });
+            own
+        });
         let shared = Arc::new(Shared {
             admission,
             registry: Registry::default(),
             limits: config.limits,
             resting: Resting::default(),
-            closing: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            closing,
+            tasks,
             shards,
             identity: format!("GoStream/{} ({})", env!("CARGO_PKG_VERSION"), Uuid::new_v4().simple()),
             pulls: Pulls::default(),
-            dialer: Dialer::new(config.resolver, egress, config.trusted),
+            dialer: Dialer::new(config.resolver, egress, own, config.trusted),
+            probes: Shares::new(PROBES),
             events: EventSink::new(events),
             grace: config.reconnect_grace,
         });
@@ -227,9 +243,11 @@ impl Engine {
         self.shared.pulls.status(project)
     }
 
-    /// Tries a destination out, step by step, without publishing.
-    pub async fn probe(&self, target: &Target) -> Vec<ProbeStep> {
-        probe(&self.shared.dialer, target).await
+    /// Tries a destination of an account out, step by step, without publishing. Ends when it is dropped. [`Full`] when the
+    /// account, or all of them, already try as many as they may.
+    pub async fn probe(&self, account: AccountId, target: &Target) -> Result<Vec<ProbeStep>, Full> {
+        let _share = self.shared.probes.take(account).await?;
+        Ok(probe(&self.shared.dialer.of(account), target).await)
     }
 
     /// What is, or `None` when the project is not live.
@@ -318,7 +336,7 @@ impl Shared {
             retries: retry_requests,
             status,
             events: self.events.clone(),
-            dialer: self.dialer.clone(),
+            dialer: self.dialer.of(spec.account),
             grace: self.grace,
         };
         self.tasks.spawn(hls::run(output, broadcast));

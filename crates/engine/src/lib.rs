@@ -17,6 +17,7 @@ mod plan;
 mod pull;
 mod relay;
 mod shards;
+pub mod shares;
 pub mod spec;
 pub mod status;
 mod supervisor;

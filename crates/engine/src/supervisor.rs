@@ -23,6 +23,7 @@ use crate::{
     plan::{Action, plan},
     relay::{
         dial::Dialer,
+        starts::Starts,
         task::{Context, Relay},
     },
     spec::{DestinationId, ProjectSpec, RelayId, Target},
@@ -84,6 +85,8 @@ struct Supervisor {
     stopped: HashMap<RelayId, SystemTime>,
     /// The clocks that the legs of a destination share.
     origins: HashMap<DestinationId, Origin>,
+    /// When the next relay may begin.
+    starts: Starts,
     /// Until when the encoder is waited for: read off the wall clock once, so that it stands still.
     held_until: SystemTime,
     changed: Arc<Notify>,
@@ -103,6 +106,7 @@ impl Supervisor {
             closing: HashMap::new(),
             stopped: HashMap::new(),
             origins: HashMap::new(),
+            starts: Starts::new(Instant::now()),
             held_until: SystemTime::UNIX_EPOCH,
             changed: Arc::new(Notify::new()),
         }
@@ -191,11 +195,14 @@ impl Supervisor {
     }
 
     fn start(&mut self, id: RelayId, target: Target) {
+        let relays = self.orders.spec.borrow().destinations.len() * 2;
+        let not_before = self.starts.next(relays, Instant::now());
         let context = Context {
             dialer: self.orders.dialer.clone(),
             broadcast: Arc::clone(&self.orders.broadcast),
             changed: Arc::clone(&self.changed),
             events: self.orders.events.clone(),
+            not_before,
             origin: self.origins.entry(id.destination).or_default().clone(),
         };
         let relay = Relay::start(id, target, context, self.closing.remove(&id));

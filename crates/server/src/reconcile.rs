@@ -12,7 +12,7 @@ use std::{
 
 use gostream_engine::{
     engine::{Admission, BoxFuture, EndReason, Engine, Refusal},
-    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
+    spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
 };
 use gostream_proto::rtmp::url::RtmpUrl;
 use gostream_store::{Destination, Project, Store};
@@ -272,6 +272,7 @@ impl Reconciler {
 /// What should be, from what is saved.
 fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
     ProjectSpec {
+        account: AccountId(project.user_id),
         id: ProjectId(project.id),
         stream_key: StreamKey::new(project.stream_key.expose_secret()),
         playback_id: project.playback_id.clone(),
@@ -285,7 +286,7 @@ fn pull_spec(row: &Project) -> Option<PullSpec> {
     match RtmpUrl::parse(row.pull_url.as_deref()?) {
         Ok(url) => {
             let source = Target { url, key: StreamKey::new(row.stream_key.expose_secret()) };
-            Some(PullSpec { project: ProjectId(row.id), source })
+            Some(PullSpec { account: AccountId(row.user_id), project: ProjectId(row.id), source })
         }
         Err(error) => {
             tracing::warn!(%error, project.id = %row.id, "A saved project has no usable URL to pull from.");

@@ -12,6 +12,11 @@ use crate::{
     error::Error,
 };
 
+/// What is noted when the right password was given.
+const LOGINS: [&str; 2] = ["login", "signup"];
+/// Of the addresses that a user logged in from, this many are told: somebody travels much.
+const ADDRESSES_MAX: u64 = 256;
+
 /// One thing that somebody did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
@@ -62,6 +67,22 @@ impl Store {
             address: row.address,
         };
         Ok(found.map_err(Error::reading("The audit log"))?.into_iter().map(entry).collect())
+    }
+
+    /// The addresses from which a user logged in, as far as the log goes back, each once.
+    pub async fn login_addresses(&self, user: Uuid) -> Result<Vec<String>, Error> {
+        let found = audit::Entity::find()
+            .select_only()
+            .column(audit::Column::Address)
+            .distinct()
+            .filter(audit::Column::UserId.eq(user))
+            .filter(audit::Column::Action.is_in(LOGINS))
+            .filter(audit::Column::Address.is_not_null())
+            .limit(ADDRESSES_MAX)
+            .into_tuple()
+            .all(self.reader())
+            .await;
+        found.map_err(Error::reading("The audit log"))
     }
 
     /// Forgets what was done before a moment, and tells how much that was.

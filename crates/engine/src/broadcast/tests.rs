@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     hls,
-    spec::{Goodbye, ProjectSpec, StreamKey},
+    spec::{AccountId, Goodbye, ProjectSpec, StreamKey},
 };
 
 /// The time that 32 bits of milliseconds hold, and some more: 49.7 days and a half.
@@ -76,6 +76,7 @@ impl Connection {
 fn live() -> Arc<Live> {
     let broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
     let spec = ProjectSpec {
+        account: AccountId(Uuid::nil()),
         id: broadcast.project,
         stream_key: StreamKey::new("key"),
         playback_id: String::new(),

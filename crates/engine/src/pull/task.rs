@@ -159,7 +159,8 @@ impl Puller {
     /// One connection from dialling to its end.
     async fn connection(&mut self) -> Outcome {
         let (shared, target) = (Arc::clone(&self.shared), self.spec.source.clone());
-        let opening = Source::open(&shared.dialer, &target, &shared.identity);
+        let dialer = shared.dialer.of(self.spec.account);
+        let opening = Source::open(&dialer, &target, &shared.identity);
         tokio::pin!(opening);
         let mut source = loop {
             tokio::select! {

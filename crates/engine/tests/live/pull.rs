@@ -25,7 +25,7 @@ const KEY: &str = "front-door";
 pub fn pull(stage: &Stage, spec: &ProjectSpec, from: impl Display) {
     let url = RtmpUrl::parse(&format!("rtmp://{from}/live")).expect("is a URL");
     let source = Target { url, key: spec.stream_key.clone() };
-    stage.engine.pull(vec![PullSpec { project: spec.id, source }]);
+    stage.engine.pull(vec![PullSpec { account: spec.account, project: spec.id, source }]);
 }
 
 /// Waits until the pull is as wanted. Whoever watches the project hears of it, live or not.
@@ -181,8 +181,8 @@ async fn private_server_is_refused_with_a_sentence() {
     assert_eq!(error.code, "address_forbidden");
     assert_eq!(
         error.message,
-        "127.0.0.1 is in a private network, which this server does not connect to. The operator can allow it with \
-         `egress.allow`."
+        "127.0.0.1 is in a private network, or is this server itself, and no stream is sent to or taken from there. The \
+         operator can allow it with `egress.allow`."
     );
 }
 

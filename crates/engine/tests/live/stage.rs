@@ -11,7 +11,7 @@ use gostream_engine::{
     Admission, Engine, EngineConfig, EngineEvent, Refusal,
     engine::BoxFuture,
     limits::Limits,
-    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
+    spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
     status::{ProjectStatus, RelayState},
 };
 use gostream_proto::rtmp::{
@@ -29,6 +29,9 @@ pub struct Stage {
     pub events: mpsc::Receiver<EngineEvent>,
     projects: Arc<Projects>,
 }
+
+/// Whose projects all of a stage are.
+pub const ACCOUNT: AccountId = AccountId(Uuid::nil());
 
 #[derive(Default)]
 struct Projects(Mutex<HashMap<String, ProjectSpec>>);
@@ -66,6 +69,7 @@ impl Stage {
     pub fn project(&self, key: &str, platforms: &[&Platform]) -> ProjectSpec {
         let destinations = platforms.iter().enumerate().map(|(n, platform)| destination(n, &platform.url())).collect();
         let spec = ProjectSpec {
+            account: ACCOUNT,
             id: ProjectId(Uuid::new_v4()),
             stream_key: StreamKey::new(key),
             playback_id: format!("playback-{key}"),

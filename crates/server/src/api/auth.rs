@@ -3,7 +3,7 @@
 use axum::{
     extract::{FromRequestParts, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use gostream_store::{Error, User as Row};
@@ -19,10 +19,16 @@ use super::{
     error::Problem,
     extract::{self, Json},
     field::{self, Fields},
+    guesses,
 };
 use crate::{
     config::Signup,
-    login::token::{Claims, LIFETIME},
+    login::{
+        browser::Browser,
+        limit::Guesser,
+        password::Hasher,
+        token::{Claims, LIFETIME},
+    },
 };
 
 /// The cookie that carries the token for the page.
@@ -177,6 +183,7 @@ impl From<Row> for User {
         (status = 409, description = "`email_taken`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
         (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many passwords are waiting to be checked; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn signup(
@@ -191,10 +198,13 @@ pub(super) async fn signup(
     }
     let mut fields = Fields::default();
     let email = fields.take("email", field::email(&body.email));
-    let password = fields.take("password", field::new_password(body.password.expose_secret(), &body.email));
+    let password = fields.take("password", field::new_password(body.password.expose_secret()));
     let (Some(email), Some(password)) = (email, password) else { return Err(fields.into()) };
     client.may_try(&ctx)?;
-    let hash = ctx.passwords.hash(password).await.map_err(|error| Problem::internal(&error))?;
+    let hasher = client.hasher(&ctx);
+    let judged = hasher.judge(password.clone(), email.clone()).await?;
+    judged.map_err(|message| Problem::field("password", message))?;
+    let hash = hasher.hash(password).await?;
     let user = ctx.store.add_user(&email, &hash).await?;
     audit.note(&ctx, user.id, "signup", None).await;
     client.begin_session(&ctx, user, StatusCode::CREATED).await
@@ -208,6 +218,7 @@ pub(super) async fn signup(
         (status = 401, description = "`invalid_credentials`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
         (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many passwords are waiting to be checked; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn login(
@@ -219,13 +230,13 @@ pub(super) async fn login(
     client.may_try(&ctx)?;
     // An address that cannot be one is simply unknown, and takes as long.
     let email = field::email(&body.email).unwrap_or_default();
-    ctx.limits.account(&email).map_err(Problem::too_many)?;
     let (user, hash) = match ctx.store.credentials(&email).await? {
         Some(found) => (Some(found.user), Some(found.password_hash)),
         None => (None, None),
     };
     let tried = user.as_ref().map(|user| user.id);
-    let right = ctx.passwords.verify(body.password.expose_secret().to_owned(), hash).await;
+    guesses::may_guess(&ctx, client.address, client.browser, email, tried).await?;
+    let right = client.hasher(&ctx).verify(body.password.expose_secret().to_owned(), hash).await;
     match user.filter(|_| matches!(right, Ok(true))) {
         Some(user) => {
             audit.note(&ctx, user.id, "login", None).await;
@@ -235,7 +246,7 @@ pub(super) async fn login(
             if let Some(user) = tried {
                 audit.note(&ctx, user, "login_failed", None).await;
             }
-            right.map_err(|error| Problem::internal(&error))?;
+            right?;
             let detail = "There is no account with this email address and password.";
             Err(Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", detail))
         }
@@ -286,6 +297,7 @@ pub(super) struct PasswordChange {
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
         (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many passwords are waiting to be checked; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn password(
@@ -295,16 +307,18 @@ pub(super) async fn password(
     audit: Audit,
     Json(body): Json<PasswordChange>,
 ) -> Result<StatusCode, Problem> {
-    let new = field::new_password(body.new_password.expose_secret(), &login.user.email);
-    let new = new.map_err(|message| Problem::field("newPassword", message))?;
-    client.may_try(&ctx)?;
-    ctx.limits.account(&login.user.email).map_err(Problem::too_many)?;
+    let bad_new = |message| Problem::field("newPassword", message);
+    let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
+    // Whoever is logged in is not held up by what others try, at the same address or on the same account.
+    ctx.limits.guess(&Guesser::Session(login.session)).map_err(Problem::too_many)?;
+    let hasher = client.hasher(&ctx);
+    hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;
     let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
     let current = body.current_password.expose_secret().to_owned();
-    if !ctx.passwords.verify(current, hash).await.map_err(|error| Problem::internal(&error))? {
+    if !hasher.verify(current, hash).await? {
         return Err(Problem::field("currentPassword", "This is not your current password."));
     }
-    let hash = ctx.passwords.hash(new).await.map_err(|error| Problem::internal(&error))?;
+    let hash = hasher.hash(new).await?;
     ctx.store.set_password(login.user.id, &hash, Some(login.session)).await?;
     audit.note(&ctx, login.user.id, "password_changed", None).await;
     ctx.wakes.sessions_ended();
@@ -314,6 +328,8 @@ pub(super) async fn password(
 /// The other end, as far as logging in is concerned.
 pub(super) struct Client {
     address: Option<std::net::IpAddr>,
+    /// Which browser it is, if it logged in before.
+    browser: Option<Browser>,
     agent: Option<String>,
     secure: bool,
 }
@@ -325,6 +341,7 @@ impl FromRequestParts<Ctx> for Client {
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Ok(Self {
             address: extract::client_address(parts),
+            browser: guesses::browser(ctx, &parts.headers),
             agent: agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect()),
             secure: extract::is_secure(parts, ctx),
         })
@@ -334,6 +351,11 @@ impl FromRequestParts<Ctx> for Client {
 impl Client {
     fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
         self.address.map_or(Ok(()), |address| ctx.limits.address(address)).map_err(Problem::too_many)
+    }
+
+    /// The part of the password hasher that this client has.
+    fn hasher(&self, ctx: &Ctx) -> Hasher {
+        ctx.passwords.of(self.address)
     }
 
     async fn begin_session(&self, ctx: &Ctx, user: Row, status: StatusCode) -> Result<Response, Problem> {
@@ -349,7 +371,9 @@ impl Client {
             .same_site(SameSite::Lax)
             .secure(self.secure)
             .max_age(LIFETIME);
+        let cookies = [cookie.build(), guesses::cookie(ctx, user.id, self.browser, self.secure)]
+            .map(|cookie| (header::SET_COOKIE, cookie.to_string()));
         let body = Session { token, user: user.into() };
-        Ok((status, CookieJar::new().add(cookie), axum::Json(body)).into_response())
+        Ok((status, AppendHeaders(cookies), axum::Json(body)).into_response())
     }
 }

@@ -1,7 +1,7 @@
 //! Destinations: saved places to send to, and the wish that a relay runs. What runs is the reconciler's business.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use gostream_engine::spec::{DestinationId, ProjectId};
+use gostream_engine::spec::{AccountId, DestinationId, ProjectId};
 use gostream_store::{DestinationChange, NewDestination};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -232,6 +232,7 @@ pub(super) async fn stop(
         (status = 200, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn retry(
@@ -241,6 +242,7 @@ pub(super) async fn retry(
     links: Links,
 ) -> Result<Answer<Destination>, Problem> {
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
+    ctx.limits.dial(login.user.id).map_err(Problem::too_many)?;
     ctx.engine.retry(ProjectId(row.project_id), DestinationId(row.id));
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
@@ -253,10 +255,14 @@ pub(super) async fn retry(
         (status = 200, body = Probe),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many destinations are being tried out; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn test(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<Answer<Probe>, Problem> {
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     let spec = destination_spec(&row).ok_or_else(Problem::not_found)?;
-    Ok(Answer(ctx.engine.probe(&spec.target).await.into()))
+    ctx.limits.dial(login.user.id).map_err(Problem::too_many)?;
+    let steps = ctx.engine.probe(AccountId(login.user.id), &spec.target).await;
+    Ok(Answer(steps.map_err(|_| Problem::busy())?.into()))
 }

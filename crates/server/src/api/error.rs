@@ -11,11 +11,16 @@ use gostream_store::Error;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::login::password;
+
 /// RFC 9457 section 3.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// A database that restarts is back after some seconds, and so many callers come back together.
 const AWAY_RETRY: Duration = Duration::from_secs(5);
+
+/// A full line of passwords is half as long as before by then.
+const BUSY_RETRY: Duration = Duration::from_secs(4);
 
 /// An error as the caller reads it: a stable code for programs, a sentence for people.
 #[derive(Debug, Serialize, ToSchema)]
@@ -115,6 +120,14 @@ impl Problem {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
     }
 
+    /// 503: as many of these as may be are waiting.
+    pub(super) fn busy() -> Self {
+        let seconds = BUSY_RETRY.as_secs();
+        let detail =
+            format!("The server is busy with too many requests like this one. Try again in {seconds} seconds.");
+        Self { retry_after: Some(BUSY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
+    }
+
     /// 503: the database does not answer.
     pub(super) fn database_unavailable() -> Self {
         let detail = "The database does not answer as it should. Try again in a moment.";
@@ -170,6 +183,15 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<password::Error> for Problem {
+    fn from(error: password::Error) -> Self {
+        match error {
+            password::Error::Busy(_) => Self::busy(),
+            other => Self::internal(&other),
+        }
     }
 }
 

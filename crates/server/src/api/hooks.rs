@@ -32,6 +32,7 @@ const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
     responses(
         (status = 200, description = "The key is known", content_type = "text/plain", body = String),
         (status = 403, description = "`unknown_stream_key`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`: only where the stream is pulled", body = Problem),
     )
 )]
 pub(super) async fn on_publish(State(ctx): State<Ctx>, request: Request) -> Response {
@@ -53,6 +54,7 @@ async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
     if project.pull_url.is_none() {
         return Ok(None);
     }
+    ctx.limits.hook(project.user_id).map_err(Problem::too_many)?;
     let id = ProjectId(project.id);
     let status = ctx.engine.pull_status(id).unwrap_or_default();
     let play = Play { is_live: status.state == PullState::Live, plays: status.plays };

@@ -28,7 +28,7 @@ pub(crate) use self::{audit::Shown, events::Followers};
 use crate::{
     config::{Quota, Signup},
     fronts::Fronts,
-    login::{limit::Limits, password::Passwords, token::Tokens},
+    login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
     reconcile::Wakes,
     strangers::Strangers,
@@ -43,6 +43,7 @@ mod error;
 mod events;
 mod extract;
 mod field;
+mod guesses;
 mod health;
 mod hls;
 mod hooks;
@@ -77,7 +78,9 @@ pub(crate) struct Context {
     pub followers: Followers,
     /// Signs logins.
     pub tokens: Tokens,
-    /// Hashes passwords.
+    /// Knows browsers that logged in before.
+    pub browsers: Browsers,
+    /// Judges and hashes passwords.
     pub passwords: Passwords,
     /// Slows down guessing.
     pub limits: Arc<Limits>,

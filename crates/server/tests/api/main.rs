@@ -11,6 +11,7 @@ mod destinations;
 mod headers;
 mod hooks;
 mod http;
+mod limits;
 mod live;
 mod metrics;
 mod origin;
@@ -22,6 +23,7 @@ mod quotas;
 mod reports;
 mod security;
 mod serving;
+mod stalls;
 mod tokens;
 
 /// Each story as a test of its own on SQLite, and all of them in one on a PostgreSQL that it starts.
@@ -66,6 +68,8 @@ stories! {
         an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;
     tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down,
         a_shown_key_is_written_down_once_for_each_login;
+    limits: strangers_lock_nobody_out, trying_out_and_trying_again_are_limited_for_each_account,
+        publishers_in_front_are_limited_for_each_account;
     headers: every_answer_has_the_headers_of_its_kind;
     serving: health_pages_and_headers, metrics_count_by_route;
 }

@@ -8,7 +8,7 @@ use std::{
 use gostream_engine::{
     Admission, Engine, EngineConfig, Refusal,
     engine::BoxFuture,
-    spec::{Goodbye, ProjectId, ProjectSpec, StreamKey},
+    spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
 use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
 use serde_json::{Value, json};
@@ -131,6 +131,7 @@ impl Front {
 
     fn knows(&self, key: &str) {
         *self.known.0.lock().unwrap() = Some(ProjectSpec {
+            account: AccountId(Uuid::nil()),
             id: ProjectId(Uuid::nil()),
             stream_key: StreamKey::new(key),
             playback_id: "front".to_owned(),
