@@ -25,7 +25,7 @@ use crate::{
         registry::{Live, Registry, Ticket},
     },
     door::Door,
-    events::EventSink,
+    events::EventSender,
     hls,
     ingest::{excess::Resting, listener},
     limits::Limits,
@@ -116,7 +116,7 @@ pub(crate) struct Shared {
     /// What pulls call themselves, so that this server knows its own.
     pub(crate) identity: String,
     pulls: Pulls,
-    events: EventSink,
+    events: EventSender,
     grace: Duration,
 }
 
@@ -131,7 +131,7 @@ impl Engine {
     pub async fn start(
         config: EngineConfig,
         admission: Arc<dyn Admission>,
-        events: mpsc::Sender<EngineEvent>,
+        events: EventSender,
     ) -> Result<Self, StartError> {
         let rtmp = listener::bind("rtmp.listen", config.rtmp_listen)?;
         let rtmps = match (config.rtmps_listen, &config.tls) {
@@ -154,7 +154,7 @@ impl Engine {
             identity: format!("GoStream/{} ({})", env!("CARGO_PKG_VERSION"), Uuid::new_v4().simple()),
             pulls: Pulls::default(),
             dialer: Dialer::new(config.resolver, egress, config.trusted),
-            events: EventSink::new(events),
+            events,
             grace: config.reconnect_grace,
         });
         let bound = |listener: &tokio::net::TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
@@ -316,7 +316,7 @@ impl Shared {
             spec: spec_seen,
             retries: retry_requests,
             status,
-            events: self.events.clone(),
+            events: self.events.of(spec.account),
             dialer: self.dialer.clone(),
             grace: self.grace,
         };

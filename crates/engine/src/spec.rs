@@ -28,8 +28,12 @@ id! {
     DestinationId
 }
 id! {
-    /// One live session of a project.
+    /// One live session of a project: a UUID v7, which says when it began.
     StreamId
+}
+id! {
+    /// Who shares limits: all projects of one account. The engine knows nothing else of it.
+    AccountId
 }
 
 /// A stream key: prints as `****`, compares as the bytes it is.
@@ -59,6 +63,8 @@ impl fmt::Debug for StreamKey {
 pub struct ProjectSpec {
     /// The project.
     pub id: ProjectId,
+    /// Whose limits it counts against.
+    pub account: AccountId,
     /// The key that its encoder publishes with, and that the classic HLS paths carry.
     pub stream_key: StreamKey,
     /// The id under which viewers find it; reveals nothing about the key.

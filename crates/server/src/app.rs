@@ -9,13 +9,14 @@ use std::{
 
 use gostream_engine::{
     engine::{Engine, EngineConfig},
+    events,
     limits::Limits as EngineLimits,
     net,
 };
 use gostream_store::{Keyring, Store};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -33,7 +34,8 @@ use crate::{
     tls::{self, ACME_TLS_1, Certificates, Keeper},
 };
 
-/// Events that wait for the history writer; a stream makes a handful in its life (ARCHITECTURE.md, section 7).
+/// Events that wait for the history writer; a stream makes a handful in its life, and each account has its share
+/// (ARCHITECTURE.md, section 7).
 const EVENTS_MAX: usize = 4_096;
 /// How often ended sessions and old tries are forgotten.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -136,7 +138,7 @@ impl App {
         let (stopping, ended, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let (wakes, fronts) = (Arc::new(Wakes::default()), Arc::new(Fronts::default()));
         let (strangers, limits) = (Arc::new(Strangers::default()), Arc::new(Limits::default()));
-        let (events, history) = mpsc::channel(EVENTS_MAX);
+        let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
             store: store.clone(),
             known: Known::default(),

@@ -8,12 +8,13 @@ use std::{
 
 use gostream_engine::{
     engine::EngineEvent,
+    events::EventReceiver,
     spec::{RelayId, StreamId},
     status::RelayState,
 };
 use gostream_store::{Error, NewStreamEvent, Store, StreamStatus};
 use time::OffsetDateTime;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -47,7 +48,7 @@ impl Writer {
     }
 
     /// Writes events until the engine is gone, or until `stop`, after which it writes what is left and returns.
-    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<EngineEvent>, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut events: EventReceiver, stop: CancellationToken) {
         loop {
             let event = tokio::select! {
                 biased;

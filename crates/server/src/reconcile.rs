@@ -12,7 +12,7 @@ use std::{
 
 use gostream_engine::{
     engine::{Admission, BoxFuture, EndReason, Engine, Refusal},
-    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
+    spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
 };
 use gostream_proto::rtmp::url::RtmpUrl;
 use gostream_store::{Destination, Project, Store};
@@ -273,6 +273,7 @@ impl Reconciler {
 fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
     ProjectSpec {
         id: ProjectId(project.id),
+        account: AccountId(project.user_id),
         stream_key: StreamKey::new(project.stream_key.expose_secret()),
         playback_id: project.playback_id.clone(),
         goodbye: if project.hold_after_stop { Goodbye::Holds } else { Goodbye::Ends },

@@ -8,10 +8,11 @@ use std::{
 };
 
 use gostream_engine::{
-    Admission, Engine, EngineConfig, EngineEvent, Refusal,
+    Admission, Engine, EngineConfig, Refusal,
     engine::BoxFuture,
+    events::{self, EventReceiver},
     limits::Limits,
-    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
+    spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
     status::{ProjectStatus, RelayState},
 };
 use gostream_proto::rtmp::{
@@ -19,14 +20,14 @@ use gostream_proto::rtmp::{
     url::RtmpUrl,
 };
 use gostream_testkit::{PATIENCE, platform::Platform};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// A running engine and the projects it knows.
 pub struct Stage {
     pub engine: Engine,
     pub address: SocketAddr,
-    pub events: mpsc::Receiver<EngineEvent>,
+    pub events: EventReceiver,
     projects: Arc<Projects>,
 }
 
@@ -57,7 +58,7 @@ impl Stage {
 
     pub async fn with(config: EngineConfig) -> Self {
         let projects = Arc::new(Projects::default());
-        let (sender, events) = mpsc::channel(256);
+        let (sender, events) = events::channel(256);
         let engine = Engine::start(config, projects.clone(), sender).await.expect("starts");
         Self { address: engine.rtmp_addr(), engine, events, projects }
     }
@@ -67,6 +68,7 @@ impl Stage {
         let destinations = platforms.iter().enumerate().map(|(n, platform)| destination(n, &platform.url())).collect();
         let spec = ProjectSpec {
             id: ProjectId(Uuid::new_v4()),
+            account: AccountId(Uuid::new_v4()),
             stream_key: StreamKey::new(key),
             playback_id: format!("playback-{key}"),
             goodbye: Goodbye::Ends,
