@@ -19,6 +19,8 @@ pub struct Limits {
     pub write: Duration,
     /// How fast a stream may come, in kbit/s; `None` for as fast as it does.
     pub ingest_kbps: Option<u32>,
+    /// Projects of one account that are live at a time.
+    pub live_per_account: usize,
 }
 
 impl Default for Limits {
@@ -35,6 +37,7 @@ impl Default for Limits {
             silence: Duration::from_secs(15),
             write: Duration::from_secs(15),
             ingest_kbps: None,
+            live_per_account: usize::MAX,
         }
     }
 }

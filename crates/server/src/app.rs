@@ -29,7 +29,7 @@ use crate::{
     history, listen,
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
-    reconcile::{Gate, Known, Reconciler, Wakes},
+    reconcile::{Gate, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper},
 };
@@ -141,11 +141,9 @@ impl App {
         let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
             store: store.clone(),
-            known: Known::default(),
             wakes: wakes.clone(),
             strangers: strangers.clone(),
             limits: limits.clone(),
-            live_streams_max: settings.quota.live_streams,
             stopping: stopping.clone(),
         });
         let engine = Engine::start(engine_config(&settings, certificates.as_ref()), gate.clone(), events).await?;
@@ -270,9 +268,18 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) 
         tls: certificates.map(|certificates| certificates.server_config(&[])),
         egress_allow: settings.egress_allow.clone(),
         reconnect_grace: settings.reconnect_grace,
-        limits: EngineLimits { ingest_kbps: settings.quota.ingest_kbps, ..EngineLimits::default() },
+        limits: engine_limits(settings),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
+    }
+}
+
+fn engine_limits(settings: &Settings) -> EngineLimits {
+    let live = settings.quota.live_streams;
+    EngineLimits {
+        ingest_kbps: settings.quota.ingest_kbps,
+        live_per_account: usize::try_from(live).unwrap_or(usize::MAX),
+        ..EngineLimits::default()
     }
 }
 

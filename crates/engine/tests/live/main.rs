@@ -12,4 +12,5 @@ mod pull;
 mod quirks;
 mod rebinding;
 mod relay;
+mod seats;
 mod stage;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use gostream_engine::{
-    Admission, Engine, EngineConfig, Refusal,
+    Admission, EndReason, Engine, EngineConfig, Refusal,
     engine::BoxFuture,
     events::{self, EventReceiver},
     limits::Limits,
@@ -20,7 +20,7 @@ use gostream_proto::rtmp::{
     url::RtmpUrl,
 };
 use gostream_testkit::{PATIENCE, platform::Platform};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
 /// A running engine and the projects it knows.
@@ -32,11 +32,16 @@ pub struct Stage {
 }
 
 #[derive(Default)]
-struct Projects(Mutex<HashMap<String, ProjectSpec>>);
+struct Projects {
+    known: Mutex<HashMap<String, ProjectSpec>>,
+    /// Questions so far.
+    asked: watch::Sender<usize>,
+}
 
 impl Admission for Projects {
     fn admit<'a>(&'a self, key: &'a StreamKey, _peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
-        let spec = self.0.lock().expect("no test panics inside").get(key.expose()).cloned();
+        let spec = self.known.lock().expect("no test panics inside").get(key.expose()).cloned();
+        self.asked.send_modify(|asked| *asked += 1);
         Box::pin(async move { spec.ok_or(Refusal::UnknownKey) })
     }
 }
@@ -81,8 +86,19 @@ impl Stage {
     /// What the control plane does after a change: the row, then the engine.
     pub fn save(&self, spec: &ProjectSpec) {
         let key = spec.stream_key.expose().to_owned();
-        self.projects.0.lock().expect("no test panics inside").insert(key, spec.clone());
+        self.projects.known.lock().expect("no test panics inside").insert(key, spec.clone());
         self.engine.apply(spec.clone());
+    }
+
+    /// What the control plane does when a key is replaced or its project deleted: the row, then the engine.
+    pub fn revoke(&self, spec: &ProjectSpec) {
+        self.projects.known.lock().expect("no test panics inside").remove(spec.stream_key.expose());
+        self.engine.end(spec.id, EndReason::EndedByOwner);
+    }
+
+    /// How often the engine has asked about a key.
+    pub fn asked(&self) -> watch::Receiver<usize> {
+        self.projects.asked.subscribe()
     }
 
     /// Waits until the status is as wanted; panics with `what` when it never is.
