@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::door::Places;
+pub use crate::ingest::starts::RateLimit;
 
 /// What a peer may cost. The defaults hold a school on one address and refuse a flood; tests tighten them.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,26 @@ pub struct Limits {
     pub ingest_kbps: Option<u32>,
     /// Projects of one account that are live at a time.
     pub live_per_account: usize,
+    /// How often streams may start.
+    pub starts: StartLimits,
+}
+
+/// How often streams may start: every publish counts, also one that takes over or comes back.
+#[derive(Clone, Copy, Debug)]
+pub struct StartLimits {
+    /// Of one project. An encoder on a bad network comes back ten times a minute.
+    pub per_key: RateLimit,
+    /// Of one account. All its encoders come back at once after the server restarted.
+    pub per_account: RateLimit,
+}
+
+impl Default for StartLimits {
+    fn default() -> Self {
+        Self {
+            per_key: RateLimit { burst: 20, interval: Duration::from_secs(3) },
+            per_account: RateLimit { burst: 100, interval: Duration::from_secs(1) },
+        }
+    }
 }
 
 impl Default for Limits {
@@ -38,6 +59,7 @@ impl Default for Limits {
             write: Duration::from_secs(15),
             ingest_kbps: None,
             live_per_account: usize::MAX,
+            starts: StartLimits::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use gostream_engine::{
     engine::{Engine, EngineConfig},
     events,
-    limits::Limits as EngineLimits,
+    limits::{Limits as EngineLimits, RateLimit, StartLimits},
     net,
 };
 use gostream_store::{Keyring, Store};
@@ -276,9 +276,13 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) 
 
 fn engine_limits(settings: &Settings) -> EngineLimits {
     let live = settings.quota.live_streams;
+    let StartLimits { per_key, per_account } = StartLimits::default();
+    // All that an account may have live can come back at once, twice.
+    let per_account = RateLimit { burst: per_account.burst.max(live.saturating_mul(2)), ..per_account };
     EngineLimits {
         ingest_kbps: settings.quota.ingest_kbps,
         live_per_account: usize::try_from(live).unwrap_or(usize::MAX),
+        starts: StartLimits { per_key, per_account },
         ..EngineLimits::default()
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Denied {
     Refused(Refusal),
     /// Its last stream came too fast, and its key rests for so long.
     TooFast(Duration),
+    /// It, or its account, started too often. So long until the next.
+    TooOften(Duration),
     /// It would have taken a free seat, and there is none.
     Occupied,
 }
@@ -28,6 +30,10 @@ impl Denied {
             Self::Refused(refusal) => refusal.sentence().to_owned(),
             Self::TooFast(left) => format!(
                 "The last stream with this key came too fast. Lower the bitrate in your encoder, and start again in {} s.",
+                left.as_secs() + 1
+            ),
+            Self::TooOften(left) => format!(
+                "Streams of this project or account started too often. Wait {} s, and start again.",
                 left.as_secs() + 1
             ),
             Self::Occupied => "Another encoder is live with this key.".to_owned(),
@@ -52,20 +58,32 @@ impl Shared {
         peer: SocketAddr,
         claim: Claim,
     ) -> Result<(Arc<Live>, Ticket), Denied> {
+        let mut is_counted = false;
         loop {
             let asked = self.registry.asked();
             let spec = self.ask(key, peer).await.map_err(Denied::Refused)?;
-            if let Some(left) = self.resting.left(spec.id, Instant::now()) {
+            let now = Instant::now();
+            if let Some(left) = self.resting.left(spec.id, now) {
                 return Err(Denied::TooFast(left));
             }
-            let request = Request { spec: &spec, asked, claim, live_max: self.limits.live_per_account };
-            match self.registry.seat(&request, |status| self.begin(&spec, status)) {
-                Seating::Taken(live, ticket) => return Ok((live, ticket)),
-                Seating::Ending(live) => live.over.cancelled().await,
-                Seating::AskAgain => {}
-                Seating::Occupied => return Err(Denied::Occupied),
-                Seating::TooMany => return Err(Denied::Refused(Refusal::TooMany)),
+            if !is_counted {
+                self.starts.count(&spec, now).map_err(Denied::TooOften)?;
+                is_counted = true;
             }
+            let request = Request { spec: &spec, asked, claim, live_max: self.limits.live_per_account };
+            let denied = match self.registry.seat(&request, |status| self.begin(&spec, status)) {
+                Seating::Taken(live, ticket) => return Ok((live, ticket)),
+                Seating::Ending(live) => {
+                    live.over.cancelled().await;
+                    continue;
+                }
+                Seating::AskAgain => continue,
+                Seating::Occupied => Denied::Occupied,
+                Seating::TooMany => Denied::Refused(Refusal::TooMany),
+            };
+            // It started nothing, and its account's other encoders must not wait for that.
+            self.starts.give_back(&spec);
+            return Err(denied);
         }
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn denied(denied: Denied) -> RelayError {
         Denied::Refused(Refusal::TooMany) => "quota_exceeded",
         Denied::Refused(Refusal::Unavailable) => "unavailable",
         Denied::TooFast(_) => "too_fast",
+        Denied::TooOften(_) => "too_often",
         Denied::Occupied => "occupied",
     };
     RelayError { code, message: denied.sentence() }

@@ -3,13 +3,14 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use gostream_engine::{
     Admission, EndReason, Engine, EngineConfig, EngineEvent, Refusal,
     engine::BoxFuture,
     events,
-    limits::Limits,
+    limits::{Limits, RateLimit, StartLimits},
     spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
 use gostream_testkit::{
@@ -148,4 +149,25 @@ async fn of_many_that_come_at_once_an_account_gets_its_number() {
     stage.until_offline(specs[n].id).await;
     let next = (0..12).find(|other| *other != n && *other != live[0].0).expect("there are twelve");
     Encoder::publish(address, &format!("key-{next}")).await.expect("there is room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publisher_that_starts_in_a_loop_is_slowed_down_and_nobody_else_is() {
+    let per_key = RateLimit { burst: 4, interval: Duration::from_secs(600) };
+    let limits = Limits { starts: StartLimits { per_key, ..StartLimits::default() }, ..config().limits };
+    let stage = Stage::with(EngineConfig { limits, ..config() }).await;
+    let spec = stage.project("key", &[]);
+    stage.project("other", &[]);
+    for _ in 0..per_key.burst {
+        Encoder::publish(stage.address, "key")
+            .await
+            .expect("is admitted")
+            .stop()
+            .await
+            .expect("says goodbye");
+        stage.until_offline(spec.id).await;
+    }
+    let denied = Encoder::publish(stage.address, "key").await.expect_err("too often");
+    assert_eq!(denied.to_string(), "NetStream.Publish.Denied");
+    Encoder::publish(stage.address, "other").await.expect("is admitted");
 }
