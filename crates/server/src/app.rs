@@ -150,7 +150,7 @@ impl App {
 
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
-        tasks.spawn(writer.run(history, ended.clone()));
+        tasks.spawn(writer.run(history, engine.clone(), ended.clone()));
         let reconciler = Reconciler { gate, engine: engine.clone(), fronts: fronts.clone(), node: node.clone() };
         tasks.spawn(reconciler.run(ended.clone()));
         let acceptor = certificates.zip(keeper).map(|(certificates, keeper)| {
