@@ -17,18 +17,19 @@ use uuid::Uuid;
 
 pub use crate::{
     admission::{Admission, BoxFuture, Refusal},
+    broadcast::registry::Applied,
     events::{EndReason, EngineEvent, RelayTotals},
     ingest::excess::Excess,
 };
 use crate::{
     broadcast::{
-        Broadcast, Phase,
-        registry::{Live, Registry, Ticket},
+        Broadcast,
+        registry::{Live, Registry},
     },
     door::Door,
-    events::EventSink,
+    events::EventSender,
     hls,
-    ingest::{excess::Resting, listener},
+    ingest::{excess::Resting, listener, starts::Starts},
     limits::Limits,
     net::{Egress, OwnAddresses, Resolve, SystemResolver},
     pull::{Order, Pulls},
@@ -36,7 +37,7 @@ use crate::{
     shards::Shards,
     shares::{Bounds, Full, Shares},
     spec::{AccountId, DestinationId, ProjectId, ProjectSpec, PullSpec, StreamId, StreamKey, Target},
-    status::{ProbeStep, ProjectStatus, PullStatus},
+    status::{LiveStream, ProbeStep, ProjectStatus, PullStatus},
     supervisor::{Orders, supervise},
 };
 
@@ -116,6 +117,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
     pub(crate) resting: Resting,
+    pub(crate) starts: Starts,
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -125,7 +127,7 @@ pub(crate) struct Shared {
     /// What pulls call themselves, so that this server knows its own.
     pub(crate) identity: String,
     pulls: Pulls,
-    events: EventSink,
+    events: EventSender,
     grace: Duration,
 }
 
@@ -140,7 +142,7 @@ impl Engine {
     pub async fn start(
         config: EngineConfig,
         admission: Arc<dyn Admission>,
-        events: mpsc::Sender<EngineEvent>,
+        events: EventSender,
     ) -> Result<Self, StartError> {
         let rtmp = listener::bind("rtmp.listen", config.rtmp_listen)?;
         let rtmps = match (config.rtmps_listen, &config.tls) {
@@ -164,6 +166,7 @@ impl Engine {
             registry: Registry::default(),
             limits: config.limits,
             resting: Resting::default(),
+            starts: Starts::new(config.limits.starts),
             closing,
             tasks,
             shards,
@@ -171,7 +174,7 @@ impl Engine {
             pulls: Pulls::default(),
             dialer: Dialer::new(config.resolver, egress, own, config.trusted),
             probes: Shares::new(PROBES),
-            events: EventSink::new(events),
+            events,
             grace: config.reconnect_grace,
         });
         let bound = |listener: &tokio::net::TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
@@ -195,21 +198,16 @@ impl Engine {
         self.rtmps_addr
     }
 
-    /// What should be. Nothing happens when the project is not live here, or when nothing changed.
-    pub fn apply(&self, spec: ProjectSpec) {
-        if let Some(live) = self.shared.registry.get(spec.id) {
-            live.spec.send_if_modified(|old| {
-                let differs = *old != spec;
-                if differs {
-                    *old = spec;
-                }
-                differs
-            });
-        }
+    /// What should be. Nothing happens when the project is not live here, or when nothing changed. A broadcast that was begun
+    /// with another key than the spec's is left as it is.
+    pub fn apply(&self, spec: ProjectSpec) -> Applied {
+        self.shared.registry.get(spec.id).map_or(Applied::NotLive, |live| live.apply(&spec))
     }
 
-    /// Ends the project's broadcast, its publisher and relays, if it is live.
+    /// Ends the project's broadcast, its publisher and relays, if it is live. A publisher that is on its way is asked about
+    /// again.
     pub fn end(&self, project: ProjectId, reason: EndReason) {
+        self.shared.registry.revoke(project);
         if let Some(live) = self.shared.registry.get(project) {
             live.broadcast.end(reason);
         }
@@ -265,6 +263,11 @@ impl Engine {
         self.shared.events.lost()
     }
 
+    /// What is live, for the history to compare itself with.
+    pub fn streams(&self) -> Vec<LiveStream> {
+        self.shared.registry.all().into_iter().map(|(_, live)| LiveStream::of(&live.broadcast)).collect()
+    }
+
     /// The projects that are live.
     pub fn live(&self) -> Vec<ProjectId> {
         self.shared.registry.all().into_iter().map(|(id, _)| id).collect()
@@ -296,34 +299,11 @@ impl Engine {
 }
 
 impl Shared {
-    /// The live project of that spec, begun if it is not live, and the publisher's seat in it.
-    pub(crate) async fn open(self: &Arc<Self>, spec: ProjectSpec) -> (Arc<Live>, Ticket) {
-        let live = self.live(spec).await;
-        let ticket = live.take_seat();
-        (live, ticket)
-    }
-
-    /// The same without the seat. A broadcast that is just ending is waited for: its relays must have left before others
-    /// begin.
-    pub(crate) async fn live(self: &Arc<Self>, spec: ProjectSpec) -> Arc<Live> {
-        loop {
-            let live = self.registry.get_or_insert(&spec, |status| self.begin(&spec, status));
-            if matches!(*live.broadcast.phase().borrow(), Phase::Ended(_)) {
-                live.over.cancelled().await;
-                continue;
-            }
-            live.spec.send_if_modified(|old| {
-                let differs = *old != spec;
-                if differs {
-                    *old = spec.clone();
-                }
-                differs
-            });
-            return live;
-        }
-    }
-
-    fn begin(self: &Arc<Self>, spec: &ProjectSpec, status: watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live> {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        spec: &ProjectSpec,
+        status: watch::Sender<Option<Arc<ProjectStatus>>>,
+    ) -> Arc<Live> {
         let broadcast = Broadcast::new(spec.id, StreamId(Uuid::now_v7()));
         let (retries, retry_requests) = mpsc::channel(RETRIES);
         let (spec_sender, spec_seen) = watch::channel(spec.clone());
@@ -335,7 +315,7 @@ impl Shared {
             spec: spec_seen,
             retries: retry_requests,
             status,
-            events: self.events.clone(),
+            events: self.events.of(spec.account),
             dialer: self.dialer.of(spec.account),
             grace: self.grace,
         };

@@ -8,7 +8,7 @@ pub mod admission;
 pub mod broadcast;
 pub mod door;
 pub mod engine;
-mod events;
+pub mod events;
 pub mod hls;
 mod ingest;
 pub mod limits;

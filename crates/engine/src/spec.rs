@@ -20,7 +20,7 @@ macro_rules! id {
 }
 
 id! {
-    /// Whoever a project belongs to. The engine knows it only to give each a fair share of what all use.
+    /// The owner of projects, which share its limits. The engine knows nothing else of it.
     AccountId
 }
 id! {
@@ -32,7 +32,7 @@ id! {
     DestinationId
 }
 id! {
-    /// One live session of a project.
+    /// One live session of a project: a UUID v7, which says when it began.
     StreamId
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for StreamKey {
 pub struct ProjectSpec {
     /// The project.
     pub id: ProjectId,
-    /// Whose it is.
+    /// Whose limits it counts against.
     pub account: AccountId,
     /// The key that its encoder publishes with, and that the classic HLS paths carry.
     pub stream_key: StreamKey,

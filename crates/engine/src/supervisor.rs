@@ -87,6 +87,8 @@ struct Supervisor {
     origins: HashMap<DestinationId, Origin>,
     /// When the next relay may begin.
     starts: Starts,
+    /// The phase that the history was last told. Edges can be missed; a phase that differs from this one cannot.
+    told: Phase,
     /// Until when the encoder is waited for: read off the wall clock once, so that it stands still.
     held_until: SystemTime,
     changed: Arc<Notify>,
@@ -107,6 +109,7 @@ impl Supervisor {
             stopped: HashMap::new(),
             origins: HashMap::new(),
             starts: Starts::new(Instant::now()),
+            told: Phase::Live,
             held_until: SystemTime::UNIX_EPOCH,
             changed: Arc::new(Notify::new()),
         }
@@ -120,6 +123,7 @@ impl Supervisor {
         self.carry_out_plan();
         loop {
             let now_in = *phase.borrow_and_update();
+            self.tell_phase(now_in);
             let deadline = match now_in {
                 Phase::Ended(reason) => {
                     self.say_goodbye().await;
@@ -135,7 +139,6 @@ impl Supervisor {
                 () = changed.notified() => {}
                 result = phase.changed() => {
                     debug_assert!(result.is_ok(), "the broadcast outlives its supervisor");
-                    self.tell_phase(*phase.borrow());
                 }
                 Ok(()) = self.orders.spec.changed() => self.carry_out_plan(),
                 Some(id) = self.orders.retries.recv() => {
@@ -152,7 +155,12 @@ impl Supervisor {
         }
     }
 
+    /// Tells the history where the broadcast stands, if that is not what it was told last.
     fn tell_phase(&mut self, phase: Phase) {
+        let told = std::mem::replace(&mut self.told, phase);
+        if phase == told {
+            return;
+        }
         let Broadcast { project, stream, .. } = *self.orders.broadcast;
         let reconnecting = match phase {
             Phase::Live => false,
@@ -163,8 +171,11 @@ impl Supervisor {
             }
             Phase::Ended(_) => return,
         };
-        let at = SystemTime::now();
-        self.orders.events.send(EngineEvent::StreamPhase { project, stream, at, reconnecting });
+        // An encoder that came back and dropped again between two looks changes the time that is left, and nothing else.
+        if reconnecting != matches!(told, Phase::Dropped(_)) {
+            let at = self.orders.broadcast.phase_since();
+            self.orders.events.send(EngineEvent::StreamPhase { project, stream, at, reconnecting });
+        }
     }
 
     fn report_notices(&self) {
@@ -322,3 +333,6 @@ impl Running {
             .map_or(0, |kbps| kbps.try_into().unwrap_or(u32::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests;

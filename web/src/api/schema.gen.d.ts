@@ -1033,7 +1033,10 @@ export interface components {
         /** @description One live session of a project. */
         Stream: {
             audio: components["schemas"]["Audio"] | null;
-            /** @description `encoder_stopped`, `encoder_lost`, `too_fast`, `ended_by_owner`, `server_stopped` or `server_killed`. */
+            /**
+             * @description `encoder_stopped`, `encoder_lost`, `too_fast`, `ended_by_owner`, `server_stopped`, `server_killed`, or `not_recorded` where
+             *     the history missed the end.
+             */
             endReason: string | null;
             /** Format: date-time */
             endedAt: string | null;

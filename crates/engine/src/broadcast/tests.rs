@@ -76,8 +76,8 @@ impl Connection {
 fn live() -> Arc<Live> {
     let broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
     let spec = ProjectSpec {
-        account: AccountId(Uuid::nil()),
         id: broadcast.project,
+        account: AccountId(Uuid::nil()),
         stream_key: StreamKey::new("key"),
         playback_id: String::new(),
         goodbye: Goodbye::Ends,

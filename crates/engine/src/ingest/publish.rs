@@ -11,25 +11,26 @@ use tracing::{debug, info};
 
 use super::session::{Connection, Over};
 use crate::{
-    admission::resting,
-    broadcast::publisher::{Departure, Publisher},
+    broadcast::{
+        publisher::{Departure, Publisher},
+        registry::{Live, Ticket},
+    },
     engine::{EndReason, Shared},
-    spec::ProjectSpec,
 };
 
 /// What makes an encoder show why not instead of only trying again.
-const DENIED: &str = "NetStream.Publish.Denied";
+pub(super) const DENIED: &str = "NetStream.Publish.Denied";
 
 /// Takes media until the publisher is done. `Ok` when it may publish again on the same connection.
-pub(crate) async fn run<S>(connection: &mut Connection<S>, spec: ProjectSpec, shared: &Arc<Shared>) -> Result<(), Over>
+pub(crate) async fn run<S>(
+    connection: &mut Connection<S>,
+    (live, ticket): (Arc<Live>, Ticket),
+    shared: &Arc<Shared>,
+) -> Result<(), Over>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    if let Some(left) = shared.resting.left(spec.id, Instant::now()) {
-        return connection.refuse(DENIED, &resting(left)).await;
-    }
-    let project = spec.id;
-    let (live, ticket) = shared.open(spec).await;
+    let project = live.broadcast.project;
     let (leave, broadcast) = (ticket.leave.clone(), Arc::clone(&live.broadcast));
     let mut publisher = Publisher::new(live, ticket);
     connection.rtmp.accept_publish();

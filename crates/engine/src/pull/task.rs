@@ -22,10 +22,10 @@ use crate::{
     broadcast::{
         Broadcast, Phase,
         publisher::{Departed, Departure, Publisher},
-        registry::{Live, Ticket},
+        registry::{Claim, Live, Ticket},
     },
     engine::{EndReason, Shared},
-    ingest::excess::Excess,
+    ingest::{excess::Excess, seat::Denied},
     relay::{
         backoff::{Schedule, delay},
         error::{Answer, Failure},
@@ -217,18 +217,12 @@ impl Puller {
         if self.ended_by_owner {
             return Err(Outcome::Unwanted);
         }
-        let shared = &self.shared;
-        if let Some(left) = shared.resting.left(self.spec.project, Instant::now()) {
-            return Err(Outcome::Refused(trouble::too_fast(left)));
-        }
         let peer = source.peer().unwrap_or_else(|_| SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
-        let spec = match shared.admission.admit(&self.spec.source.key, peer).await {
-            Ok(spec) => spec,
-            Err(refusal) => return Err(Outcome::Refused(trouble::refused(refusal))),
-        };
-        let live = shared.live(spec).await;
-        let ticket = live.take_free_seat().ok_or(Outcome::Yielded)?;
-        Ok((live, ticket))
+        let seat = self.shared.seat(&self.spec.source.key, peer, Claim::IfFree).await;
+        seat.map_err(|denied| match denied {
+            Denied::Occupied => Outcome::Yielded,
+            denied => Outcome::Refused(trouble::denied(denied)),
+        })
     }
 
     /// Writes the stream into the broadcast until there is no more of it.

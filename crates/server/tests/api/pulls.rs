@@ -8,6 +8,7 @@ use std::{
 use gostream_engine::{
     Admission, Engine, EngineConfig, Refusal,
     engine::BoxFuture,
+    events,
     spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
 use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
@@ -116,7 +117,7 @@ impl Front {
         let known = Arc::new(Known::default());
         let rtmp_listen = "127.0.0.1:0".parse().unwrap();
         let config = EngineConfig { rtmp_listen, ..EngineConfig::default() };
-        let (events, _) = tokio::sync::mpsc::channel(64);
+        let (events, _) = events::channel(64);
         let engine = Engine::start(config, known.clone(), events).await.unwrap();
         Self { engine, known }
     }
@@ -131,8 +132,8 @@ impl Front {
 
     fn knows(&self, key: &str) {
         *self.known.0.lock().unwrap() = Some(ProjectSpec {
-            account: AccountId(Uuid::nil()),
             id: ProjectId(Uuid::nil()),
+            account: AccountId(Uuid::nil()),
             stream_key: StreamKey::new(key),
             playback_id: "front".to_owned(),
             goodbye: Goodbye::Ends,
