@@ -175,6 +175,7 @@ impl App {
             engine,
             wakes,
             node,
+            handlers: tasks.clone(),
             stopping,
         });
         tasks.spawn(prune(ctx.clone(), ended.clone()));

@@ -1,12 +1,14 @@
 //! Accounts and logins, and [`Login`], the proof of one that other handlers ask for.
 
+use std::time::Duration;
+
 use axum::{
     extract::{FromRequestParts, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use gostream_store::{Error, User as Row};
+use gostream_store::{Error, Session as Begun, User as Row};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -22,7 +24,10 @@ use super::{
 };
 use crate::{
     config::Signup,
-    login::token::{Claims, LIFETIME},
+    login::{
+        refused,
+        token::{Claims, LIFETIME},
+    },
 };
 
 /// The cookie that carries the token for the page.
@@ -103,14 +108,22 @@ impl FromRequestParts<Ctx> for Login {
                 token
             }
         };
-        if token.starts_with(gostream_store::TOKEN_PREFIX) {
-            let (user, id) = ctx.store.token_user(&token).await?.ok_or_else(Problem::unauthorized)?;
-            return Ok(Self { user, proof: Proof::Token(id) });
-        }
-        let claims = ctx.tokens.read(&token).ok_or_else(Problem::unauthorized)?;
-        let user = ctx.store.session_user(claims.sid).await?.filter(|user| user.id == claims.sub);
-        Ok(Self { user: user.ok_or_else(Problem::unauthorized)?, proof: Proof::Session(claims.sid) })
+        prove(&token, ctx).await?.ok_or_else(|| {
+            refused("token", extract::client_address(parts));
+            Problem::unauthorized()
+        })
     }
+}
+
+/// Whose token that is; nobody's when it is forged, or has ended.
+async fn prove(token: &str, ctx: &Ctx) -> Result<Option<Login>, Error> {
+    if token.starts_with(gostream_store::TOKEN_PREFIX) {
+        let found = ctx.store.token_user(token).await?;
+        return Ok(found.map(|(user, id)| Login { user, proof: Proof::Token(id) }));
+    }
+    let Some(claims) = ctx.tokens.read(token) else { return Ok(None) };
+    let user = ctx.store.session_user(claims.sid).await?.filter(|user| user.id == claims.sub);
+    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid) }))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -195,9 +208,9 @@ pub(super) async fn signup(
     let (Some(email), Some(password)) = (email, password) else { return Err(fields.into()) };
     client.may_try(&ctx)?;
     let hash = ctx.passwords.hash(password).await.map_err(|error| Problem::internal(&error))?;
-    let user = ctx.store.add_user(&email, &hash).await?;
-    audit.note(&ctx, user.id, "signup", None).await;
-    client.begin_session(&ctx, user, StatusCode::CREATED).await
+    let expires_at = OffsetDateTime::now_utc() + LIFETIME;
+    let (user, session) = audit.store(&ctx).sign_up(&email, &hash, expires_at, client.agent.as_deref()).await?;
+    client.logged_in(&ctx, user, &session, StatusCode::CREATED)
 }
 
 /// Logs in.
@@ -219,7 +232,7 @@ pub(super) async fn login(
     client.may_try(&ctx)?;
     // An address that cannot be one is simply unknown, and takes as long.
     let email = field::email(&body.email).unwrap_or_default();
-    ctx.limits.account(&email).map_err(Problem::too_many)?;
+    ctx.limits.account(&email).map_err(|wait| client.too_many(wait))?;
     let (user, hash) = match ctx.store.credentials(&email).await? {
         Some(found) => (Some(found.user), Some(found.password_hash)),
         None => (None, None),
@@ -228,12 +241,14 @@ pub(super) async fn login(
     let right = ctx.passwords.verify(body.password.expose_secret().to_owned(), hash).await;
     match user.filter(|_| matches!(right, Ok(true))) {
         Some(user) => {
-            audit.note(&ctx, user.id, "login", None).await;
-            client.begin_session(&ctx, user, StatusCode::OK).await
+            let expires_at = OffsetDateTime::now_utc() + LIFETIME;
+            let session = audit.store(&ctx).start_session(user.id, expires_at, client.agent.as_deref()).await?;
+            client.logged_in(&ctx, user, &session, StatusCode::OK)
         }
         None => {
+            refused("login", client.address);
             if let Some(user) = tried {
-                audit.note(&ctx, user, "login_failed", None).await;
+                audit.login_failed(&ctx, user).await;
             }
             right.map_err(|error| Problem::internal(&error))?;
             let detail = "There is no account with this email address and password.";
@@ -247,8 +262,8 @@ pub(super) async fn login(
     post, path = "/api/auth/logout", tag = "auth", operation_id = "logOut",
     responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn logout(State(ctx): State<Ctx>, person: Person) -> Result<Response, Problem> {
-    ctx.store.end_session(person.session).await?;
+pub(super) async fn logout(State(ctx): State<Ctx>, person: Person, audit: Audit) -> Result<Response, Problem> {
+    audit.store(&ctx).end_session(person.session).await?;
     ctx.wakes.sessions_ended();
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }
@@ -298,15 +313,16 @@ pub(super) async fn password(
     let new = field::new_password(body.new_password.expose_secret(), &login.user.email);
     let new = new.map_err(|message| Problem::field("newPassword", message))?;
     client.may_try(&ctx)?;
-    ctx.limits.account(&login.user.email).map_err(Problem::too_many)?;
+    ctx.limits.account(&login.user.email).map_err(|wait| client.too_many(wait))?;
     let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
     let current = body.current_password.expose_secret().to_owned();
     if !ctx.passwords.verify(current, hash).await.map_err(|error| Problem::internal(&error))? {
+        refused("password", client.address);
+        audit.login_failed(&ctx, login.user.id).await;
         return Err(Problem::field("currentPassword", "This is not your current password."));
     }
     let hash = ctx.passwords.hash(new).await.map_err(|error| Problem::internal(&error))?;
-    ctx.store.set_password(login.user.id, &hash, Some(login.session)).await?;
-    audit.note(&ctx, login.user.id, "password_changed", None).await;
+    audit.store(&ctx).set_password(login.user.id, &hash, Some(login.session)).await?;
     ctx.wakes.sessions_ended();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -333,15 +349,19 @@ impl FromRequestParts<Ctx> for Client {
 
 impl Client {
     fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
-        self.address.map_or(Ok(()), |address| ctx.limits.address(address)).map_err(Problem::too_many)
+        self.address
+            .map_or(Ok(()), |address| ctx.limits.address(address))
+            .map_err(|wait| self.too_many(wait))
     }
 
-    async fn begin_session(&self, ctx: &Ctx, user: Row, status: StatusCode) -> Result<Response, Problem> {
-        let now = OffsetDateTime::now_utc();
-        let expires_at = now + LIFETIME;
-        let session = ctx.store.start_session(user.id, expires_at, self.agent.as_deref()).await?;
-        let claims =
-            Claims { sub: user.id, sid: session.id, iat: now.unix_timestamp(), exp: expires_at.unix_timestamp() };
+    fn too_many(&self, wait: Duration) -> Problem {
+        refused("limit", self.address);
+        Problem::too_many(wait)
+    }
+
+    fn logged_in(&self, ctx: &Ctx, user: Row, session: &Begun, status: StatusCode) -> Result<Response, Problem> {
+        let (iat, exp) = (session.created_at.unix_timestamp(), session.expires_at.unix_timestamp());
+        let claims = Claims { sub: user.id, sid: session.id, iat, exp };
         let token = ctx.tokens.sign(&claims).map_err(|error| Problem::internal(&error))?;
         let cookie = Cookie::build((COOKIE, token.clone()))
             .path("/")

@@ -8,6 +8,7 @@ mod app;
 mod bad_input;
 mod deploy;
 mod destinations;
+mod hangups;
 mod headers;
 mod hooks;
 mod http;
@@ -19,6 +20,7 @@ mod program;
 mod projects;
 mod pulls;
 mod quotas;
+mod recipients;
 mod reports;
 mod security;
 mod serving;
@@ -66,6 +68,8 @@ stories! {
         an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;
     tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down,
         a_shown_key_is_written_down_once_for_each_login;
+    recipients: a_key_goes_only_where_it_was_meant_to, a_login_in_a_url_is_shown_to_nobody;
+    hangups: a_change_has_its_effect_although_its_client_hung_up;
     headers: every_answer_has_the_headers_of_its_kind;
     serving: health_pages_and_headers, metrics_count_by_route;
 }
