@@ -176,6 +176,7 @@ impl App {
             engine,
             wakes,
             node,
+            handlers: tasks.clone(),
             stopping,
         });
         tasks.spawn(prune(ctx.clone(), ended.clone()));

@@ -25,7 +25,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{fronts::Fronts, login::limit::Limits, strangers::Strangers};
+use crate::{
+    fronts::Fronts,
+    login::{limit::Limits, refused},
+    strangers::Strangers,
+};
 
 /// How long an encoder waits for the database before it is told to come back.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -132,6 +136,7 @@ impl Admission for Gate {
             }
             let answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
             if matches!(answer, Err(Refusal::UnknownKey)) {
+                refused("stream_key", Some(peer.ip()));
                 if self.strangers.tried(peer.ip(), SystemTime::now()) {
                     self.wakes.stranger_came();
                 }
@@ -241,7 +246,7 @@ fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
 
 /// Where a project's stream is fetched from; `None` for one that comes by itself, or a row that the API could not have written.
 fn pull_spec(row: &Project) -> Option<PullSpec> {
-    match RtmpUrl::parse(row.pull_url.as_deref()?) {
+    match RtmpUrl::parse(row.pull_server()?.expose_secret()) {
         Ok(url) => {
             let source = Target { url, key: StreamKey::new(row.stream_key.expose_secret()) };
             Some(PullSpec { account: AccountId(row.user_id), project: ProjectId(row.id), source })
@@ -256,8 +261,8 @@ fn pull_spec(row: &Project) -> Option<PullSpec> {
 /// What a saved destination means to the engine; `None` for a row that the API could not have written.
 pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
     let key = StreamKey::new(row.stream_key.expose_secret());
-    let backup = row.backup_url.as_deref().map(RtmpUrl::parse).transpose();
-    match RtmpUrl::parse(&row.rtmp_url).and_then(|url| Ok((url, backup?))) {
+    let backup = row.backup_server().map(|url| RtmpUrl::parse(url.expose_secret())).transpose();
+    match RtmpUrl::parse(row.server().expose_secret()).and_then(|url| Ok((url, backup?))) {
         Ok((url, backup)) => Some(DestinationSpec {
             id: DestinationId(row.id),
             backup: backup.map(|url| Target { url, key: key.clone() }),

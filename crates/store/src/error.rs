@@ -11,6 +11,9 @@ pub enum Error {
     /// There is no such row, or it belongs to somebody else.
     #[error("There is nothing with this id.")]
     NotFound,
+    /// There are as many as there may be.
+    #[error("There are as many as there may be.")]
+    Quota,
     /// Another account has this email address.
     #[error("There is an account with this email address already.")]
     EmailTaken,

@@ -17,6 +17,7 @@ mod project;
 mod pull;
 mod rotation;
 mod secret;
+mod server_url;
 mod session;
 mod stream;
 mod timeline;
@@ -26,7 +27,7 @@ mod user;
 pub use secrecy::SecretString;
 
 pub use crate::{
-    audit::AuditEntry,
+    audit::{AuditEntry, FieldChange},
     database::Store,
     destination::{Destination, DestinationChange, NewDestination},
     error::{Cause, Error},
@@ -34,6 +35,7 @@ pub use crate::{
     pull::PULL_LEASE,
     rotation::{Resealed, Rotation},
     secret::Keyring,
+    server_url::{LOGIN_MASK, is_masked},
     session::Session,
     stream::{Stream, StreamPage, StreamStatus},
     timeline::{EventRelay, NewStreamEvent, StreamEvent},

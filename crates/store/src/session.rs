@@ -3,7 +3,7 @@
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     prelude::Expr,
     sea_query::{ExprTrait as _, Query},
 };
@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    audit::Entry,
     database::Store,
     entity::{moment::Moment, session, user},
     error::Error,
@@ -55,14 +56,10 @@ impl Store {
         expires_at: OffsetDateTime,
         agent: Option<&str>,
     ) -> Result<Session, Error> {
-        let row = session::ActiveModel {
-            id: Set(Uuid::now_v7()),
-            user_id: Set(user),
-            agent: Set(agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect())),
-            created_at: Set(Moment::now()),
-            expires_at: Set(expires_at.into()),
-        };
-        row.insert(self.writer()).await.map(Session::from).map_err(Error::adding("The session"))
+        let transaction = self.begin().await.map_err(Error::writing("The session"))?;
+        let session = insert(&transaction, user, expires_at, agent).await?;
+        self.commit(transaction, "The session", Entry::new(user, "login")).await?;
+        Ok(session)
     }
 
     /// Who is logged in with this session; nobody once it has ended or expired.
@@ -92,7 +89,7 @@ impl Store {
     /// Ends a session of this user. [`Error::NotFound`] if there is no such session.
     pub async fn end_session_of(&self, user: Uuid, session: Uuid) -> Result<(), Error> {
         let which = session::Column::Id.eq(session).and(session::Column::UserId.eq(user));
-        match self.delete_sessions(which).await? {
+        match self.delete_sessions(which, "session_ended").await? {
             0 => Err(Error::NotFound),
             _ => Ok(()),
         }
@@ -100,21 +97,49 @@ impl Store {
 
     /// Logs out. Fine if the session has ended already.
     pub async fn end_session(&self, session: Uuid) -> Result<(), Error> {
-        self.delete_sessions(session::Column::Id.eq(session)).await.map(drop)
+        self.delete_sessions(session::Column::Id.eq(session), "logout").await.map(drop)
     }
 
     /// Logs a user out everywhere, and tells of how many sessions.
     pub async fn end_sessions(&self, user: Uuid) -> Result<u64, Error> {
-        self.delete_sessions(session::Column::UserId.eq(user)).await
+        self.delete_sessions(session::Column::UserId.eq(user), "signed_out_everywhere").await
     }
 
     /// Forgets the sessions that have expired by `now`, and tells how many.
     pub async fn prune_sessions(&self, now: OffsetDateTime) -> Result<u64, Error> {
-        self.delete_sessions(session::Column::ExpiresAt.lte(Moment::from(now))).await
-    }
-
-    async fn delete_sessions(&self, which: Expr) -> Result<u64, Error> {
+        let which = session::Column::ExpiresAt.lte(Moment::from(now));
         let deleted = session::Entity::delete_many().filter(which).exec(self.writer()).await;
         Ok(deleted.map_err(Error::writing("The sessions"))?.rows_affected)
     }
+
+    /// Deletes sessions of one user.
+    async fn delete_sessions(&self, which: Expr, action: &'static str) -> Result<u64, Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The sessions"))?;
+        let deleted = session::Entity::delete_many().filter(which).exec_with_returning(&transaction).await;
+        let deleted = deleted.map_err(Error::writing("The sessions"))?;
+        if let Some(session) = deleted.first() {
+            let agent = Some(session.agent.clone()).filter(|_| deleted.len() == 1).flatten();
+            let mut entry = Entry::new(session.user_id, action);
+            entry.object = agent;
+            self.commit(transaction, "The sessions", entry).await?;
+        }
+        Ok(deleted.len() as u64)
+    }
+}
+
+/// A new session, in a transaction that somebody else ends.
+pub(crate) async fn insert(
+    transaction: &DatabaseTransaction,
+    user: Uuid,
+    expires_at: OffsetDateTime,
+    agent: Option<&str>,
+) -> Result<Session, Error> {
+    let row = session::ActiveModel {
+        id: Set(Uuid::now_v7()),
+        user_id: Set(user),
+        agent: Set(agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect())),
+        created_at: Set(Moment::now()),
+        expires_at: Set(expires_at.into()),
+    };
+    row.insert(transaction).await.map(Session::from).map_err(Error::adding("The session"))
 }

@@ -11,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
+    audit::Entry,
     database::Store,
     entity::{api_token, moment::Moment, user},
     error::Error,
@@ -63,7 +64,9 @@ impl Store {
             created_at: Set(Moment::now()),
             last_used_at: Set(None),
         };
-        let row = row.insert(self.writer()).await.map_err(Error::adding("The token"))?;
+        let transaction = self.begin().await.map_err(Error::writing("The token"))?;
+        let row = row.insert(&transaction).await.map_err(Error::adding("The token"))?;
+        self.commit(transaction, "The token", Entry::new(user, "token_created").about(name)).await?;
         Ok((row.into(), token.into()))
     }
 
@@ -81,11 +84,10 @@ impl Store {
     /// Ends a token of this user. [`Error::NotFound`] if there is no such token.
     pub async fn delete_token(&self, user: Uuid, id: Uuid) -> Result<(), Error> {
         let which = api_token::Column::Id.eq(id).and(api_token::Column::UserId.eq(user));
-        let deleted = api_token::Entity::delete_many().filter(which).exec(self.writer()).await;
-        match deleted.map_err(Error::writing("The token"))?.rows_affected {
-            0 => Err(Error::NotFound),
-            _ => Ok(()),
-        }
+        let transaction = self.begin().await.map_err(Error::writing("The token"))?;
+        let deleted = api_token::Entity::delete_many().filter(which).exec_with_returning(&transaction).await;
+        let row = deleted.map_err(Error::writing("The token"))?.pop().ok_or(Error::NotFound)?;
+        self.commit(transaction, "The token", Entry::new(user, "token_deleted").about(row.name)).await
     }
 
     /// Whose token this is, and its id; nobody's once it was ended.

@@ -2,14 +2,19 @@
 
 use std::fmt;
 
-use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, SqlErr};
+use sea_orm::{
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
+    SqlErr,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    audit::Entry,
     database::Store,
-    entity::{moment::Moment, session, user},
+    entity::{moment::Moment, session as sessions, user},
     error::Error,
+    session::{self, Session},
 };
 
 /// An account.
@@ -49,22 +54,25 @@ impl From<user::Model> for User {
 impl Store {
     /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
     pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
-        let now = Moment::now();
-        let row = user::ActiveModel {
-            id: Set(Uuid::now_v7()),
-            email: Set(normal(email)),
-            password_hash: Set(password_hash.to_owned()),
-            created_at: Set(now),
-            updated_at: Set(now),
-        };
-        match row.insert(self.writer()).await {
-            Ok(row) => Ok(row.into()),
-            Err(error) => Err(match error.sql_err() {
-                // The id is new, so it can only be the address.
-                Some(SqlErr::UniqueConstraintViolation(_)) => Error::EmailTaken,
-                _ => Error::writing("The account")(error),
-            }),
-        }
+        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
+        let user = insert(&transaction, email, password_hash).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, "account_added")).await?;
+        Ok(user)
+    }
+
+    /// Adds an account and logs it in, both or neither.
+    pub async fn sign_up(
+        &self,
+        email: &str,
+        password_hash: &str,
+        expires_at: OffsetDateTime,
+        agent: Option<&str>,
+    ) -> Result<(User, Session), Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
+        let user = insert(&transaction, email, password_hash).await?;
+        let session = session::insert(&transaction, user.id, expires_at, agent).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, "signup")).await?;
+        Ok((user, session))
     }
 
     /// The account with this id.
@@ -94,12 +102,31 @@ impl Store {
         if changed.map_err(failed("The password"))?.rows_affected == 0 {
             return Err(Error::NotFound);
         }
-        let mut others = session::Entity::delete_many().filter(session::Column::UserId.eq(user));
+        let mut others = sessions::Entity::delete_many().filter(sessions::Column::UserId.eq(user));
         if let Some(kept) = keep_session {
-            others = others.filter(session::Column::Id.ne(kept));
+            others = others.filter(sessions::Column::Id.ne(kept));
         }
         others.exec(&transaction).await.map_err(failed("The sessions"))?;
-        transaction.commit().await.map_err(failed("The password"))
+        self.commit(transaction, "The password", Entry::new(user, "password_changed")).await
+    }
+}
+
+async fn insert(transaction: &DatabaseTransaction, email: &str, password_hash: &str) -> Result<User, Error> {
+    let now = Moment::now();
+    let row = user::ActiveModel {
+        id: Set(Uuid::now_v7()),
+        email: Set(normal(email)),
+        password_hash: Set(password_hash.to_owned()),
+        created_at: Set(now),
+        updated_at: Set(now),
+    };
+    match row.insert(transaction).await {
+        Ok(row) => Ok(row.into()),
+        Err(error) => Err(match error.sql_err() {
+            // The id is new, so it can only be the address.
+            Some(SqlErr::UniqueConstraintViolation(_)) => Error::EmailTaken,
+            _ => Error::writing("The account")(error),
+        }),
     }
 }
 

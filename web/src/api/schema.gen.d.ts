@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists what was done with the account, newest first: the last 200 of 90 days. */
+        /** Lists what was done with the account, newest first: the last 200 of 90 days, and of wrong passwords the last 50. */
         get: operations["listAudit"];
         put?: never;
         post?: never;
@@ -207,7 +207,11 @@ export interface paths {
         delete: operations["deleteDestination"];
         options?: never;
         head?: never;
-        /** Changes a destination. Its relay restarts only if URL or key changed; the others never notice. */
+        /**
+         * Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
+         * @description A URL with another scheme, host or port wants the stream key again. A login in a URL is shown as `****`, which written back
+         *     stands for what it was.
+         */
         patch: operations["changeDestination"];
         trace?: never;
     };
@@ -589,17 +593,25 @@ export interface components {
         /** @description One thing that was done with the account. */
         AuditEntry: {
             /**
-             * @description `login`, `password_changed`, `stream_key_shown`, `stream_key_rotated`, `pull_changed`, `destination_changed`, ...
+             * @description `login`, `login_failed`, `password_changed`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
              * @example login
              */
             action: string;
             /**
-             * @description From where.
+             * @description From where; `null` for what the operator of the server did, and for wrong passwords from many addresses.
              * @example 203.0.113.7
              */
             address: string | null;
             /** Format: date-time */
             at: string;
+            /** @description What it changed. Secrets are shown as `****`. */
+            changes: components["schemas"]["FieldChange"][];
+            /**
+             * Format: int64
+             * @description How many times within an hour, the last of them at `at`: failures of one address are counted together.
+             * @example 1
+             */
+            count: number;
             /** @description What it was done to, by name. */
             object: string | null;
         };
@@ -696,6 +708,15 @@ export interface components {
             leg: string;
             name: string;
             platform: string;
+        };
+        /** @description A field that was changed. */
+        FieldChange: {
+            /** @example name */
+            field: string;
+            /** @description `null` for what is gone. */
+            new: string | null;
+            /** @description `null` for what was not there. */
+            old: string | null;
         };
         /** @description What is wrong with one field. */
         FieldError: {
@@ -1760,7 +1781,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `validation_failed` */
+            /** @description `validation_failed`, or `stream_key_required`: a server that the key was not given for */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -77,7 +77,6 @@ impl Stage {
         let spec = ProjectSpec {
             account: ACCOUNT,
             id: ProjectId(Uuid::new_v4()),
-            account: AccountId(Uuid::new_v4()),
             stream_key: StreamKey::new(key),
             playback_id: format!("playback-{key}"),
             goodbye: Goodbye::Ends,

@@ -1,12 +1,14 @@
 //! Accounts and logins, and [`Login`], the proof of one that other handlers ask for.
 
+use std::time::Duration;
+
 use axum::{
     extract::{FromRequestParts, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{AppendHeaders, IntoResponse, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use gostream_store::{Error, User as Row};
+use gostream_store::{Error, Session as Begun, User as Row};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -27,6 +29,7 @@ use crate::{
         browser::Browser,
         limit::Guesser,
         password::Hasher,
+        refused,
         token::{Claims, LIFETIME},
     },
 };
@@ -109,14 +112,22 @@ impl FromRequestParts<Ctx> for Login {
                 token
             }
         };
-        if token.starts_with(gostream_store::TOKEN_PREFIX) {
-            let (user, id) = ctx.store.token_user(&token).await?.ok_or_else(Problem::unauthorized)?;
-            return Ok(Self { user, proof: Proof::Token(id) });
-        }
-        let claims = ctx.tokens.read(&token).ok_or_else(Problem::unauthorized)?;
-        let user = ctx.store.session_user(claims.sid).await?.filter(|user| user.id == claims.sub);
-        Ok(Self { user: user.ok_or_else(Problem::unauthorized)?, proof: Proof::Session(claims.sid) })
+        prove(&token, ctx).await?.ok_or_else(|| {
+            refused("token", extract::client_address(parts));
+            Problem::unauthorized()
+        })
     }
+}
+
+/// Whose token that is; nobody's when it is forged, or has ended.
+async fn prove(token: &str, ctx: &Ctx) -> Result<Option<Login>, Error> {
+    if token.starts_with(gostream_store::TOKEN_PREFIX) {
+        let found = ctx.store.token_user(token).await?;
+        return Ok(found.map(|(user, id)| Login { user, proof: Proof::Token(id) }));
+    }
+    let Some(claims) = ctx.tokens.read(token) else { return Ok(None) };
+    let user = ctx.store.session_user(claims.sid).await?.filter(|user| user.id == claims.sub);
+    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid) }))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -205,9 +216,9 @@ pub(super) async fn signup(
     let judged = hasher.judge(password.clone(), email.clone()).await?;
     judged.map_err(|message| Problem::field("password", message))?;
     let hash = hasher.hash(password).await?;
-    let user = ctx.store.add_user(&email, &hash).await?;
-    audit.note(&ctx, user.id, "signup", None).await;
-    client.begin_session(&ctx, user, StatusCode::CREATED).await
+    let expires_at = OffsetDateTime::now_utc() + LIFETIME;
+    let (user, session) = audit.store(&ctx).sign_up(&email, &hash, expires_at, client.agent.as_deref()).await?;
+    client.logged_in(&ctx, user, &session, StatusCode::CREATED)
 }
 
 /// Logs in.
@@ -239,12 +250,14 @@ pub(super) async fn login(
     let right = client.hasher(&ctx).verify(body.password.expose_secret().to_owned(), hash).await;
     match user.filter(|_| matches!(right, Ok(true))) {
         Some(user) => {
-            audit.note(&ctx, user.id, "login", None).await;
-            client.begin_session(&ctx, user, StatusCode::OK).await
+            let expires_at = OffsetDateTime::now_utc() + LIFETIME;
+            let session = audit.store(&ctx).start_session(user.id, expires_at, client.agent.as_deref()).await?;
+            client.logged_in(&ctx, user, &session, StatusCode::OK)
         }
         None => {
+            refused("login", client.address);
             if let Some(user) = tried {
-                audit.note(&ctx, user, "login_failed", None).await;
+                audit.login_failed(&ctx, user).await;
             }
             right?;
             let detail = "There is no account with this email address and password.";
@@ -258,8 +271,8 @@ pub(super) async fn login(
     post, path = "/api/auth/logout", tag = "auth", operation_id = "logOut",
     responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn logout(State(ctx): State<Ctx>, person: Person) -> Result<Response, Problem> {
-    ctx.store.end_session(person.session).await?;
+pub(super) async fn logout(State(ctx): State<Ctx>, person: Person, audit: Audit) -> Result<Response, Problem> {
+    audit.store(&ctx).end_session(person.session).await?;
     ctx.wakes.sessions_ended();
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }
@@ -310,17 +323,18 @@ pub(super) async fn password(
     let bad_new = |message| Problem::field("newPassword", message);
     let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
     // Whoever is logged in is not held up by what others try, at the same address or on the same account.
-    ctx.limits.guess(&Guesser::Session(login.session)).map_err(Problem::too_many)?;
+    ctx.limits.guess(&Guesser::Session(login.session)).map_err(|wait| client.too_many(wait))?;
     let hasher = client.hasher(&ctx);
     hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;
     let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
     let current = body.current_password.expose_secret().to_owned();
     if !hasher.verify(current, hash).await? {
+        refused("password", client.address);
+        audit.login_failed(&ctx, login.user.id).await;
         return Err(Problem::field("currentPassword", "This is not your current password."));
     }
     let hash = hasher.hash(new).await?;
-    ctx.store.set_password(login.user.id, &hash, Some(login.session)).await?;
-    audit.note(&ctx, login.user.id, "password_changed", None).await;
+    audit.store(&ctx).set_password(login.user.id, &hash, Some(login.session)).await?;
     ctx.wakes.sessions_ended();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -350,7 +364,14 @@ impl FromRequestParts<Ctx> for Client {
 
 impl Client {
     fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
-        self.address.map_or(Ok(()), |address| ctx.limits.address(address)).map_err(Problem::too_many)
+        self.address
+            .map_or(Ok(()), |address| ctx.limits.address(address))
+            .map_err(|wait| self.too_many(wait))
+    }
+
+    fn too_many(&self, wait: Duration) -> Problem {
+        refused("limit", self.address);
+        Problem::too_many(wait)
     }
 
     /// The part of the password hasher that this client has.
@@ -358,12 +379,9 @@ impl Client {
         ctx.passwords.of(self.address)
     }
 
-    async fn begin_session(&self, ctx: &Ctx, user: Row, status: StatusCode) -> Result<Response, Problem> {
-        let now = OffsetDateTime::now_utc();
-        let expires_at = now + LIFETIME;
-        let session = ctx.store.start_session(user.id, expires_at, self.agent.as_deref()).await?;
-        let claims =
-            Claims { sub: user.id, sid: session.id, iat: now.unix_timestamp(), exp: expires_at.unix_timestamp() };
+    fn logged_in(&self, ctx: &Ctx, user: Row, session: &Begun, status: StatusCode) -> Result<Response, Problem> {
+        let (iat, exp) = (session.created_at.unix_timestamp(), session.expires_at.unix_timestamp());
+        let claims = Claims { sub: user.id, sid: session.id, iat, exp };
         let token = ctx.tokens.sign(&claims).map_err(|error| Problem::internal(&error))?;
         let cookie = Cookie::build((COOKIE, token.clone()))
             .path("/")

@@ -113,6 +113,12 @@ impl Problem {
         Self::fields(vec![FieldError { field: field.to_owned(), message: message.into() }])
     }
 
+    /// 422: a destination's key goes only to the servers that its owner gave it to.
+    pub(super) fn stream_key_required() -> Self {
+        let sentence = "This is another server. Enter the stream key again, so that it is only sent where you want it.";
+        Self { code: "stream_key_required", ..Self::field("streamKey", sentence) }
+    }
+
     /// 429: too many tries.
     pub(super) fn too_many(wait: Duration) -> Self {
         let seconds = retry_after_seconds(wait);
@@ -199,6 +205,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::NotFound => Self::not_found(),
+            Error::Quota => Self::quota("This account has as much as it may have.".to_owned()),
             Error::EmailTaken => {
                 Self::new(StatusCode::CONFLICT, "email_taken", "There is an account with this email address already.")
             }

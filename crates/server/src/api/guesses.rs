@@ -9,7 +9,7 @@ use time::Duration;
 use uuid::Uuid;
 
 use super::{Ctx, error::Problem};
-use crate::login::{browser::Browser, limit::Guesser};
+use crate::login::{browser::Browser, limit::Guesser, refused};
 
 /// The cookie of a browser that logged in before.
 const COOKIE: &str = "gostream_browser";
@@ -44,8 +44,12 @@ pub(super) async fn may_guess(
     email: String,
     user: Option<Uuid>,
 ) -> Result<(), Problem> {
+    let too_many = |wait| {
+        refused("limit", from);
+        Problem::too_many(wait)
+    };
     if let Some(browser) = browser.filter(|browser| Some(browser.user) == user) {
-        return ctx.limits.guess(&Guesser::Browser(browser.id)).map_err(Problem::too_many);
+        return ctx.limits.guess(&Guesser::Browser(browser.id)).map_err(too_many);
     }
     let Err(wait) = ctx.limits.guess(&Guesser::Stranger(email.clone())) else { return Ok(()) };
     // Without an account the same is asked, so that it takes as long.
@@ -53,5 +57,5 @@ pub(super) async fn may_guess(
     let mut known = known.iter().filter_map(|address| address.parse().ok()).map(site);
     let here = from.map(site).filter(|&here| known.any(|there| there == here));
     let neighbour = here.map(|here| Guesser::Neighbour(email, here));
-    neighbour.map_or(Err(wait), |neighbour| ctx.limits.guess(&neighbour)).map_err(Problem::too_many)
+    neighbour.map_or(Err(wait), |neighbour| ctx.limits.guess(&neighbour)).map_err(too_many)
 }

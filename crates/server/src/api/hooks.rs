@@ -17,7 +17,10 @@ use gostream_proto::hook::Notice;
 use gostream_store::Project;
 
 use super::{Ctx, error::Problem, extract};
-use crate::fronts::{Left, Play, Publisher};
+use crate::{
+    fronts::{Left, Play, Publisher},
+    login::refused,
+};
 
 const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 
@@ -46,8 +49,11 @@ pub(super) async fn on_publish(State(ctx): State<Ctx>, request: Request) -> Resp
 
 /// Lets a known key in; with a name that the server in front should give the stream, if it would not be found under its key.
 async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
-    let notice = read(ctx, request).await?;
+    let (parts, body) = request.into_parts();
+    let address = extract::client_address(&parts);
+    let notice = read(ctx, Request::from_parts(parts, body)).await?;
     let Some(project) = project(ctx, &notice).await? else {
+        refused("hook", address);
         let detail = "No project has this stream key. Copy it again from the project's page.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "unknown_stream_key", detail));
     };

@@ -11,7 +11,7 @@ use axum::{
 };
 use gostream_engine::engine::Engine;
 use gostream_store::Store;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
@@ -49,6 +49,7 @@ mod hls;
 mod hooks;
 mod layers;
 mod projects;
+mod recipient;
 mod sessions;
 mod streams;
 mod tokens;
@@ -98,6 +99,8 @@ pub(crate) struct Context {
     pub tls: bool,
     /// Who may make accounts.
     pub signup: Signup,
+    /// Handlers that run, whether or not their client is still there.
+    pub handlers: TaskTracker,
     /// Cancelled when the server begins to stop.
     pub stopping: CancellationToken,
 }
@@ -184,6 +187,8 @@ pub(crate) fn router(ctx: Arc<Context>) -> Router {
     let compressible = DefaultPredicate::new().and(NotForContentType::const_new("video/"));
     router
         .merge(hook_spellings())
+        // What is begun is finished, whoever still listens.
+        .layer(axum::middleware::from_fn_with_state(ctx.handlers.clone(), layers::to_the_end))
         .merge(docs::router(&document()))
         .fallback(page)
         .method_not_allowed_fallback(layers::no_such_method)

@@ -82,8 +82,13 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn end(State(ctx): State<Ctx>, login: Person, Id(id): Id) -> Result<StatusCode, Problem> {
-    ctx.store.end_session_of(login.user.id, id).await?;
+pub(super) async fn end(
+    State(ctx): State<Ctx>,
+    login: Person,
+    audit: Audit,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    audit.store(&ctx).end_session_of(login.user.id, id).await?;
     ctx.wakes.sessions_ended();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -94,8 +99,7 @@ pub(super) async fn end(State(ctx): State<Ctx>, login: Person, Id(id): Id) -> Re
     responses((status = 204, description = "Ended"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
 pub(super) async fn end_all(State(ctx): State<Ctx>, login: Person, audit: Audit) -> Result<Response, Problem> {
-    ctx.store.end_sessions(login.user.id).await?;
-    audit.note(&ctx, login.user.id, "signed_out_everywhere", None).await;
+    audit.store(&ctx).end_sessions(login.user.id).await?;
     ctx.wakes.sessions_ended();
     Ok((StatusCode::NO_CONTENT, auth::no_cookie()).into_response())
 }

@@ -93,8 +93,7 @@ pub(super) async fn create(
     Json(body): Json<NewToken>,
 ) -> Result<(StatusCode, Answer<MadeToken>), Problem> {
     let name = field::name(&body.name).map_err(|message| Problem::field("name", message))?;
-    let (row, token) = ctx.store.add_token(person.user.id, &name).await?;
-    audit.note(&ctx, person.user.id, "token_created", Some(&name)).await;
+    let (row, token) = audit.store(&ctx).add_token(person.user.id, &name).await?;
     Ok((StatusCode::CREATED, Answer(MadeToken { token, about: row.into() })))
 }
 
@@ -114,9 +113,8 @@ pub(super) async fn delete(
     audit: Audit,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    ctx.store.delete_token(person.user.id, id).await?;
+    audit.store(&ctx).delete_token(person.user.id, id).await?;
     ctx.wakes.sessions_ended();
-    audit.note(&ctx, person.user.id, "token_deleted", None).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -126,18 +124,42 @@ pub(super) async fn delete(
 pub(super) struct AuditEntry {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// `login`, `password_changed`, `stream_key_shown`, `stream_key_rotated`, `pull_changed`, `destination_changed`, ...
+    /// `login`, `login_failed`, `password_changed`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
     #[schema(example = "login")]
     action: String,
     /// What it was done to, by name.
     #[schema(required)]
     object: Option<String>,
-    /// From where.
+    /// From where; `null` for what the operator of the server did, and for wrong passwords from many addresses.
     #[schema(required, example = "203.0.113.7")]
     address: Option<String>,
+    /// What it changed. Secrets are shown as `****`.
+    changes: Vec<FieldChange>,
+    /// How many times within an hour, the last of them at `at`: failures of one address are counted together.
+    #[schema(example = 1, minimum = 1)]
+    count: u64,
 }
 
-/// Lists what was done with the account, newest first: the last 200 of 90 days.
+/// A field that was changed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FieldChange {
+    #[schema(example = "name")]
+    field: String,
+    /// `null` for what was not there.
+    #[schema(required)]
+    old: Option<String>,
+    /// `null` for what is gone.
+    #[schema(required)]
+    new: Option<String>,
+}
+
+impl From<gostream_store::FieldChange> for FieldChange {
+    fn from(gostream_store::FieldChange { field, old, new }: gostream_store::FieldChange) -> Self {
+        Self { field, old, new }
+    }
+}
+
+/// Lists what was done with the account, newest first: the last 200 of 90 days, and of wrong passwords the last 50.
 #[utoipa::path(
     get, path = "/api/auth/audit", tag = "auth", operation_id = "listAudit",
     responses(
@@ -153,6 +175,8 @@ pub(super) async fn audit(State(ctx): State<Ctx>, person: Person) -> Result<Answ
         action: row.action,
         object: row.object,
         address: row.address,
+        changes: row.changes.into_iter().map(FieldChange::from).collect(),
+        count: row.count,
     };
     Ok(Answer(rows.into_iter().map(entry).collect()))
 }

@@ -14,25 +14,37 @@ pub const PASSWORD: &str = "quiet lamp under rain";
 pub struct TestApp {
     app: App,
     pub client: Client,
-    _data: TempDir,
+    flags: Vec<(&'static str, String)>,
+    data: TempDir,
 }
 
 impl TestApp {
     /// Starts on free ports, on SQLite unless `flags` say otherwise.
     pub async fn start(flags: &[(&'static str, &str)]) -> Self {
-        let data = TempDir::new().unwrap();
+        let flags = flags.iter().map(|(key, text)| (*key, (*text).to_owned())).collect();
+        Self::start_in(TempDir::new().unwrap(), flags, "127.0.0.1:0").await
+    }
+
+    async fn start_in(data: TempDir, flags: Vec<(&'static str, String)>, http: &str) -> Self {
         let own = [
             ("data_dir", data.path().to_str().unwrap()),
-            ("http.listen", "127.0.0.1:0"),
+            ("http.listen", http),
             ("rtmp.listen", "127.0.0.1:0"),
             ("metrics.listen", "127.0.0.1:0"),
             ("egress.allow", "127.0.0.0/8"),
         ];
-        let flags = own.iter().chain(flags).map(|(key, text)| (*key, (*text).to_owned()));
-        let settings = config::load(flags, None, []).unwrap();
+        let all = own.iter().map(|(key, text)| (*key, (*text).to_owned())).chain(flags.iter().cloned());
+        let settings = config::load(all, None, []).unwrap();
         let app = App::start(settings).await.unwrap();
         let client = Client { address: app.http_addr(), token: None };
-        Self { app, client, _data: data }
+        Self { app, client, flags, data }
+    }
+
+    /// Stops, and starts with the same data at the same address.
+    pub async fn restart(self) -> Self {
+        let Self { app, client, flags, data } = self;
+        app.stop().await;
+        Self::start_in(data, flags, &client.address.to_string()).await
     }
 
     /// Starts on a fresh database of the PostgreSQL that this process started.

@@ -8,6 +8,7 @@ mod app;
 mod bad_input;
 mod deploy;
 mod destinations;
+mod hangups;
 mod headers;
 mod hooks;
 mod http;
@@ -20,6 +21,7 @@ mod program;
 mod projects;
 mod pulls;
 mod quotas;
+mod recipients;
 mod reports;
 mod security;
 mod serving;
@@ -70,6 +72,8 @@ stories! {
         a_shown_key_is_written_down_once_for_each_login;
     limits: strangers_lock_nobody_out, trying_out_and_trying_again_are_limited_for_each_account,
         publishers_in_front_are_limited_for_each_account;
+    recipients: a_key_goes_only_where_it_was_meant_to, a_login_in_a_url_is_shown_to_nobody;
+    hangups: a_change_has_its_effect_although_its_client_hung_up;
     headers: every_answer_has_the_headers_of_its_kind;
     serving: health_pages_and_headers, metrics_count_by_route;
 }

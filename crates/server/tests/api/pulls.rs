@@ -60,8 +60,12 @@ pub async fn a_project_says_where_its_stream_is_fetched(app: &TestApp) {
     me.patch(&path, json!({"pullUrl": 1})).await.bad_fields(&["pullUrl"]);
     me.patch(&path, json!({"pull": {"state": "live"}})).await.bad_fields(&["pull"]);
     let audit = me.get("/api/auth/audit").await.json(200);
-    let changes = audit.as_array().expect("is a list").iter().filter(|entry| entry["action"] == "pull_changed");
-    assert_eq!(changes.count(), 2, "{audit}");
+    let changes: Vec<_> =
+        audit.as_array().unwrap().iter().flat_map(|entry| entry["changes"].as_array().unwrap()).collect();
+    let pulls: Vec<_> = changes.into_iter().filter(|change| change["field"] == "pullUrl").collect();
+    let (set, taken) =
+        (json!({"field": "pullUrl", "old": null, "new": url}), json!({"field": "pullUrl", "old": url, "new": null}));
+    assert_eq!(pulls, [&taken, &set], "{audit}");
 }
 
 pub async fn hooks_say_when_to_fetch_and_when_it_is_over(app: &TestApp) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod accounts;
+mod audits;
 mod backend;
 mod backups;
 mod destinations;
@@ -40,6 +41,8 @@ macro_rules! stories {
 stories! {
     accounts: an_account_is_found_however_its_address_is_typed, one_address_gives_one_account_in_a_race,
         sessions_end_and_expire, a_new_password_ends_the_other_sessions;
+    audits: every_change_is_written_with_what_it_was_and_is, a_change_and_its_line_are_kept_together_or_not_at_all,
+        failures_of_strangers_are_counted_and_bury_nothing, a_quota_holds_however_many_come_at_once, logins_in_urls_are_sealed;
     projects: a_project_lives_and_dies, projects_are_listed_newest_first, a_replaced_key_is_unknown_at_once,
         nobody_reaches_the_project_of_another;
     pulls: a_stream_is_fetched_by_one_server, a_server_fetches_all_that_nobody_does;
