@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use gostream_engine::{
     engine::{Engine, EngineConfig},
     limits::Limits as EngineLimits,
@@ -25,9 +26,11 @@ use crate::{
     config::{SecretKey, Settings, Tls},
     data_dir::{self, KeyFile},
     fronts::Fronts,
-    history, listen,
+    history,
+    listen::{self, Port},
     login::{limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
+    process::FileLimit,
     reconcile::{Gate, Known, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper},
@@ -125,10 +128,10 @@ impl App {
     /// Starts everything. When this returns, requests and streams are taken.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
+        let files = FileLimit::raise();
         let (certificates, keeper) = certificates(&settings)?.unzip();
         let (store, secret) = open_store(&settings).await?;
-        let node = data_dir::node_id(&settings.data_dir)?;
-        close_abandoned(&store, &node).await?;
+        let node = take_over(&store, &settings).await?;
         // Ports before tasks: a start that fails leaves nothing running.
         let (http, http_addr) = bind("http.listen", settings.http_listen)?;
         let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
@@ -146,17 +149,16 @@ impl App {
             live_streams_max: settings.quota.live_streams,
             stopping: stopping.clone(),
         });
-        let engine = Engine::start(engine_config(&settings, certificates.as_ref()), gate.clone(), events).await?;
+        let engine =
+            Engine::start(engine_config(&settings, certificates.as_ref(), files), gate.clone(), events).await?;
 
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, ended.clone()));
         let reconciler = Reconciler { gate, engine: engine.clone(), fronts: fronts.clone(), node: node.clone() };
         tasks.spawn(reconciler.run(ended.clone()));
-        let acceptor = certificates.zip(keeper).map(|(certificates, keeper)| {
-            tasks.spawn(keeper.run(certificates.clone(), ended.clone()));
-            TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1", ACME_TLS_1]))
-        });
+        let keeping = |(shown, keeper)| keep(shown, keeper, &tasks, ended.clone());
+        let acceptor = certificates.zip(keeper).map(keeping);
         let ctx = Arc::new(Context {
             shown: Shown::default(),
             followers: Followers::default(),
@@ -179,9 +181,11 @@ impl App {
         });
         tasks.spawn(prune(ctx.clone(), ended.clone()));
         let proxies = settings.trusted_proxies.into();
-        tasks.spawn(listen::serve(http, acceptor, proxies, api::router(ctx.clone()), ended.clone()));
+        let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
+        tasks.spawn(listen::serve(http, Port { tls: acceptor, proxies, places, router }, ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
-            tasks.spawn(listen::serve(listener, None, [].into(), metrics::router(ctx.metrics.clone()), ended.clone()));
+            let router = metrics::router(ctx.metrics.clone());
+            tasks.spawn(listen::serve(listener, plain(router, files), ended.clone()));
             address
         });
         Ok(Self {
@@ -240,6 +244,17 @@ impl App {
     }
 }
 
+/// What shows the newest certificate, which `keeper` keeps fresh.
+fn keep(certificates: Arc<Certificates>, keeper: Keeper, tasks: &TaskTracker, stop: CancellationToken) -> TlsAcceptor {
+    tasks.spawn(keeper.run(certificates.clone(), stop));
+    TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1", ACME_TLS_1]))
+}
+
+/// A port for a few clients of the operator.
+fn plain(router: Router, files: FileLimit) -> Port {
+    Port { tls: None, proxies: [].into(), places: files.metrics(listen::PLACES), router }
+}
+
 fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { setting, address, source };
     let listener = listen::bind(address).map_err(failed)?;
@@ -261,14 +276,15 @@ fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, Keeper
     })
 }
 
-fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) -> EngineConfig {
+fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>, files: FileLimit) -> EngineConfig {
+    let limits = EngineLimits::default();
     EngineConfig {
         rtmp_listen: settings.rtmp_listen,
         rtmps_listen: settings.rtmps_listen,
         tls: certificates.map(|certificates| certificates.server_config(&[])),
         egress_allow: settings.egress_allow.clone(),
         reconnect_grace: settings.reconnect_grace,
-        limits: EngineLimits { ingest_kbps: settings.quota.ingest_kbps, ..EngineLimits::default() },
+        limits: EngineLimits { ingest_kbps: settings.quota.ingest_kbps, places: files.rtmp(limits.places), ..limits },
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
     }
@@ -283,13 +299,14 @@ fn reachable(address: SocketAddr) -> String {
     }
 }
 
-/// After a stop that was none, what was live is over.
-async fn close_abandoned(store: &Store, node: &str) -> Result<(), StartError> {
-    let abandoned = store.close_abandoned_streams(node, OffsetDateTime::now_utc()).await?;
+/// The name of this node. After a stop that was none, what was live under it is over.
+async fn take_over(store: &Store, settings: &Settings) -> Result<String, StartError> {
+    let node = data_dir::node_id(&settings.data_dir)?;
+    let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;
     if abandoned > 0 {
         tracing::warn!(abandoned, "The server did not stop cleanly; its streams were closed.");
     }
-    Ok(())
+    Ok(node)
 }
 
 async fn prune(ctx: Arc<Context>, stop: CancellationToken) {
