@@ -93,6 +93,8 @@ pub struct App {
     metrics: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
     data_dir: String,
+    /// The certificate, if it comes from files.
+    reloadable: Option<Arc<Certificates>>,
     /// Ends tasks once the engine is down; `ctx.stopping` comes first.
     ended: CancellationToken,
     tasks: TaskTracker,
@@ -158,7 +160,7 @@ impl App {
         let reconciler = Reconciler { gate, engine: engine.clone(), fronts: fronts.clone(), node: node.clone() };
         tasks.spawn(reconciler.run(ended.clone()));
         let keeping = |(shown, keeper)| keep(shown, keeper, &tasks, ended.clone());
-        let acceptor = certificates.zip(keeper).map(keeping);
+        let acceptor = certificates.clone().zip(keeper).map(keeping);
         let ctx = Arc::new(Context {
             shown: Shown::default(),
             followers: Followers::default(),
@@ -194,6 +196,7 @@ impl App {
             http: http_addr,
             metrics: metrics_addr,
             data_dir: settings.data_dir.display().to_string(),
+            reloadable: certificates.filter(|_| matches!(settings.tls, Some(Tls::Files(_)))),
             ended,
             tasks,
         })
@@ -227,6 +230,14 @@ impl App {
             lines += &format!("  RTMPS server  rtmps://{}/live\n", reachable(rtmps));
         }
         lines + &format!("  Data          {}\n", self.data_dir)
+    }
+
+    /// Reads the files of the certificate again, if there are any. What is open stays.
+    pub fn reload(&self) {
+        match &self.reloadable {
+            Some(certificates) => certificates.ask_to_reload(),
+            None => tracing::info!("There are no certificate files to read again; settings need a restart."),
+        }
     }
 
     /// Stops: no new publishers, relays say goodbye, requests finish, the database closes. Takes 9 s at most.

@@ -214,6 +214,18 @@ async fn signals_stop_it_cleanly_and_it_starts_quickly() {
 }
 
 #[tokio::test]
+async fn a_hangup_does_not_stop_it() {
+    let data = TempDir::new().unwrap();
+    let server = Server::start(&data, &[]);
+    server.signal("HUP");
+    assert_eq!(server.client.get("/readyz").await.status, 200);
+    server.signal("TERM");
+    let (code, rest) = server.wait();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("no certificate files to read again"), "{rest}");
+}
+
+#[tokio::test]
 async fn another_secret_key_is_told_before_it_spoils_anything() {
     let data = TempDir::new().unwrap();
     let server = Server::start(&data, &[]);
