@@ -130,13 +130,13 @@ impl App {
     /// Starts everything. When this returns, requests and streams are taken.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
-        let files = FileLimit::raise();
         let (certificates, keeper) = certificates(&settings)?.unzip();
         let (store, secret) = open_store(&settings).await?;
         let node = take_over(&store, &settings).await?;
         // Ports before tasks: a start that fails leaves nothing running.
         let (http, http_addr) = bind("http.listen", settings.http_listen)?;
         let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
+        let files = FileLimit::raise();
 
         let (stopping, ended, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let (wakes, fronts) = (Arc::new(Wakes::default()), Arc::new(Fronts::default()));
