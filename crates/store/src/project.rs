@@ -155,6 +155,12 @@ impl Store {
         self.write_project(owner, id, change).await
     }
 
+    /// Gives a project a new playback id. The old one is unknown from now on.
+    pub async fn rotate_playback_id(&self, owner: Uuid, id: Uuid) -> Result<Project, Error> {
+        let change = project::ActiveModel { playback_id: Set(new_playback_id()?), ..Default::default() };
+        self.write_project(owner, id, change).await
+    }
+
     /// Deletes a project with its destinations and its history.
     pub async fn delete_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
         let deleted = project::Entity::delete_many()

@@ -118,7 +118,7 @@ struct Tables {
     live: HashMap<ProjectId, Arc<Live>>,
     keys: HashMap<StreamKey, ProjectId>,
     /// What viewers watch, by playback id: a little longer than the project is live, so that players see the end.
-    outputs: HashMap<String, Arc<hls::Output>>,
+    outputs: HashMap<String, (ProjectId, Arc<hls::Output>)>,
     statuses: HashMap<ProjectId, watch::Sender<Option<Arc<ProjectStatus>>>>,
 }
 
@@ -136,15 +136,23 @@ impl Registry {
 
     /// What viewers of that playback id watch.
     pub(crate) fn output(&self, playback_id: &str) -> Option<Arc<hls::Output>> {
-        self.tables().outputs.get(playback_id).cloned()
+        self.tables().outputs.get(playback_id).map(|(_, output)| Arc::clone(output))
+    }
+
+    /// The project's output, if there is one, has this playback id from now on, and no other.
+    pub(crate) fn name_output(&self, project: ProjectId, playback_id: &str) {
+        let mut tables = self.tables();
+        let named = tables.outputs.iter().find(|(_, (owner, _))| *owner == project).map(|(id, _)| id.clone());
+        if let Some(old) = named.filter(|old| old != playback_id) {
+            if let Some(output) = tables.outputs.remove(&old) {
+                tables.outputs.insert(playback_id.to_owned(), output);
+            }
+        }
     }
 
     /// Viewers have had time to see the end. Nothing happens when they watch another stream by now.
-    pub(crate) fn forget_output(&self, playback_id: &str, output: &Arc<hls::Output>) {
-        let mut tables = self.tables();
-        if tables.outputs.get(playback_id).is_some_and(|current| Arc::ptr_eq(current, output)) {
-            tables.outputs.remove(playback_id);
-        }
+    pub(crate) fn forget_output(&self, output: &Arc<hls::Output>) {
+        self.tables().outputs.retain(|_, (_, current)| !Arc::ptr_eq(current, output));
     }
 
     /// All live projects.
@@ -166,7 +174,9 @@ impl Registry {
         let live = open(status);
         tables.live.insert(spec.id, Arc::clone(&live));
         tables.keys.insert(spec.stream_key.clone(), spec.id);
-        tables.outputs.insert(spec.playback_id.clone(), Arc::clone(&live.hls));
+        // What is left of the stream before makes room, whatever its playback id was.
+        tables.outputs.retain(|_, (project, _)| *project != spec.id);
+        tables.outputs.insert(spec.playback_id.clone(), (spec.id, Arc::clone(&live.hls)));
         live
     }
 
