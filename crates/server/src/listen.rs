@@ -91,6 +91,21 @@ pub(crate) struct Peer {
     pub(crate) is_proxy: bool,
 }
 
+/// Who is believed about whom it speaks for, put into every request.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxies(Arc<[IpNet]>);
+
+impl Proxies {
+    /// Whether the address is one of them.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        is_trusted(&self.0, address)
+    }
+}
+
+fn is_trusted(proxies: &[IpNet], address: IpAddr) -> bool {
+    proxies.iter().any(|range| range.contains(&address))
+}
+
 impl Peer {
     /// Whose places it takes; nobody's if it speaks for many.
     fn site(&self) -> Option<IpAddr> {
@@ -148,7 +163,7 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
         match accepted {
             Ok((stream, peer)) => {
                 let address = peer.ip().to_canonical();
-                let is_proxy = proxies.iter().any(|range| range.contains(&address));
+                let is_proxy = is_trusted(&proxies, address);
                 let peer = Peer { address: peer, is_proxy };
                 let Some(place) = door.connect(peer.site()) else {
                     tracing::debug!(peer = %peer.address, "One HTTP connection too many; closed.");
@@ -156,7 +171,8 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
                 };
                 let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
                 let requests = Arc::clone(&requests);
-                let connection = Connection { peer, place, requests, tls, router, stop };
+                let proxies = Arc::clone(&proxies);
+                let connection = Connection { peer, proxies, place, requests, tls, router, stop };
                 connections.spawn(connection.run(stream));
             }
             Err(error) => {
@@ -174,6 +190,7 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
 
 struct Connection {
     peer: Peer,
+    proxies: Arc<[IpNet]>,
     place: Place,
     requests: Arc<Door>,
     tls: Option<TlsAcceptor>,
@@ -207,7 +224,7 @@ impl Connection {
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { peer, place, requests, router, stop, .. } = self;
+        let Self { peer, proxies, place, requests, router, stop, .. } = self;
         let router = TowerToHyperService::new(router);
         let (activity, under_way) = (Activity::new(place), Arc::new(UnderWay::default()));
         let (begun, answers) = (Arc::clone(&activity), Arc::clone(&under_way));
@@ -215,6 +232,7 @@ impl Connection {
             let held = requests.enter(peer.site()).map(|place| (place, begun.begin()));
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(Proxies(Arc::clone(&proxies)));
             // A proxy's HTTP/2 carries many viewers: none of them may end it for the others, and the proxy bounds each.
             let is_shared = peer.is_proxy && request.version() == Version::HTTP_2;
             let under_way = if is_shared { Arc::default() } else { Arc::clone(&answers) };
