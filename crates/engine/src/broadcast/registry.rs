@@ -143,10 +143,9 @@ impl Registry {
     pub(crate) fn name_output(&self, project: ProjectId, playback_id: &str) {
         let mut tables = self.tables();
         let named = tables.outputs.iter().find(|(_, (owner, _))| *owner == project).map(|(id, _)| id.clone());
-        if let Some(old) = named.filter(|old| old != playback_id) {
-            if let Some(output) = tables.outputs.remove(&old) {
-                tables.outputs.insert(playback_id.to_owned(), output);
-            }
+        let output = named.and_then(|old| tables.outputs.remove(&old));
+        if let Some(output) = output {
+            tables.outputs.insert(playback_id.to_owned(), output);
         }
     }
 
