@@ -146,6 +146,10 @@ pub async fn write(url: &str, keyring: &Keyring, belongings: &Belongings, to: &P
 /// Takes a backup apart: the database goes to the new file `to`, checked, brought up to date, and rid of the rest.
 pub async fn unpack(from: &Path, to: &Path) -> Result<Unpacked, Error> {
     let failed = |source| Error::File { path: from.to_owned(), source };
+    // A pipe would have us wait for whoever writes into it.
+    if !fs::metadata(from).map_err(failed)?.is_file() {
+        return Err(Error::NotABackup { path: from.to_owned() });
+    }
     let mut source = File::open(from).map_err(failed)?;
     let draft = Draft::create(to.to_owned())?;
     let mut target = OpenOptions::new()

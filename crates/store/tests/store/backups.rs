@@ -135,6 +135,8 @@ async fn what_is_no_backup_or_is_damaged_is_told_and_leaves_nothing() {
         let told = backup::unpack(&spoiled, &target).await;
         assert!(matches!(told, Err(Error::NotABackup { .. })), "{} bytes: {told:?}", foreign.len());
     }
+    let told = backup::unpack(folder.path(), &target).await;
+    assert!(matches!(told, Err(Error::NotABackup { .. })), "what is no file, such as a folder or a pipe: {told:?}");
     // A page of SQLite has 4096 bytes.
     let mut flipped = whole.clone();
     flipped[whole.len() / 2 / 4_096 * 4_096..][..512].fill(0xA5);
