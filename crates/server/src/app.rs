@@ -81,7 +81,12 @@ impl StartError {
     /// Whether a setting has to change, rather than the world around.
     pub fn is_setting(&self) -> bool {
         use gostream_store::Error;
-        matches!(self, Self::Tls(_) | Self::Store(Error::WrongSecretKey | Error::Url))
+        matches!(
+            self,
+            Self::Tls(_)
+                | Self::Store(Error::WrongSecretKey | Error::Url)
+                | Self::DataDir(data_dir::Error::Readable { .. })
+        )
     }
 }
 

@@ -237,6 +237,19 @@ async fn another_secret_key_is_told_before_it_spoils_anything() {
     assert!(!stderr.contains(other));
 }
 
+#[test]
+fn a_key_that_others_can_read_stops_the_start_with_one_line() {
+    let data = TempDir::new().unwrap();
+    let path = data.path().join("data/secret.key");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    std::fs::write(&path, key).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let (code, told) = said(&run(&data, &[], ""));
+    assert_eq!((code, told.lines().count()), (Some(2), 1), "{told}");
+    assert!(told.contains("chmod 600") && !told.contains(key), "{told}");
+}
+
 #[tokio::test]
 async fn no_log_line_holds_a_secret() {
     let data = TempDir::new().unwrap();
