@@ -201,7 +201,13 @@ impl Engine {
     /// What should be. Nothing happens when the project is not live here, or when nothing changed. A broadcast that was begun
     /// with another key than the spec's is left as it is.
     pub fn apply(&self, spec: ProjectSpec) -> Applied {
+        self.name_output(spec.id, &spec.playback_id);
         self.shared.registry.get(spec.id).map_or(Applied::NotLive, |live| live.apply(&spec))
+    }
+
+    /// What is live of the project is watched under this playback id from now on; the one before leads nowhere.
+    pub fn name_output(&self, project: ProjectId, playback_id: &str) {
+        self.shared.registry.name_output(project, playback_id);
     }
 
     /// Ends the project's broadcast, its publisher and relays, if it is live. A publisher that is on its way is asked about
@@ -320,7 +326,7 @@ impl Shared {
             grace: self.grace,
         };
         self.tasks.spawn(hls::run(output, broadcast));
-        let (shared, ending, playback_id) = (Arc::clone(self), Arc::clone(&live), spec.playback_id.clone());
+        let (shared, ending) = (Arc::clone(self), Arc::clone(&live));
         self.tasks.spawn(async move {
             supervise(orders).await;
             shared.registry.remove(ending.broadcast.project);
@@ -329,7 +335,7 @@ impl Shared {
             let output = Arc::clone(&ending.hls);
             drop(ending);
             let _closing = timeout(LAST_PICTURES, shared.closing.cancelled()).await;
-            shared.registry.forget_output(&playback_id, &output);
+            shared.registry.forget_output(&output);
         });
         live
     }

@@ -62,6 +62,7 @@ impl Default for Limits {
                 waiting_per_address: 64,
                 connections: usize::MAX,
                 connections_per_address: 1_024,
+                proxies: 0,
             },
             handshake: Duration::from_secs(5),
             request: Duration::from_secs(10),

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use gostream_engine::{
     engine::{Engine, EngineConfig},
     events,
@@ -26,9 +27,11 @@ use crate::{
     config::{SecretKey, Settings, Tls},
     data_dir::{self, KeyFile},
     fronts::Fronts,
-    history, listen,
+    history,
+    listen::{self, Port},
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
+    process::FileLimit,
     reconcile::{Gate, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper},
@@ -80,7 +83,12 @@ impl StartError {
     /// Whether a setting has to change, rather than the world around.
     pub fn is_setting(&self) -> bool {
         use gostream_store::Error;
-        matches!(self, Self::Tls(_) | Self::Store(Error::WrongSecretKey | Error::Url))
+        matches!(
+            self,
+            Self::Tls(_)
+                | Self::Store(Error::WrongSecretKey | Error::Url)
+                | Self::DataDir(data_dir::Error::Readable { .. })
+        )
     }
 }
 
@@ -92,6 +100,8 @@ pub struct App {
     metrics: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
     data_dir: String,
+    /// The certificate, if it comes from files.
+    reloadable: Option<Arc<Certificates>>,
     /// Ends tasks once the engine is down; `ctx.stopping` comes first.
     ended: CancellationToken,
     tasks: TaskTracker,
@@ -129,11 +139,11 @@ impl App {
         tls::install_provider();
         let (certificates, keeper) = certificates(&settings)?.unzip();
         let (store, secret) = open_store(&settings).await?;
-        let node = data_dir::node_id(&settings.data_dir)?;
-        close_abandoned(&store, &node).await?;
+        let node = take_over(&store, &settings).await?;
         // Ports before tasks: a start that fails leaves nothing running.
         let (http, http_addr) = bind("http.listen", settings.http_listen)?;
         let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
+        let files = FileLimit::raise();
 
         let (stopping, ended, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let (wakes, fronts) = (Arc::new(Wakes::default()), Arc::new(Fronts::default()));
@@ -146,17 +156,16 @@ impl App {
             limits: limits.clone(),
             stopping: stopping.clone(),
         });
-        let engine = Engine::start(engine_config(&settings, certificates.as_ref()), gate.clone(), events).await?;
+        let engine =
+            Engine::start(engine_config(&settings, certificates.as_ref(), files), gate.clone(), events).await?;
 
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, engine.clone(), ended.clone()));
         let reconciler = Reconciler { gate, engine: engine.clone(), fronts: fronts.clone(), node: node.clone() };
         tasks.spawn(reconciler.run(ended.clone()));
-        let acceptor = certificates.zip(keeper).map(|(certificates, keeper)| {
-            tasks.spawn(keeper.run(certificates.clone(), ended.clone()));
-            TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1", ACME_TLS_1]))
-        });
+        let keeping = |(shown, keeper)| keep(shown, keeper, &tasks, ended.clone());
+        let acceptor = certificates.clone().zip(keeper).map(keeping);
         let ctx = Arc::new(Context {
             shown: Shown::default(),
             followers: Followers::default(),
@@ -181,9 +190,11 @@ impl App {
         });
         tasks.spawn(prune(ctx.clone(), ended.clone()));
         let proxies = settings.trusted_proxies.into();
-        tasks.spawn(listen::serve(http, acceptor, proxies, api::router(ctx.clone()), ended.clone()));
+        let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
+        tasks.spawn(listen::serve(http, Port { tls: acceptor, proxies, places, router }, ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
-            tasks.spawn(listen::serve(listener, None, [].into(), metrics::router(ctx.metrics.clone()), ended.clone()));
+            let router = metrics::router(ctx.metrics.clone());
+            tasks.spawn(listen::serve(listener, plain(router, files), ended.clone()));
             address
         });
         Ok(Self {
@@ -192,6 +203,7 @@ impl App {
             http: http_addr,
             metrics: metrics_addr,
             data_dir: settings.data_dir.display().to_string(),
+            reloadable: certificates.filter(|_| matches!(settings.tls, Some(Tls::Files(_)))),
             ended,
             tasks,
         })
@@ -227,6 +239,14 @@ impl App {
         lines + &format!("  Data          {}\n", self.data_dir)
     }
 
+    /// Reads the files of the certificate again, if there are any. What is open stays.
+    pub fn reload(&self) {
+        match &self.reloadable {
+            Some(certificates) => certificates.ask_to_reload(),
+            None => tracing::info!("There are no certificate files to read again; settings need a restart."),
+        }
+    }
+
     /// Stops: no new publishers, relays say goodbye, requests finish, the database closes. Takes 9 s at most.
     pub async fn stop(self) {
         self.ctx.stopping.cancel();
@@ -240,6 +260,17 @@ impl App {
             tracing::warn!("The database did not let go in time.");
         }
     }
+}
+
+/// What shows the newest certificate, which `keeper` keeps fresh.
+fn keep(certificates: Arc<Certificates>, keeper: Keeper, tasks: &TaskTracker, stop: CancellationToken) -> TlsAcceptor {
+    tasks.spawn(keeper.run(certificates.clone(), stop));
+    TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1", ACME_TLS_1]))
+}
+
+/// A port for a few clients of the operator.
+fn plain(router: Router, files: FileLimit) -> Port {
+    Port { tls: None, proxies: [].into(), places: files.metrics(listen::PLACES), router }
 }
 
 fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -263,7 +294,8 @@ fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, Keeper
     })
 }
 
-fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) -> EngineConfig {
+fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>, files: FileLimit) -> EngineConfig {
+    let limits = engine_limits(settings);
     EngineConfig {
         rtmp_listen: settings.rtmp_listen,
         rtmps_listen: settings.rtmps_listen,
@@ -271,7 +303,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) 
         egress_allow: settings.egress_allow.clone(),
         public_host: settings.public_url.as_ref().and_then(|url| url.host_str()).map(str::to_owned),
         reconnect_grace: settings.reconnect_grace,
-        limits: engine_limits(settings),
+        limits: EngineLimits { places: files.rtmp(limits.places), ..limits },
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
     }
@@ -299,13 +331,14 @@ fn reachable(address: SocketAddr) -> String {
     }
 }
 
-/// After a stop that was none, what was live is over.
-async fn close_abandoned(store: &Store, node: &str) -> Result<(), StartError> {
-    let abandoned = store.close_abandoned_streams(node, OffsetDateTime::now_utc()).await?;
+/// The name of this node. After a stop that was none, what was live under it is over.
+async fn take_over(store: &Store, settings: &Settings) -> Result<String, StartError> {
+    let node = data_dir::node_id(&settings.data_dir)?;
+    let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;
     if abandoned > 0 {
         tracing::warn!(abandoned, "The server did not stop cleanly; its streams were closed.");
     }
-    Ok(())
+    Ok(node)
 }
 
 async fn prune(ctx: Arc<Context>, stop: CancellationToken) {

@@ -7,7 +7,7 @@ use std::{
 
 use gostream_store::{
     Error as StoreError, Keyring, SecretString,
-    backup::{self, Belongings},
+    backup::{self, Belongings, Unpacked},
 };
 use secrecy::ExposeSecret as _;
 use time::{OffsetDateTime, macros::format_description};
@@ -96,7 +96,10 @@ pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Op
 
     // All of it is proved beside its place, before anything is touched.
     let draft = Draft(backup::beside(&database, &format!("{}.restoring", Uuid::new_v4())));
-    let belongings = backup::unpack(from, &draft.0).await?;
+    let Unpacked { belongings, is_verified } = backup::unpack(from, &draft.0).await?;
+    if !is_verified {
+        tracing::warn!("The backup has no checksum, as older ones: whether it was changed since cannot be told.");
+    }
     let key = parse_secret_key(belongings.secret_key.expose_secret())
         .ok_or_else(|| Error::NoKey { path: from.to_owned() })?;
     check_given_key(settings, &key)?;

@@ -1,8 +1,8 @@
 //! The data directory: made private, holding the secret key and the name of this node.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -39,11 +39,25 @@ pub enum Error {
         source: io::Error,
     },
     /// The secret key's file holds something else.
-    #[error("{} must hold 32 bytes in base64. Restore it from a backup: destination keys cannot be read without it.",
+    #[error("{} must hold 32 bytes in base64, not all zero. Restore it from a backup: destination keys cannot be read without it.",
         path.display())]
     SecretKey {
         /// The file.
         path: PathBuf,
+    },
+    /// Others may have read the secret key, or may replace it.
+    #[error(
+        "Other users can read {} (mode {mode:04o}), which opens every stream key: `chmod {allowed:o}` it, and if one of them may \
+         have read it, replace the key (`gostream secret rotate`).",
+        path.display()
+    )]
+    Readable {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// What it may be.
+        allowed: u32,
     },
 }
 
@@ -62,9 +76,9 @@ pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
 pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
     let file = match &settings.secret_key {
         SecretKeySource::Given(key) => return Ok(key.clone()),
-        SecretKeySource::File(path) => KeyFile::at(path.clone()),
+        SecretKeySource::File(path) => KeyFile::given(path.clone()),
         SecretKeySource::DataDir => {
-            let file = KeyFile::at(settings.data_dir.join(SECRET_KEY_FILE));
+            let file = KeyFile::own(settings);
             let key = SecretKey::random().map_err(|source| file.failed(source))?;
             create_once(&file.path, &key.encoded())?;
             file
@@ -82,6 +96,8 @@ pub(crate) struct KeyFile {
     pub new: PathBuf,
     /// The key that was.
     pub old: PathBuf,
+    /// The widest mode of the first two, what its user may aside.
+    allowed: u32,
 }
 
 impl KeyFile {
@@ -89,22 +105,32 @@ impl KeyFile {
     pub(crate) fn of(settings: &Settings) -> Option<Self> {
         match &settings.secret_key {
             SecretKeySource::Given(_) => None,
-            SecretKeySource::File(path) => Some(Self::at(path.clone())),
-            SecretKeySource::DataDir => Some(Self::at(settings.data_dir.join(SECRET_KEY_FILE))),
+            SecretKeySource::File(path) => Some(Self::given(path.clone())),
+            SecretKeySource::DataDir => Some(Self::own(settings)),
         }
     }
 
-    fn at(path: PathBuf) -> Self {
-        Self { new: backup::beside(&path, "new"), old: backup::beside(&path, "old"), path }
+    /// In the data directory, where we made it.
+    fn own(settings: &Settings) -> Self {
+        Self::at(settings.data_dir.join(SECRET_KEY_FILE), 0o600)
+    }
+
+    /// Where the operator keeps it. Container platforms hand secrets to a group.
+    fn given(path: PathBuf) -> Self {
+        Self::at(path, 0o640)
+    }
+
+    fn at(path: PathBuf, allowed: u32) -> Self {
+        Self { new: backup::beside(&path, "new"), old: backup::beside(&path, "old"), path, allowed }
     }
 
     pub(crate) fn read(&self) -> Result<SecretKey, Error> {
-        read_secret_key(self.path.clone())
+        read_secret_key(self.path.clone(), self.allowed)
     }
 
     /// The key that is about to be, if a rotation left one.
     pub(crate) fn read_new(&self) -> Result<Option<SecretKey>, Error> {
-        if self.new.exists() { read_secret_key(self.new.clone()).map(Some) } else { Ok(None) }
+        if self.new.exists() { read_secret_key(self.new.clone(), self.allowed).map(Some) } else { Ok(None) }
     }
 
     pub(crate) fn write_new(&self, key: &SecretKey) -> Result<(), Error> {
@@ -122,8 +148,15 @@ impl KeyFile {
     }
 }
 
-fn read_secret_key(path: PathBuf) -> Result<SecretKey, Error> {
-    let text = fs::read_to_string(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+fn read_secret_key(path: PathBuf, allowed: u32) -> Result<SecretKey, Error> {
+    let failed = |source| Error::File { path: path.clone(), source };
+    let mut file = File::open(&path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o077 & !allowed != 0 {
+        return Err(Error::Readable { path, mode, allowed });
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
     parse_secret_key(text.trim()).ok_or(Error::SecretKey { path })
 }
 
@@ -199,8 +232,31 @@ mod tests {
     fn a_spoiled_key_file_is_told_and_not_replaced() {
         let temp = tempfile::tempdir().expect("temp dir");
         let path = temp.path().join(SECRET_KEY_FILE);
-        fs::write(&path, "short").expect("written");
-        assert!(matches!(read_secret_key(path.clone()), Err(Error::SecretKey { .. })));
-        assert_eq!(fs::read_to_string(&path).expect("readable"), "short");
+        replace(&path, "short").expect("written");
+        assert!(matches!(read_secret_key(path.clone(), 0o600), Err(Error::SecretKey { .. })));
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "short\n");
+        replace(&path, &SecretKey([0; 32]).encoded()).expect("written");
+        assert!(matches!(read_secret_key(path, 0o600), Err(Error::SecretKey { .. })), "zeros are no secret");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let path = temp.path().join(SECRET_KEY_FILE);
+        replace(&path, &SecretKey([7; 32]).encoded()).expect("written");
+        for (mode, allowed, is_taken) in [
+            (0o600, 0o600, true),
+            (0o400, 0o600, true),
+            (0o640, 0o600, false),
+            (0o644, 0o600, false),
+            (0o440, 0o640, true),
+            (0o660, 0o640, false),
+            (0o644, 0o640, false),
+            (0o606, 0o640, false),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+            let read = read_secret_key(path.clone(), allowed);
+            assert_eq!(read.is_ok(), is_taken, "{mode:o} where {allowed:o} is allowed: {read:?}");
+        }
     }
 }

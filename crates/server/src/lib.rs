@@ -16,6 +16,7 @@ mod login;
 mod metrics;
 pub mod notify;
 mod platform;
+pub mod process;
 mod reconcile;
 pub mod rotate;
 mod strangers;

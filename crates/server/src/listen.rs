@@ -18,10 +18,7 @@ use gostream_engine::door::{Door, Place, Places, site};
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use ipnet::IpNet;
@@ -29,23 +26,36 @@ use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Notify,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::answer::{Answer, UnderWay};
+use self::{
+    activity::Activity,
+    answer::{Answer, UnderWay},
+};
 use crate::tls::ACME_TLS_1;
 
+mod activity;
 mod answer;
 
 /// The kernel's own default backlog.
 const BACKLOG: i32 = 4_096;
 /// Each connection costs a task and some kilobytes. Half of them are left for others when a school that watches behind one
 /// address fills its share; those that have not asked for anything yet are few, and not for long.
-const PLACES: Places =
-    Places { waiting: 1_024, waiting_per_address: 256, connections: 4_096, connections_per_address: 2_048 };
+pub(crate) const PLACES: Places = Places {
+    waiting: 1_024,
+    waiting_per_address: 256,
+    connections: 4_096,
+    connections_per_address: 2_048,
+    proxies: 2_048,
+};
+/// The longest head of a request, of HTTP/1 and HTTP/2: four times what browsers send with full cookies. The
+/// places of strangers together hold 128 MiB of half heads at most.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// What an HTTP/2 connection may send before it is read; the largest body that any route takes.
+const WINDOW_BYTES: u32 = 64 * 1024;
 /// Requests of one connection of HTTP/2 at once; RFC 9113 section 6.5.2 recommends no fewer.
 const STREAMS_MAX: u32 = 100;
 /// Requests at once, from the head to the end of the answer; a held one is looked at with every part of its stream.
@@ -55,13 +65,15 @@ const REQUESTS: Places = Places {
     waiting_per_address: usize::MAX,
     connections: 16_384,
     connections_per_address: 4_096,
+    proxies: 16_384,
 };
 /// A TLS handshake takes two round trips.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the connection (or its TLS handshake) to its first request. Browsers open some ahead of need, and open others when
 /// these are closed.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two requests of one connection, and for the head of a request. Players poll every two seconds.
+/// Between two requests of one connection, and for the head of a request. Players poll every two seconds. HTTP/2 has it too,
+/// whatever pings it answers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -79,10 +91,25 @@ pub(crate) struct Peer {
     pub(crate) is_proxy: bool,
 }
 
-/// The place of a request, put into it: a handler that runs on without its client holds it until it ends.
+/// That a request is under way, and its place, put into it: a handler that runs on without its client holds both until it ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
-    _place: Arc<Place>,
+    _request: Arc<(Place, activity::Request)>,
+}
+
+/// Who is believed about whom it speaks for, put into every request.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxies(Arc<[IpNet]>);
+
+impl Proxies {
+    /// Whether the address is one of them.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        is_trusted(&self.0, address)
+    }
+}
+
+fn is_trusted(proxies: &[IpNet], address: IpAddr) -> bool {
+    proxies.iter().any(|range| range.contains(&address))
 }
 
 impl Peer {
@@ -120,16 +147,20 @@ fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves `router` until `stop`, then lets open requests finish for a moment.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    proxies: Arc<[IpNet]>,
-    router: Router,
-    stop: CancellationToken,
-) {
-    let graceful = GracefulShutdown::new();
-    let (door, requests) = (Door::new(PLACES), Door::new(REQUESTS));
+/// What a port serves, and how.
+pub(crate) struct Port {
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// Who is believed about whom it speaks for.
+    pub(crate) proxies: Arc<[IpNet]>,
+    pub(crate) places: Places,
+    pub(crate) router: Router,
+}
+
+/// Serves the port until `stop`, then lets open requests finish for a moment.
+pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationToken) {
+    let Port { tls, proxies, places, router } = port;
+    let connections = TaskTracker::new();
+    let (door, requests) = (Door::new(places), Door::new(REQUESTS));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -138,16 +169,17 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let address = peer.ip().to_canonical();
-                let is_proxy = proxies.iter().any(|range| range.contains(&address));
+                let is_proxy = is_trusted(&proxies, address);
                 let peer = Peer { address: peer, is_proxy };
-                let Some(place) = door.enter(peer.site()) else {
+                let Some(place) = door.connect(peer.site()) else {
                     tracing::debug!(peer = %peer.address, "One HTTP connection too many; closed.");
                     continue;
                 };
                 let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
                 let requests = Arc::clone(&requests);
-                let connection = Connection { peer, place, requests, tls, router, stop };
-                tokio::spawn(connection.run(stream, graceful.watcher()));
+                let proxies = Arc::clone(&proxies);
+                let connection = Connection { peer, proxies, place, requests, tls, router, stop };
+                connections.spawn(connection.run(stream));
             }
             Err(error) => {
                 tracing::warn!(%error, "A connection could not be accepted.");
@@ -156,13 +188,15 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    if timeout(GRACE, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if timeout(GRACE, connections.wait()).await.is_err() {
         tracing::debug!("Some HTTP connections were still busy at the stop.");
     }
 }
 
 struct Connection {
     peer: Peer,
+    proxies: Arc<[IpNet]>,
     place: Place,
     requests: Arc<Door>,
     tls: Option<TlsAcceptor>,
@@ -171,83 +205,96 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, watcher: Watcher) {
+    async fn run(self, stream: TcpStream) {
         if let Err(error) = tune(&stream) {
             tracing::trace!(%error, "A socket option was refused.");
         }
-        match self.tls.clone() {
-            None => self.serve(stream, watcher).await,
-            Some(acceptor) => {
-                let accepted = tokio::select! {
-                    () = self.stop.cancelled() => return,
-                    accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
-                };
-                match accepted {
-                    // The handshake was the answer; RFC 8737 section 3 wants nothing after it.
-                    Ok(Ok(mut stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS_1) => {
-                        if let Ok(Err(error)) = timeout(HANDSHAKE_TIMEOUT, stream.shutdown()).await {
-                            tracing::debug!(%error, peer = %self.peer.address, "A challenge ended early.");
-                        }
-                    }
-                    Ok(Ok(stream)) => self.serve(stream, watcher).await,
-                    Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer.address, "A TLS handshake failed."),
-                    Err(_) => tracing::debug!(peer = %self.peer.address, "A TLS handshake took too long."),
+        let Some(acceptor) = self.tls.clone() else { return self.serve(stream).await };
+        let evicted = self.place.evicted();
+        let accepted = tokio::select! {
+            () = self.stop.cancelled() => return,
+            () = evicted.cancelled() => return,
+            accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
+        };
+        match accepted {
+            // The handshake was the answer; RFC 8737 section 3 wants nothing after it.
+            Ok(Ok(mut stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS_1) => {
+                if let Ok(Err(error)) = timeout(HANDSHAKE_TIMEOUT, stream.shutdown()).await {
+                    tracing::debug!(%error, peer = %self.peer.address, "A challenge ended early.");
                 }
             }
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, peer = %self.peer.address, "A TLS handshake failed."),
+            Err(_) => tracing::debug!(peer = %self.peer.address, "A TLS handshake took too long."),
         }
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, watcher: Watcher) {
-        let Self { peer, mut place, requests, router, .. } = self;
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self { peer, proxies, place, requests, router, stop, .. } = self;
         let router = TowerToHyperService::new(router);
-        let (asked, under_way) = (Arc::new(Notify::new()), Arc::new(UnderWay::default()));
-        let (told, answers) = (Arc::clone(&asked), Arc::clone(&under_way));
+        let (activity, under_way) = (Activity::new(place), Arc::new(UnderWay::default()));
+        let (begun, answers) = (Arc::clone(&activity), Arc::clone(&under_way));
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            told.notify_one();
-            let place = requests.enter(peer.site());
+            let held = requests.enter(peer.site()).map(|place| Held { _request: Arc::new((place, begun.begin())) });
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            let place = place.map(Arc::new);
-            if let Some(place) = &place {
-                request.extensions_mut().insert(Held { _place: Arc::clone(place) });
+            request.extensions_mut().insert(Proxies(Arc::clone(&proxies)));
+            if let Some(held) = &held {
+                request.extensions_mut().insert(held.clone());
             }
             // A proxy's HTTP/2 carries many viewers: none of them may end it for the others, and the proxy bounds each.
             let is_shared = peer.is_proxy && request.version() == Version::HTTP_2;
             let under_way = if is_shared { Arc::default() } else { Arc::clone(&answers) };
-            let answered = place.map(|place| (place, router.call(request)));
+            let answered = held.map(|held| (held, router.call(request)));
             async move {
-                let Some((place, answered)) = answered else { return Ok(one_too_many()) };
-                answered.await.map(|response| Answer::begin(response, under_way, place).map(Body::new))
+                let Some((held, answered)) = answered else { return Ok(one_too_many()) };
+                answered.await.map(|response| Answer::begin(response, under_way, held).map(Body::new))
             }
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HEAD_TIMEOUT)
-            .max_concurrent_streams(STREAMS_MAX);
-        let mut connection = pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
-        let outcome = tokio::select! {
-            outcome = &mut connection => outcome,
-            first = timeout(FIRST_REQUEST_TIMEOUT, asked.notified()) => {
-                if first.is_err() {
-                    tracing::debug!(peer = %peer.address, "Nothing was asked for in time.");
-                    return;
-                }
-                place.admit();
-                tokio::select! {
-                    outcome = connection => outcome,
-                    () = under_way.overdue() => {
-                        tracing::debug!(peer = %peer.address, "An answer was not taken in time.");
-                        return;
-                    }
-                }
+        let builder = protocols();
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let evicted = activity.evicted();
+        let (outcome, why) = tokio::select! {
+            outcome = connection.as_mut() => (Some(outcome), ""),
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                (timeout(GRACE, connection).await.ok(), "The server stops.")
             }
+            () = evicted.cancelled() => (None, "It was idle, and made room for another."),
+            () = activity.idle_for(HEAD_TIMEOUT) => (None, "It was idle."),
+            () = nothing_asked(&activity) => (None, "Nothing was asked for in time."),
+            () = under_way.overdue() => (None, "An answer was not taken in time."),
         };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, peer = %peer.address, "An HTTP connection ended early.");
+        match outcome {
+            None => tracing::debug!(peer = %peer.address, "A connection was closed. {why}"),
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(%error, peer = %peer.address, "An HTTP connection ended early."),
         }
+    }
+}
+
+fn protocols() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
+    builder
+}
+
+/// Returns if no first request comes in time.
+async fn nothing_asked(activity: &Activity) {
+    if timeout(FIRST_REQUEST_TIMEOUT, activity.asked()).await.is_ok() {
+        std::future::pending::<()>().await;
     }
 }
 

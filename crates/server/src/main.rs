@@ -11,7 +11,7 @@ use gostream::{
     backup,
     cli::{self, Command, UserError},
     config::Settings,
-    health, notify,
+    health, notify, process,
     rotate::{self, Rotated},
     telemetry,
 };
@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const BAD_SETTINGS: u8 = 2;
 
 fn main() -> ExitCode {
+    process::forbid_core_dumps();
     let (command, settings) = match cli::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => return fail(&error.into()),
@@ -102,12 +103,17 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     // Before anything starts: a signal during the start stops cleanly, too.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    // Its default is to kill: those who send it to a server want its files read again.
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     let app = App::start(settings).await?;
     eprint!("{}", app.banner());
     notify::tell(notify::READY);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => app.reload(),
+        }
     }
     notify::tell(notify::STOPPING);
     tracing::info!("The server is stopping.");

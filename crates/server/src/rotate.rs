@@ -29,7 +29,9 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// What came as the new key is none.
-    #[error("A new secret key is 32 bytes in base64, such as `openssl rand -base64 32` makes; nothing was changed.")]
+    #[error(
+        "A new secret key is 32 bytes in base64, not all zero, such as `openssl rand -base64 32` makes; nothing was changed."
+    )]
     NewKey,
     /// The new key is the one in force.
     #[error("The new secret key is the one in force; nothing was changed.")]

@@ -19,6 +19,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{acme::Renewal, config::TlsFiles};
@@ -65,6 +66,8 @@ pub enum Error {
 pub(crate) struct Certificates {
     current: ArcSwap<CertifiedKey>,
     challenges: ArcSwap<HashMap<String, Arc<CertifiedKey>>>,
+    /// The files are to be read now, changed or not.
+    reload_asked: Notify,
 }
 
 /// What keeps the current certificate fresh.
@@ -97,7 +100,7 @@ pub(crate) fn install_provider() {
 impl Certificates {
     /// Shows this one until there is another.
     pub(crate) fn new(current: Arc<CertifiedKey>) -> Arc<Self> {
-        Arc::new(Self { current: ArcSwap::new(current), challenges: ArcSwap::default() })
+        Arc::new(Self { current: ArcSwap::new(current), challenges: ArcSwap::default(), reload_asked: Notify::new() })
     }
 
     /// Reads the files for the first time.
@@ -109,6 +112,11 @@ impl Certificates {
     pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), Error> {
         self.show(Arc::new(read(files)?));
         Ok(())
+    }
+
+    /// Has the files read again soon, by who watches them.
+    pub(crate) fn ask_to_reload(&self) {
+        self.reload_asked.notify_one();
     }
 
     /// New connections get this one; those that are open stay.
@@ -135,17 +143,18 @@ impl Certificates {
         Arc::new(config.with_no_client_auth())
     }
 
-    /// Looks at the files until `stop`, and reads them again after a change.
+    /// Looks at the files until `stop`, and reads them again after a change, or when asked to.
     async fn watch(&self, files: TlsFiles, stop: CancellationToken) {
         let mut seen = stamps(&files);
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
         loop {
-            tokio::select! {
+            let asked = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
+                () = self.reload_asked.notified() => true,
+                _ = ticks.tick() => false,
+            };
             let stamp = stamps(&files);
-            if stamp == seen {
+            if stamp == seen && !asked {
                 continue;
             }
             // Seen even when it fails: half-written files come with another stamp once they are whole.
@@ -248,6 +257,29 @@ mod tests {
 
     fn leaf(certificates: &Certificates) -> Vec<u8> {
         certificates.current.load().cert.first().expect("a leaf").to_vec()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_are_read_again_at_once_when_asked_for() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let files = TlsFiles { cert: temp.path().join("cert.pem"), key: temp.path().join("key.pem") };
+        write_pair(&files);
+        let certificates = Certificates::load(&files).expect("loads");
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn({
+            let (certificates, files, stop) = (certificates.clone(), files.clone(), stop.clone());
+            async move { certificates.watch(files, stop).await }
+        });
+        let begun = tokio::time::Instant::now();
+        tokio::task::yield_now().await;
+        let second = write_pair(&files);
+        certificates.ask_to_reload();
+        while leaf(&certificates) != second {
+            tokio::task::yield_now().await;
+        }
+        assert!(begun.elapsed() < WATCH_INTERVAL, "not only when it is looked at the next time");
+        stop.cancel();
+        watching.await.expect("ends");
     }
 
     #[test]

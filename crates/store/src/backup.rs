@@ -1,8 +1,9 @@
 //! Backups: one file that holds the SQLite database, the secret key that opens it, and the name of the server.
 //!
 //! The file is itself a SQLite database: a copy of ours with one more table, `gostream_backup`, which holds what lies
-//! beside the database. So a backup is whole or is none, SQLite's own check finds what is damaged, and there is no second
-//! file to lose. SQLite copies a database in use consistently; of PostgreSQL `pg_dump` knows more than we do.
+//! beside the database. So a backup is whole or is none, a checksum in it finds what was changed, and there is no second
+//! file to lose. A backup is read as a stranger's file: what could run inside SQLite (triggers, views, virtual tables) is
+//! refused. SQLite copies a database in use consistently; of PostgreSQL `pg_dump` knows more than we do.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,11 +18,14 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
+use self::checksum::Verdict;
 use crate::{
     database::{CANARY_PLACE, SQLITE_BUSY_TIMEOUT, Store, open_sqlite_alone, sqlite_options},
     error::{Cause, Error as StoreError},
     secret::Keyring,
 };
+
+mod checksum;
 
 /// SQLite's result code for a statement that makes no sense, such as one about a table that is not there.
 const SQLITE_ERROR: i32 = 1;
@@ -35,6 +39,15 @@ pub struct Belongings {
     pub secret_key: SecretString,
     /// The server's name among others.
     pub node_id: String,
+}
+
+/// What [`unpack`] found.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// What lay beside the database.
+    pub belongings: Belongings,
+    /// Whether the checksum said that nothing was changed. Backups of before there were any have none.
+    pub is_verified: bool,
 }
 
 /// Why a backup was not made, or not restored: a sentence each.
@@ -71,6 +84,16 @@ pub enum Error {
         path: PathBuf,
         /// What SQLite says is wrong, in one line.
         found: String,
+    },
+    /// Something in it that GoStream never makes, and that would act by itself in the restored database.
+    #[error("{} was changed: it holds the {kind} `{name}`, which GoStream does not make. Use another copy.", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// A trigger, a view.
+        kind: String,
+        /// What it is called.
+        name: String,
     },
     /// A file cannot be written or read.
     #[error("{} cannot be used: {source}.", path.display())]
@@ -114,14 +137,19 @@ pub async fn write(url: &str, keyring: &Keyring, belongings: &Belongings, to: &P
     };
     let closed = connection.close().await.map_err(|error| copy_failed(to, error));
     checked.and(closed)?;
+    checksum::write(&draft.path).map_err(|source| Error::File { path: to.to_owned(), source })?;
     draft.keep_as(to)?;
     taken.keep();
     Ok(())
 }
 
 /// Takes a backup apart: the database goes to the new file `to`, checked, brought up to date, and rid of the rest.
-pub async fn unpack(from: &Path, to: &Path) -> Result<Belongings, Error> {
+pub async fn unpack(from: &Path, to: &Path) -> Result<Unpacked, Error> {
     let failed = |source| Error::File { path: from.to_owned(), source };
+    // A pipe would have us wait for whoever writes into it.
+    if !fs::metadata(from).map_err(failed)?.is_file() {
+        return Err(Error::NotABackup { path: from.to_owned() });
+    }
     let mut source = File::open(from).map_err(failed)?;
     let draft = Draft::create(to.to_owned())?;
     let mut target = OpenOptions::new()
@@ -129,12 +157,18 @@ pub async fn unpack(from: &Path, to: &Path) -> Result<Belongings, Error> {
         .open(to)
         .map_err(|source| Error::File { path: to.to_owned(), source })?;
     io::copy(&mut source, &mut target).map_err(failed)?;
+    // Of the copy: what is judged is what is taken.
+    let verdict = checksum::verify(to).map_err(failed)?;
+    if verdict == Verdict::Changed {
+        let found = "it is not what its checksum was made of".to_owned();
+        return Err(Error::Damaged { path: from.to_owned(), found });
+    }
     let mut connection = open(to).await.map_err(|error| unreadable(from, error))?;
     let taken = take(&mut connection, from).await;
     let closed = connection.close().await.map_err(|error| copy_failed(to, error));
     let belongings = taken.and_then(|belongings| closed.map(|()| belongings))?;
     draft.keep_as(to)?;
-    Ok(belongings)
+    Ok(Unpacked { belongings, is_verified: verdict == Verdict::Same })
 }
 
 /// Opens the database in the file `path` as a server with `keyring` would, and closes it.
@@ -198,20 +232,23 @@ async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
         .filename(path)
         .journal_mode(SqliteJournalMode::Delete)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("secure_delete", "ON");
+        .pragma("secure_delete", "ON")
+        .pragma("trusted_schema", "OFF");
     options.disable_statement_logging().connect().await
 }
 
 async fn pack(connection: &mut SqliteConnection, belongings: &Belongings) -> Result<(), sqlx::Error> {
     use secrecy::ExposeSecret as _;
 
-    let table = "CREATE TABLE gostream_backup (secret_key TEXT NOT NULL, node_id TEXT NOT NULL, version TEXT NOT NULL)";
+    let table = "CREATE TABLE gostream_backup (secret_key TEXT NOT NULL, node_id TEXT NOT NULL, version TEXT NOT NULL, \
+                 checksum TEXT NOT NULL)";
     let mut transaction = connection.begin().await?;
     sqlx::query(table).execute(&mut *transaction).await?;
-    sqlx::query("INSERT INTO gostream_backup VALUES (?, ?, ?)")
+    sqlx::query("INSERT INTO gostream_backup VALUES (?, ?, ?, ?)")
         .bind(belongings.secret_key.expose_secret())
         .bind(&belongings.node_id)
         .bind(env!("CARGO_PKG_VERSION"))
+        .bind(checksum::placeholder())
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await
@@ -235,7 +272,21 @@ async fn check_integrity(connection: &mut SqliteConnection, path: &Path) -> Resu
     if found == "ok" { Ok(()) } else { Err(damaged(found)) }
 }
 
+/// A table and an index hold data; everything else would act by itself.
+async fn refuse_foreign(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    let foreign = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') \
+                   OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL%') LIMIT 1";
+    let found = sqlx::query(foreign).fetch_optional(connection).await;
+    let found = found.and_then(|row| row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose());
+    match found.map_err(|error| unreadable(path, error))? {
+        None => Ok(()),
+        Some((kind, name)) => Err(Error::Foreign { path: path.to_owned(), kind, name }),
+    }
+}
+
 async fn take(connection: &mut SqliteConnection, path: &Path) -> Result<Belongings, Error> {
+    // First, since asking a view for its rows runs what it says.
+    refuse_foreign(connection, path).await?;
     let query = sqlx::query("SELECT secret_key, node_id FROM gostream_backup");
     let row = query.fetch_one(&mut *connection).await;
     let read = row.and_then(|row| Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?)));

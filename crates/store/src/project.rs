@@ -219,6 +219,18 @@ impl Store {
         self.write_project(transaction, id, change, entry).await
     }
 
+    /// Gives a project a new playback id. The old one is unknown from now on.
+    pub async fn rotate_playback_id(&self, owner: Uuid, id: Uuid) -> Result<Project, Error> {
+        let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
+        let old = self.locked_project(&transaction, owner, id).await?;
+        let playback_id = new_playback_id()?;
+        let mut changes = Changes::default();
+        changes.field("playbackId", Some(&old.playback_id), Some(&playback_id));
+        let change = project::ActiveModel { playback_id: Set(playback_id), ..Default::default() };
+        let entry = Entry::new(owner, "playback_id_rotated").about(old.name).with(changes);
+        self.write_project(transaction, id, change, entry).await
+    }
+
     /// Deletes a project with its destinations and its history.
     pub async fn delete_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
         let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;

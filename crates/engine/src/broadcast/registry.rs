@@ -188,7 +188,7 @@ struct Tables {
     live: HashMap<ProjectId, Arc<Live>>,
     keys: HashMap<StreamKey, ProjectId>,
     /// What viewers watch, by playback id: a little longer than the project is live, so that players see the end.
-    outputs: HashMap<String, Arc<hls::Output>>,
+    outputs: HashMap<String, (ProjectId, Arc<hls::Output>)>,
     statuses: HashMap<ProjectId, watch::Sender<Option<Arc<ProjectStatus>>>>,
     revoked: Revoked,
 }
@@ -261,15 +261,22 @@ impl Registry {
 
     /// What viewers of that playback id watch.
     pub(crate) fn output(&self, playback_id: &str) -> Option<Arc<hls::Output>> {
-        self.tables().outputs.get(playback_id).cloned()
+        self.tables().outputs.get(playback_id).map(|(_, output)| Arc::clone(output))
+    }
+
+    /// The project's output, if there is one, has this playback id from now on, and no other.
+    pub(crate) fn name_output(&self, project: ProjectId, playback_id: &str) {
+        let mut tables = self.tables();
+        let named = tables.outputs.iter().find(|(_, (owner, _))| *owner == project).map(|(id, _)| id.clone());
+        let output = named.and_then(|old| tables.outputs.remove(&old));
+        if let Some(output) = output {
+            tables.outputs.insert(playback_id.to_owned(), output);
+        }
     }
 
     /// Viewers have had time to see the end. Nothing happens when they watch another stream by now.
-    pub(crate) fn forget_output(&self, playback_id: &str, output: &Arc<hls::Output>) {
-        let mut tables = self.tables();
-        if tables.outputs.get(playback_id).is_some_and(|current| Arc::ptr_eq(current, output)) {
-            tables.outputs.remove(playback_id);
-        }
+    pub(crate) fn forget_output(&self, output: &Arc<hls::Output>) {
+        self.tables().outputs.retain(|_, (_, current)| !Arc::ptr_eq(current, output));
     }
 
     /// All live projects.
@@ -319,7 +326,9 @@ impl Tables {
         let live = open(status);
         self.live.insert(spec.id, Arc::clone(&live));
         self.keys.insert(spec.stream_key.clone(), spec.id);
-        self.outputs.insert(spec.playback_id.clone(), Arc::clone(&live.hls));
+        // What is left of the stream before makes room, whatever its playback id was.
+        self.outputs.retain(|_, (project, _)| *project != spec.id);
+        self.outputs.insert(spec.playback_id.clone(), (spec.id, Arc::clone(&live.hls)));
         live
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        let Some(place) = door.enter(Some(site(peer.ip()))) else {
+        let Some(place) = door.connect(Some(site(peer.ip()))) else {
             debug!(%peer, "One connection too many; closed.");
             continue;
         };
@@ -73,6 +73,14 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
+        let evicted = self.place.evicted();
+        tokio::select! {
+            () = evicted.cancelled() => debug!("The connection was idle, and made room for another."),
+            () = self.serve(stream) => {}
+        }
+    }
+
+    async fn serve(self, stream: TcpStream) {
         let Self { peer, place, acceptor, shared } = self;
         let pace = Pace::default();
         let stream = PacedStream::new(stream, pace.clone());

@@ -64,7 +64,7 @@ pub(crate) enum Over {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn run<S>(stream: S, caller: Caller, mut place: Place, shared: Arc<Shared>)
+pub(crate) async fn run<S>(stream: S, caller: Caller, place: Place, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
@@ -80,7 +80,7 @@ where
     };
     let outcome = tokio::select! {
         () = shared.closing.cancelled() => Ok(()),
-        outcome = connection.serve(&mut place, &shared) => outcome,
+        outcome = connection.serve(&place, &shared) => outcome,
     };
     match outcome {
         Ok(()) => {}
@@ -93,7 +93,7 @@ impl<S> Connection<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    async fn serve(&mut self, place: &mut Place, shared: &Arc<Shared>) -> Result<(), Over> {
+    async fn serve(&mut self, place: &Place, shared: &Arc<Shared>) -> Result<(), Over> {
         // An encoder that unpublished may publish again on the same connection.
         loop {
             let deadline = Instant::now() + shared.limits.request;
@@ -105,6 +105,7 @@ where
                 Event::Publish(key) => match self.seat(key.as_deref(), shared).await {
                     Ok(seat) => {
                         place.admit();
+                        place.busy();
                         self.read_bytes = READ_BYTES;
                         publish::run(self, seat, shared).await?;
                     }
@@ -117,6 +118,7 @@ where
                 Event::Play(key) => match self.live(key.as_deref(), shared).await {
                     Ok(Some(live)) => {
                         place.admit();
+                        place.busy();
                         play::run(self, &live.broadcast, &shared.limits).await?;
                     }
                     Ok(None) => {

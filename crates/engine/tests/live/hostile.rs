@@ -11,7 +11,7 @@ use gostream_testkit::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -141,6 +141,38 @@ async fn flood_from_one_address_is_bounded_and_passes() {
         assert!(matches!(read, Ok(0) | Err(_)));
     }
     Encoder::publish(stage.address, "key").await.expect("the door is free again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encoder_is_served_when_others_hold_all_places() {
+    let mut limits = Limits { handshake: 2 * PATIENCE, request: 2 * PATIENCE, ..Limits::default() };
+    (limits.places.waiting, limits.places.waiting_per_address) = (16, 8);
+    let stage = Stage::with(EngineConfig { limits, ..config() }).await;
+    stage.project("key", &[]);
+    let mut live = Encoder::publish(stage.address, "key").await.expect("is admitted");
+    let mut crowd = Vec::new();
+    for n in 0..16 {
+        let socket = TcpSocket::new_v4().expect("is made");
+        socket.bind(SocketAddr::from(([127, 0, 9, 1 + n / 8], 0))).expect("binds");
+        let mut stream = socket.connect(stage.address).await.expect("connects");
+        stream.write_all(&[3]).await.expect("is sent");
+        crowd.push(stream);
+    }
+    stage.project("other", &[]);
+    let other = timeout(PATIENCE, Encoder::publish(stage.address, "other")).await.expect("has a place");
+    other.expect("is admitted");
+    // Which of the two addresses makes room does not matter.
+    let (first, second) = crowd.split_at_mut(8);
+    let (mut sink, mut sink_too) = ([0; 16], [0; 16]);
+    let closed = async {
+        tokio::select! {
+            read = first[0].read(&mut sink) => read,
+            read = second[0].read(&mut sink_too) => read,
+        }
+    };
+    let read = timeout(PATIENCE, closed).await.expect("the oldest of one address made room");
+    assert!(matches!(read, Ok(0) | Err(_)));
+    live.send_all(&Script { ms: 200, ..Script::default() }.write()).await.expect("who publishes stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,8 +34,11 @@ use crate::{
     },
 };
 
-/// The cookie that carries the token for the page.
+/// The cookie that carries the token for the page, over plain HTTP.
 const COOKIE: &str = "gostream_session";
+/// The same over HTTPS: browsers take this name only from the host itself, over HTTPS and for all paths, so that neither a
+/// neighbour below the same domain nor somebody on the way can plant one (RFC 6265bis section 4.1.3.2).
+const HOST_COOKIE: &str = "__Host-gostream_session";
 /// Of the browser's name, this much is kept with the session.
 const AGENT_CHARS_MAX: usize = 200;
 
@@ -103,7 +106,9 @@ impl FromRequestParts<Ctx> for Login {
             Some(token) => token.to_owned(),
             None => {
                 let jar = CookieJar::from_headers(&parts.headers);
-                let token = jar.get(COOKIE).ok_or_else(Problem::unauthorized)?.value().to_owned();
+                // Logins from before the name changed have the plain one until they end.
+                let cookie = jar.get(HOST_COOKIE).or_else(|| jar.get(COOKIE));
+                let token = cookie.ok_or_else(Problem::unauthorized)?.value().to_owned();
                 // A browser sends the cookie whoever made the request, so who made it must be known.
                 if !parts.method.is_safe() && !is_same_origin(parts, ctx) {
                     let detail = "This request came from another site. Use the page of this server, or a bearer token.";
@@ -153,7 +158,7 @@ fn is_same_origin(parts: &Parts, ctx: &Ctx) -> bool {
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
     /// The address names the account.
-    #[schema(example = "me@example.org", max_length = 254)]
+    #[schema(example = "me@example.org", min_length = 3, max_length = 254)]
     email: String,
     /// At least 8 characters, at most 71 bytes, and not easy to guess.
     #[schema(value_type = String, format = Password, example = "quiet lamp under rain", min_length = 8, max_length = 256)]
@@ -163,7 +168,8 @@ pub(super) struct Credentials {
 /// A login that just began.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Session {
-    /// For `Authorization: Bearer`. The same token is in the `gostream_session` cookie.
+    /// For `Authorization: Bearer`. The same token is in the cookie: `gostream_session`, over HTTPS
+    /// `__Host-gostream_session`.
     token: String,
     user: User,
 }
@@ -279,7 +285,8 @@ pub(super) async fn logout(State(ctx): State<Ctx>, person: Person, audit: Audit)
 
 /// Takes the cookie away.
 pub(super) fn no_cookie() -> CookieJar {
-    CookieJar::new().add(Cookie::build((COOKIE, "")).path("/").removal())
+    let gone = |name: &'static str| Cookie::build((name, "")).path("/").secure(name == HOST_COOKIE).removal();
+    CookieJar::new().add(gone(COOKIE)).add(gone(HOST_COOKIE))
 }
 
 /// Who is logged in.
@@ -295,7 +302,7 @@ pub(super) async fn me(login: Login) -> axum::Json<User> {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PasswordChange {
-    #[schema(value_type = String, format = Password)]
+    #[schema(value_type = String, format = Password, max_length = 256)]
     current_password: SecretString,
     /// At least 8 characters, at most 71 bytes, and not easy to guess.
     #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
@@ -383,7 +390,8 @@ impl Client {
         let (iat, exp) = (session.created_at.unix_timestamp(), session.expires_at.unix_timestamp());
         let claims = Claims { sub: user.id, sid: session.id, iat, exp };
         let token = ctx.tokens.sign(&claims).map_err(|error| Problem::internal(&error))?;
-        let cookie = Cookie::build((COOKIE, token.clone()))
+        let name = if self.secure { HOST_COOKIE } else { COOKIE };
+        let cookie = Cookie::build((name, token.clone()))
             .path("/")
             .http_only(true)
             .same_site(SameSite::Lax)

@@ -11,7 +11,9 @@ use axum::{
 };
 use serde_json::Value;
 use utoipa::openapi::{
-    Components, Content, Info, License, OpenApi, OpenApiBuilder, RefOr, SecurityRequirement, Server,
+    Components, Content, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, Schema, SecurityRequirement, Server,
+    path::Operation,
+    response::ResponseBuilder,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     tag::TagBuilder,
 };
@@ -40,8 +42,8 @@ pub(super) fn frame() -> OpenApi {
     let mut components = Components::new();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    let about = "Set by login, for the page. Requests that change something must come from the same origin.";
-    let cookie = ApiKey::Cookie(ApiKeyValue::with_description("gostream_session", about));
+    let about = "Set by login, for the page; over plain HTTP its name is `gostream_session`. Requests that change something must come from the same origin.";
+    let cookie = ApiKey::Cookie(ApiKeyValue::with_description("__Host-gostream_session", about));
     components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
     let none: [&str; 0] = [];
     let mut api = OpenApiBuilder::new()
@@ -64,8 +66,14 @@ pub(super) fn frame() -> OpenApi {
 /// What the routes leave out: errors are problem documents, and every answer says what it is.
 pub(super) fn finish(mut api: OpenApi) -> OpenApi {
     let items = api.paths.paths.values_mut();
-    let operations = items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]);
-    for operation in operations.flatten() {
+    let operations = items.flat_map(|item| {
+        let changing =
+            [&mut item.post, &mut item.patch, &mut item.delete].map(|operation| (Effect::Changes, operation));
+        changing.into_iter().chain([(Effect::Reads, &mut item.get)])
+    });
+    for (effect, operation) in operations {
+        let Some(operation) = operation else { continue };
+        add_refusals(effect, operation);
         for response in operation.responses.responses.values_mut() {
             let RefOr::T(response) = response else { continue };
             if response.description.is_empty() {
@@ -82,6 +90,42 @@ pub(super) fn finish(mut api: OpenApi) -> OpenApi {
         }
     }
     api
+}
+
+/// What an operation does, as far as its method says.
+enum Effect {
+    Reads,
+    Changes,
+}
+
+/// What is refused before a handler is asked, whatever it does, where the route itself says nothing of it.
+fn add_refusals(effect: Effect, operation: &mut Operation) {
+    // The module of nginx-rtmp that asks reads no answer, so there is only one.
+    let is_heard_anyway = operation.operation_id.as_deref() == Some("onPublishDone");
+    let needs_login = operation.security.is_none();
+    let body = operation.request_body.as_ref().filter(|_| !is_heard_anyway);
+    let body = body.map(|body| matches!(body, RefOr::T(body) if body.content.contains_key("application/json")));
+    let responses = &mut operation.responses.responses;
+    let mut add = |status: &str, about: &str| {
+        let schema = Ref::from_schema_name("Problem");
+        let content = Content::new(Some(RefOr::<Schema>::Ref(schema)));
+        let response = ResponseBuilder::new().description(about).content("application/json", content).build();
+        responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+    };
+    if let Some(is_json) = body {
+        let about = if is_json { "`malformed_json`, `body_unreadable`" } else { "`body_unreadable`" };
+        add("400", about);
+        add("413", "`body_too_large`: more than 64 KiB");
+        if is_json {
+            add("415", "`unsupported_media_type`: not JSON");
+            add("422", "`validation_failed`");
+        }
+    }
+    if matches!(effect, Effect::Changes) && needs_login {
+        add("403", "`bad_origin`: the cookie alone, from another site");
+    }
+    add("500", "`internal`");
+    add("503", "`database_unavailable`, `timeout`, with `Retry-After`");
 }
 
 /// `/api/openapi.json` and `/api/docs`.
@@ -254,6 +298,24 @@ mod tests {
         }
         let committed = fs::read_to_string(&path).unwrap_or_default();
         assert!(committed == current, "docs/openapi.json is old: run the tests once with UPDATE_OPENAPI=1");
+    }
+
+    #[test]
+    fn what_is_refused_before_a_handler_is_asked_is_documented() {
+        let document = document();
+        for (path, methods) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in methods.as_object().expect("methods") {
+                let answers = operation["responses"].as_object().expect("answers");
+                let takes_json = operation.pointer("/requestBody/content/application~1json").is_some();
+                for status in ["400", "413", "415", "422"] {
+                    let is_there = answers.contains_key(status);
+                    assert!(is_there || !takes_json, "{status} of {method} {path}");
+                    let kind = &answers.get(status).unwrap_or(&Value::Null)["content"];
+                    assert!(!is_there || kind.get(PROBLEM_TYPE).is_some(), "{status} of {method} {path}");
+                }
+                assert!(answers.contains_key("503"), "{method} {path}");
+            }
+        }
     }
 
     #[test]

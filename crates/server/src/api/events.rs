@@ -42,6 +42,7 @@ const PLACES: Places = Places {
     waiting_per_address: usize::MAX,
     connections: usize::MAX,
     connections_per_address: 256,
+    proxies: 0,
 };
 /// Comments that keep proxies from closing a quiet connection; their usual patience is 60 s.
 const HEARTBEAT: Duration = Duration::from_secs(15);

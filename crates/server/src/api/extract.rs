@@ -1,18 +1,21 @@
 //! What handlers take out of a request, each refusing with a [`Problem`]: JSON bodies, ids in paths, queries, links.
 
-use std::net::IpAddr;
+use std::{fmt, marker::PhantomData, net::IpAddr};
 
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query as AxumQuery, Request},
     http::{HeaderMap, StatusCode, header, request::Parts, uri::Authority},
 };
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Ctx, error::Problem, layers::HANDLER_TIMEOUT};
-use crate::listen::Peer;
+use crate::listen::{Peer, Proxies};
 
 /// A JSON body. Unknown fields are refused by the types themselves.
 pub(super) struct Json<T>(pub(super) T);
@@ -50,12 +53,35 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         problem(error.inner(), &path)
     })?;
     deserializer.end().map_err(|error| problem(&error, "."))?;
     Ok(value)
+}
+
+/// A JSON object. serde takes an array for a struct as well, its fields in the order of our code.
+struct Object<T>(T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: DeserializeOwned> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
 }
 
 fn problem(error: &serde_json::Error, path: &str) -> Problem {
@@ -165,10 +191,24 @@ pub(super) fn is_secure(parts: &Parts, ctx: &Ctx) -> bool {
     ctx.tls || ctx.public_url.as_ref().is_some_and(|url| url.scheme() == "https") || proxied()
 }
 
-/// The client's address. A trusted proxy is believed about whom it speaks for.
+/// The client's address. A trusted proxy is believed about whom it speaks for, and if that is another trusted proxy, so is
+/// that one: the chain is walked from its end to the first address that is no proxy. What stands before it comes from the
+/// client.
 pub(super) fn client_address(parts: &Parts) -> Option<IpAddr> {
-    let forwarded = from_proxy(parts, "x-forwarded-for").and_then(|text| text.parse().ok());
-    forwarded.or_else(|| parts.extensions.get::<Peer>().map(|peer| peer.address.ip().to_canonical()))
+    let peer = parts.extensions.get::<Peer>()?;
+    let own = peer.address.ip().to_canonical();
+    let Some(proxies) = parts.extensions.get::<Proxies>().filter(|_| peer.is_proxy) else { return Some(own) };
+    let headers = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let chain: Vec<&str> = headers.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut client = own;
+    for entry in chain.into_iter().rev() {
+        let Ok(address) = entry.parse::<IpAddr>() else { break };
+        client = address.to_canonical();
+        if !proxies.contains(client) {
+            break;
+        }
+    }
+    Some(client)
 }
 
 /// The last entry of a forwarding header, if the peer is a trusted proxy: earlier entries come from the client.

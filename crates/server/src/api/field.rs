@@ -90,18 +90,39 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     if name.chars().count() > NAME_CHARS_MAX {
         return Err(format!("A name has at most {NAME_CHARS_MAX} characters."));
     }
-    if name.chars().any(|c| c.is_control() || turns_text(c)) {
+    if name.chars().any(|c| c.is_control() || is_invisible(c)) || has_odd_joiner(name) {
         return Err(
-            "A name has no line breaks, marks that turn the direction of text, or other control characters.".to_owned()
+            "A name has no line breaks, invisible characters, marks that turn the direction of text, or other \
+                    control characters."
+                .to_owned(),
         );
     }
     Ok(name.to_owned())
 }
 
-/// Embeddings, overrides and isolates (UAX 9 section 2): they make the text around a name read as something else. Names in
-/// scripts from right to left do without.
-fn turns_text(c: char) -> bool {
-    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+/// Marks, embeddings, overrides and isolates of direction (UAX 9 section 2), and what takes no room: with them a name reads
+/// as something else, or as the same as another. Names in scripts from right to left do without.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FEFF}'
+        | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// The two joiners take no room either, but Persian and the scripts of India are written with them, and some emoji. There
+/// they stand between two of their kind.
+fn has_odd_joiner(name: &str) -> bool {
+    let joins = |c: char| matches!(c, '\u{200C}' | '\u{200D}');
+    let joined =
+        |c: char| matches!(c, '\u{600}'..='\u{DFF}' | '\u{2190}'..='\u{2BFF}' | '\u{FE0F}' | '\u{1F000}'..='\u{1FAFF}');
+    let letters: Vec<char> = name.chars().collect();
+    let at = |n: Option<usize>| n.and_then(|n| letters.get(n)).is_some_and(|&c| joined(c));
+    let after_letter = |n: usize| n.checked_sub(1).and_then(|n| letters.get(n)).is_none_or(char::is_ascii_alphabetic);
+    letters.iter().enumerate().any(|(n, &c)| match c {
+        // They choose how the character before them is drawn; a letter has one form.
+        '\u{FE00}'..='\u{FE0F}' => after_letter(n),
+        _ => joins(c) && !(at(n.checked_sub(1)) && at(Some(n + 1))),
+    })
 }
 
 /// The id of a platform of the catalogue.
@@ -174,6 +195,18 @@ mod tests {
     fn names_are_trimmed_and_bounded() {
         assert_eq!(name("  Sunday Mass \u{1f3a5} ").expect("good"), "Sunday Mass \u{1f3a5}");
         assert_eq!(name(&"ü".repeat(100)).expect("good").chars().count(), 100);
+        for good in
+            ["می\u{200C}خواهم", "\u{1F468}\u{200D}\u{1F469}\u{200D}\u{1F467}", "\u{2764}\u{FE0F}", "שלום", "क्\u{200D}ष"]
+        {
+            assert_eq!(name(good).expect(good), good);
+        }
+        for mark in
+            ['\u{200B}', '\u{200C}', '\u{200D}', '\u{200E}', '\u{202E}', '\u{2066}', '\u{2060}', '\u{FEFF}', '\u{AD}']
+        {
+            for bad in [format!("a{mark}b"), format!("{mark}a"), format!("a{mark}"), mark.to_string()] {
+                assert!(name(&bad).is_err(), "{bad:?}");
+            }
+        }
         for bad in ["", " \t ", "a\nb", "a\u{0}b", &"x".repeat(101)] {
             assert!(name(bad).is_err(), "{bad:?}");
         }

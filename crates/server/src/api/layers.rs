@@ -30,6 +30,15 @@ const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=15768000
 /// For answers that are no pages: nothing in them runs, nobody frames them.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
+/// Who may load an answer into a page of another site (Fetch, section 3.7).
+pub(super) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// Pages of other sites that open ours, or that it opens, cannot reach into it (HTML, section 7.1.3).
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+/// What a page may ask of its browser; the preview needs nothing of it.
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+const PERMISSIONS: &str =
+    "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), payment=(), serial=(), usb=()";
+
 /// Ids, logs, metrics and headers.
 pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next) -> Response {
     let began = Instant::now();
@@ -86,6 +95,9 @@ fn add_headers(headers: &mut HeaderMap, id: &str) {
         (header::REFERRER_POLICY, "same-origin"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-store"),
+        (RESOURCE_POLICY, "same-origin"),
+        (OPENER_POLICY, "same-origin"),
+        (PERMISSIONS_POLICY, PERMISSIONS),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

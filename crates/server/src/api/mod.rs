@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::{HeaderMap, HeaderName, Method, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header},
+    middleware::map_response,
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -124,6 +125,7 @@ fn routes() -> OpenApiRouter<Ctx> {
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::show, projects::change, projects::delete))
         .routes(routes!(projects::rotate_stream_key))
+        .routes(routes!(projects::rotate_playback_id))
         .routes(routes!(projects::end_stream))
         .routes(routes!(streams::list))
         .routes(routes!(streams::show))
@@ -155,6 +157,12 @@ fn document() -> OpenApi {
 fn any_site() -> CorsLayer {
     let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET, Method::HEAD]).allow_headers(Any);
     cors.expose_headers([header::CONTENT_LENGTH, header::DATE, HeaderName::from_static("age")])
+}
+
+/// Of the headers that every answer has, one says otherwise here.
+async fn readable(mut response: Response) -> Response {
+    response.headers_mut().insert(layers::RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+    response
 }
 
 /// nginx-rtmp asks with GET too, and a redirect from another spelling would rename the stream it asks about.
@@ -193,7 +201,11 @@ pub(crate) fn router(ctx: Arc<Context>) -> Router {
         .fallback(page)
         .method_not_allowed_fallback(layers::no_such_method)
         // Below their layer, so that it answers preflights before anything else refuses `OPTIONS`.
-        .merge(hls.method_not_allowed_fallback(layers::no_such_method).layer(any_site()))
+        .merge(
+            hls.method_not_allowed_fallback(layers::no_such_method)
+                .layer(any_site())
+                .layer(map_response(readable)),
+        )
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn(layers::in_time))
         .layer(CompressionLayer::new().compress_when(compressible))

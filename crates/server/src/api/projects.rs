@@ -215,6 +215,29 @@ pub(super) async fn rotate_stream_key(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
+/// Replaces the playback id, which is in every address that viewers have. The old one stops at once; a live stream goes on.
+#[utoipa::path(
+    post, path = "/api/projects/{id}/playback-id", tag = "projects", operation_id = "rotatePlaybackId", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Project),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 404, description = "`not_found`", body = Problem),
+    )
+)]
+pub(super) async fn rotate_playback_id(
+    State(ctx): State<Ctx>,
+    login: Login,
+    audit: Audit,
+    Id(id): Id,
+    links: Links,
+) -> Result<Answer<Project>, Problem> {
+    let row = audit.store(&ctx).rotate_playback_id(login.user.id, id).await?;
+    ctx.engine.name_output(ProjectId(id), &row.playback_id);
+    ctx.wakes.wake(id);
+    audit.keys_shown(&ctx, &login, &[&row]).await;
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
+}
+
 /// Ends the running stream now: the encoder is closed, and destinations are told that the show is over. While the encoder is
 /// away this is how not to wait for it. Nothing happens when the project is offline.
 #[utoipa::path(

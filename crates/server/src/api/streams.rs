@@ -30,6 +30,7 @@ const EVENTS_MAX: u64 = crate::history::EVENTS_MAX as u64;
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// How many, 1 to 100; 20 unless said.
+    #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,

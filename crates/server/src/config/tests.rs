@@ -205,4 +205,5 @@ fn keys_are_read_in_every_base64() {
         assert_eq!(parse_secret_key(text), Some(key.clone()), "{text}");
     }
     assert_eq!(format!("{key:?}"), "****");
+    assert_eq!(parse_secret_key(&SecretKey([0; 32]).encoded()), None, "zeros are no secret");
 }

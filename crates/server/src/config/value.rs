@@ -98,11 +98,12 @@ pub(super) fn sqlite_url(data_dir: &Path) -> String {
     format!("sqlite://{file}")
 }
 
-/// 32 bytes in base64, with either alphabet, padded or not.
+/// 32 bytes in base64, with either alphabet, padded or not. Zeros are what a failed copy leaves, and no secret.
 pub(crate) fn secret_key(text: &str) -> Option<SecretKey> {
     let decode = |alphabet| GeneralPurpose::new(alphabet, FORGIVING).decode(text).ok();
     let bytes = decode(&alphabet::STANDARD).or_else(|| decode(&alphabet::URL_SAFE))?;
-    bytes.try_into().ok().map(SecretKey)
+    let key = bytes.try_into().ok().map(SecretKey)?;
+    (key.0 != [0; 32]).then_some(key)
 }
 
 pub(super) fn signup(text: &str) -> Option<Signup> {

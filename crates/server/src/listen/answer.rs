@@ -15,9 +15,10 @@ use axum::{
     http::header,
     response::Response,
 };
-use gostream_engine::door::Place;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
+
+use super::Held;
 
 /// Who takes longer for a segment cannot watch the stream, and what 50 kbit/s carry by then is more than the dashboard.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -73,10 +74,11 @@ impl Drop for Begun {
     }
 }
 
-/// A piece of an answer, which the connection drops when it is written.
+/// A piece of an answer, which the connection drops when it is written: until the last one is, the request is under way.
 struct Piece {
     bytes: Bytes,
     _begun: Arc<Begun>,
+    _held: Held,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -85,23 +87,23 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
-/// The body of an answer under way. It holds the place of its request.
+/// The body of an answer under way. It holds its request, and the place of that.
 pub(super) struct Answer {
     body: Body,
     under_way: Arc<UnderWay>,
     /// `None` for events, which have no end: there each piece begins by itself.
     begun: Option<Arc<Begun>>,
-    _place: Arc<Place>,
+    held: Held,
 }
 
 impl Answer {
     /// Begins now.
-    pub(super) fn begin(response: Response, under_way: Arc<UnderWay>, place: Arc<Place>) -> Response<Self> {
+    pub(super) fn begin(response: Response, under_way: Arc<UnderWay>, held: Held) -> Response<Self> {
         let kind = response.headers().get(header::CONTENT_TYPE);
         let ends = kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/event-stream"));
         response.map(|body| {
             let begun = ends.then(|| under_way.begin());
-            Self { body, under_way, begun, _place: place }
+            Self { body, under_way, begun, held }
         })
     }
 }
@@ -119,7 +121,7 @@ impl hyper::body::Body for Answer {
             frame.map(|frame| {
                 frame.map_data(|bytes| {
                     let begun = self.begun.clone().unwrap_or_else(|| self.under_way.begin());
-                    Bytes::from_owner(Piece { bytes, _begun: begun })
+                    Bytes::from_owner(Piece { bytes, _begun: begun, _held: self.held.clone() })
                 })
             })
         }))

@@ -19,6 +19,10 @@ const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A server that answers every request, until the guard is dropped.
 fn serving(proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
+    serving_at(PLACES, proxies)
+}
+
+fn serving_at(places: Places, proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
     let address = listener.local_addr().expect("is bound");
     let router = Router::new()
@@ -28,7 +32,7 @@ fn serving(proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
         .route("/events", get(events));
     let proxies = proxies.iter().map(|range| range.parse().expect("is a range")).collect();
     let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, None, proxies, router, stop.clone()));
+    tokio::spawn(serve(listener, Port { tls: None, proxies, places, router }, stop.clone()));
     (address, stop.drop_guard())
 }
 
@@ -118,6 +122,75 @@ async fn one_address_cannot_take_the_places_of_the_others() {
     }
     let mut last = behind_proxy.pop().expect("is there");
     assert!(is_answered(&mut last).await, "a proxy speaks for many");
+}
+
+/// Places of which two addresses can take all.
+const FEW: Places =
+    Places { waiting: 8, waiting_per_address: 4, connections: 16, connections_per_address: 8, proxies: 2 };
+
+#[tokio::test]
+async fn a_newcomer_is_served_when_others_hold_all_places() {
+    let (server, _running) = serving_at(FEW, &["127.0.0.3/32"]);
+    let mut silent = Vec::new();
+    for client in [[127, 0, 0, 5], [127, 0, 0, 6]] {
+        for _ in 0..FEW.waiting_per_address {
+            silent.push(connect_from(client, server).await);
+        }
+    }
+    assert!(is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "those who ask for nothing make room");
+    drop(silent);
+
+    let mut asked = Vec::new();
+    for client in [[127, 0, 0, 7], [127, 0, 0, 8]] {
+        for _ in 0..FEW.connections_per_address {
+            let mut stream = connect_from(client, server).await;
+            assert!(is_answered(&mut stream).await);
+            asked.push(stream);
+        }
+    }
+    // A half head is no request.
+    asked[0].write_all(&HEAD[..10]).await.expect("is sent");
+    assert!(!is_answered(&mut connect_from([127, 0, 0, 8], server).await).await, "one address has a bound");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "those who have asked make room");
+    assert!(!is_answered(&mut asked[0]).await || !is_answered(&mut asked[8]).await, "the oldest of one was closed");
+    assert!(is_answered(&mut asked[7]).await && is_answered(&mut asked[15]).await, "the others stay");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 3], server).await).await, "a proxy has places of its own");
+}
+
+#[tokio::test]
+async fn who_is_in_the_middle_of_a_request_is_not_closed_for_a_newcomer() {
+    let (server, _running) = serving_at(FEW, &[]);
+    let mut busy = Vec::new();
+    for client in [[127, 0, 0, 5], [127, 0, 0, 6]] {
+        for _ in 0..FEW.connections_per_address {
+            let mut stream = connect_from(client, server).await;
+            stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("is sent");
+            let mut head = [0; 1_024];
+            assert!(stream.read(&mut head).await.is_ok_and(|got| head[..got].starts_with(b"HTTP/1.1 200")));
+            busy.push(stream);
+        }
+    }
+    assert!(!is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "nobody is idle");
+    for stream in &mut busy {
+        let open = timeout(Duration::from_millis(1), stream.read(&mut [0; 1])).await;
+        assert!(open.is_err(), "events go on");
+    }
+    drop(busy.pop());
+    let served = async { while !is_answered(&mut connect_from([127, 0, 0, 4], server).await).await {} };
+    timeout(gostream_testkit::PATIENCE, served).await.expect("who leaves makes room");
+}
+
+#[tokio::test]
+async fn a_head_has_32_kib_at_most() {
+    let (server, _running) = serving(&[]);
+    for (bytes, status) in [(HEAD_BYTES_MAX - 1_024, "HTTP/1.1 200"), (HEAD_BYTES_MAX + 1_024, "HTTP/1.1 431")] {
+        let mut stream = TcpStream::connect(server).await.expect("connects");
+        let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "a".repeat(bytes));
+        let _ = stream.write_all(head.as_bytes()).await;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("is answered");
+        assert_eq!(String::from_utf8_lossy(&answer), status, "{bytes} bytes");
+    }
 }
 
 /// Takes a little of an answer every second, for longer than there is; what comes when all is taken as fast as it does.

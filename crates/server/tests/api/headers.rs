@@ -28,6 +28,10 @@ async fn assert_headers(client: &Client, kind: Kind, method: &str, path: &str) -
     for (name, value) in [("x-content-type-options", "nosniff"), ("referrer-policy", "same-origin")] {
         assert_eq!(reply.header(name), value, "{name} of {path}");
     }
+    let readable = if kind == Kind::Media { "cross-origin" } else { "same-origin" };
+    assert_eq!(reply.header("cross-origin-resource-policy"), readable, "{path}");
+    assert_eq!(reply.header("cross-origin-opener-policy"), "same-origin", "{path}");
+    assert!(reply.header("permissions-policy").contains("camera=(), "), "{path}");
     let policy = reply.header("content-security-policy");
     assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
     assert!(!policy.contains("unsafe-eval") && !policy.contains("script-src 'unsafe"), "{path}: {policy}");

@@ -204,6 +204,25 @@ pub async fn deleting_and_rotating_end_the_stream(app: &TestApp) {
     assert!(Encoder::publish(app.rtmp(), text(&rotated["streamKey"])).await.is_err());
 }
 
+pub async fn a_new_playback_id_ends_the_old_one_at_once_and_not_the_stream(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let mut events = me.events(&format!("{}/events", path_of(&project))).await;
+    let encoder = publish(app, &project).await;
+    events.until(|project| project["stream"]["previewReady"] == json!(true)).await;
+    let watched = |project: &Value| format!("/hls/{}/index.m3u8", text(&project["playbackId"]));
+    playlist(app, &watched(&project)).await;
+
+    let moved = me.post(&format!("{}/playback-id", path_of(&project)), Value::Null).await.json(200);
+    app.client.get(&watched(&project)).await.problem(404, "not_found");
+    playlist(app, &watched(&moved)).await;
+    let shown = events.until(|project| project["playbackId"] == moved["playbackId"]).await;
+    assert_eq!((&shown["status"], &shown["streamKey"]), (&json!("live"), &project["streamKey"]));
+    app.client.get(&watched(&project)).await.problem(404, "not_found");
+    playlist(app, &watched(&moved)).await;
+    encoder.stop().await.expect("was live all along");
+}
+
 pub async fn events_end_with_the_session(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;

@@ -51,6 +51,34 @@ async fn a_public_url_is_an_origin_and_the_base_of_links() {
     app.stop().await;
 }
 
+/// `__Host-` keeps neighbours below the same domain from planting a login; those with the old name are not logged out.
+#[tokio::test]
+async fn over_https_the_cookie_is_bound_to_the_host_and_the_old_name_is_read_until_it_ends() {
+    let app = TestApp::start(&[]).await;
+    let credentials = json!({"email": "me@example.org", "password": PASSWORD});
+    let signup = Call::new("POST", "/api/auth/signup").json(&credentials).header("x-forwarded-proto", "https");
+    let signup = app.client.send(signup).await;
+    let set = signup.header("set-cookie").to_owned();
+    assert!(set.starts_with("__Host-gostream_session="), "{set}");
+    for part in ["Secure", "Path=/", "HttpOnly", "SameSite=Lax"] {
+        assert!(set.contains(part), "{part} in {set}");
+    }
+    assert!(!set.contains("Domain"), "{set}");
+    let token = signup.json(201)["token"].as_str().expect("is text").to_owned();
+    let ask = |cookie: String| {
+        let call = Call::new("GET", "/api/auth/me").header("cookie", &cookie).header("x-forwarded-proto", "https");
+        let client = Client { token: None, ..app.client.clone() };
+        async move { client.send(call).await }
+    };
+    ask(format!("__Host-gostream_session={token}")).await.json(200);
+    ask(format!("gostream_session={token}")).await.json(200);
+    ask(format!("gostream_session=planted; __Host-gostream_session={token}")).await.json(200);
+    ask(format!("gostream_session={token}; __Host-gostream_session=ended"))
+        .await
+        .problem(401, "unauthorized");
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn without_one_the_request_says_where_it_went() {
     let app = TestApp::start(&[]).await;

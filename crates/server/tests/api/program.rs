@@ -244,6 +244,18 @@ async fn signals_stop_it_cleanly_and_it_starts_quickly() {
 }
 
 #[tokio::test]
+async fn a_hangup_does_not_stop_it() {
+    let data = TempDir::new().unwrap();
+    let server = Server::start(&data, &[]);
+    server.signal("HUP");
+    assert_eq!(server.client.get("/readyz").await.status, 200);
+    server.signal("TERM");
+    let (code, rest) = server.wait();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("no certificate files to read again"), "{rest}");
+}
+
+#[tokio::test]
 async fn another_secret_key_is_told_before_it_spoils_anything() {
     let data = TempDir::new().unwrap();
     let server = Server::start(&data, &[]);
@@ -253,6 +265,19 @@ async fn another_secret_key_is_told_before_it_spoils_anything() {
     let (code, stderr) = said(&run(&data, &["--secret-key", other], ""));
     assert_eq!(code, Some(2), "{stderr}");
     assert!(!stderr.contains(other));
+}
+
+#[test]
+fn a_key_that_others_can_read_stops_the_start_with_one_line() {
+    let data = TempDir::new().unwrap();
+    let path = data.path().join("data/secret.key");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    std::fs::write(&path, key).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let (code, told) = said(&run(&data, &[], ""));
+    assert_eq!((code, told.lines().count()), (Some(2), 1), "{told}");
+    assert!(told.contains("chmod 600") && !told.contains(key), "{told}");
 }
 
 #[tokio::test]

@@ -39,6 +39,9 @@ pub async fn a_project_lives_and_dies(app: &TestApp) {
     let rotated = me.post(&format!("{path}/stream-key"), Value::Null).await.json(200);
     assert_ne!(rotated["streamKey"], created["streamKey"]);
     assert_eq!(rotated["playbackId"], created["playbackId"]);
+    let moved = me.post(&format!("{path}/playback-id"), Value::Null).await.json(200);
+    assert_ne!(moved["playbackId"], created["playbackId"]);
+    assert_eq!(moved["streamKey"], rotated["streamKey"]);
 
     me.post(&format!("{path}/destinations"), destination("rtmp://a.example/live", "k-12345678"))
         .await

@@ -115,6 +115,33 @@ async fn a_visitor_cannot_choose_the_address_that_is_counted() {
     app.stop().await;
 }
 
+/// The audit log shows the address that is counted.
+#[tokio::test]
+async fn a_chain_of_trusted_proxies_is_walked_to_the_first_address_that_is_none() {
+    let app = TestApp::start(&[("http.trusted_proxies", "127.0.0.0/8, 10.0.0.0/8, 2001:db8::/32")]).await;
+    app.user("me@example.org").await;
+    for (chain, client) in [
+        (&["203.0.113.7"][..], "203.0.113.7"),
+        (&["203.0.113.7, 10.1.2.3"], "203.0.113.7"),
+        (&["198.51.100.1, 203.0.113.7, 10.1.2.3, 2001:db8::1"], "203.0.113.7"),
+        (&["198.51.100.1, 203.0.113.7", "10.1.2.3"], "203.0.113.7"),
+        (&["10.9.9.9, 10.1.2.3"], "10.9.9.9"),
+        (&["203.0.113.7, nonsense, 10.1.2.3"], "10.1.2.3"),
+        (&["::ffff:203.0.113.7"], "203.0.113.7"),
+        (&[""], "127.0.0.1"),
+    ] {
+        let credentials = json!({"email": "me@example.org", "password": crate::app::PASSWORD});
+        let mut login = Call::new("POST", "/api/auth/login").json(&credentials);
+        for header in chain {
+            login = login.header("x-forwarded-for", header);
+        }
+        let token = app.client.send(login).await.json(200)["token"].as_str().map(str::to_owned);
+        let log = crate::http::Client { token, ..app.client.clone() }.get("/api/auth/audit").await.json(200);
+        assert_eq!(log[0]["address"], client, "{chain:?}");
+    }
+    app.stop().await;
+}
+
 fn root() -> PathBuf {
     fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap()
 }

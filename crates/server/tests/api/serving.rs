@@ -94,6 +94,7 @@ async fn https_serves_and_marks_the_cookie() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(answer.contains("set-cookie: __Host-gostream_session="), "{answer}");
     assert!(answer.contains("Secure") && answer.contains("strict-transport-security: max-age="), "{answer}");
     app.stop().await;
 }

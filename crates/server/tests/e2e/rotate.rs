@@ -29,6 +29,12 @@ fn key_file(show: &Show, ending: &str) -> PathBuf {
     show.data().join(format!("secret.key{ending}"))
 }
 
+/// For its user only, as the server makes it and wants it.
+fn write(path: PathBuf, key: &str) {
+    fs::write(&path, key).expect("is written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("is private");
+}
+
 fn read(path: PathBuf) -> String {
     fs::read_to_string(path).expect("is there")
 }
@@ -92,7 +98,7 @@ async fn a_rotation_that_stopped_at_any_step_leaves_a_server_that_starts() {
     show.kill();
     let before = read(key_file(&show, ""));
     // Stopped before the database was changed: the new key is one of nothing.
-    fs::write(key_file(&show, ".new"), GIVEN).expect("is written");
+    write(key_file(&show, ".new"), GIVEN);
     opens(&show, "before the commit");
     assert_eq!(read(key_file(&show, "")), before);
     assert_eq!(said(&show.command(&["secret", "rotate"], "")), (Some(0), String::new()));
@@ -103,7 +109,7 @@ async fn a_rotation_that_stopped_at_any_step_leaves_a_server_that_starts() {
     // Stopped between the commit and the change of the files.
     let interrupt = |present: &str| {
         fs::rename(key_file(&show, ""), key_file(&show, ".new")).expect("is moved");
-        fs::write(key_file(&show, ""), present).expect("is written");
+        write(key_file(&show, ""), present);
     };
     interrupt(&before);
     opens(&show, "after the commit");

@@ -78,6 +78,8 @@ async fn a_backup_taken_while_others_write_is_whole() {
         assert_eq!(fs::metadata(copy).unwrap().permissions().mode() & 0o777, 0o600);
         let target = copy.with_extension("db");
         let found = backup::unpack(copy, &target).await.unwrap();
+        assert!(found.is_verified);
+        let found = found.belongings;
         assert_eq!((found.secret_key.expose_secret(), found.node_id.as_str()), (KEY_LINE, "node-7"));
         backup::prove(&target, Keyring::new(KEY)).await.unwrap();
         let store = Store::open(&format!("sqlite://{}", target.display()), Keyring::new(KEY)).await.unwrap();
@@ -133,6 +135,8 @@ async fn what_is_no_backup_or_is_damaged_is_told_and_leaves_nothing() {
         let told = backup::unpack(&spoiled, &target).await;
         assert!(matches!(told, Err(Error::NotABackup { .. })), "{} bytes: {told:?}", foreign.len());
     }
+    let told = backup::unpack(folder.path(), &target).await;
+    assert!(matches!(told, Err(Error::NotABackup { .. })), "what is no file, such as a folder or a pipe: {told:?}");
     // A page of SQLite has 4096 bytes.
     let mut flipped = whole.clone();
     flipped[whole.len() / 2 / 4_096 * 4_096..][..512].fill(0xA5);
@@ -142,6 +146,58 @@ async fn what_is_no_backup_or_is_damaged_is_told_and_leaves_nothing() {
         assert!(matches!(told, Err(Error::Damaged { .. })), "{} bytes: {told:?}", damaged.len());
     }
     assert_eq!(names(folder.path()), ["copy", "spoiled"]);
+}
+
+async fn change(path: &Path, statements: &str) {
+    use sqlx::{Connection as _, Executor as _};
+
+    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    connection.execute(sqlx::AssertSqlSafe(statements.to_owned())).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// Takes the checksum away, as in a backup of before there were any.
+const OLDER: &str = "ALTER TABLE gostream_backup DROP COLUMN checksum; VACUUM;";
+
+#[tokio::test]
+async fn a_changed_backup_is_refused_and_one_without_a_checksum_is_taken_unverified() {
+    let (db, folder) = filled().await;
+    let [copy, changed, target] = ["copy", "changed", "db"].map(|name| folder.path().join(name));
+    write(&db, &copy).await.unwrap();
+    for statements in ["UPDATE users SET password_hash = 'mine'", "UPDATE gostream_backup SET node_id = '../../etc'"] {
+        fs::copy(&copy, &changed).unwrap();
+        change(&changed, statements).await;
+        let told = backup::unpack(&changed, &target).await;
+        assert!(matches!(told, Err(Error::Damaged { .. })), "{statements}: {told:?}");
+    }
+    fs::copy(&copy, &changed).unwrap();
+    change(&changed, OLDER).await;
+    let found = backup::unpack(&changed, &target).await.unwrap();
+    assert!(!found.is_verified);
+    assert_eq!(found.belongings.secret_key.expose_secret(), KEY_LINE);
+}
+
+#[tokio::test]
+async fn a_backup_that_would_act_by_itself_is_refused() {
+    let (db, folder) = filled().await;
+    let [copy, changed, target] = ["copy", "changed", "db"].map(|name| folder.path().join(name));
+    write(&db, &copy).await.unwrap();
+    for (kind, statements) in [
+        ("trigger", "CREATE TRIGGER t AFTER DELETE ON sessions BEGIN DELETE FROM users; END"),
+        ("view", "CREATE VIEW v AS SELECT * FROM users"),
+        (
+            "view",
+            "CREATE TABLE x AS SELECT * FROM gostream_backup; DROP TABLE gostream_backup; CREATE VIEW gostream_backup AS \
+             WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r) SELECT secret_key, node_id, version FROM x \
+             WHERE (SELECT count(*) FROM r) > 0",
+        ),
+    ] {
+        fs::copy(&copy, &changed).unwrap();
+        change(&changed, &format!("{OLDER} {statements}")).await;
+        let told = backup::unpack(&changed, &target).await;
+        assert!(matches!(&told, Err(Error::Foreign { kind: found, .. }) if found == kind), "{statements}: {told:?}");
+        assert!(!target.exists());
+    }
 }
 
 #[tokio::test]

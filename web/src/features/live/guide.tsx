@@ -10,15 +10,22 @@ import { endsStream, projectQuery } from "./follow";
 
 /** Server, key, and where they go in OBS. */
 export function Guide({ project }: { project: Project }) {
-  const [asking, setAsking] = useState(false);
+  const [asking, setAsking] = useState<"key" | "address">();
+  const close = () => setAsking(undefined);
   return (
     <div className="space-y-4">
       <Secret label="Server" value={project.ingestUrl} />
       <Secret label="Stream key" value={project.streamKey} masked />
       <p className="text-muted">
         Whoever has the key can stream as you.{" "}
-        <button type="button" className="text-accent underline" onClick={() => setAsking(true)}>
+        <button type="button" className="text-accent underline" onClick={() => setAsking("key")}>
           Make a new key
+        </button>
+      </p>
+      <p className="text-muted">
+        Whoever has the address of the preview can watch.{" "}
+        <button type="button" className="text-accent underline" onClick={() => setAsking("address")}>
+          Make a new address
         </button>
       </p>
       <ol className="list-decimal pl-5 space-y-1">
@@ -33,7 +40,8 @@ export function Guide({ project }: { project: Project }) {
           Press <b>Start Streaming</b>. This page notices by itself.
         </li>
       </ol>
-      {asking && <NewKey project={project} onClose={() => setAsking(false)} />}
+      {asking === "key" && <NewKey project={project} onClose={close} />}
+      {asking === "address" && <NewAddress project={project} onClose={close} />}
     </div>
   );
 }
@@ -56,6 +64,29 @@ function NewKey({ project, onClose }: { project: Project; onClose: () => void })
         {rotate.error && <Failure>{rotate.error.message}</Failure>}
         <Button look="danger" onClick={() => rotate.mutate()} busy={rotate.isPending && "Making…"}>
           Make a new key
+        </Button>
+      </div>
+    </Dialog>
+  );
+}
+
+function NewAddress({ project, onClose }: { project: Project; onClose: () => void }) {
+  const cache = useQueryClient();
+  const rotate = useMutation({
+    mutationFn: () =>
+      take(api.POST("/api/projects/{id}/playback-id", { params: { path: { id: project.id } } })),
+    onSuccess: () => cache.invalidateQueries(projectQuery(project.id)).then(onClose),
+  });
+  return (
+    <Dialog title="Make a new address for viewers?" onClose={onClose}>
+      <div className="space-y-4">
+        <p>
+          Players with the old address stop at once, also where you embedded it. Your stream and its
+          destinations go on.
+        </p>
+        {rotate.error && <Failure>{rotate.error.message}</Failure>}
+        <Button look="danger" onClick={() => rotate.mutate()} busy={rotate.isPending && "Making…"}>
+          Make a new address
         </Button>
       </div>
     </Dialog>

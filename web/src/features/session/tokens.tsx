@@ -99,6 +99,7 @@ const actions: Record<string, string> = {
   pull_changed: "Server to pull from changed",
   stream_key_shown: "Stream key shown",
   stream_key_rotated: "New stream key",
+  playback_id_rotated: "New address for viewers",
   destination_added: "Destination added",
   destination_changed: "Destination changed",
   destination_deleted: "Destination deleted",

@@ -19,6 +19,17 @@ async fn get(client: &mut Client, path: &str) -> hyper::Response<Incoming> {
     client.send_request(request).await.expect("is answered")
 }
 
+/// Lets time pass in steps that leave room for pings: a paused clock waits for other threads, not for sockets.
+async fn pass(time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        sleep(Duration::from_millis(500)).await;
+        for _ in 0..4 {
+            tokio::task::spawn_blocking(std::thread::yield_now).await.expect("does nothing");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_http2_gives_no_room_to_is_not_kept_for_ever() {
     let (server, _running) = serving(&["127.0.0.3/32"]);
@@ -35,12 +46,12 @@ async fn an_answer_that_http2_gives_no_room_to_is_not_kept_for_ever() {
 
     let mut client = client_from([127, 0, 0, 2], server).await;
     let _events = get(&mut client, "/events").await;
-    sleep(3 * ANSWER_TIMEOUT).await;
+    pass(3 * ANSWER_TIMEOUT).await;
     assert_eq!(get(&mut client, "/").await.status(), StatusCode::OK, "events have no end");
 
     let mut proxy = client_from([127, 0, 0, 3], server).await;
     let _withheld = get(&mut proxy, "/segment").await;
-    sleep(2 * ANSWER_TIMEOUT).await;
+    pass(2 * ANSWER_TIMEOUT).await;
     assert_eq!(get(&mut proxy, "/").await.status(), StatusCode::OK, "others behind the proxy go on");
 }
 
@@ -67,6 +78,63 @@ async fn one_address_cannot_multiply_its_connections_by_their_streams() {
     drop((clients, held));
     let come_back = async { while get(&mut next, "/").await.status() != StatusCode::OK {} };
     timeout(gostream_testkit::PATIENCE, come_back).await.expect("places come back");
+}
+
+/// How long the connection stays open, up to twice what an idle one may.
+async fn lifetime_of(client: &mut Client) -> Duration {
+    let begun = Instant::now();
+    while client.ready().await.is_ok() && begun.elapsed() < 2 * HEAD_TIMEOUT {
+        pass(Duration::from_millis(500)).await;
+    }
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_that_answers_pings_is_closed() {
+    let (server, _running) = serving(&[]);
+    let mut client = client_from([127, 0, 0, 2], server).await;
+    assert_eq!(get(&mut client, "/").await.status(), StatusCode::OK);
+    let lived = lifetime_of(&mut client).await;
+    assert!(is_about(lived, HEAD_TIMEOUT), "{lived:?}");
+
+    let mut busy = client_from([127, 0, 0, 2], server).await;
+    let events = get(&mut busy, "/events").await;
+    pass(HEAD_TIMEOUT * 2).await;
+    drop(events);
+    assert_eq!(get(&mut busy, "/").await.status(), StatusCode::OK, "a request that is under way keeps it open");
+    let lived = lifetime_of(&mut busy).await;
+    assert!(is_about(lived, HEAD_TIMEOUT), "{lived:?}");
+}
+
+#[tokio::test]
+async fn a_head_of_http2_has_the_same_bound_and_bodies_that_nobody_reads_a_small_window() {
+    let (server, _running) = serving(&[]);
+    let ask = |bytes: usize| {
+        let request = Request::get("http://localhost/").header("x-long", "a".repeat(bytes));
+        request.body(Body::empty()).expect("is one")
+    };
+    for (bytes, status) in [
+        (HEAD_BYTES_MAX - 1_024, StatusCode::OK),
+        (HEAD_BYTES_MAX + 1_024, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+    ] {
+        let mut client = client_from([127, 0, 0, 2], server).await;
+        let answered = client.send_request(ask(bytes)).await.map(|answer| answer.status());
+        // The client's library may refuse to send what the server's settings say it does not take.
+        assert_eq!(answered.unwrap_or(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), status, "{bytes} bytes");
+    }
+    let mut raw = TcpStream::connect(server).await.expect("connects");
+    raw.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("is sent");
+    let mut settings = [0; 64];
+    raw.read_exact(&mut settings[..9]).await.expect("settings come first");
+    let length = usize::from(settings[2]);
+    raw.read_exact(&mut settings[..length]).await.expect("and whole");
+    let value = |id: u16| {
+        let pair = settings[..length].chunks(6).find(|pair| pair.starts_with(&id.to_be_bytes()));
+        pair.map(|pair| u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]]))
+    };
+    // RFC 9113 section 6.5.2: without the setting, a window has 65,535 bytes.
+    assert!(value(4).unwrap_or(65_535) <= WINDOW_BYTES);
+    assert_eq!(value(6), Some(HEAD_BYTES_MAX as u32));
 }
 
 /// RFC 9113 section 4.1.

@@ -1,0 +1,88 @@
+//! Whether a connection is idle: when no request of it is under way. A half head is no request yet. What is idle may be
+//! evicted for a newcomer, and ends by itself after a while: pings of HTTP/2 keep nothing open.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use gostream_engine::door::Place;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The requests of one connection, and its place.
+#[derive(Debug)]
+pub(super) struct Activity {
+    place: Place,
+    asked: Notify,
+    requests: Mutex<Requests>,
+}
+
+#[derive(Debug)]
+struct Requests {
+    open: usize,
+    idle_since: Instant,
+}
+
+/// A request, under way until dropped.
+#[derive(Debug)]
+pub(super) struct Request(Arc<Activity>);
+
+impl Activity {
+    pub(super) fn new(place: Place) -> Arc<Self> {
+        let requests = Mutex::new(Requests { open: 0, idle_since: Instant::now() });
+        Arc::new(Self { place, asked: Notify::new(), requests })
+    }
+
+    pub(super) fn begin(self: &Arc<Self>) -> Request {
+        let mut requests = self.requests();
+        requests.open += 1;
+        if requests.open == 1 {
+            self.place.busy();
+        }
+        drop(requests);
+        self.place.admit();
+        self.asked.notify_one();
+        Request(Arc::clone(self))
+    }
+
+    /// Returns with the first request.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Returns once nothing has been under way for `patience`.
+    pub(super) async fn idle_for(&self, patience: Duration) {
+        loop {
+            let Requests { open, idle_since } = *self.requests();
+            let due = if open == 0 { idle_since } else { Instant::now() } + patience;
+            if due <= Instant::now() {
+                return;
+            }
+            sleep_until(due).await;
+        }
+    }
+
+    /// Cancelled when another connection got the place.
+    pub(super) fn evicted(&self) -> CancellationToken {
+        self.place.evicted()
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let mut requests = self.0.requests();
+        requests.open -= 1;
+        if requests.open == 0 {
+            requests.idle_since = Instant::now();
+            self.0.place.idle();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the process asks of the kernel: room for open files, and that nobody reads its memory.
+
+use gostream_engine::{door::Places, limits::Limits};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+use crate::listen;
+
+/// Listeners, the database and its log, certificates, standard streams, and what libraries open for a moment.
+const OTHERS: usize = 128;
+
+/// Memory holds keys and passwords: no core dump is written of it, and only root reads it from outside, by a debugger or in
+/// `/proc`. A kernel that refuses this is no reason not to start.
+pub fn forbid_core_dumps() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// How many files may be open. Many shells and service managers start programs with a soft limit of 1,024 for the sake of
+/// `select(2)`, which nothing here uses; such programs are meant to raise it to the hard limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileLimit(usize);
+
+impl FileLimit {
+    /// Raises the soft limit to the hard one, logs what came of it, and returns it.
+    pub(crate) fn raise() -> Self {
+        let before = getrlimit(Resource::Nofile);
+        if before.current != before.maximum {
+            let wanted = Rlimit { current: before.maximum, maximum: before.maximum };
+            if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+                tracing::warn!(%error, "The limit on open files could not be raised.");
+            }
+        }
+        let files = getrlimit(Resource::Nofile).current;
+        let limit = Self(files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX));
+        let http = limit.http(listen::PLACES).connections;
+        tracing::info!(
+            files = limit.0,
+            files_before = before.current,
+            http_connections_max = http,
+            rtmp_connections_max = limit.rtmp(Limits::default().places).connections,
+            "The limit on open files was raised as far as it may be, and connections stay below it."
+        );
+        limit
+    }
+
+    /// Of all that is left, strangers get a quarter over HTTP and proxies an eighth.
+    pub(crate) fn http(self, places: Places) -> Places {
+        places.at_most(self.spare() / 4, self.spare() / 8)
+    }
+
+    /// Prometheus and those who look by hand.
+    pub(crate) fn metrics(self, places: Places) -> Places {
+        places.at_most(self.spare() / 64, 0)
+    }
+
+    /// Encoders and players get a quarter; what they are relayed to needs the rest.
+    pub(crate) fn rtmp(self, places: Places) -> Places {
+        places.at_most(self.spare() / 4, 0)
+    }
+
+    fn spare(self) -> usize {
+        self.0.saturating_sub(OTHERS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_fit_under_the_limit_on_open_files() {
+        for files in [256, 1_024, 4_096, 20_000, 65_536, 1 << 20] {
+            let limit = FileLimit(files);
+            let http = limit.http(listen::PLACES);
+            let rtmp = limit.rtmp(Limits::default().places);
+            let taken = http.connections + http.proxies + rtmp.connections + limit.metrics(listen::PLACES).connections;
+            assert!(
+                taken + OTHERS <= files * 3 / 4 + OTHERS,
+                "{files}: relays have a quarter at least, {taken} are taken"
+            );
+            assert!(http.connections_per_address < http.connections, "{files}: one address cannot take all");
+        }
+        assert_eq!(FileLimit(65_536).http(listen::PLACES).connections, listen::PLACES.connections);
+    }
+
+    #[test]
+    fn no_core_is_dumped() {
+        forbid_core_dumps();
+        assert_eq!(rustix::process::dumpable_behavior().expect("is known"), DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        let FileLimit(files) = FileLimit::raise();
+        let now = getrlimit(Resource::Nofile);
+        assert_eq!(now.current, now.maximum);
+        assert_eq!(now.current.map_or(usize::MAX, |files| files as usize), files);
+    }
+}

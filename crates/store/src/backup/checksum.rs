@@ -1,0 +1,128 @@
+//! The checksum of a backup, inside its file: what was changed since it was written is refused before SQLite reads it.
+//!
+//! The row of `gostream_backup` ends in a mark and 64 hexadecimal digits. They are the SHA-256 of the file with `0` in their
+//! place. The row is the last thing that is written, and stands at the end of the file, so the last mark is the one that
+//! counts: others may stand in what users wrote. It finds accidents and edits; whoever can write the file can also
+//! compute it again.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek as _, SeekFrom, Write as _},
+    path::Path,
+};
+
+use sha2::{Digest as _, Sha256};
+
+const MARK: &[u8] = b"gostream-backup-sha256:";
+const DIGITS: usize = 64;
+/// One read.
+const BLOCK: usize = 64 * 1024;
+
+/// What stands in the row until the file is whole.
+pub(super) fn placeholder() -> String {
+    String::from_utf8_lossy(MARK).into_owned() + &"0".repeat(DIGITS)
+}
+
+/// Whether a file is what was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Same,
+    Changed,
+    /// It is from before there were checksums, or no backup.
+    NoChecksum,
+}
+
+/// Puts the checksum into the file, which holds a [`placeholder`].
+pub(super) fn write(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let digits = find(&mut file)?.ok_or_else(|| io::Error::other("the mark of the checksum is not there"))?;
+    let sum = sum(&mut file, digits)?;
+    file.seek(SeekFrom::Start(digits))?;
+    file.write_all(sum.as_bytes())?;
+    file.sync_all()
+}
+
+/// Compares the file with its checksum.
+pub(super) fn verify(path: &Path) -> io::Result<Verdict> {
+    let mut file = File::open(path)?;
+    let Some(digits) = find(&mut file)? else { return Ok(Verdict::NoChecksum) };
+    let mut written = [0; DIGITS];
+    file.seek(SeekFrom::Start(digits))?;
+    file.read_exact(&mut written)?;
+    let same = sum(&mut file, digits)?.as_bytes() == written;
+    Ok(if same { Verdict::Same } else { Verdict::Changed })
+}
+
+/// Where the digits behind the last mark begin.
+fn find(file: &mut File) -> io::Result<Option<u64>> {
+    let mut found = None;
+    each_block(file, |at, block| {
+        let last = block.windows(MARK.len() + DIGITS).rposition(|part| part.starts_with(MARK));
+        found = last.map(|place| at + (place + MARK.len()) as u64).or(found);
+        // A mark may lie across two blocks.
+        MARK.len() + DIGITS - 1
+    })?;
+    Ok(found)
+}
+
+/// Of the file with zeros for the digits at `digits`.
+fn sum(file: &mut File, digits: u64) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    each_block(file, |at, block| {
+        let zeroed = |(n, byte): (usize, &u8)| {
+            let here = at + n as u64;
+            if (digits..digits + DIGITS as u64).contains(&here) { b'0' } else { *byte }
+        };
+        if at < digits + DIGITS as u64 && digits < at + block.len() as u64 {
+            hash.update(block.iter().enumerate().map(zeroed).collect::<Vec<_>>());
+        } else {
+            hash.update(block);
+        }
+        0
+    })?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Reads from the beginning: offset and bytes of each block, which says how many of its last bytes the next begins with.
+fn each_block(file: &mut File, mut look: impl FnMut(u64, &[u8]) -> usize) -> io::Result<()> {
+    file.rewind()?;
+    let (mut at, mut kept) = (0, Vec::new());
+    loop {
+        let mut block = kept;
+        if Read::by_ref(file).take(BLOCK as u64).read_to_end(&mut block)? == 0 {
+            return Ok(());
+        }
+        let keep = look(at, &block).min(block.len());
+        at += (block.len() - keep) as u64;
+        kept = block.split_off(block.len() - keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_changed_byte_is_found_wherever_the_mark_lies() {
+        let folder = tempfile::tempdir().expect("is made");
+        let path = folder.path().join("file");
+        // Across the border of two blocks, and behind a mark that a user wrote.
+        for before in [0, 1, BLOCK - 30, BLOCK - 1, 3 * BLOCK] {
+            let whole = [MARK, &vec![b'x'; before + 100], placeholder().as_bytes(), b"the end"].concat();
+            fs::write(&path, &whole).expect("is written");
+            write(&path).expect("is summed");
+            assert_eq!(verify(&path).expect("is read"), Verdict::Same, "{before}");
+            let summed = fs::read(&path).expect("is read");
+            for at in [0, MARK.len() + 1, summed.len() - 1, summed.len() - 10] {
+                let mut changed = summed.clone();
+                changed[at] ^= 1;
+                fs::write(&path, changed).expect("is written");
+                assert_eq!(verify(&path).expect("is read"), Verdict::Changed, "byte {at} of {before}");
+            }
+        }
+        fs::write(&path, b"an older backup").expect("is written");
+        assert_eq!(verify(&path).expect("is read"), Verdict::NoChecksum);
+    }
+}
