@@ -100,7 +100,7 @@ async fn who_fills_the_line_is_refused_and_holds_up_nobody_else() {
 fn hashing_needs_no_thread_of_the_pool_for_blocking_work() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
     let runtime = runtime.expect("starts");
-    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
     runtime.block_on(async {
         let blocked = tokio::task::spawn_blocking(move || held.recv());
         let verified = tokio::time::timeout(Duration::from_secs(30), hasher().verify(String::new(), None)).await;
