@@ -192,7 +192,7 @@ impl Store {
         self.unsealed_project(row)
     }
 
-    fn new_stream_key(&self, project: Uuid) -> Result<NewKey, Error> {
+    pub(crate) fn new_stream_key(&self, project: Uuid) -> Result<NewKey, Error> {
         let key = Uuid::new_v4().to_string();
         Ok(NewKey { sealed: self.keyring().seal(key_of(project), &key)?, hash: self.keyring().lookup(&key) })
     }
@@ -226,9 +226,9 @@ pub(crate) fn ids_of(owner: Uuid) -> SelectStatement {
 }
 
 /// The two forms in which a stream key is stored.
-struct NewKey {
-    sealed: Vec<u8>,
-    hash: Vec<u8>,
+pub(crate) struct NewKey {
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) hash: Vec<u8>,
 }
 
 pub(crate) fn key_of(project: Uuid) -> Place {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     database::Store,
-    entity::{moment::Moment, session, user},
+    entity::{moment::Moment, user},
     error::Error,
 };
 
@@ -23,6 +23,8 @@ pub struct User {
     pub created_at: OffsetDateTime,
     /// When its email address or password last changed.
     pub updated_at: OffsetDateTime,
+    /// Counts the times at which every login of the account ended, such as by a new password.
+    pub login_version: i64,
 }
 
 /// What a login is checked against.
@@ -42,7 +44,13 @@ impl fmt::Debug for Credentials {
 
 impl From<user::Model> for User {
     fn from(row: user::Model) -> Self {
-        Self { id: row.id, email: row.email, created_at: row.created_at.into(), updated_at: row.updated_at.into() }
+        Self {
+            id: row.id,
+            email: row.email,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+            login_version: row.login_version,
+        }
     }
 }
 
@@ -54,6 +62,7 @@ impl Store {
             id: Set(Uuid::now_v7()),
             email: Set(normal(email)),
             password_hash: Set(password_hash.to_owned()),
+            login_version: Set(0),
             created_at: Set(now),
             updated_at: Set(now),
         };
@@ -78,28 +87,6 @@ impl Store {
         let found = user::Entity::find().filter(user::Column::Email.eq(normal(email))).one(self.reader()).await;
         let row = found.map_err(Error::reading("The account"))?;
         Ok(row.map(|row| Credentials { password_hash: row.password_hash.clone(), user: row.into() }))
-    }
-
-    /// Sets a new password and ends every session of the account except `keep_session`, both or neither.
-    pub async fn set_password(&self, user: Uuid, password_hash: &str, keep_session: Option<Uuid>) -> Result<(), Error> {
-        let failed = Error::writing;
-        let transaction = self.begin().await.map_err(failed("The password"))?;
-        let change = user::ActiveModel {
-            password_hash: Set(password_hash.to_owned()),
-            updated_at: Set(Moment::now()),
-            ..Default::default()
-        };
-        let changed =
-            user::Entity::update_many().set(change).filter(user::Column::Id.eq(user)).exec(&transaction).await;
-        if changed.map_err(failed("The password"))?.rows_affected == 0 {
-            return Err(Error::NotFound);
-        }
-        let mut others = session::Entity::delete_many().filter(session::Column::UserId.eq(user));
-        if let Some(kept) = keep_session {
-            others = others.filter(session::Column::Id.ne(kept));
-        }
-        others.exec(&transaction).await.map_err(failed("The sessions"))?;
-        transaction.commit().await.map_err(failed("The password"))
     }
 }
 

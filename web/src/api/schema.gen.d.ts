@@ -81,7 +81,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Changes the password. Every other session of the account ends. */
+        /**
+         * Changes the password, and ends every session and every login that is under way.
+         * @description Whoever asks gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
+         *     `endTokens` is `false`.
+         */
         post: operations["changePassword"];
         delete?: never;
         options?: never;
@@ -117,7 +121,10 @@ export interface paths {
         get: operations["listSessions"];
         put?: never;
         post?: never;
-        /** Signs out everywhere, here too: no token of the account is worth anything from now on. */
+        /**
+         * Signs out everywhere, here too, and ends every login that is under way.
+         * @description API tokens end as well unless `endTokens` is `false`.
+         */
         delete: operations["endSessions"];
         options?: never;
         head?: never;
@@ -165,10 +172,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the tokens of the account, newest first. */
+        /** Lists the tokens of the account that have not ended, newest first. */
         get: operations["listTokens"];
         put?: never;
-        /** Makes a token for scripts. It can do what the account can, except change how one logs in. */
+        /**
+         * Makes a token for scripts.
+         * @description It can do what the account can, except change how one logs in, or only look (`scope`). An account has 50 at most.
+         */
         post: operations["createToken"];
         delete?: never;
         options?: never;
@@ -563,6 +573,11 @@ export interface components {
         ApiToken: {
             /** Format: date-time */
             createdAt: string;
+            /**
+             * Format: date-time
+             * @description From when on it is worth nothing; `null` for one that does not end.
+             */
+            expiresAt: string | null;
             /** Format: uuid */
             id: string;
             /**
@@ -571,6 +586,7 @@ export interface components {
              */
             lastUsedAt: string | null;
             name: string;
+            scope: components["schemas"]["TokenScope"];
         };
         /** @description The incoming audio. */
         Audio: {
@@ -589,7 +605,7 @@ export interface components {
         /** @description One thing that was done with the account. */
         AuditEntry: {
             /**
-             * @description `login`, `password_changed`, `stream_key_shown`, `stream_key_rotated`, `pull_changed`, `destination_changed`, ...
+             * @description `login`, `password_changed`, `tokens_deleted`, `stream_key_shown`, `stream_key_rotated`, `pull_changed`, `destination_changed`, ...
              * @example login
              */
             action: string;
@@ -730,8 +746,19 @@ export interface components {
         };
         /** @description A new token. */
         NewToken: {
+            /**
+             * Format: date-time
+             * @description When it ends: a time in the future. Without this field after 365 days, with `null` never.
+             * @example 2027-11-27T00:00:00Z
+             */
+            expiresAt?: string | null;
             /** @example Stream deck */
             name: string;
+            /**
+             * @description What it may do.
+             * @default full
+             */
+            scope: components["schemas"]["TokenScope"];
         };
         /** @description What was repaired or left out in the incoming stream, or cannot be previewed. */
         Notice: {
@@ -787,10 +814,20 @@ export interface components {
             /** Format: password */
             currentPassword: string;
             /**
+             * @description Whether every API token of the account ends as well.
+             * @default true
+             */
+            endTokens: boolean;
+            /**
              * Format: password
              * @description At least 8 characters, at most 71 bytes, and not easy to guess.
              */
             newPassword: string;
+            /**
+             * @description Whether every project gets a new stream key. Encoders that send with the old ones are closed.
+             * @default false
+             */
+            renewStreamKeys: boolean;
         };
         /** @description A place that takes live streams over RTMP. */
         Platform: {
@@ -932,7 +969,7 @@ export interface components {
             pullUrl: string | null;
             status: components["schemas"]["ProjectState"];
             stream: components["schemas"]["Stream"] | null;
-            /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. */
+            /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. `****` for a token that may only read. */
             streamKey: string;
             unknownKey: components["schemas"]["UnknownKey"] | null;
             /** Format: date-time */
@@ -1019,6 +1056,11 @@ export interface components {
         };
         /** @description A login that counts. */
         SessionView: {
+            /**
+             * @description From where it was last used, to the minute; `null` if that was before this was noted.
+             * @example 203.0.113.7
+             */
+            address: string | null;
             /** @description What the browser called itself when it logged in. */
             agent: string | null;
             /** Format: date-time */
@@ -1029,6 +1071,11 @@ export interface components {
             expiresAt: string;
             /** Format: uuid */
             id: string;
+            /**
+             * Format: date-time
+             * @description When that was.
+             */
+            lastSeenAt: string | null;
         };
         /** @description One live session of a project. */
         Stream: {
@@ -1093,6 +1140,11 @@ export interface components {
          * @enum {string}
          */
         StreamState: "live" | "reconnecting" | "ended";
+        /**
+         * @description What a token may do.
+         * @enum {string}
+         */
+        TokenScope: "full" | "read";
         /** @description An encoder with a stream key that no project has. */
         UnknownKey: {
             /** @example 203.0.113.7 */
@@ -1260,6 +1312,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     showMe: {
@@ -1307,12 +1368,23 @@ export interface operations {
             /** @description Changed */
             204: {
                 headers: {
+                    /** @description The new session */
+                    "set-cookie"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
             /** @description `unauthorized` */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1391,7 +1463,12 @@ export interface operations {
     };
     endSessions: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whether every API token of the account ends as well; `true` unless said. */
+                endTokens?: boolean;
+                /** @description Whether every project gets a new stream key; `false` unless said. Encoders that send with the old ones are closed. */
+                renewStreamKeys?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1407,6 +1484,24 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `validation_failed` */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1436,6 +1531,15 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1583,7 +1687,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `login_required`: a token cannot do this */
+            /** @description `login_required`: a token cannot do this, or `quota_exceeded` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1677,6 +1781,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -1714,6 +1827,15 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1770,6 +1892,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -1803,6 +1934,15 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1850,6 +1990,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -1883,6 +2032,15 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2068,6 +2226,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -2105,6 +2272,15 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2272,6 +2448,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -2305,6 +2490,15 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_allowed`: the API token may only read */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

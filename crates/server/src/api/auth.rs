@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use gostream_store::{Error, User as Row};
+use gostream_store::{Error, NewSession, Scope, User as Row};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -36,6 +36,15 @@ pub(super) struct Login {
     pub(super) user: Row,
     /// How it was proved.
     pub(super) proof: Proof,
+    /// What it may do.
+    pub(super) scope: Scope,
+}
+
+impl Login {
+    /// Whether it may see stream keys, with which anybody can publish.
+    pub(super) fn sees_keys(&self) -> bool {
+        self.scope == Scope::Full
+    }
 }
 
 /// What a login rests on; it ends with that.
@@ -104,12 +113,18 @@ impl FromRequestParts<Ctx> for Login {
             }
         };
         if token.starts_with(gostream_store::TOKEN_PREFIX) {
-            let (user, id) = ctx.store.token_user(&token).await?.ok_or_else(Problem::unauthorized)?;
-            return Ok(Self { user, proof: Proof::Token(id) });
+            let (user, token) = ctx.store.token_user(&token).await?.ok_or_else(Problem::unauthorized)?;
+            if token.scope == Scope::Read && !parts.method.is_safe() {
+                let detail = "This API token may only read. Use one with the scope `full`.";
+                return Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", detail));
+            }
+            return Ok(Self { user, proof: Proof::Token(token.id), scope: token.scope });
         }
         let claims = ctx.tokens.read(&token).ok_or_else(Problem::unauthorized)?;
-        let user = ctx.store.session_user(claims.sid).await?.filter(|user| user.id == claims.sub);
-        Ok(Self { user: user.ok_or_else(Problem::unauthorized)?, proof: Proof::Session(claims.sid) })
+        let address = extract::client_address(parts).map(|address| address.to_string());
+        let user = ctx.store.use_session(claims.sid, address.as_deref()).await?.filter(|user| user.id == claims.sub);
+        let user = user.ok_or_else(Problem::unauthorized)?;
+        Ok(Self { user, proof: Proof::Session(claims.sid), scope: Scope::Full })
     }
 }
 
@@ -228,18 +243,24 @@ pub(super) async fn login(
     let right = ctx.passwords.verify(body.password.expose_secret().to_owned(), hash).await;
     match user.filter(|_| matches!(right, Ok(true))) {
         Some(user) => {
-            audit.note(&ctx, user.id, "login", None).await;
-            client.begin_session(&ctx, user, StatusCode::OK).await
+            let id = user.id;
+            let answer = client.begin_session(&ctx, user, StatusCode::OK).await?;
+            audit.note(&ctx, id, "login", None).await;
+            Ok(answer)
         }
         None => {
             if let Some(user) = tried {
                 audit.note(&ctx, user, "login_failed", None).await;
             }
             right.map_err(|error| Problem::internal(&error))?;
-            let detail = "There is no account with this email address and password.";
-            Err(Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", detail))
+            Err(wrong_credentials())
         }
     }
+}
+
+fn wrong_credentials() -> Problem {
+    let detail = "There is no account with this email address and password.";
+    Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", detail)
 }
 
 /// Logs out. The session is gone on the server, too: its token is worth nothing from now on.
@@ -267,50 +288,6 @@ pub(super) async fn me(login: Login) -> axum::Json<User> {
     axum::Json(login.user.into())
 }
 
-/// The old password and the new one.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct PasswordChange {
-    #[schema(value_type = String, format = Password)]
-    current_password: SecretString,
-    /// At least 8 characters, at most 71 bytes, and not easy to guess.
-    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
-    new_password: SecretString,
-}
-
-/// Changes the password. Every other session of the account ends.
-#[utoipa::path(
-    post, path = "/api/auth/password", tag = "auth", operation_id = "changePassword", request_body = PasswordChange,
-    responses(
-        (status = 204, description = "Changed"),
-        (status = 401, description = "`unauthorized`", body = Problem),
-        (status = 422, description = "`validation_failed`", body = Problem),
-        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
-    )
-)]
-pub(super) async fn password(
-    State(ctx): State<Ctx>,
-    login: Person,
-    client: Client,
-    audit: Audit,
-    Json(body): Json<PasswordChange>,
-) -> Result<StatusCode, Problem> {
-    let new = field::new_password(body.new_password.expose_secret(), &login.user.email);
-    let new = new.map_err(|message| Problem::field("newPassword", message))?;
-    client.may_try(&ctx)?;
-    ctx.limits.account(&login.user.email).map_err(Problem::too_many)?;
-    let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
-    let current = body.current_password.expose_secret().to_owned();
-    if !ctx.passwords.verify(current, hash).await.map_err(|error| Problem::internal(&error))? {
-        return Err(Problem::field("currentPassword", "This is not your current password."));
-    }
-    let hash = ctx.passwords.hash(new).await.map_err(|error| Problem::internal(&error))?;
-    ctx.store.set_password(login.user.id, &hash, Some(login.session)).await?;
-    audit.note(&ctx, login.user.id, "password_changed", None).await;
-    ctx.wakes.sessions_ended();
-    Ok(StatusCode::NO_CONTENT)
-}
-
 /// The other end, as far as logging in is concerned.
 pub(super) struct Client {
     address: Option<std::net::IpAddr>,
@@ -332,14 +309,26 @@ impl FromRequestParts<Ctx> for Client {
 }
 
 impl Client {
-    fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
+    pub(super) fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
         self.address.map_or(Ok(()), |address| ctx.limits.address(address)).map_err(Problem::too_many)
     }
 
     async fn begin_session(&self, ctx: &Ctx, user: Row, status: StatusCode) -> Result<Response, Problem> {
+        let (token, cookie) = self.new_session(ctx, &user).await?;
+        Ok((status, cookie, axum::Json(Session { token, user: user.into() })).into_response())
+    }
+
+    /// A session of `user`, the account as it was when its password was checked: its token, and the same as a cookie.
+    pub(super) async fn new_session(&self, ctx: &Ctx, user: &Row) -> Result<(String, CookieJar), Problem> {
         let now = OffsetDateTime::now_utc();
         let expires_at = now + LIFETIME;
-        let session = ctx.store.start_session(user.id, expires_at, self.agent.as_deref()).await?;
+        let address = self.address.map(|address| address.to_string());
+        let new = NewSession { expires_at, agent: self.agent.as_deref(), address: address.as_deref() };
+        let session = match ctx.store.start_session(user, new).await {
+            // A new password, or the end of the account, came first.
+            Err(Error::LoginsEnded | Error::NotFound) => return Err(wrong_credentials()),
+            started => started?,
+        };
         let claims =
             Claims { sub: user.id, sid: session.id, iat: now.unix_timestamp(), exp: expires_at.unix_timestamp() };
         let token = ctx.tokens.sign(&claims).map_err(|error| Problem::internal(&error))?;
@@ -349,7 +338,6 @@ impl Client {
             .same_site(SameSite::Lax)
             .secure(self.secure)
             .max_age(LIFETIME);
-        let body = Session { token, user: user.into() };
-        Ok((status, CookieJar::new().add(cookie), axum::Json(body)).into_response())
+        Ok((token, CookieJar::new().add(cookie)))
     }
 }

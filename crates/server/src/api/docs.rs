@@ -11,7 +11,8 @@ use axum::{
 };
 use serde_json::Value;
 use utoipa::openapi::{
-    Components, Content, Info, License, OpenApi, OpenApiBuilder, RefOr, SecurityRequirement, Server,
+    Components, Content, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, SecurityRequirement,
+    Server,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     tag::TagBuilder,
 };
@@ -61,8 +62,19 @@ pub(super) fn frame() -> OpenApi {
     api
 }
 
-/// What the routes leave out: errors are problem documents, and every answer says what it is.
+/// What the routes leave out: errors are problem documents, every answer says what it is, and a token that may only read
+/// changes nothing.
 pub(super) fn finish(mut api: OpenApi) -> OpenApi {
+    for item in api.paths.paths.values_mut() {
+        let changes = [&mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten();
+        for operation in changes.filter(|operation| operation.security.is_none()) {
+            operation.responses.responses.entry("403".to_owned()).or_insert_with(|| {
+                let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+                let about = "`not_allowed`: the API token may only read";
+                ResponseBuilder::new().description(about).content(PROBLEM_TYPE, problem).build().into()
+            });
+        }
+    }
     let items = api.paths.paths.values_mut();
     let operations = items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]);
     for operation in operations.flatten() {

@@ -47,7 +47,9 @@ mod health;
 mod hls;
 mod hooks;
 mod layers;
+mod password;
 mod projects;
+mod revoke;
 mod sessions;
 mod streams;
 mod tokens;
@@ -108,7 +110,7 @@ fn routes() -> OpenApiRouter<Ctx> {
         .routes(routes!(auth::login))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::me))
-        .routes(routes!(auth::password))
+        .routes(routes!(password::change))
         .routes(routes!(sessions::visitor))
         .routes(routes!(sessions::list, sessions::end_all))
         .routes(routes!(sessions::end))

@@ -1,9 +1,12 @@
 //! The real server with a data directory of its own.
 
+use std::process::Stdio;
+
 use gostream::{app::App, config};
 use gostream_testkit::postgres::Postgres;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::http::Client;
 
@@ -14,7 +17,9 @@ pub const PASSWORD: &str = "quiet lamp under rain";
 pub struct TestApp {
     app: App,
     pub client: Client,
-    _data: TempDir,
+    data: TempDir,
+    /// For commands: the settings without which they would not find this server's database.
+    database: Option<String>,
 }
 
 impl TestApp {
@@ -28,11 +33,12 @@ impl TestApp {
             ("metrics.listen", "127.0.0.1:0"),
             ("egress.allow", "127.0.0.0/8"),
         ];
+        let database = flags.iter().find(|(key, _)| *key == "database.url").map(|(_, url)| (*url).to_owned());
         let flags = own.iter().chain(flags).map(|(key, text)| (*key, (*text).to_owned()));
         let settings = config::load(flags, None, []).unwrap();
         let app = App::start(settings).await.unwrap();
         let client = Client { address: app.http_addr(), token: None };
-        Self { app, client, _data: data }
+        Self { app, client, data, database }
     }
 
     /// Starts on a fresh database of the PostgreSQL that this process started.
@@ -59,6 +65,22 @@ impl TestApp {
     /// Makes a project and gives it as the API shows it.
     pub async fn project(&self, client: &Client) -> Value {
         client.post("/api/projects", json!({"name": "Sunday service"})).await.json(201)
+    }
+
+    /// Runs `gostream` beside the server, on the same data. `input` is what it reads.
+    pub async fn command(&self, arguments: &[&str], input: &str) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_gostream"));
+        command
+            .current_dir(self.data.path())
+            .env_clear()
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data.path());
+        command.args(self.database.iter().map(|url| format!("--database-url={url}")));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     pub async fn stop(self) {

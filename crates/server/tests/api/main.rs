@@ -20,6 +20,7 @@ mod projects;
 mod pulls;
 mod quotas;
 mod reports;
+mod revocation;
 mod security;
 mod serving;
 mod tokens;
@@ -65,7 +66,9 @@ stories! {
     reports: a_report_tells_how_every_destination_did, a_stopped_encoder_can_be_waited_for,
         an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;
     tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down,
-        a_shown_key_is_written_down_once_for_each_login;
+        a_shown_key_is_written_down_once_for_each_login, a_token_may_only_look_and_sees_no_key,
+        an_account_has_few_tokens_and_each_ends;
+    revocation: whatever_is_revoked_is_dead_within_seconds_however_it_is_held;
     headers: every_answer_has_the_headers_of_its_kind;
     serving: health_pages_and_headers, metrics_count_by_route;
 }

@@ -11,6 +11,7 @@ mod load;
 mod opening;
 mod projects;
 mod pulls;
+mod revocation;
 mod rotations;
 mod secrets;
 
@@ -39,7 +40,10 @@ macro_rules! stories {
 
 stories! {
     accounts: an_account_is_found_however_its_address_is_typed, one_address_gives_one_account_in_a_race,
-        sessions_end_and_expire, a_new_password_ends_the_other_sessions;
+        sessions_end_and_expire, a_new_password_ends_every_session;
+    revocation: what_was_checked_before_begins_nothing, logins_that_race_with_their_end_leave_no_session,
+        a_session_shows_where_it_is_used, only_the_newest_sessions_stay, tokens_have_number_end_and_scope,
+        a_token_is_made_by_a_session_that_counts, tokens_and_stream_keys_end_on_request, an_account_goes_with_all_that_it_has;
     projects: a_project_lives_and_dies, projects_are_listed_newest_first, a_replaced_key_is_unknown_at_once,
         nobody_reaches_the_project_of_another;
     pulls: a_stream_is_fetched_by_one_server, a_server_fetches_all_that_nobody_does;

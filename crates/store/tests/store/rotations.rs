@@ -5,7 +5,7 @@ use gostream_testkit::PATIENCE;
 use secrecy::ExposeSecret as _;
 use time::{Duration, OffsetDateTime};
 
-use crate::backend::{Backend, KEY, column, execute, facts, new_destination, project};
+use crate::backend::{Backend, KEY, column, execute, facts, login, new_destination, project};
 
 const NEW: [u8; 32] = [9; 32];
 
@@ -16,7 +16,7 @@ pub async fn everything_opens_with_the_new_key_alone(db: &Backend) {
     let first = store.add_destination(owner.id, made.id, new_destination("One", "live_1")).await.unwrap();
     let second = store.add_destination(owner.id, made.id, new_destination("Two", "live_2?a=b")).await.unwrap();
     let tomorrow = OffsetDateTime::now_utc() + Duration::DAY;
-    store.start_session(owner.id, tomorrow, None).await.unwrap();
+    store.start_session(&owner, login(tomorrow)).await.unwrap();
     store.close().await;
     let raw = db.raw().await;
     let before = sealed(&raw).await;
