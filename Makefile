@@ -102,6 +102,18 @@ fuzz: ## Fuzz every parser, FUZZ_SECONDS=60 each
 	@scripts/install-peers fuzz
 	@scripts/fuzz $(FUZZ_SECONDS)
 
+.PHONY: contract
+contract: ## Hold a server against the OpenAPI document (schemathesis), EXAMPLES=25 requests of each operation
+	@scripts/install-peers contract
+	cargo build --locked --quiet --package gostream
+	@scripts/contract $(EXAMPLES)
+
+.PHONY: neighbour
+neighbour: ## One account does harm for a minute next to another one, NEIGHBOUR_SECONDS=60
+	@scripts/install-peers test
+	NEIGHBOUR_SECONDS=$(or $(NEIGHBOUR_SECONDS),60) cargo test --locked --package gostream --test e2e \
+	  one_account -- --nocapture
+
 .PHONY: chaos
 chaos: ## Random faults at both ends of the engine, then odd streams; CHAOS_SECONDS=60 each, SEED=... to repeat one
 	@scripts/install-peers build

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use gostream_proto::rtmp::{
     command::{Command, data, set_data_frame},
-    message::{Control, Message, MessageType, split_aggregate},
+    message::{Aggregate, Control, Message, MessageType},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
     if let Some(control) = Control::parse(&message) {
         assert_eq!(Control::parse(&control.message()), Some(control));
     }
-    let parts = split_aggregate(&message);
+    let parts: Vec<_> = Aggregate::new(message.clone()).collect();
     assert!(parts.iter().map(|part| part.payload.len()).sum::<usize>() <= payload.len());
     assert!(parts.first().is_none_or(|first| first.timestamp == message.timestamp));
     if let Some(command) = Command::parse(&message) {

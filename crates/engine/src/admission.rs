@@ -1,10 +1,11 @@
 //! The one question that the data plane asks: may this key publish or play?
 
-use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::Pin};
 
 use crate::spec::{ProjectSpec, StreamKey};
 
-/// Asks the control plane whether a key may publish or play. Called once per connection, before any media is taken.
+/// Asks the control plane whether a key may publish or play. Called before any media is taken, and again after every wait: an
+/// answer is used at once or not at all.
 pub trait Admission: Send + Sync + 'static {
     /// The project behind `key`, or why not.
     fn admit<'a>(&'a self, key: &'a StreamKey, peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>>;
@@ -33,12 +34,4 @@ impl Refusal {
             Self::Unavailable => "The server cannot check stream keys right now. Try again in a moment.",
         }
     }
-}
-
-/// The same for a key whose last stream came too fast.
-pub(crate) fn resting(left: Duration) -> String {
-    format!(
-        "The last stream with this key came too fast. Lower the bitrate in your encoder, and start again in {} s.",
-        left.as_secs() + 1
-    )
 }

@@ -17,24 +17,27 @@ use uuid::Uuid;
 
 pub use crate::{
     admission::{Admission, BoxFuture, Refusal},
+    broadcast::registry::Applied,
     events::{EndReason, EngineEvent, RelayTotals},
+    ingest::excess::Excess,
 };
 use crate::{
     broadcast::{
-        Broadcast, Phase,
-        registry::{Live, Registry, Ticket},
+        Broadcast,
+        registry::{Live, Registry},
     },
     door::Door,
-    events::EventSink,
+    events::EventSender,
     hls,
-    ingest::{excess::Resting, listener},
+    ingest::{excess::Resting, listener, starts::Starts},
     limits::Limits,
-    net::{Egress, Resolve, SystemResolver},
+    net::{Egress, OwnAddresses, Resolve, SystemResolver},
     pull::{Order, Pulls},
     relay::{dial::Dialer, probe::probe},
     shards::Shards,
-    spec::{DestinationId, ProjectId, ProjectSpec, PullSpec, StreamId, StreamKey, Target},
-    status::{ProbeStep, ProjectStatus, PullStatus},
+    shares::{Bounds, Full, Shares},
+    spec::{AccountId, DestinationId, ProjectId, ProjectSpec, PullSpec, StreamId, StreamKey, Target},
+    status::{LiveStream, ProbeStep, ProjectStatus, PullStatus},
     supervisor::{Orders, supervise},
 };
 
@@ -44,6 +47,9 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const LAST_PICTURES: Duration = Duration::from_secs(10);
 /// Retry requests of one project that may wait.
 const RETRIES: usize = 16;
+
+/// Destinations that are tried out at once: each is a connection or two, for half a minute at most.
+const PROBES: Bounds = Bounds { running: 64, running_each: 4, waiting: 256, waiting_each: 16 };
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -56,6 +62,8 @@ pub struct EngineConfig {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Address ranges that relays may reach besides public ones.
     pub egress_allow: Vec<ipnet::IpNet>,
+    /// The name or address that users know this server by; relays reach it only where `egress_allow` does.
+    pub public_host: Option<String>,
     /// Makes addresses of the names of destinations.
     pub resolver: Arc<dyn Resolve>,
     /// Certificates that relays trust instead of the system's.
@@ -75,7 +83,8 @@ impl Default for EngineConfig {
             rtmps_listen: None,
             tls: None,
             egress_allow: Vec::new(),
-            resolver: Arc::new(SystemResolver),
+            public_host: None,
+            resolver: Arc::new(SystemResolver::default()),
             trusted: None,
             reconnect_grace: Duration::from_secs(60),
             threads: 0,
@@ -108,15 +117,17 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
     pub(crate) resting: Resting,
+    pub(crate) starts: Starts,
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) shards: Shards,
     pub(crate) dialer: Dialer,
+    probes: Arc<Shares<AccountId>>,
     /// What pulls call themselves, so that this server knows its own.
     pub(crate) identity: String,
     pulls: Pulls,
-    events: EventSink,
+    events: EventSender,
     grace: Duration,
 }
 
@@ -131,7 +142,7 @@ impl Engine {
     pub async fn start(
         config: EngineConfig,
         admission: Arc<dyn Admission>,
-        events: mpsc::Sender<EngineEvent>,
+        events: EventSender,
     ) -> Result<Self, StartError> {
         let rtmp = listener::bind("rtmp.listen", config.rtmp_listen)?;
         let rtmps = match (config.rtmps_listen, &config.tls) {
@@ -143,18 +154,27 @@ impl Engine {
             Shards::default()
         });
         let egress = Egress::new(config.egress_allow);
+        let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let own = config.public_host.map_or_else(OwnAddresses::default, |host| {
+            let (own, follow) = OwnAddresses::of_host(host, Arc::clone(&config.resolver));
+            let stop = closing.clone();
+            tasks.spawn(async move { stop.run_until_cancelled(follow).await });
+            own
+        });
         let shared = Arc::new(Shared {
             admission,
             registry: Registry::default(),
             limits: config.limits,
             resting: Resting::default(),
-            closing: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            starts: Starts::new(config.limits.starts),
+            closing,
+            tasks,
             shards,
             identity: format!("GoStream/{} ({})", env!("CARGO_PKG_VERSION"), Uuid::new_v4().simple()),
             pulls: Pulls::default(),
-            dialer: Dialer::new(config.resolver, egress, config.trusted),
-            events: EventSink::new(events),
+            dialer: Dialer::new(config.resolver, egress, own, config.trusted),
+            probes: Shares::new(PROBES),
+            events,
             grace: config.reconnect_grace,
         });
         let bound = |listener: &tokio::net::TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
@@ -178,21 +198,16 @@ impl Engine {
         self.rtmps_addr
     }
 
-    /// What should be. Nothing happens when the project is not live here, or when nothing changed.
-    pub fn apply(&self, spec: ProjectSpec) {
-        if let Some(live) = self.shared.registry.get(spec.id) {
-            live.spec.send_if_modified(|old| {
-                let differs = *old != spec;
-                if differs {
-                    *old = spec;
-                }
-                differs
-            });
-        }
+    /// What should be. Nothing happens when the project is not live here, or when nothing changed. A broadcast that was begun
+    /// with another key than the spec's is left as it is.
+    pub fn apply(&self, spec: ProjectSpec) -> Applied {
+        self.shared.registry.get(spec.id).map_or(Applied::NotLive, |live| live.apply(&spec))
     }
 
-    /// Ends the project's broadcast, its publisher and relays, if it is live.
+    /// Ends the project's broadcast, its publisher and relays, if it is live. A publisher that is on its way is asked about
+    /// again.
     pub fn end(&self, project: ProjectId, reason: EndReason) {
+        self.shared.registry.revoke(project);
         if let Some(live) = self.shared.registry.get(project) {
             live.broadcast.end(reason);
         }
@@ -226,9 +241,11 @@ impl Engine {
         self.shared.pulls.status(project)
     }
 
-    /// Tries a destination out, step by step, without publishing.
-    pub async fn probe(&self, target: &Target) -> Vec<ProbeStep> {
-        probe(&self.shared.dialer, target).await
+    /// Tries a destination of an account out, step by step, without publishing. Ends when it is dropped. [`Full`] when the
+    /// account, or all of them, already try as many as they may.
+    pub async fn probe(&self, account: AccountId, target: &Target) -> Result<Vec<ProbeStep>, Full> {
+        let _share = self.shared.probes.take(account).await?;
+        Ok(probe(&self.shared.dialer.of(account), target).await)
     }
 
     /// What is, or `None` when the project is not live.
@@ -244,6 +261,11 @@ impl Engine {
     /// Events that found no room in the channel to the history, since the start.
     pub fn events_lost(&self) -> u64 {
         self.shared.events.lost()
+    }
+
+    /// What is live, for the history to compare itself with.
+    pub fn streams(&self) -> Vec<LiveStream> {
+        self.shared.registry.all().into_iter().map(|(_, live)| LiveStream::of(&live.broadcast)).collect()
     }
 
     /// The projects that are live.
@@ -277,34 +299,11 @@ impl Engine {
 }
 
 impl Shared {
-    /// The live project of that spec, begun if it is not live, and the publisher's seat in it.
-    pub(crate) async fn open(self: &Arc<Self>, spec: ProjectSpec) -> (Arc<Live>, Ticket) {
-        let live = self.live(spec).await;
-        let ticket = live.take_seat();
-        (live, ticket)
-    }
-
-    /// The same without the seat. A broadcast that is just ending is waited for: its relays must have left before others
-    /// begin.
-    pub(crate) async fn live(self: &Arc<Self>, spec: ProjectSpec) -> Arc<Live> {
-        loop {
-            let live = self.registry.get_or_insert(&spec, |status| self.begin(&spec, status));
-            if matches!(*live.broadcast.phase().borrow(), Phase::Ended(_)) {
-                live.over.cancelled().await;
-                continue;
-            }
-            live.spec.send_if_modified(|old| {
-                let differs = *old != spec;
-                if differs {
-                    *old = spec.clone();
-                }
-                differs
-            });
-            return live;
-        }
-    }
-
-    fn begin(self: &Arc<Self>, spec: &ProjectSpec, status: watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live> {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        spec: &ProjectSpec,
+        status: watch::Sender<Option<Arc<ProjectStatus>>>,
+    ) -> Arc<Live> {
         let broadcast = Broadcast::new(spec.id, StreamId(Uuid::now_v7()));
         let (retries, retry_requests) = mpsc::channel(RETRIES);
         let (spec_sender, spec_seen) = watch::channel(spec.clone());
@@ -316,8 +315,8 @@ impl Shared {
             spec: spec_seen,
             retries: retry_requests,
             status,
-            events: self.events.clone(),
-            dialer: self.dialer.clone(),
+            events: self.events.of(spec.account),
+            dialer: self.dialer.of(spec.account),
             grace: self.grace,
         };
         self.tasks.spawn(hls::run(output, broadcast));

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::door::Places;
+pub use crate::ingest::starts::RateLimit;
+use crate::{door::Places, ingest::excess::Allowed};
 
 /// What a peer may cost. The defaults hold a school on one address and refuse a flood; tests tighten them.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,38 @@ pub struct Limits {
     pub write: Duration,
     /// How fast a stream may come, in kbit/s; `None` for as fast as it does.
     pub ingest_kbps: Option<u32>,
+    /// How many messages of media a stream may send a second. Encoders send fewer than 300; eight slices a picture and six sound
+    /// tracks make 800.
+    pub ingest_messages: u32,
+    /// Projects of one account that are live at a time.
+    pub live_per_account: usize,
+    /// How often streams may start.
+    pub starts: StartLimits,
+}
+
+impl Limits {
+    /// What one stream may send.
+    pub(crate) fn ingest(&self) -> Allowed {
+        Allowed { kbps: self.ingest_kbps, messages: self.ingest_messages }
+    }
+}
+
+/// How often streams may start: every publish counts, also one that takes over or comes back.
+#[derive(Clone, Copy, Debug)]
+pub struct StartLimits {
+    /// Of one project. An encoder on a bad network comes back ten times a minute.
+    pub per_key: RateLimit,
+    /// Of one account. All its encoders come back at once after the server restarted.
+    pub per_account: RateLimit,
+}
+
+impl Default for StartLimits {
+    fn default() -> Self {
+        Self {
+            per_key: RateLimit { burst: 20, interval: Duration::from_secs(3) },
+            per_account: RateLimit { burst: 100, interval: Duration::from_secs(1) },
+        }
+    }
 }
 
 impl Default for Limits {
@@ -35,6 +68,9 @@ impl Default for Limits {
             silence: Duration::from_secs(15),
             write: Duration::from_secs(15),
             ingest_kbps: None,
+            ingest_messages: 1_000,
+            live_per_account: usize::MAX,
+            starts: StartLimits::default(),
         }
     }
 }

@@ -9,9 +9,19 @@ use std::{
 use ipnet::IpNet;
 use rustls::RootCertStore;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::TcpListener;
 
+pub use self::{own::OwnAddresses, resolver::SystemResolver};
 use crate::engine::BoxFuture;
+
+mod own;
+mod resolver;
+
+/// Ports below this one belong to services that speak first or for others: mail, SSH, DNS. Relays reach none of them on public
+/// addresses, but for [`WEB_PORTS`].
+const PORTS_FREE_FROM: u16 = 1_024;
+/// Platforms take RTMP here as well, where firewalls let nothing else out. RTMP's own port, 1935, is free anyway.
+const WEB_PORTS: [u16; 2] = [80, 443];
 
 /// The system's certificate authorities, or the well-known ones where the system has none.
 pub fn roots() -> RootCertStore {
@@ -30,18 +40,17 @@ pub trait Resolve: fmt::Debug + Send + Sync {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
-/// Asks the system, which reads `/etc/hosts` and asks its name servers.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(lookup_host((host, port)).await?.collect()) })
-    }
+/// Why a relay may not connect to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forbidden {
+    /// It is in a private network, or this server's own.
+    Private,
+    /// The port is that of another service.
+    Port,
 }
 
-/// Decides on every address that a relay is about to dial. Public ones are free; everything that belongs to the server's own
-/// network needs to be allowed by the operator, or a user could make the server talk to its neighbours.
+/// Decides on every address that a relay is about to dial. Public ones are free on the ports of RTMP; everything that belongs
+/// to the server's own network needs to be allowed by the operator, or a user could make the server talk to its neighbours.
 #[derive(Clone, Debug, Default)]
 pub struct Egress {
     allow: Vec<IpNet>,
@@ -53,10 +62,24 @@ impl Egress {
         Self { allow }
     }
 
-    /// Whether a relay may connect there.
-    pub fn permits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        is_public(address) || self.allow.iter().any(|range| range.contains(&address))
+    /// Whether a relay may connect there; `own` are this server's addresses. What the operator allows is allowed on every port.
+    pub fn judge(&self, to: SocketAddr, own: &[IpAddr]) -> Result<(), Forbidden> {
+        let address = to.ip().to_canonical();
+        if self.allow.iter().any(|range| range.contains(&address)) {
+            return Ok(());
+        }
+        if !is_public(address) || own.contains(&reached(address)) {
+            return Err(Forbidden::Private);
+        }
+        if to.port() < PORTS_FREE_FROM && !WEB_PORTS.contains(&to.port()) { Err(Forbidden::Port) } else { Ok(()) }
+    }
+}
+
+/// The address that a connection to `address` leads to.
+fn reached(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => embedded_v4(v6).map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
     }
 }
 
@@ -126,6 +149,38 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Egress {
+        fn permits(&self, address: IpAddr) -> bool {
+            self.judge(SocketAddr::new(address, 1935), &[]).is_ok()
+        }
+    }
+
+    #[test]
+    fn ports_of_other_services_are_forbidden_unless_their_address_is_allowed() {
+        let egress = Egress::new(vec!["192.0.2.0/24".parse().expect("is a range")]);
+        let judge = |address: &str, port| egress.judge(SocketAddr::new(address.parse().expect("is one"), port), &[]);
+        for port in [22, 25, 53, 465, 1023] {
+            assert_eq!(judge("1.1.1.1", port), Err(Forbidden::Port), "{port}");
+            assert_eq!(judge("10.0.0.1", port), Err(Forbidden::Private), "{port}");
+            assert_eq!(judge("192.0.2.1", port), Ok(()), "{port}");
+        }
+        for port in [80, 443, 1024, 1935, 8080] {
+            assert_eq!(judge("1.1.1.1", port), Ok(()), "{port}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_this_server_are_private_unless_they_are_allowed() {
+        let own: [IpAddr; 2] = ["1.1.1.1", "2606:4700::1"].map(|text| text.parse().expect("is an address"));
+        let judge =
+            |egress: &Egress, address: &str| egress.judge(SocketAddr::new(address.parse().expect(address), 1935), &own);
+        for address in ["1.1.1.1", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::1", "2606:4700::1"] {
+            assert_eq!(judge(&Egress::default(), address), Err(Forbidden::Private), "{address}");
+        }
+        assert_eq!(judge(&Egress::default(), "1.1.1.2"), Ok(()));
+        assert_eq!(judge(&Egress::new(vec!["1.1.1.1/32".parse().expect("is a range")]), "1.1.1.1"), Ok(()));
+    }
 
     #[test]
     fn only_public_addresses_are_free() {

@@ -20,6 +20,10 @@ macro_rules! id {
 }
 
 id! {
+    /// The owner of projects, which share its limits. The engine knows nothing else of it.
+    AccountId
+}
+id! {
     /// A saved place to publish to.
     ProjectId
 }
@@ -28,7 +32,7 @@ id! {
     DestinationId
 }
 id! {
-    /// One live session of a project.
+    /// One live session of a project: a UUID v7, which says when it began.
     StreamId
 }
 
@@ -59,6 +63,8 @@ impl fmt::Debug for StreamKey {
 pub struct ProjectSpec {
     /// The project.
     pub id: ProjectId,
+    /// Whose limits it counts against.
+    pub account: AccountId,
     /// The key that its encoder publishes with, and that the classic HLS paths carry.
     pub stream_key: StreamKey,
     /// The id under which viewers find it; reveals nothing about the key.
@@ -83,6 +89,8 @@ pub enum Goodbye {
 /// A stream that does not come by itself: it is played from another server whenever somebody publishes it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullSpec {
+    /// Whose project it is.
+    pub account: AccountId,
     /// Whose stream it is.
     pub project: ProjectId,
     /// The server, and the project's key, which is the stream's name there.

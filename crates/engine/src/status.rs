@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::spec::{DestinationId, ProjectId, StreamId};
+use crate::{
+    broadcast::{Broadcast, Phase},
+    spec::{DestinationId, ProjectId, StreamId},
+};
 
 /// The whole truth about a live project at one moment. A project without a broadcast has no status.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +67,33 @@ pub enum StreamPhase {
         /// When the wait ends and the stream with it.
         until: SystemTime,
     },
+}
+
+/// What is live, in so far as the history keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveStream {
+    /// The project.
+    pub project: ProjectId,
+    /// The stream.
+    pub stream: StreamId,
+    /// When it began.
+    pub started_at: SystemTime,
+    /// The encoder is away, and waited for.
+    pub reconnecting: bool,
+    /// Since when it is, or is not.
+    pub since: SystemTime,
+}
+
+impl LiveStream {
+    pub(crate) fn of(broadcast: &Broadcast) -> Self {
+        Self {
+            project: broadcast.project,
+            stream: broadcast.stream,
+            started_at: broadcast.started_at,
+            reconnecting: matches!(*broadcast.phase().borrow(), Phase::Dropped(_)),
+            since: broadcast.phase_since(),
+        }
+    }
 }
 
 /// The incoming video, measured over the last seconds.

@@ -23,6 +23,7 @@ use crate::{
     plan::{Action, plan},
     relay::{
         dial::Dialer,
+        starts::Starts,
         task::{Context, Relay},
     },
     spec::{DestinationId, ProjectSpec, RelayId, Target},
@@ -84,6 +85,10 @@ struct Supervisor {
     stopped: HashMap<RelayId, SystemTime>,
     /// The clocks that the legs of a destination share.
     origins: HashMap<DestinationId, Origin>,
+    /// When the next relay may begin.
+    starts: Starts,
+    /// The phase that the history was last told. Edges can be missed; a phase that differs from this one cannot.
+    told: Phase,
     /// Until when the encoder is waited for: read off the wall clock once, so that it stands still.
     held_until: SystemTime,
     changed: Arc<Notify>,
@@ -103,6 +108,8 @@ impl Supervisor {
             closing: HashMap::new(),
             stopped: HashMap::new(),
             origins: HashMap::new(),
+            starts: Starts::new(Instant::now()),
+            told: Phase::Live,
             held_until: SystemTime::UNIX_EPOCH,
             changed: Arc::new(Notify::new()),
         }
@@ -116,6 +123,7 @@ impl Supervisor {
         self.carry_out_plan();
         loop {
             let now_in = *phase.borrow_and_update();
+            self.tell_phase(now_in);
             let deadline = match now_in {
                 Phase::Ended(reason) => {
                     self.say_goodbye().await;
@@ -131,7 +139,6 @@ impl Supervisor {
                 () = changed.notified() => {}
                 result = phase.changed() => {
                     debug_assert!(result.is_ok(), "the broadcast outlives its supervisor");
-                    self.tell_phase(*phase.borrow());
                 }
                 Ok(()) = self.orders.spec.changed() => self.carry_out_plan(),
                 Some(id) = self.orders.retries.recv() => {
@@ -148,7 +155,12 @@ impl Supervisor {
         }
     }
 
+    /// Tells the history where the broadcast stands, if that is not what it was told last.
     fn tell_phase(&mut self, phase: Phase) {
+        let told = std::mem::replace(&mut self.told, phase);
+        if phase == told {
+            return;
+        }
         let Broadcast { project, stream, .. } = *self.orders.broadcast;
         let reconnecting = match phase {
             Phase::Live => false,
@@ -159,8 +171,11 @@ impl Supervisor {
             }
             Phase::Ended(_) => return,
         };
-        let at = SystemTime::now();
-        self.orders.events.send(EngineEvent::StreamPhase { project, stream, at, reconnecting });
+        // An encoder that came back and dropped again between two looks changes the time that is left, and nothing else.
+        if reconnecting != matches!(told, Phase::Dropped(_)) {
+            let at = self.orders.broadcast.phase_since();
+            self.orders.events.send(EngineEvent::StreamPhase { project, stream, at, reconnecting });
+        }
     }
 
     fn report_notices(&self) {
@@ -174,6 +189,9 @@ impl Supervisor {
     fn carry_out_plan(&mut self) {
         self.closing.retain(|_, task| !task.is_finished());
         let desired = self.orders.spec.borrow_and_update().destinations.clone();
+        let is_desired = |id: &DestinationId| desired.iter().any(|destination| destination.id == *id);
+        self.stopped.retain(|id, _| is_desired(&id.destination));
+        self.origins.retain(|id, _| is_desired(id));
         let running = self.relays.iter().map(|(&id, running)| (id, running.relay.target.clone())).collect();
         for action in plan(&desired, &running) {
             match action {
@@ -188,11 +206,14 @@ impl Supervisor {
     }
 
     fn start(&mut self, id: RelayId, target: Target) {
+        let relays = self.orders.spec.borrow().destinations.len() * 2;
+        let not_before = self.starts.next(relays, Instant::now());
         let context = Context {
             dialer: self.orders.dialer.clone(),
             broadcast: Arc::clone(&self.orders.broadcast),
             changed: Arc::clone(&self.changed),
             events: self.orders.events.clone(),
+            not_before,
             origin: self.origins.entry(id.destination).or_default().clone(),
         };
         let relay = Relay::start(id, target, context, self.closing.remove(&id));
@@ -312,3 +333,6 @@ impl Running {
             .map_or(0, |kbps| kbps.try_into().unwrap_or(u32::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests;

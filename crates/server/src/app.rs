@@ -9,13 +9,14 @@ use std::{
 
 use gostream_engine::{
     engine::{Engine, EngineConfig},
-    limits::Limits as EngineLimits,
+    events,
+    limits::{Limits as EngineLimits, RateLimit, StartLimits},
     net,
 };
 use gostream_store::{Keyring, Store};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,14 +27,15 @@ use crate::{
     data_dir::{self, KeyFile},
     fronts::Fronts,
     history, listen,
-    login::{limit::Limits, password::Passwords, token::Tokens},
+    login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
-    reconcile::{Gate, Known, Reconciler, Wakes},
+    reconcile::{Gate, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper},
 };
 
-/// Events that wait for the history writer; a stream makes a handful in its life (ARCHITECTURE.md, section 7).
+/// Events that wait for the history writer; a stream makes a handful in its life, and each account has its share
+/// (ARCHITECTURE.md, section 7).
 const EVENTS_MAX: usize = 4_096;
 /// How often ended sessions and old tries are forgotten.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -136,21 +138,19 @@ impl App {
         let (stopping, ended, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let (wakes, fronts) = (Arc::new(Wakes::default()), Arc::new(Fronts::default()));
         let (strangers, limits) = (Arc::new(Strangers::default()), Arc::new(Limits::default()));
-        let (events, history) = mpsc::channel(EVENTS_MAX);
+        let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
             store: store.clone(),
-            known: Known::default(),
             wakes: wakes.clone(),
             strangers: strangers.clone(),
             limits: limits.clone(),
-            live_streams_max: settings.quota.live_streams,
             stopping: stopping.clone(),
         });
         let engine = Engine::start(engine_config(&settings, certificates.as_ref()), gate.clone(), events).await?;
 
         let metrics_page = Arc::new(Metrics::new(engine.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
-        tasks.spawn(writer.run(history, ended.clone()));
+        tasks.spawn(writer.run(history, engine.clone(), ended.clone()));
         let reconciler = Reconciler { gate, engine: engine.clone(), fronts: fronts.clone(), node: node.clone() };
         tasks.spawn(reconciler.run(ended.clone()));
         let acceptor = certificates.zip(keeper).map(|(certificates, keeper)| {
@@ -161,6 +161,7 @@ impl App {
             shown: Shown::default(),
             followers: Followers::default(),
             tokens: Tokens::new(&secret),
+            browsers: Browsers::new(&secret),
             passwords: Passwords::default(),
             limits,
             quota: settings.quota,
@@ -175,6 +176,7 @@ impl App {
             engine,
             wakes,
             node,
+            handlers: tasks.clone(),
             stopping,
         });
         tasks.spawn(prune(ctx.clone(), ended.clone()));
@@ -267,10 +269,24 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>) 
         rtmps_listen: settings.rtmps_listen,
         tls: certificates.map(|certificates| certificates.server_config(&[])),
         egress_allow: settings.egress_allow.clone(),
+        public_host: settings.public_url.as_ref().and_then(|url| url.host_str()).map(str::to_owned),
         reconnect_grace: settings.reconnect_grace,
-        limits: EngineLimits { ingest_kbps: settings.quota.ingest_kbps, ..EngineLimits::default() },
+        limits: engine_limits(settings),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
+    }
+}
+
+fn engine_limits(settings: &Settings) -> EngineLimits {
+    let live = settings.quota.live_streams;
+    let StartLimits { per_key, per_account } = StartLimits::default();
+    // All that an account may have live can come back at once, twice.
+    let per_account = RateLimit { burst: per_account.burst.max(live.saturating_mul(2)), ..per_account };
+    EngineLimits {
+        ingest_kbps: settings.quota.ingest_kbps,
+        live_per_account: usize::try_from(live).unwrap_or(usize::MAX),
+        starts: StartLimits { per_key, per_account },
+        ..EngineLimits::default()
     }
 }
 

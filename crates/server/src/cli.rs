@@ -257,7 +257,7 @@ async fn open_account(settings: &Settings, email: &str) -> Result<(Store, User),
 async fn hash_new_password(email: &str) -> Result<String, UserError> {
     let password = read_secret("New password: ")?;
     password::check(password.expose_secret(), email).map_err(UserError::Password)?;
-    Ok(Passwords::default().hash(password.expose_secret().to_owned()).await?)
+    Ok(Passwords::default().of(None).hash(password.expose_secret().to_owned()).await?)
 }
 
 /// From a prompt that shows nothing, or the first line of what is piped in.

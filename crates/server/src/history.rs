@@ -1,4 +1,7 @@
-//! The history writer: what the engine says becomes rows, in order.
+//! The history writer: what the engine says becomes rows, in order, and what it said in vain is mended by what is ([`mend`]).
+
+mod line;
+mod mend;
 
 use std::{
     collections::HashMap,
@@ -7,16 +10,17 @@ use std::{
 };
 
 use gostream_engine::{
-    engine::EngineEvent,
+    engine::{Engine, EngineEvent},
+    events::EventReceiver,
     spec::{RelayId, StreamId},
     status::RelayState,
 };
 use gostream_store::{Error, NewStreamEvent, Store, StreamStatus};
 use time::OffsetDateTime;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use self::line::happened;
 use crate::{metrics::Metrics, reconcile::Wakes};
 
 /// Of one stream so much is kept: a destination that fails every few seconds for a day must not fill the disk.
@@ -29,6 +33,8 @@ const TRIES_MAX: u32 = 5;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often the rows are compared with what is live.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Writes what happens into the database.
 pub(crate) struct Writer {
@@ -36,74 +42,128 @@ pub(crate) struct Writer {
     node: String,
     wakes: Arc<Wakes>,
     metrics: Arc<Metrics>,
-    /// Events kept of each running stream.
-    kept: HashMap<StreamId, usize>,
+    /// What was written of each running stream.
+    written: HashMap<StreamId, Written>,
+}
+
+/// What was written of a stream, or left out on purpose.
+#[derive(Debug)]
+struct Written {
+    /// Lines of its timeline.
+    lines: usize,
+    /// Its encoder was away.
+    reconnecting: bool,
+    /// The newest state of each relay, and when it began.
+    relays: HashMap<RelayId, (RelayState, SystemTime)>,
+    /// When it was live for certain.
+    seen_at: SystemTime,
 }
 
 impl Writer {
     /// A writer for the streams of this node.
     pub(crate) fn new(store: Store, node: String, wakes: Arc<Wakes>, metrics: Arc<Metrics>) -> Self {
-        Self { store, node, wakes, metrics, kept: HashMap::new() }
+        Self { store, node, wakes, metrics, written: HashMap::new() }
     }
 
     /// Writes events until the engine is gone, or until `stop`, after which it writes what is left and returns.
-    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<EngineEvent>, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut events: EventReceiver, engine: Engine, stop: CancellationToken) {
+        let mut sweep = interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
                 biased;
+                // Events without end must not keep the sweep away.
+                _ = sweep.tick(), if !stop.is_cancelled() => {
+                    tokio::select! {
+                        () = self.mend(&engine, &events) => {}
+                        () = stop.cancelled() => {}
+                    }
+                    continue;
+                }
                 event = events.recv() => event,
                 // Nothing is waiting, and after the stop nothing comes.
                 () = stop.cancelled() => None,
             };
             let Some(event) = event else { return };
-            // Rows that changed between the admission and the start were missed by everyone.
-            if let EngineEvent::StreamStarted { project, .. } = &event {
-                self.wakes.wake(project.0);
-            }
             if let EngineEvent::RelayChanged { error: Some(error), .. } = &event {
                 self.metrics.relay_failed(error.code);
             }
-            let happened = self.has_room(&event).then(|| happened(&event)).flatten();
-            self.write_patiently(&event, happened, &stop).await;
+            let is_written = self.take(event, &stop).await;
+            if !is_written {
+                events.lose();
+            }
         }
+    }
+
+    /// Writes what an event says, and that its stream began if that was lost. Tells whether the database took it.
+    async fn take(&mut self, event: EngineEvent, stop: &CancellationToken) -> bool {
+        let (project, stream) = (event.project(), event.stream());
+        let begins = matches!(event, EngineEvent::StreamStarted { .. });
+        if !begins && !self.written.contains_key(&stream) {
+            let begun = EngineEvent::StreamStarted { project, stream, at: line::began_at(stream) };
+            self.write(&begun, stop).await;
+        }
+        let written = self.written.get(&stream);
+        match &event {
+            // The encoder went and came back, or the other way round, and one of both was lost.
+            EngineEvent::StreamPhase { reconnecting, .. }
+                if written.is_some_and(|written| written.reconnecting == *reconnecting) =>
+            {
+                true
+            }
+            event => self.write(event, stop).await,
+        }
+    }
+
+    async fn write(&mut self, event: &EngineEvent, stop: &CancellationToken) -> bool {
+        // Rows that changed between the admission and the start were missed by everyone.
+        if let EngineEvent::StreamStarted { project, .. } = event {
+            self.wakes.wake(project.0);
+        }
+        let happened = self.has_room(event).then(|| happened(event)).flatten();
+        self.write_patiently(event, happened, stop).await
     }
 
     /// Whether the stream's timeline takes one more. Its own events and the ends of relays always find room.
     fn has_room(&mut self, event: &EngineEvent) -> bool {
-        let (stream, max) = match *event {
-            EngineEvent::StreamStarted { stream, .. } => {
-                self.kept.insert(stream, 0);
-                (stream, EVENTS_MAX)
+        let stream = event.stream();
+        let max = match *event {
+            EngineEvent::StreamStarted { at, .. } => {
+                let relays = HashMap::new();
+                self.written.insert(stream, Written { lines: 0, reconnecting: false, relays, seen_at: at });
+                EVENTS_MAX
             }
-            EngineEvent::StreamEnded { stream, .. } => {
-                self.kept.remove(&stream);
+            EngineEvent::StreamEnded { .. } => {
+                self.written.remove(&stream);
                 return true;
             }
-            EngineEvent::RelayChanged { stream, .. } | EngineEvent::StreamNotice { stream, .. } => {
-                (stream, EVENTS_MAX - EVENTS_RESERVED)
-            }
-            EngineEvent::StreamPhase { stream, .. } | EngineEvent::RelayEnded { stream, .. } => {
-                (stream, EVENTS_MAX - 1)
-            }
+            EngineEvent::RelayChanged { .. } | EngineEvent::StreamNotice { .. } => EVENTS_MAX - EVENTS_RESERVED,
+            EngineEvent::StreamPhase { .. } | EngineEvent::RelayEnded { .. } => EVENTS_MAX - 1,
         };
-        // A relay may say goodbye for longer than its stream is counted.
-        let Some(kept) = self.kept.get_mut(&stream) else { return true };
-        let has_room = *kept < max;
-        *kept += usize::from(has_room);
+        let Some(written) = self.written.get_mut(&stream) else { return true };
+        written.note(event);
+        let has_room = written.lines < max;
+        written.lines += usize::from(has_room);
         has_room
     }
 
-    async fn write_patiently(&self, event: &EngineEvent, happened: Option<NewStreamEvent>, stop: &CancellationToken) {
+    /// Tells whether the database took it, or has nothing that it could belong to.
+    async fn write_patiently(
+        &self,
+        event: &EngineEvent,
+        happened: Option<NewStreamEvent>,
+        stop: &CancellationToken,
+    ) -> bool {
         let mut tries = 0;
         while tries < TRIES_MAX {
             match timeout(WRITE_TIMEOUT, self.write_once(event, happened.clone())).await {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => return true,
                 // The project was deleted, and its history with it.
-                Ok(Err(Error::NotFound)) => return,
+                Ok(Err(Error::NotFound)) => return true,
                 Ok(Err(error)) => tracing::warn!(%error, "The history could not be written."),
                 Err(_) => tracing::warn!("The history could not be written: the database does not answer."),
             }
-            // While the database is away events wait for it, however long that takes; the channel bounds how many.
+            // While the database is away events wait for it, however long that takes; the queue bounds how many.
             let answers = timeout(WRITE_TIMEOUT, self.store.ping()).await.is_ok_and(|answer| answer.is_ok());
             tries += u32::from(answers);
             tokio::select! {
@@ -111,7 +171,7 @@ impl Writer {
                 () = tokio::time::sleep(RETRY_PAUSE) => {}
             }
         }
-        tracing::error!(?event, "The history lost an event: the database did not take it.");
+        false
     }
 
     async fn write_once(&self, event: &EngineEvent, happened: Option<NewStreamEvent>) -> Result<(), Error> {
@@ -135,48 +195,16 @@ impl Writer {
     }
 }
 
-/// The line of the timeline that an event is worth.
-fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
-    let line = |stream: StreamId, at, relay: Option<RelayId>, state| NewStreamEvent {
-        // Made here, so that writing it twice is writing it once.
-        id: Uuid::now_v7(),
-        stream_id: stream.0,
-        at: wall(at),
-        relay: relay.map(|relay| (relay.destination.0, relay.leg.name())),
-        state,
-        code: None,
-        message: None,
-        sent_bytes: None,
-        dropped_frames: None,
-    };
-    Some(match event {
-        EngineEvent::StreamStarted { stream, at, .. } => line(*stream, *at, None, "live"),
-        EngineEvent::StreamPhase { stream, at, reconnecting, .. } => {
-            line(*stream, *at, None, if *reconnecting { "reconnecting" } else { "live" })
+impl Written {
+    /// What the newest event says of the stream and its relays, whether or not there is room for a line.
+    fn note(&mut self, event: &EngineEvent) {
+        match *event {
+            EngineEvent::StreamPhase { reconnecting, .. } => self.reconnecting = reconnecting,
+            EngineEvent::RelayChanged { relay, state, at, .. } => drop(self.relays.insert(relay, (state, at))),
+            EngineEvent::RelayEnded { relay, at, .. } => drop(self.relays.insert(relay, (RelayState::Off, at))),
+            EngineEvent::StreamStarted { .. } | EngineEvent::StreamNotice { .. } | EngineEvent::StreamEnded { .. } => {}
         }
-        EngineEvent::StreamEnded { stream, at, reason, .. } => {
-            let (code, message) = (Some(reason.name().to_owned()), reason.advice());
-            NewStreamEvent { code, message, ..line(*stream, *at, None, "ended") }
-        }
-        EngineEvent::StreamNotice { stream, notice, .. } => NewStreamEvent {
-            code: Some(notice.code.to_owned()),
-            message: Some(notice.message.clone()),
-            ..line(*stream, notice.since, None, "notice")
-        },
-        EngineEvent::RelayChanged { stream, relay, at, state, error, .. } => {
-            // Its end is told with what it did.
-            if *state == RelayState::Off {
-                return None;
-            }
-            let (code, message) = error.as_ref().map(|error| (error.code.to_owned(), error.message.clone())).unzip();
-            NewStreamEvent { code, message, ..line(*stream, *at, Some(*relay), state.name()) }
-        }
-        EngineEvent::RelayEnded { stream, relay, at, totals, .. } => NewStreamEvent {
-            sent_bytes: Some(totals.sent_bytes),
-            dropped_frames: Some(totals.dropped_frames),
-            ..line(*stream, *at, Some(*relay), RelayState::Off.name())
-        },
-    })
+    }
 }
 
 fn wall(at: SystemTime) -> OffsetDateTime {
@@ -184,21 +212,4 @@ fn wall(at: SystemTime) -> OffsetDateTime {
 }
 
 #[cfg(test)]
-mod tests {
-    use gostream_engine::{spec::ProjectId, status::Notice};
-
-    use super::*;
-
-    #[test]
-    fn a_notice_is_a_line_of_its_stream_with_code_and_message() {
-        let (project, stream) = (ProjectId(Uuid::nil()), StreamId(Uuid::from_u128(1)));
-        let notice =
-            Notice { code: "clock_drift", message: "Set one clock.".to_owned(), since: SystemTime::UNIX_EPOCH };
-        let line = happened(&EngineEvent::StreamNotice { project, stream, notice }).expect("is kept");
-        assert_eq!((line.stream_id, line.at, line.relay), (stream.0, OffsetDateTime::UNIX_EPOCH, None));
-        assert_eq!(
-            (line.state, line.code.as_deref(), line.message.as_deref()),
-            ("notice", Some("clock_drift"), Some("Set one clock."))
-        );
-    }
-}
+mod tests;

@@ -79,6 +79,12 @@ pub(crate) struct Peer {
     pub(crate) is_proxy: bool,
 }
 
+/// The place of a request, put into it: a handler that runs on without its client holds it until it ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    _place: Arc<Place>,
+}
+
 impl Peer {
     /// Whose places it takes; nobody's if it speaks for many.
     fn site(&self) -> Option<IpAddr> {
@@ -201,6 +207,10 @@ impl Connection {
             let place = requests.enter(peer.site());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
+            let place = place.map(Arc::new);
+            if let Some(place) = &place {
+                request.extensions_mut().insert(Held { _place: Arc::clone(place) });
+            }
             // A proxy's HTTP/2 carries many viewers: none of them may end it for the others, and the proxy bounds each.
             let is_shared = peer.is_proxy && request.version() == Version::HTTP_2;
             let under_way = if is_shared { Arc::default() } else { Arc::clone(&answers) };

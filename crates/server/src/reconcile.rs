@@ -4,15 +4,15 @@
 //! was missed is caught by the next sweep. Handlers never call a relay.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use gostream_engine::{
-    engine::{Admission, BoxFuture, EndReason, Engine, Refusal},
-    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
+    engine::{Admission, Applied, BoxFuture, EndReason, Engine, Refusal},
+    spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
 };
 use gostream_proto::rtmp::url::RtmpUrl;
 use gostream_store::{Destination, Project, Store};
@@ -25,7 +25,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{fronts::Fronts, login::limit::Limits, strangers::Strangers};
+use crate::{
+    fronts::Fronts,
+    login::{limit::Limits, refused},
+    strangers::Strangers,
+};
 
 /// How long an encoder waits for the database before it is told to come back.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -97,33 +101,6 @@ impl Wakes {
     }
 }
 
-/// What the rows of live projects last said; the key in it is the one that an encoder was admitted with.
-#[derive(Debug, Default)]
-pub(crate) struct Known(Mutex<HashMap<ProjectId, ProjectSpec>>);
-
-impl Known {
-    fn remember(&self, spec: &ProjectSpec) {
-        lock(&self.0).insert(spec.id, spec.clone());
-    }
-
-    fn key_of(&self, project: ProjectId) -> Option<StreamKey> {
-        lock(&self.0).get(&project).map(|spec| spec.stream_key.clone())
-    }
-
-    /// The project that this key was good for when the database last answered.
-    fn by_key(&self, key: &StreamKey) -> Option<ProjectSpec> {
-        lock(&self.0).values().find(|spec| spec.stream_key == *key).cloned()
-    }
-
-    fn forget(&self, project: ProjectId) {
-        lock(&self.0).remove(&project);
-    }
-
-    fn retain(&self, live: &[ProjectId]) {
-        lock(&self.0).retain(|project, _| live.contains(project));
-    }
-}
-
 /// A poisoned lock still guards whole values: every critical section here is one call.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,12 +110,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) store: Store,
-    pub(crate) known: Known,
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) strangers: Arc<Strangers>,
     pub(crate) limits: Arc<Limits>,
-    /// How many streams of one account may be live at a time.
-    pub(crate) live_streams_max: u32,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -150,10 +124,6 @@ impl Gate {
         };
         let project = self.store.project_by_stream_key(key.expose()).await.map_err(unavailable)?;
         let project = project.ok_or(Refusal::UnknownKey)?;
-        let live = self.store.open_streams_of(project.user_id, project.id).await.map_err(unavailable)?;
-        if live >= u64::from(self.live_streams_max) {
-            return Err(Refusal::TooMany);
-        }
         let destinations = self.store.destinations(project.id).await.map_err(unavailable)?;
         Ok(spec(&project, &destinations))
     }
@@ -165,12 +135,9 @@ impl Admission for Gate {
             if self.stopping.is_cancelled() {
                 return Err(Refusal::Unavailable);
             }
-            let mut answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
-            if answer == Err(Refusal::Unavailable) {
-                // The show goes on without the database: who was on the air a moment ago may come back.
-                answer = self.known.by_key(key).ok_or(Refusal::Unavailable);
-            }
+            let answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
             if matches!(answer, Err(Refusal::UnknownKey)) {
+                refused("stream_key", Some(peer.ip()));
                 if self.strangers.tried(peer.ip(), SystemTime::now()) {
                     self.wakes.stranger_came();
                 }
@@ -180,7 +147,6 @@ impl Admission for Gate {
             }
             let spec = answer?;
             self.strangers.found_home(peer.ip());
-            self.known.remember(&spec);
             Ok(spec)
         })
     }
@@ -189,7 +155,7 @@ impl Admission for Gate {
 /// Keeps every live project as its rows say.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
-    /// What encoders are asked at, and what it remembers.
+    /// What encoders are asked at.
     pub(crate) gate: Arc<Gate>,
     pub(crate) engine: Engine,
     pub(crate) fronts: Arc<Fronts>,
@@ -206,11 +172,7 @@ impl Reconciler {
             let projects: Vec<ProjectId> = tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.gate.wakes.some.notified() => self.gate.wakes.take().into_iter().map(ProjectId).collect(),
-                _ = sweep.tick() => {
-                    let live = self.engine.live();
-                    self.gate.known.retain(&live);
-                    live
-                }
+                _ = sweep.tick() => self.engine.live(),
             };
             for project in projects {
                 self.reconcile(project).await;
@@ -233,34 +195,35 @@ impl Reconciler {
 
     async fn reconcile(&self, project: ProjectId) {
         if !self.engine.live().contains(&project) {
-            self.gate.known.forget(project);
             return;
         }
-        let Ok(rows) = timeout(ROWS_TIMEOUT, self.rows(project.0)).await else {
-            tracing::warn!(project.id = %project, "The rows of a project could not be read in time.");
-            return;
-        };
-        match rows {
-            // The next sweep tries again; until then everything runs on as it was.
-            Err(error) => tracing::warn!(%error, project.id = %project, "The rows of a project could not be read."),
-            Ok(None) => self.end(project),
-            Ok(Some((row, destinations))) => {
-                let spec = spec(&row, &destinations);
-                // A publish that was admitted in the moment in which the key was replaced.
-                if self.gate.known.key_of(project).is_some_and(|key| key != spec.stream_key) {
-                    self.end(project);
-                } else {
-                    self.gate.known.remember(&spec);
-                    self.engine.apply(spec);
-                }
+        if self.apply(project).await == Some(Applied::OtherKey) {
+            // Rows that were read while the key was replaced, and its next stream began, say the old one. Those that are read
+            // now were written before that stream, or say truly that its key was replaced.
+            if self.apply(project).await == Some(Applied::OtherKey) {
+                self.engine.end(project, EndReason::EndedByOwner);
             }
         }
     }
 
-    /// The key counts no longer, not even while the database is away.
-    fn end(&self, project: ProjectId) {
-        self.gate.known.forget(project);
-        self.engine.end(project, EndReason::EndedByOwner);
+    /// Hands the engine what the rows say; ends the stream of a project that has none. `None` when they cannot be read: the
+    /// next sweep tries again, and until then everything runs on as it was.
+    async fn apply(&self, project: ProjectId) -> Option<Applied> {
+        match timeout(ROWS_TIMEOUT, self.rows(project.0)).await {
+            Err(_) => {
+                tracing::warn!(project.id = %project, "The rows of a project could not be read in time.");
+                None
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, project.id = %project, "The rows of a project could not be read.");
+                None
+            }
+            Ok(Ok(None)) => {
+                self.engine.end(project, EndReason::EndedByOwner);
+                Some(Applied::Yes)
+            }
+            Ok(Ok(Some((row, destinations)))) => Some(self.engine.apply(spec(&row, &destinations))),
+        }
     }
 
     async fn rows(&self, project: Uuid) -> Result<Option<(Project, Vec<Destination>)>, gostream_store::Error> {
@@ -274,6 +237,7 @@ impl Reconciler {
 fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
     ProjectSpec {
         id: ProjectId(project.id),
+        account: AccountId(project.user_id),
         stream_key: StreamKey::new(project.stream_key.expose_secret()),
         playback_id: project.playback_id.clone(),
         goodbye: if project.hold_after_stop { Goodbye::Holds } else { Goodbye::Ends },
@@ -283,10 +247,10 @@ fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
 
 /// Where a project's stream is fetched from; `None` for one that comes by itself, or a row that the API could not have written.
 fn pull_spec(row: &Project) -> Option<PullSpec> {
-    match RtmpUrl::parse(row.pull_url.as_deref()?) {
+    match RtmpUrl::parse(row.pull_server()?.expose_secret()) {
         Ok(url) => {
             let source = Target { url, key: StreamKey::new(row.stream_key.expose_secret()) };
-            Some(PullSpec { project: ProjectId(row.id), source })
+            Some(PullSpec { account: AccountId(row.user_id), project: ProjectId(row.id), source })
         }
         Err(error) => {
             tracing::warn!(%error, project.id = %row.id, "A saved project has no usable URL to pull from.");
@@ -298,8 +262,8 @@ fn pull_spec(row: &Project) -> Option<PullSpec> {
 /// What a saved destination means to the engine; `None` for a row that the API could not have written.
 pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
     let key = StreamKey::new(row.stream_key.expose_secret());
-    let backup = row.backup_url.as_deref().map(RtmpUrl::parse).transpose();
-    match RtmpUrl::parse(&row.rtmp_url).and_then(|url| Ok((url, backup?))) {
+    let backup = row.backup_server().map(|url| RtmpUrl::parse(url.expose_secret())).transpose();
+    match RtmpUrl::parse(row.server().expose_secret()).and_then(|url| Ok((url, backup?))) {
         Ok((url, backup)) => Some(DestinationSpec {
             id: DestinationId(row.id),
             backup: backup.map(|url| Target { url, key: key.clone() }),
@@ -313,3 +277,6 @@ pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

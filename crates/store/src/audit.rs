@@ -1,21 +1,42 @@
-//! The audit log: who did what, from where.
+//! The audit log: who did what, from where, with old and new values. A change and its line are written in one transaction,
+//! so that there is no one without the other.
+
+use std::{fmt::Write as _, net::IpAddr};
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, prelude::Expr, sea_query::ExprTrait as _,
 };
-use time::OffsetDateTime;
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
     database::Store,
     entity::{audit, moment::Moment},
     error::Error,
+    revocation::lock_user,
 };
+
+/// What is noted when the right password was given.
+const LOGINS: [&str; 2] = ["login", "signup"];
+/// Of the addresses that a user logged in from, this many are told: somebody travels much.
+const ADDRESSES_MAX: u64 = 256;
+/// What strangers do to an account: their lines are counted together, and bounded apart from those of its owner.
+const FAILURES: [&str; 1] = ["login_failed"];
+/// Failures from one address within this time are one line.
+const FAILURES_FOLDED: Duration = Duration::HOUR;
+/// As many addresses have lines of their own within that time; the others share one.
+const FAILURE_LINES_MAX: u64 = 8;
+/// Of failures, this many lines are shown beside what was done.
+const FAILURES_SHOWN: u64 = 50;
+/// What is shown of a value that is not.
+const SECRET: &str = "****";
 
 /// One thing that somebody did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// When.
+    /// When; of several failures, the last one.
     pub at: OffsetDateTime,
     /// What, as a stable word.
     pub action: String,
@@ -23,45 +44,225 @@ pub struct AuditEntry {
     pub object: Option<String>,
     /// From which address.
     pub address: Option<String>,
+    /// What it changed.
+    pub changes: Vec<FieldChange>,
+    /// How many times; more than once for failures only.
+    pub count: u64,
 }
 
-impl Store {
-    /// Writes down what a user did. [`Error::NotFound`] if the account is gone.
-    pub async fn add_audit(
-        &self,
-        user: Uuid,
-        action: &'static str,
-        object: Option<String>,
-        address: Option<String>,
-    ) -> Result<(), Error> {
+/// A field that was changed. Secrets are shown as `****`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// Its name in the API.
+    pub field: String,
+    /// What it was; absent for what is new.
+    #[serde(default)]
+    pub old: Option<String>,
+    /// What it is; absent for what is gone.
+    #[serde(default)]
+    pub new: Option<String>,
+}
+
+/// Collects what a change changes.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(Vec<FieldChange>);
+
+impl Changes {
+    /// A field, if it is given and differs.
+    pub(crate) fn field<T: PartialEq + ToString>(&mut self, field: &str, old: Option<&T>, new: Option<&T>) {
+        if old != new {
+            let (old, new) = (old.map(T::to_string), new.map(T::to_string));
+            self.0.push(FieldChange { field: field.to_owned(), old, new });
+        }
+    }
+
+    /// A secret that is another one now.
+    pub(crate) fn secret(&mut self, field: &str) {
+        let value = || Some(SECRET.to_owned());
+        self.0.push(FieldChange { field: field.to_owned(), old: value(), new: value() });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this field alone changes.
+    pub(crate) fn is_only(&self, field: &str) -> bool {
+        self.0.len() == 1 && self.has(field)
+    }
+
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.0.iter().any(|change| change.field == field)
+    }
+}
+
+/// A line that is about to be written.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    user: Uuid,
+    action: &'static str,
+    pub(crate) object: Option<String>,
+    changes: Vec<FieldChange>,
+}
+
+impl Entry {
+    pub(crate) fn new(user: Uuid, action: &'static str) -> Self {
+        Self { user, action, object: None, changes: Vec::new() }
+    }
+
+    /// To what it was done.
+    pub(crate) fn about(self, object: impl Into<String>) -> Self {
+        Self { object: Some(object.into()), ..self }
+    }
+
+    pub(crate) fn with(self, changes: Changes) -> Self {
+        Self { changes: changes.0, ..self }
+    }
+
+    async fn insert(&self, connection: &impl ConnectionTrait, address: Option<IpAddr>) -> Result<(), Error> {
+        // Strings and nothing else: there is no value that JSON could not hold.
+        let changes = Some(&self.changes).filter(|changes| !changes.is_empty());
         let row = audit::ActiveModel {
             id: Set(Uuid::now_v7()),
-            user_id: Set(user),
+            user_id: Set(self.user),
             at: Set(Moment::now()),
-            action: Set(action.to_owned()),
-            object: Set(object),
-            address: Set(address),
+            action: Set(self.action.to_owned()),
+            object: Set(self.object.clone()),
+            address: Set(address.map(|address| address.to_string())),
+            changes: Set(changes.and_then(|changes| serde_json::to_string(changes).ok())),
+            count: Set(1),
         };
-        let added = audit::Entity::insert(row).exec_without_returning(self.writer()).await;
+        let added = audit::Entity::insert(row).exec_without_returning(connection).await;
         added.map(drop).map_err(Error::adding("The audit log"))
     }
 
-    /// What a user did last, newest first.
+    /// For the log of a server. A command has no address, and its operator knows what it did.
+    fn log(&self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        let mut changes = String::new();
+        for FieldChange { field, old, new } in &self.changes {
+            let value = |value: &Option<String>| format!("{:?}", value.as_deref().unwrap_or_default());
+            let between = if changes.is_empty() { "" } else { ", " };
+            // A string takes everything.
+            let _written = write!(changes, "{between}{field}: {} -> {}", value(old), value(new));
+        }
+        tracing::info!(
+            audit.action = self.action,
+            audit.user = %self.user,
+            audit.object = self.object.as_deref(),
+            audit.address = %address,
+            audit.changes = Some(changes).filter(|changes| !changes.is_empty()),
+            "An account was used."
+        );
+    }
+}
+
+impl Store {
+    /// The same store for a request from `address`, which the audit log names. Without one it was the server's operator.
+    pub fn acting_from(&self, address: Option<IpAddr>) -> Self {
+        let mut store = self.clone();
+        store.address = address;
+        store
+    }
+
+    /// Ends a transaction with a line in the audit log: both are kept, or neither.
+    pub(crate) async fn commit(
+        &self,
+        transaction: DatabaseTransaction,
+        what: &'static str,
+        entry: Entry,
+    ) -> Result<(), Error> {
+        self.commit_all(transaction, what, &[entry]).await
+    }
+
+    /// The same with several lines, in this order.
+    pub(crate) async fn commit_all(
+        &self,
+        transaction: DatabaseTransaction,
+        what: &'static str,
+        entries: &[Entry],
+    ) -> Result<(), Error> {
+        for entry in entries {
+            entry.insert(&transaction, self.address).await?;
+        }
+        transaction.commit().await.map_err(Error::writing(what))?;
+        entries.iter().for_each(|entry| entry.log(self.address));
+        Ok(())
+    }
+
+    /// Writes down what a user did that changed no row of ours. [`Error::NotFound`] if the account is gone.
+    pub async fn add_audit(&self, user: Uuid, action: &'static str, object: Option<String>) -> Result<(), Error> {
+        let entry = Entry { user, action, object, changes: Vec::new() };
+        entry.insert(self.writer(), self.address).await?;
+        entry.log(self.address);
+        Ok(())
+    }
+
+    /// Counts a failed login. An hour has a line for each of the first addresses, and one for all others.
+    pub async fn add_login_failure(&self, user: Uuid) -> Result<(), Error> {
+        let failed = Error::writing;
+        let transaction = self.begin().await.map_err(failed("The audit log"))?;
+        lock_user(&transaction, user).await?;
+        let action = FAILURES[0];
+        let address = self.address.map(|address| address.to_string());
+        let recent = Condition::all()
+            .add(audit::Column::UserId.eq(user))
+            .add(audit::Column::Action.eq(action))
+            .add(audit::Column::At.gt(Moment::from(OffsetDateTime::now_utc() - FAILURES_FOLDED)));
+        let count = async |line: Expr| {
+            let counted = audit::Entity::update_many()
+                .col_expr(audit::Column::Count, Expr::col(audit::Column::Count).add(1))
+                .col_expr(audit::Column::At, Expr::value(Moment::now()))
+                .filter(recent.clone().add(line))
+                .exec(&transaction)
+                .await;
+            Ok::<_, Error>(counted.map_err(failed("The audit log"))?.rows_affected > 0)
+        };
+        let is_counted = match &address {
+            Some(address) => count(audit::Column::Address.eq(address.as_str())).await?,
+            None => false,
+        };
+        let lines = audit::Entity::find().filter(recent.clone()).count(&transaction).await;
+        let is_full = lines.map_err(Error::reading("The audit log"))? >= FAILURE_LINES_MAX;
+        if !(is_counted || is_full && count(audit::Column::Address.is_null()).await?) {
+            Entry::new(user, action).insert(&transaction, self.address.filter(|_| !is_full)).await?;
+        }
+        transaction.commit().await.map_err(failed("The audit log"))
+    }
+
+    /// What a user did last, newest first, among the newest of the failures of others.
     pub async fn audit(&self, user: Uuid, limit: u64) -> Result<Vec<AuditEntry>, Error> {
+        let newest = async |which: Expr, limit: u64| {
+            let found = audit::Entity::find()
+                .filter(audit::Column::UserId.eq(user))
+                .filter(which)
+                .order_by_desc(audit::Column::At)
+                .order_by_desc(audit::Column::Id)
+                .limit(limit)
+                .all(self.reader())
+                .await;
+            found.map_err(Error::reading("The audit log"))
+        };
+        let mut rows = newest(audit::Column::Action.is_not_in(FAILURES), limit).await?;
+        rows.extend(newest(audit::Column::Action.is_in(FAILURES), FAILURES_SHOWN).await?);
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.at.ms(), row.id)));
+        Ok(rows.into_iter().map(AuditEntry::from).collect())
+    }
+
+    /// The addresses from which a user logged in, as far as the log goes back, each once.
+    pub async fn login_addresses(&self, user: Uuid) -> Result<Vec<String>, Error> {
         let found = audit::Entity::find()
+            .select_only()
+            .column(audit::Column::Address)
+            .distinct()
             .filter(audit::Column::UserId.eq(user))
-            .order_by_desc(audit::Column::At)
-            .order_by_desc(audit::Column::Id)
-            .limit(limit)
+            .filter(audit::Column::Action.is_in(LOGINS))
+            .filter(audit::Column::Address.is_not_null())
+            .limit(ADDRESSES_MAX)
+            .into_tuple()
             .all(self.reader())
             .await;
-        let entry = |row: audit::Model| AuditEntry {
-            at: row.at.into(),
-            action: row.action,
-            object: row.object,
-            address: row.address,
-        };
-        Ok(found.map_err(Error::reading("The audit log"))?.into_iter().map(entry).collect())
+        found.map_err(Error::reading("The audit log"))
     }
 
     /// Forgets what was done before a moment, and tells how much that was.
@@ -71,5 +272,20 @@ impl Store {
             .exec(self.writer())
             .await;
         Ok(gone.map_err(Error::writing("The audit log"))?.rows_affected)
+    }
+}
+
+impl From<audit::Model> for AuditEntry {
+    fn from(row: audit::Model) -> Self {
+        let changes = row.changes.as_deref().map(serde_json::from_str);
+        Self {
+            at: row.at.into(),
+            action: row.action,
+            object: row.object,
+            address: row.address,
+            // Only what somebody else wrote cannot be read.
+            changes: changes.and_then(Result::ok).unwrap_or_default(),
+            count: u64::try_from(row.count).unwrap_or(1),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::OpenOptions,
     io::{self, ErrorKind},
+    net::IpAddr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -65,6 +66,8 @@ pub struct Store {
     /// same pool as `reader`.
     writer: DatabaseConnection,
     keyring: Arc<Keyring>,
+    /// For whom changes are made, in the audit log.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Store {
@@ -96,7 +99,7 @@ impl Store {
     }
 
     async fn prepared(reader: DatabaseConnection, writer: DatabaseConnection, keyring: Keyring) -> Result<Self, Error> {
-        let store = Self { reader, writer, keyring: Arc::new(keyring) };
+        let store = Self { reader, writer, keyring: Arc::new(keyring), address: None };
         match store.prepare().await {
             Ok(()) => Ok(store),
             Err(error) => {
@@ -157,7 +160,25 @@ impl Store {
         // The library would announce each step, in words of its own.
         Migrator::up(&transaction, None).with_subscriber(NoSubscriber::new()).await.map_err(failed)?;
         self.check_canary(&transaction).await?;
-        transaction.commit().await.map_err(failed)
+        let sealed = self.seal_logins(&transaction).await?;
+        transaction.commit().await.map_err(failed)?;
+        if sealed > 0 {
+            self.scrub().await;
+        }
+        Ok(())
+    }
+
+    /// Writes a SQLite file again: what was overwritten earlier is left in its free parts, until something else is written
+    /// there. Another server that has the file open may keep it from that.
+    pub(crate) async fn scrub(&self) {
+        if self.writer.get_database_backend() != DbBackend::Sqlite {
+            return;
+        }
+        for step in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+            if let Err(error) = self.writer.execute_unprepared(step).await {
+                tracing::warn!(%error, "Old values may be left in free parts of the database file.");
+            }
+        }
     }
 
     async fn check_canary(&self, transaction: &DatabaseTransaction) -> Result<(), Error> {

@@ -1,20 +1,28 @@
 //! Destinations: saved places to send to. Their keys leave the database unsealed, for the relays alone.
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, sea_query::IntoCondition as _,
+    ActiveModelTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::{IntoCondition as _, LockType},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    audit::{Changes, Entry},
     database::Store,
     entity::{destination, moment::Moment},
     error::Error,
     project,
     secret::Place,
+    server_url,
 };
+
+/// For errors.
+const THE_DESTINATION: &str = "The destination";
 
 /// A destination.
 #[derive(Clone, Debug)]
@@ -27,10 +35,14 @@ pub struct Destination {
     pub platform: String,
     /// What the owner calls it.
     pub name: String,
-    /// To the letter.
+    /// To the letter, but `****` for its login.
     pub rtmp_url: String,
-    /// A second server of the platform; to the letter.
+    /// The login of that URL.
+    pub rtmp_login: Option<SecretString>,
+    /// A second server of the platform; to the letter, but `****` for its login.
     pub backup_url: Option<String>,
+    /// The login of that URL.
+    pub backup_login: Option<SecretString>,
     /// To the letter.
     pub stream_key: SecretString,
     /// Whether the owner wants it on.
@@ -42,15 +54,15 @@ pub struct Destination {
 }
 
 /// What a new destination consists of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewDestination {
     /// See [`Destination::platform`].
     pub platform: String,
     /// See [`Destination::name`].
     pub name: String,
-    /// See [`Destination::rtmp_url`].
+    /// See [`Destination::rtmp_url`]; with its login.
     pub rtmp_url: String,
-    /// See [`Destination::backup_url`].
+    /// See [`Destination::backup_url`]; with its login.
     pub backup_url: Option<String>,
     /// See [`Destination::stream_key`].
     pub stream_key: SecretString,
@@ -59,20 +71,32 @@ pub struct NewDestination {
 }
 
 /// What changes of a destination: all that is given.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct DestinationChange {
     /// See [`Destination::platform`].
     pub platform: Option<String>,
     /// See [`Destination::name`].
     pub name: Option<String>,
-    /// See [`Destination::rtmp_url`].
+    /// See [`Destination::rtmp_url`]; with its login, or `****` for the one that is stored.
     pub rtmp_url: Option<String>,
-    /// See [`Destination::backup_url`]; `Some(None)` takes it away.
+    /// The same of [`Destination::backup_url`]; `Some(None)` takes it away.
     pub backup_url: Option<Option<String>>,
     /// See [`Destination::stream_key`].
     pub stream_key: Option<SecretString>,
     /// See [`Destination::enabled`].
     pub enabled: Option<bool>,
+}
+
+impl Destination {
+    /// Its server as it is dialed, with the login.
+    pub fn server(&self) -> SecretString {
+        server_url::join(&self.rtmp_url, self.rtmp_login.as_ref())
+    }
+
+    /// Its backup server as it is dialed, with the login.
+    pub fn backup_server(&self) -> Option<SecretString> {
+        self.backup_url.as_deref().map(|url| server_url::join(url, self.backup_login.as_ref()))
+    }
 }
 
 impl Store {
@@ -88,14 +112,6 @@ impl Store {
         rows.into_iter().map(|row| self.unsealed_destination(row)).collect()
     }
 
-    /// How many destinations a project of this owner has. [`Error::NotFound`] if there is no such project.
-    pub async fn count_destinations(&self, owner: Uuid, project: Uuid) -> Result<u64, Error> {
-        self.require_project(owner, project).await?;
-        let which = destination::Column::ProjectId.eq(project);
-        let found = destination::Entity::find().filter(which).count(self.reader()).await;
-        found.map_err(Error::reading("The destinations"))
-    }
-
     /// A destination of this owner.
     pub async fn destination(&self, owner: Uuid, id: Uuid) -> Result<Option<Destination>, Error> {
         let found = destination::Entity::find().filter(owned(owner, id)).one(self.reader()).await;
@@ -105,23 +121,45 @@ impl Store {
 
     /// Adds a destination to a project of this owner. [`Error::NotFound`] if there is no such project.
     pub async fn add_destination(&self, owner: Uuid, project: Uuid, new: NewDestination) -> Result<Destination, Error> {
-        // A project never changes hands, and one that is deleted in between refuses the row.
-        self.require_project(owner, project).await?;
+        self.add_destination_within(owner, project, new, u64::MAX).await
+    }
+
+    /// The same for a project that may have `quota` of them: [`Error::Quota`], however many are added at once.
+    pub async fn add_destination_within(
+        &self,
+        owner: Uuid,
+        project: Uuid,
+        new: NewDestination,
+        quota: u64,
+    ) -> Result<Destination, Error> {
         let id = Uuid::now_v7();
         let now = Moment::now();
+        let (rtmp_url, rtmp_login) = server_url::sealed(self.keyring(), login_of(id), &new.rtmp_url, None)?;
+        let (backup_url, backup_login) = self.split_backup_url(id, new.backup_url, None)?;
         let row = destination::ActiveModel {
             id: Set(id),
             project_id: Set(project),
             platform: Set(new.platform),
             name: Set(new.name),
-            rtmp_url: Set(new.rtmp_url),
-            backup_url: Set(new.backup_url),
+            rtmp_url: Set(rtmp_url),
+            rtmp_login: Set(rtmp_login),
+            backup_url: Set(backup_url),
+            backup_login: Set(backup_login),
             stream_key: Set(self.keyring().seal(key_of(id), new.stream_key.expose_secret())?),
             enabled: Set(new.enabled),
             created_at: Set(now),
             updated_at: Set(now),
         };
-        let row = row.insert(self.writer()).await.map_err(Error::adding("The destination"))?;
+        self.require_project(owner, project).await?;
+        // Whoever has no share left does not take the one writer from the others.
+        require_room(self.reader(), project, quota).await?;
+        let transaction = self.begin().await.map_err(Error::writing(THE_DESTINATION))?;
+        self.locked_project(&transaction, owner, project).await?;
+        require_room(&transaction, project, quota).await?;
+        let row = row.insert(&transaction).await.map_err(Error::adding(THE_DESTINATION))?;
+        let changes = changes(None, Some(&row));
+        let entry = Entry::new(owner, "destination_added").about(&row.name).with(changes);
+        self.commit(transaction, THE_DESTINATION, entry).await?;
         self.unsealed_destination(row)
     }
 
@@ -132,39 +170,95 @@ impl Store {
         id: Uuid,
         change: DestinationChange,
     ) -> Result<Destination, Error> {
-        let sealed = change.stream_key.map(|key| self.keyring().seal(key_of(id), key.expose_secret())).transpose()?;
-        let mut row = destination::ActiveModel {
-            platform: change.platform.map(Set).unwrap_or_default(),
-            name: change.name.map(Set).unwrap_or_default(),
-            rtmp_url: change.rtmp_url.map(Set).unwrap_or_default(),
-            backup_url: change.backup_url.map(Set).unwrap_or_default(),
-            stream_key: sealed.map(Set).unwrap_or_default(),
-            enabled: change.enabled.map(Set).unwrap_or_default(),
-            ..Default::default()
-        };
-        if !row.is_changed() {
-            return self.destination(owner, id).await?.ok_or(Error::NotFound);
+        self.revise_destination(owner, id, |_, _| Ok(change)).await
+    }
+
+    /// The same with a change that depends on the URLs of its servers, as they are shown; nobody else changes them meanwhile.
+    pub async fn revise_destination<E: From<Error>>(
+        &self,
+        owner: Uuid,
+        id: Uuid,
+        decide: impl FnOnce(&str, Option<&str>) -> Result<DestinationChange, E>,
+    ) -> Result<Destination, E> {
+        let transaction = self.begin().await.map_err(Error::writing(THE_DESTINATION))?;
+        let old = self.locked_destination(&transaction, owner, id).await?;
+        let change = decide(&old.rtmp_url, old.backup_url.as_deref())?;
+        let mut new = old.clone();
+        new.platform = change.platform.unwrap_or(new.platform);
+        new.name = change.name.unwrap_or(new.name);
+        new.enabled = change.enabled.unwrap_or(new.enabled);
+        if let Some(url) = change.rtmp_url {
+            (new.rtmp_url, new.rtmp_login) = server_url::sealed(self.keyring(), login_of(id), &url, new.rtmp_login)?;
         }
-        row.updated_at = Set(Moment::now());
-        let changed = destination::Entity::update_many()
-            .set(row)
-            .filter(owned(owner, id))
-            .exec_with_returning(self.writer())
-            .await;
-        let row = changed.map_err(Error::writing("The destination"))?.pop().ok_or(Error::NotFound)?;
-        self.unsealed_destination(row)
+        if let Some(url) = change.backup_url {
+            (new.backup_url, new.backup_login) = self.split_backup_url(id, url, new.backup_login)?;
+        }
+        // One that does not open is healed by any.
+        let is_known = |key: &SecretString| {
+            let old = self.keyring().unseal(key_of(id), &old.stream_key);
+            old.is_ok_and(|old| old.expose_secret() == key.expose_secret())
+        };
+        if let Some(key) = change.stream_key.filter(|key| !is_known(key)) {
+            new.stream_key = self.keyring().seal(key_of(id), key.expose_secret())?;
+        }
+        let changes = changes(Some(&old), Some(&new));
+        if changes.is_empty() {
+            return Ok(self.unsealed_destination(old)?);
+        }
+        let action = match (changes.is_only("enabled"), new.enabled) {
+            (true, true) => "relay_started",
+            (true, false) => "relay_stopped",
+            (false, _) => "destination_changed",
+        };
+        new.updated_at = Moment::now();
+        let entry = Entry::new(owner, action).about(&new.name).with(changes);
+        let changed = new.into_active_model().reset_all().update(&transaction).await;
+        let row = changed.map_err(Error::writing(THE_DESTINATION))?;
+        self.commit(transaction, THE_DESTINATION, entry).await?;
+        Ok(self.unsealed_destination(row)?)
     }
 
     /// Deletes a destination and tells which project it was of.
     pub async fn delete_destination(&self, owner: Uuid, id: Uuid) -> Result<Uuid, Error> {
-        let deleted =
-            destination::Entity::delete_many().filter(owned(owner, id)).exec_with_returning(self.writer()).await;
-        let row = deleted.map_err(Error::writing("The destination"))?.pop().ok_or(Error::NotFound)?;
-        Ok(row.project_id)
+        let transaction = self.begin().await.map_err(Error::writing(THE_DESTINATION))?;
+        let old = self.locked_destination(&transaction, owner, id).await?;
+        let deleted = destination::Entity::delete_by_id(id).exec(&transaction).await;
+        deleted.map_err(Error::writing(THE_DESTINATION))?;
+        let changes = changes(Some(&old), None);
+        let entry = Entry::new(owner, "destination_deleted").about(&old.name).with(changes);
+        self.commit(transaction, THE_DESTINATION, entry).await?;
+        Ok(old.project_id)
+    }
+
+    /// A destination of this owner, which nobody else changes until the transaction ends.
+    async fn locked_destination(
+        &self,
+        transaction: &DatabaseTransaction,
+        owner: Uuid,
+        id: Uuid,
+    ) -> Result<destination::Model, Error> {
+        let found = destination::Entity::find().filter(owned(owner, id)).lock(LockType::NoKeyUpdate);
+        let found = found.one(transaction).await;
+        found.map_err(Error::reading(THE_DESTINATION))?.ok_or(Error::NotFound)
+    }
+
+    /// See [`server_url::sealed`].
+    fn split_backup_url(
+        &self,
+        id: Uuid,
+        url: Option<String>,
+        stored: Option<Vec<u8>>,
+    ) -> Result<(Option<String>, Option<Vec<u8>>), Error> {
+        let Some(url) = url else { return Ok((None, None)) };
+        let (url, login) = server_url::sealed(self.keyring(), backup_login_of(id), &url, stored)?;
+        Ok((Some(url), login))
     }
 
     fn unsealed_destination(&self, row: destination::Model) -> Result<Destination, Error> {
+        let login = |place, sealed: &Option<Vec<u8>>| server_url::unsealed(self.keyring(), place, sealed.as_ref());
         Ok(Destination {
+            rtmp_login: login(login_of(row.id), &row.rtmp_login)?,
+            backup_login: login(backup_login_of(row.id), &row.backup_login)?,
             stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
             id: row.id,
             project_id: row.project_id,
@@ -179,6 +273,41 @@ impl Store {
     }
 }
 
+/// [`Error::Quota`] for a project that has as many destinations as it may.
+async fn require_room(connection: &impl ConnectionTrait, project: Uuid, quota: u64) -> Result<(), Error> {
+    let count = destination::Entity::find()
+        .filter(destination::Column::ProjectId.eq(project))
+        .count(connection)
+        .await;
+    if count.map_err(Error::reading("The destinations"))? < quota { Ok(()) } else { Err(Error::Quota) }
+}
+
+/// What an audit line says of two states of a row.
+fn changes(old: Option<&destination::Model>, new: Option<&destination::Model>) -> Changes {
+    let mut changes = Changes::default();
+    changes.field("platform", old.map(|row| &row.platform), new.map(|row| &row.platform));
+    changes.field("name", old.map(|row| &row.name), new.map(|row| &row.name));
+    changes.field("rtmpUrl", old.map(|row| &row.rtmp_url), new.map(|row| &row.rtmp_url));
+    changes.field(
+        "backupUrl",
+        old.and_then(|row| row.backup_url.as_ref()),
+        new.and_then(|row| row.backup_url.as_ref()),
+    );
+    changes.field("enabled", old.map(|row| &row.enabled), new.map(|row| &row.enabled));
+    if let (Some(old), Some(new)) = (old, new) {
+        for (field, is_another) in [
+            ("rtmpUrl", old.rtmp_login != new.rtmp_login),
+            ("backupUrl", old.backup_login != new.backup_login),
+            ("streamKey", old.stream_key != new.stream_key),
+        ] {
+            if is_another && !changes.has(field) {
+                changes.secret(field);
+            }
+        }
+    }
+    changes
+}
+
 fn owned(owner: Uuid, id: Uuid) -> Condition {
     let of_owner = destination::Column::ProjectId.in_subquery(project::ids_of(owner));
     destination::Column::Id.eq(id).into_condition().add(of_owner)
@@ -186,4 +315,12 @@ fn owned(owner: Uuid, id: Uuid) -> Condition {
 
 pub(crate) fn key_of(destination: Uuid) -> Place {
     Place { table: "destinations", column: "stream_key", row: destination }
+}
+
+pub(crate) fn login_of(destination: Uuid) -> Place {
+    Place { table: "destinations", column: "rtmp_login", row: destination }
+}
+
+pub(crate) fn backup_login_of(destination: Uuid) -> Place {
+    Place { table: "destinations", column: "backup_login", row: destination }
 }

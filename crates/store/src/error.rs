@@ -11,18 +11,15 @@ pub enum Error {
     /// There is no such row, or it belongs to somebody else.
     #[error("There is nothing with this id.")]
     NotFound,
+    /// There are as many as there may be.
+    #[error("There are as many as there may be.")]
+    Quota,
     /// Another account has this email address.
     #[error("There is an account with this email address already.")]
     EmailTaken,
     /// What was checked is no longer so: every login of the account ended meanwhile, or the session that asks did.
     #[error("Every login of this account ended meanwhile.")]
     LoginsEnded,
-    /// The account has as many of these as it may have.
-    #[error("The account has as many {what} as it may have.")]
-    TooMany {
-        /// Of what, in the plural.
-        what: &'static str,
-    },
     /// The cursor did not come from a page before.
     #[error("The cursor is not one that a page gave.")]
     BadCursor,

@@ -18,6 +18,7 @@ mod pull;
 mod revocation;
 mod rotation;
 mod secret;
+mod server_url;
 mod session;
 mod stream;
 mod timeline;
@@ -27,7 +28,7 @@ mod user;
 pub use secrecy::SecretString;
 
 pub use crate::{
-    audit::AuditEntry,
+    audit::{AuditEntry, FieldChange},
     database::Store,
     destination::{Destination, DestinationChange, NewDestination},
     error::{Cause, Error},
@@ -36,6 +37,7 @@ pub use crate::{
     revocation::{Revoke, Revoked},
     rotation::{Resealed, Rotation},
     secret::Keyring,
+    server_url::{LOGIN_MASK, is_masked},
     session::{NewSession, SESSIONS_MAX, Session},
     stream::{Stream, StreamPage, StreamStatus},
     timeline::{EventRelay, NewStreamEvent, StreamEvent},

@@ -4,22 +4,28 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    sea_query::{Query, SelectStatement},
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
+    sea_query::{LockType, Query, SelectStatement},
 };
 use secrecy::SecretString;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    audit::{Changes, Entry},
     database::Store,
     entity::{moment::Moment, project},
     error::Error,
+    revocation::lock_user,
     secret::Place,
+    server_url,
 };
 
 /// As many random bits as a UUID has, so that nobody finds a playback by guessing.
 const PLAYBACK_ID_BYTES: usize = 16;
+/// For errors.
+const THE_PROJECT: &str = "The project";
 
 /// A project.
 #[derive(Clone, Debug)]
@@ -36,8 +42,11 @@ pub struct Project {
     pub playback_id: String,
     /// An encoder's goodbye is taken for a drop: destinations are held for a while.
     pub hold_after_stop: bool,
-    /// The server that its stream is fetched from, if it does not come by itself: an RTMP URL without the key.
+    /// The server that its stream is fetched from, if it does not come by itself: an RTMP URL without the key, with `****`
+    /// for its login.
     pub pull_url: Option<String>,
+    /// The login of that URL.
+    pub pull_login: Option<SecretString>,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// When its name or key last changed.
@@ -49,7 +58,7 @@ pub struct Project {
 pub struct NewProject {
     /// See [`Project::name`].
     pub name: String,
-    /// See [`Project::pull_url`].
+    /// See [`Project::pull_url`], with its login.
     pub pull_url: Option<String>,
 }
 
@@ -66,8 +75,15 @@ pub struct ProjectChange {
     pub name: Option<String>,
     /// See [`Project::hold_after_stop`].
     pub hold_after_stop: Option<bool>,
-    /// See [`Project::pull_url`]; `Some(None)` takes it away.
+    /// See [`Project::pull_url`]; `Some(None)` takes it away. With its login, or `****` for the one that is stored.
     pub pull_url: Option<Option<String>>,
+}
+
+impl Project {
+    /// The server to pull from as it is dialed, with its login.
+    pub fn pull_server(&self) -> Option<SecretString> {
+        self.pull_url.as_deref().map(|url| server_url::join(url, self.pull_login.as_ref()))
+    }
 }
 
 impl Store {
@@ -81,13 +97,6 @@ impl Store {
             .await;
         let rows = found.map_err(Error::reading("The projects"))?;
         rows.into_iter().map(|row| self.unsealed_project(row)).collect()
-    }
-
-    /// How many projects a user has.
-    pub async fn count_projects(&self, owner: Uuid) -> Result<u64, Error> {
-        let which = project::Column::UserId.eq(owner);
-        let found = project::Entity::find().filter(which).count(self.reader()).await;
-        found.map_err(Error::reading("The projects"))
     }
 
     /// A project of this owner.
@@ -111,9 +120,20 @@ impl Store {
 
     /// Adds a project with a stream key and a playback id of its own. [`Error::NotFound`] if the account is gone.
     pub async fn add_project(&self, owner: Uuid, new: impl Into<NewProject>) -> Result<Project, Error> {
+        self.add_project_within(owner, new, u64::MAX).await
+    }
+
+    /// The same for an account that may have `quota` projects: [`Error::Quota`], however many are added at once.
+    pub async fn add_project_within(
+        &self,
+        owner: Uuid,
+        new: impl Into<NewProject>,
+        quota: u64,
+    ) -> Result<Project, Error> {
         let NewProject { name, pull_url } = new.into();
         let id = Uuid::now_v7();
         let key = self.new_stream_key(id)?;
+        let (pull_url, pull_login) = self.split_pull_url(id, pull_url, None)?;
         let now = Moment::now();
         let row = project::ActiveModel {
             id: Set(id),
@@ -124,48 +144,93 @@ impl Store {
             playback_id: Set(new_playback_id()?),
             hold_after_stop: Set(false),
             pull_url: Set(pull_url),
+            pull_login: Set(pull_login),
             pull_node: Set(None),
             pull_until: Set(None),
             created_at: Set(now),
             updated_at: Set(now),
         };
-        let row = row.insert(self.writer()).await.map_err(Error::adding("The project"))?;
+        // Whoever has no share left does not take the one writer from the others.
+        require_room(self.reader(), owner, quota).await?;
+        let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
+        lock_user(&transaction, owner).await?;
+        require_room(&transaction, owner, quota).await?;
+        let row = row.insert(&transaction).await.map_err(Error::adding(THE_PROJECT))?;
+        let mut changes = Changes::default();
+        changes.field("name", None, Some(&row.name));
+        changes.field("pullUrl", None, row.pull_url.as_ref());
+        let entry = Entry::new(owner, "project_created").about(&row.name).with(changes);
+        self.commit(transaction, THE_PROJECT, entry).await?;
         self.unsealed_project(row)
     }
 
     /// Changes what is given, in one step, and leaves the rest. A change of nothing is no change.
     pub async fn change_project(&self, owner: Uuid, id: Uuid, change: ProjectChange) -> Result<Project, Error> {
+        self.revise_project(owner, id, |_| Ok(change)).await
+    }
+
+    /// The same with a change that depends on the URL that it is pulled from, as it is shown; nobody else changes it meanwhile.
+    pub async fn revise_project<E: From<Error>>(
+        &self,
+        owner: Uuid,
+        id: Uuid,
+        decide: impl FnOnce(Option<&str>) -> Result<ProjectChange, E>,
+    ) -> Result<Project, E> {
+        let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
+        let old = self.locked_project(&transaction, owner, id).await?;
+        let change = decide(old.pull_url.as_deref())?;
+        let name = change.name.unwrap_or_else(|| old.name.clone());
+        let hold_after_stop = change.hold_after_stop.unwrap_or(old.hold_after_stop);
+        let (pull_url, pull_login) = match change.pull_url {
+            Some(url) => self.split_pull_url(id, url, old.pull_login.clone())?,
+            None => (old.pull_url.clone(), old.pull_login.clone()),
+        };
+        let mut changes = Changes::default();
+        changes.field("name", Some(&old.name), Some(&name));
+        changes.field("holdAfterStop", Some(&old.hold_after_stop), Some(&hold_after_stop));
+        changes.field("pullUrl", old.pull_url.as_ref(), pull_url.as_ref());
+        if old.pull_login != pull_login {
+            changes.secret("pullUrl");
+        }
+        if changes.is_empty() {
+            return Ok(self.unsealed_project(old)?);
+        }
+        let entry = Entry::new(owner, if changes.has("pullUrl") { "pull_changed" } else { "project_changed" });
+        let entry = entry.about(&name).with(changes);
         let row = project::ActiveModel {
-            name: change.name.map(Set).unwrap_or_default(),
-            hold_after_stop: change.hold_after_stop.map(Set).unwrap_or_default(),
-            pull_url: change.pull_url.map(Set).unwrap_or_default(),
+            name: Set(name),
+            hold_after_stop: Set(hold_after_stop),
+            pull_url: Set(pull_url),
+            pull_login: Set(pull_login),
             ..Default::default()
         };
-        if !row.is_changed() {
-            return self.project(owner, id).await?.ok_or(Error::NotFound);
-        }
-        self.write_project(owner, id, row).await
+        Ok(self.write_project(transaction, id, row, entry).await?)
     }
 
     /// Gives a project a new stream key. The old one is unknown from now on.
     pub async fn rotate_stream_key(&self, owner: Uuid, id: Uuid) -> Result<Project, Error> {
         let key = self.new_stream_key(id)?;
+        let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
+        let old = self.locked_project(&transaction, owner, id).await?;
         let change =
             project::ActiveModel { stream_key: Set(key.sealed), stream_key_hash: Set(key.hash), ..Default::default() };
-        self.write_project(owner, id, change).await
+        let mut changes = Changes::default();
+        changes.secret("streamKey");
+        let entry = Entry::new(owner, "stream_key_rotated").about(old.name).with(changes);
+        self.write_project(transaction, id, change, entry).await
     }
 
     /// Deletes a project with its destinations and its history.
     pub async fn delete_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
-        let deleted = project::Entity::delete_many()
-            .filter(project::Column::Id.eq(id))
-            .filter(project::Column::UserId.eq(owner))
-            .exec(self.writer())
-            .await;
-        match deleted.map_err(Error::writing("The project"))?.rows_affected {
-            0 => Err(Error::NotFound),
-            _ => Ok(()),
-        }
+        let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
+        let old = self.locked_project(&transaction, owner, id).await?;
+        let deleted = project::Entity::delete_by_id(id).exec(&transaction).await;
+        deleted.map_err(Error::writing(THE_PROJECT))?;
+        let mut changes = Changes::default();
+        changes.field("name", Some(&old.name), None);
+        changes.field("pullUrl", old.pull_url.as_ref(), None);
+        let entry = Entry::new(owner, "project_deleted").about(old.name).with(changes);
+        self.commit(transaction, THE_PROJECT, entry).await
     }
 
     /// [`Error::NotFound`] unless there is such a project of this owner.
@@ -180,16 +245,49 @@ impl Store {
         found.map_err(Error::reading("The project"))?.map(drop).ok_or(Error::NotFound)
     }
 
-    async fn write_project(&self, owner: Uuid, id: Uuid, mut change: project::ActiveModel) -> Result<Project, Error> {
+    /// A project of this owner, which nobody else changes until the transaction ends.
+    pub(crate) async fn locked_project(
+        &self,
+        transaction: &DatabaseTransaction,
+        owner: Uuid,
+        id: Uuid,
+    ) -> Result<project::Model, Error> {
+        let found = project::Entity::find_by_id(id)
+            .filter(project::Column::UserId.eq(owner))
+            .lock(LockType::NoKeyUpdate)
+            .one(transaction)
+            .await;
+        found.map_err(Error::reading(THE_PROJECT))?.ok_or(Error::NotFound)
+    }
+
+    async fn write_project(
+        &self,
+        transaction: DatabaseTransaction,
+        id: Uuid,
+        mut change: project::ActiveModel,
+        entry: Entry,
+    ) -> Result<Project, Error> {
         change.updated_at = Set(Moment::now());
         let changed = project::Entity::update_many()
             .set(change)
             .filter(project::Column::Id.eq(id))
-            .filter(project::Column::UserId.eq(owner))
-            .exec_with_returning(self.writer())
+            .exec_with_returning(&transaction)
             .await;
-        let row = changed.map_err(Error::writing("The project"))?.pop().ok_or(Error::NotFound)?;
+        let row = changed.map_err(Error::writing(THE_PROJECT))?.pop().ok_or(Error::NotFound)?;
+        self.commit(transaction, THE_PROJECT, entry).await?;
         self.unsealed_project(row)
+    }
+
+    /// See [`server_url::sealed`].
+    fn split_pull_url(
+        &self,
+        id: Uuid,
+        url: Option<String>,
+        stored: Option<Vec<u8>>,
+    ) -> Result<(Option<String>, Option<Vec<u8>>), Error> {
+        let Some(url) = url else { return Ok((None, None)) };
+        let (url, login) = server_url::sealed(self.keyring(), pull_login_of(id), &url, stored)?;
+        Ok((Some(url), login))
     }
 
     pub(crate) fn new_stream_key(&self, project: Uuid) -> Result<NewKey, Error> {
@@ -202,6 +300,7 @@ impl Store {
     }
 
     pub(crate) fn unsealed_project(&self, row: project::Model) -> Result<Project, Error> {
+        let login = server_url::unsealed(self.keyring(), pull_login_of(row.id), row.pull_login.as_ref())?;
         Ok(Project {
             stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
             id: row.id,
@@ -210,10 +309,17 @@ impl Store {
             playback_id: row.playback_id,
             hold_after_stop: row.hold_after_stop,
             pull_url: row.pull_url,
+            pull_login: login,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         })
     }
+}
+
+/// [`Error::Quota`] for an account that has as many projects as it may.
+async fn require_room(connection: &impl ConnectionTrait, owner: Uuid, quota: u64) -> Result<(), Error> {
+    let count = project::Entity::find().filter(project::Column::UserId.eq(owner)).count(connection).await;
+    if count.map_err(Error::reading("The projects"))? < quota { Ok(()) } else { Err(Error::Quota) }
 }
 
 /// For filters: the ids of a user's projects.
@@ -233,6 +339,10 @@ pub(crate) struct NewKey {
 
 pub(crate) fn key_of(project: Uuid) -> Place {
     Place { table: "projects", column: "stream_key", row: project }
+}
+
+pub(crate) fn pull_login_of(project: Uuid) -> Place {
+    Place { table: "projects", column: "pull_login", row: project }
 }
 
 fn new_playback_id() -> Result<String, Error> {

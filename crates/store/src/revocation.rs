@@ -10,9 +10,11 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::{
+    audit::Entry,
     database::Store,
     entity::{api_token, moment::Moment, project, session, user},
     error::Error,
+    session::{NewSession, Session},
     user::User,
 };
 
@@ -43,6 +45,21 @@ pub struct Revoked {
     pub renewed: Vec<Uuid>,
 }
 
+impl Revoked {
+    /// For the audit log: what was asked for, and each kind of thing that ended with it.
+    fn lines(&self, action: &'static str) -> Vec<Entry> {
+        let mut lines = vec![Entry::new(self.user.id, action)];
+        if self.tokens > 0 {
+            lines.push(Entry::new(self.user.id, "tokens_deleted").about(self.tokens.to_string()));
+        }
+        if !self.renewed.is_empty() {
+            let projects = format!("{} projects", self.renewed.len());
+            lines.push(Entry::new(self.user.id, "stream_keys_renewed").about(projects));
+        }
+        lines
+    }
+}
+
 impl Store {
     /// Sets a new password and ends every session of the account and what `revoke` names, all or nothing. With `checked`, the
     /// account as it was when the login that asks was checked: [`Error::LoginsEnded`] if its logins ended since.
@@ -54,16 +71,25 @@ impl Store {
         revoke: Revoke,
     ) -> Result<Revoked, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The password"))?;
-        let row = lock_user(&transaction, user).await?;
-        if checked.is_some_and(|checked| checked.login_version != row.login_version) {
-            return Err(Error::LoginsEnded);
-        }
-        let mut change = row.into_active_model();
-        change.password_hash = Set(password_hash.to_owned());
-        change.updated_at = Set(Moment::now());
-        let revoked = self.revoke(&transaction, change, revoke).await?;
-        transaction.commit().await.map_err(Error::writing("The password"))?;
+        let (revoked, lines) = self.write_password(&transaction, user, password_hash, checked, revoke).await?;
+        self.commit_all(transaction, "The password", &lines).await?;
         Ok(revoked)
+    }
+
+    /// The same for whoever is logged in as `checked`, who goes on with a new session: that one as well, or nothing.
+    pub async fn change_password(
+        &self,
+        checked: &User,
+        password_hash: &str,
+        revoke: Revoke,
+        new: NewSession<'_>,
+    ) -> Result<(Revoked, Session), Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The password"))?;
+        let (revoked, lines) =
+            self.write_password(&transaction, checked.id, password_hash, Some(checked), revoke).await?;
+        let session = self.add_session(&transaction, checked.id, new).await?;
+        self.commit_all(transaction, "The password", &lines).await?;
+        Ok((revoked, session))
     }
 
     /// Logs a user out everywhere, and ends what `revoke` names, all or nothing.
@@ -71,17 +97,38 @@ impl Store {
         let transaction = self.begin().await.map_err(Error::writing("The sessions"))?;
         let change = lock_user(&transaction, user).await?.into_active_model();
         let revoked = self.revoke(&transaction, change, revoke).await?;
-        transaction.commit().await.map_err(Error::writing("The sessions"))?;
+        self.commit_all(transaction, "The sessions", &revoked.lines("signed_out_everywhere")).await?;
         Ok(revoked)
     }
 
-    /// Deletes an account with all that it has. [`Error::NotFound`] if there is no such account.
+    /// Deletes an account with all that it has, what the audit log says of it as well. [`Error::NotFound`] if there is no such
+    /// account.
     pub async fn remove_user(&self, user: Uuid) -> Result<(), Error> {
         let deleted = user::Entity::delete_by_id(user).exec(self.writer()).await;
         match deleted.map_err(Error::writing("The account"))?.rows_affected {
             0 => Err(Error::NotFound),
             _ => Ok(()),
         }
+    }
+
+    async fn write_password(
+        &self,
+        transaction: &DatabaseTransaction,
+        user: Uuid,
+        password_hash: &str,
+        checked: Option<&User>,
+        revoke: Revoke,
+    ) -> Result<(Revoked, Vec<Entry>), Error> {
+        let row = lock_user(transaction, user).await?;
+        if checked.is_some_and(|checked| checked.login_version != row.login_version) {
+            return Err(Error::LoginsEnded);
+        }
+        let mut change = row.into_active_model();
+        change.password_hash = Set(password_hash.to_owned());
+        change.updated_at = Set(Moment::now());
+        let revoked = self.revoke(transaction, change, revoke).await?;
+        let lines = revoked.lines("password_changed");
+        Ok((revoked, lines))
     }
 
     async fn revoke(

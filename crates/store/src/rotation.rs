@@ -4,12 +4,8 @@
 //! file. On PostgreSQL each connection of a server holds a shared lock, and this takes the exclusive one. It is held until
 //! [`Rotation::end`], so that the caller puts the new key into its place before anybody asks for it.
 
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter as _,
-    QuerySelect as _,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
 use secrecy::ExposeSecret as _;
-use uuid::Uuid;
 
 use crate::{
     database::{CANARY, CANARY_PLACE, Store},
@@ -17,7 +13,7 @@ use crate::{
     entity::{canary, destination as destinations, project as projects, session},
     error::Error,
     project,
-    secret::Keyring,
+    secret::{Keyring, Place},
 };
 
 /// A database that nobody else has open, and that its present key opens.
@@ -53,6 +49,8 @@ impl Rotation {
         let ended = session::Entity::delete_many().exec(&transaction).await;
         ended.map_err(Error::writing("The sessions"))?;
         transaction.commit().await.map_err(Error::writing("The sealed keys"))?;
+        // What changed before this has left values of the old key in the file.
+        self.0.scrub().await;
         Ok(resealed)
     }
 
@@ -64,16 +62,18 @@ impl Rotation {
     async fn reseal_projects(&self, transaction: &DatabaseTransaction, new: &Keyring) -> Result<usize, Error> {
         use projects::{Column, Entity};
 
-        let rows = rows::<Entity>(transaction, Column::Id, Column::StreamKey, "The projects").await?;
-        for &(id, ref sealed) in &rows {
-            let place = project::key_of(id);
-            let key = self.0.keyring().unseal(place, sealed)?;
+        // Some hundred bytes each: ten thousand projects are a few megabytes.
+        let rows = Entity::find().all(transaction).await.map_err(Error::reading("The projects"))?;
+        for row in &rows {
+            let place = project::key_of(row.id);
+            let key = self.0.keyring().unseal(place, &row.stream_key)?;
             let change = projects::ActiveModel {
                 stream_key: Set(new.seal(place, key.expose_secret())?),
                 stream_key_hash: Set(new.lookup(key.expose_secret())),
+                pull_login: Set(self.resealed(project::pull_login_of(row.id), row.pull_login.as_ref(), new)?),
                 ..Default::default()
             };
-            let changed = Entity::update_many().set(change).filter(Column::Id.eq(id)).exec(transaction).await;
+            let changed = Entity::update_many().set(change).filter(Column::Id.eq(row.id)).exec(transaction).await;
             changed.map_err(Error::writing("The project"))?;
         }
         Ok(rows.len())
@@ -82,26 +82,29 @@ impl Rotation {
     async fn reseal_destinations(&self, transaction: &DatabaseTransaction, new: &Keyring) -> Result<usize, Error> {
         use destinations::{Column, Entity};
 
-        let rows = rows::<Entity>(transaction, Column::Id, Column::StreamKey, "The destinations").await?;
-        for &(id, ref sealed) in &rows {
-            let place = destination::key_of(id);
-            let key = self.0.keyring().unseal(place, sealed)?;
-            let stream_key = Set(new.seal(place, key.expose_secret())?);
-            let change = destinations::ActiveModel { stream_key, ..Default::default() };
-            let changed = Entity::update_many().set(change).filter(Column::Id.eq(id)).exec(transaction).await;
+        let rows = Entity::find().all(transaction).await.map_err(Error::reading("The destinations"))?;
+        for row in &rows {
+            let place = destination::key_of(row.id);
+            let key = self.0.keyring().unseal(place, &row.stream_key)?;
+            let change = destinations::ActiveModel {
+                stream_key: Set(new.seal(place, key.expose_secret())?),
+                rtmp_login: Set(self.resealed(destination::login_of(row.id), row.rtmp_login.as_ref(), new)?),
+                backup_login: Set(self.resealed(
+                    destination::backup_login_of(row.id),
+                    row.backup_login.as_ref(),
+                    new,
+                )?),
+                ..Default::default()
+            };
+            let changed = Entity::update_many().set(change).filter(Column::Id.eq(row.id)).exec(transaction).await;
             changed.map_err(Error::writing("The destination"))?;
         }
         Ok(rows.len())
     }
-}
 
-/// Ids and sealed values of a whole table. A hundred bytes each: ten thousand projects are a megabyte.
-async fn rows<E: EntityTrait>(
-    connection: &impl ConnectionTrait,
-    id: E::Column,
-    sealed: E::Column,
-    what: &'static str,
-) -> Result<Vec<(Uuid, Vec<u8>)>, Error> {
-    let query = E::find().select_only().column(id).column(sealed);
-    query.into_tuple().all(connection).await.map_err(Error::reading(what))
+    /// A value that not every row has.
+    fn resealed(&self, place: Place, sealed: Option<&Vec<u8>>, new: &Keyring) -> Result<Option<Vec<u8>>, Error> {
+        let reseal = |sealed| new.seal(place, self.0.keyring().unseal(place, sealed)?.expose_secret());
+        sealed.map(|sealed| reseal(sealed)).transpose()
+    }
 }

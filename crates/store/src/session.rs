@@ -3,7 +3,7 @@
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     prelude::Expr,
     sea_query::{ExprTrait as _, Order, Query},
 };
@@ -11,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
+    audit::Entry,
     database::Store,
     entity::{moment::Moment, session, user},
     error::Error,
@@ -44,15 +45,13 @@ pub struct Session {
     pub last_seen_at: Option<OffsetDateTime>,
 }
 
-/// A login that begins.
+/// A login that begins, at the address that the store acts from.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSession<'a> {
     /// See [`Session::expires_at`].
     pub expires_at: OffsetDateTime,
     /// See [`Session::agent`].
     pub agent: Option<&'a str>,
-    /// From where.
-    pub address: Option<&'a str>,
 }
 
 impl From<session::Model> for Session {
@@ -77,29 +76,40 @@ impl Store {
         if lock_user(&transaction, user.id).await?.login_version != user.login_version {
             return Err(Error::LoginsEnded);
         }
+        let session = self.add_session(&transaction, user.id, new).await?;
+        self.commit(transaction, "The session", Entry::new(user.id, "login")).await?;
+        Ok(session)
+    }
+
+    /// A new session, in a transaction that somebody else ends and that holds the account.
+    pub(crate) async fn add_session(
+        &self,
+        transaction: &DatabaseTransaction,
+        user: Uuid,
+        new: NewSession<'_>,
+    ) -> Result<Session, Error> {
         let now = Moment::now();
         let row = session::ActiveModel {
             id: Set(Uuid::now_v7()),
-            user_id: Set(user.id),
+            user_id: Set(user),
             agent: Set(new.agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect())),
             created_at: Set(now),
             expires_at: Set(new.expires_at.into()),
-            address: Set(new.address.map(str::to_owned)),
+            address: Set(self.address.map(|address| address.to_string())),
             last_seen_at: Set(Some(now)),
         };
-        let row = row.insert(&transaction).await.map_err(Error::adding("The session"))?;
+        let row = row.insert(transaction).await.map_err(Error::adding("The session"))?;
         let kept = Query::select()
             .column(session::Column::Id)
             .from(session::Entity)
-            .and_where(session::Column::UserId.eq(user.id))
+            .and_where(session::Column::UserId.eq(user))
             .order_by(session::Column::CreatedAt, Order::Desc)
             .order_by(session::Column::Id, Order::Desc)
             .limit(SESSIONS_MAX)
             .take();
-        let oldest = session::Column::UserId.eq(user.id).and(session::Column::Id.not_in_subquery(kept));
-        let ended = session::Entity::delete_many().filter(oldest).exec(&transaction).await;
+        let oldest = session::Column::UserId.eq(user).and(session::Column::Id.not_in_subquery(kept));
+        let ended = session::Entity::delete_many().filter(oldest).exec(transaction).await;
         ended.map_err(Error::writing("The sessions"))?;
-        transaction.commit().await.map_err(Error::writing("The session"))?;
         Ok(row.into())
     }
 
@@ -155,7 +165,7 @@ impl Store {
     /// Ends a session of this user. [`Error::NotFound`] if there is no such session.
     pub async fn end_session_of(&self, user: Uuid, session: Uuid) -> Result<(), Error> {
         let which = session::Column::Id.eq(session).and(session::Column::UserId.eq(user));
-        match self.delete_sessions(which).await? {
+        match self.delete_sessions(which, "session_ended").await? {
             0 => Err(Error::NotFound),
             _ => Ok(()),
         }
@@ -163,16 +173,27 @@ impl Store {
 
     /// Logs out. Fine if the session has ended already.
     pub async fn end_session(&self, session: Uuid) -> Result<(), Error> {
-        self.delete_sessions(session::Column::Id.eq(session)).await.map(drop)
+        self.delete_sessions(session::Column::Id.eq(session), "logout").await.map(drop)
     }
 
     /// Forgets the sessions that have expired by `now`, and tells how many.
     pub async fn prune_sessions(&self, now: OffsetDateTime) -> Result<u64, Error> {
-        self.delete_sessions(session::Column::ExpiresAt.lte(Moment::from(now))).await
-    }
-
-    async fn delete_sessions(&self, which: Expr) -> Result<u64, Error> {
+        let which = session::Column::ExpiresAt.lte(Moment::from(now));
         let deleted = session::Entity::delete_many().filter(which).exec(self.writer()).await;
         Ok(deleted.map_err(Error::writing("The sessions"))?.rows_affected)
+    }
+
+    /// Deletes sessions of one user.
+    async fn delete_sessions(&self, which: Expr, action: &'static str) -> Result<u64, Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The sessions"))?;
+        let deleted = session::Entity::delete_many().filter(which).exec_with_returning(&transaction).await;
+        let deleted = deleted.map_err(Error::writing("The sessions"))?;
+        if let Some(session) = deleted.first() {
+            let agent = Some(session.agent.clone()).filter(|_| deleted.len() == 1).flatten();
+            let mut entry = Entry::new(session.user_id, action);
+            entry.object = agent;
+            self.commit(transaction, "The sessions", entry).await?;
+        }
+        Ok(deleted.len() as u64)
     }
 }

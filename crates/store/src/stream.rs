@@ -12,7 +12,6 @@ use crate::{
     database::Store,
     entity::{moment::Moment, stream},
     error::Error,
-    project,
 };
 
 /// The reason of streams that [`Store::close_abandoned_streams`] ends.
@@ -175,15 +174,14 @@ impl Store {
         Ok(found.map_err(Error::reading("The streams"))?.into_iter().map(Stream::from).collect())
     }
 
-    /// How many streams of a user's projects have not ended, `except` one project's.
-    pub async fn open_streams_of(&self, user: Uuid, except: Uuid) -> Result<u64, Error> {
+    /// The streams that a server process has open, for it to compare with what it runs.
+    pub async fn open_streams_at(&self, node: &str) -> Result<Vec<Stream>, Error> {
         let found = stream::Entity::find()
-            .filter(stream::Column::ProjectId.in_subquery(project::ids_of(user)))
-            .filter(stream::Column::ProjectId.ne(except))
+            .filter(stream::Column::Node.eq(node))
             .filter(is_open())
-            .count(self.reader())
+            .all(self.reader())
             .await;
-        found.map_err(Error::reading("The streams"))
+        Ok(found.map_err(Error::reading("The streams"))?.into_iter().map(Stream::from).collect())
     }
 
     /// A stream of a project of this owner.

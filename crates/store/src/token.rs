@@ -11,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
+    audit::Entry,
     database::Store,
     entity::{api_token, moment::Moment, session, user},
     error::Error,
@@ -92,7 +93,7 @@ impl From<api_token::Model> for ApiToken {
 
 impl Store {
     /// Makes a token for whoever is logged in with `session`. The second value is the token itself, which nobody can ask for
-    /// again. [`Error::LoginsEnded`] if the session has ended since it was checked, [`Error::TooMany`] if the account has
+    /// again. [`Error::LoginsEnded`] if the session has ended since it was checked, [`Error::Quota`] if the account has
     /// `max` tokens that count.
     pub async fn add_token(
         &self,
@@ -114,7 +115,7 @@ impl Store {
         }
         let counting = api_token::Entity::find().filter(counting_of(owner)).count(&transaction).await;
         if counting.map_err(Error::reading("The tokens"))? >= max {
-            return Err(Error::TooMany { what: "tokens" });
+            return Err(Error::Quota);
         }
         let row = api_token::ActiveModel {
             id: Set(Uuid::now_v7()),
@@ -127,7 +128,7 @@ impl Store {
             expires_at: Set(new.expires_at.map(Moment::from)),
         };
         let row = row.insert(&transaction).await.map_err(Error::adding("The token"))?;
-        transaction.commit().await.map_err(Error::writing("The token"))?;
+        self.commit(transaction, "The token", Entry::new(owner, "token_created").about(new.name)).await?;
         Ok((row.into(), token.into()))
     }
 
@@ -145,11 +146,10 @@ impl Store {
     /// Ends a token of this user. [`Error::NotFound`] if there is no such token.
     pub async fn delete_token(&self, user: Uuid, id: Uuid) -> Result<(), Error> {
         let which = api_token::Column::Id.eq(id).and(api_token::Column::UserId.eq(user));
-        let deleted = api_token::Entity::delete_many().filter(which).exec(self.writer()).await;
-        match deleted.map_err(Error::writing("The token"))?.rows_affected {
-            0 => Err(Error::NotFound),
-            _ => Ok(()),
-        }
+        let transaction = self.begin().await.map_err(Error::writing("The token"))?;
+        let deleted = api_token::Entity::delete_many().filter(which).exec_with_returning(&transaction).await;
+        let row = deleted.map_err(Error::writing("The token"))?.pop().ok_or(Error::NotFound)?;
+        self.commit(transaction, "The token", Entry::new(user, "token_deleted").about(row.name)).await
     }
 
     /// Whose token this is, and what it may do; nobody's once it has ended.

@@ -2,14 +2,19 @@
 
 use std::fmt;
 
-use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, SqlErr};
+use sea_orm::{
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
+    SqlErr,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    audit::Entry,
     database::Store,
     entity::{moment::Moment, user},
     error::Error,
+    session::{NewSession, Session},
 };
 
 /// An account.
@@ -57,23 +62,24 @@ impl From<user::Model> for User {
 impl Store {
     /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
     pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
-        let now = Moment::now();
-        let row = user::ActiveModel {
-            id: Set(Uuid::now_v7()),
-            email: Set(normal(email)),
-            password_hash: Set(password_hash.to_owned()),
-            login_version: Set(0),
-            created_at: Set(now),
-            updated_at: Set(now),
-        };
-        match row.insert(self.writer()).await {
-            Ok(row) => Ok(row.into()),
-            Err(error) => Err(match error.sql_err() {
-                // The id is new, so it can only be the address.
-                Some(SqlErr::UniqueConstraintViolation(_)) => Error::EmailTaken,
-                _ => Error::writing("The account")(error),
-            }),
-        }
+        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
+        let user = insert(&transaction, email, password_hash).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, "account_added")).await?;
+        Ok(user)
+    }
+
+    /// Adds an account and logs it in, both or neither.
+    pub async fn sign_up(
+        &self,
+        email: &str,
+        password_hash: &str,
+        new: NewSession<'_>,
+    ) -> Result<(User, Session), Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
+        let user = insert(&transaction, email, password_hash).await?;
+        let session = self.add_session(&transaction, user.id, new).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, "signup")).await?;
+        Ok((user, session))
     }
 
     /// The account with this id.
@@ -87,6 +93,26 @@ impl Store {
         let found = user::Entity::find().filter(user::Column::Email.eq(normal(email))).one(self.reader()).await;
         let row = found.map_err(Error::reading("The account"))?;
         Ok(row.map(|row| Credentials { password_hash: row.password_hash.clone(), user: row.into() }))
+    }
+}
+
+async fn insert(transaction: &DatabaseTransaction, email: &str, password_hash: &str) -> Result<User, Error> {
+    let now = Moment::now();
+    let row = user::ActiveModel {
+        id: Set(Uuid::now_v7()),
+        email: Set(normal(email)),
+        password_hash: Set(password_hash.to_owned()),
+        login_version: Set(0),
+        created_at: Set(now),
+        updated_at: Set(now),
+    };
+    match row.insert(transaction).await {
+        Ok(row) => Ok(row.into()),
+        Err(error) => Err(match error.sql_err() {
+            // The id is new, so it can only be the address.
+            Some(SqlErr::UniqueConstraintViolation(_)) => Error::EmailTaken,
+            _ => Error::writing("The account")(error),
+        }),
     }
 }
 

@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists what was done with the account, newest first: the last 200 of 90 days. */
+        /** Lists what was done with the account, newest first: the last 200 of 90 days, and of wrong passwords the last 50. */
         get: operations["listAudit"];
         put?: never;
         post?: never;
@@ -81,11 +81,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Changes the password, and ends every session and every login that is under way.
-         * @description Whoever asks gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
-         *     `endTokens` is `false`.
-         */
+        /** Changes the password. Every other session of the account ends. */
         post: operations["changePassword"];
         delete?: never;
         options?: never;
@@ -121,10 +117,7 @@ export interface paths {
         get: operations["listSessions"];
         put?: never;
         post?: never;
-        /**
-         * Signs out everywhere, here too, and ends every login that is under way.
-         * @description API tokens end as well unless `endTokens` is `false`.
-         */
+        /** Signs out everywhere, here too: no token of the account is worth anything from now on. */
         delete: operations["endSessions"];
         options?: never;
         head?: never;
@@ -172,13 +165,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the tokens of the account that have not ended, newest first. */
+        /** Lists the tokens of the account, newest first. */
         get: operations["listTokens"];
         put?: never;
-        /**
-         * Makes a token for scripts.
-         * @description It can do what the account can, except change how one logs in, or only look (`scope`). An account has 50 at most.
-         */
+        /** Makes a token for scripts. It can do what the account can, except change how one logs in. */
         post: operations["createToken"];
         delete?: never;
         options?: never;
@@ -217,7 +207,11 @@ export interface paths {
         delete: operations["deleteDestination"];
         options?: never;
         head?: never;
-        /** Changes a destination. Its relay restarts only if URL or key changed; the others never notice. */
+        /**
+         * Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
+         * @description A URL with another scheme, host or port wants the stream key again. A login in a URL is shown as `****`, which written back
+         *     stands for what it was.
+         */
         patch: operations["changeDestination"];
         trace?: never;
     };
@@ -573,11 +567,6 @@ export interface components {
         ApiToken: {
             /** Format: date-time */
             createdAt: string;
-            /**
-             * Format: date-time
-             * @description From when on it is worth nothing; `null` for one that does not end.
-             */
-            expiresAt: string | null;
             /** Format: uuid */
             id: string;
             /**
@@ -586,7 +575,6 @@ export interface components {
              */
             lastUsedAt: string | null;
             name: string;
-            scope: components["schemas"]["TokenScope"];
         };
         /** @description The incoming audio. */
         Audio: {
@@ -605,17 +593,25 @@ export interface components {
         /** @description One thing that was done with the account. */
         AuditEntry: {
             /**
-             * @description `login`, `password_changed`, `tokens_deleted`, `stream_key_shown`, `stream_key_rotated`, `pull_changed`, `destination_changed`, ...
+             * @description `login`, `login_failed`, `password_changed`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
              * @example login
              */
             action: string;
             /**
-             * @description From where.
+             * @description From where; `null` for what the operator of the server did, and for wrong passwords from many addresses.
              * @example 203.0.113.7
              */
             address: string | null;
             /** Format: date-time */
             at: string;
+            /** @description What it changed. Secrets are shown as `****`. */
+            changes: components["schemas"]["FieldChange"][];
+            /**
+             * Format: int64
+             * @description How many times within an hour, the last of them at `at`: failures of one address are counted together.
+             * @example 1
+             */
+            count: number;
             /** @description What it was done to, by name. */
             object: string | null;
         };
@@ -713,6 +709,15 @@ export interface components {
             name: string;
             platform: string;
         };
+        /** @description A field that was changed. */
+        FieldChange: {
+            /** @example name */
+            field: string;
+            /** @description `null` for what is gone. */
+            new: string | null;
+            /** @description `null` for what was not there. */
+            old: string | null;
+        };
         /** @description What is wrong with one field. */
         FieldError: {
             /**
@@ -746,19 +751,8 @@ export interface components {
         };
         /** @description A new token. */
         NewToken: {
-            /**
-             * Format: date-time
-             * @description When it ends: a time in the future. Without this field after 365 days, with `null` never.
-             * @example 2027-11-27T00:00:00Z
-             */
-            expiresAt?: string | null;
             /** @example Stream deck */
             name: string;
-            /**
-             * @description What it may do.
-             * @default full
-             */
-            scope: components["schemas"]["TokenScope"];
         };
         /** @description What was repaired or left out in the incoming stream, or cannot be previewed. */
         Notice: {
@@ -814,20 +808,10 @@ export interface components {
             /** Format: password */
             currentPassword: string;
             /**
-             * @description Whether every API token of the account ends as well.
-             * @default true
-             */
-            endTokens: boolean;
-            /**
              * Format: password
              * @description At least 8 characters, at most 71 bytes, and not easy to guess.
              */
             newPassword: string;
-            /**
-             * @description Whether every project gets a new stream key. Encoders that send with the old ones are closed.
-             * @default false
-             */
-            renewStreamKeys: boolean;
         };
         /** @description A place that takes live streams over RTMP. */
         Platform: {
@@ -969,7 +953,7 @@ export interface components {
             pullUrl: string | null;
             status: components["schemas"]["ProjectState"];
             stream: components["schemas"]["Stream"] | null;
-            /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. `****` for a token that may only read. */
+            /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. */
             streamKey: string;
             unknownKey: components["schemas"]["UnknownKey"] | null;
             /** Format: date-time */
@@ -1056,11 +1040,6 @@ export interface components {
         };
         /** @description A login that counts. */
         SessionView: {
-            /**
-             * @description From where it was last used, to the minute; `null` if that was before this was noted.
-             * @example 203.0.113.7
-             */
-            address: string | null;
             /** @description What the browser called itself when it logged in. */
             agent: string | null;
             /** Format: date-time */
@@ -1071,16 +1050,14 @@ export interface components {
             expiresAt: string;
             /** Format: uuid */
             id: string;
-            /**
-             * Format: date-time
-             * @description When that was.
-             */
-            lastSeenAt: string | null;
         };
         /** @description One live session of a project. */
         Stream: {
             audio: components["schemas"]["Audio"] | null;
-            /** @description `encoder_stopped`, `encoder_lost`, `too_fast`, `ended_by_owner`, `server_stopped` or `server_killed`. */
+            /**
+             * @description `encoder_stopped`, `encoder_lost`, `too_fast`, `ended_by_owner`, `server_stopped`, `server_killed`, or `not_recorded` where
+             *     the history missed the end.
+             */
             endReason: string | null;
             /** Format: date-time */
             endedAt: string | null;
@@ -1140,11 +1117,6 @@ export interface components {
          * @enum {string}
          */
         StreamState: "live" | "reconnecting" | "ended";
-        /**
-         * @description What a token may do.
-         * @enum {string}
-         */
-        TokenScope: "full" | "read";
         /** @description An encoder with a stream key that no project has. */
         UnknownKey: {
             /** @example 203.0.113.7 */
@@ -1285,6 +1257,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `busy`: too many passwords are waiting to be checked; with `Retry-After` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     logOut: {
@@ -1305,15 +1286,6 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1368,23 +1340,12 @@ export interface operations {
             /** @description Changed */
             204: {
                 headers: {
-                    /** @description The new session */
-                    "set-cookie"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
             /** @description `unauthorized` */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1403,6 +1364,15 @@ export interface operations {
             };
             /** @description `too_many_requests`, with `Retry-After` */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `busy`: too many passwords are waiting to be checked; with `Retry-After` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1463,12 +1433,7 @@ export interface operations {
     };
     endSessions: {
         parameters: {
-            query?: {
-                /** @description Whether every API token of the account ends as well; `true` unless said. */
-                endTokens?: boolean;
-                /** @description Whether every project gets a new stream key; `false` unless said. Encoders that send with the old ones are closed. */
-                renewStreamKeys?: boolean;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -1484,24 +1449,6 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `validation_failed` */
-            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1531,15 +1478,6 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1609,6 +1547,15 @@ export interface operations {
             };
             /** @description `too_many_requests`, with `Retry-After` */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `busy`: too many passwords are waiting to be checked; with `Retry-After` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1687,7 +1634,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `login_required`: a token cannot do this, or `quota_exceeded` */
+            /** @description `login_required`: a token cannot do this */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1781,15 +1728,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -1834,15 +1772,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -1852,7 +1781,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `validation_failed` */
+            /** @description `validation_failed`, or `stream_key_required`: a server that the key was not given for */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1892,8 +1821,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
+            /** @description `not_found` */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1901,8 +1830,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_found` */
-            404: {
+            /** @description `too_many_requests`, with `Retry-After` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1934,15 +1863,6 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1990,15 +1910,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -2039,8 +1950,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
+            /** @description `not_found` */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2048,8 +1959,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_found` */
-            404: {
+            /** @description `too_many_requests`, with `Retry-After` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `busy`: too many destinations are being tried out; with `Retry-After` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2226,15 +2146,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -2272,15 +2183,6 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2448,15 +2350,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description `not_found` */
             404: {
                 headers: {
@@ -2490,15 +2383,6 @@ export interface operations {
             };
             /** @description `unauthorized` */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `not_allowed`: the API token may only read */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2640,6 +2524,15 @@ export interface operations {
             };
             /** @description `unknown_stream_key` */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_requests`, with `Retry-After`: only where the stream is pulled */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -7,6 +7,7 @@ use std::{
 
 use gostream_engine::{
     EndReason, EngineConfig, EngineEvent,
+    events::{self, EventReceiver},
     spec::{DestinationId, ProjectSpec, StreamKey},
     status::RelayState,
 };
@@ -17,7 +18,6 @@ use gostream_testkit::{
 };
 use tokio::{
     runtime::Handle,
-    sync::mpsc,
     task::JoinHandle,
     time::{interval, sleep, timeout},
 };
@@ -41,7 +41,7 @@ pub async fn run(seed: u64) -> Tally {
     let mut random = Random::seeded(seed);
     let tasks = tasks_alive();
     let mut stage = Stage::with(EngineConfig { reconnect_grace: PATIENCE, ..config() }).await;
-    let reasons = end_reasons(std::mem::replace(&mut stage.events, mpsc::channel(1).1));
+    let reasons = end_reasons(std::mem::replace(&mut stage.events, events::channel(1).1));
     let mut slots = vec![Slot::sound().await, Slot::commanded(&mut random).await, Slot::restarted().await];
     for _ in 0..random.within(8..16) {
         slots.push(Slot::faulty(&mut random).await);
@@ -116,7 +116,7 @@ fn watch_states(stage: &Stage, spec: &ProjectSpec) -> JoinHandle<States> {
 }
 
 /// Why streams ended, once the engine is gone.
-fn end_reasons(mut events: mpsc::Receiver<EngineEvent>) -> JoinHandle<Vec<EndReason>> {
+fn end_reasons(mut events: EventReceiver) -> JoinHandle<Vec<EndReason>> {
     tokio::spawn(async move {
         let mut reasons = Vec::new();
         while let Some(event) = events.recv().await {

@@ -11,6 +11,8 @@ use crate::status::{AudioStatus, VideoStatus};
 
 /// Rates are over this much time: long enough to hold a GOP, short enough to follow a change.
 const WINDOW_MS: i64 = 4_000;
+/// Frames that are remembered: a second and more of the fastest cameras is enough for a rate.
+const FRAMES_MAX: usize = 2_048;
 /// What did not come for this long is measured by the time of arrival, which goes on; what usually comes more slowly has more
 /// time.
 const STALE_MS: i64 = 1_500;
@@ -116,7 +118,9 @@ impl Rate {
         self.bytes += frame.bytes;
         // Two frames tell a rate, however slow it is.
         while let Some(&oldest) = self.frames.front().filter(|_| self.frames.len() > 2)
-            && (frame.dts_ms - oldest.dts_ms > WINDOW_MS || frame.arrived_ms - oldest.arrived_ms > 2 * WINDOW_MS)
+            && (frame.dts_ms - oldest.dts_ms > WINDOW_MS
+                || frame.arrived_ms - oldest.arrived_ms > 2 * WINDOW_MS
+                || self.frames.len() > FRAMES_MAX)
         {
             self.frames.pop_front();
             self.bytes -= oldest.bytes;
@@ -190,6 +194,13 @@ mod tests {
         (0..4).for_each(|n| rate.count(Frame { dts_ms: n * 5_000, arrived_ms: n * 5_000, bytes: 1_000 }));
         assert_eq!(rate.per_second(19_000), Some(0.2));
         assert_eq!(rate.per_second(40_000), Some(0.0));
+    }
+
+    #[test]
+    fn frames_without_end_are_not_remembered() {
+        let mut rate = Rate::default();
+        (0..100_000).for_each(|_| rate.count(Frame { dts_ms: 0, arrived_ms: 0, bytes: 1 }));
+        assert_eq!((rate.frames.len(), rate.bytes), (FRAMES_MAX, FRAMES_MAX));
     }
 
     #[test]

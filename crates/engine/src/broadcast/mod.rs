@@ -16,7 +16,7 @@ pub mod subscription;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -53,6 +53,8 @@ pub struct Broadcast {
     /// Readers that want packets soon.
     hurried: AtomicUsize,
     phase: watch::Sender<Phase>,
+    /// When the phase began, in ms since the broadcast did.
+    phase_ms: AtomicU64,
 }
 
 /// Where a broadcast stands.
@@ -81,6 +83,7 @@ impl Broadcast {
             head: watch::Sender::new(0),
             hurried: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Live),
+            phase_ms: AtomicU64::new(0),
         })
     }
 
@@ -92,6 +95,16 @@ impl Broadcast {
     /// The phase, now and as it changes.
     pub fn phase(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// Since when it is in that phase.
+    pub fn phase_since(&self) -> SystemTime {
+        self.started_at + Duration::from_millis(self.phase_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether no more packets will come.
+    pub fn is_ended(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Ended(_))
     }
 
     /// Waits until the broadcast is over.
@@ -108,6 +121,7 @@ impl Broadcast {
             let open = !matches!(phase, Phase::Ended(_));
             if open {
                 *phase = Phase::Ended(reason);
+                self.note_phase();
             }
             open
         });
@@ -144,7 +158,7 @@ impl Broadcast {
 
     /// Bytes of media that are held for readers.
     pub fn ring_bytes(&self) -> usize {
-        self.ring().bytes()
+        self.ring().held_bytes()
     }
 
     /// Whether a track is in an Enhanced RTMP form that older servers do not know.
@@ -178,14 +192,19 @@ impl Broadcast {
     }
 
     /// An encoder sends again, or stopped sending. Nothing happens to an ended broadcast.
-    fn set_phase(&self, next: Phase) {
+    pub(crate) fn set_phase(&self, next: Phase) {
         self.phase.send_if_modified(|phase| {
             let changes = !matches!(phase, Phase::Ended(_)) && *phase != next;
             if changes {
                 *phase = next;
+                self.note_phase();
             }
             changes
         });
+    }
+
+    fn note_phase(&self) {
+        self.phase_ms.store(self.age_ms().unsigned_abs(), Ordering::Relaxed);
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     engine::EndReason,
+    ingest::excess::{Allowed, Excess},
     spec::{Goodbye, StreamId},
 };
 
@@ -103,9 +104,14 @@ impl Publisher {
         live.if_seated(&ticket, || self.write(media, now));
     }
 
-    /// Counts what came; tells whether that was more than `allowed_kbps` bears. A connection after this one counts on.
-    pub(crate) fn exceeds(&self, allowed_kbps: u32, bytes: usize) -> bool {
-        self.live.pace().exceeds(allowed_kbps, bytes, Instant::now())
+    /// Counts a message; gives an excess. A connection after this one counts on.
+    pub(crate) fn count_message(&self, allowed: Allowed, now: Instant) -> Option<Excess> {
+        self.live.pace().count_message(allowed, now)
+    }
+
+    /// Counts bytes on the wire; gives an excess.
+    pub(crate) fn count_bytes(&self, allowed: Allowed, bytes: u64, now: Instant) -> Option<Excess> {
+        self.live.pace().count_bytes(allowed, bytes, now)
     }
 
     /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which

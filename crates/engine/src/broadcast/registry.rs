@@ -1,15 +1,23 @@
 //! The registry: which projects are live here, and who publishes to them.
 
+mod revoked;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::revoked::Asked;
+use self::revoked::Revoked;
 use super::{Broadcast, Phase};
 use crate::{
+    engine::EndReason,
     hls,
     ingest::excess::Pace,
     spec::{DestinationId, ProjectId, ProjectSpec, StreamKey},
@@ -21,7 +29,7 @@ use crate::{
 pub(crate) struct Live {
     /// The running stream.
     pub(crate) broadcast: Arc<Broadcast>,
-    /// What should be.
+    /// What should be. Its account and its key are those that the broadcast began with.
     pub(crate) spec: watch::Sender<ProjectSpec>,
     /// Destinations that should not wait.
     pub(crate) retries: mpsc::Sender<DestinationId>,
@@ -68,15 +76,16 @@ impl Live {
     }
 
     /// Takes the publisher's seat; whoever had it is told to leave.
+    #[cfg(test)]
     pub(crate) fn take_seat(&self) -> Ticket {
         let mut seat = self.seat();
         seat.take()
     }
 
-    /// Takes the publisher's seat if nobody sits in it; whoever sat there last has dropped.
-    pub(crate) fn take_free_seat(&self) -> Option<Ticket> {
+    /// Takes the publisher's seat as `claim` says; `None` when somebody sits in it who may stay.
+    fn claim_seat(&self, claim: Claim) -> Option<Ticket> {
         let mut seat = self.seat();
-        self.is_free(&seat).then(|| seat.take())
+        (claim == Claim::TakeOver || self.is_free(&seat)).then(|| seat.take())
     }
 
     /// Whether nobody publishes.
@@ -97,6 +106,21 @@ impl Live {
         }
     }
 
+    /// What should be, if that is a change and not another broadcast: one has the same key for all its life.
+    pub(crate) fn apply(&self, spec: &ProjectSpec) -> Applied {
+        if self.spec.borrow().stream_key != spec.stream_key {
+            return Applied::OtherKey;
+        }
+        self.spec.send_if_modified(|old| {
+            let differs = old != spec;
+            if differs {
+                old.clone_from(spec);
+            }
+            differs
+        });
+        Applied::Yes
+    }
+
     /// How fast the stream comes, over all its encoder's connections.
     pub(crate) fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,6 +129,52 @@ impl Live {
     fn seat(&self) -> MutexGuard<'_, Seat> {
         self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What became of a spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The broadcast goes on with it.
+    Yes,
+    /// The project is not live here.
+    NotLive,
+    /// The broadcast was begun with another key, and stays as it is.
+    OtherKey,
+}
+
+/// What a publisher that comes wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The seat, whoever sits in it.
+    TakeOver,
+    /// The seat if nobody sits in it.
+    IfFree,
+}
+
+/// A publisher that was let in and now wants a seat.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) spec: &'a ProjectSpec,
+    /// When that answer was asked for.
+    pub(crate) asked: Asked,
+    pub(crate) claim: Claim,
+    /// How many projects of an account may be live.
+    pub(crate) live_max: usize,
+}
+
+/// What a request for a seat leads to.
+#[derive(Debug)]
+pub(crate) enum Seating {
+    /// The seat.
+    Taken(Arc<Live>, Ticket),
+    /// Somebody sits in it.
+    Occupied,
+    /// The account has as many live projects as it may have.
+    TooMany,
+    /// A broadcast is ending: its relays must have left before others begin.
+    Ending(Arc<Live>),
+    /// The answer that the request is based on may be outdated.
+    AskAgain,
 }
 
 /// All live projects, and the status of each to whoever watches.
@@ -120,9 +190,64 @@ struct Tables {
     /// What viewers watch, by playback id: a little longer than the project is live, so that players see the end.
     outputs: HashMap<String, Arc<hls::Output>>,
     statuses: HashMap<ProjectId, watch::Sender<Option<Arc<ProjectStatus>>>>,
+    revoked: Revoked,
 }
 
 impl Registry {
+    /// To be taken before the control plane is asked, and given back with its answer.
+    pub(crate) fn asked(&self) -> Asked {
+        self.tables().revoked.asked(Instant::now())
+    }
+
+    /// What was answered about this project until now counts no longer.
+    pub(crate) fn revoke(&self, project: ProjectId) {
+        self.tables().revoked.add(project, Instant::now());
+    }
+
+    /// The live project that an answer is about, if it is still what was asked about.
+    pub(crate) fn answered(&self, spec: &ProjectSpec, asked: Asked) -> Option<Arc<Live>> {
+        let tables = self.tables();
+        let live = tables.live.get(&spec.id).filter(|_| !tables.revoked.concerns(spec.id, asked, Instant::now()))?;
+        (live.spec.borrow().stream_key == spec.stream_key).then(|| Arc::clone(live))
+    }
+
+    /// What a publisher of that key was last admitted to, if that has not ended.
+    pub(crate) fn spec_by_key(&self, key: &StreamKey) -> Option<ProjectSpec> {
+        let live = self.by_key(key).filter(|live| !live.broadcast.is_ended())?;
+        let spec = live.spec.borrow().clone();
+        Some(spec)
+    }
+
+    /// Takes a seat in the live project, or in a new one made by `open`. Whether the answer still counts, how much is live and
+    /// who sits where are looked at in one step.
+    pub(crate) fn seat(
+        &self,
+        request: &Request<'_>,
+        open: impl FnOnce(watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live>,
+    ) -> Seating {
+        let Request { spec, asked, claim, live_max } = *request;
+        let mut tables = self.tables();
+        if tables.revoked.concerns(spec.id, asked, Instant::now()) {
+            return Seating::AskAgain;
+        }
+        if let Some(live) = tables.live.get(&spec.id).map(Arc::clone) {
+            if !live.broadcast.is_ended() && live.apply(spec) == Applied::OtherKey {
+                live.broadcast.end(EndReason::EndedByOwner);
+            }
+            if live.broadcast.is_ended() {
+                return Seating::Ending(live);
+            }
+            return live.claim_seat(claim).map_or(Seating::Occupied, |ticket| Seating::Taken(live, ticket));
+        }
+        // One that is ending leaves by itself, and holds no place.
+        let counts = |live: &Live| live.spec.borrow().account == spec.account && !live.broadcast.is_ended();
+        if tables.live.values().filter(|live| counts(live)).count() >= live_max {
+            return Seating::TooMany;
+        }
+        let live = tables.insert(spec, open);
+        live.claim_seat(claim).map_or(Seating::Occupied, |ticket| Seating::Taken(live, ticket))
+    }
+
     /// The live project of that id.
     pub(crate) fn get(&self, project: ProjectId) -> Option<Arc<Live>> {
         self.tables().live.get(&project).cloned()
@@ -150,24 +275,6 @@ impl Registry {
     /// All live projects.
     pub(crate) fn all(&self) -> Vec<(ProjectId, Arc<Live>)> {
         self.tables().live.iter().map(|(&id, live)| (id, Arc::clone(live))).collect()
-    }
-
-    /// The live project of that id, or a new one made by `open`.
-    pub(crate) fn get_or_insert(
-        &self,
-        spec: &ProjectSpec,
-        open: impl FnOnce(watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live>,
-    ) -> Arc<Live> {
-        let mut tables = self.tables();
-        if let Some(live) = tables.live.get(&spec.id) {
-            return Arc::clone(live);
-        }
-        let status = tables.statuses.entry(spec.id).or_insert_with(|| watch::Sender::new(None)).clone();
-        let live = open(status);
-        tables.live.insert(spec.id, Arc::clone(&live));
-        tables.keys.insert(spec.stream_key.clone(), spec.id);
-        tables.outputs.insert(spec.playback_id.clone(), Arc::clone(&live.hls));
-        live
     }
 
     /// The project is over.
@@ -199,5 +306,20 @@ impl Registry {
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn insert(
+        &mut self,
+        spec: &ProjectSpec,
+        open: impl FnOnce(watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live>,
+    ) -> Arc<Live> {
+        let status = self.statuses.entry(spec.id).or_insert_with(|| watch::Sender::new(None)).clone();
+        let live = open(status);
+        self.live.insert(spec.id, Arc::clone(&live));
+        self.keys.insert(spec.stream_key.clone(), spec.id);
+        self.outputs.insert(spec.playback_id.clone(), Arc::clone(&live.hls));
+        live
     }
 }

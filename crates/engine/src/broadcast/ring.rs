@@ -23,8 +23,12 @@ pub use headers::Headers;
 
 /// How much is kept, by arrival and by media time: a destination that is further behind would show its viewers old pictures.
 const KEPT_MS_MAX: i64 = 10_000;
-/// How many bytes are kept: 10 s of 50 Mbit/s.
+/// Memory that is kept: 10 s of 50 Mbit/s.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How many packets are kept: 10 s of what a publisher may send, and half as much again.
+const KEPT_PACKETS_MAX: usize = 15_000;
+/// What an entry costs beside its packet: its own fields, the two counters of its `Arc`, and its place in the queue.
+const ENTRY_BYTES: usize = size_of::<Entry>() - size_of::<Packet>() + 3 * size_of::<usize>();
 /// Chunks of packets that are older than this are dropped: hardly a destination is so far behind, and one that is lays them
 /// out for itself.
 const DERIVED_KEPT_MS: i64 = 500;
@@ -96,6 +100,7 @@ pub struct Ring {
     first: u64,
     /// The sequence number of the oldest entry that may hold chunks.
     fresh: u64,
+    /// Memory of all entries, without their chunks.
     bytes: usize,
     headers: Headers,
     /// The newest keyframe, unless a codec header was replaced since.
@@ -119,10 +124,10 @@ pub struct Ring {
 }
 
 impl Entry {
-    /// The same without chunks.
+    /// The same without chunks, now and later.
     fn bare(&self) -> Self {
         let Self { ref packet, video_frames_before, arrived_ms, media_ms, .. } = *self;
-        let (platform, player) = Default::default();
+        let (platform, player) = (SharedChunks::not_kept(), SharedChunks::not_kept());
         Self { packet: packet.clone(), video_frames_before, arrived_ms, media_ms, platform, player }
     }
 
@@ -160,9 +165,9 @@ impl Entry {
         (Cow::Borrowed(&self.packet.body), &self.player)
     }
 
-    /// Whether chunks are held besides the packet.
-    fn is_laid_out(&self) -> bool {
-        self.platform.is_laid_out() || self.player.is_laid_out()
+    /// Memory that it takes, without chunks.
+    fn held_bytes(&self) -> usize {
+        self.packet.held_bytes() + ENTRY_BYTES
     }
 }
 
@@ -199,7 +204,7 @@ impl Ring {
             PacketKind::Audio => self.sound = Some((entry.packet.dts, arrived_ms)),
             _ => {}
         }
-        self.bytes += entry.packet.body.len();
+        self.bytes += entry.held_bytes();
         self.entries.push_back(entry);
         self.drop_derived();
         self.evict();
@@ -219,9 +224,11 @@ impl Ring {
         self.first + self.entries.len() as u64
     }
 
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Memory that it takes, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        let fresh = self.entries.range((self.fresh.max(self.first) - self.first) as usize..);
+        let chunks: usize = fresh.map(|entry| entry.platform.held_bytes() + entry.player.held_bytes()).sum();
+        self.bytes + chunks
     }
 
     /// How many video frames came so far.
@@ -325,9 +332,7 @@ impl Ring {
             if newest_ms - entry.arrived_ms < DERIVED_KEPT_MS {
                 return;
             }
-            if entry.is_laid_out() {
-                *entry = Arc::new(entry.bare());
-            }
+            *entry = Arc::new(entry.bare());
             self.fresh += 1;
         }
     }
@@ -336,10 +341,11 @@ impl Ring {
         while self.entries.len() > 1 {
             let (Some(front), Some(back)) = (self.entries.front(), self.entries.back()) else { return };
             let spans = (back.arrived_ms - front.arrived_ms).max(back.media_ms - front.media_ms);
-            if spans <= KEPT_MS_MAX && self.bytes <= KEPT_BYTES_MAX {
+            let fits = self.bytes <= KEPT_BYTES_MAX && self.entries.len() <= KEPT_PACKETS_MAX;
+            if spans <= KEPT_MS_MAX && fits {
                 return;
             }
-            self.bytes -= front.packet.body.len();
+            self.bytes -= front.held_bytes();
             self.entries.pop_front();
             self.first += 1;
         }

@@ -42,7 +42,7 @@ pub struct Batch {
     pub skipped_frames: u64,
     /// The packets, in order.
     pub entries: Vec<Arc<Entry>>,
-    /// Bytes of all of them.
+    /// Memory that they take.
     pub bytes: usize,
 }
 
@@ -108,7 +108,7 @@ impl Subscription {
             }
         };
         while let Some(entry) = ring.get(next).filter(|_| batch.bytes < bytes_max) {
-            batch.bytes += entry.packet.body.len();
+            batch.bytes += entry.packet.held_bytes();
             batch.entries.push(Arc::clone(entry));
             next += 1;
         }

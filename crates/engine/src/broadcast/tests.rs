@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     hls,
-    spec::{Goodbye, ProjectSpec, StreamKey},
+    spec::{AccountId, Goodbye, ProjectSpec, StreamKey},
 };
 
 /// The time that 32 bits of milliseconds hold, and some more: 49.7 days and a half.
@@ -77,6 +77,7 @@ fn live() -> Arc<Live> {
     let broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
     let spec = ProjectSpec {
         id: broadcast.project,
+        account: AccountId(Uuid::nil()),
         stream_key: StreamKey::new("key"),
         playback_id: String::new(),
         goodbye: Goodbye::Ends,

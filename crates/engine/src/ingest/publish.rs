@@ -11,25 +11,26 @@ use tracing::{debug, info};
 
 use super::session::{Connection, Over};
 use crate::{
-    admission::resting,
-    broadcast::publisher::{Departure, Publisher},
+    broadcast::{
+        publisher::{Departure, Publisher},
+        registry::{Live, Ticket},
+    },
     engine::{EndReason, Shared},
-    spec::ProjectSpec,
 };
 
 /// What makes an encoder show why not instead of only trying again.
-const DENIED: &str = "NetStream.Publish.Denied";
+pub(super) const DENIED: &str = "NetStream.Publish.Denied";
 
 /// Takes media until the publisher is done. `Ok` when it may publish again on the same connection.
-pub(crate) async fn run<S>(connection: &mut Connection<S>, spec: ProjectSpec, shared: &Arc<Shared>) -> Result<(), Over>
+pub(crate) async fn run<S>(
+    connection: &mut Connection<S>,
+    (live, ticket): (Arc<Live>, Ticket),
+    shared: &Arc<Shared>,
+) -> Result<(), Over>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    if let Some(left) = shared.resting.left(spec.id, Instant::now()) {
-        return connection.refuse(DENIED, &resting(left)).await;
-    }
-    let project = spec.id;
-    let (live, ticket) = shared.open(spec).await;
+    let project = live.broadcast.project;
     let (leave, broadcast) = (ticket.leave.clone(), Arc::clone(&live.broadcast));
     let mut publisher = Publisher::new(live, ticket);
     connection.rtmp.accept_publish();
@@ -52,8 +53,8 @@ where
             connection.flush().await?;
             Ok(())
         }
-        Err(Over::TooFast { allowed_kbps }) => {
-            let reason = EndReason::TooFast { allowed_kbps };
+        Err(Over::TooFast(excess)) => {
+            let reason = EndReason::TooFast(excess);
             shared.resting.begin(project, Instant::now());
             broadcast.end(reason);
             connection.refuse(DENIED, &reason.advice().unwrap_or_default()).await
@@ -70,21 +71,24 @@ async fn take_media<S>(connection: &mut Connection<S>, publisher: &mut Publisher
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    let mut received_bytes = connection.rtmp.received_bytes();
     loop {
         let now = Instant::now();
         while let Some(event) = connection.next_event()? {
             match event {
                 Event::Media(media) => {
-                    if let Some(allowed_kbps) = shared.limits.ingest_kbps
-                        && publisher.exceeds(allowed_kbps, media.body.len())
-                    {
-                        return Err(Over::TooFast { allowed_kbps });
+                    if let Some(excess) = publisher.count_message(shared.limits.ingest(), now) {
+                        return Err(Over::TooFast(excess));
                     }
                     publisher.push(media, now);
                 }
                 Event::Unpublish => return Ok(()),
                 Event::Publish(_) | Event::Play(_) | Event::Stop => {}
             }
+        }
+        let before = std::mem::replace(&mut received_bytes, connection.rtmp.received_bytes());
+        if let Some(excess) = publisher.count_bytes(shared.limits.ingest(), received_bytes - before, now) {
+            return Err(Over::TooFast(excess));
         }
         let due = publisher.flush(Instant::now());
         connection.pace.set(publisher.pause());

@@ -10,15 +10,18 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{paced::Pace, play, publish};
+use super::{excess::Excess, paced::Pace, play, publish, seat::Denied};
 use crate::{
+    broadcast::registry::{Claim, Live, Ticket},
     door::Place,
     engine::{Refusal, Shared},
     limits::{READ_BYTES, READ_BYTES_OF_STRANGERS, REFUSAL_LINGER},
     relay::opening::random_filler,
-    spec::{ProjectSpec, StreamKey},
+    spec::StreamKey,
 };
 
+/// What an encoder or a player hears that names no key.
+const NO_KEY: &str = "No stream key was given. Put the key of your project into the encoder.";
 /// What a pull of our own hears that came back to us.
 const ITSELF: &str = "This is the server that pulls: its own stream cannot come from itself.";
 
@@ -56,11 +59,8 @@ pub(crate) enum Over {
     #[error("no {0} in time")]
     Late(&'static str),
     /// More media came than may, for too long.
-    #[error("more than {allowed_kbps} kbit/s came")]
-    TooFast {
-        /// What may come.
-        allowed_kbps: u32,
-    },
+    #[error(transparent)]
+    TooFast(Excess),
 }
 
 /// Serves one connection until it ends.
@@ -102,28 +102,26 @@ where
                 Err(_) => return Err(Over::Late("request to publish or play")),
             };
             match request {
-                Event::Publish(key) => match self.admit(key.as_deref(), shared).await {
-                    Ok(spec) => {
+                Event::Publish(key) => match self.seat(key.as_deref(), shared).await {
+                    Ok(seat) => {
                         place.admit();
                         self.read_bytes = READ_BYTES;
-                        publish::run(self, spec, shared).await?;
+                        publish::run(self, seat, shared).await?;
                     }
-                    Err(refusal) => return self.refuse("NetStream.Publish.Denied", refusal).await,
+                    Err(refusal) => return self.refuse(publish::DENIED, &refusal).await,
                 },
                 // What comes back would go round and round.
                 Event::Play(_) if self.rtmp.flash_version() == shared.identity => {
                     return self.refuse("NetStream.Play.Failed", ITSELF).await;
                 }
-                Event::Play(key) => match self.admit(key.as_deref(), shared).await {
-                    Ok(spec) => match shared.registry.get(spec.id) {
-                        Some(live) => {
-                            place.admit();
-                            play::run(self, &live.broadcast, &shared.limits).await?;
-                        }
-                        None => {
-                            return self.refuse("NetStream.Play.StreamNotFound", "Nobody is live with this key.").await;
-                        }
-                    },
+                Event::Play(key) => match self.live(key.as_deref(), shared).await {
+                    Ok(Some(live)) => {
+                        place.admit();
+                        play::run(self, &live.broadcast, &shared.limits).await?;
+                    }
+                    Ok(None) => {
+                        return self.refuse("NetStream.Play.StreamNotFound", "Nobody is live with this key.").await;
+                    }
                     Err(refusal) => return self.refuse("NetStream.Play.Failed", refusal).await,
                 },
                 Event::Media(_) | Event::Unpublish | Event::Stop => {}
@@ -147,9 +145,18 @@ where
         }
     }
 
-    async fn admit(&self, key: Option<&str>, shared: &Shared) -> Result<ProjectSpec, &'static str> {
-        let key = key.ok_or("No stream key was given. Put the key of your project into the encoder.")?;
-        shared.admission.admit(&StreamKey::new(key), self.peer).await.map_err(Refusal::sentence)
+    /// What an encoder with that key publishes to.
+    async fn seat(&self, key: Option<&str>, shared: &Arc<Shared>) -> Result<(Arc<Live>, Ticket), String> {
+        let key = StreamKey::new(key.ok_or(NO_KEY)?);
+        shared.seat(&key, self.peer, Claim::TakeOver).await.map_err(Denied::sentence)
+    }
+
+    /// What a player with that key plays.
+    async fn live(&self, key: Option<&str>, shared: &Shared) -> Result<Option<Arc<Live>>, &'static str> {
+        let key = StreamKey::new(key.ok_or(NO_KEY)?);
+        let asked = shared.registry.asked();
+        let spec = shared.ask(&key, self.peer).await.map_err(Refusal::sentence)?;
+        Ok(shared.registry.answered(&spec, asked))
     }
 
     /// Says no, lets the peer read it, and closes. Without the pause OBS would only see a lost connection.

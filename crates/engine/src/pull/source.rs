@@ -64,6 +64,11 @@ impl Source {
         Ok(None)
     }
 
+    /// Bytes that came and were read.
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.line.client.received_bytes()
+    }
+
     /// Sends what waits and reads what comes. Cancel safe.
     pub(super) async fn exchange(&mut self) -> Result<(), Failure> {
         let exchanged = async {

@@ -22,9 +22,10 @@ use crate::{
     broadcast::{
         Broadcast, Phase,
         publisher::{Departed, Departure, Publisher},
-        registry::{Live, Ticket},
+        registry::{Claim, Live, Ticket},
     },
     engine::{EndReason, Shared},
+    ingest::{excess::Excess, seat::Denied},
     relay::{
         backoff::{Schedule, delay},
         error::{Answer, Failure},
@@ -89,7 +90,7 @@ enum End {
     /// The connection broke, or fell silent.
     Lost(Failure),
     /// More came than may.
-    TooFast(u32),
+    TooFast(Excess),
 }
 
 impl Puller {
@@ -158,7 +159,8 @@ impl Puller {
     /// One connection from dialling to its end.
     async fn connection(&mut self) -> Outcome {
         let (shared, target) = (Arc::clone(&self.shared), self.spec.source.clone());
-        let opening = Source::open(&shared.dialer, &target, &shared.identity);
+        let dialer = shared.dialer.of(self.spec.account);
+        let opening = Source::open(&dialer, &target, &shared.identity);
         tokio::pin!(opening);
         let mut source = loop {
             tokio::select! {
@@ -215,18 +217,12 @@ impl Puller {
         if self.ended_by_owner {
             return Err(Outcome::Unwanted);
         }
-        let shared = &self.shared;
-        if let Some(left) = shared.resting.left(self.spec.project, Instant::now()) {
-            return Err(Outcome::Refused(trouble::too_fast(left)));
-        }
         let peer = source.peer().unwrap_or_else(|_| SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
-        let spec = match shared.admission.admit(&self.spec.source.key, peer).await {
-            Ok(spec) => spec,
-            Err(refusal) => return Err(Outcome::Refused(trouble::refused(refusal))),
-        };
-        let live = shared.live(spec).await;
-        let ticket = live.take_free_seat().ok_or(Outcome::Yielded)?;
-        Ok((live, ticket))
+        let seat = self.shared.seat(&self.spec.source.key, peer, Claim::IfFree).await;
+        seat.map_err(|denied| match denied {
+            Denied::Occupied => Outcome::Yielded,
+            denied => Outcome::Refused(trouble::denied(denied)),
+        })
     }
 
     /// Writes the stream into the broadcast until there is no more of it.
@@ -259,8 +255,8 @@ impl Puller {
         let failure = match end {
             End::Over => None,
             End::Lost(failure) => Some(failure),
-            End::TooFast(allowed_kbps) => {
-                let reason = EndReason::TooFast { allowed_kbps };
+            End::TooFast(excess) => {
+                let reason = EndReason::TooFast(excess);
                 shared.resting.begin(self.spec.project, Instant::now());
                 broadcast.end(reason);
                 let message = reason.advice().unwrap_or_default();
@@ -349,15 +345,14 @@ impl Puller {
 
 /// Takes media until there is no more. Cancel safe.
 async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Shared) -> End {
+    let mut received_bytes = source.received_bytes();
     loop {
         let now = Instant::now();
         loop {
             match source.heard() {
                 Ok(Some(Heard::Media(media))) => {
-                    if let Some(allowed_kbps) = shared.limits.ingest_kbps
-                        && publisher.exceeds(allowed_kbps, media.body.len())
-                    {
-                        return End::TooFast(allowed_kbps);
+                    if let Some(excess) = publisher.count_message(shared.limits.ingest(), now) {
+                        return End::TooFast(excess);
                     }
                     publisher.push(media, now);
                 }
@@ -365,6 +360,10 @@ async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Sha
                 Ok(None) => break,
                 Err(failure) => return End::Lost(failure),
             }
+        }
+        let before = std::mem::replace(&mut received_bytes, source.received_bytes());
+        if let Some(excess) = publisher.count_bytes(shared.limits.ingest(), received_bytes - before, now) {
+            return End::TooFast(excess);
         }
         let due = publisher.flush(Instant::now());
         let silent = Instant::now() + shared.limits.silence;

@@ -1,9 +1,8 @@
 //! What goes wrong with a pull, in sentences for its owner.
 
-use std::time::Duration;
-
 use crate::{
     admission::Refusal,
+    ingest::seat::Denied,
     relay::error::{Answer, Failure, said},
     status::RelayError,
 };
@@ -42,18 +41,16 @@ pub(super) fn of(failure: &Failure) -> RelayError {
 }
 
 /// We do not take the stream.
-pub(super) fn refused(refusal: Refusal) -> RelayError {
-    let code = match refusal {
-        Refusal::UnknownKey => "unknown_stream_key",
-        Refusal::TooMany => "quota_exceeded",
-        Refusal::Unavailable => "unavailable",
+pub(super) fn denied(denied: Denied) -> RelayError {
+    let code = match denied {
+        Denied::Refused(Refusal::UnknownKey) => "unknown_stream_key",
+        Denied::Refused(Refusal::TooMany) => "quota_exceeded",
+        Denied::Refused(Refusal::Unavailable) => "unavailable",
+        Denied::TooFast(_) => "too_fast",
+        Denied::TooOften(_) => "too_often",
+        Denied::Occupied => "occupied",
     };
-    RelayError { code, message: refusal.sentence().to_owned() }
-}
-
-/// The last stream came too fast, and the key rests for so long.
-pub(super) fn too_fast(left: Duration) -> RelayError {
-    RelayError { code: "too_fast", message: crate::admission::resting(left) }
+    RelayError { code, message: denied.sentence() }
 }
 
 /// The stream goes on there although it was ended here.

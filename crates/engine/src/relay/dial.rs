@@ -19,15 +19,24 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use uuid::Uuid;
 
 use super::{certificate::CertificateProblem, error::Failure};
-use crate::net::{self, Egress, Resolve};
+use crate::{
+    net::{self, Egress, Forbidden, OwnAddresses, Resolve},
+    shares::{Bounds, Shares},
+    spec::AccountId,
+};
 
-/// Resolving a name.
+/// Resolving a name, its wait for a share of the lookups included.
 const RESOLVE: Duration = Duration::from_secs(5);
+/// Names that are resolved at once. One that gets no answer ends after [`RESOLVE`], so an account that has none waits for
+/// moments even when others fill it. Each takes few sockets and some kilobytes. The line holds every relay of an account that
+/// goes live with all its streams.
+const LOOKUPS: Bounds = Bounds { running: 128, running_each: 16, waiting: 8_192, waiting_each: 4_096 };
 /// All addresses together.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The TLS handshake.
@@ -41,15 +50,24 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// Everything needed to connect to platforms.
 #[derive(Clone, Debug)]
 pub struct Dialer {
+    /// Whose share of the lookups it uses.
+    account: AccountId,
+    lookups: Arc<Shares<AccountId>>,
     resolver: Arc<dyn Resolve>,
     egress: Arc<Egress>,
+    own: OwnAddresses,
     tls: Arc<ClientConfig>,
 }
 
 impl Dialer {
     /// A dialer that trusts these certificates and nothing else; without them the system's, or the well-known ones where the
-    /// system has none.
-    pub fn new(resolver: Arc<dyn Resolve>, egress: Egress, trusted: Option<Vec<CertificateDer<'static>>>) -> Self {
+    /// system has none. It connects for nobody's account until [`Dialer::of`] says for which.
+    pub fn new(
+        resolver: Arc<dyn Resolve>,
+        egress: Egress,
+        own: OwnAddresses,
+        trusted: Option<Vec<CertificateDer<'static>>>,
+    ) -> Self {
         let roots = trusted.map_or_else(net::roots, |certificates| {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(certificates);
@@ -61,7 +79,13 @@ impl Dialer {
             .unwrap_or_else(|_| unreachable!("the provider has suites for TLS 1.2 and 1.3"))
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { resolver, egress: Arc::new(egress), tls: Arc::new(tls) }
+        let (account, lookups) = (AccountId(Uuid::nil()), Shares::new(LOOKUPS));
+        Self { account, lookups, resolver, egress: Arc::new(egress), own, tls: Arc::new(tls) }
+    }
+
+    /// The same for the connections of an account.
+    pub fn of(&self, account: AccountId) -> Self {
+        Self { account, ..self.clone() }
     }
 
     /// Connects; names are resolved anew each time.
@@ -76,19 +100,37 @@ impl Dialer {
         let host = url.host().to_owned();
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, url.port())],
-            Err(_) => match timeout(RESOLVE, self.resolver.resolve(url.host(), url.port())).await {
-                Ok(Ok(found)) => found,
-                _ => return Err(Failure::Dns { host }),
-            },
+            Err(_) => self.look_up(url).await?,
         };
         if found.is_empty() {
             return Err(Failure::Dns { host });
         }
-        let permitted: Vec<_> = found.into_iter().filter(|address| self.egress.permits(address.ip())).collect();
-        if permitted.is_empty() {
-            return Err(Failure::Forbidden { host });
+        let own = self.own.list().await;
+        let mut permitted = Vec::with_capacity(found.len());
+        let mut forbidden = Forbidden::Private;
+        for address in found {
+            match self.egress.judge(address, &own) {
+                Ok(()) => permitted.push(address),
+                Err(why) => forbidden = why,
+            }
         }
-        Ok(interleave(permitted))
+        match (permitted.is_empty(), forbidden) {
+            (false, _) => Ok(interleave(permitted)),
+            (true, Forbidden::Private) => Err(Failure::Forbidden { host }),
+            (true, Forbidden::Port) => Err(Failure::ForbiddenPort { host, port: url.port() }),
+        }
+    }
+
+    /// Asks the resolver, within the account's share.
+    async fn look_up(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, Failure> {
+        let host = || url.host().to_owned();
+        let deadline = Instant::now() + RESOLVE;
+        let share = timeout_at(deadline, self.lookups.take(self.account)).await;
+        let Ok(Ok(_share)) = share else { return Err(Failure::TooManyLookups { host: host() }) };
+        match timeout_at(deadline, self.resolver.resolve(url.host(), url.port())).await {
+            Ok(Ok(found)) => Ok(found),
+            _ => Err(Failure::Dns { host: host() }),
+        }
     }
 
     pub(super) async fn wrap(&self, tcp: TcpStream, url: &RtmpUrl) -> Result<Transport, Failure> {
@@ -233,90 +275,4 @@ impl AsyncWrite for Transport {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
-        list.iter().map(|text| SocketAddr::new(text.parse().expect("is an address"), 1)).collect()
-    }
-
-    fn dialer() -> Dialer {
-        let loopback = "127.0.0.0/8".parse().expect("is a range");
-        Dialer::new(Arc::new(net::SystemResolver), Egress::new(vec![loopback]), Some(vec![]))
-    }
-
-    fn url(text: &str) -> RtmpUrl {
-        RtmpUrl::parse(text).expect("is a URL")
-    }
-
-    #[test]
-    fn families_take_turns() {
-        let mixed = addresses(&["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1"]);
-        let expected = addresses(&["2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3"]);
-        assert_eq!(interleave(mixed), expected);
-    }
-
-    #[tokio::test]
-    async fn dead_address_does_not_stop_the_next() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let good = listener.local_addr().expect("is bound");
-        // Nothing listens on the same port of 127.0.0.2.
-        let dead = SocketAddr::new(IpAddr::from([127, 0, 0, 2]), good.port());
-        let stream = connect_any(vec![dead, good], &url("rtmp://h/live")).await.expect("connects");
-        assert_eq!(stream.peer_addr().expect("is connected"), good);
-    }
-
-    /// A listener whose address takes no more connections and says nothing: the kernel drops what comes to a full queue.
-    async fn black_hole() -> (SocketAddr, TcpListener) {
-        let socket = tokio::net::TcpSocket::new_v4().expect("is made");
-        socket.bind("127.0.0.1:0".parse().expect("is an address")).expect("binds");
-        let listener = socket.listen(1).expect("listens");
-        let address = listener.local_addr().expect("is bound");
-        while timeout(ATTEMPT_DELAY, TcpStream::connect(address)).await.is_ok() {}
-        (address, listener)
-    }
-
-    #[tokio::test]
-    async fn silent_address_has_a_head_start_and_no_more() {
-        let (silent, _full) = black_hole().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let good = listener.local_addr().expect("is bound");
-        let began = tokio::time::Instant::now();
-        let stream = connect_any(vec![silent, good], &url("rtmp://h/live")).await.expect("connects");
-        let took = began.elapsed();
-        assert_eq!(stream.peer_addr().expect("is connected"), good);
-        assert!(took >= ATTEMPT_DELAY && took < CONNECT / 2, "took {took:?}");
-    }
-
-    #[tokio::test]
-    async fn failures_have_names() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let port = listener.local_addr().expect("is bound").port();
-        drop(listener);
-        for (target, code) in [
-            (format!("rtmp://127.0.0.1:{port}/live"), "connection_refused"),
-            ("rtmp://10.0.0.1/live".to_owned(), "address_forbidden"),
-            ("rtmp://[::ffff:169.254.169.254]/live".to_owned(), "address_forbidden"),
-            ("rtmp://no-such-host.invalid/live".to_owned(), "dns"),
-        ] {
-            let failure = dialer().connect(&url(&target)).await.expect_err("cannot connect");
-            assert_eq!(failure.code(), code, "{target}");
-        }
-    }
-
-    #[tokio::test]
-    async fn plain_server_behind_rtmps_is_a_tls_failure() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let port = listener.local_addr().expect("is bound").port();
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.expect("accepts");
-            tokio::io::AsyncWriteExt::write_all(&mut stream, &[3; 100]).await.expect("writes");
-            stream
-        });
-        let failure = dialer().connect(&url(&format!("rtmps://127.0.0.1:{port}/live"))).await.expect_err("no TLS");
-        assert_eq!(failure.code(), "tls");
-        server.abort();
-    }
-}
+mod tests;

@@ -14,14 +14,31 @@ pub enum Failure {
         /// The name.
         host: String,
     },
+    /// The account is resolving as many names as it may.
+    #[error("This account is looking up too many server names at once. {host} is tried again by itself.")]
+    TooManyLookups {
+        /// The name.
+        host: String,
+    },
     /// Every address is inside a network that relays may not reach.
     #[error(
-        "{host} is in a private network, which this server does not connect to. The operator can allow it with \
-         `egress.allow`."
+        "{host} is in a private network, or is this server itself, and no stream is sent to or taken from there. The operator \
+         can allow it with `egress.allow`."
     )]
     Forbidden {
         /// The name.
         host: String,
+    },
+    /// The port is not one that relays may reach.
+    #[error(
+        "Relays do not connect to port {port}: of the ports below 1024 only 80 and 443 are open to them. Check the URL; the \
+         operator can allow the address of {host} with `egress.allow`."
+    )]
+    ForbiddenPort {
+        /// The name.
+        host: String,
+        /// The port.
+        port: u16,
     },
     /// The connection was refused.
     #[error("{host} refused the connection. Check server and port; it may be down.")]
@@ -191,7 +208,8 @@ impl Failure {
             | Self::LoginRejected
             | Self::ClosedEarly { .. }
             | Self::InsecureRedirect { .. }
-            | Self::Forbidden { .. } => Schedule::Refusal,
+            | Self::Forbidden { .. }
+            | Self::ForbiddenPort { .. } => Schedule::Refusal,
             Self::KeyInUse { .. } => Schedule::Busy,
             _ => Schedule::Trouble,
         }
@@ -201,7 +219,9 @@ impl Failure {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Dns { .. } => "dns",
+            Self::TooManyLookups { .. } => "too_many_lookups",
             Self::Forbidden { .. } => "address_forbidden",
+            Self::ForbiddenPort { .. } => "port_forbidden",
             Self::ConnectionRefused { .. } => "connection_refused",
             Self::Unreachable { .. } => "unreachable",
             Self::Certificate { .. } => "certificate",
@@ -273,7 +293,9 @@ mod tests {
         let answer = Answer::default;
         vec![
             (Failure::Dns { host: host() }, "backoff", TROUBLE),
+            (Failure::TooManyLookups { host: host() }, "backoff", TROUBLE),
             (Failure::Forbidden { host: host() }, "rejected", REFUSAL),
+            (Failure::ForbiddenPort { host: host(), port: 25 }, "rejected", REFUSAL),
             (Failure::ConnectionRefused { host: host() }, "backoff", TROUBLE),
             (Failure::Unreachable { host: host() }, "backoff", TROUBLE),
             (Failure::Certificate { host: host(), problem: CertificateProblem::UnknownIssuer }, "backoff", TROUBLE),

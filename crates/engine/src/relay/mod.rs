@@ -12,6 +12,7 @@ pub mod error;
 pub mod opening;
 pub mod probe;
 pub mod session;
+pub(crate) mod starts;
 pub mod state;
 pub mod task;
 pub mod wire;

@@ -86,6 +86,8 @@ pub struct Context {
     pub changed: Arc<Notify>,
     /// Where the history hears of it.
     pub events: EventSink,
+    /// When the first connection may be made.
+    pub not_before: Instant,
     /// Where the connection's clock begins.
     pub origin: Origin,
 }
@@ -222,6 +224,7 @@ impl Runner {
     }
 
     async fn run_until_over(&mut self) -> Result<(), Over> {
+        self.may_begin().await?;
         self.encoder_sends().await?;
         let mut action = self.on(Event::Begin);
         loop {
@@ -244,6 +247,15 @@ impl Runner {
                     self.on(event)
                 }
             };
+        }
+    }
+
+    /// Waits while the owner had too many relays begin.
+    async fn may_begin(&self) -> Result<(), Over> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Over),
+            over = ended(&self.context.broadcast) => Err(over),
+            () = sleep_until(self.context.not_before) => Ok(()),
         }
     }
 

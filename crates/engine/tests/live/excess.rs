@@ -1,7 +1,11 @@
 //! Streams that come faster than they may.
 
-use gostream_engine::{EndReason, EngineConfig, EngineEvent, limits::Limits};
-use gostream_proto::rtmp::client::Event;
+use bytes::Bytes;
+use gostream_engine::{EndReason, EngineConfig, EngineEvent, Excess, limits::Limits};
+use gostream_proto::rtmp::{
+    client::Event,
+    media::{Media, MediaKind},
+};
 use gostream_testkit::{
     encoder::Encoder,
     platform::{Behaviour, Platform},
@@ -54,7 +58,28 @@ async fn stream_that_comes_too_fast_is_ended_and_its_key_rests() {
             _ => continue,
         }
     };
-    assert_eq!(reason, EndReason::TooFast { allowed_kbps: 100 });
+    assert_eq!(reason, EndReason::TooFast(Excess::Bitrate { allowed_kbps: 100 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_of_tiny_messages_is_ended() {
+    let config = EngineConfig { limits: Limits { ingest_messages: 100, ..config().limits }, ..config() };
+    for (kind, body) in [(MediaKind::Audio, &b""[..]), (MediaKind::Video, b""), (MediaKind::Audio, b"\xAF\x01")] {
+        let mut stage = Stage::with(config.clone()).await;
+        let spec = stage.project("key", &[]);
+        let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
+        let tiny = Media { kind, timestamp: 0, body: Bytes::from_static(body) };
+        let _ = encoder.send_all(&vec![tiny; 2_000]).await;
+        stage.until_offline(spec.id).await;
+        let reason = loop {
+            match stage.events.recv().await.expect("it is told") {
+                EngineEvent::StreamEnded { reason, .. } => break reason,
+                _ => continue,
+            }
+        };
+        assert_eq!(reason, EndReason::TooFast(Excess::Messages { allowed_per_second: 100 }), "{kind:?} {body:?}");
+        Encoder::publish(stage.address, "key").await.expect_err("the key rests");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,4 +12,6 @@ mod pull;
 mod quirks;
 mod rebinding;
 mod relay;
+mod seats;
+mod shares;
 mod stage;

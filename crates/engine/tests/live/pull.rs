@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use gostream_engine::{
-    EndReason, EngineConfig, EngineEvent,
+    EndReason, EngineConfig, EngineEvent, Excess,
     limits::Limits,
     spec::{ProjectSpec, PullSpec, Target},
     status::{PullState, PullStatus, StreamPhase},
@@ -25,7 +25,7 @@ const KEY: &str = "front-door";
 pub fn pull(stage: &Stage, spec: &ProjectSpec, from: impl Display) {
     let url = RtmpUrl::parse(&format!("rtmp://{from}/live")).expect("is a URL");
     let source = Target { url, key: spec.stream_key.clone() };
-    stage.engine.pull(vec![PullSpec { project: spec.id, source }]);
+    stage.engine.pull(vec![PullSpec { account: spec.account, project: spec.id, source }]);
 }
 
 /// Waits until the pull is as wanted. Whoever watches the project hears of it, live or not.
@@ -181,8 +181,8 @@ async fn private_server_is_refused_with_a_sentence() {
     assert_eq!(error.code, "address_forbidden");
     assert_eq!(
         error.message,
-        "127.0.0.1 is in a private network, which this server does not connect to. The operator can allow it with \
-         `egress.allow`."
+        "127.0.0.1 is in a private network, or is this server itself, and no stream is sent to or taken from there. The \
+         operator can allow it with `egress.allow`."
     );
 }
 
@@ -249,7 +249,7 @@ async fn stream_that_comes_too_fast_is_ended_and_not_fetched_for_a_while() {
     until_live(&back, &spec).await;
     let more = Script { start: 1_000, ms: 60_000, ..Script::default() };
     encoder.send_all(&more.frames()).await.expect("taken");
-    assert_eq!(end_reason(&mut back).await, EndReason::TooFast { allowed_kbps: 100 });
+    assert_eq!(end_reason(&mut back).await, EndReason::TooFast(Excess::Bitrate { allowed_kbps: 100 }));
     let too_fast = |status: &PullStatus| status.last_error.as_ref().is_some_and(|error| error.code == "too_fast");
     until_pull(&back, &spec, too_fast).await;
     back.until_offline(spec.id).await;

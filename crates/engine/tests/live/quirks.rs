@@ -21,7 +21,7 @@ use gostream_testkit::{
     script::Script,
 };
 
-use crate::stage::{Stage, assert_same, config, is_monotonic};
+use crate::stage::{ACCOUNT, Stage, assert_same, config, is_monotonic};
 
 const SCRIPT: Script =
     Script { start: 0, ms: 4_000, gop_ms: 1_000, frame_bytes: 3_000, video: true, audio: true, seed: 0 };
@@ -141,7 +141,7 @@ async fn login_can_be_tried_out_without_publishing() {
     let platform = Platform::start(Behaviour { login: Some(LOGIN), ..Behaviour::default() }).await.expect("listens");
     for (login, expected) in [("me:p@ss:word", None), ("me:wrong", Some("login_rejected"))] {
         let spec = project_at(&stage, &platform, &format!("rtmp://{login}@{}/app", platform.address()));
-        let steps = stage.engine.probe(&spec.destinations[0].target).await;
+        let steps = stage.engine.probe(ACCOUNT, &spec.destinations[0].target).await.expect("is tried");
         let names: Vec<_> = steps.iter().map(|step| step.name).collect();
         let all = ["resolve", "connect", "handshake", "rtmp_connect", "create_stream"];
         assert_eq!(names, if expected.is_none() { &all[..] } else { &all[..4] }, "each step once");

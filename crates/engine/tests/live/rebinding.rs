@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     pull::{pull, until_pull},
-    stage::{Stage, config, destination},
+    stage::{ACCOUNT, Stage, config, destination},
 };
 
 /// The address that is allowed, as if it were a public one.
@@ -133,7 +133,7 @@ async fn of_several_addresses_only_the_public_ones_are_dialed() {
 async fn trying_out_proves_nothing_for_later() {
     let scene = Scene::new(Behaviour::default(), &[("later.example", &[&[PUBLIC], &[PRIVATE[0]]])]).await;
     let url = format!("rtmp://later.example:{}/app", scene.platform.address().port());
-    let steps = scene.stage.engine.probe(&destination(0, &url).target).await;
+    let steps = scene.stage.engine.probe(ACCOUNT, &destination(0, &url).target).await.expect("is tried");
     assert!(steps.len() == 5 && steps.iter().all(|step| step.error.is_none()), "{steps:?}");
     let (spec, _encoder) = scene.project_at("later.example").await;
     scene.assert_refused(&spec).await;

@@ -12,7 +12,7 @@ use gostream_testkit::{
 };
 use tokio::time::Instant;
 
-use crate::stage::{Stage, assert_same, bodies, config, is_monotonic};
+use crate::stage::{ACCOUNT, Stage, assert_same, bodies, config, is_monotonic};
 
 /// A stream of `gops` seconds after a first one that lets relays join.
 fn script(seconds: u32) -> Script {
@@ -229,7 +229,7 @@ async fn destination_is_tried_out_step_by_step_without_publishing() {
     let stage = Stage::new().await;
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let spec = stage.project("key", &[&platform]);
-    let steps = stage.engine.probe(&spec.destinations[0].target).await;
+    let steps = stage.engine.probe(ACCOUNT, &spec.destinations[0].target).await.expect("is tried");
     let names: Vec<_> = steps.iter().map(|step| (step.name, step.error.is_none())).collect();
     let expected = ["resolve", "connect", "handshake", "rtmp_connect", "create_stream"];
     assert_eq!(names, expected.map(|name| (name, true)));
@@ -237,7 +237,7 @@ async fn destination_is_tried_out_step_by_step_without_publishing() {
 
     let address = platform.address();
     platform.stop().await;
-    let steps = stage.engine.probe(&spec.destinations[0].target).await;
+    let steps = stage.engine.probe(ACCOUNT, &spec.destinations[0].target).await.expect("is tried");
     let last = steps.last().expect("has steps");
     let code = last.error.as_ref().map(|error| error.code);
     assert_eq!((steps.len(), last.name, code), (2, "connect", Some("connection_refused")), "{address}");

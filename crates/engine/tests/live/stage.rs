@@ -8,10 +8,11 @@ use std::{
 };
 
 use gostream_engine::{
-    Admission, Engine, EngineConfig, EngineEvent, Refusal,
+    Admission, EndReason, Engine, EngineConfig, Refusal,
     engine::BoxFuture,
+    events::{self, EventReceiver},
     limits::Limits,
-    spec::{DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
+    spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
     status::{ProjectStatus, RelayState},
 };
 use gostream_proto::rtmp::{
@@ -19,23 +20,31 @@ use gostream_proto::rtmp::{
     url::RtmpUrl,
 };
 use gostream_testkit::{PATIENCE, platform::Platform};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
 /// A running engine and the projects it knows.
 pub struct Stage {
     pub engine: Engine,
     pub address: SocketAddr,
-    pub events: mpsc::Receiver<EngineEvent>,
+    pub events: EventReceiver,
     projects: Arc<Projects>,
 }
 
+/// Whose projects all of a stage are.
+pub const ACCOUNT: AccountId = AccountId(Uuid::nil());
+
 #[derive(Default)]
-struct Projects(Mutex<HashMap<String, ProjectSpec>>);
+struct Projects {
+    known: Mutex<HashMap<String, ProjectSpec>>,
+    /// Questions so far.
+    asked: watch::Sender<usize>,
+}
 
 impl Admission for Projects {
     fn admit<'a>(&'a self, key: &'a StreamKey, _peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
-        let spec = self.0.lock().expect("no test panics inside").get(key.expose()).cloned();
+        let spec = self.known.lock().expect("no test panics inside").get(key.expose()).cloned();
+        self.asked.send_modify(|asked| *asked += 1);
         Box::pin(async move { spec.ok_or(Refusal::UnknownKey) })
     }
 }
@@ -57,7 +66,7 @@ impl Stage {
 
     pub async fn with(config: EngineConfig) -> Self {
         let projects = Arc::new(Projects::default());
-        let (sender, events) = mpsc::channel(256);
+        let (sender, events) = events::channel(256);
         let engine = Engine::start(config, projects.clone(), sender).await.expect("starts");
         Self { address: engine.rtmp_addr(), engine, events, projects }
     }
@@ -66,6 +75,7 @@ impl Stage {
     pub fn project(&self, key: &str, platforms: &[&Platform]) -> ProjectSpec {
         let destinations = platforms.iter().enumerate().map(|(n, platform)| destination(n, &platform.url())).collect();
         let spec = ProjectSpec {
+            account: ACCOUNT,
             id: ProjectId(Uuid::new_v4()),
             stream_key: StreamKey::new(key),
             playback_id: format!("playback-{key}"),
@@ -79,8 +89,19 @@ impl Stage {
     /// What the control plane does after a change: the row, then the engine.
     pub fn save(&self, spec: &ProjectSpec) {
         let key = spec.stream_key.expose().to_owned();
-        self.projects.0.lock().expect("no test panics inside").insert(key, spec.clone());
+        self.projects.known.lock().expect("no test panics inside").insert(key, spec.clone());
         self.engine.apply(spec.clone());
+    }
+
+    /// What the control plane does when a key is replaced or its project deleted: the row, then the engine.
+    pub fn revoke(&self, spec: &ProjectSpec) {
+        self.projects.known.lock().expect("no test panics inside").remove(spec.stream_key.expose());
+        self.engine.end(spec.id, EndReason::EndedByOwner);
+    }
+
+    /// How often the engine has asked about a key.
+    pub fn asked(&self) -> watch::Receiver<usize> {
+        self.projects.asked.subscribe()
     }
 
     /// Waits until the status is as wanted; panics with `what` when it never is.

@@ -139,6 +139,11 @@ impl ClientSession {
         Self { request, handshake: Some(handshake), link, step: Step::Connect, stream_id: 0, ended: false }
     }
 
+    /// Bytes that were read so far, those of chunk headers as well.
+    pub fn received_bytes(&self) -> u64 {
+        self.link.received()
+    }
+
     /// What is to be sent.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.link.outbox

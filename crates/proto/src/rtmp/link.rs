@@ -3,7 +3,7 @@
 use super::{
     chunk::{self, Bounds, Decoder, csid},
     media::MediaOut,
-    message::{self, Control, Message, MessageType},
+    message::{Aggregate, Control, Message, MessageType},
     outbox::Outbox,
 };
 
@@ -21,8 +21,8 @@ pub(super) struct Link {
     received: u64,
     acknowledged: u64,
     peer_acknowledged: Option<u32>,
-    /// Messages that an aggregate was split into, last first.
-    split: Vec<Message>,
+    /// The aggregate whose messages come next.
+    aggregate: Option<Aggregate>,
 }
 
 impl Link {
@@ -35,8 +35,13 @@ impl Link {
             received: 0,
             acknowledged: 0,
             peer_acknowledged: None,
-            split: Vec::new(),
+            aggregate: None,
         }
+    }
+
+    /// Bytes that arrived and were read.
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Counts bytes that arrived, and acknowledges them once a window is full (RTMP 1.0 section 5.4.3).
@@ -53,9 +58,11 @@ impl Link {
     /// split.
     pub(super) fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, chunk::Error> {
         loop {
-            if let Some(message) = self.split.pop() {
-                return Ok(Some(message));
+            let mut parts = self.aggregate.iter_mut().flatten();
+            if let Some(part) = parts.find(|part| part.kind != MessageType::Aggregate) {
+                return Ok(Some(part));
             }
+            self.aggregate = None;
             let before = input.len();
             let message = self.decoder.decode(input)?;
             self.count_received(before - input.len());
@@ -67,9 +74,7 @@ impl Link {
                 }
                 self.on_control(control)?;
             } else if message.kind == MessageType::Aggregate {
-                self.split = message::split_aggregate(&message);
-                self.split.retain(|part| part.kind != MessageType::Aggregate);
-                self.split.reverse();
+                self.aggregate = Some(Aggregate::new(message));
             } else {
                 return Ok(Some(message));
             }

@@ -60,6 +60,11 @@ impl MessageType {
         }
     }
 
+    /// Whether readers of a stream may get it.
+    pub const fn is_media(self) -> bool {
+        matches!(self, Self::Audio | Self::Video | Self::DataAmf0 | Self::DataAmf3)
+    }
+
     /// The type of that number.
     pub const fn from_id(id: u8) -> Self {
         match id {
@@ -194,31 +199,50 @@ impl Control {
     }
 }
 
-/// The messages inside an aggregate (RTMP 1.0 section 7.1.6): FLV tags, each followed by a back pointer. Times are
-/// shifted so that the first one is at the aggregate's own time; the message stream is the aggregate's. A tag that is
-/// cut short ends the list.
-pub fn split_aggregate(aggregate: &Message) -> Vec<Message> {
-    /// Type (1), size (3), timestamp (3), its upper byte (1), stream id (3).
-    const TAG_HEADER: usize = 11;
-    const BACK_POINTER: usize = 4;
-    let mut rest = aggregate.payload.clone();
-    let mut shift = None;
-    let mut messages = Vec::new();
-    while rest.len() >= TAG_HEADER {
+/// The messages inside an aggregate (RTMP 1.0 section 7.1.6), one after the other: FLV tags, each followed by a back pointer.
+/// Times are shifted so that the first one is at the aggregate's own time; the message stream is the aggregate's. A tag that is
+/// cut short ends them. Payloads are copied: a message must not hold the aggregate that it came in.
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    rest: Bytes,
+    stream_id: u32,
+    timestamp: u32,
+    /// From the times in the tags to those of the messages.
+    shift: Option<u32>,
+}
+
+impl Aggregate {
+    /// The messages inside `message`.
+    pub fn new(message: Message) -> Self {
+        let Message { payload, stream_id, timestamp, .. } = message;
+        Self { rest: payload, stream_id, timestamp, shift: None }
+    }
+}
+
+impl Iterator for Aggregate {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        /// Type (1), size (3), timestamp (3), its upper byte (1), stream id (3).
+        const TAG_HEADER: usize = 11;
+        const BACK_POINTER: usize = 4;
+        let rest = &mut self.rest;
+        if rest.len() < TAG_HEADER {
+            return None;
+        }
         let kind = MessageType::from_id(rest.get_u8());
         let size = rest.get_uint(3) as usize;
         let time = rest.get_uint(3) as u32 | u32::from(rest.get_u8()) << 24;
         rest.advance(3);
         if rest.len() < size {
-            break;
+            rest.clear();
+            return None;
         }
-        let payload = rest.split_to(size);
+        let payload = Bytes::copy_from_slice(&rest.split_to(size));
         rest.advance(BACK_POINTER.min(rest.len()));
-        let shift = *shift.get_or_insert_with(|| aggregate.timestamp.wrapping_sub(time));
-        let timestamp = time.wrapping_add(shift);
-        messages.push(Message { kind, stream_id: aggregate.stream_id, timestamp, payload });
+        let shift = *self.shift.get_or_insert_with(|| self.timestamp.wrapping_sub(time));
+        Some(Message { kind, stream_id: self.stream_id, timestamp: time.wrapping_add(shift), payload })
     }
-    messages
 }
 
 #[cfg(test)]
@@ -268,10 +292,10 @@ mod tests {
         let payload = [tag(8, 500, b"a"), tag(9, 520, b"video"), tag(8, 540, b"")].concat();
         let aggregate =
             Message { kind: MessageType::Aggregate, stream_id: 7, timestamp: 9_000, payload: payload.into() };
-        let parts: Vec<_> = split_aggregate(&aggregate)
-            .into_iter()
-            .map(|m| (m.kind, m.stream_id, m.timestamp, m.payload))
-            .collect();
+        let whole = aggregate.payload.as_ptr_range();
+        let parts: Vec<_> =
+            Aggregate::new(aggregate.clone()).map(|m| (m.kind, m.stream_id, m.timestamp, m.payload)).collect();
+        assert!(parts.iter().all(|part| !whole.contains(&part.3.as_ptr())), "the aggregate can be freed");
         assert_eq!(
             parts,
             [
@@ -287,6 +311,6 @@ mod tests {
         let mut payload = [tag(8, 0, b"aa"), tag(9, 10, b"video")].concat();
         payload.truncate(payload.len() - 6);
         let aggregate = Message { kind: MessageType::Aggregate, stream_id: 1, timestamp: 0, payload: payload.into() };
-        assert_eq!(split_aggregate(&aggregate).len(), 1);
+        assert_eq!(Aggregate::new(aggregate).count(), 1);
     }
 }

@@ -105,6 +105,11 @@ impl ServerSession {
         &self.flash_version
     }
 
+    /// Bytes that were read so far, those of chunk headers as well.
+    pub fn received_bytes(&self) -> u64 {
+        self.link.received()
+    }
+
     /// What is to be sent.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.link.outbox

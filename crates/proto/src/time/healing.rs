@@ -158,14 +158,24 @@ impl Healing {
             }
         }
         if self.apart {
-            for (lead, error) in [(&mut self.video, errors.0), (&mut self.audio, errors.1)] {
-                let step_ms = lead.control.heal(error, seconds);
+            let mut leads = [(&mut self.video, errors.0), (&mut self.audio, errors.1)];
+            for (lead, error) in &mut leads {
+                let step_ms = lead.control.judge(*error, seconds);
                 lead.base = lead.base.map(|base| base + step_ms);
+            }
+            // Two tracks that go the same way have one clock: one that is healed alone moves away from the other.
+            let heals = leads.iter().find(|(lead, _)| lead.control.heals).and_then(|&(_, error)| error);
+            for (lead, error) in leads {
+                let goes_along = heals.zip(error).is_some_and(|(other, own)| other.signum() == own.signum());
+                lead.control.heals |= goes_along && error.is_some_and(|error| error.abs() > TOLERATED_MS);
+                lead.control.steer(error, seconds);
             }
         } else {
             let error = errors.0.zip(errors.1).map(|(video, audio)| (video + audio) / 2);
             let mut control = self.video.control;
-            let step_ms = control.heal(error.or(errors.0).or(errors.1), seconds);
+            let error = error.or(errors.0).or(errors.1);
+            let step_ms = control.judge(error, seconds);
+            control.steer(error, seconds);
             for lead in [&mut self.video, &mut self.audio] {
                 lead.control = control;
                 lead.base = lead.base.map(|base| base + step_ms);
@@ -192,8 +202,8 @@ impl Lead {
 }
 
 impl Control {
-    /// Takes the error of a window. Gives by how much it changed for good.
-    fn heal(&mut self, error_ms: Option<i64>, seconds: f64) -> i64 {
+    /// Takes the error of a window, and decides whether it is healed. Gives by how much it changed for good.
+    fn judge(&mut self, error_ms: Option<i64>, seconds: f64) -> i64 {
         self.healed_ms += self.rate * seconds * 1_000.0;
         let Some(error_ms) = error_ms else { return 0 };
         let newest_ms = self.recent_ms[0];
@@ -224,13 +234,15 @@ impl Control {
         } else if error_ms.abs() <= HEALED_MS && self.integral.abs() <= HEALED_RATE {
             *self = Self { healed_ms: self.healed_ms, ..Self::default() };
         }
-        if !self.heals {
-            return 0;
-        }
+        0
+    }
+
+    /// Heals the error of a window.
+    fn steer(&mut self, error_ms: Option<i64>, seconds: f64) {
+        let Some(error_ms) = error_ms.filter(|_| self.heals) else { return };
         let error_s = error_ms as f64 / 1_000.0;
         self.integral = (self.integral - INTEGRAL * error_s * seconds).clamp(*RATES.start(), *RATES.end());
         self.rate = (self.integral - PROPORTIONAL * error_s).clamp(*RATES.start(), *RATES.end());
-        0
     }
 
     /// Whether media time made one step and stays there. `of_late_ms` is how much it moved over the newest windows.

@@ -1,13 +1,15 @@
-//! Writing down who did what: in the database for the account page, and in the log for whoever runs the server.
+//! Writing down who did what: in the database for the account page, and in the log for the operator. The store writes the
+//! line of a change itself, in the transaction of the change; here is the rest.
 
 use std::{
     collections::HashSet,
     convert::Infallible,
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use gostream_store::Project;
+use gostream_store::{Project, Store};
 use uuid::Uuid;
 
 use super::{Ctx, auth::Login, extract};
@@ -23,11 +25,16 @@ pub(crate) struct Shown(Mutex<HashSet<(Uuid, Uuid)>>);
 impl Shown {
     /// Whether this login sees the key of this project for the first time.
     fn is_new(&self, login: &Login, project: Uuid) -> bool {
+        !self.lock().contains(&(login.proof.id(), project))
+    }
+
+    /// It is written down that this login saw the key of this project.
+    fn noted(&self, login: &Login, project: Uuid) {
         let mut shown = self.lock();
         if shown.len() >= SHOWN_MAX {
             shown.clear();
         }
-        shown.insert((login.proof.id(), project))
+        shown.insert((login.proof.id(), project));
     }
 
     /// The project has a new key, which nobody has seen.
@@ -50,30 +57,38 @@ impl Shown {
 
 /// Where a request came from, to be noted with what it did.
 pub(super) struct Audit {
-    address: Option<String>,
+    address: Option<IpAddr>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Audit {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self { address: extract::client_address(parts).map(|address| address.to_string()) })
+        Ok(Self { address: extract::client_address(parts) })
     }
 }
 
 impl Audit {
-    /// Notes what `user` did, to what. It was done already, so a database that is away fails nothing; the log has it either way.
-    pub(super) async fn note(&self, ctx: &Ctx, user: Uuid, action: &'static str, object: Option<&str>) {
-        tracing::info!(
-            audit.action = action,
-            audit.user = %user,
-            audit.object = object,
-            audit.address = self.address.as_deref(),
-            "An account was used."
-        );
-        let (object, address) = (object.map(str::to_owned), self.address.clone());
-        if let Err(error) = ctx.store.add_audit(user, action, object, address).await {
-            tracing::warn!(%error, "The audit log could not be written.");
+    /// The store, which notes each change with where it came from.
+    pub(super) fn store(&self, ctx: &Ctx) -> Store {
+        ctx.store.acting_from(self.address)
+    }
+
+    /// Notes what `user` did that changed no row. It was done already, so a database that is away fails nothing.
+    pub(super) async fn note(&self, ctx: &Ctx, user: Uuid, action: &'static str, object: Option<&str>) -> bool {
+        match self.store(ctx).add_audit(user, action, object.map(str::to_owned)).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, audit.action = action, audit.user = %user, "The audit log could not be written.");
+                false
+            }
+        }
+    }
+
+    /// Counts a wrong password.
+    pub(super) async fn login_failed(&self, ctx: &Ctx, user: Uuid) {
+        if let Err(error) = self.store(ctx).add_login_failure(user).await {
+            tracing::warn!(%error, audit.action = "login_failed", audit.user = %user, "The audit log could not be written.");
         }
     }
 
@@ -88,6 +103,9 @@ impl Audit {
             [only] => only.name.clone(),
             more => format!("{} projects", more.len()),
         };
-        self.note(ctx, login.user.id, "stream_key_shown", Some(&object)).await;
+        // What could not be written is written the next time.
+        if self.note(ctx, login.user.id, "stream_key_shown", Some(&object)).await {
+            new.iter().for_each(|project| ctx.shown.noted(login, project.id));
+        }
     }
 }

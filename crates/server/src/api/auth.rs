@@ -1,12 +1,14 @@
 //! Accounts and logins, and [`Login`], the proof of one that other handlers ask for.
 
+use std::{net::IpAddr, time::Duration};
+
 use axum::{
     extract::{FromRequestParts, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use gostream_store::{Error, NewSession, Scope, User as Row};
+use gostream_store::{Error, NewSession, Scope, Session as Begun, User as Row};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -19,10 +21,16 @@ use super::{
     error::Problem,
     extract::{self, Json},
     field::{self, Fields},
+    guesses,
 };
 use crate::{
     config::Signup,
-    login::token::{Claims, LIFETIME},
+    login::{
+        browser::Browser,
+        password::Hasher,
+        refused,
+        token::{Claims, LIFETIME},
+    },
 };
 
 /// The cookie that carries the token for the page.
@@ -112,20 +120,29 @@ impl FromRequestParts<Ctx> for Login {
                 token
             }
         };
-        if token.starts_with(gostream_store::TOKEN_PREFIX) {
-            let (user, token) = ctx.store.token_user(&token).await?.ok_or_else(Problem::unauthorized)?;
-            if token.scope == Scope::Read && !parts.method.is_safe() {
-                let detail = "This API token may only read. Use one with the scope `full`.";
-                return Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", detail));
-            }
-            return Ok(Self { user, proof: Proof::Token(token.id), scope: token.scope });
+        let address = extract::client_address(parts);
+        let login = prove(&token, address, ctx).await?.ok_or_else(|| {
+            refused("token", address);
+            Problem::unauthorized()
+        })?;
+        if login.scope == Scope::Read && !parts.method.is_safe() {
+            let detail = "This API token may only read. Use one with the scope `full`.";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", detail));
         }
-        let claims = ctx.tokens.read(&token).ok_or_else(Problem::unauthorized)?;
-        let address = extract::client_address(parts).map(|address| address.to_string());
-        let user = ctx.store.use_session(claims.sid, address.as_deref()).await?.filter(|user| user.id == claims.sub);
-        let user = user.ok_or_else(Problem::unauthorized)?;
-        Ok(Self { user, proof: Proof::Session(claims.sid), scope: Scope::Full })
+        Ok(login)
     }
+}
+
+/// Whose token that is; nobody's when it is forged, or has ended.
+async fn prove(token: &str, address: Option<IpAddr>, ctx: &Ctx) -> Result<Option<Login>, Error> {
+    if token.starts_with(gostream_store::TOKEN_PREFIX) {
+        let found = ctx.store.token_user(token).await?;
+        return Ok(found.map(|(user, token)| Login { user, proof: Proof::Token(token.id), scope: token.scope }));
+    }
+    let Some(claims) = ctx.tokens.read(token) else { return Ok(None) };
+    let address = address.map(|address| address.to_string());
+    let user = ctx.store.use_session(claims.sid, address.as_deref()).await?.filter(|user| user.id == claims.sub);
+    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full }))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -192,6 +209,7 @@ impl From<Row> for User {
         (status = 409, description = "`email_taken`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
         (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many passwords are waiting to be checked; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn signup(
@@ -206,13 +224,15 @@ pub(super) async fn signup(
     }
     let mut fields = Fields::default();
     let email = fields.take("email", field::email(&body.email));
-    let password = fields.take("password", field::new_password(body.password.expose_secret(), &body.email));
+    let password = fields.take("password", field::new_password(body.password.expose_secret()));
     let (Some(email), Some(password)) = (email, password) else { return Err(fields.into()) };
     client.may_try(&ctx)?;
-    let hash = ctx.passwords.hash(password).await.map_err(|error| Problem::internal(&error))?;
-    let user = ctx.store.add_user(&email, &hash).await?;
-    audit.note(&ctx, user.id, "signup", None).await;
-    client.begin_session(&ctx, user, StatusCode::CREATED).await
+    let hasher = client.hasher(&ctx);
+    let judged = hasher.judge(password.clone(), email.clone()).await?;
+    judged.map_err(|message| Problem::field("password", message))?;
+    let hash = hasher.hash(password).await?;
+    let (user, session) = audit.store(&ctx).sign_up(&email, &hash, client.session()).await?;
+    client.logged_in(&ctx, user, &session, StatusCode::CREATED)
 }
 
 /// Logs in.
@@ -223,6 +243,7 @@ pub(super) async fn signup(
         (status = 401, description = "`invalid_credentials`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
         (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many passwords are waiting to be checked; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn login(
@@ -234,25 +255,30 @@ pub(super) async fn login(
     client.may_try(&ctx)?;
     // An address that cannot be one is simply unknown, and takes as long.
     let email = field::email(&body.email).unwrap_or_default();
-    ctx.limits.account(&email).map_err(Problem::too_many)?;
     let (user, hash) = match ctx.store.credentials(&email).await? {
         Some(found) => (Some(found.user), Some(found.password_hash)),
         None => (None, None),
     };
     let tried = user.as_ref().map(|user| user.id);
-    let right = ctx.passwords.verify(body.password.expose_secret().to_owned(), hash).await;
+    guesses::may_guess(&ctx, client.address, client.browser, email, tried).await?;
+    let right = client.hasher(&ctx).verify(body.password.expose_secret().to_owned(), hash).await;
     match user.filter(|_| matches!(right, Ok(true))) {
         Some(user) => {
-            let id = user.id;
-            let answer = client.begin_session(&ctx, user, StatusCode::OK).await?;
-            audit.note(&ctx, id, "login", None).await;
-            Ok(answer)
+            match audit.store(&ctx).start_session(&user, client.session()).await {
+                // A new password, or the end of the account, came first.
+                Err(Error::LoginsEnded | Error::NotFound) => {
+                    refused("login", client.address);
+                    Err(wrong_credentials())
+                }
+                started => client.logged_in(&ctx, user, &started?, StatusCode::OK),
+            }
         }
         None => {
+            refused("login", client.address);
             if let Some(user) = tried {
-                audit.note(&ctx, user, "login_failed", None).await;
+                audit.login_failed(&ctx, user).await;
             }
-            right.map_err(|error| Problem::internal(&error))?;
+            right?;
             Err(wrong_credentials())
         }
     }
@@ -268,8 +294,8 @@ fn wrong_credentials() -> Problem {
     post, path = "/api/auth/logout", tag = "auth", operation_id = "logOut",
     responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn logout(State(ctx): State<Ctx>, person: Person) -> Result<Response, Problem> {
-    ctx.store.end_session(person.session).await?;
+pub(super) async fn logout(State(ctx): State<Ctx>, person: Person, audit: Audit) -> Result<Response, Problem> {
+    audit.store(&ctx).end_session(person.session).await?;
     ctx.wakes.sessions_ended();
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }
@@ -288,9 +314,14 @@ pub(super) async fn me(login: Login) -> axum::Json<User> {
     axum::Json(login.user.into())
 }
 
+/// The session's, and the one by which the browser is known again.
+type Cookies = AppendHeaders<[(header::HeaderName, String); 2]>;
+
 /// The other end, as far as logging in is concerned.
 pub(super) struct Client {
-    address: Option<std::net::IpAddr>,
+    pub(super) address: Option<IpAddr>,
+    /// Which browser it is, if it logged in before.
+    browser: Option<Browser>,
     agent: Option<String>,
     secure: bool,
 }
@@ -302,6 +333,7 @@ impl FromRequestParts<Ctx> for Client {
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Ok(Self {
             address: extract::client_address(parts),
+            browser: guesses::browser(ctx, &parts.headers),
             agent: agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect()),
             secure: extract::is_secure(parts, ctx),
         })
@@ -309,28 +341,37 @@ impl FromRequestParts<Ctx> for Client {
 }
 
 impl Client {
-    pub(super) fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
-        self.address.map_or(Ok(()), |address| ctx.limits.address(address)).map_err(Problem::too_many)
+    /// What a session of this client is made of.
+    pub(super) fn session(&self) -> NewSession<'_> {
+        NewSession { expires_at: OffsetDateTime::now_utc() + LIFETIME, agent: self.agent.as_deref() }
     }
 
-    async fn begin_session(&self, ctx: &Ctx, user: Row, status: StatusCode) -> Result<Response, Problem> {
-        let (token, cookie) = self.new_session(ctx, &user).await?;
-        Ok((status, cookie, axum::Json(Session { token, user: user.into() })).into_response())
+    fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
+        self.address
+            .map_or(Ok(()), |address| ctx.limits.address(address))
+            .map_err(|wait| self.too_many(wait))
     }
 
-    /// A session of `user`, the account as it was when its password was checked: its token, and the same as a cookie.
-    pub(super) async fn new_session(&self, ctx: &Ctx, user: &Row) -> Result<(String, CookieJar), Problem> {
-        let now = OffsetDateTime::now_utc();
-        let expires_at = now + LIFETIME;
-        let address = self.address.map(|address| address.to_string());
-        let new = NewSession { expires_at, agent: self.agent.as_deref(), address: address.as_deref() };
-        let session = match ctx.store.start_session(user, new).await {
-            // A new password, or the end of the account, came first.
-            Err(Error::LoginsEnded | Error::NotFound) => return Err(wrong_credentials()),
-            started => started?,
-        };
-        let claims =
-            Claims { sub: user.id, sid: session.id, iat: now.unix_timestamp(), exp: expires_at.unix_timestamp() };
+    pub(super) fn too_many(&self, wait: Duration) -> Problem {
+        refused("limit", self.address);
+        Problem::too_many(wait)
+    }
+
+    /// The part of the password hasher that this client has.
+    pub(super) fn hasher(&self, ctx: &Ctx) -> Hasher {
+        ctx.passwords.of(self.address)
+    }
+
+    fn logged_in(&self, ctx: &Ctx, user: Row, session: &Begun, status: StatusCode) -> Result<Response, Problem> {
+        let (token, cookies) = self.cookies(ctx, session)?;
+        let body = Session { token, user: user.into() };
+        Ok((status, cookies, axum::Json(body)).into_response())
+    }
+
+    /// The token of a session that just began, and what the browser keeps.
+    pub(super) fn cookies(&self, ctx: &Ctx, session: &Begun) -> Result<(String, Cookies), Problem> {
+        let (iat, exp) = (session.created_at.unix_timestamp(), session.expires_at.unix_timestamp());
+        let claims = Claims { sub: session.user_id, sid: session.id, iat, exp };
         let token = ctx.tokens.sign(&claims).map_err(|error| Problem::internal(&error))?;
         let cookie = Cookie::build((COOKIE, token.clone()))
             .path("/")
@@ -338,6 +379,8 @@ impl Client {
             .same_site(SameSite::Lax)
             .secure(self.secure)
             .max_age(LIFETIME);
-        Ok((token, CookieJar::new().add(cookie)))
+        let cookies = [cookie.build(), guesses::cookie(ctx, session.user_id, self.browser, self.secure)]
+            .map(|cookie| (header::SET_COOKIE, cookie.to_string()));
+        Ok((token, AppendHeaders(cookies)))
     }
 }

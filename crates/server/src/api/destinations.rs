@@ -1,12 +1,11 @@
 //! Destinations: saved places to send to, and the wish that a relay runs. What runs is the reconciler's business.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use gostream_engine::spec::{DestinationId, ProjectId};
-use gostream_store::{DestinationChange, NewDestination};
+use gostream_engine::spec::{AccountId, DestinationId, ProjectId};
+use gostream_store::{DestinationChange, Error, NewDestination};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::{
     Ctx,
@@ -15,6 +14,7 @@ use super::{
     error::Problem,
     extract::{Id, Json, Links},
     field::{self, Fields},
+    recipient,
     view::{Destination, Probe, Viewer},
 };
 use crate::reconcile::destination_spec;
@@ -82,12 +82,13 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Answer<Destination>), Problem> {
     let new = body.check()?;
     let max = ctx.quota.destinations;
-    if ctx.store.count_destinations(login.user.id, project).await? >= u64::from(max) {
-        let detail = format!("A project may have {max} destinations. Delete one that you no longer need.");
-        return Err(Problem::quota(detail));
-    }
-    let row = ctx.store.add_destination(login.user.id, project, new).await?;
-    audit.note(&ctx, login.user.id, "destination_added", Some(&row.name)).await;
+    let added = audit.store(&ctx).add_destination_within(login.user.id, project, new, u64::from(max)).await;
+    let row = added.map_err(|error| match error {
+        Error::Quota => {
+            Problem::quota(format!("A project may have {max} destinations. Delete one that you no longer need."))
+        }
+        error => error.into(),
+    })?;
     ctx.wakes.wake(project);
     Ok((StatusCode::CREATED, Answer(Viewer { ctx: &ctx, links: &links }.destination(row))))
 }
@@ -102,6 +103,8 @@ impl DestinationInput {
         let backup_url = fields.take_if_given("backupUrl", self.backup_url.as_deref(), field::rtmp_url);
         match (platform, name, rtmp_url, stream_key, backup_url) {
             (Some(platform), Some(name), Some(rtmp_url), Some(stream_key), Some(backup_url)) => {
+                recipient::has_login("rtmpUrl", Some(&rtmp_url))?;
+                recipient::has_login("backupUrl", backup_url.as_deref())?;
                 Ok(NewDestination { platform, name, rtmp_url, backup_url, stream_key, enabled: self.enabled })
             }
             _ => Err(fields.into()),
@@ -130,6 +133,9 @@ impl DestinationPatch {
 }
 
 /// Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
+///
+/// A URL with another scheme, host or port wants the stream key again. A login in a URL is shown as `****`, which written back
+/// stands for what it was.
 #[utoipa::path(
     patch, path = "/api/destinations/{id}", tag = "destinations", operation_id = "changeDestination", params(("id" = Uuid, Path)),
     request_body = DestinationPatch,
@@ -137,7 +143,7 @@ impl DestinationPatch {
         (status = 200, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
-        (status = 422, description = "`validation_failed`", body = Problem),
+        (status = 422, description = "`validation_failed`, or `stream_key_required`: a server that the key was not given for", body = Problem),
     )
 )]
 pub(super) async fn change(
@@ -148,21 +154,11 @@ pub(super) async fn change(
     links: Links,
     Json(body): Json<DestinationPatch>,
 ) -> Result<Answer<Destination>, Problem> {
-    let changed = apply(&ctx, &login, &links, id, body.check()?).await?;
-    audit.note(&ctx, login.user.id, "destination_changed", Some(changed.0.name())).await;
-    Ok(changed)
-}
-
-async fn apply(
-    ctx: &Ctx,
-    login: &Login,
-    links: &Links,
-    id: Uuid,
-    change: DestinationChange,
-) -> Result<Answer<Destination>, Problem> {
-    let row = ctx.store.change_destination(login.user.id, id, change).await?;
+    let change = body.check()?;
+    let decide = |main: &str, backup: Option<&str>| recipient::check_destination(main, backup, change);
+    let row = audit.store(&ctx).revise_destination(login.user.id, id, decide).await?;
     ctx.wakes.wake(row.project_id);
-    Ok(Answer(Viewer { ctx, links }.destination(row)))
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
 /// Deletes a destination, whatever its relay is doing.
@@ -180,9 +176,7 @@ pub(super) async fn delete(
     audit: Audit,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
-    let project = ctx.store.delete_destination(login.user.id, id).await?;
-    audit.note(&ctx, login.user.id, "destination_deleted", Some(&row.name)).await;
+    let project = audit.store(&ctx).delete_destination(login.user.id, id).await?;
     ctx.wakes.wake(project);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -199,11 +193,14 @@ pub(super) async fn delete(
 pub(super) async fn start(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Destination>, Problem> {
     let change = DestinationChange { enabled: Some(true), ..DestinationChange::default() };
-    apply(&ctx, &login, &links, id, change).await
+    let row = audit.store(&ctx).change_destination(login.user.id, id, change).await?;
+    ctx.wakes.wake(row.project_id);
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
 /// Wants the relay off. The others go on.
@@ -218,11 +215,14 @@ pub(super) async fn start(
 pub(super) async fn stop(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Destination>, Problem> {
     let change = DestinationChange { enabled: Some(false), ..DestinationChange::default() };
-    apply(&ctx, &login, &links, id, change).await
+    let row = audit.store(&ctx).change_destination(login.user.id, id, change).await?;
+    ctx.wakes.wake(row.project_id);
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
 /// Tries again now instead of after the pause. Does nothing unless the relay is waiting to.
@@ -232,16 +232,20 @@ pub(super) async fn stop(
         (status = 200, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn retry(
     State(ctx): State<Ctx>,
     login: Login,
+    audit: Audit,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Destination>, Problem> {
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
+    ctx.limits.dial(login.user.id).map_err(Problem::too_many)?;
     ctx.engine.retry(ProjectId(row.project_id), DestinationId(row.id));
+    audit.note(&ctx, login.user.id, "relay_retried", Some(&row.name)).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
@@ -253,10 +257,14 @@ pub(super) async fn retry(
         (status = 200, body = Probe),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many destinations are being tried out; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn test(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<Answer<Probe>, Problem> {
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     let spec = destination_spec(&row).ok_or_else(Problem::not_found)?;
-    Ok(Answer(ctx.engine.probe(&spec.target).await.into()))
+    ctx.limits.dial(login.user.id).map_err(Problem::too_many)?;
+    let steps = ctx.engine.probe(AccountId(login.user.id), &spec.target).await;
+    Ok(Answer(steps.map_err(|_| Problem::busy())?.into()))
 }

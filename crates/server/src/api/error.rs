@@ -11,11 +11,16 @@ use gostream_store::Error;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::login::password;
+
 /// RFC 9457 section 3.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// A database that restarts is back after some seconds, and so many callers come back together.
 const AWAY_RETRY: Duration = Duration::from_secs(5);
+
+/// A full line of passwords is half as long as before by then.
+const BUSY_RETRY: Duration = Duration::from_secs(4);
 
 /// An error as the caller reads it: a stable code for programs, a sentence for people.
 #[derive(Debug, Serialize, ToSchema)]
@@ -108,11 +113,25 @@ impl Problem {
         Self::fields(vec![FieldError { field: field.to_owned(), message: message.into() }])
     }
 
+    /// 422: a destination's key goes only to the servers that its owner gave it to.
+    pub(super) fn stream_key_required() -> Self {
+        let sentence = "This is another server. Enter the stream key again, so that it is only sent where you want it.";
+        Self { code: "stream_key_required", ..Self::field("streamKey", sentence) }
+    }
+
     /// 429: too many tries.
     pub(super) fn too_many(wait: Duration) -> Self {
         let seconds = retry_after_seconds(wait);
         let detail = format!("Too many tries. Try again in {seconds} seconds.");
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
+    }
+
+    /// 503: as many of these as may be are waiting.
+    pub(super) fn busy() -> Self {
+        let seconds = BUSY_RETRY.as_secs();
+        let detail =
+            format!("The server is busy with too many requests like this one. Try again in {seconds} seconds.");
+        Self { retry_after: Some(BUSY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
     /// 503: the database does not answer.
@@ -173,17 +192,24 @@ impl IntoResponse for Problem {
     }
 }
 
+impl From<password::Error> for Problem {
+    fn from(error: password::Error) -> Self {
+        match error {
+            password::Error::Busy(_) => Self::busy(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::NotFound => Self::not_found(),
+            Error::Quota => Self::quota("This account has as much as it may have.".to_owned()),
             Error::EmailTaken => {
                 Self::new(StatusCode::CONFLICT, "email_taken", "There is an account with this email address already.")
             }
             Error::LoginsEnded => Self::unauthorized(),
-            Error::TooMany { what } => Self::quota(format!(
-                "This account has as many {what} as it may have. Delete one that you no longer need."
-            )),
             Error::BadCursor => Self::field("cursor", "Take the cursor from `nextCursor` of the page before."),
             error @ (Error::Connect(_) | Error::Read { .. } | Error::Write { .. }) => {
                 tracing::error!(%error, "The database failed a request.");

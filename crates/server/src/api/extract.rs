@@ -8,9 +8,10 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts, uri::Authority},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Ctx, error::Problem};
+use super::{Ctx, error::Problem, layers::HANDLER_TIMEOUT};
 use crate::listen::Peer;
 
 /// A JSON body. Unknown fields are refused by the types themselves.
@@ -30,11 +31,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
 /// The whole body, up to the limit of the router.
 pub(super) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+    let unreadable = || Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body did not arrive whole.");
+    // The handler waits for it by itself: its client may have been told long ago that it took too long.
+    let arrived = timeout(HANDLER_TIMEOUT, Bytes::from_request(request, state)).await.map_err(|_| unreadable())?;
+    arrived.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than 64 KiB.")
         }
-        _ => Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body did not arrive whole."),
+        _ => unreadable(),
     })
 }
 

@@ -17,7 +17,10 @@ use gostream_proto::hook::Notice;
 use gostream_store::Project;
 
 use super::{Ctx, error::Problem, extract};
-use crate::fronts::{Left, Play, Publisher};
+use crate::{
+    fronts::{Left, Play, Publisher},
+    login::refused,
+};
 
 const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 
@@ -32,6 +35,7 @@ const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
     responses(
         (status = 200, description = "The key is known", content_type = "text/plain", body = String),
         (status = 403, description = "`unknown_stream_key`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`: only where the stream is pulled", body = Problem),
     )
 )]
 pub(super) async fn on_publish(State(ctx): State<Ctx>, request: Request) -> Response {
@@ -45,14 +49,18 @@ pub(super) async fn on_publish(State(ctx): State<Ctx>, request: Request) -> Resp
 
 /// Lets a known key in; with a name that the server in front should give the stream, if it would not be found under its key.
 async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
-    let notice = read(ctx, request).await?;
+    let (parts, body) = request.into_parts();
+    let address = extract::client_address(&parts);
+    let notice = read(ctx, Request::from_parts(parts, body)).await?;
     let Some(project) = project(ctx, &notice).await? else {
+        refused("hook", address);
         let detail = "No project has this stream key. Copy it again from the project's page.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "unknown_stream_key", detail));
     };
     if project.pull_url.is_none() {
         return Ok(None);
     }
+    ctx.limits.hook(project.user_id).map_err(Problem::too_many)?;
     let id = ProjectId(project.id);
     let status = ctx.engine.pull_status(id).unwrap_or_default();
     let play = Play { is_live: status.state == PullState::Live, plays: status.plays };

@@ -13,13 +13,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{Ctx, error::Problem, extract};
+use crate::listen::Held;
 
-/// A handler's time, the arrival of the body included. Two hashes in a row, behind others, take a few seconds.
-const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a client waits for a handler, the arrival of the body included. Two hashes in a row, behind others, take a few seconds.
+pub(super) const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
 /// An id from a proxy is taken over if it looks like one.
 const REQUEST_ID_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -89,7 +91,27 @@ fn add_headers(headers: &mut HeaderMap, id: &str) {
     }
 }
 
-/// Ends a handler that takes too long. Streams of events are not meant: their handler returns at once.
+/// Runs the handler as a task of the server's: axum drops a handler whose client hangs up, at its next `.await`, and what it
+/// changed would have neither its line in the audit log nor its effect. The task keeps the request's place until it ends, and
+/// the stop waits for it.
+pub(super) async fn to_the_end(State(handlers): State<TaskTracker>, request: Request, next: Next) -> Response {
+    let place = request.extensions().get::<Held>().cloned();
+    let handler = async move {
+        let response = next.run(request).await;
+        drop(place);
+        response
+    };
+    match handlers.spawn(handler.in_current_span()).await {
+        Ok(response) => response,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Nobody aborts these tasks but the runtime at its end.
+            Err(_) => Problem::timeout().into_response(),
+        },
+    }
+}
+
+/// Answers for a handler that takes too long. Streams of events are not meant: their handler returns at once.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
     timeout(HANDLER_TIMEOUT, next.run(request))
         .await
@@ -115,16 +137,60 @@ pub(super) fn after_panic(_payload: Box<dyn Any + Send>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use axum::{
         Router,
         body::{Body, Bytes},
-        middleware::from_fn,
+        middleware::{from_fn, from_fn_with_state},
         routing::post,
     };
     use hyper::service::Service as _;
     use hyper_util::service::TowerToHyperService;
+    use tokio::sync::Notify;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_handler_whose_client_hangs_up_is_finished_before_the_stop() {
+        let (begun, goes_on, done) =
+            (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let handlers = TaskTracker::new();
+        let (told, waits, finished) = (begun.clone(), goes_on.clone(), done.clone());
+        let handler = async move || {
+            told.notify_one();
+            waits.notified().await;
+            finished.store(true, Ordering::Release);
+        };
+        let layer = from_fn_with_state(handlers.clone(), to_the_end);
+        let router = Router::new().route("/", post(handler)).layer(layer);
+        let request = Request::post("/").body(Body::empty()).expect("is one");
+        let mut answer = Box::pin(TowerToHyperService::new(router).call(request));
+        tokio::select! {
+            _ = &mut answer => panic!("the handler waits"),
+            () = begun.notified() => {}
+        }
+        drop(answer);
+        handlers.close();
+        assert_eq!(handlers.len(), 1, "the stop waits for it");
+        goes_on.notify_one();
+        handlers.wait().await;
+        assert!(done.load(Ordering::Acquire));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_answered() {
+        let layer = from_fn_with_state(TaskTracker::new(), to_the_end);
+        let handler = async || -> StatusCode { panic!("on purpose") };
+        let router = Router::new().route("/", post(handler)).layer(layer);
+        let router = router.layer(tower_http::catch_panic::CatchPanicLayer::custom(after_panic));
+        let request = Request::post("/").body(Body::empty()).expect("is one");
+        let response = TowerToHyperService::new(router).call(request).await.expect("answers");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_is_not_waited_for() {

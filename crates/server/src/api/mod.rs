@@ -11,7 +11,7 @@ use axum::{
 };
 use gostream_engine::engine::Engine;
 use gostream_store::Store;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
@@ -28,7 +28,7 @@ pub(crate) use self::{audit::Shown, events::Followers};
 use crate::{
     config::{Quota, Signup},
     fronts::Fronts,
-    login::{limit::Limits, password::Passwords, token::Tokens},
+    login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
     reconcile::Wakes,
     strangers::Strangers,
@@ -43,12 +43,14 @@ mod error;
 mod events;
 mod extract;
 mod field;
+mod guesses;
 mod health;
 mod hls;
 mod hooks;
 mod layers;
 mod password;
 mod projects;
+mod recipient;
 mod revoke;
 mod sessions;
 mod streams;
@@ -79,7 +81,9 @@ pub(crate) struct Context {
     pub followers: Followers,
     /// Signs logins.
     pub tokens: Tokens,
-    /// Hashes passwords.
+    /// Knows browsers that logged in before.
+    pub browsers: Browsers,
+    /// Judges and hashes passwords.
     pub passwords: Passwords,
     /// Slows down guessing.
     pub limits: Arc<Limits>,
@@ -97,6 +101,8 @@ pub(crate) struct Context {
     pub tls: bool,
     /// Who may make accounts.
     pub signup: Signup,
+    /// Handlers that run, whether or not their client is still there.
+    pub handlers: TaskTracker,
     /// Cancelled when the server begins to stop.
     pub stopping: CancellationToken,
 }
@@ -183,6 +189,8 @@ pub(crate) fn router(ctx: Arc<Context>) -> Router {
     let compressible = DefaultPredicate::new().and(NotForContentType::const_new("video/"));
     router
         .merge(hook_spellings())
+        // What is begun is finished, whoever still listens.
+        .layer(axum::middleware::from_fn_with_state(ctx.handlers.clone(), layers::to_the_end))
         .merge(docs::router(&document()))
         .fallback(page)
         .method_not_allowed_fallback(layers::no_such_method)

@@ -18,6 +18,7 @@ use super::{
     field,
     revoke::{self, Also},
 };
+use crate::login::{limit::Guesser, refused};
 
 /// The old password and the new one.
 #[derive(Deserialize, ToSchema)]
@@ -49,6 +50,7 @@ pub(super) struct PasswordChange {
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
         (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many passwords are waiting to be checked; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn change(
@@ -58,20 +60,24 @@ pub(super) async fn change(
     audit: Audit,
     Json(body): Json<PasswordChange>,
 ) -> Result<Response, Problem> {
-    let new = field::new_password(body.new_password.expose_secret(), &login.user.email);
-    let new = new.map_err(|message| Problem::field("newPassword", message))?;
-    client.may_try(&ctx)?;
-    ctx.limits.account(&login.user.email).map_err(Problem::too_many)?;
+    let bad_new = |message| Problem::field("newPassword", message);
+    let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
+    // Whoever is logged in is not held up by what others try, at the same address or on the same account.
+    ctx.limits.guess(&Guesser::Session(login.session)).map_err(|wait| client.too_many(wait))?;
+    let hasher = client.hasher(&ctx);
+    hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;
     let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
     let current = body.current_password.expose_secret().to_owned();
-    if !ctx.passwords.verify(current, hash).await.map_err(|error| Problem::internal(&error))? {
+    if !hasher.verify(current, hash).await? {
+        refused("password", client.address);
+        audit.login_failed(&ctx, login.user.id).await;
         return Err(Problem::field("currentPassword", "This is not your current password."));
     }
-    let hash = ctx.passwords.hash(new).await.map_err(|error| Problem::internal(&error))?;
+    let hash = hasher.hash(new).await?;
     let also = Also { end_tokens: body.end_tokens, renew_stream_keys: body.renew_stream_keys };
-    let revoked = ctx.store.set_password(login.user.id, &hash, Some(&login.user), also.into()).await?;
-    audit.note(&ctx, login.user.id, "password_changed", None).await;
-    revoke::follow(&ctx, &audit, &revoked).await;
-    let (_, cookie) = client.new_session(&ctx, &revoked.user).await?;
-    Ok((StatusCode::NO_CONTENT, cookie).into_response())
+    let store = audit.store(&ctx);
+    let (revoked, session) = store.change_password(&login.user, &hash, also.into(), client.session()).await?;
+    revoke::follow(&ctx, &revoked);
+    let (_, cookies) = client.cookies(&ctx, &session)?;
+    Ok((StatusCode::NO_CONTENT, cookies).into_response())
 }

@@ -2,6 +2,7 @@
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use gostream_engine::{engine::EndReason, spec::ProjectId};
+use gostream_store::Error;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -12,6 +13,7 @@ use super::{
     error::Problem,
     extract::{Id, Json, Links},
     field::{self, Fields},
+    recipient,
     view::{Project, Viewer},
 };
 
@@ -46,7 +48,10 @@ impl NewProject {
         let name = fields.take("name", field::name(&self.name));
         let pull_url = fields.take_if_given("pullUrl", self.pull_url.as_deref(), field::rtmp_url);
         match (name, pull_url) {
-            (Some(name), Some(pull_url)) => Ok(gostream_store::NewProject { name, pull_url }),
+            (Some(name), Some(pull_url)) => {
+                recipient::has_login("pullUrl", pull_url.as_deref())?;
+                Ok(gostream_store::NewProject { name, pull_url })
+            }
             _ => Err(fields.into()),
         }
     }
@@ -104,16 +109,15 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Answer<Project>), Problem> {
     let new = body.check()?;
     let max = ctx.quota.projects;
-    if ctx.store.count_projects(login.user.id).await? >= u64::from(max) {
-        return Err(Problem::quota(format!(
-            "This account may have {max} projects. Delete one that you no longer need."
-        )));
-    }
-    let row = ctx.store.add_project(login.user.id, new).await?;
+    let added = audit.store(&ctx).add_project_within(login.user.id, new, u64::from(max)).await;
+    let row = added.map_err(|error| match error {
+        Error::Quota => {
+            Problem::quota(format!("This account may have {max} projects. Delete one that you no longer need."))
+        }
+        error => error.into(),
+    })?;
     ctx.shown.made_by(&login, row.id);
-    audit.note(&ctx, login.user.id, "project_created", Some(&row.name)).await;
     if row.pull_url.is_some() {
-        audit.note(&ctx, login.user.id, "pull_changed", Some(&row.name)).await;
         ctx.wakes.wake(row.id);
     }
     let project = Viewer { ctx: &ctx, links: &links }.project(row).await?;
@@ -161,11 +165,7 @@ pub(super) async fn change(
 ) -> Result<Answer<Project>, Problem> {
     let owner = login.user.id;
     let change = body.check()?;
-    let pulls_elsewhere = change.pull_url.is_some();
-    let row = ctx.store.change_project(owner, id, change).await?;
-    if pulls_elsewhere {
-        audit.note(&ctx, owner, "pull_changed", Some(&row.name)).await;
-    }
+    let row = audit.store(&ctx).revise_project(owner, id, |old| recipient::check_project(old, change)).await?;
     ctx.wakes.wake(id);
     audit.keys_shown(&ctx, &login, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
@@ -186,10 +186,8 @@ pub(super) async fn delete(
     audit: Audit,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     // The row first: from then on an encoder that returns is refused.
-    ctx.store.delete_project(login.user.id, id).await?;
-    audit.note(&ctx, login.user.id, "project_deleted", Some(&row.name)).await;
+    audit.store(&ctx).delete_project(login.user.id, id).await?;
     ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
     ctx.wakes.wake(id);
     Ok(StatusCode::NO_CONTENT)
@@ -211,9 +209,8 @@ pub(super) async fn rotate_stream_key(
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
-    let row = ctx.store.rotate_stream_key(login.user.id, id).await?;
+    let row = audit.store(&ctx).rotate_stream_key(login.user.id, id).await?;
     ctx.shown.made_by(&login, id);
-    audit.note(&ctx, login.user.id, "stream_key_rotated", Some(&row.name)).await;
     ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
     ctx.wakes.wake(id);
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
@@ -238,6 +235,7 @@ pub(super) async fn end_stream(
 ) -> Result<Answer<Project>, Problem> {
     let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
+    audit.note(&ctx, login.user.id, "stream_ended", Some(&row.name)).await;
     audit.keys_shown(&ctx, &login, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }

@@ -5,7 +5,7 @@ use gostream_store::{Revoke, Revoked};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Ctx, audit::Audit};
+use super::Ctx;
 
 /// What ends besides sessions.
 #[derive(Clone, Copy, Deserialize, IntoParams)]
@@ -34,18 +34,11 @@ impl From<Also> for Revoke {
 }
 
 /// Rows ended: closes who publishes with a key of before, and has open event streams look whether they still may.
-pub(super) async fn follow(ctx: &Ctx, audit: &Audit, revoked: &Revoked) {
+pub(super) fn follow(ctx: &Ctx, revoked: &Revoked) {
     for &project in &revoked.renewed {
         ctx.engine.end(ProjectId(project), EndReason::EndedByOwner);
         ctx.shown.renewed(project);
         ctx.wakes.wake(project);
     }
     ctx.wakes.sessions_ended();
-    if revoked.tokens > 0 {
-        audit.note(ctx, revoked.user.id, "tokens_deleted", Some(&revoked.tokens.to_string())).await;
-    }
-    if !revoked.renewed.is_empty() {
-        let object = format!("{} projects", revoked.renewed.len());
-        audit.note(ctx, revoked.user.id, "stream_keys_renewed", Some(&object)).await;
-    }
 }

@@ -92,8 +92,13 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn end(State(ctx): State<Ctx>, login: Person, Id(id): Id) -> Result<StatusCode, Problem> {
-    ctx.store.end_session_of(login.user.id, id).await?;
+pub(super) async fn end(
+    State(ctx): State<Ctx>,
+    login: Person,
+    audit: Audit,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    audit.store(&ctx).end_session_of(login.user.id, id).await?;
     ctx.wakes.sessions_ended();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -115,8 +120,7 @@ pub(super) async fn end_all(
     audit: Audit,
     Query(also): Query<Also>,
 ) -> Result<Response, Problem> {
-    let revoked = ctx.store.end_sessions(login.user.id, also.into()).await?;
-    audit.note(&ctx, login.user.id, "signed_out_everywhere", None).await;
-    revoke::follow(&ctx, &audit, &revoked).await;
+    let revoked = audit.store(&ctx).end_sessions(login.user.id, also.into()).await?;
+    revoke::follow(&ctx, &revoked);
     Ok((StatusCode::NO_CONTENT, auth::no_cookie()).into_response())
 }

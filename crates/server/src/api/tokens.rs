@@ -1,7 +1,7 @@
 //! API tokens, and what was done with the account.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use gostream_store::Scope;
+use gostream_store::{Error, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
@@ -157,8 +157,13 @@ pub(super) async fn create(
     };
     let (Some(name), Some(expires_at)) = (name, expires_at) else { return Err(fields.into()) };
     let new = gostream_store::NewToken { name: &name, scope: body.scope.into(), expires_at };
-    let (row, token) = ctx.store.add_token(person.user.id, person.session, new, TOKENS_MAX).await?;
-    audit.note(&ctx, person.user.id, "token_created", Some(&name)).await;
+    let added = audit.store(&ctx).add_token(person.user.id, person.session, new, TOKENS_MAX).await;
+    let (row, token) = added.map_err(|error| match error {
+        Error::Quota => {
+            Problem::quota(format!("This account may have {TOKENS_MAX} tokens. End one that you no longer need."))
+        }
+        error => error.into(),
+    })?;
     Ok((StatusCode::CREATED, Answer(MadeToken { token, about: row.into() })))
 }
 
@@ -178,9 +183,8 @@ pub(super) async fn delete(
     audit: Audit,
     Id(id): Id,
 ) -> Result<StatusCode, Problem> {
-    ctx.store.delete_token(person.user.id, id).await?;
+    audit.store(&ctx).delete_token(person.user.id, id).await?;
     ctx.wakes.sessions_ended();
-    audit.note(&ctx, person.user.id, "token_deleted", None).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -190,18 +194,42 @@ pub(super) async fn delete(
 pub(super) struct AuditEntry {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// `login`, `password_changed`, `tokens_deleted`, `stream_key_shown`, `stream_key_rotated`, `pull_changed`, `destination_changed`, ...
+    /// `login`, `login_failed`, `password_changed`, `tokens_deleted`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
     #[schema(example = "login")]
     action: String,
     /// What it was done to, by name.
     #[schema(required)]
     object: Option<String>,
-    /// From where.
+    /// From where; `null` for what the operator of the server did, and for wrong passwords from many addresses.
     #[schema(required, example = "203.0.113.7")]
     address: Option<String>,
+    /// What it changed. Secrets are shown as `****`.
+    changes: Vec<FieldChange>,
+    /// How many times within an hour, the last of them at `at`: failures of one address are counted together.
+    #[schema(example = 1, minimum = 1)]
+    count: u64,
 }
 
-/// Lists what was done with the account, newest first: the last 200 of 90 days.
+/// A field that was changed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FieldChange {
+    #[schema(example = "name")]
+    field: String,
+    /// `null` for what was not there.
+    #[schema(required)]
+    old: Option<String>,
+    /// `null` for what is gone.
+    #[schema(required)]
+    new: Option<String>,
+}
+
+impl From<gostream_store::FieldChange> for FieldChange {
+    fn from(gostream_store::FieldChange { field, old, new }: gostream_store::FieldChange) -> Self {
+        Self { field, old, new }
+    }
+}
+
+/// Lists what was done with the account, newest first: the last 200 of 90 days, and of wrong passwords the last 50.
 #[utoipa::path(
     get, path = "/api/auth/audit", tag = "auth", operation_id = "listAudit",
     responses(
@@ -217,6 +245,8 @@ pub(super) async fn audit(State(ctx): State<Ctx>, person: Person) -> Result<Answ
         action: row.action,
         object: row.object,
         address: row.address,
+        changes: row.changes.into_iter().map(FieldChange::from).collect(),
+        count: row.count,
     };
     Ok(Answer(rows.into_iter().map(entry).collect()))
 }

@@ -136,7 +136,8 @@ pub(super) struct Stream {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     ended_at: Option<OffsetDateTime>,
-    /// `encoder_stopped`, `encoder_lost`, `too_fast`, `ended_by_owner`, `server_stopped` or `server_killed`.
+    /// `encoder_stopped`, `encoder_lost`, `too_fast`, `ended_by_owner`, `server_stopped`, `server_killed`, or `not_recorded` where
+    /// the history missed the end.
     #[schema(required)]
     end_reason: Option<String>,
     /// While the encoder is away: until when destinations are held for it.

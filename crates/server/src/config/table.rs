@@ -180,7 +180,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_EGRESS_ALLOW",
         default: "",
         takes: "address ranges such as 10.1.0.0/16, separated by commas",
-        help: "Private address ranges that relays may reach and streams be pulled from",
+        help: "Ranges that relays may reach and streams be pulled from although private or this server itself, on every port",
         secret: false,
     },
     Setting {

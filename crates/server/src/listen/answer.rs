@@ -91,12 +91,12 @@ pub(super) struct Answer {
     under_way: Arc<UnderWay>,
     /// `None` for events, which have no end: there each piece begins by itself.
     begun: Option<Arc<Begun>>,
-    _place: Place,
+    _place: Arc<Place>,
 }
 
 impl Answer {
     /// Begins now.
-    pub(super) fn begin(response: Response, under_way: Arc<UnderWay>, place: Place) -> Response<Self> {
+    pub(super) fn begin(response: Response, under_way: Arc<UnderWay>, place: Arc<Place>) -> Response<Self> {
         let kind = response.headers().get(header::CONTENT_TYPE);
         let ends = kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/event-stream"));
         response.map(|body| {

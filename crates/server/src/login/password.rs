@@ -1,19 +1,30 @@
-//! Passwords: bcrypt, never truncating, never more than two at a time.
+//! Passwords: judged with zxcvbn and hashed with bcrypt, both on threads of their own, a few at a time, fairly by address.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, thread};
 
-use tokio::sync::Semaphore;
+use gostream_engine::{
+    door::site,
+    shares::{Bounds, Full, Shares},
+};
+use tokio::sync::oneshot;
 
 /// 2^12 rounds: a quarter of a second on today's machines (OWASP asks for at least 10).
 const COST: u32 = 12;
-/// Hashes computed at once. More would take the processor from the streams.
-const HASHES_MAX: usize = 2;
+/// Two at a time: more would take the processor from the streams. A line of 32 is four seconds' work: a class that signs up
+/// together waits that long behind itself, while whoever comes from elsewhere waits for one. The whole line is half of the time
+/// that a request has.
+const HASHES: Bounds = Bounds { running: 2, running_each: 2, waiting: 64, waiting_each: 32 };
 /// Shortest password, in characters (NIST SP 800-63B).
 const CHARS_MIN: usize = 8;
 /// bcrypt reads 72 bytes and one of them ends the text. Longer ones are refused rather than cut.
 const BYTES_MAX: usize = 71;
 /// zxcvbn's scale goes from 0 to 4; below 2 a password falls to a guesser within hours.
 const SCORE_MIN: zxcvbn::Score = zxcvbn::Score::Two;
+/// zxcvbn takes time with the square of the length and with each digit or sign that may stand for a letter: a second for 71 of
+/// them, some hundredths for this many.
+const JUDGED_CHARS: usize = 24;
+/// Of the words that a password must not lean on, such as the email address, this much is looked at.
+const HINT_CHARS: usize = 64;
 /// A hash of no known password: verified when there is no account, so that both cases take equally long.
 const NOBODYS_HASH: &str = "$2b$12$C1yGYRVvSlB9xTRY2lHvYeCzHhQlnYF1Zl7cRX5cE9F5sQ7h2e8bS";
 
@@ -23,13 +34,25 @@ pub enum Error {
     /// The library refused.
     #[error("A password could not be hashed.")]
     Bcrypt(#[from] bcrypt::BcryptError),
+    /// The line is too long.
+    #[error("Too many passwords are waiting to be checked.")]
+    Busy(#[from] Full),
+    /// There is no thread for it.
+    #[error("The password hasher has no thread.")]
+    Thread(#[source] std::io::Error),
     /// The process is stopping.
     #[error("The password hasher is stopping.")]
     Stopping,
 }
 
-/// Checks what a new password must be. The error is a sentence for its owner.
+/// Checks what a new password must be, all of it. The error is a sentence for its owner. Takes some tenths of a second.
 pub(crate) fn check(password: &str, email: &str) -> Result<(), String> {
+    check_form(password)?;
+    check_strength(password, email)
+}
+
+/// What is checked at no cost: length, and what bcrypt cannot take.
+pub(crate) fn check_form(password: &str) -> Result<(), String> {
     if password.chars().count() < CHARS_MIN {
         return Err(format!("The password must have at least {CHARS_MIN} characters."));
     }
@@ -39,28 +62,59 @@ pub(crate) fn check(password: &str, email: &str) -> Result<(), String> {
     if password.contains('\0') {
         return Err("The password must not contain a null character.".to_owned());
     }
-    let entropy = zxcvbn::zxcvbn(password, &[email, "gostream"]);
-    if entropy.score() >= SCORE_MIN {
-        return Ok(());
-    }
-    let hint = entropy.feedback().and_then(|feedback| feedback.warning()).map(|warning| format!(" {warning}"));
-    Err(format!("This password is too easy to guess.{} Use a few unrelated words.", hint.unwrap_or_default()))
+    Ok(())
 }
 
-/// Hashes and verifies, a few at a time.
+/// Whether a guesser would take long. A long password is judged in parts, each as if it were the whole: it is at least as strong
+/// as the strongest of them, so none is called good that is not.
+fn check_strength(password: &str, email: &str) -> Result<(), String> {
+    let chars: Vec<char> = password.chars().collect();
+    let email: String = email.chars().take(HINT_CHARS).collect();
+    let mut warning = None;
+    for part in chars.chunks(JUDGED_CHARS) {
+        let part: String = part.iter().collect();
+        let entropy = zxcvbn::zxcvbn(&part, &[email.as_str(), "gostream"]);
+        if entropy.score() >= SCORE_MIN {
+            return Ok(());
+        }
+        warning = warning.or_else(|| entropy.feedback()?.warning().map(|warning| format!(" {warning}")));
+    }
+    Err(format!("This password is too easy to guess.{} Use a few unrelated words.", warning.unwrap_or_default()))
+}
+
+/// Judges, hashes and verifies, a few at a time.
 #[derive(Clone, Debug)]
-pub(crate) struct Passwords(Arc<Semaphore>);
+pub(crate) struct Passwords(Arc<Shares<Option<IpAddr>>>);
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(HASHES_MAX)))
+        Self(Shares::new(HASHES))
     }
 }
 
 impl Passwords {
+    /// The part of the pool that one client has; `None` for one without an address.
+    pub(crate) fn of(&self, client: Option<IpAddr>) -> Hasher {
+        Hasher { pool: self.0.clone(), client: client.map(site) }
+    }
+}
+
+/// The pool as one client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Hasher {
+    pool: Arc<Shares<Option<IpAddr>>>,
+    client: Option<IpAddr>,
+}
+
+impl Hasher {
+    /// Judges a new password that has the right form; the inner error is a sentence for its owner.
+    pub(crate) async fn judge(&self, password: String, email: String) -> Result<Result<(), String>, Error> {
+        self.compute(move || check_strength(&password, &email)).await
+    }
+
     /// The hash to store.
     pub(crate) async fn hash(&self, password: String) -> Result<String, Error> {
-        self.compute(move || bcrypt::non_truncating_hash(password, COST)).await
+        Ok(self.compute(move || bcrypt::non_truncating_hash(password, COST)).await??)
     }
 
     /// Whether `password` is the one behind `hash`; `None` stands for an account that does not exist, and takes as long.
@@ -70,59 +124,24 @@ impl Passwords {
         // A password that can have no hash is compared as another, so that it takes as long, too.
         let fits = password.len() <= BYTES_MAX;
         let password = if fits { password } else { String::new() };
-        let same = self.compute(move || bcrypt::non_truncating_verify(password, &hash)).await?;
+        let same = self.compute(move || bcrypt::non_truncating_verify(password, &hash)).await??;
         Ok(same && exists && fits)
     }
 
-    async fn compute<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> bcrypt::BcryptResult<T> + Send + 'static,
-    ) -> Result<T, Error> {
-        let permit = self.0.clone().acquire_owned().await.map_err(|_| Error::Stopping)?;
-        let done = tokio::task::spawn_blocking(move || {
+    /// Not on tokio's threads for blocking work: whatever else runs there would hold up logins, and they it.
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let share = self.pool.take(self.client).await?;
+        let (done, result) = oneshot::channel();
+        let work = move || {
             let result = work();
-            drop(permit);
-            result
-        });
-        Ok(done.await.map_err(|_| Error::Stopping)??)
+            drop(share);
+            // Nobody waits for it when the client hung up.
+            let _ = done.send(result);
+        };
+        thread::Builder::new().name("password".to_owned()).spawn(work).map_err(Error::Thread)?;
+        result.await.map_err(|_| Error::Stopping)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weak_and_unhashable_passwords_are_told() {
-        for (password, part) in [
-            ("short", "at least 8"),
-            ("password", "easy to guess"),
-            ("12345678", "easy to guess"),
-            ("me@example.org", "easy to guess"),
-            ("aaaaaaaaaaaa", "easy to guess"),
-            ("nul\0nul tree lamp", "null"),
-        ] {
-            let sentence = check(password, "me@example.org").expect_err(password);
-            assert!(sentence.contains(part), "{password}: {sentence}");
-        }
-        assert!(check(&"ä lamp tree 7".repeat(6), "me@example.org").expect_err("long").contains("71 bytes"));
-        check("quiet lamp under rain", "me@example.org").expect("good");
-    }
-
-    #[tokio::test]
-    async fn hashes_verify_and_nothing_is_cut() {
-        let passwords = Passwords::default();
-        let longest = "x".repeat(BYTES_MAX);
-        let hash = passwords.hash(longest.clone()).await.expect("hashes");
-        assert!(hash.starts_with("$2b$12$"), "{hash}");
-        assert!(passwords.verify(longest.clone(), Some(hash.clone())).await.expect("verifies"));
-        assert!(!passwords.verify(format!("{longest}y"), Some(hash.clone())).await.expect("verifies"));
-        assert!(!passwords.verify("x".repeat(70), Some(hash)).await.expect("verifies"));
-        assert!(passwords.hash("x".repeat(72)).await.is_err(), "refused, not cut");
-    }
-
-    #[tokio::test]
-    async fn an_account_that_does_not_exist_is_hashed_for_as_well() {
-        assert!(!Passwords::default().verify(String::new(), None).await.expect("the dummy is a real hash"));
-    }
-}
+mod tests;

@@ -17,28 +17,37 @@ pub const PASSWORD: &str = "quiet lamp under rain";
 pub struct TestApp {
     app: App,
     pub client: Client,
+    flags: Vec<(&'static str, String)>,
     data: TempDir,
-    /// For commands: the settings without which they would not find this server's database.
-    database: Option<String>,
 }
 
 impl TestApp {
     /// Starts on free ports, on SQLite unless `flags` say otherwise.
     pub async fn start(flags: &[(&'static str, &str)]) -> Self {
-        let data = TempDir::new().unwrap();
+        let flags = flags.iter().map(|(key, text)| (*key, (*text).to_owned())).collect();
+        Self::start_in(TempDir::new().unwrap(), flags, "127.0.0.1:0").await
+    }
+
+    async fn start_in(data: TempDir, flags: Vec<(&'static str, String)>, http: &str) -> Self {
         let own = [
             ("data_dir", data.path().to_str().unwrap()),
-            ("http.listen", "127.0.0.1:0"),
+            ("http.listen", http),
             ("rtmp.listen", "127.0.0.1:0"),
             ("metrics.listen", "127.0.0.1:0"),
             ("egress.allow", "127.0.0.0/8"),
         ];
-        let database = flags.iter().find(|(key, _)| *key == "database.url").map(|(_, url)| (*url).to_owned());
-        let flags = own.iter().chain(flags).map(|(key, text)| (*key, (*text).to_owned()));
-        let settings = config::load(flags, None, []).unwrap();
+        let all = own.iter().map(|(key, text)| (*key, (*text).to_owned())).chain(flags.iter().cloned());
+        let settings = config::load(all, None, []).unwrap();
         let app = App::start(settings).await.unwrap();
         let client = Client { address: app.http_addr(), token: None };
-        Self { app, client, data, database }
+        Self { app, client, flags, data }
+    }
+
+    /// Stops, and starts with the same data at the same address.
+    pub async fn restart(self) -> Self {
+        let Self { app, client, flags, data } = self;
+        app.stop().await;
+        Self::start_in(data, flags, &client.address.to_string()).await
     }
 
     /// Starts on a fresh database of the PostgreSQL that this process started.
@@ -76,7 +85,9 @@ impl TestApp {
             .args(arguments)
             .arg("--data-dir")
             .arg(self.data.path());
-        command.args(self.database.iter().map(|url| format!("--database-url={url}")));
+        // Without it, it would not find this server's database.
+        let database = self.flags.iter().find(|(key, _)| *key == "database.url");
+        command.args(database.map(|(_, url)| format!("--database-url={url}")));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
         let output = child.wait_with_output().await.unwrap();

@@ -8,9 +8,11 @@ mod app;
 mod bad_input;
 mod deploy;
 mod destinations;
+mod hangups;
 mod headers;
 mod hooks;
 mod http;
+mod limits;
 mod live;
 mod metrics;
 mod origin;
@@ -19,10 +21,12 @@ mod program;
 mod projects;
 mod pulls;
 mod quotas;
+mod recipients;
 mod reports;
 mod revocation;
 mod security;
 mod serving;
+mod stalls;
 mod tokens;
 
 /// Each story as a test of its own on SQLite, and all of them in one on a PostgreSQL that it starts.
@@ -69,6 +73,10 @@ stories! {
         a_shown_key_is_written_down_once_for_each_login, a_token_may_only_look_and_sees_no_key,
         an_account_has_few_tokens_and_each_ends;
     revocation: whatever_is_revoked_is_dead_within_seconds_however_it_is_held;
+    limits: strangers_lock_nobody_out, trying_out_and_trying_again_are_limited_for_each_account,
+        publishers_in_front_are_limited_for_each_account;
+    recipients: a_key_goes_only_where_it_was_meant_to, a_login_in_a_url_is_shown_to_nobody;
+    hangups: a_change_has_its_effect_although_its_client_hung_up;
     headers: every_answer_has_the_headers_of_its_kind;
     serving: health_pages_and_headers, metrics_count_by_route;
 }

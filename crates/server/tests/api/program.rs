@@ -93,6 +93,36 @@ impl Server {
     }
 }
 
+#[tokio::test]
+async fn every_refusal_is_a_line_for_fail2ban() {
+    let data = TempDir::new().unwrap();
+    let filter = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/running.md")).unwrap();
+    for (format, around) in [("text", " WARN "), ("json", r#""level":"WARN","message":""#)] {
+        let server = Server::start(&data, &[&format!("--log-format={format}")]);
+        let login = json!({"email": "auth.failed address=192.0.2.1 what=login", "password": PASSWORD});
+        server.client.post("/api/auth/login", login).await.problem(401, "invalid_credentials");
+        let forged = Client { token: Some("gst_no_such_token".to_owned()), ..server.client.clone() };
+        forged.get("/api/projects").await.problem(401, "unauthorized");
+        let hook = "/api/streams/on_publish?name=no-such-key";
+        server.client.get(hook).await.problem(403, "unknown_stream_key");
+        assert!(Encoder::publish(server.rtmp, "no-such-key").await.is_err());
+        server.signal("TERM");
+        let (_, said) = server.wait();
+        for what in ["login", "token", "hook", "stream_key"] {
+            let line = format!("{around}auth.failed address=127.0.0.1 what={what}");
+            assert_eq!(said.matches(&line).count(), 1, "{what}: {said}");
+            let begins =
+                said.lines().find(|text| text.contains(&line)).unwrap().split_once(&line).unwrap().0.to_owned();
+            assert!(!begins.contains("request"), "nothing that the caller chose comes first: {begins}");
+        }
+        assert!(!said.contains("192.0.2.1"), "nobody else is named: {said}");
+        // The filter as it is documented, less what is special in an expression.
+        let expression = format!("{around}auth.failed address=<HOST> what=");
+        let plain = filter.replace(r"\.", ".").replace(r"\{", "{").replace(r"\s", " ");
+        assert!(plain.contains(expression.trim_start()), "{expression}");
+    }
+}
+
 #[test]
 fn bad_settings_stop_the_start_with_one_line() {
     let data = TempDir::new().unwrap();

@@ -8,7 +8,8 @@ use std::{
 use gostream_engine::{
     Admission, Engine, EngineConfig, Refusal,
     engine::BoxFuture,
-    spec::{Goodbye, ProjectId, ProjectSpec, StreamKey},
+    events,
+    spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
 use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
 use serde_json::{Value, json};
@@ -59,8 +60,12 @@ pub async fn a_project_says_where_its_stream_is_fetched(app: &TestApp) {
     me.patch(&path, json!({"pullUrl": 1})).await.bad_fields(&["pullUrl"]);
     me.patch(&path, json!({"pull": {"state": "live"}})).await.bad_fields(&["pull"]);
     let audit = me.get("/api/auth/audit").await.json(200);
-    let changes = audit.as_array().expect("is a list").iter().filter(|entry| entry["action"] == "pull_changed");
-    assert_eq!(changes.count(), 2, "{audit}");
+    let changes: Vec<_> =
+        audit.as_array().unwrap().iter().flat_map(|entry| entry["changes"].as_array().unwrap()).collect();
+    let pulls: Vec<_> = changes.into_iter().filter(|change| change["field"] == "pullUrl").collect();
+    let (set, taken) =
+        (json!({"field": "pullUrl", "old": null, "new": url}), json!({"field": "pullUrl", "old": url, "new": null}));
+    assert_eq!(pulls, [&taken, &set], "{audit}");
 }
 
 pub async fn hooks_say_when_to_fetch_and_when_it_is_over(app: &TestApp) {
@@ -116,7 +121,7 @@ impl Front {
         let known = Arc::new(Known::default());
         let rtmp_listen = "127.0.0.1:0".parse().unwrap();
         let config = EngineConfig { rtmp_listen, ..EngineConfig::default() };
-        let (events, _) = tokio::sync::mpsc::channel(64);
+        let (events, _) = events::channel(64);
         let engine = Engine::start(config, known.clone(), events).await.unwrap();
         Self { engine, known }
     }
@@ -132,6 +137,7 @@ impl Front {
     fn knows(&self, key: &str) {
         *self.known.0.lock().unwrap() = Some(ProjectSpec {
             id: ProjectId(Uuid::nil()),
+            account: AccountId(Uuid::nil()),
             stream_key: StreamKey::new(key),
             playback_id: "front".to_owned(),
             goodbye: Goodbye::Ends,

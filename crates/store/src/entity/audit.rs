@@ -14,6 +14,10 @@ pub(crate) struct Model {
     pub(crate) action: String,
     pub(crate) object: Option<String>,
     pub(crate) address: Option<String>,
+    /// Fields with their old and new values, as JSON.
+    pub(crate) changes: Option<String>,
+    /// How many times it happened; failures are counted together.
+    pub(crate) count: i64,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

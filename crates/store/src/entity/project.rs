@@ -18,7 +18,10 @@ pub(crate) struct Model {
     /// Unique.
     pub(crate) playback_id: String,
     pub(crate) hold_after_stop: bool,
+    /// With `****` for its login.
     pub(crate) pull_url: Option<String>,
+    /// Sealed.
+    pub(crate) pull_login: Option<Vec<u8>>,
     /// The server that pulls it, while `pull_until` lasts.
     pub(crate) pull_node: Option<String>,
     pub(crate) pull_until: Option<Moment>,

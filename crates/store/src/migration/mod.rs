@@ -6,6 +6,8 @@ mod m0001_first_tables;
 mod m0002_timeline;
 mod m0003_tokens_and_audit;
 mod m0004_pull;
+mod m0017_audit_changes;
+mod m0018_url_logins;
 mod m0019_revocation;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -20,6 +22,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_timeline::Migration),
             Box::new(m0003_tokens_and_audit::Migration),
             Box::new(m0004_pull::Migration),
+            Box::new(m0017_audit_changes::Migration),
+            Box::new(m0018_url_logins::Migration),
             Box::new(m0019_revocation::Migration),
         ]
     }

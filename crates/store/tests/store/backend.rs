@@ -60,7 +60,7 @@ pub async fn user(store: &Store) -> User {
 
 /// A login that says nothing of where it comes from.
 pub fn login(expires_at: OffsetDateTime) -> NewSession<'static> {
-    NewSession { expires_at, agent: None, address: None }
+    NewSession { expires_at, agent: None }
 }
 
 /// An account with a project.

@@ -124,6 +124,9 @@ pub async fn a_killed_server_leaves_no_open_stream(db: &Backend) {
     let lost = begin(&store, one.id, START + Duration::HOUR).await;
     let elsewhere = Uuid::now_v7();
     store.start_stream(elsewhere, two.id, "node-2", START).await.unwrap();
+    let ids = |rows: Vec<Stream>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    assert_eq!(ids(store.open_streams_at("node-1").await.unwrap()), [lost]);
+    assert_eq!(ids(store.open_streams_at("node-2").await.unwrap()), [elsewhere]);
     store.close().await;
 
     let store = db.open().await;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod accounts;
+mod audits;
 mod backend;
 mod backups;
 mod destinations;
@@ -43,7 +44,10 @@ stories! {
         sessions_end_and_expire, a_new_password_ends_every_session;
     revocation: what_was_checked_before_begins_nothing, logins_that_race_with_their_end_leave_no_session,
         a_session_shows_where_it_is_used, only_the_newest_sessions_stay, tokens_have_number_end_and_scope,
-        a_token_is_made_by_a_session_that_counts, tokens_and_stream_keys_end_on_request, an_account_goes_with_all_that_it_has;
+        a_token_is_made_by_a_session_that_counts, tokens_and_stream_keys_end_on_request,
+        a_revocation_and_its_lines_are_kept_together_or_not_at_all, an_account_goes_with_all_that_it_has;
+    audits: every_change_is_written_with_what_it_was_and_is, a_change_and_its_line_are_kept_together_or_not_at_all,
+        failures_of_strangers_are_counted_and_bury_nothing, a_quota_holds_however_many_come_at_once, logins_in_urls_are_sealed;
     projects: a_project_lives_and_dies, projects_are_listed_newest_first, a_replaced_key_is_unknown_at_once,
         nobody_reaches_the_project_of_another;
     pulls: a_stream_is_fetched_by_one_server, a_server_fetches_all_that_nobody_does;

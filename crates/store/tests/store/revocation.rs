@@ -61,8 +61,8 @@ pub async fn logins_that_race_with_their_end_leave_no_session(db: &Backend) {
 pub async fn a_session_shows_where_it_is_used(db: &Backend) {
     let store = db.open().await;
     let owner = user(&store).await;
-    let new = NewSession { address: Some("192.0.2.1"), agent: Some("curl"), ..login(later()) };
-    let made = store.start_session(&owner, new).await.unwrap();
+    let new = NewSession { agent: Some("curl"), ..login(later()) };
+    let made = store.acting_from(Some("192.0.2.1".parse().unwrap())).start_session(&owner, new).await.unwrap();
     assert_eq!((made.address.as_deref(), made.last_seen_at), (Some("192.0.2.1"), Some(made.created_at)));
     assert_eq!(store.use_session(made.id, Some("192.0.2.9")).await.unwrap(), Some(owner.clone()));
     assert_eq!(store.sessions(owner.id).await.unwrap(), std::slice::from_ref(&made), "noted once a minute");
@@ -123,7 +123,7 @@ pub async fn tokens_have_number_end_and_scope(db: &Backend) {
     let tries = (0..16).map(|_| store.add_token(owner.id, login, TOKEN, 5));
     let (made, refused): (Vec<_>, Vec<_>) = join_all(tries).await.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 5);
-    assert!(refused.iter().all(|error| matches!(error, Err(Error::TooMany { .. }))), "{refused:?}");
+    assert!(refused.iter().all(|error| matches!(error, Err(Error::Quota))), "{refused:?}");
     assert_eq!(store.prune_tokens(OffsetDateTime::now_utc()).await.unwrap(), 1);
     assert_eq!(store.tokens(owner.id).await.unwrap().len(), 5);
     store.close().await;
@@ -172,12 +172,68 @@ pub async fn tokens_and_stream_keys_end_on_request(db: &Backend) {
     store.close().await;
 }
 
+/// Each kind of thing that ends has a line, which says where it came from, or that it was the operator.
+pub async fn a_revocation_and_its_lines_are_kept_together_or_not_at_all(db: &Backend) {
+    let store = db.open().await;
+    let (owner, made) = project(&store).await;
+    let login_id = session(&store, &owner).await;
+    let (_, token) = store.add_token(owner.id, login_id, TOKEN, 9).await.unwrap();
+    let key = made.stream_key.expose_secret();
+
+    // Where no line can be written, nothing ends.
+    let raw = db.raw().await;
+    execute(&raw, "ALTER TABLE audit RENAME TO elsewhere").await;
+    store.end_sessions(owner.id, ALL).await.unwrap_err();
+    store.set_password(owner.id, "new", None, ALL).await.unwrap_err();
+    store.change_password(&owner, "new", ALL, login(later())).await.unwrap_err();
+    let same = store.credentials(&owner.email).await.unwrap().unwrap();
+    assert_eq!((same.password_hash.as_str(), &same.user), ("hash", &owner));
+    assert_eq!(store.session_user(login_id).await.unwrap(), Some(owner.clone()));
+    assert!(store.token_user(token.expose_secret()).await.unwrap().is_some());
+    assert!(store.project_by_stream_key(key).await.unwrap().is_some());
+    execute(&raw, "ALTER TABLE elsewhere RENAME TO audit").await;
+    raw.close().await.unwrap();
+
+    let lines = async || {
+        let lines = store.audit(owner.id, 3).await.unwrap();
+        let line = |line: gostream_store::AuditEntry| (line.action, line.object, line.address);
+        lines.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let line = |action: &str, object: Option<&str>, address: Option<&str>| {
+        (action.to_owned(), object.map(str::to_owned), address.map(str::to_owned))
+    };
+    let client = store.acting_from(Some("203.0.113.7".parse().unwrap()));
+    let (revoked, next) = client.change_password(&owner, "new", ALL, login(later())).await.unwrap();
+    assert_eq!(store.session_user(next.id).await.unwrap(), Some(revoked.user.clone()));
+    assert_eq!(store.sessions(owner.id).await.unwrap(), [next.clone()]);
+    let from = Some("203.0.113.7");
+    assert_eq!(
+        lines().await,
+        [
+            line("stream_keys_renewed", Some("1 projects"), from),
+            line("tokens_deleted", Some("1"), from),
+            line("password_changed", None, from),
+        ]
+    );
+    let stale = client.change_password(&owner, "newer", ALL, login(later())).await;
+    assert!(matches!(stale, Err(Error::LoginsEnded)), "{stale:?}");
+
+    store.add_token(owner.id, next.id, TOKEN, 9).await.unwrap();
+    store.end_sessions(owner.id, Revoke { tokens: true, stream_keys: false }).await.unwrap();
+    assert_eq!(
+        lines().await[..2],
+        [line("tokens_deleted", Some("1"), None), line("signed_out_everywhere", None, None)],
+        "the operator"
+    );
+    store.close().await;
+}
+
 pub async fn an_account_goes_with_all_that_it_has(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     let login_id = session(&store, &owner).await;
     let (_, token) = store.add_token(owner.id, login_id, TOKEN, 9).await.unwrap();
-    store.add_audit(owner.id, "login", None, None).await.unwrap();
+    store.add_audit(owner.id, "stream_ended", None).await.unwrap();
     store.remove_user(owner.id).await.unwrap();
     assert_eq!(store.user(owner.id).await.unwrap(), None);
     assert_eq!(store.session_user(login_id).await.unwrap(), None);

@@ -1,6 +1,6 @@
 //! Another secret key: everything opens with it, nothing with the old one, and nobody is caught in the middle.
 
-use gostream_store::{Error, Keyring, Resealed, Rotation, Store};
+use gostream_store::{Error, Keyring, NewDestination, ProjectChange, Resealed, Rotation, Store};
 use gostream_testkit::PATIENCE;
 use secrecy::ExposeSecret as _;
 use time::{Duration, OffsetDateTime};
@@ -14,7 +14,14 @@ pub async fn everything_opens_with_the_new_key_alone(db: &Backend) {
     let (owner, made) = project(&store).await;
     let (_, other) = project(&store).await;
     let first = store.add_destination(owner.id, made.id, new_destination("One", "live_1")).await.unwrap();
-    let second = store.add_destination(owner.id, made.id, new_destination("Two", "live_2?a=b")).await.unwrap();
+    let with_logins = NewDestination {
+        rtmp_url: "rtmp://me:hunter2@h/app".to_owned(),
+        backup_url: Some("rtmp://me:hunter3@h/app".to_owned()),
+        ..new_destination("Two", "live_2?a=b")
+    };
+    let second = store.add_destination(owner.id, made.id, with_logins).await.unwrap();
+    let pull = ProjectChange { pull_url: Some(Some("rtmp://me:hunter4@h/app".to_owned())), ..Default::default() };
+    let made = store.change_project(owner.id, made.id, pull).await.unwrap();
     let tomorrow = OffsetDateTime::now_utc() + Duration::DAY;
     store.start_session(&owner, login(tomorrow)).await.unwrap();
     store.close().await;
@@ -37,13 +44,17 @@ pub async fn everything_opens_with_the_new_key_alone(db: &Backend) {
     }
     let found = store.destinations(made.id).await.unwrap();
     assert_eq!([facts(&found[0]), facts(&found[1])], [facts(&first), facts(&second)]);
+    assert_eq!(found[1].server().expose_secret(), "rtmp://me:hunter2@h/app");
+    assert_eq!(found[1].backup_server().unwrap().expose_secret(), "rtmp://me:hunter3@h/app");
+    let pulled = store.project(owner.id, made.id).await.unwrap().unwrap();
+    assert_eq!(pulled.pull_server().unwrap().expose_secret(), "rtmp://me:hunter4@h/app");
     assert!(store.sessions(owner.id).await.unwrap().is_empty(), "everybody logs in again");
     store.close().await;
 
     let raw = db.raw().await;
     let after = sealed(&raw).await;
     raw.close().await.unwrap();
-    assert_eq!((before.len(), after.len()), (7, 7));
+    assert_eq!((before.len(), after.len()), (10, 10));
     assert!(before.iter().all(|value| !after.contains(value)), "every value is another");
     let Some(folder) = &db.folder else { return };
     // Whoever has the old key and the new file finds nothing that it opens.
@@ -60,6 +71,9 @@ async fn sealed(raw: &sea_orm::DatabaseConnection) -> Vec<Vec<u8>> {
         ("projects", "stream_key"),
         ("projects", "stream_key_hash"),
         ("destinations", "stream_key"),
+        ("projects WHERE pull_login IS NOT NULL", "pull_login"),
+        ("destinations WHERE rtmp_login IS NOT NULL", "rtmp_login"),
+        ("destinations WHERE backup_login IS NOT NULL", "backup_login"),
     ] {
         all.extend(column(raw, table, name).await);
     }
@@ -134,7 +148,10 @@ async fn every_column_of_bytes_is_known_to_be_sealed_or_an_id() {
         [
             "api_tokens.hash",
             "canary.sealed",
+            "destinations.backup_login",
+            "destinations.rtmp_login",
             "destinations.stream_key",
+            "projects.pull_login",
             "projects.stream_key",
             "projects.stream_key_hash"
         ],

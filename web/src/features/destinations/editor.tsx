@@ -4,6 +4,7 @@ import { type FormEvent, useId, useState } from "react";
 import { api, type Destination, type Platform, Problem, type Project, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
 import { Check, Failure, Field } from "../../components/ui/field";
+import { isAnother } from "../../lib/recipient";
 import { projectQuery } from "../live/follow";
 import { Mark } from "./mark";
 
@@ -103,6 +104,10 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
   const [backup, setBackup] = useState(destination?.backupUrl ?? "");
   const offered = platform?.servers.find(({ url }) => url === rtmpUrl)?.backup;
   const backupUrl = backup || null;
+  // The server asks for the key as well; who reads it before is not surprised.
+  const isMoved =
+    destination !== undefined &&
+    [rtmpUrl, backup].some((url) => isAnother(url, [destination.rtmpUrl, destination.backupUrl]));
   const save = useMutation({
     mutationFn: () => {
       if (destination) {
@@ -173,14 +178,19 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
         value={streamKey}
         onChange={(e) => setKey(e.target.value)}
         error={fields.streamKey}
-        placeholder={destination ? `${destination.streamKeyHint} (unchanged)` : ""}
+        placeholder={destination && !isMoved ? `${destination.streamKeyHint} (unchanged)` : ""}
+        required={isMoved}
         spellCheck={false}
         hint={
-          platform?.keyUrl ? (
-            <a href={platform.keyUrl} target="_blank" rel="noreferrer" className="underline">
-              Where {platform.name} shows it
-            </a>
-          ) : undefined
+          <>
+            {isMoved &&
+              "This is another server. Enter the key again, so that it is only sent where you want it. "}
+            {platform?.keyUrl && (
+              <a href={platform.keyUrl} target="_blank" rel="noreferrer" className="underline">
+                Where {platform.name} shows it
+              </a>
+            )}
+          </>
         }
       />
       {offered && (

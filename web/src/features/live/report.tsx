@@ -13,6 +13,7 @@ export const endReasons: Record<string, string> = {
   ended_by_owner: "you ended it here",
   server_stopped: "the server was stopped",
   server_killed: "the server broke off",
+  not_recorded: "the server missed how it ended",
 };
 
 const streamWords: Record<string, string> = {

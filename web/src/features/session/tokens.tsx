@@ -103,6 +103,9 @@ const actions: Record<string, string> = {
   signup: "Account made",
   login: "Logged in",
   login_failed: "Wrong password",
+  account_added: "Account made",
+  logout: "Logged out",
+  session_ended: "Session ended",
   password_changed: "Password changed",
   signed_out_everywhere: "Signed out everywhere",
   token_created: "Token made",
@@ -110,13 +113,18 @@ const actions: Record<string, string> = {
   tokens_deleted: "Tokens ended",
   stream_keys_renewed: "New stream keys",
   project_created: "Project made",
+  project_changed: "Project changed",
   project_deleted: "Project deleted",
+  stream_ended: "Stream ended",
   pull_changed: "Server to pull from changed",
   stream_key_shown: "Stream key shown",
   stream_key_rotated: "New stream key",
   destination_added: "Destination added",
   destination_changed: "Destination changed",
   destination_deleted: "Destination deleted",
+  relay_started: "Destination started",
+  relay_stopped: "Destination stopped",
+  relay_retried: "Destination tried again",
 };
 
 /** What was done with the account. */
@@ -142,10 +150,17 @@ export function Audit() {
             <span>
               {actions[entry.action] ?? entry.action}
               {entry.object && `: ${entry.object}`}
+              {entry.count > 1 && `, ${entry.count} times`}
+              {entry.changes.map(({ field, old, new: now }) => (
+                <span key={field} className="block text-muted break-all">
+                  {field}: {[old, now].filter((value) => value !== null).join(" → ")}
+                </span>
+              ))}
             </span>
             <span className="text-muted">
               {moment(entry.at)}
               {entry.address && `, ${entry.address}`}
+              {!entry.address && entry.count > 1 && ", several addresses"}
             </span>
           </li>
         ))}

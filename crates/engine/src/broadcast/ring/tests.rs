@@ -95,7 +95,7 @@ fn ring_keeps_ten_seconds() {
     let ring = ring(&packets);
     assert_eq!((ring.head(), ring.first), (2_000, 2_000 - 501));
     assert!(ring.is_gone(1_498) && ring.get(1_499).is_some());
-    assert_eq!(ring.bytes(), 5_010);
+    assert_eq!(ring.held_bytes(), 501 * (10 + size_of::<Packet>() + ENTRY_BYTES));
 }
 
 #[test]
@@ -104,7 +104,18 @@ fn ring_keeps_64_mebibytes() {
     for n in 0..70 {
         ring.push(packet(Keyframe, n, 1024 * 1024), n);
     }
-    assert_eq!(ring.bytes(), KEPT_BYTES_MAX);
+    assert_eq!(ring.entries.len(), 63, "what an entry costs beside its bytes counts");
+    assert!(ring.held_bytes() <= KEPT_BYTES_MAX);
+}
+
+#[test]
+fn packets_without_bytes_are_bounded_by_number() {
+    for kind in [Audio, PacketKind::AudioOther, InterFrame, PacketKind::VideoOther, PacketKind::Data] {
+        let mut ring = Ring::default();
+        (0..100_000).for_each(|_| ring.push(packet(kind, 0, 0), 0));
+        assert_eq!(ring.entries.len(), KEPT_PACKETS_MAX, "{kind:?}");
+        assert!(ring.held_bytes() > KEPT_PACKETS_MAX * size_of::<Entry>(), "{kind:?}: they cost more than their bytes");
+    }
 }
 
 #[test]
@@ -221,12 +232,20 @@ fn what_was_derived_from_old_packets_is_let_go() {
         let newest = ring.get(ring.head() - 1).expect("is there");
         send(newest);
     }
-    let derived = |sequence: u64| ring.get(sequence).is_some_and(|entry| entry.is_laid_out());
-    let kept: Vec<_> = (0..100).filter(|&sequence| derived(sequence)).collect();
-    assert_eq!(kept, (87..100).collect::<Vec<_>>(), "the last half second");
+    let kept = |ring: &Ring| {
+        let has_chunks = |&sequence: &u64| ring.get(sequence).is_some_and(|entry| entry.platform.is_laid_out());
+        (0..100).filter(has_chunks).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&ring), (87..100).collect::<Vec<_>>(), "the last half second");
+    assert_eq!(
+        ring.held_bytes() - ring.bytes,
+        13 * (5_000 + 12 + 39),
+        "with a header, and one byte for each further chunk"
+    );
     let old = ring.get(0).expect("is kept");
     assert_eq!((old.packet.body.len(), old.video_frames_before), (5_000, 0));
-    assert_eq!(old.for_platform().0.len(), 5_000, "and made anew for whoever is so far behind");
+    send(old);
+    assert_eq!(kept(&ring).first(), Some(&87), "a reader that is late lays them out for itself");
 }
 
 #[test]

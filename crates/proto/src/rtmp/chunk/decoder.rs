@@ -218,7 +218,10 @@ impl Decoder {
             if stream.length > self.bounds.message_bytes {
                 return Err(Error::MessageTooLarge(stream.length));
             }
-            let payload = self.arena.take(stream.length.min(FIRST_RESERVE));
+            let bytes = stream.length.min(FIRST_RESERVE);
+            // What is soon dropped must not lie in a block with what is kept.
+            let is_kept = MessageType::from_id(stream.kind).is_media();
+            let payload = if is_kept { self.arena.take(bytes) } else { BytesMut::with_capacity(bytes) };
             stream.partial = Some(Partial { payload, tiny_chunks: 0 });
         }
         let Some(partial) = &mut stream.partial else { return Ok(0) };

@@ -11,7 +11,10 @@ use crate::rtmp::outbox::Outbox;
 /// time in the same steps, so once they run their headers are alike and each sends these very bytes; one that has just begun
 /// puts a header of its own before what is behind this one.
 #[derive(Debug, Default)]
-pub struct SharedChunks(OnceLock<LaidOut>);
+pub struct SharedChunks {
+    laid_out: OnceLock<LaidOut>,
+    keeps_none: bool,
+}
 
 #[derive(Debug)]
 struct LaidOut {
@@ -21,11 +24,21 @@ struct LaidOut {
 }
 
 impl SharedChunks {
+    /// Chunks that each connection lays out for itself: nothing is kept.
+    pub fn not_kept() -> Self {
+        Self { laid_out: OnceLock::new(), keeps_none: true }
+    }
+
     /// Queues the message in chunks behind `header`, which has no extended timestamp. It is always the same `payload`.
     pub fn send(&self, header: &Header, payload: &Bytes, chunk_size: NonZeroUsize, out: &mut Outbox) {
-        let first =
-            self.0
-                .get_or_init(|| LaidOut { chunk_size, header: *header, bytes: lay_out(header, payload, chunk_size) });
+        if self.keeps_none {
+            return out.push(lay_out(header, payload, chunk_size));
+        }
+        let first = self.laid_out.get_or_init(|| LaidOut {
+            chunk_size,
+            header: *header,
+            bytes: lay_out(header, payload, chunk_size),
+        });
         if first.chunk_size != chunk_size {
             out.push(lay_out(header, payload, chunk_size));
         } else if first.header == *header {
@@ -38,7 +51,12 @@ impl SharedChunks {
 
     /// Whether a connection sent it.
     pub fn is_laid_out(&self) -> bool {
-        self.0.get().is_some()
+        self.laid_out.get().is_some()
+    }
+
+    /// Memory that the chunks take, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.laid_out.get().map_or(0, |laid_out| laid_out.bytes.len())
     }
 }
 

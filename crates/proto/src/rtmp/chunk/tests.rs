@@ -277,3 +277,28 @@ fn time_that_goes_back_is_sent_whole() {
     let back = encoder.header(csid::AUDIO, MessageType::Audio, 1, 400, 10);
     assert_eq!(back.as_bytes().first().map(|byte| byte >> 6), Some(0));
 }
+
+#[test]
+fn what_is_soon_dropped_does_not_lie_beside_what_is_kept() {
+    let bodies = |junk: MessageType| {
+        let (mut encoder, mut wire) = (Encoder::default(), BytesMut::new());
+        for n in 0..200 {
+            encoder.message(csid::VIDEO, &message(n, vec![0x27; 100]), &mut wire);
+            let junk = Message { kind: junk, stream_id: 1, timestamp: n, payload: vec![0; 100].into() };
+            encoder.message(csid::COMMAND, &junk, &mut wire);
+        }
+        let messages = decode(&wire, 4_096).expect("decodes");
+        let kept = messages.into_iter().filter(|message| message.kind == MessageType::Video);
+        kept.map(|message| message.payload).collect::<Vec<_>>()
+    };
+    // Video messages lie one after the other, whatever comes between them.
+    for junk in
+        [MessageType::Unknown(99), MessageType::CommandAmf0, MessageType::SharedObjectAmf0, MessageType::Aggregate]
+    {
+        let bodies = bodies(junk);
+        let adjacent = bodies.windows(2).filter(|pair| pair[0].as_ptr_range().end == pair[1].as_ptr()).count();
+        assert!(adjacent > 190, "{junk:?}: {adjacent}");
+    }
+    let audio = bodies(MessageType::Audio);
+    assert!(audio.windows(2).all(|pair| pair[0].as_ptr_range().end != pair[1].as_ptr()), "media shares blocks");
+}

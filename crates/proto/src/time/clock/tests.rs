@@ -487,6 +487,22 @@ fn healing_keeps_the_tracks_together() {
 }
 
 #[test]
+fn tracks_that_returned_apart_are_healed_at_the_same_time() {
+    // 4 % slow; the sound is placed by its arrival after seven seconds, and so nearer to where it should be than the pictures.
+    let sent: Vec<_> = stream(150)
+        .into_iter()
+        .filter(|p| match p.track {
+            Video => !(8_400..12_500).contains(&p.true_ms),
+            Audio => !(10_100..17_400).contains(&p.true_ms),
+        })
+        .map(|p| Sent { wire: (p.true_ms * 96 / 100) as u32, ..p })
+        .collect();
+    let (times, _) = place(&sent);
+    let apart = apart(&sent, &times);
+    assert!(apart <= 320, "{apart}");
+}
+
+#[test]
 fn healing_keeps_reordered_pictures_with_their_sound() {
     let mut sent: Vec<_> = stream(200).into_iter().filter(|p| p.track == Audio).collect();
     for n in 0..200 * 25 / 4 {

@@ -139,13 +139,6 @@ impl Destination {
     }
 }
 
-impl Destination {
-    /// What its owner calls it.
-    pub(in crate::api) fn name(&self) -> &str {
-        &self.name
-    }
-}
-
 fn hint(key: &str) -> String {
     let chars = key.chars().count();
     let shown = if chars < HINTED_KEY_CHARS_MIN { 0 } else { HINT_CHARS };

@@ -1,0 +1,185 @@
+//! How often streams may start: each start costs rows, relays and lines of the history, which an account must not take from
+//! the others by starting in a loop. An encoder that reconnects for minutes stays below.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    limits::StartLimits,
+    spec::{AccountId, ProjectId, ProjectSpec},
+};
+
+/// Tables are swept when they have grown by so much since the last time.
+const SWEEP_STEP: usize = 256;
+
+/// Counts starts by project, which is by stream key, and by account.
+#[derive(Debug)]
+pub(crate) struct Starts {
+    limits: StartLimits,
+    counted: Mutex<Counted>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    projects: Buckets<ProjectId>,
+    accounts: Buckets<AccountId>,
+}
+
+/// When each bucket is full again; those that are full are not kept.
+#[derive(Debug)]
+struct Buckets<K> {
+    full_at: HashMap<K, Instant>,
+    sweep_at: usize,
+}
+
+/// How often something may happen: so many times at once, and once in each interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// At once.
+    pub burst: u32,
+    /// After that.
+    pub interval: Duration,
+}
+
+impl Starts {
+    pub(crate) fn new(limits: StartLimits) -> Self {
+        Self { limits, counted: Mutex::default() }
+    }
+
+    /// Counts a start. The error is how long to wait for the next one; such a try is not counted.
+    pub(crate) fn count(&self, spec: &ProjectSpec, now: Instant) -> Result<(), Duration> {
+        let StartLimits { per_key, per_account } = self.limits;
+        let mut counted = self.lock();
+        let wait =
+            counted
+                .projects
+                .wait(&spec.id, per_key, now)
+                .max(counted.accounts.wait(&spec.account, per_account, now));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        counted.projects.take(spec.id, per_key, now);
+        counted.accounts.take(spec.account, per_account, now);
+        Ok(())
+    }
+
+    /// A counted start came to nothing.
+    pub(crate) fn give_back(&self, spec: &ProjectSpec) {
+        let StartLimits { per_key, per_account } = self.limits;
+        let mut counted = self.lock();
+        counted.projects.give_back(&spec.id, per_key);
+        counted.accounts.give_back(&spec.account, per_account);
+    }
+
+    /// A poisoned lock still guards whole tables.
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Self { full_at: HashMap::new(), sweep_at: SWEEP_STEP }
+    }
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// How long until the bucket holds one.
+    fn wait(&self, key: &K, limit: RateLimit, now: Instant) -> Duration {
+        let missing = self.full_at.get(key).map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        (missing + limit.interval).saturating_sub(limit.interval * limit.burst)
+    }
+
+    fn take(&mut self, key: K, limit: RateLimit, now: Instant) {
+        if self.full_at.len() >= self.sweep_at {
+            self.full_at.retain(|_, at| *at > now);
+            self.sweep_at = self.full_at.len() + SWEEP_STEP;
+        }
+        let full_at = self.full_at.entry(key).or_insert(now);
+        *full_at = (*full_at).max(now) + limit.interval;
+    }
+
+    fn give_back(&mut self, key: &K, limit: RateLimit) {
+        if let Some(full_at) = self.full_at.get_mut(key) {
+            *full_at = full_at.checked_sub(limit.interval).unwrap_or(*full_at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::spec::{Goodbye, StreamKey};
+
+    fn spec(project: u128, account: u128) -> ProjectSpec {
+        ProjectSpec {
+            id: ProjectId(Uuid::from_u128(project)),
+            account: AccountId(Uuid::from_u128(account)),
+            stream_key: StreamKey::new("key"),
+            playback_id: String::new(),
+            goodbye: Goodbye::Ends,
+            destinations: vec![],
+        }
+    }
+
+    #[test]
+    fn a_loop_is_slowed_down_and_others_are_not() {
+        let (limits, now) = (StartLimits::default(), Instant::now());
+        let starts = Starts::new(limits);
+        let mut last = Ok(());
+        let passed = (0..1_000).take_while(|_| {
+            last = starts.count(&spec(1, 1), now);
+            last.is_ok()
+        });
+        assert_eq!(passed.count(), limits.per_key.burst as usize);
+        assert_eq!(last, Err(limits.per_key.interval));
+        starts.count(&spec(2, 2), now).expect("another account");
+        starts.count(&spec(3, 1), now).expect("another project of the same account");
+        starts.count(&spec(1, 1), now + limits.per_key.interval).expect("one more in each interval");
+        starts.count(&spec(1, 1), now + limits.per_key.interval).expect_err("and not two");
+    }
+
+    #[test]
+    fn an_account_cannot_go_on_with_its_next_project() {
+        let (limits, now) = (StartLimits::default(), Instant::now());
+        let starts = Starts::new(limits);
+        let passed = (0..1_000).take_while(|n| starts.count(&spec(*n, 1), now).is_ok());
+        assert_eq!(passed.count(), limits.per_account.burst as usize);
+    }
+
+    #[test]
+    fn a_start_that_came_to_nothing_does_not_count() {
+        let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
+        for _ in 0..1_000 {
+            starts.count(&spec(1, 1), now).expect("is let in");
+            starts.give_back(&spec(1, 1));
+        }
+    }
+
+    /// OBS tries again after 2, 3, 4.5 s and so on; ten of them within a minute, for as long as the network is bad.
+    #[test]
+    fn an_encoder_on_a_bad_network_is_not_hurt() {
+        let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
+        for n in 0..600 {
+            starts.count(&spec(1, 1), now + Duration::from_secs(6 * n)).expect("is let in");
+        }
+    }
+
+    #[test]
+    fn what_is_full_again_is_forgotten() {
+        let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
+        for n in 0..100_000 {
+            let _ = starts.count(&spec(n, n), now + Duration::from_millis(100 * n as u64));
+        }
+        let counted = starts.lock();
+        assert!(counted.projects.full_at.len() <= 2 * SWEEP_STEP && counted.accounts.full_at.len() <= 2 * SWEEP_STEP);
+    }
+}

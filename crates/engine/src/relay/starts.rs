@@ -1,0 +1,62 @@
+//! How often the owner of a project may make relays begin: by switching them, by new addresses, by new destinations. Each begins
+//! with a connection to somebody.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Relays that begin at once, whatever the project has: a day of changes of mind.
+const BURST_MIN: u32 = 256;
+/// After that, one each.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Counts the relays of one live project.
+#[derive(Debug)]
+pub(crate) struct Starts {
+    /// When all of the burst is free again.
+    free_at: Instant,
+}
+
+impl Starts {
+    /// None began yet.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { free_at: now }
+    }
+
+    /// One more begins, of a project that has so many: when it may. All that a project has may begin twice at once.
+    pub(crate) fn next(&mut self, relays: usize, now: Instant) -> Instant {
+        let burst = BURST_MIN.max(u32::try_from(relays).unwrap_or(u32::MAX).saturating_mul(2));
+        self.free_at = self.free_at.max(now) + INTERVAL;
+        let waits = (self.free_at - now).saturating_sub(INTERVAL.saturating_mul(burst));
+        now + waits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relays_that_are_switched_without_end_begin_slowly() {
+        let now = Instant::now();
+        let mut starts = Starts::new(now);
+        for _ in 0..BURST_MIN {
+            assert_eq!(starts.next(1, now), now);
+        }
+        assert_eq!(starts.next(1, now), now + INTERVAL);
+        assert_eq!(starts.next(1, now), now + INTERVAL * 2);
+        assert_eq!(starts.next(1, now + INTERVAL * 2), now + INTERVAL * 3, "one more is free each second");
+        let later = now + INTERVAL * BURST_MIN * 3;
+        assert_eq!(starts.next(1, later), later);
+    }
+
+    #[test]
+    fn all_relays_of_a_large_project_begin_at_once() {
+        let now = Instant::now();
+        let mut starts = Starts::new(now);
+        for _ in 0..2_000 {
+            assert_eq!(starts.next(1_000, now), now);
+        }
+        assert!(starts.next(1_000, now) > now);
+    }
+}

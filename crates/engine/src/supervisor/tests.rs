@@ -1,0 +1,61 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    events,
+    net::{Egress, OwnAddresses, SystemResolver},
+    spec::{AccountId, Goodbye, ProjectId, StreamId, StreamKey},
+};
+
+fn spec(playback_id: String) -> ProjectSpec {
+    ProjectSpec {
+        id: ProjectId(Uuid::nil()),
+        account: AccountId(Uuid::nil()),
+        stream_key: StreamKey::new("key"),
+        playback_id,
+        goodbye: Goodbye::Ends,
+        destinations: vec![],
+    }
+}
+
+/// Whatever else happens at the same moment, and however the supervisor chooses what to look at first.
+#[tokio::test(start_paused = true)]
+async fn every_drop_is_noted_with_its_return() {
+    let (events, mut receiver) = events::channel(256);
+    let broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
+    let (spec_sender, spec_seen) = watch::channel(spec(String::new()));
+    let orders = Orders {
+        broadcast: Arc::clone(&broadcast),
+        hls: Arc::new(hls::Output::new(broadcast.started_at)),
+        spec: spec_seen,
+        retries: mpsc::channel(1).1,
+        status: watch::Sender::new(None),
+        events: events.of(AccountId(Uuid::nil())),
+        dialer: Dialer::new(
+            Arc::new(SystemResolver::default()),
+            Egress::new(Vec::new()),
+            OwnAddresses::default(),
+            None,
+        ),
+        grace: Duration::from_secs(60),
+    };
+    let supervisor = tokio::spawn(supervise(orders));
+    let mut noted = Vec::new();
+    let mut next = async || {
+        let event = timeout(Duration::from_secs(5), receiver.recv()).await.expect("is noted");
+        event.expect("the supervisor runs")
+    };
+    assert!(matches!(next().await, EngineEvent::StreamStarted { .. }));
+    for n in 0..60 {
+        let is_drop = n % 2 == 0;
+        broadcast.set_phase(if is_drop { Phase::Dropped(Instant::now()) } else { Phase::Live });
+        spec_sender.send_replace(spec(n.to_string()));
+        noted.push(match next().await {
+            EngineEvent::StreamPhase { reconnecting, .. } => reconnecting,
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(noted, [true, false].repeat(30));
+    broadcast.end(EndReason::EncoderStopped);
+    supervisor.await.expect("ends");
+}

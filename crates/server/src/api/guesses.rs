@@ -1,0 +1,61 @@
+//! Who may try a password, and how a browser that logged in before is known again.
+
+use std::net::IpAddr;
+
+use axum::http::HeaderMap;
+use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
+use gostream_engine::door::site;
+use time::Duration;
+use uuid::Uuid;
+
+use super::{Ctx, error::Problem};
+use crate::login::{browser::Browser, limit::Guesser, refused};
+
+/// The cookie of a browser that logged in before.
+const COOKIE: &str = "gostream_browser";
+/// Browsers keep no cookie longer.
+const LIFETIME: Duration = Duration::days(400);
+
+/// Which browser it is, if it logged in before.
+pub(super) fn browser(ctx: &Ctx, headers: &HeaderMap) -> Option<Browser> {
+    let jar = CookieJar::from_headers(headers);
+    jar.get(COOKIE).and_then(|cookie| ctx.browsers.read(cookie.value()))
+}
+
+/// What a browser keeps that just logged in to `user`; it stays the one that it was.
+pub(super) fn cookie(ctx: &Ctx, user: Uuid, known: Option<Browser>, secure: bool) -> Cookie<'static> {
+    let known = known.filter(|browser| browser.user == user);
+    let browser = known.unwrap_or_else(|| Browser { user, id: Uuid::new_v4() });
+    Cookie::build((COOKIE, ctx.browsers.sign(browser)))
+        .path("/api/auth")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(secure)
+        .max_age(LIFETIME)
+        .build()
+}
+
+/// One try at the password of an account. Those who have been there before have tries of their own, or any stranger could
+/// lock an account with wrong ones.
+pub(super) async fn may_guess(
+    ctx: &Ctx,
+    from: Option<IpAddr>,
+    browser: Option<Browser>,
+    email: String,
+    user: Option<Uuid>,
+) -> Result<(), Problem> {
+    let too_many = |wait| {
+        refused("limit", from);
+        Problem::too_many(wait)
+    };
+    if let Some(browser) = browser.filter(|browser| Some(browser.user) == user) {
+        return ctx.limits.guess(&Guesser::Browser(browser.id)).map_err(too_many);
+    }
+    let Err(wait) = ctx.limits.guess(&Guesser::Stranger(email.clone())) else { return Ok(()) };
+    // Without an account the same is asked, so that it takes as long.
+    let known = ctx.store.login_addresses(user.unwrap_or_default()).await?;
+    let mut known = known.iter().filter_map(|address| address.parse().ok()).map(site);
+    let here = from.map(site).filter(|&here| known.any(|there| there == here));
+    let neighbour = here.map(|here| Guesser::Neighbour(email, here));
+    neighbour.map_or(Err(wait), |neighbour| ctx.limits.guess(&neighbour)).map_err(too_many)
+}

@@ -1,0 +1,197 @@
+//! The sweep: rows are compared with what is live here, and mended. Events can be lost when the queue is full; what is live
+//! cannot, because the engine's registry says it.
+
+use std::collections::HashSet;
+
+use gostream_engine::{
+    engine::{Engine, EngineEvent},
+    events::EventReceiver,
+    spec::{RelayId, StreamId},
+    status::{LiveStream, ProjectStatus, RelayState, RelayStatus},
+};
+use gostream_store::{NewStreamEvent, Stream, StreamStatus};
+use time::OffsetDateTime;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{WRITE_TIMEOUT, Writer, wall};
+
+/// The reason of streams whose end was lost.
+const REASON_NOT_RECORDED: &str = "not_recorded";
+
+/// What a row lacks.
+#[derive(Debug, PartialEq)]
+enum Mend {
+    /// There is none, or one that says another phase.
+    Write(EngineEvent),
+    /// It is open, and nothing is live.
+    Close(Stream),
+}
+
+impl Writer {
+    /// Compares and mends. What still waits in the queue is late and not lost, and left to come.
+    pub(super) async fn mend(&mut self, engine: &Engine, events: &EventReceiver) {
+        // In this order: a stream leaves the registry, and a relay shows another state, only after that was put into the queue.
+        let live = engine.streams();
+        let statuses: Vec<_> = live.iter().filter_map(|stream| engine.status(stream.project)).collect();
+        let waiting = events.waiting();
+        let rows = match timeout(WRITE_TIMEOUT, self.store.open_streams_at(&self.node)).await {
+            Ok(Ok(rows)) => rows,
+            Ok(Err(error)) => return tracing::warn!(%error, "The history could not be compared with what is live."),
+            Err(_) => return tracing::warn!("The history could not be compared in time with what is live."),
+        };
+        // A database that refuses now is tried again by the next sweep.
+        let once = CancellationToken::new();
+        once.cancel();
+        for mend in plan(&rows, &live, &waiting) {
+            match mend {
+                Mend::Write(event) => drop(self.write(&event, &once).await),
+                Mend::Close(row) => self.close(&row).await,
+            }
+        }
+        for status in statuses.iter().filter(|status| !waiting.contains(&status.stream.id)) {
+            for event in self.relays_behind(status) {
+                self.write(&event, &once).await;
+            }
+        }
+        self.keep_seen(&rows, &live, &waiting);
+    }
+
+    /// Closes a row. The stream ended some time after it was last seen live.
+    async fn close(&mut self, row: &Stream) {
+        let seen_at = self.written.remove(&StreamId(row.id)).map(|written| wall(written.seen_at));
+        let at = seen_at.map_or(row.started_at, |seen_at| seen_at.max(row.started_at));
+        let line = NewStreamEvent {
+            id: Uuid::now_v7(),
+            stream_id: row.id,
+            at,
+            relay: None,
+            state: "ended",
+            code: Some(REASON_NOT_RECORDED.to_owned()),
+            message: None,
+            sent_bytes: None,
+            dropped_frames: None,
+        };
+        let closed = async {
+            self.store.end_stream(row.id, at, REASON_NOT_RECORDED).await?;
+            self.store.add_stream_event(line).await
+        };
+        match timeout(WRITE_TIMEOUT, closed).await {
+            Ok(Ok(())) => tracing::warn!(stream.id = %row.id, "The end of a stream was lost; its row was closed."),
+            Ok(Err(error)) => tracing::warn!(%error, stream.id = %row.id, "The row of a stream could not be closed."),
+            Err(_) => tracing::warn!(stream.id = %row.id, "The row of a stream could not be closed in time."),
+        }
+        self.wakes.wake(row.project_id);
+    }
+
+    /// Relays that are in another state than was written, since later than that.
+    fn relays_behind(&self, status: &ProjectStatus) -> Vec<EngineEvent> {
+        let Some(written) = self.written.get(&status.stream.id) else { return Vec::new() };
+        let primaries = status.relays.iter().map(|(&id, relay)| (RelayId::primary(id), relay));
+        let relays = primaries.chain(status.backups.iter().map(|(&id, relay)| (RelayId::backup(id), relay)));
+        // One that waits has nothing to tell yet, and how one ended is told with what it did, which is gone.
+        let relays = relays.filter(|(_, relay)| !matches!(relay.state, RelayState::Off | RelayState::Waiting));
+        let behind = relays.filter(|(id, relay)| {
+            written.relays.get(id).is_none_or(|&(state, at)| state != relay.state && relay.since > at)
+        });
+        let event = |(relay, is): (RelayId, &RelayStatus)| EngineEvent::RelayChanged {
+            project: status.project,
+            stream: status.stream.id,
+            relay,
+            at: is.since,
+            state: is.state,
+            // A connection that works has no reason.
+            error: is.last_error.clone().filter(|_| matches!(is.state, RelayState::Backoff | RelayState::Rejected)),
+        };
+        behind.map(event).collect()
+    }
+
+    /// Remembers what is live now, and forgets what is over.
+    fn keep_seen(&mut self, rows: &[Stream], live: &[LiveStream], waiting: &HashSet<StreamId>) {
+        let now = OffsetDateTime::now_utc();
+        for stream in live {
+            if let Some(written) = self.written.get_mut(&stream.stream) {
+                written.seen_at = now.into();
+            }
+        }
+        let open: HashSet<_> = rows.iter().map(|row| StreamId(row.id)).collect();
+        let live: HashSet<_> = live.iter().map(|stream| stream.stream).collect();
+        self.written
+            .retain(|stream, _| open.contains(stream) || live.contains(stream) || waiting.contains(stream));
+    }
+}
+
+/// What has to be done for the rows to say what is live.
+fn plan(rows: &[Stream], live: &[LiveStream], waiting: &HashSet<StreamId>) -> Vec<Mend> {
+    let mut mends = Vec::new();
+    for &LiveStream { project, stream, started_at, reconnecting, since } in live {
+        if waiting.contains(&stream) {
+            continue;
+        }
+        let row = rows.iter().find(|row| row.id == stream.0);
+        if row.is_none() {
+            mends.push(Mend::Write(EngineEvent::StreamStarted { project, stream, at: started_at }));
+        }
+        if row.is_some_and(|row| row.status == StreamStatus::Reconnecting) != reconnecting {
+            mends.push(Mend::Write(EngineEvent::StreamPhase { project, stream, at: since, reconnecting }));
+        }
+    }
+    let is_over = |row: &&Stream| {
+        let stream = StreamId(row.id);
+        !waiting.contains(&stream) && !live.iter().any(|live| live.stream == stream)
+    };
+    mends.extend(rows.iter().filter(is_over).cloned().map(Mend::Close));
+    mends
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use gostream_engine::spec::ProjectId;
+
+    use super::*;
+
+    const PROJECT: ProjectId = ProjectId(Uuid::from_u128(1));
+    const START: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn live(n: u128, reconnecting: bool) -> LiveStream {
+        let (stream, since) = (StreamId(Uuid::from_u128(n)), START + Duration::from_secs(7));
+        LiveStream { project: PROJECT, stream, started_at: START, reconnecting, since }
+    }
+
+    fn row(n: u128, status: StreamStatus) -> Stream {
+        Stream {
+            id: Uuid::from_u128(n),
+            project_id: PROJECT.0,
+            status,
+            started_at: wall(START),
+            ended_at: None,
+            end_reason: None,
+            node: "node".to_owned(),
+        }
+    }
+
+    #[test]
+    fn rows_follow_what_is_live() {
+        let rows = [row(1, StreamStatus::Live), row(2, StreamStatus::Reconnecting), row(3, StreamStatus::Live)];
+        let is = [live(1, false), live(2, false), live(4, true)];
+        let (project, since) = (PROJECT, START + Duration::from_secs(7));
+        let (back, missed) = (StreamId(Uuid::from_u128(2)), StreamId(Uuid::from_u128(4)));
+        let expected = [
+            Mend::Write(EngineEvent::StreamPhase { project, stream: back, at: since, reconnecting: false }),
+            Mend::Write(EngineEvent::StreamStarted { project, stream: missed, at: START }),
+            Mend::Write(EngineEvent::StreamPhase { project, stream: missed, at: since, reconnecting: true }),
+            Mend::Close(row(3, StreamStatus::Live)),
+        ];
+        assert_eq!(plan(&rows, &is, &HashSet::new()), expected);
+    }
+
+    #[test]
+    fn what_waits_is_left_to_come() {
+        let waiting = (1..5).map(|n| StreamId(Uuid::from_u128(n))).collect();
+        let rows = [row(2, StreamStatus::Reconnecting), row(3, StreamStatus::Live)];
+        assert_eq!(plan(&rows, &[live(2, false), live(4, true)], &waiting), []);
+    }
+}

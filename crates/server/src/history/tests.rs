@@ -1,0 +1,166 @@
+use std::net::SocketAddr;
+
+use gostream_engine::{
+    Admission, EndReason, EngineConfig, Refusal,
+    engine::BoxFuture,
+    events::{self, EventReceiver},
+    spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
+    status::StreamPhase,
+};
+use gostream_store::{Keyring, Stream};
+use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+
+/// Lets everybody in, to one project.
+struct Open(ProjectSpec);
+
+impl Admission for Open {
+    fn admit<'a>(&'a self, _: &'a StreamKey, _: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
+        Box::pin(async { Ok(self.0.clone()) })
+    }
+}
+
+/// A store with a project, an engine whose events are lost, and a writer that hears nothing.
+struct Stage {
+    store: Store,
+    owner: Uuid,
+    project: Uuid,
+    engine: Engine,
+    writer: Writer,
+    heard: EventReceiver,
+    _lost: EventReceiver,
+    _data: TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let data = TempDir::new().expect("is made");
+        let url = format!("sqlite://{}/store.db", data.path().display());
+        let store = Store::open(&url, Keyring::new([7; 32])).await.expect("opens");
+        let owner = store.add_user("me@example.org", "hash").await.expect("is added").id;
+        let project = store.add_project(owner, "Sunday service").await.expect("is added").id;
+        let spec = ProjectSpec {
+            id: ProjectId(project),
+            account: AccountId(owner),
+            stream_key: StreamKey::new("key"),
+            playback_id: "playback".to_owned(),
+            goodbye: Goodbye::Ends,
+            destinations: vec![],
+        };
+        let config = EngineConfig { rtmp_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..EngineConfig::default() };
+        let (sender, lost) = events::channel(1);
+        let engine = Engine::start(config, Arc::new(Open(spec)), sender).await.expect("starts");
+        let (metrics, heard) = (Arc::new(Metrics::new(engine.clone())), events::channel(1).1);
+        let writer = Writer::new(store.clone(), "node".to_owned(), Arc::default(), metrics);
+        Self { store, owner, project, engine, writer, heard, _lost: lost, _data: data }
+    }
+
+    async fn mend(&mut self) {
+        self.writer.mend(&self.engine, &self.heard).await;
+    }
+
+    async fn row(&self) -> Stream {
+        let page = self.store.streams(self.owner, self.project, 10, None).await.expect("is read");
+        let [row] = page.items.try_into().expect("one show, one row");
+        row
+    }
+
+    async fn lines(&self) -> Vec<String> {
+        let events = self.store.stream_events(&[self.row().await.id], 100).await.expect("is read");
+        events.into_iter().map(|event| event.state).collect()
+    }
+
+    async fn take(&mut self, event: EngineEvent) {
+        assert!(self.writer.take(event, &CancellationToken::new()).await, "is written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_show_whose_events_are_all_lost_is_in_the_history() {
+    let mut stage = Stage::new().await;
+    let mut watch = stage.engine.watch(ProjectId(stage.project));
+    let mut encoder = Encoder::publish(stage.engine.rtmp_addr(), "key").await.expect("is admitted");
+    encoder.send_all(&Script::default().write()).await.expect("is taken");
+    stage.mend().await;
+    stage.mend().await;
+    let row = stage.row().await;
+    assert_eq!((row.status, stage.lines().await), (StreamStatus::Live, vec!["live".to_owned()]));
+
+    encoder.reset().expect("resets");
+    let away = |status: &Option<Arc<gostream_engine::status::ProjectStatus>>| {
+        status
+            .as_ref()
+            .is_some_and(|status| matches!(status.stream.phase, StreamPhase::Reconnecting { .. }))
+    };
+    timeout(PATIENCE, watch.wait_for(away)).await.expect("drops").expect("is watched");
+    stage.mend().await;
+    assert_eq!(stage.row().await.status, StreamStatus::Reconnecting);
+    let _encoder = Encoder::publish(stage.engine.rtmp_addr(), "key").await.expect("comes back");
+    stage.mend().await;
+    assert_eq!(stage.row().await.status, StreamStatus::Live);
+
+    stage.engine.end(ProjectId(stage.project), EndReason::EndedByOwner);
+    timeout(PATIENCE, watch.wait_for(Option::is_none)).await.expect("ends").expect("is watched");
+    let gone = async {
+        while !stage.engine.live().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("leaves the registry a moment later");
+    stage.mend().await;
+    let row = stage.row().await;
+    assert_eq!((row.status, row.end_reason.as_deref()), (StreamStatus::Ended, Some("not_recorded")));
+    let ended_at = row.ended_at.expect("is over");
+    assert!(row.started_at <= ended_at && ended_at <= OffsetDateTime::now_utc());
+    assert_eq!(stage.lines().await, ["live", "reconnecting", "live", "ended"]);
+    assert!(stage.writer.written.is_empty(), "nothing is kept of what is over");
+    stage.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_stay_open_are_closed_and_those_of_other_servers_are_not() {
+    let mut stage = Stage::new().await;
+    let (lost, elsewhere, at) = (Uuid::now_v7(), Uuid::now_v7(), OffsetDateTime::now_utc());
+    stage.store.start_stream(lost, stage.project, "node", at).await.expect("is written");
+    stage.store.start_stream(elsewhere, stage.project, "another node", at).await.expect("is written");
+    stage.mend().await;
+    let open = stage.store.open_streams(&[stage.project]).await.expect("is read");
+    assert_eq!(open.into_iter().map(|row| row.id).collect::<Vec<_>>(), [elsewhere]);
+    stage.engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_beginning_is_lost_has_a_row_with_its_first_event() {
+    let mut stage = Stage::new().await;
+    let (project, stream) = (ProjectId(stage.project), StreamId(Uuid::now_v7()));
+    let at = SystemTime::now();
+    stage
+        .take(EngineEvent::StreamEnded { project, stream, at, reason: EndReason::EncoderStopped })
+        .await;
+    let row = stage.row().await;
+    assert_eq!((row.id, row.end_reason.as_deref()), (stream.0, Some("encoder_stopped")));
+    assert!((wall(at) - row.started_at).abs() < time::Duration::SECOND, "its id says when it began");
+    assert_eq!(stage.lines().await, ["live", "ended"]);
+    stage.engine.shutdown().await;
+}
+
+/// Thirty drops, and of every fourth the return is lost: the timeline still has as many returns as drops.
+#[tokio::test]
+async fn a_drop_after_a_lost_return_is_no_second_drop() {
+    let mut stage = Stage::new().await;
+    let (project, stream, at) = (ProjectId(stage.project), StreamId(Uuid::now_v7()), SystemTime::now());
+    stage.take(EngineEvent::StreamStarted { project, stream, at }).await;
+    for n in 0..60 {
+        let (at, reconnecting) = (at + Duration::from_secs(n), n % 2 == 0);
+        if n % 8 != 1 {
+            stage.take(EngineEvent::StreamPhase { project, stream, at, reconnecting }).await;
+        }
+    }
+    let lines = stage.lines().await;
+    assert!(lines.windows(2).all(|pair| pair[0] != pair[1]), "{lines:?}");
+    assert_eq!(stage.row().await.status, StreamStatus::Live);
+    stage.engine.shutdown().await;
+}

@@ -1,0 +1,111 @@
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::*;
+
+fn hasher() -> Hasher {
+    Passwords::default().of(None)
+}
+
+#[test]
+fn weak_and_unhashable_passwords_are_told() {
+    for (password, part) in [
+        ("short", "at least 8"),
+        ("password", "easy to guess"),
+        ("12345678", "easy to guess"),
+        ("me@example.org", "easy to guess"),
+        ("aaaaaaaaaaaa", "easy to guess"),
+        (&"a".repeat(70), "easy to guess"),
+        (&"password".repeat(8), "easy to guess"),
+        ("nul\0nul tree lamp", "null"),
+    ] {
+        let sentence = check(password, "me@example.org").expect_err(password);
+        assert!(sentence.contains(part), "{password}: {sentence}");
+    }
+    assert!(check(&"ä lamp tree 7".repeat(6), "me@example.org").expect_err("long").contains("71 bytes"));
+    check("quiet lamp under rain", "me@example.org").expect("good");
+}
+
+#[test]
+fn a_long_password_is_as_good_as_its_best_part() {
+    let weak = "a".repeat(JUDGED_CHARS);
+    check(&weak, "me@example.org").expect_err("the first part alone");
+    check(&format!("{weak}quiet lamp under rain"), "me@example.org").expect("the second is good");
+    check("quiet lamp under rain, then aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "me@example.org").expect("the first is good");
+}
+
+/// Compared with a hash, which the pool is made for: how fast the machine is says nothing.
+#[test]
+fn the_worst_password_takes_no_longer_to_judge_than_some_hashes() {
+    let timed = |work: &dyn Fn()| {
+        let began = Instant::now();
+        work();
+        began.elapsed()
+    };
+    let shortest = |work: &dyn Fn()| (0..3).map(|_| timed(work)).min().expect("is one");
+    let hash = shortest(&|| drop(bcrypt::non_truncating_hash("quiet lamp under rain", COST)));
+    let letters = "4@8({[<369|1!/5$0%7+2".repeat(4);
+    for worst in [&letters[..BYTES_MAX], &"a".repeat(BYTES_MAX), &"qwertyuiop".repeat(7), &"2019".repeat(17)] {
+        let judged = shortest(&|| drop(check(worst, &letters.repeat(800))));
+        assert!(judged < hash * 4, "{worst}: {judged:?}, and {hash:?} for a hash");
+    }
+}
+
+#[tokio::test]
+async fn hashes_verify_and_nothing_is_cut() {
+    let passwords = hasher();
+    let longest = "x".repeat(BYTES_MAX);
+    let hash = passwords.hash(longest.clone()).await.expect("hashes");
+    assert!(hash.starts_with("$2b$12$"), "{hash}");
+    assert!(passwords.verify(longest.clone(), Some(hash.clone())).await.expect("verifies"));
+    assert!(!passwords.verify(format!("{longest}y"), Some(hash.clone())).await.expect("verifies"));
+    assert!(!passwords.verify("x".repeat(70), Some(hash)).await.expect("verifies"));
+    assert!(passwords.hash("x".repeat(72)).await.is_err(), "refused, not cut");
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_exist_is_hashed_for_as_well() {
+    assert!(!hasher().verify(String::new(), None).await.expect("the dummy is a real hash"));
+}
+
+#[tokio::test]
+async fn who_fills_the_line_is_refused_and_holds_up_nobody_else() {
+    let passwords = Passwords::default();
+    let mut crowd = JoinSet::new();
+    for n in 0..100 {
+        // One subscriber, however many addresses.
+        let hasher = passwords.of(Some(format!("2001:db8::{n:x}").parse().expect("is an address")));
+        crowd.spawn(async move { hasher.verify("x".to_owned(), None).await });
+    }
+    let (mut refused, mut verified) = (0, 0);
+    let count = |done: Result<bool, Error>, refused: &mut u32, verified: &mut u32| match done {
+        Err(Error::Busy(Full)) => *refused += 1,
+        done => *verified += u32::from(!done.expect("verifies")),
+    };
+    while refused < 60 {
+        count(crowd.join_next().await.expect("is one").expect("does not panic"), &mut refused, &mut verified);
+    }
+    assert!(verified <= 4, "refused at once, and not when the line is over: {verified}");
+    let before = crowd.len();
+    let other = passwords.of(Some([192, 0, 2, 1].into()));
+    assert!(!other.verify("x".to_owned(), None).await.expect("comes next"));
+    while let Some(done) = crowd.try_join_next() {
+        count(done.expect("does not panic"), &mut refused, &mut verified);
+    }
+    assert!(crowd.len() + 12 > before, "it waited for one or two hashes and not for {}", before - crowd.len());
+}
+
+#[test]
+fn hashing_needs_no_thread_of_the_pool_for_blocking_work() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    let runtime = runtime.expect("starts");
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let blocked = tokio::task::spawn_blocking(move || held.recv());
+        let verified = tokio::time::timeout(Duration::from_secs(30), hasher().verify(String::new(), None)).await;
+        assert!(!verified.expect("has a thread").expect("verifies"));
+        drop(release);
+        blocked.await.expect("ends").expect_err("was released");
+    });
+}

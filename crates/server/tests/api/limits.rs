@@ -1,0 +1,155 @@
+//! What one caller may ask for before the others notice: passwords, and connections to other servers.
+
+use gostream_testkit::platform::{Behaviour, Platform};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    app::{PASSWORD, TestApp, destination, text},
+    http::{Call, Client, Reply},
+};
+
+/// Logs in from an address, which the proxy on this machine names, with a cookie or without.
+async fn log_in(app: &TestApp, from: &str, password: &str, cookie: &str) -> Reply {
+    let call = Call::new("POST", "/api/auth/login").json(&json!({"email": "me@example.org", "password": password}));
+    app.client.send(call.header("x-forwarded-for", from).header("cookie", cookie)).await
+}
+
+/// The cookie by which a browser that logged in is known again.
+fn browser(reply: &Reply) -> String {
+    let cookies = reply.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    let cookie = cookies.into_iter().find(|cookie| cookie.starts_with("gostream_browser=")).expect("is given");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && cookie.contains("Path=/api/auth"));
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+#[track_caller]
+fn assert_waits(reply: &Reply, seconds_max: u64) {
+    reply.problem(429, "too_many_requests");
+    let wait: u64 = reply.header("retry-after").parse().unwrap();
+    assert!((1..=seconds_max).contains(&wait), "{wait}");
+}
+
+pub async fn strangers_lock_nobody_out(app: &TestApp) {
+    const HOME: &str = "203.0.113.5";
+    /// Ten, and one more for each 30 s that they take on a slow machine.
+    const TRIES_MAX: usize = 40;
+    let me = app.user("me@example.org").await;
+    let others = app
+        .client
+        .post("/api/auth/signup", json!({"email": "other@example.org", "password": PASSWORD}))
+        .await;
+    let others = browser(&others);
+    let at_home = log_in(app, HOME, PASSWORD, "").await;
+    at_home.json(200);
+    let known = browser(&at_home);
+
+    let mut tries = 0;
+    while log_in(app, &format!("198.51.100.{tries}"), "wrong", "").await.status == 401 {
+        tries += 1;
+        assert!(tries <= TRIES_MAX, "for ever");
+    }
+    assert!(tries >= 9, "{tries}");
+    assert_waits(&log_in(app, "198.51.100.77", PASSWORD, "").await, 30);
+    assert_waits(&log_in(app, "198.51.100.77", PASSWORD, &others).await, 30);
+    assert_waits(&log_in(app, "198.51.100.77", PASSWORD, "gostream_browser=AAAA").await, 30);
+    let back = log_in(app, "198.51.100.78", PASSWORD, &known).await;
+    back.json(200);
+    log_in(app, HOME, PASSWORD, "").await.json(200);
+    let change = json!({"currentPassword": PASSWORD, "newPassword": "purple stone over wind"});
+    me.post("/api/auth/password", change).await.empty(204);
+
+    // Whoever is known guesses as little as strangers do.
+    tries = 0;
+    while log_in(app, "198.51.100.79", "wrong", &known).await.status == 401 {
+        tries += 1;
+        assert!(tries <= TRIES_MAX, "for ever");
+    }
+    assert!(tries >= 8, "{tries}");
+    let again = browser(&back);
+    assert_waits(&log_in(app, "198.51.100.80", "wrong", &again).await, 30);
+    tries = 0;
+    while log_in(app, HOME, "wrong", "").await.status == 401 {
+        tries += 1;
+        assert!(tries <= TRIES_MAX, "for ever");
+    }
+}
+
+/// A destination of a project of its own, at that server.
+async fn destination_of(app: &TestApp, me: &Client, url: &str) -> String {
+    let path = format!("/api/projects/{}/destinations", text(&app.project(me).await["id"]));
+    format!("/api/destinations/{}", text(&me.post(&path, destination(url, "key")).await.json(201)["id"]))
+}
+
+pub async fn trying_out_and_trying_again_are_limited_for_each_account(app: &TestApp) {
+    /// Thirty, and one more for each 5 s that they take.
+    const TRIES_MAX: usize = 100;
+    let platform = Platform::start(Behaviour::default()).await.unwrap();
+    let (me, other) = (app.user("me@example.org").await, app.user("other@example.org").await);
+    let mine = destination_of(app, &me, &platform.url()).await;
+    let theirs = destination_of(app, &other, &platform.url()).await;
+    assert_eq!(me.post(&format!("{mine}/test"), Value::Null).await.json(200)["ok"], true);
+    let mut tries = 1;
+    let refused = loop {
+        let reply = me.post(&format!("{mine}/relay/retry"), Value::Null).await;
+        if reply.status != 200 {
+            break reply;
+        }
+        tries += 1;
+        assert!(tries <= TRIES_MAX, "for ever");
+    };
+    assert!(tries >= 30, "{tries}");
+    assert_waits(&refused, 5);
+    assert_waits(&me.post(&format!("{mine}/test"), Value::Null).await, 5);
+    assert_eq!(other.post(&format!("{theirs}/test"), Value::Null).await.json(200)["ok"], true);
+}
+
+pub async fn publishers_in_front_are_limited_for_each_account(app: &TestApp) {
+    const TRIES: usize = 60;
+    let (me, other) = (app.user("me@example.org").await, app.user("other@example.org").await);
+    let pulled = async |client: &Client| {
+        let body = json!({"name": "Hall", "pullUrl": "rtmp://127.0.0.1:9/live"});
+        text(&client.post("/api/projects", body).await.json(201)["streamKey"]).to_owned()
+    };
+    let (mine, theirs) = (pulled(&me).await, pulled(&other).await);
+    let publish = async |key: &str| app.client.get(&format!("/api/streams/on_publish?name={key}")).await;
+    let mut refused = Vec::new();
+    for _ in 0..TRIES * 2 {
+        let reply = publish(&mine).await;
+        if reply.status != 200 {
+            refused.push(reply);
+        }
+    }
+    assert!(refused.len() >= TRIES / 2, "{}", refused.len());
+    refused.iter().for_each(|reply| assert_waits(reply, 2));
+    assert_eq!(publish(&theirs).await.status, 200, "another account has its own");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_the_passwords_is_refused_early_and_holds_up_nobody_else() {
+    const CROWD: usize = 60;
+    let app = TestApp::start(&[]).await;
+    app.user("me@example.org").await;
+    let mut crowd = JoinSet::new();
+    for n in 0..CROWD {
+        let body = json!({"email": format!("nobody{n}@example.org"), "password": "x"});
+        let call = Call::new("POST", "/api/auth/login").json(&body).header("x-forwarded-for", "198.51.100.1");
+        let client = app.client.clone();
+        crowd.spawn(async move { client.send(call).await });
+    }
+    let first = crowd.join_next().await.unwrap().unwrap();
+    first.problem(503, "busy");
+    assert!(first.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
+    log_in(&app, "203.0.113.5", PASSWORD, "").await.json(200);
+    let (mut refused, mut answered) = (1, 0);
+    while let Some(done) = crowd.try_join_next() {
+        match done.unwrap().status {
+            503 => refused += 1,
+            status => answered += usize::from(status == 401),
+        }
+    }
+    assert!(refused >= CROWD / 3, "{refused} were refused at once");
+    assert!(answered < CROWD / 3, "the login came before most of the crowd, of which {answered} were answered");
+    crowd.shutdown().await;
+    app.stop().await;
+}

@@ -1,0 +1,169 @@
+//! Logins in servers' URLs: a URL is stored and shown with `****` in the place of its login, which stands sealed beside it.
+//!
+//! ```text
+//! rtmp://name:password@host/app   →   rtmp://****@host/app   and   name:password
+//! ```
+//! The login is what stands before the last `@` of the authority, as in `gostream-proto`.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait, QueryFilter as _, QuerySelect as _,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
+
+use crate::{
+    database::Store,
+    destination,
+    entity::{destination as destinations, project as projects},
+    error::Error,
+    project,
+    secret::{Keyring, Place},
+};
+
+/// What is shown in the place of a login.
+pub const LOGIN_MASK: &str = "****";
+
+/// Where the login of a URL stands, if it has one.
+fn login_of(url: &str) -> Option<(usize, usize)> {
+    let begin = url.find("://")? + 3;
+    let authority = url[begin..].split(['/', '?']).next().unwrap_or_default();
+    Some((begin, begin + authority.rfind('@')?))
+}
+
+/// Whether a URL has `****` for its login: the stored one is meant.
+pub fn is_masked(url: &str) -> bool {
+    login_of(url).is_some_and(|(begin, end)| &url[begin..end] == LOGIN_MASK)
+}
+
+/// The URL as it is shown, and its login.
+pub(crate) fn split(url: &str) -> (String, Option<SecretString>) {
+    match login_of(url) {
+        Some((begin, end)) if &url[begin..end] != LOGIN_MASK => {
+            let masked = format!("{}{LOGIN_MASK}{}", &url[..begin], &url[end..]);
+            (masked, Some(SecretString::from(&url[begin..end])))
+        }
+        _ => (url.to_owned(), None),
+    }
+}
+
+/// The URL as it is dialed.
+pub(crate) fn join(masked: &str, login: Option<&SecretString>) -> SecretString {
+    match (login_of(masked), login) {
+        (Some((begin, end)), Some(login)) => {
+            format!("{}{}{}", &masked[..begin], login.expose_secret(), &masked[end..]).into()
+        }
+        _ => masked.into(),
+    }
+}
+
+/// The URL as it is shown, and its login as it is stored: `stored` where the URL has `****` for it.
+pub(crate) fn sealed(
+    keyring: &Keyring,
+    place: Place,
+    url: &str,
+    stored: Option<Vec<u8>>,
+) -> Result<(String, Option<Vec<u8>>), Error> {
+    if is_masked(url) {
+        return Ok((url.to_owned(), stored));
+    }
+    let (masked, login) = split(url);
+    let login = login.map(|login| keyring.seal(place, login.expose_secret())).transpose()?;
+    Ok((masked, login))
+}
+
+/// What is read of a stored login.
+pub(crate) fn unsealed(
+    keyring: &Keyring,
+    place: Place,
+    sealed: Option<&Vec<u8>>,
+) -> Result<Option<SecretString>, Error> {
+    sealed.map(|sealed| keyring.unseal(place, sealed)).transpose()
+}
+
+impl Store {
+    /// Seals the logins that earlier versions stored in clear, and tells how many.
+    pub(crate) async fn seal_logins(&self, transaction: &DatabaseTransaction) -> Result<usize, Error> {
+        let mut done = 0;
+        for (id, url) in clear::<projects::Entity>(transaction, projects::Column::Id, projects::Column::PullUrl).await?
+        {
+            let (url, login) = sealed(self.keyring(), project::pull_login_of(id), &url, None)?;
+            let change =
+                projects::ActiveModel { pull_url: Set(Some(url)), pull_login: Set(login), ..Default::default() };
+            write::<projects::Entity>(transaction, change, projects::Column::Id, id, &mut done).await?;
+        }
+        use destinations::{ActiveModel, Column, Entity};
+        for (id, url) in clear::<Entity>(transaction, Column::Id, Column::RtmpUrl).await? {
+            let (url, login) = sealed(self.keyring(), destination::login_of(id), &url, None)?;
+            let change = ActiveModel { rtmp_url: Set(url), rtmp_login: Set(login), ..Default::default() };
+            write::<Entity>(transaction, change, Column::Id, id, &mut done).await?;
+        }
+        for (id, url) in clear::<Entity>(transaction, Column::Id, Column::BackupUrl).await? {
+            let (url, login) = sealed(self.keyring(), destination::backup_login_of(id), &url, None)?;
+            let change = ActiveModel { backup_url: Set(Some(url)), backup_login: Set(login), ..Default::default() };
+            write::<Entity>(transaction, change, Column::Id, id, &mut done).await?;
+        }
+        if done > 0 {
+            tracing::info!(done, "Logins in the URLs of servers are encrypted now.");
+        }
+        Ok(done)
+    }
+}
+
+/// The rows whose URL has a login in clear. Few URLs have an `@` at all.
+async fn clear<E: EntityTrait>(
+    transaction: &DatabaseTransaction,
+    id: E::Column,
+    url: E::Column,
+) -> Result<Vec<(Uuid, String)>, Error> {
+    let which = Condition::all().add(url.contains("@")).add(url.not_like(format!("%://{LOGIN_MASK}@%")));
+    let rows: Vec<(Uuid, String)> = E::find()
+        .select_only()
+        .column(id)
+        .column(url)
+        .filter(which)
+        .into_tuple()
+        .all(transaction)
+        .await
+        .map_err(Error::reading("The URLs"))?;
+    Ok(rows.into_iter().filter(|(_, url)| split(url).1.is_some()).collect())
+}
+
+async fn write<E: EntityTrait>(
+    transaction: &DatabaseTransaction,
+    change: impl sea_orm::ActiveModelTrait<Entity = E>,
+    id: E::Column,
+    row: Uuid,
+    done: &mut usize,
+) -> Result<(), Error> {
+    let written = E::update_many().set(change).filter(id.eq(row)).exec(transaction).await;
+    *done += 1;
+    written.map(drop).map_err(Error::writing("The URLs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(url: &str) -> (String, Option<String>) {
+        let (masked, login) = split(url);
+        (masked, login.map(|login| login.expose_secret().to_owned()))
+    }
+
+    #[test]
+    fn a_login_is_masked_and_comes_back() {
+        for (url, masked, login) in [
+            ("rtmp://me:secret@h/app", "rtmp://****@h/app", Some("me:secret")),
+            ("rtmps://me:p@ss:w@h:1940/app?a=b@c", "rtmps://****@h:1940/app?a=b@c", Some("me:p@ss:w")),
+            ("rtmp://me@[::1]?x", "rtmp://****@[::1]?x", Some("me")),
+            ("rtmp://@h/app", "rtmp://****@h/app", Some("")),
+            ("rtmp://h/a@b", "rtmp://h/a@b", None),
+            ("rtmp://h?a@b", "rtmp://h?a@b", None),
+            ("rtmp://h", "rtmp://h", None),
+        ] {
+            assert_eq!(parts(url), (masked.to_owned(), login.map(str::to_owned)), "{url}");
+            assert_eq!(join(masked, split(url).1.as_ref()).expose_secret(), url);
+            assert_eq!(is_masked(masked), login.is_some());
+            assert_eq!(parts(masked), (masked.to_owned(), None), "what is masked has no login");
+        }
+    }
+}
