@@ -352,6 +352,9 @@ async fn prune(ctx: Arc<Context>, stop: CancellationToken) {
         if let Err(error) = ctx.store.prune_sessions(OffsetDateTime::now_utc()).await {
             tracing::warn!(%error, "Expired sessions could not be deleted.");
         }
+        if let Err(error) = ctx.store.prune_tokens(OffsetDateTime::now_utc()).await {
+            tracing::warn!(%error, "API tokens that ended could not be deleted.");
+        }
         if let Err(error) = ctx.store.forget_stream_events(OffsetDateTime::now_utc() - TIMELINES_KEPT).await {
             tracing::warn!(%error, "Old timelines could not be deleted.");
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Arg, ArgAction, ArgMatches};
-use gostream_store::Error as StoreError;
+use gostream_store::{Error as StoreError, Revoke, Revoked, Store, User};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
@@ -27,7 +27,11 @@ pub enum Command {
     /// Make an account.
     AddUser(String),
     /// Set the password of an account.
-    SetPassword(String),
+    SetPassword(String, Revoke),
+    /// End every login of an account.
+    SignOut(String, Revoke),
+    /// Delete an account.
+    RemoveUser(String),
     /// Ask the running server whether it is ready.
     Health,
     /// Replace the secret key.
@@ -85,7 +89,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, 
         Some(("backup", inner)) => (Command::Backup(file(inner)), inner),
         Some(("restore", inner)) => (Command::Restore { from: file(inner), force: inner.get_flag("force") }, inner),
         Some(("user", user)) => match user.subcommand() {
-            Some(("password", inner)) => (Command::SetPassword(email(inner)), inner),
+            Some(("password", inner)) => (Command::SetPassword(email(inner), revoke(inner)), inner),
+            Some(("sign-out", inner)) => (Command::SignOut(email(inner), revoke(inner)), inner),
+            Some(("remove", inner)) => (Command::RemoveUser(email(inner)), inner),
             Some((_, inner)) => (Command::AddUser(email(inner)), inner),
             None => (Command::Serve, user),
         },
@@ -110,10 +116,25 @@ fn email(matches: &ArgMatches) -> String {
     matches.get_one::<String>("email").cloned().unwrap_or_default()
 }
 
+fn revoke(matches: &ArgMatches) -> Revoke {
+    Revoke { tokens: !matches.get_flag("keep-tokens"), stream_keys: matches.get_flag("renew-stream-keys") }
+}
+
+/// What ends with the sessions of an account; [`revoke`] reads it.
+fn revocation(command: clap::Command) -> clap::Command {
+    let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    command
+        .arg(flag("keep-tokens", "Leaves the API tokens of the account, which end otherwise"))
+        .arg(flag(
+            "renew-stream-keys",
+            "Gives every project a new stream key and closes who publishes with the old one",
+        ))
+}
+
 fn grammar() -> clap::Command {
     let email = || Arg::new("email").value_name("EMAIL").required(true);
     let user = clap::Command::new("user")
-        .about("Makes accounts and sets passwords")
+        .about("Makes accounts, sets passwords, ends logins, removes accounts")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
@@ -121,7 +142,21 @@ fn grammar() -> clap::Command {
                 .about("Creates an account; reads the password from standard input")
                 .arg(email()),
         )
-        .subcommand(clap::Command::new("password").about("Sets a new password, read from standard input").arg(email()));
+        .subcommand(revocation(
+            clap::Command::new("password")
+                .about(
+                    "Sets a new password, read from standard input, and ends every login and API token of the account",
+                )
+                .arg(email()),
+        ))
+        .subcommand(revocation(
+            clap::Command::new("sign-out").about("Ends every login and API token of an account").arg(email()),
+        ))
+        .subcommand(
+            clap::Command::new("remove")
+                .about("Removes an account with its projects and their history; what is live ends within seconds")
+                .arg(email()),
+        );
     let secret = clap::Command::new("secret")
         .about("Replaces the secret key")
         .subcommand_required(true)
@@ -186,15 +221,37 @@ pub async fn add_user(settings: &Settings, email: &str) -> Result<(), UserError>
     }
 }
 
-/// `gostream user password`. Every session of the account ends.
-pub async fn set_password(settings: &Settings, email: &str) -> Result<(), UserError> {
+/// `gostream user password`. Every session of the account ends, and what `revoke` names. A server that runs sees it in the
+/// database: requests at once, open event streams and publishers within seconds.
+pub async fn set_password(settings: &Settings, email: &str, revoke: Revoke) -> Result<Revoked, UserError> {
+    let (store, found) = open_account(settings, email).await?;
+    let hash = hash_new_password(&found.email).await?;
+    let revoked = store.set_password(found.id, &hash, None, revoke).await;
+    store.close().await;
+    Ok(revoked?)
+}
+
+/// `gostream user sign-out`: the same without a new password.
+pub async fn sign_out(settings: &Settings, email: &str, revoke: Revoke) -> Result<Revoked, UserError> {
+    let (store, found) = open_account(settings, email).await?;
+    let revoked = store.end_sessions(found.id, revoke).await;
+    store.close().await;
+    Ok(revoked?)
+}
+
+/// `gostream user remove`.
+pub async fn remove_user(settings: &Settings, email: &str) -> Result<(), UserError> {
+    let (store, found) = open_account(settings, email).await?;
+    let removed = store.remove_user(found.id).await;
+    store.close().await;
+    Ok(removed?)
+}
+
+async fn open_account(settings: &Settings, email: &str) -> Result<(Store, User), UserError> {
     let email = api::email(email).map_err(UserError::Email)?;
     let (store, _) = app::open_store(settings).await?;
-    let found = store.credentials(&email).await?.ok_or_else(|| UserError::Unknown(email.clone()))?;
-    let hash = hash_new_password(&email).await?;
-    store.set_password(found.user.id, &hash, None).await?;
-    store.close().await;
-    Ok(())
+    let found = store.credentials(&email).await?.ok_or(UserError::Unknown(email))?;
+    Ok((store, found.user))
 }
 
 async fn hash_new_password(email: &str) -> Result<String, UserError> {

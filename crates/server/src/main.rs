@@ -15,7 +15,7 @@ use gostream::{
     rotate::{self, Rotated},
     telemetry,
 };
-use gostream_store::Resealed;
+use gostream_store::{Resealed, Revoked};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A setting has to change first.
@@ -56,9 +56,17 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
             cli::add_user(&settings, &email).await?;
             println!("{email} has an account now.");
         }
-        Command::SetPassword(email) => {
-            cli::set_password(&settings, &email).await?;
-            println!("{email} has a new password; every session of the account ended.");
+        Command::SetPassword(email, revoke) => {
+            let revoked = cli::set_password(&settings, &email, revoke).await?;
+            println!("{email} has a new password; {}.", ended(&revoked));
+        }
+        Command::SignOut(email, revoke) => {
+            let revoked = cli::sign_out(&settings, &email, revoke).await?;
+            println!("{email} is signed out; {}.", ended(&revoked));
+        }
+        Command::RemoveUser(email) => {
+            cli::remove_user(&settings, &email).await?;
+            println!("{email} has no account any more.");
         }
         Command::Health => {
             health::ask(&settings).await?;
@@ -89,6 +97,11 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Serve => serve(settings).await?,
     }
     Ok(())
+}
+
+fn ended(revoked: &Revoked) -> String {
+    let Revoked { sessions, tokens, renewed, .. } = revoked;
+    format!("{sessions} sessions and {tokens} API tokens ended, {} stream keys were renewed", renewed.len())
 }
 
 /// A reader that has seen enough (`gostream config | head`) is no failure.

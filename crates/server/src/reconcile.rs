@@ -37,8 +37,9 @@ const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
 const ROWS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an address that keeps trying unknown keys waits for each answer. It holds one of its few places meanwhile.
 const GUESS_DELAY: Duration = Duration::from_secs(2);
-/// How often every live project is looked at, woken or not.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often every live project is looked at, woken or not. A key that another process replaced, such as `gostream user
+/// password`, ends its publisher within this time.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Changes that a slow listener may fall behind before it has to read everything again.
 const CHANGES_MAX: usize = 256;
 

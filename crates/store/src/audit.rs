@@ -4,11 +4,8 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    prelude::Expr,
-    sea_query::{ExprTrait as _, LockType},
+    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, prelude::Expr, sea_query::ExprTrait as _,
 };
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
@@ -16,8 +13,9 @@ use uuid::Uuid;
 
 use crate::{
     database::Store,
-    entity::{audit, moment::Moment, user},
+    entity::{audit, moment::Moment},
     error::Error,
+    revocation::lock_user,
 };
 
 /// What is noted when the right password was given.
@@ -174,9 +172,21 @@ impl Store {
         what: &'static str,
         entry: Entry,
     ) -> Result<(), Error> {
-        entry.insert(&transaction, self.address).await?;
+        self.commit_all(transaction, what, &[entry]).await
+    }
+
+    /// The same with several lines, in this order.
+    pub(crate) async fn commit_all(
+        &self,
+        transaction: DatabaseTransaction,
+        what: &'static str,
+        entries: &[Entry],
+    ) -> Result<(), Error> {
+        for entry in entries {
+            entry.insert(&transaction, self.address).await?;
+        }
         transaction.commit().await.map_err(Error::writing(what))?;
-        entry.log(self.address);
+        entries.iter().for_each(|entry| entry.log(self.address));
         Ok(())
     }
 
@@ -192,7 +202,7 @@ impl Store {
     pub async fn add_login_failure(&self, user: Uuid) -> Result<(), Error> {
         let failed = Error::writing;
         let transaction = self.begin().await.map_err(failed("The audit log"))?;
-        self.lock_user(&transaction, user).await?;
+        lock_user(&transaction, user).await?;
         let action = FAILURES[0];
         let address = self.address.map(|address| address.to_string());
         let recent = Condition::all()
@@ -262,19 +272,6 @@ impl Store {
             .exec(self.writer())
             .await;
         Ok(gone.map_err(Error::writing("The audit log"))?.rows_affected)
-    }
-
-    /// Holds an account until the transaction ends, so that what is counted for it stays what it is. SQLite has no locks of
-    /// rows and needs none: its transactions write one after another. [`Error::NotFound`] if the account is gone.
-    pub(crate) async fn lock_user(&self, transaction: &DatabaseTransaction, id: Uuid) -> Result<(), Error> {
-        let found = user::Entity::find_by_id(id)
-            .select_only()
-            .column(user::Column::Id)
-            .lock(LockType::NoKeyUpdate)
-            .into_tuple::<Uuid>()
-            .one(transaction)
-            .await;
-        found.map_err(Error::reading("The account"))?.map(drop).ok_or(Error::NotFound)
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Error {
     /// Another account has this email address.
     #[error("There is an account with this email address already.")]
     EmailTaken,
+    /// What was checked is no longer so: every login of the account ended meanwhile, or the session that asks did.
+    #[error("Every login of this account ended meanwhile.")]
+    LoginsEnded,
     /// The cursor did not come from a page before.
     #[error("The cursor is not one that a page gave.")]
     BadCursor,

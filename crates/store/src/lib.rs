@@ -15,6 +15,7 @@ mod error;
 mod migration;
 mod project;
 mod pull;
+mod revocation;
 mod rotation;
 mod secret;
 mod server_url;
@@ -33,12 +34,13 @@ pub use crate::{
     error::{Cause, Error},
     project::{NewProject, Project, ProjectChange},
     pull::PULL_LEASE,
+    revocation::{Revoke, Revoked},
     rotation::{Resealed, Rotation},
     secret::Keyring,
     server_url::{LOGIN_MASK, is_masked},
-    session::Session,
+    session::{NewSession, SESSIONS_MAX, Session},
     stream::{Stream, StreamPage, StreamStatus},
     timeline::{EventRelay, NewStreamEvent, StreamEvent},
-    token::{ApiToken, TOKEN_PREFIX},
+    token::{ApiToken, NewToken, Scope, TOKEN_PREFIX},
     user::{Credentials, User},
 };

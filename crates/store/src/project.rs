@@ -17,6 +17,7 @@ use crate::{
     database::Store,
     entity::{moment::Moment, project},
     error::Error,
+    revocation::lock_user,
     secret::Place,
     server_url,
 };
@@ -152,7 +153,7 @@ impl Store {
         // Whoever has no share left does not take the one writer from the others.
         require_room(self.reader(), owner, quota).await?;
         let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
-        self.lock_user(&transaction, owner).await?;
+        lock_user(&transaction, owner).await?;
         require_room(&transaction, owner, quota).await?;
         let row = row.insert(&transaction).await.map_err(Error::adding(THE_PROJECT))?;
         let mut changes = Changes::default();
@@ -301,7 +302,7 @@ impl Store {
         Ok((Some(url), login))
     }
 
-    fn new_stream_key(&self, project: Uuid) -> Result<NewKey, Error> {
+    pub(crate) fn new_stream_key(&self, project: Uuid) -> Result<NewKey, Error> {
         let key = Uuid::new_v4().to_string();
         Ok(NewKey { sealed: self.keyring().seal(key_of(project), &key)?, hash: self.keyring().lookup(&key) })
     }
@@ -343,9 +344,9 @@ pub(crate) fn ids_of(owner: Uuid) -> SelectStatement {
 }
 
 /// The two forms in which a stream key is stored.
-struct NewKey {
-    sealed: Vec<u8>,
-    hash: Vec<u8>,
+pub(crate) struct NewKey {
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) hash: Vec<u8>,
 }
 
 pub(crate) fn key_of(project: Uuid) -> Place {

@@ -5,9 +5,9 @@ use sea_orm::{
     ActiveValue::Set,
     ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     prelude::Expr,
-    sea_query::{ExprTrait as _, Query},
+    sea_query::{ExprTrait as _, Order, Query},
 };
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
@@ -15,11 +15,16 @@ use crate::{
     database::Store,
     entity::{moment::Moment, session, user},
     error::Error,
+    revocation::lock_user,
     user::User,
 };
 
 /// Browsers send up to this much to say what they are; the rest says nothing to a person.
 const AGENT_CHARS_MAX: usize = 255;
+/// Sessions of an account. Nobody has as many browsers; a program that logs in each time would fill the list.
+pub const SESSIONS_MAX: u64 = 100;
+/// When a session was last used is written down no more often than this.
+const USE_NOTED: Duration = Duration::MINUTE;
 
 /// A login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,19 @@ pub struct Session {
     pub created_at: OffsetDateTime,
     /// From when on it counts no more.
     pub expires_at: OffsetDateTime,
+    /// From where it was last used, to the minute.
+    pub address: Option<String>,
+    /// When that was.
+    pub last_seen_at: Option<OffsetDateTime>,
+}
+
+/// A login that begins, at the address that the store acts from.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSession<'a> {
+    /// See [`Session::expires_at`].
+    pub expires_at: OffsetDateTime,
+    /// See [`Session::agent`].
+    pub agent: Option<&'a str>,
 }
 
 impl From<session::Model> for Session {
@@ -44,22 +62,80 @@ impl From<session::Model> for Session {
             agent: row.agent,
             created_at: row.created_at.into(),
             expires_at: row.expires_at.into(),
+            address: row.address,
+            last_seen_at: row.last_seen_at.map(OffsetDateTime::from),
         }
     }
 }
 
 impl Store {
-    /// Logs a user in. `agent` is what the browser calls itself. [`Error::NotFound`] if the account is gone.
-    pub async fn start_session(
-        &self,
-        user: Uuid,
-        expires_at: OffsetDateTime,
-        agent: Option<&str>,
-    ) -> Result<Session, Error> {
+    /// Logs a user in. `user` is the account as it was when the password was checked: [`Error::LoginsEnded`] if its logins
+    /// ended since, [`Error::NotFound`] if the account is gone. Beyond [`SESSIONS_MAX`] the oldest end.
+    pub async fn start_session(&self, user: &User, new: NewSession<'_>) -> Result<Session, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The session"))?;
-        let session = insert(&transaction, user, expires_at, agent).await?;
-        self.commit(transaction, "The session", Entry::new(user, "login")).await?;
+        if lock_user(&transaction, user.id).await?.login_version != user.login_version {
+            return Err(Error::LoginsEnded);
+        }
+        let session = self.add_session(&transaction, user.id, new).await?;
+        self.commit(transaction, "The session", Entry::new(user.id, "login")).await?;
         Ok(session)
+    }
+
+    /// A new session, in a transaction that somebody else ends and that holds the account.
+    pub(crate) async fn add_session(
+        &self,
+        transaction: &DatabaseTransaction,
+        user: Uuid,
+        new: NewSession<'_>,
+    ) -> Result<Session, Error> {
+        let now = Moment::now();
+        let row = session::ActiveModel {
+            id: Set(Uuid::now_v7()),
+            user_id: Set(user),
+            agent: Set(new.agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect())),
+            created_at: Set(now),
+            expires_at: Set(new.expires_at.into()),
+            address: Set(self.address.map(|address| address.to_string())),
+            last_seen_at: Set(Some(now)),
+        };
+        let row = row.insert(transaction).await.map_err(Error::adding("The session"))?;
+        let kept = Query::select()
+            .column(session::Column::Id)
+            .from(session::Entity)
+            .and_where(session::Column::UserId.eq(user))
+            .order_by(session::Column::CreatedAt, Order::Desc)
+            .order_by(session::Column::Id, Order::Desc)
+            .limit(SESSIONS_MAX)
+            .take();
+        let oldest = session::Column::UserId.eq(user).and(session::Column::Id.not_in_subquery(kept));
+        let ended = session::Entity::delete_many().filter(oldest).exec(transaction).await;
+        ended.map_err(Error::writing("The sessions"))?;
+        Ok(row.into())
+    }
+
+    /// The same as [`Self::session_user`], and notes that the session was used, and from where. That it cannot be noted
+    /// keeps nobody out.
+    pub async fn use_session(&self, session: Uuid, address: Option<&str>) -> Result<Option<User>, Error> {
+        let found = session::Entity::find_by_id(session)
+            .filter(session::Column::ExpiresAt.gt(Moment::now()))
+            .find_also_related(user::Entity)
+            .one(self.reader())
+            .await;
+        let Some((row, owner)) = found.map_err(Error::reading("The session"))? else { return Ok(None) };
+        let now = OffsetDateTime::now_utc();
+        if row.last_seen_at.is_none_or(|seen| now - OffsetDateTime::from(seen) >= USE_NOTED) {
+            let seen = session::ActiveModel {
+                last_seen_at: Set(Some(now.into())),
+                address: Set(address.map(str::to_owned).or(row.address)),
+                ..Default::default()
+            };
+            let which = session::Column::Id.eq(row.id);
+            let noted = session::Entity::update_many().set(seen).filter(which).exec(self.writer()).await;
+            if let Err(error) = noted.map_err(Error::writing("The session")) {
+                tracing::warn!(%error, "The use of a session could not be noted.");
+            }
+        }
+        Ok(owner.map(User::from))
     }
 
     /// Who is logged in with this session; nobody once it has ended or expired.
@@ -100,11 +176,6 @@ impl Store {
         self.delete_sessions(session::Column::Id.eq(session), "logout").await.map(drop)
     }
 
-    /// Logs a user out everywhere, and tells of how many sessions.
-    pub async fn end_sessions(&self, user: Uuid) -> Result<u64, Error> {
-        self.delete_sessions(session::Column::UserId.eq(user), "signed_out_everywhere").await
-    }
-
     /// Forgets the sessions that have expired by `now`, and tells how many.
     pub async fn prune_sessions(&self, now: OffsetDateTime) -> Result<u64, Error> {
         let which = session::Column::ExpiresAt.lte(Moment::from(now));
@@ -125,21 +196,4 @@ impl Store {
         }
         Ok(deleted.len() as u64)
     }
-}
-
-/// A new session, in a transaction that somebody else ends.
-pub(crate) async fn insert(
-    transaction: &DatabaseTransaction,
-    user: Uuid,
-    expires_at: OffsetDateTime,
-    agent: Option<&str>,
-) -> Result<Session, Error> {
-    let row = session::ActiveModel {
-        id: Set(Uuid::now_v7()),
-        user_id: Set(user),
-        agent: Set(agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect())),
-        created_at: Set(Moment::now()),
-        expires_at: Set(expires_at.into()),
-    };
-    row.insert(transaction).await.map(Session::from).map_err(Error::adding("The session"))
 }

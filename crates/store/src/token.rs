@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
-    QueryOrder as _, sea_query::ExprTrait as _,
+    QueryOrder as _, prelude::Expr, sea_query::ExprTrait as _,
 };
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
@@ -13,8 +13,9 @@ use uuid::Uuid;
 use crate::{
     audit::Entry,
     database::Store,
-    entity::{api_token, moment::Moment, user},
+    entity::{api_token, moment::Moment, session, user},
     error::Error,
+    revocation::lock_user,
     user::User,
 };
 
@@ -24,6 +25,41 @@ pub const TOKEN_PREFIX: &str = "gst_";
 const TOKEN_BYTES: usize = 32;
 /// When a token was last used is written down no more often than this.
 const USE_NOTED: Duration = Duration::MINUTE;
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// What its owner may, except change who gets into the account.
+    Full,
+    /// Look, without seeing stream keys.
+    Read,
+}
+
+impl Scope {
+    /// The word in the database and in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Read => "read",
+        }
+    }
+
+    /// A word that this version does not know may do least.
+    fn named(name: &str) -> Self {
+        if name == Self::Full.name() { Self::Full } else { Self::Read }
+    }
+}
+
+/// What a token is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct NewToken<'a> {
+    /// See [`ApiToken::name`].
+    pub name: &'a str,
+    /// See [`ApiToken::scope`].
+    pub scope: Scope,
+    /// See [`ApiToken::expires_at`].
+    pub expires_at: Option<OffsetDateTime>,
+}
 
 /// A token, without what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +72,10 @@ pub struct ApiToken {
     pub created_at: OffsetDateTime,
     /// When it was last used, to the minute.
     pub last_used_at: Option<OffsetDateTime>,
+    /// What it may do.
+    pub scope: Scope,
+    /// From when on it counts no more, if ever.
+    pub expires_at: Option<OffsetDateTime>,
 }
 
 impl From<api_token::Model> for ApiToken {
@@ -45,35 +85,57 @@ impl From<api_token::Model> for ApiToken {
             name: row.name,
             created_at: row.created_at.into(),
             last_used_at: row.last_used_at.map(OffsetDateTime::from),
+            scope: Scope::named(&row.scope),
+            expires_at: row.expires_at.map(OffsetDateTime::from),
         }
     }
 }
 
 impl Store {
-    /// Makes a token. The second value is the token itself, which nobody can ask for again. [`Error::NotFound`] if the account is
-    /// gone.
-    pub async fn add_token(&self, user: Uuid, name: &str) -> Result<(ApiToken, SecretString), Error> {
+    /// Makes a token for whoever is logged in with `session`. The second value is the token itself, which nobody can ask for
+    /// again. [`Error::LoginsEnded`] if the session has ended since it was checked, [`Error::Quota`] if the account has
+    /// `max` tokens that count.
+    pub async fn add_token(
+        &self,
+        owner: Uuid,
+        session: Uuid,
+        new: NewToken<'_>,
+        max: u64,
+    ) -> Result<(ApiToken, SecretString), Error> {
         let mut bytes = [0; TOKEN_BYTES];
         getrandom::fill(&mut bytes).map_err(Error::Random)?;
         let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+        let transaction = self.begin().await.map_err(Error::writing("The token"))?;
+        // Whoever ends the sessions waits for this, or this for him: a token does not outlive the session that made it unseen.
+        lock_user(&transaction, owner).await?;
+        let login = session::Entity::find_by_id(session).filter(session::Column::UserId.eq(owner));
+        let login = login.filter(session::Column::ExpiresAt.gt(Moment::now())).count(&transaction).await;
+        if login.map_err(Error::reading("The session"))? == 0 {
+            return Err(Error::LoginsEnded);
+        }
+        let counting = api_token::Entity::find().filter(counting_of(owner)).count(&transaction).await;
+        if counting.map_err(Error::reading("The tokens"))? >= max {
+            return Err(Error::Quota);
+        }
         let row = api_token::ActiveModel {
             id: Set(Uuid::now_v7()),
-            user_id: Set(user),
-            name: Set(name.to_owned()),
+            user_id: Set(owner),
+            name: Set(new.name.to_owned()),
             hash: Set(hash(&token)),
             created_at: Set(Moment::now()),
             last_used_at: Set(None),
+            scope: Set(new.scope.name().to_owned()),
+            expires_at: Set(new.expires_at.map(Moment::from)),
         };
-        let transaction = self.begin().await.map_err(Error::writing("The token"))?;
         let row = row.insert(&transaction).await.map_err(Error::adding("The token"))?;
-        self.commit(transaction, "The token", Entry::new(user, "token_created").about(name)).await?;
+        self.commit(transaction, "The token", Entry::new(owner, "token_created").about(new.name)).await?;
         Ok((row.into(), token.into()))
     }
 
-    /// The tokens of a user, newest first.
+    /// The tokens of a user that count, newest first.
     pub async fn tokens(&self, user: Uuid) -> Result<Vec<ApiToken>, Error> {
         let found = api_token::Entity::find()
-            .filter(api_token::Column::UserId.eq(user))
+            .filter(counting_of(user))
             .order_by_desc(api_token::Column::CreatedAt)
             .order_by_desc(api_token::Column::Id)
             .all(self.reader())
@@ -90,9 +152,10 @@ impl Store {
         self.commit(transaction, "The token", Entry::new(user, "token_deleted").about(row.name)).await
     }
 
-    /// Whose token this is, and its id; nobody's once it was ended.
-    pub async fn token_user(&self, token: &str) -> Result<Option<(User, Uuid)>, Error> {
-        let found = api_token::Entity::find().filter(api_token::Column::Hash.eq(hash(token))).one(self.reader()).await;
+    /// Whose token this is, and what it may do; nobody's once it has ended.
+    pub async fn token_user(&self, token: &str) -> Result<Option<(User, ApiToken)>, Error> {
+        let counts = api_token::Column::Hash.eq(hash(token)).and(has_not_ended());
+        let found = api_token::Entity::find().filter(counts).one(self.reader()).await;
         let Some(row) = found.map_err(Error::reading("The token"))? else { return Ok(None) };
         let owner = user::Entity::find_by_id(row.user_id).one(self.reader()).await;
         let Some(owner) = owner.map_err(Error::reading("The account"))? else { return Ok(None) };
@@ -106,15 +169,30 @@ impl Store {
                 .await;
             noted.map_err(Error::writing("The token"))?;
         }
-        Ok(Some((owner.into(), row.id)))
+        Ok(Some((owner.into(), row.into())))
     }
 
     /// Whether a token still counts.
     pub async fn has_token(&self, user: Uuid, id: Uuid) -> Result<bool, Error> {
-        let which = api_token::Column::Id.eq(id).and(api_token::Column::UserId.eq(user));
-        let found = api_token::Entity::find().filter(which).count(self.reader()).await;
+        let found = api_token::Entity::find_by_id(id).filter(counting_of(user)).count(self.reader()).await;
         Ok(found.map_err(Error::reading("The token"))? > 0)
     }
+
+    /// Forgets the tokens that have ended by `now`, and tells how many.
+    pub async fn prune_tokens(&self, now: OffsetDateTime) -> Result<u64, Error> {
+        let ended = api_token::Column::ExpiresAt.lte(Moment::from(now));
+        let deleted = api_token::Entity::delete_many().filter(ended).exec(self.writer()).await;
+        Ok(deleted.map_err(Error::writing("The tokens"))?.rows_affected)
+    }
+}
+
+/// The tokens of a user that count.
+fn counting_of(user: Uuid) -> Expr {
+    api_token::Column::UserId.eq(user).and(has_not_ended())
+}
+
+fn has_not_ended() -> Expr {
+    api_token::Column::ExpiresAt.is_null().or(api_token::Column::ExpiresAt.gt(Moment::now()))
 }
 
 fn hash(token: &str) -> Vec<u8> {

@@ -12,9 +12,9 @@ use uuid::Uuid;
 use crate::{
     audit::Entry,
     database::Store,
-    entity::{moment::Moment, session as sessions, user},
+    entity::{moment::Moment, user},
     error::Error,
-    session::{self, Session},
+    session::{NewSession, Session},
 };
 
 /// An account.
@@ -28,6 +28,8 @@ pub struct User {
     pub created_at: OffsetDateTime,
     /// When its email address or password last changed.
     pub updated_at: OffsetDateTime,
+    /// Counts the times at which every login of the account ended, such as by a new password.
+    pub login_version: i64,
 }
 
 /// What a login is checked against.
@@ -47,7 +49,13 @@ impl fmt::Debug for Credentials {
 
 impl From<user::Model> for User {
     fn from(row: user::Model) -> Self {
-        Self { id: row.id, email: row.email, created_at: row.created_at.into(), updated_at: row.updated_at.into() }
+        Self {
+            id: row.id,
+            email: row.email,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+            login_version: row.login_version,
+        }
     }
 }
 
@@ -65,12 +73,11 @@ impl Store {
         &self,
         email: &str,
         password_hash: &str,
-        expires_at: OffsetDateTime,
-        agent: Option<&str>,
+        new: NewSession<'_>,
     ) -> Result<(User, Session), Error> {
         let transaction = self.begin().await.map_err(Error::writing("The account"))?;
         let user = insert(&transaction, email, password_hash).await?;
-        let session = session::insert(&transaction, user.id, expires_at, agent).await?;
+        let session = self.add_session(&transaction, user.id, new).await?;
         self.commit(transaction, "The account", Entry::new(user.id, "signup")).await?;
         Ok((user, session))
     }
@@ -87,28 +94,6 @@ impl Store {
         let row = found.map_err(Error::reading("The account"))?;
         Ok(row.map(|row| Credentials { password_hash: row.password_hash.clone(), user: row.into() }))
     }
-
-    /// Sets a new password and ends every session of the account except `keep_session`, both or neither.
-    pub async fn set_password(&self, user: Uuid, password_hash: &str, keep_session: Option<Uuid>) -> Result<(), Error> {
-        let failed = Error::writing;
-        let transaction = self.begin().await.map_err(failed("The password"))?;
-        let change = user::ActiveModel {
-            password_hash: Set(password_hash.to_owned()),
-            updated_at: Set(Moment::now()),
-            ..Default::default()
-        };
-        let changed =
-            user::Entity::update_many().set(change).filter(user::Column::Id.eq(user)).exec(&transaction).await;
-        if changed.map_err(failed("The password"))?.rows_affected == 0 {
-            return Err(Error::NotFound);
-        }
-        let mut others = sessions::Entity::delete_many().filter(sessions::Column::UserId.eq(user));
-        if let Some(kept) = keep_session {
-            others = others.filter(sessions::Column::Id.ne(kept));
-        }
-        others.exec(&transaction).await.map_err(failed("The sessions"))?;
-        self.commit(transaction, "The password", Entry::new(user, "password_changed")).await
-    }
 }
 
 async fn insert(transaction: &DatabaseTransaction, email: &str, password_hash: &str) -> Result<User, Error> {
@@ -117,6 +102,7 @@ async fn insert(transaction: &DatabaseTransaction, email: &str, password_hash: &
         id: Set(Uuid::now_v7()),
         email: Set(normal(email)),
         password_hash: Set(password_hash.to_owned()),
+        login_version: Set(0),
         created_at: Set(now),
         updated_at: Set(now),
     };

@@ -30,15 +30,21 @@ pub struct Encoder {
 impl Encoder {
     /// Publishes to `rtmp://address/live` with that key. An error tells the server's code.
     pub async fn publish(address: SocketAddr, key: &str) -> anyhow::Result<Self> {
-        Self::connect(address, key, Intent::Push).await
+        Self::connect(TcpStream::connect(address).await?, key, Intent::Push).await
+    }
+
+    /// The same over a connection that waited.
+    pub async fn publish_over(stream: TcpStream, key: &str) -> anyhow::Result<Self> {
+        Self::connect(stream, key, Intent::Push).await
     }
 
     /// Plays `rtmp://address/live/key`.
     pub async fn play(address: SocketAddr, key: &str) -> anyhow::Result<Self> {
-        Self::connect(address, key, Intent::Pull).await
+        Self::connect(TcpStream::connect(address).await?, key, Intent::Pull).await
     }
 
-    async fn connect(address: SocketAddr, key: &str, intent: Intent) -> anyhow::Result<Self> {
+    async fn connect(stream: TcpStream, key: &str, intent: Intent) -> anyhow::Result<Self> {
+        let address = stream.peer_addr()?;
         let request = Request {
             intent,
             app: "live".to_owned(),
@@ -48,7 +54,6 @@ impl Encoder {
             enhanced: false,
             flash_version: None,
         };
-        let stream = TcpStream::connect(address).await?;
         let session = ClientSession::new(request, [0x47; 1_528]);
         let mut encoder = Self { stream, session, received: BytesMut::new() };
         loop {

@@ -11,6 +11,7 @@ export type Stream = components["schemas"]["Stream"];
 export type StreamEvent = components["schemas"]["StreamEvent"];
 export type Outcome = components["schemas"]["Outcome"];
 export type Session = components["schemas"]["SessionView"];
+export type Token = components["schemas"]["ApiToken"];
 export type Video = components["schemas"]["Video"];
 export type Platform = components["schemas"]["Platform"];
 export type User = components["schemas"]["User"];

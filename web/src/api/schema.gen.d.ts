@@ -81,7 +81,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Changes the password. Every other session of the account ends. */
+        /**
+         * Changes the password, and ends every session and every login that is under way.
+         * @description Whoever asks gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
+         *     `endTokens` is `false`.
+         */
         post: operations["changePassword"];
         delete?: never;
         options?: never;
@@ -117,7 +121,10 @@ export interface paths {
         get: operations["listSessions"];
         put?: never;
         post?: never;
-        /** Signs out everywhere, here too: no token of the account is worth anything from now on. */
+        /**
+         * Signs out everywhere, here too, and ends every login that is under way.
+         * @description API tokens end as well unless `endTokens` is `false`.
+         */
         delete: operations["endSessions"];
         options?: never;
         head?: never;
@@ -165,10 +172,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the tokens of the account, newest first. */
+        /** Lists the tokens of the account that have not ended, newest first. */
         get: operations["listTokens"];
         put?: never;
-        /** Makes a token for scripts. It can do what the account can, except change how one logs in. */
+        /**
+         * Makes a token for scripts.
+         * @description It can do what the account can, except change how one logs in, or only look (`scope`). An account has 50 at most.
+         */
         post: operations["createToken"];
         delete?: never;
         options?: never;
@@ -584,6 +594,11 @@ export interface components {
         ApiToken: {
             /** Format: date-time */
             createdAt: string;
+            /**
+             * Format: date-time
+             * @description From when on it is worth nothing; `null` for one that does not end.
+             */
+            expiresAt: string | null;
             /** Format: uuid */
             id: string;
             /**
@@ -592,6 +607,7 @@ export interface components {
              */
             lastUsedAt: string | null;
             name: string;
+            scope: components["schemas"]["TokenScope"];
         };
         /** @description The incoming audio. */
         Audio: {
@@ -610,7 +626,7 @@ export interface components {
         /** @description One thing that was done with the account. */
         AuditEntry: {
             /**
-             * @description `login`, `login_failed`, `password_changed`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
+             * @description `login`, `login_failed`, `password_changed`, `tokens_deleted`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
              * @example login
              */
             action: string;
@@ -768,8 +784,19 @@ export interface components {
         };
         /** @description A new token. */
         NewToken: {
+            /**
+             * Format: date-time
+             * @description When it ends: a time in the future. Without this field after 365 days, with `null` never.
+             * @example 2027-11-27T00:00:00Z
+             */
+            expiresAt?: string | null;
             /** @example Stream deck */
             name: string;
+            /**
+             * @description What it may do.
+             * @default full
+             */
+            scope: components["schemas"]["TokenScope"];
         };
         /** @description What was repaired or left out in the incoming stream, or cannot be previewed. */
         Notice: {
@@ -825,10 +852,20 @@ export interface components {
             /** Format: password */
             currentPassword: string;
             /**
+             * @description Whether every API token of the account ends as well.
+             * @default true
+             */
+            endTokens: boolean;
+            /**
              * Format: password
              * @description At least 8 characters, at most 71 bytes, and not easy to guess.
              */
             newPassword: string;
+            /**
+             * @description Whether every project gets a new stream key. Encoders that send with the old ones are closed.
+             * @default false
+             */
+            renewStreamKeys: boolean;
         };
         /** @description A place that takes live streams over RTMP. */
         Platform: {
@@ -970,7 +1007,7 @@ export interface components {
             pullUrl: string | null;
             status: components["schemas"]["ProjectState"];
             stream: components["schemas"]["Stream"] | null;
-            /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. */
+            /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. `****` for a token that may only read. */
             streamKey: string;
             unknownKey: components["schemas"]["UnknownKey"] | null;
             /** Format: date-time */
@@ -1060,6 +1097,11 @@ export interface components {
         };
         /** @description A login that counts. */
         SessionView: {
+            /**
+             * @description From where it was last used, to the minute; `null` if that was before this was noted.
+             * @example 203.0.113.7
+             */
+            address: string | null;
             /** @description What the browser called itself when it logged in. */
             agent: string | null;
             /** Format: date-time */
@@ -1070,6 +1112,11 @@ export interface components {
             expiresAt: string;
             /** Format: uuid */
             id: string;
+            /**
+             * Format: date-time
+             * @description When that was.
+             */
+            lastSeenAt: string | null;
         };
         /** @description One live session of a project. */
         Stream: {
@@ -1137,6 +1184,11 @@ export interface components {
          * @enum {string}
          */
         StreamState: "live" | "reconnecting" | "ended";
+        /**
+         * @description What a token may do.
+         * @enum {string}
+         */
+        TokenScope: "full" | "read";
         /** @description An encoder with a stream key that no project has. */
         UnknownKey: {
             /** @example 203.0.113.7 */
@@ -1367,7 +1419,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1459,6 +1511,8 @@ export interface operations {
             /** @description Changed */
             204: {
                 headers: {
+                    /** @description The new session */
+                    "set-cookie"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1481,7 +1535,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1633,7 +1687,12 @@ export interface operations {
     };
     endSessions: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whether every API token of the account ends as well; `true` unless said. */
+                endTokens?: boolean;
+                /** @description Whether every project gets a new stream key; `false` unless said. Encoders that send with the old ones are closed. */
+                renewStreamKeys?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1656,8 +1715,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `validation_failed` */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1712,7 +1780,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1951,7 +2019,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `login_required`: a token cannot do this */
+            /** @description `login_required`: a token cannot do this, or `quota_exceeded` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2099,7 +2167,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2179,7 +2247,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2273,7 +2341,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2349,7 +2417,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2416,7 +2484,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2483,7 +2551,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2796,7 +2864,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2876,7 +2944,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3144,7 +3212,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3211,7 +3279,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3278,7 +3346,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site */
+            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
             403: {
                 headers: {
                     [name: string]: unknown;

@@ -37,6 +37,11 @@ impl Shown {
         shown.insert((login.proof.id(), project));
     }
 
+    /// The project has a new key, which nobody has seen.
+    pub(super) fn renewed(&self, project: Uuid) {
+        self.lock().retain(|&(_, known)| known != project);
+    }
+
     /// The project has a new key, which only this login has seen: making it is written down as such.
     pub(super) fn made_by(&self, login: &Login, project: Uuid) {
         let mut shown = self.lock();
@@ -89,6 +94,9 @@ impl Audit {
 
     /// Notes that an answer holds the keys of these projects, once for each login.
     pub(super) async fn keys_shown(&self, ctx: &Ctx, login: &Login, projects: &[&Project]) {
+        if !login.sees_keys() {
+            return;
+        }
         let new: Vec<_> = projects.iter().filter(|project| ctx.shown.is_new(login, project.id)).collect();
         let object = match new.as_slice() {
             [] => return,

@@ -1,6 +1,6 @@
 //! Accounts and logins, and [`Login`], the proof of one that other handlers ask for.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, State},
@@ -8,7 +8,7 @@ use axum::{
     response::{AppendHeaders, IntoResponse, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use gostream_store::{Error, Session as Begun, User as Row};
+use gostream_store::{Error, NewSession, Scope, Session as Begun, User as Row};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -27,7 +27,6 @@ use crate::{
     config::Signup,
     login::{
         browser::Browser,
-        limit::Guesser,
         password::Hasher,
         refused,
         token::{Claims, LIFETIME},
@@ -48,6 +47,15 @@ pub(super) struct Login {
     pub(super) user: Row,
     /// How it was proved.
     pub(super) proof: Proof,
+    /// What it may do.
+    pub(super) scope: Scope,
+}
+
+impl Login {
+    /// Whether it may see stream keys, with which anybody can publish.
+    pub(super) fn sees_keys(&self) -> bool {
+        self.scope == Scope::Full
+    }
 }
 
 /// What a login rests on; it ends with that.
@@ -117,22 +125,29 @@ impl FromRequestParts<Ctx> for Login {
                 token
             }
         };
-        prove(&token, ctx).await?.ok_or_else(|| {
-            refused("token", extract::client_address(parts));
+        let address = extract::client_address(parts);
+        let login = prove(&token, address, ctx).await?.ok_or_else(|| {
+            refused("token", address);
             Problem::unauthorized()
-        })
+        })?;
+        if login.scope == Scope::Read && !parts.method.is_safe() {
+            let detail = "This API token may only read. Use one with the scope `full`.";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", detail));
+        }
+        Ok(login)
     }
 }
 
 /// Whose token that is; nobody's when it is forged, or has ended.
-async fn prove(token: &str, ctx: &Ctx) -> Result<Option<Login>, Error> {
+async fn prove(token: &str, address: Option<IpAddr>, ctx: &Ctx) -> Result<Option<Login>, Error> {
     if token.starts_with(gostream_store::TOKEN_PREFIX) {
         let found = ctx.store.token_user(token).await?;
-        return Ok(found.map(|(user, id)| Login { user, proof: Proof::Token(id) }));
+        return Ok(found.map(|(user, token)| Login { user, proof: Proof::Token(token.id), scope: token.scope }));
     }
     let Some(claims) = ctx.tokens.read(token) else { return Ok(None) };
-    let user = ctx.store.session_user(claims.sid).await?.filter(|user| user.id == claims.sub);
-    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid) }))
+    let address = address.map(|address| address.to_string());
+    let user = ctx.store.use_session(claims.sid, address.as_deref()).await?.filter(|user| user.id == claims.sub);
+    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full }))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -222,8 +237,7 @@ pub(super) async fn signup(
     let judged = hasher.judge(password.clone(), email.clone()).await?;
     judged.map_err(|message| Problem::field("password", message))?;
     let hash = hasher.hash(password).await?;
-    let expires_at = OffsetDateTime::now_utc() + LIFETIME;
-    let (user, session) = audit.store(&ctx).sign_up(&email, &hash, expires_at, client.agent.as_deref()).await?;
+    let (user, session) = audit.store(&ctx).sign_up(&email, &hash, client.session()).await?;
     client.logged_in(&ctx, user, &session, StatusCode::CREATED)
 }
 
@@ -256,9 +270,14 @@ pub(super) async fn login(
     let right = client.hasher(&ctx).verify(body.password.expose_secret().to_owned(), hash).await;
     match user.filter(|_| matches!(right, Ok(true))) {
         Some(user) => {
-            let expires_at = OffsetDateTime::now_utc() + LIFETIME;
-            let session = audit.store(&ctx).start_session(user.id, expires_at, client.agent.as_deref()).await?;
-            client.logged_in(&ctx, user, &session, StatusCode::OK)
+            match audit.store(&ctx).start_session(&user, client.session()).await {
+                // A new password, or the end of the account, came first.
+                Err(Error::LoginsEnded | Error::NotFound) => {
+                    refused("login", client.address);
+                    Err(wrong_credentials())
+                }
+                started => client.logged_in(&ctx, user, &started?, StatusCode::OK),
+            }
         }
         None => {
             refused("login", client.address);
@@ -266,10 +285,14 @@ pub(super) async fn login(
                 audit.login_failed(&ctx, user).await;
             }
             right?;
-            let detail = "There is no account with this email address and password.";
-            Err(Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", detail))
+            Err(wrong_credentials())
         }
     }
+}
+
+fn wrong_credentials() -> Problem {
+    let detail = "There is no account with this email address and password.";
+    Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", detail)
 }
 
 /// Logs out. The session is gone on the server, too: its token is worth nothing from now on.
@@ -298,57 +321,12 @@ pub(super) async fn me(login: Login) -> axum::Json<User> {
     axum::Json(login.user.into())
 }
 
-/// The old password and the new one.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct PasswordChange {
-    #[schema(value_type = String, format = Password, max_length = 256)]
-    current_password: SecretString,
-    /// At least 8 characters, at most 71 bytes, and not easy to guess.
-    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
-    new_password: SecretString,
-}
-
-/// Changes the password. Every other session of the account ends.
-#[utoipa::path(
-    post, path = "/api/auth/password", tag = "auth", operation_id = "changePassword", request_body = PasswordChange,
-    responses(
-        (status = 204, description = "Changed"),
-        (status = 401, description = "`unauthorized`", body = Problem),
-        (status = 422, description = "`validation_failed`", body = Problem),
-        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
-        (status = 503, description = "`busy`: too many passwords are waiting to be checked; with `Retry-After`", body = Problem),
-    )
-)]
-pub(super) async fn password(
-    State(ctx): State<Ctx>,
-    login: Person,
-    client: Client,
-    audit: Audit,
-    Json(body): Json<PasswordChange>,
-) -> Result<StatusCode, Problem> {
-    let bad_new = |message| Problem::field("newPassword", message);
-    let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
-    // Whoever is logged in is not held up by what others try, at the same address or on the same account.
-    ctx.limits.guess(&Guesser::Session(login.session)).map_err(|wait| client.too_many(wait))?;
-    let hasher = client.hasher(&ctx);
-    hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;
-    let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
-    let current = body.current_password.expose_secret().to_owned();
-    if !hasher.verify(current, hash).await? {
-        refused("password", client.address);
-        audit.login_failed(&ctx, login.user.id).await;
-        return Err(Problem::field("currentPassword", "This is not your current password."));
-    }
-    let hash = hasher.hash(new).await?;
-    audit.store(&ctx).set_password(login.user.id, &hash, Some(login.session)).await?;
-    ctx.wakes.sessions_ended();
-    Ok(StatusCode::NO_CONTENT)
-}
+/// The session's, and the one by which the browser is known again.
+type Cookies = AppendHeaders<[(header::HeaderName, String); 2]>;
 
 /// The other end, as far as logging in is concerned.
 pub(super) struct Client {
-    address: Option<std::net::IpAddr>,
+    pub(super) address: Option<IpAddr>,
     /// Which browser it is, if it logged in before.
     browser: Option<Browser>,
     agent: Option<String>,
@@ -370,25 +348,37 @@ impl FromRequestParts<Ctx> for Client {
 }
 
 impl Client {
+    /// What a session of this client is made of.
+    pub(super) fn session(&self) -> NewSession<'_> {
+        NewSession { expires_at: OffsetDateTime::now_utc() + LIFETIME, agent: self.agent.as_deref() }
+    }
+
     fn may_try(&self, ctx: &Ctx) -> Result<(), Problem> {
         self.address
             .map_or(Ok(()), |address| ctx.limits.address(address))
             .map_err(|wait| self.too_many(wait))
     }
 
-    fn too_many(&self, wait: Duration) -> Problem {
+    pub(super) fn too_many(&self, wait: Duration) -> Problem {
         refused("limit", self.address);
         Problem::too_many(wait)
     }
 
     /// The part of the password hasher that this client has.
-    fn hasher(&self, ctx: &Ctx) -> Hasher {
+    pub(super) fn hasher(&self, ctx: &Ctx) -> Hasher {
         ctx.passwords.of(self.address)
     }
 
     fn logged_in(&self, ctx: &Ctx, user: Row, session: &Begun, status: StatusCode) -> Result<Response, Problem> {
+        let (token, cookies) = self.cookies(ctx, session)?;
+        let body = Session { token, user: user.into() };
+        Ok((status, cookies, axum::Json(body)).into_response())
+    }
+
+    /// The token of a session that just began, and what the browser keeps.
+    pub(super) fn cookies(&self, ctx: &Ctx, session: &Begun) -> Result<(String, Cookies), Problem> {
         let (iat, exp) = (session.created_at.unix_timestamp(), session.expires_at.unix_timestamp());
-        let claims = Claims { sub: user.id, sid: session.id, iat, exp };
+        let claims = Claims { sub: session.user_id, sid: session.id, iat, exp };
         let token = ctx.tokens.sign(&claims).map_err(|error| Problem::internal(&error))?;
         let name = if self.secure { HOST_COOKIE } else { COOKIE };
         let cookie = Cookie::build((name, token.clone()))
@@ -397,9 +387,8 @@ impl Client {
             .same_site(SameSite::Lax)
             .secure(self.secure)
             .max_age(LIFETIME);
-        let cookies = [cookie.build(), guesses::cookie(ctx, user.id, self.browser, self.secure)]
+        let cookies = [cookie.build(), guesses::cookie(ctx, session.user_id, self.browser, self.secure)]
             .map(|cookie| (header::SET_COOKIE, cookie.to_string()));
-        let body = Session { token, user: user.into() };
-        Ok((status, AppendHeaders(cookies), axum::Json(body)).into_response())
+        Ok((token, AppendHeaders(cookies)))
     }
 }

@@ -63,7 +63,8 @@ pub(super) fn frame() -> OpenApi {
     api
 }
 
-/// What the routes leave out: errors are problem documents, and every answer says what it is.
+/// What the routes leave out: errors are problem documents, every answer says what it is, and a token that may only read
+/// changes nothing.
 pub(super) fn finish(mut api: OpenApi) -> OpenApi {
     let items = api.paths.paths.values_mut();
     let operations = items.flat_map(|item| {
@@ -122,7 +123,7 @@ fn add_refusals(effect: Effect, operation: &mut Operation) {
         }
     }
     if matches!(effect, Effect::Changes) && needs_login {
-        add("403", "`bad_origin`: the cookie alone, from another site");
+        add("403", "`bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read");
     }
     add("500", "`internal`");
     add("503", "`database_unavailable`, `timeout`, with `Retry-After`");

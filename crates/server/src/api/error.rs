@@ -209,6 +209,7 @@ impl From<Error> for Problem {
             Error::EmailTaken => {
                 Self::new(StatusCode::CONFLICT, "email_taken", "There is an account with this email address already.")
             }
+            Error::LoginsEnded => Self::unauthorized(),
             Error::BadCursor => Self::field("cursor", "Take the cursor from `nextCursor` of the page before."),
             error @ (Error::Connect(_) | Error::Read { .. } | Error::Write { .. }) => {
                 tracing::error!(%error, "The database failed a request.");

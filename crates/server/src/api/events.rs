@@ -186,6 +186,7 @@ impl Follower {
         self.status.mark_unchanged();
         let Some(row) = self.ctx.store.project(self.login.user.id, self.id).await? else { return Ok(None) };
         self.audit.keys_shown(&self.ctx, &self.login, &[&row]).await;
-        Viewer { ctx: &self.ctx, links: &self.links }.whole_project(row).await.map(Some)
+        let project = Viewer { ctx: &self.ctx, links: &self.links }.whole_project(row).await?;
+        Ok(Some(project.seen_by(&self.login)))
     }
 }

@@ -3,6 +3,7 @@
 use gostream_proto::rtmp::url::RtmpUrl;
 use secrecy::SecretString;
 use serde::{Deserialize as _, Deserializer};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::error::{FieldError, Problem};
 use crate::{login::password, platform};
@@ -48,6 +49,13 @@ impl From<Fields> for Problem {
 /// Tells `null` from nothing: what is given is `Some`, whatever it is.
 pub(super) fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(value).map(Some)
+}
+
+/// A time after `now`, as RFC 3339 writes it.
+pub(super) fn future(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime, String> {
+    let time = OffsetDateTime::parse(text, &Rfc3339);
+    let time = time.map_err(|_| "Give a time like 2027-11-27T18:00:00Z.".to_owned())?;
+    if time > now { Ok(time) } else { Err("Give a time in the future.".to_owned()) }
 }
 
 /// An email address as HTML forms take it, in lower case.

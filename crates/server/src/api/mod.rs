@@ -49,8 +49,10 @@ mod health;
 mod hls;
 mod hooks;
 mod layers;
+mod password;
 mod projects;
 mod recipient;
+mod revoke;
 mod sessions;
 mod streams;
 mod tokens;
@@ -115,7 +117,7 @@ fn routes() -> OpenApiRouter<Ctx> {
         .routes(routes!(auth::login))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::me))
-        .routes(routes!(auth::password))
+        .routes(routes!(password::change))
         .routes(routes!(sessions::visitor))
         .routes(routes!(sessions::list, sessions::end_all))
         .routes(routes!(sessions::end))

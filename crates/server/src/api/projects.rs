@@ -86,7 +86,8 @@ pub(super) async fn list(
 ) -> Result<Answer<Vec<Project>>, Problem> {
     let rows = ctx.store.projects(login.user.id).await?;
     audit.keys_shown(&ctx, &login, &rows.iter().collect::<Vec<_>>()).await;
-    Ok(Answer(Viewer { ctx: &ctx, links: &links }.projects(rows).await?))
+    let projects = Viewer { ctx: &ctx, links: &links }.projects(rows).await?;
+    Ok(Answer(projects.into_iter().map(|project| project.seen_by(&login)).collect()))
 }
 
 /// Makes a project with a stream key of its own.
@@ -141,7 +142,7 @@ pub(super) async fn show(
 ) -> Result<Answer<Project>, Problem> {
     let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     audit.keys_shown(&ctx, &login, &[&row]).await;
-    Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
+    Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?.seen_by(&login)))
 }
 
 /// Changes a project.

@@ -16,7 +16,8 @@ use super::{
     audit::Audit,
     auth::{self, Login, Person, User},
     error::Problem,
-    extract::Id,
+    extract::{Id, Query},
+    revoke::{self, Also},
 };
 
 /// Who the visitor is, if anybody.
@@ -39,6 +40,13 @@ pub(super) struct SessionView {
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     expires_at: OffsetDateTime,
+    /// From where it was last used, to the minute; `null` if that was before this was noted.
+    #[schema(required, example = "203.0.113.7")]
+    address: Option<String>,
+    /// When that was.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
+    last_seen_at: Option<OffsetDateTime>,
     /// It is the one that asks.
     current: bool,
 }
@@ -68,6 +76,8 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer
         agent: row.agent,
         created_at: row.created_at,
         expires_at: row.expires_at,
+        address: row.address,
+        last_seen_at: row.last_seen_at,
         current: row.id == login.session,
     };
     Ok(Answer(rows.into_iter().map(view).collect()))
@@ -93,13 +103,24 @@ pub(super) async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Signs out everywhere, here too: no token of the account is worth anything from now on.
+/// Signs out everywhere, here too, and ends every login that is under way.
+///
+/// API tokens end as well unless `endTokens` is `false`.
 #[utoipa::path(
-    delete, path = "/api/auth/sessions", tag = "auth", operation_id = "endSessions",
-    responses((status = 204, description = "Ended"), (status = 401, description = "`unauthorized`", body = Problem))
+    delete, path = "/api/auth/sessions", tag = "auth", operation_id = "endSessions", params(Also),
+    responses(
+        (status = 204, description = "Ended"),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+    )
 )]
-pub(super) async fn end_all(State(ctx): State<Ctx>, login: Person, audit: Audit) -> Result<Response, Problem> {
-    audit.store(&ctx).end_sessions(login.user.id).await?;
-    ctx.wakes.sessions_ended();
+pub(super) async fn end_all(
+    State(ctx): State<Ctx>,
+    login: Person,
+    audit: Audit,
+    Query(also): Query<Also>,
+) -> Result<Response, Problem> {
+    let revoked = audit.store(&ctx).end_sessions(login.user.id, also.into()).await?;
+    revoke::follow(&ctx, &revoked);
     Ok((StatusCode::NO_CONTENT, auth::no_cookie()).into_response())
 }

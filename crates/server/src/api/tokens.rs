@@ -1,9 +1,10 @@
 //! API tokens, and what was done with the account.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
+use gostream_store::{Error, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -13,18 +14,59 @@ use super::{
     auth::Person,
     error::Problem,
     extract::{Id, Json},
-    field,
+    field::{self, Fields},
 };
 
 /// The newest of the audit log; a person looks at the last weeks.
 const AUDIT_SHOWN: u64 = 200;
+/// Tokens of an account that count: one for each script and each button of a large studio.
+const TOKENS_MAX: u64 = 50;
+/// How long a token counts unless its maker says otherwise: forgotten ones end, and nobody has to renew one before each show.
+const LIFETIME: Duration = Duration::days(365);
 
 /// A new token.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct NewToken {
     #[schema(example = "Stream deck", min_length = 1, max_length = 100)]
     name: String,
+    /// What it may do.
+    #[serde(default)]
+    #[schema(default = "full")]
+    scope: TokenScope,
+    /// When it ends: a time in the future. Without this field after 365 days, with `null` never.
+    #[serde(default, deserialize_with = "field::given")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2027-11-27T00:00:00Z")]
+    expires_at: Option<Option<String>>,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum TokenScope {
+    /// What the account may, except change how one logs in.
+    #[default]
+    Full,
+    /// Look, without seeing stream keys: those read `****`.
+    Read,
+}
+
+impl From<TokenScope> for Scope {
+    fn from(scope: TokenScope) -> Self {
+        match scope {
+            TokenScope::Full => Self::Full,
+            TokenScope::Read => Self::Read,
+        }
+    }
+}
+
+impl From<Scope> for TokenScope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Full => Self::Full,
+            Scope::Read => Self::Read,
+        }
+    }
 }
 
 /// A token, without what it is.
@@ -39,6 +81,11 @@ pub(super) struct ApiToken {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     last_used_at: Option<OffsetDateTime>,
+    scope: TokenScope,
+    /// From when on it is worth nothing; `null` for one that does not end.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
+    expires_at: Option<OffsetDateTime>,
 }
 
 /// A token that was just made.
@@ -58,11 +105,18 @@ fn expose<S: Serializer>(token: &SecretString, serializer: S) -> Result<S::Ok, S
 
 impl From<gostream_store::ApiToken> for ApiToken {
     fn from(row: gostream_store::ApiToken) -> Self {
-        Self { id: row.id, name: row.name, created_at: row.created_at, last_used_at: row.last_used_at }
+        Self {
+            id: row.id,
+            name: row.name,
+            created_at: row.created_at,
+            last_used_at: row.last_used_at,
+            scope: row.scope.into(),
+            expires_at: row.expires_at,
+        }
     }
 }
 
-/// Lists the tokens of the account, newest first.
+/// Lists the tokens of the account that have not ended, newest first.
 #[utoipa::path(
     get, path = "/api/auth/tokens", tag = "auth", operation_id = "listTokens",
     responses(
@@ -76,13 +130,15 @@ pub(super) async fn list(State(ctx): State<Ctx>, person: Person) -> Result<Answe
     Ok(Answer(rows.into_iter().map(ApiToken::from).collect()))
 }
 
-/// Makes a token for scripts. It can do what the account can, except change how one logs in.
+/// Makes a token for scripts.
+///
+/// It can do what the account can, except change how one logs in, or only look (`scope`). An account has 50 at most.
 #[utoipa::path(
     post, path = "/api/auth/tokens", tag = "auth", operation_id = "createToken", request_body = NewToken,
     responses(
         (status = 201, body = MadeToken),
         (status = 401, description = "`unauthorized`", body = Problem),
-        (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
+        (status = 403, description = "`login_required`: a token cannot do this, or `quota_exceeded`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
     )
 )]
@@ -92,8 +148,22 @@ pub(super) async fn create(
     audit: Audit,
     Json(body): Json<NewToken>,
 ) -> Result<(StatusCode, Answer<MadeToken>), Problem> {
-    let name = field::name(&body.name).map_err(|message| Problem::field("name", message))?;
-    let (row, token) = audit.store(&ctx).add_token(person.user.id, &name).await?;
+    let now = OffsetDateTime::now_utc();
+    let mut fields = Fields::default();
+    let name = fields.take("name", field::name(&body.name));
+    let expires_at = match body.expires_at {
+        None => Some(Some(now + LIFETIME)),
+        Some(given) => fields.take_if_given("expiresAt", given.as_deref(), |text| field::future(text, now)),
+    };
+    let (Some(name), Some(expires_at)) = (name, expires_at) else { return Err(fields.into()) };
+    let new = gostream_store::NewToken { name: &name, scope: body.scope.into(), expires_at };
+    let added = audit.store(&ctx).add_token(person.user.id, person.session, new, TOKENS_MAX).await;
+    let (row, token) = added.map_err(|error| match error {
+        Error::Quota => {
+            Problem::quota(format!("This account may have {TOKENS_MAX} tokens. End one that you no longer need."))
+        }
+        error => error.into(),
+    })?;
     Ok((StatusCode::CREATED, Answer(MadeToken { token, about: row.into() })))
 }
 
@@ -124,7 +194,7 @@ pub(super) async fn delete(
 pub(super) struct AuditEntry {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// `login`, `login_failed`, `password_changed`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
+    /// `login`, `login_failed`, `password_changed`, `tokens_deleted`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
     #[schema(example = "login")]
     action: String,
     /// What it was done to, by name.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Ctx, error::Problem, extract::Links};
+use super::{Ctx, auth::Login, error::Problem, extract::Links};
 
 mod destination;
 mod notice;
@@ -25,6 +25,9 @@ use notice::Notice;
 use timeline::outcomes;
 pub(super) use timeline::{Outcome, StreamEvent};
 
+/// In place of a stream key that is not shown.
+const HIDDEN: &str = "****";
+
 /// A saved place to publish to.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -32,7 +35,7 @@ pub(super) struct Project {
     pub(super) id: Uuid,
     #[schema(example = "Sunday service")]
     name: String,
-    /// Goes into the encoder's "stream key" field. Whoever has it can publish.
+    /// Goes into the encoder's "stream key" field. Whoever has it can publish. `****` for a token that may only read.
     stream_key: String,
     /// Goes into the encoder's "server" field.
     #[schema(example = "rtmp://stream.example.org/live")]
@@ -67,6 +70,17 @@ pub(super) struct Project {
     /// Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     destinations: Option<Vec<Destination>>,
+}
+
+impl Project {
+    /// As this login may see it: without the stream key where it may not publish.
+    pub(super) fn seen_by(self, login: &Login) -> Self {
+        if login.sees_keys() {
+            return self;
+        }
+        let legacy_hls_url = self.legacy_hls_url.replace(&self.stream_key, HIDDEN);
+        Self { stream_key: HIDDEN.to_owned(), legacy_hls_url, ..self }
+    }
 }
 
 /// How a stream is pulled from another server.

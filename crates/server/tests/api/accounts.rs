@@ -81,8 +81,15 @@ pub async fn a_new_password_ends_other_sessions(app: &TestApp) {
     me.post("/api/auth/password", change("wrong", new)).await.bad_fields(&["currentPassword"]);
     me.post("/api/auth/password", change(PASSWORD, "12345678")).await.bad_fields(&["newPassword"]);
     app.client.post("/api/auth/password", change(PASSWORD, new)).await.problem(401, "unauthorized");
-    me.post("/api/auth/password", change(PASSWORD, new)).await.empty(204);
+    let reply = me.post("/api/auth/password", change(PASSWORD, new)).await;
+    reply.empty(204);
 
+    // The session that asked may have been copied, so it goes on as another one.
+    me.get("/api/auth/me").await.problem(401, "unauthorized");
+    let cookie = reply.header("set-cookie").to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    let token = cookie.split_once("gostream_session=").unwrap().1.split(';').next().unwrap().to_owned();
+    let me = Client { token: Some(token), ..app.client.clone() };
     me.get("/api/auth/me").await.json(200);
     elsewhere.get("/api/auth/me").await.problem(401, "unauthorized");
     log_in(app, "me@example.org", PASSWORD).await.problem(401, "invalid_credentials");

@@ -1,9 +1,12 @@
 //! The real server with a data directory of its own.
 
+use std::process::Stdio;
+
 use gostream::{app::App, config};
 use gostream_testkit::postgres::Postgres;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::http::Client;
 
@@ -71,6 +74,24 @@ impl TestApp {
     /// Makes a project and gives it as the API shows it.
     pub async fn project(&self, client: &Client) -> Value {
         client.post("/api/projects", json!({"name": "Sunday service"})).await.json(201)
+    }
+
+    /// Runs `gostream` beside the server, on the same data. `input` is what it reads.
+    pub async fn command(&self, arguments: &[&str], input: &str) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_gostream"));
+        command
+            .current_dir(self.data.path())
+            .env_clear()
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data.path());
+        // Without it, it would not find this server's database.
+        let database = self.flags.iter().find(|(key, _)| *key == "database.url");
+        command.args(database.map(|(_, url)| format!("--database-url={url}")));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     pub async fn stop(self) {

@@ -23,6 +23,7 @@ mod pulls;
 mod quotas;
 mod recipients;
 mod reports;
+mod revocation;
 mod security;
 mod serving;
 mod stalls;
@@ -69,7 +70,9 @@ stories! {
     reports: a_report_tells_how_every_destination_did, a_stopped_encoder_can_be_waited_for,
         an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;
     tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down,
-        a_shown_key_is_written_down_once_for_each_login;
+        a_shown_key_is_written_down_once_for_each_login, a_token_may_only_look_and_sees_no_key,
+        an_account_has_few_tokens_and_each_ends;
+    revocation: whatever_is_revoked_is_dead_within_seconds_however_it_is_held;
     limits: strangers_lock_nobody_out, trying_out_and_trying_again_are_limited_for_each_account,
         publishers_in_front_are_limited_for_each_account;
     recipients: a_key_goes_only_where_it_was_meant_to, a_login_in_a_url_is_shown_to_nobody;

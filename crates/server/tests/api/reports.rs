@@ -161,6 +161,7 @@ pub async fn sessions_are_listed_and_ended(app: &TestApp) {
     let listed = listed.as_array().expect("is a list");
     let current: Vec<_> = listed.iter().map(|session| session["current"] == true).collect();
     assert_eq!(current, [false, false, true], "newest first");
+    assert!(listed.iter().all(|session| session["address"] == "127.0.0.1" && session["lastSeenAt"].is_string()));
 
     let stranger = app.user("other@example.org").await;
     let path = format!("/api/auth/sessions/{}", text(&listed[0]["id"]));

@@ -53,6 +53,61 @@ pub async fn a_token_does_what_its_owner_may_and_no_more(app: &TestApp) {
     forged.get("/api/projects").await.problem(401, "unauthorized");
 }
 
+pub async fn a_token_may_only_look_and_sees_no_key(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let key = text(&project["streamKey"]);
+    let made = me.post("/api/auth/tokens", json!({"name": "Wall screen", "scope": "read"})).await.json(201);
+    assert_eq!(made["scope"], "read");
+    let screen = Client { token: Some(text(&made["token"]).to_owned()), ..app.client.clone() };
+    let path = format!("/api/projects/{}", text(&project["id"]));
+
+    let listed = screen.get("/api/projects").await;
+    assert_eq!(listed.json(200)[0]["streamKey"], "****");
+    let shown = screen.get(&path).await;
+    assert_eq!(shown.json(200)["playbackId"], project["playbackId"]);
+    let mut events = screen.events(&format!("{path}/events")).await;
+    let (_, snapshot) = events.next().await.expect("a snapshot");
+    for text in [listed.text(), shown.text(), snapshot.to_string()] {
+        assert!(!text.contains(key), "{text}");
+    }
+    let new = json!({"name": "Renamed"});
+    screen.patch(&path, new.clone()).await.problem(403, "not_allowed");
+    screen.post("/api/projects", new).await.problem(403, "not_allowed");
+    screen.post(&format!("{path}/stream-key"), Value::Null).await.problem(403, "not_allowed");
+    screen.delete(&path).await.problem(403, "not_allowed");
+    assert_eq!(me.get(&path).await.json(200)["streamKey"], project["streamKey"]);
+    me.post("/api/auth/tokens", json!({"name": "x", "scope": "admin"})).await.bad_fields(&["scope"]);
+}
+
+pub async fn an_account_has_few_tokens_and_each_ends(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let make = async |body: Value| me.post("/api/auth/tokens", body).await;
+    for (bad, field) in [
+        (json!({"name": "x", "expiresAt": "2001-01-01T00:00:00Z"}), "expiresAt"),
+        (json!({"name": "x", "expiresAt": "tomorrow"}), "expiresAt"),
+        (json!({"name": "x", "expiresAt": 7}), "expiresAt"),
+    ] {
+        make(bad).await.bad_fields(&[field]);
+    }
+    let made = make(json!({"name": "x"})).await.json(201);
+    assert_eq!(made["scope"], "full");
+    let (from, to) = (text(&made["createdAt"]), text(&made["expiresAt"]));
+    let year = |time: &str| time[..4].parse::<u32>().unwrap();
+    assert!((0..=1).contains(&(year(to) - year(from))) && to > from, "a year unless said: {made}");
+    let given = make(json!({"name": "x", "expiresAt": "2099-01-01T01:00:00+01:00"})).await.json(201);
+    assert_eq!(given["expiresAt"], "2099-01-01T00:00:00Z");
+    assert_eq!(make(json!({"name": "x", "expiresAt": null})).await.json(201)["expiresAt"], Value::Null);
+
+    for _ in 3..50 {
+        make(json!({"name": "x"})).await.json(201);
+    }
+    let refused = make(json!({"name": "x"})).await.problem(403, "quota_exceeded");
+    assert!(text(&refused["detail"]).contains("tokens"), "{refused}");
+    me.delete(&format!("/api/auth/tokens/{}", text(&made["id"]))).await.empty(204);
+    make(json!({"name": "x"})).await.json(201);
+}
+
 pub async fn what_was_done_is_written_down(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;

@@ -15,6 +15,9 @@ pub(crate) struct Model {
     pub(crate) hash: Vec<u8>,
     pub(crate) created_at: Moment,
     pub(crate) last_used_at: Option<Moment>,
+    /// `full` or `read`.
+    pub(crate) scope: String,
+    pub(crate) expires_at: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -14,6 +14,9 @@ pub(crate) struct Model {
     pub(crate) agent: Option<String>,
     pub(crate) created_at: Moment,
     pub(crate) expires_at: Moment,
+    /// From where it was last used, to the minute.
+    pub(crate) address: Option<String>,
+    pub(crate) last_seen_at: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

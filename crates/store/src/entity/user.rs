@@ -12,6 +12,8 @@ pub(crate) struct Model {
     /// Trimmed and in lower case; unique.
     pub(crate) email: String,
     pub(crate) password_hash: String,
+    /// Counts the times at which every login ended.
+    pub(crate) login_version: i64,
     pub(crate) created_at: Moment,
     pub(crate) updated_at: Moment,
 }

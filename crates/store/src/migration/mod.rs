@@ -8,6 +8,7 @@ mod m0003_tokens_and_audit;
 mod m0004_pull;
 mod m0017_audit_changes;
 mod m0018_url_logins;
+mod m0019_revocation;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_pull::Migration),
             Box::new(m0017_audit_changes::Migration),
             Box::new(m0018_url_logins::Migration),
+            Box::new(m0019_revocation::Migration),
         ]
     }
 }

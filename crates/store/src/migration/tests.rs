@@ -39,6 +39,37 @@ async fn up_and_down_and_up(url: &str) {
     store.close().await;
 }
 
+/// Sessions and tokens of the first release go on as they were.
+#[tokio::test]
+async fn what_the_first_release_let_in_stays_in() {
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite://{}/store.db", folder.path().display());
+    let store = Store::open(&url, Keyring::new([1; 32])).await.unwrap();
+    let released = ["m0001_first_tables", "m0002_timeline", "m0003_tokens_and_audit", "m0004_pull"].len() as u32;
+    let steps = Migrator::migrations().len() as u32;
+    Migrator::down(store.writer(), Some(steps - released)).await.unwrap();
+    let (user, session) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let hex = |id: uuid::Uuid| id.simple().to_string();
+    let rows = format!(
+        "INSERT INTO users (id, email, password_hash, created_at, updated_at) VALUES (x'{user}', 'a@b.c', 'hash', 0, 0);
+         INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES (x'{session}', x'{user}', 0, 9000000000000);
+         INSERT INTO api_tokens (id, user_id, name, hash, created_at) VALUES (x'{session}', x'{user}', 'old', x'{hash}', 0);",
+        user = hex(user),
+        session = hex(session),
+        // SHA-256 of `gst_old`.
+        hash = "6a9a914b2e82609339dc68ce6df58912a540271fd396b02eb32a21b82bad356a",
+    );
+    store.writer().execute_unprepared(&rows).await.unwrap();
+    Migrator::up(store.writer(), None).await.unwrap();
+
+    let owner = store.user(user).await.unwrap().unwrap();
+    assert_eq!(owner.login_version, 0);
+    assert_eq!(store.use_session(session, Some("192.0.2.1")).await.unwrap(), Some(owner.clone()));
+    let (_, token) = store.token_user("gst_old").await.unwrap().unwrap();
+    assert_eq!((token.scope, token.expires_at), (crate::Scope::Full, None));
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_step_that_is_not_known_is_not_stepped_over() {
     let folder = TempDir::new().unwrap();

@@ -1,11 +1,11 @@
 //! Accounts and sessions.
 
 use futures::future::join_all;
-use gostream_store::{Credentials, Error};
+use gostream_store::{Credentials, Error, NewSession, Revoke, User};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::backend::{Backend, user};
+use crate::backend::{Backend, login, user};
 
 pub async fn an_account_is_found_however_its_address_is_typed(db: &Backend) {
     let store = db.open().await;
@@ -47,49 +47,52 @@ pub async fn sessions_end_and_expire(db: &Backend) {
     let now = OffsetDateTime::now_utc();
     let (later, earlier) = (now + Duration::hours(1), now - Duration::seconds(1));
 
-    let session = store.start_session(user.id, later, Some(&"x".repeat(10_000))).await.unwrap();
+    let session = store
+        .start_session(&user, NewSession { agent: Some(&"x".repeat(10_000)), ..login(later) })
+        .await
+        .unwrap();
     assert_eq!((session.user_id, session.expires_at), (user.id, later.truncate_to_millisecond()));
     assert_eq!(store.session_user(session.id).await.unwrap(), Some(user.clone()));
-    let expired = store.start_session(user.id, earlier, None).await.unwrap();
+    let expired = store.start_session(&user, login(earlier)).await.unwrap();
     assert_eq!(store.session_user(expired.id).await.unwrap(), None);
 
     store.end_session(session.id).await.unwrap();
     store.end_session(session.id).await.unwrap();
     assert_eq!(store.session_user(session.id).await.unwrap(), None);
 
-    let current = store.start_session(user.id, later, None).await.unwrap();
+    let current = store.start_session(&user, login(later)).await.unwrap();
     assert_eq!(store.prune_sessions(now).await.unwrap(), 1);
     assert_eq!(store.prune_sessions(now).await.unwrap(), 0);
     assert_eq!(store.session_user(current.id).await.unwrap(), Some(user.clone()));
 
-    store.start_session(user.id, later, None).await.unwrap();
-    assert_eq!(store.end_sessions(user.id).await.unwrap(), 2);
+    store.start_session(&user, login(later)).await.unwrap();
+    assert_eq!(store.end_sessions(user.id, Revoke::SESSIONS).await.unwrap().sessions, 2);
     assert_eq!(store.session_user(current.id).await.unwrap(), None);
 
-    assert!(matches!(store.start_session(Uuid::new_v4(), later, None).await, Err(Error::NotFound)));
+    let nobody = User { id: Uuid::new_v4(), ..user };
+    assert!(matches!(store.start_session(&nobody, login(later)).await, Err(Error::NotFound)));
     store.close().await;
 }
 
-pub async fn a_new_password_ends_the_other_sessions(db: &Backend) {
+pub async fn a_new_password_ends_every_session(db: &Backend) {
     let store = db.open().await;
     let (user, bystander) = (user(&store).await, user(&store).await);
     let later = OffsetDateTime::now_utc() + Duration::hours(1);
-    let kept = store.start_session(user.id, later, None).await.unwrap().id;
-    let other = store.start_session(user.id, later, None).await.unwrap().id;
-    let foreign = store.start_session(bystander.id, later, None).await.unwrap().id;
+    let first = store.start_session(&user, login(later)).await.unwrap().id;
+    let second = store.start_session(&user, login(later)).await.unwrap().id;
+    let foreign = store.start_session(&bystander, login(later)).await.unwrap().id;
 
-    store.set_password(user.id, "new", Some(kept)).await.unwrap();
+    let revoked = store.set_password(user.id, "new", Some(&user), Revoke::SESSIONS).await.unwrap();
+    assert_eq!((revoked.sessions, revoked.tokens, revoked.renewed.as_slice()), (2, 0, &[][..]));
     let found = store.credentials(&user.email).await.unwrap().unwrap();
-    assert_eq!(found.password_hash, "new");
+    assert_eq!((found.password_hash.as_str(), &found.user), ("new", &revoked.user));
     assert!(found.user.updated_at >= user.updated_at);
-    assert!(store.session_user(kept).await.unwrap().is_some());
-    assert_eq!(store.session_user(other).await.unwrap(), None);
-
-    store.set_password(user.id, "newer", None).await.unwrap();
-    assert_eq!(store.session_user(kept).await.unwrap(), None);
+    assert_eq!(store.session_user(first).await.unwrap(), None);
+    assert_eq!(store.session_user(second).await.unwrap(), None);
     assert_eq!(store.session_user(foreign).await.unwrap().map(|user| user.id), Some(bystander.id));
     assert_eq!(store.credentials(&bystander.email).await.unwrap().unwrap().password_hash, "hash");
 
-    assert!(matches!(store.set_password(Uuid::new_v4(), "hash", None).await, Err(Error::NotFound)));
+    let nobodys = store.set_password(Uuid::new_v4(), "hash", None, Revoke::SESSIONS).await;
+    assert!(matches!(nobodys, Err(Error::NotFound)));
     store.close().await;
 }

@@ -3,7 +3,9 @@
 use std::pin::pin;
 
 use futures::{future::join_all, poll};
-use gostream_store::{AuditEntry, DestinationChange, Error, FieldChange, NewDestination, Store};
+use gostream_store::{
+    AuditEntry, DestinationChange, Error, FieldChange, NewDestination, NewSession, NewToken, Revoke, Scope, Store,
+};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -12,6 +14,11 @@ use crate::backend::{Backend, column, execute, new_destination, project, renamed
 /// Beyond what the longest call takes to be ready, so that calls are dropped at each of their steps.
 const DROPS: usize = 120;
 const AT_ONCE: usize = 100;
+const TOKEN: NewToken<'static> = NewToken { name: "Stream deck", scope: Scope::Full, expires_at: None };
+
+fn tomorrow() -> NewSession<'static> {
+    NewSession { expires_at: OffsetDateTime::now_utc() + Duration::DAY, agent: Some("Me") }
+}
 
 fn change(field: &str, old: Option<&str>, new: Option<&str>) -> FieldChange {
     FieldChange { field: field.to_owned(), old: old.map(str::to_owned), new: new.map(str::to_owned) }
@@ -45,20 +52,20 @@ pub async fn every_change_is_written_with_what_it_was_and_is(db: &Backend) {
     store.rotate_stream_key(owner.id, made.id).await.unwrap();
     store.delete_destination(owner.id, destination.id).await.unwrap();
     store.delete_project(owner.id, made.id).await.unwrap();
-    let session = store.start_session(owner.id, OffsetDateTime::now_utc() + Duration::DAY, Some("Me")).await.unwrap();
-    store.end_session_of(owner.id, session.id).await.unwrap();
-    let (token, _) = store.add_token(owner.id, "Stream deck").await.unwrap();
+    let first = store.start_session(&owner, tomorrow()).await.unwrap();
+    let (token, _) = store.add_token(owner.id, first.id, TOKEN, 9).await.unwrap();
     store.delete_token(owner.id, token.id).await.unwrap();
-    store.set_password(owner.id, "other", None).await.unwrap();
+    store.end_session_of(owner.id, first.id).await.unwrap();
+    store.set_password(owner.id, "other", None, Revoke::SESSIONS).await.unwrap();
 
     let lines = lines(&store, owner.id).await;
     assert_eq!(
         actions(&lines),
         [
             "password_changed",
+            "session_ended",
             "token_deleted",
             "token_created",
-            "session_ended",
             "login",
             "project_deleted",
             "destination_deleted",
@@ -74,7 +81,7 @@ pub async fn every_change_is_written_with_what_it_was_and_is(db: &Backend) {
         "what changes nothing is no change"
     );
     assert!(lines.iter().all(|line| line.address.as_deref() == Some("203.0.113.7") && line.count == 1));
-    assert_eq!(lines[1].object.as_deref(), Some("Stream deck"));
+    assert_eq!(lines[2].object.as_deref(), Some("Stream deck"));
     assert_eq!(lines[8].changes, [change("rtmpUrl", Some("****"), Some("****"))]);
     assert_eq!(lines[9].changes, [change("enabled", Some("true"), Some("false"))]);
     assert_eq!(
@@ -93,8 +100,9 @@ pub async fn every_change_is_written_with_what_it_was_and_is(db: &Backend) {
 pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
-    let (owner, destination) =
-        (owner.id, store.add_destination(owner.id, made.id, new_destination("d", "k")).await.unwrap());
+    let login = store.start_session(&owner, tomorrow()).await.unwrap().id;
+    let (account, owner, destination) =
+        (owner.clone(), owner.id, store.add_destination(owner.id, made.id, new_destination("d", "k")).await.unwrap());
     let other = db.open().await;
     let mut changed = 0;
     for polls in 0..DROPS {
@@ -110,7 +118,7 @@ pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend)
             }
         }
         // A write of another waits until the dropped one is over.
-        let token = other.add_token(owner, "t").await.unwrap().0;
+        let token = other.add_token(owner, login, TOKEN, 9).await.unwrap().0;
         other.delete_token(owner, token.id).await.unwrap();
         let is = other.destination(owner, destination.id).await.unwrap().unwrap().name == name;
         let is_written = lines(&other, owner).await.iter().any(|line| line.object.as_deref() == Some(name.as_str()));
@@ -122,19 +130,20 @@ pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend)
     // Where no line can be written, nothing is changed.
     let raw = db.raw().await;
     execute(&raw, "ALTER TABLE audit RENAME TO elsewhere").await;
-    let session = store.start_session(owner, OffsetDateTime::now_utc() + Duration::DAY, None).await;
+    let session = store.start_session(&account, tomorrow()).await;
     assert!(matches!(session, Err(Error::Write { .. })), "{session:?}");
-    store.set_password(owner, "other", None).await.unwrap_err();
+    store.set_password(owner, "other", None, Revoke::SESSIONS).await.unwrap_err();
     store.change_project(owner, made.id, renamed("another")).await.unwrap_err();
     store.rotate_stream_key(owner, made.id).await.unwrap_err();
     store.delete_destination(owner, destination.id).await.unwrap_err();
     store.delete_project(owner, made.id).await.unwrap_err();
     store.add_project(owner, "one more").await.unwrap_err();
     store.add_destination(owner, made.id, new_destination("e", "k")).await.unwrap_err();
-    store.add_token(owner, "t").await.unwrap_err();
+    store.add_token(owner, login, TOKEN, 9).await.unwrap_err();
     store.add_user("nobody@example.org", "hash").await.unwrap_err();
     assert!(store.credentials("nobody@example.org").await.unwrap().is_none());
-    assert!(store.sessions(owner).await.unwrap().is_empty() && store.tokens(owner).await.unwrap().is_empty());
+    assert_eq!(store.sessions(owner).await.unwrap().len(), 1, "the one of before");
+    assert!(store.tokens(owner).await.unwrap().is_empty());
     assert_eq!(store.projects(owner).await.unwrap().len(), 1);
     assert_eq!(store.project(owner, made.id).await.unwrap().unwrap().name, "Sunday service");
     assert_eq!(store.destinations(made.id).await.unwrap().len(), 1);

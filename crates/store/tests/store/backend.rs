@@ -1,10 +1,13 @@
 //! A database for one story, and rows to start from.
 
-use gostream_store::{Destination, Keyring, NewDestination, Project, ProjectChange, SecretString, Store, User};
+use gostream_store::{
+    Destination, Keyring, NewDestination, NewSession, Project, ProjectChange, SecretString, Store, User,
+};
 use gostream_testkit::postgres::Postgres;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbBackend, Statement};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The secret key of every story, unless it brings another.
@@ -53,6 +56,11 @@ pub async fn column(raw: &DatabaseConnection, table: &str, column: &str) -> Vec<
 /// An account that nobody has yet.
 pub async fn user(store: &Store) -> User {
     store.add_user(&format!("{}@example.org", Uuid::new_v4()), "hash").await.unwrap()
+}
+
+/// A login that says nothing of where it comes from.
+pub fn login(expires_at: OffsetDateTime) -> NewSession<'static> {
+    NewSession { expires_at, agent: None }
 }
 
 /// An account with a project.

@@ -3,11 +3,11 @@
 use std::pin::pin;
 
 use futures::{future::join_all, poll};
-use gostream_store::{DestinationChange, Error, Store, StreamStatus};
+use gostream_store::{DestinationChange, Error, Revoke, SESSIONS_MAX, Store, StreamStatus, User};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::backend::{Backend, new_destination, renamed, user};
+use crate::backend::{Backend, login, new_destination, renamed, user};
 
 const TASKS: usize = 50;
 const ROUNDS: usize = 4;
@@ -17,12 +17,12 @@ const DROPS: usize = 200;
 /// Two stores on one database are what two processes are: nothing is shared but the file.
 pub async fn fifty_tasks_in_two_servers_get_along(db: &Backend) {
     let stores = [db.open().await, db.open().await];
-    let owner = user(&stores[0]).await.id;
+    let owner = user(&stores[0]).await;
     let tasks = (0..TASKS).map(|n| {
-        let store = stores[n % 2].clone();
+        let (store, owner) = (stores[n % 2].clone(), owner.clone());
         tokio::spawn(async move {
             for _ in 0..ROUNDS {
-                session(&store, owner).await?;
+                session(&store, &owner).await?;
             }
             Ok::<_, Error>(())
         })
@@ -31,10 +31,11 @@ pub async fn fifty_tasks_in_two_servers_get_along(db: &Backend) {
         done.unwrap().unwrap();
     }
 
-    let projects = stores[0].projects(owner).await.unwrap();
+    let projects = stores[0].projects(owner.id).await.unwrap();
     assert_eq!(projects.len(), TASKS * ROUNDS);
     assert!(projects.iter().all(|project| project.name == "renamed"));
-    assert_eq!(stores[1].end_sessions(owner).await.unwrap(), (TASKS * ROUNDS) as u64);
+    let ended = stores[1].end_sessions(owner.id, Revoke::SESSIONS).await.unwrap();
+    assert_eq!(ended.sessions, SESSIONS_MAX.min((TASKS * ROUNDS) as u64));
     for store in stores {
         store.close().await;
     }
@@ -45,7 +46,7 @@ pub async fn a_dropped_call_leaves_no_open_transaction(db: &Backend) {
     let (store, other) = (db.open().await, db.open().await);
     let owner = user(&store).await;
     for polls in 0..DROPS {
-        let mut call = pin!(store.set_password(owner.id, "changed", None));
+        let mut call = pin!(store.set_password(owner.id, "changed", None, Revoke::SESSIONS));
         for _ in 0..polls {
             if poll!(call.as_mut()).is_ready() {
                 break;
@@ -57,16 +58,17 @@ pub async fn a_dropped_call_leaves_no_open_transaction(db: &Backend) {
         let added = user(&store).await;
         assert_eq!(other.user(added.id).await.unwrap(), Some(added));
     }
-    other.set_password(owner.id, "last", None).await.unwrap();
+    other.set_password(owner.id, "last", None, Revoke::SESSIONS).await.unwrap();
     assert_eq!(store.credentials(&owner.email).await.unwrap().unwrap().password_hash, "last");
     store.close().await;
     other.close().await;
 }
 
 /// What a user does, as fast as it goes.
-async fn session(store: &Store, owner: Uuid) -> Result<(), Error> {
+async fn session(store: &Store, user: &User) -> Result<(), Error> {
+    let owner = user.id;
     let now = OffsetDateTime::now_utc();
-    let login = store.start_session(owner, now + Duration::HOUR, None).await?;
+    let login = store.start_session(user, login(now + Duration::HOUR)).await?;
     let project = store.add_project(owner, "new").await?.id;
     let destination = store.add_destination(owner, project, new_destination("d", "key")).await?.id;
     assert!(store.session_user(login.id).await?.is_some());
@@ -83,8 +85,8 @@ async fn session(store: &Store, owner: Uuid) -> Result<(), Error> {
     assert!(!changed?.enabled);
     assert_eq!(renamed?.name, "renamed");
     status?;
-    let other = user(store).await.id;
-    store.set_password(other, "new hash", None).await?;
+    let other = crate::backend::user(store).await.id;
+    store.set_password(other, "new hash", None, Revoke::SESSIONS).await?;
     store.end_stream(stream, now, "encoder_stopped").await?;
     assert_eq!(store.delete_destination(owner, destination).await?, project);
     Ok(())

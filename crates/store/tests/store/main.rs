@@ -12,6 +12,7 @@ mod load;
 mod opening;
 mod projects;
 mod pulls;
+mod revocation;
 mod rotations;
 mod secrets;
 
@@ -40,7 +41,11 @@ macro_rules! stories {
 
 stories! {
     accounts: an_account_is_found_however_its_address_is_typed, one_address_gives_one_account_in_a_race,
-        sessions_end_and_expire, a_new_password_ends_the_other_sessions;
+        sessions_end_and_expire, a_new_password_ends_every_session;
+    revocation: what_was_checked_before_begins_nothing, logins_that_race_with_their_end_leave_no_session,
+        a_session_shows_where_it_is_used, only_the_newest_sessions_stay, tokens_have_number_end_and_scope,
+        a_token_is_made_by_a_session_that_counts, tokens_and_stream_keys_end_on_request,
+        a_revocation_and_its_lines_are_kept_together_or_not_at_all, an_account_goes_with_all_that_it_has;
     audits: every_change_is_written_with_what_it_was_and_is, a_change_and_its_line_are_kept_together_or_not_at_all,
         failures_of_strangers_are_counted_and_bury_nothing, a_quota_holds_however_many_come_at_once, logins_in_urls_are_sealed;
     projects: a_project_lives_and_dies, projects_are_listed_newest_first, a_replaced_key_is_unknown_at_once,

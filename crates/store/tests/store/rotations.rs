@@ -5,7 +5,7 @@ use gostream_testkit::PATIENCE;
 use secrecy::ExposeSecret as _;
 use time::{Duration, OffsetDateTime};
 
-use crate::backend::{Backend, KEY, column, execute, facts, new_destination, project};
+use crate::backend::{Backend, KEY, column, execute, facts, login, new_destination, project};
 
 const NEW: [u8; 32] = [9; 32];
 
@@ -23,7 +23,7 @@ pub async fn everything_opens_with_the_new_key_alone(db: &Backend) {
     let pull = ProjectChange { pull_url: Some(Some("rtmp://me:hunter4@h/app".to_owned())), ..Default::default() };
     let made = store.change_project(owner.id, made.id, pull).await.unwrap();
     let tomorrow = OffsetDateTime::now_utc() + Duration::DAY;
-    store.start_session(owner.id, tomorrow, None).await.unwrap();
+    store.start_session(&owner, login(tomorrow)).await.unwrap();
     store.close().await;
     let raw = db.raw().await;
     let before = sealed(&raw).await;

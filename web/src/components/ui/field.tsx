@@ -63,6 +63,33 @@ export function Check({ label, hint, checked, onChange }: CheckProps) {
   );
 }
 
+type ChoiceProps<T extends string> = {
+  label: string;
+  /** What can be chosen, and how people call it. */
+  choices: Readonly<Record<T, string>>;
+  value: T;
+  onChange: (value: T) => void;
+};
+
+/** One of a few. */
+export function Choice<T extends string>({ label, choices, value, onChange }: ChoiceProps<T>) {
+  const id = useId();
+  return (
+    <div>
+      <label htmlFor={id} className="block font-medium mb-1">
+        {label}
+      </label>
+      <select id={id} className="field" value={value} onChange={(event) => onChange(event.target.value as T)}>
+        {(Object.entries(choices) as [T, string][]).map(([choice, words]) => (
+          <option key={choice} value={choice}>
+            {words}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
 /** Why something failed, where the eye is. */
 export function Failure({ children }: { children: ReactNode }) {
   return (

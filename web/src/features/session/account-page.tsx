@@ -1,26 +1,33 @@
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 
 import { api, Problem, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
 import { Failure, Field } from "../../components/ui/field";
 import { moment } from "../../lib/format";
+import { AlsoEnds, usually } from "./also";
 import { Strength } from "./enter-page";
+import { OnAir } from "./on-air";
 import { sessionQuery, useLogout } from "./session";
 import { Sessions } from "./sessions";
 import { Audit, Tokens } from "./tokens";
 
-/** The account: its password, where it is logged in, and the way out. */
+/** The account: its password, where it is logged in, what it has let in, and the way out. */
 export function AccountPage() {
   const { data: user } = useQuery(sessionQuery);
   const logout = useLogout();
   const [currentPassword, setCurrent] = useState("");
   const [newPassword, setNew] = useState("");
+  const [also, setAlso] = useState(usually);
+  const cache = useQueryClient();
   const change = useMutation({
-    mutationFn: () => take(api.POST("/api/auth/password", { body: { currentPassword, newPassword } })),
+    mutationFn: () =>
+      take(api.POST("/api/auth/password", { body: { currentPassword, newPassword, ...also } })),
     onSuccess: () => {
       setCurrent("");
       setNew("");
+      // Sessions, tokens and stream keys are others now.
+      return cache.invalidateQueries();
     },
   });
   const problem = change.error instanceof Problem ? change.error : undefined;
@@ -42,6 +49,7 @@ export function AccountPage() {
         </Button>
       </section>
       <Sessions />
+      <OnAir />
       <form onSubmit={submit} noValidate className="panel p-5 space-y-4">
         <h2 className="text-base font-semibold">Change password</h2>
         <Field
@@ -63,6 +71,7 @@ export function AccountPage() {
           />
           {newPassword && <Strength password={newPassword} />}
         </div>
+        <AlsoEnds also={also} onChange={setAlso} />
         {problem && !currentError && !newError && <Failure>{problem.message}</Failure>}
         {change.isSuccess && (
           <p role="status" className="text-good">

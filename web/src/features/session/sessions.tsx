@@ -1,9 +1,11 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
 
 import { api, type Session, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
 import { Failure } from "../../components/ui/field";
 import { moment } from "../../lib/format";
+import { type Also, AlsoEnds, usually } from "./also";
 import { sessionQuery } from "./session";
 
 const sessionsKey = ["sessions"];
@@ -11,6 +13,7 @@ const sessionsKey = ["sessions"];
 /** Where the account is logged in, and the end of that. */
 export function Sessions() {
   const cache = useQueryClient();
+  const [also, setAlso] = useState(usually);
   const { data: sessions, error } = useQuery({
     queryKey: sessionsKey,
     queryFn: () => take(api.GET("/api/auth/sessions")),
@@ -21,7 +24,7 @@ export function Sessions() {
     onSuccess: () => cache.invalidateQueries({ queryKey: sessionsKey }),
   });
   const everywhere = useMutation({
-    mutationFn: () => take(api.DELETE("/api/auth/sessions")),
+    mutationFn: (query: Also) => take(api.DELETE("/api/auth/sessions", { params: { query } })),
     onSuccess: () => cache.setQueryData(sessionQuery.queryKey, null),
   });
   const failed = error ?? end.error ?? everywhere.error;
@@ -33,9 +36,13 @@ export function Sessions() {
       <ul className="divide-y divide-line" data-testid="sessions">
         {(sessions ?? []).map((session) => (
           <li key={session.id} className="py-2 flex flex-wrap items-center justify-between gap-x-4">
-            <span className="min-w-0">
+            <span className="min-w-0 flex-1 basis-56">
               <span className="block truncate">{browser(session)}</span>
-              <span className="text-muted">since {moment(session.createdAt)}</span>
+              <span className="text-muted block">{session.address ?? "address not known"}</span>
+              <span className="text-muted block">
+                since {moment(session.createdAt)}
+                {session.lastSeenAt && `, last seen ${moment(session.lastSeenAt)}`}
+              </span>
             </span>
             {session.current ? (
               <span className="text-muted">here</span>
@@ -51,7 +58,12 @@ export function Sessions() {
           </li>
         ))}
       </ul>
-      <Button look="danger" onClick={() => everywhere.mutate()} busy={everywhere.isPending && "Signing out…"}>
+      <AlsoEnds also={also} onChange={setAlso} />
+      <Button
+        look="danger"
+        onClick={() => everywhere.mutate(also)}
+        busy={everywhere.isPending && "Signing out…"}
+      >
         Sign out everywhere
       </Button>
     </section>

@@ -1,18 +1,31 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 
-import { api, Problem, take } from "../../api/client";
+import { api, Problem, type Token, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
-import { Failure, Field } from "../../components/ui/field";
+import { Choice, Failure, Field } from "../../components/ui/field";
 import { Secret } from "../../components/ui/secret";
 import { moment } from "../../lib/format";
 
 const tokensKey = ["tokens"];
 
+const scopes = { full: "Everything but logins", read: "Only look, without stream keys" } as const;
+const lives = { "30": "in 30 days", "365": "in a year", never: "never" } as const;
+const DAY_MS = 86_400_000;
+
+/** What a token may do, how long, and when it was used last. */
+function about({ scope, expiresAt, lastUsedAt }: Token): string {
+  const used = lastUsedAt ? `last used ${moment(lastUsedAt)}` : "never used";
+  const end = expiresAt ? `ends ${moment(expiresAt)}` : "does not end";
+  return [scope === "read" ? "only looks" : "full", end, used].join(", ");
+}
+
 /** Tokens for scripts: made, shown once, ended. */
 export function Tokens() {
   const cache = useQueryClient();
   const [name, setName] = useState("");
+  const [scope, setScope] = useState<keyof typeof scopes>("full");
+  const [life, setLife] = useState<keyof typeof lives>("365");
   const { data: tokens, error } = useQuery({
     queryKey: tokensKey,
     queryFn: () => take(api.GET("/api/auth/tokens")),
@@ -20,7 +33,10 @@ export function Tokens() {
   });
   const fresh = () => cache.invalidateQueries({ queryKey: tokensKey });
   const make = useMutation({
-    mutationFn: () => take(api.POST("/api/auth/tokens", { body: { name } })),
+    mutationFn: () => {
+      const expiresAt = life === "never" ? null : new Date(Date.now() + Number(life) * DAY_MS).toISOString();
+      return take(api.POST("/api/auth/tokens", { body: { name, scope, expiresAt } }));
+    },
     onSuccess: () => {
       setName("");
       return fresh();
@@ -40,8 +56,8 @@ export function Tokens() {
     <section className="panel p-5 space-y-3">
       <h2 className="text-base font-semibold">Tokens for scripts</h2>
       <p className="text-muted">
-        A token does what you may do here, except change how you log in.{" "}
-        <a href="/api/docs">What it can do</a>
+        A token does what you may do here, except change how you log in. One that only looks changes nothing
+        and sees no stream key. <a href="/api/docs">What it can do</a>
       </p>
       {failed && <Failure>{failed.message}</Failure>}
       {make.data && <Secret label="Your new token, shown this once" value={make.data.token} masked />}
@@ -50,9 +66,7 @@ export function Tokens() {
           <li key={token.id} className="py-2 flex flex-wrap items-center justify-between gap-x-4">
             <span className="min-w-0">
               <span className="block truncate">{token.name}</span>
-              <span className="text-muted">
-                {token.lastUsedAt ? `last used ${moment(token.lastUsedAt)}` : "never used"}
-              </span>
+              <span className="text-muted block">{about(token)}</span>
             </span>
             <Button
               look="quiet"
@@ -73,6 +87,10 @@ export function Tokens() {
           error={problem?.fields.name}
           maxLength={100}
         />
+        <div className="grid sm:grid-cols-2 gap-3">
+          <Choice label="It may do" choices={scopes} value={scope} onChange={setScope} />
+          <Choice label="It ends" choices={lives} value={life} onChange={setLife} />
+        </div>
         <Button type="submit" busy={make.isPending && "Making…"}>
           Make token
         </Button>
@@ -92,6 +110,8 @@ const actions: Record<string, string> = {
   signed_out_everywhere: "Signed out everywhere",
   token_created: "Token made",
   token_deleted: "Token ended",
+  tokens_deleted: "Tokens ended",
+  stream_keys_renewed: "New stream keys",
   project_created: "Project made",
   project_changed: "Project changed",
   project_deleted: "Project deleted",

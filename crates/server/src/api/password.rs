@@ -1,0 +1,83 @@
+//! A new password, which ends every other way into the account.
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    Ctx,
+    audit::Audit,
+    auth::{Client, Person},
+    error::Problem,
+    extract::Json,
+    field,
+    revoke::{self, Also},
+};
+use crate::login::{limit::Guesser, refused};
+
+/// The old password and the new one.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PasswordChange {
+    #[schema(value_type = String, format = Password, max_length = 256)]
+    current_password: SecretString,
+    /// At least 8 characters, at most 71 bytes, and not easy to guess.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
+    new_password: SecretString,
+    /// Whether every API token of the account ends as well.
+    #[serde(default = "revoke::yes")]
+    #[schema(default = true)]
+    end_tokens: bool,
+    /// Whether every project gets a new stream key. Encoders that send with the old ones are closed.
+    #[serde(default)]
+    #[schema(default = false)]
+    renew_stream_keys: bool,
+}
+
+/// Changes the password, and ends every session and every login that is under way.
+///
+/// Whoever asks gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
+/// `endTokens` is `false`.
+#[utoipa::path(
+    post, path = "/api/auth/password", tag = "auth", operation_id = "changePassword", request_body = PasswordChange,
+    responses(
+        (status = 204, description = "Changed", headers(("set-cookie" = String, description = "The new session"))),
+        (status = 401, description = "`unauthorized`", body = Problem),
+        (status = 422, description = "`validation_failed`", body = Problem),
+        (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many passwords are waiting to be checked; with `Retry-After`", body = Problem),
+    )
+)]
+pub(super) async fn change(
+    State(ctx): State<Ctx>,
+    login: Person,
+    client: Client,
+    audit: Audit,
+    Json(body): Json<PasswordChange>,
+) -> Result<Response, Problem> {
+    let bad_new = |message| Problem::field("newPassword", message);
+    let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
+    // Whoever is logged in is not held up by what others try, at the same address or on the same account.
+    ctx.limits.guess(&Guesser::Session(login.session)).map_err(|wait| client.too_many(wait))?;
+    let hasher = client.hasher(&ctx);
+    hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;
+    let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
+    let current = body.current_password.expose_secret().to_owned();
+    if !hasher.verify(current, hash).await? {
+        refused("password", client.address);
+        audit.login_failed(&ctx, login.user.id).await;
+        return Err(Problem::field("currentPassword", "This is not your current password."));
+    }
+    let hash = hasher.hash(new).await?;
+    let also = Also { end_tokens: body.end_tokens, renew_stream_keys: body.renew_stream_keys };
+    let store = audit.store(&ctx);
+    let (revoked, session) = store.change_password(&login.user, &hash, also.into(), client.session()).await?;
+    revoke::follow(&ctx, &revoked);
+    let (_, cookies) = client.cookies(&ctx, &session)?;
+    Ok((StatusCode::NO_CONTENT, cookies).into_response())
+}

@@ -1,0 +1,273 @@
+//! Getting rid of an intruder: each way to revoke against each way to hold on.
+
+use std::time::Duration;
+
+use futures::{
+    future::join,
+    stream::{self, StreamExt as _},
+};
+use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{
+    app::{PASSWORD, TestApp, text},
+    http::{Call, Client, Events, Reply},
+};
+
+/// Whatever was revoked is dead after this.
+const BOUND: Duration = Duration::from_secs(15);
+/// Each hashes a few passwords, and some wait for a sweep meanwhile.
+const SCENES_AT_ONCE: usize = 2;
+const NEW_PASSWORD: &str = "purple stone over wind";
+
+/// What an intruder may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// The same session as the owner's, copied out of the browser, and the events that it follows.
+    Copied,
+    /// A session of his own, begun with the password that he knows, and its events.
+    Login,
+    /// An API token, and its events.
+    Token,
+    /// The stream key: an encoder that is live, one that connects, and a viewer of the classic playlist.
+    StreamKey,
+}
+
+use Hold::{Copied, Login, StreamKey, Token};
+
+/// A way to revoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    LogOut,
+    EndSession,
+    SignOut,
+    SignOutKeepingTokens,
+    SignOutRenewing,
+    Password,
+    PasswordKeepingTokens,
+    PasswordRenewing,
+    CliPassword,
+    CliSignOut,
+    CliSignOutRenewing,
+    CliRemove,
+    TokenDeleted,
+    TokenExpired,
+    KeyRenewed,
+    ProjectDeleted,
+}
+
+/// Each way, and what it ends. What is not named goes on.
+const MATRIX: [(Way, &[Hold]); 16] = [
+    (Way::LogOut, &[Copied]),
+    (Way::EndSession, &[Login]),
+    (Way::SignOut, &[Copied, Login, Token]),
+    (Way::SignOutKeepingTokens, &[Copied, Login]),
+    (Way::SignOutRenewing, &[Copied, Login, Token, StreamKey]),
+    (Way::Password, &[Copied, Login, Token]),
+    (Way::PasswordKeepingTokens, &[Copied, Login]),
+    (Way::PasswordRenewing, &[Copied, Login, Token, StreamKey]),
+    (Way::CliPassword, &[Copied, Login, Token]),
+    (Way::CliSignOut, &[Copied, Login, Token]),
+    (Way::CliSignOutRenewing, &[Copied, Login, Token, StreamKey]),
+    (Way::CliRemove, &[Copied, Login, Token, StreamKey]),
+    (Way::TokenDeleted, &[Token]),
+    (Way::TokenExpired, &[Token]),
+    (Way::KeyRenewed, &[StreamKey]),
+    // Of the project: its events end, too.
+    (Way::ProjectDeleted, &[StreamKey]),
+];
+
+/// An account with an intruder in it.
+struct Scene<'a> {
+    app: &'a TestApp,
+    email: String,
+    address: String,
+    copy: Client,
+    login: Client,
+    token: Client,
+    token_id: String,
+    project: String,
+    key: String,
+    events: [(Hold, Events); 3],
+    encoder: Encoder,
+    /// Connected, and will publish when the key is revoked.
+    connecting: tokio::net::TcpStream,
+}
+
+pub async fn whatever_is_revoked_is_dead_within_seconds_however_it_is_held(app: &TestApp) {
+    stream::iter(MATRIX.iter().zip(1..))
+        .for_each_concurrent(SCENES_AT_ONCE, |(&(way, ends), n)| async move {
+            Scene::set(app, way, n).await.play(way, ends).await;
+        })
+        .await;
+}
+
+impl<'a> Scene<'a> {
+    async fn set(app: &'a TestApp, way: Way, n: u8) -> Self {
+        let (email, address) = (format!("owner{n}@example.org"), format!("203.0.113.{n}"));
+        let credentials = json!({"email": email, "password": PASSWORD});
+        let session = |reply: Reply, status| {
+            let token = text(&reply.json(status)["token"]).to_owned();
+            Client { token: Some(token), ..app.client.clone() }
+        };
+        let enter =
+            |path| app.client.send(Call::new("POST", path).json(&credentials).header("x-forwarded-for", &address));
+        let copy = session(enter("/api/auth/signup").await, 201);
+        let login = session(enter("/api/auth/login").await, 200);
+        let project = app.project(&copy).await;
+        let (id, key) = (text(&project["id"]).to_owned(), text(&project["streamKey"]).to_owned());
+        let mut encoder = Encoder::publish(app.rtmp(), &key).await.expect("admitted");
+        encoder.send_all(&Script { ms: 8_000, ..Script::default() }.write()).await.expect("taken");
+
+        let end = time::OffsetDateTime::now_utc() + time::Duration::seconds(8);
+        let end = end.format(&time::format_description::well_known::Rfc3339).unwrap();
+        let new = match way {
+            Way::TokenExpired => json!({"name": "Stream deck", "expiresAt": end}),
+            _ => json!({"name": "Stream deck"}),
+        };
+        let made = copy.post("/api/auth/tokens", new).await.json(201);
+        let token = Client { token: Some(text(&made["token"]).to_owned()), ..app.client.clone() };
+        let path = format!("/api/projects/{id}/events");
+        let mut events = [
+            (Token, token.events(&path).await),
+            (Copied, copy.events(&path).await),
+            (Login, login.events(&path).await),
+        ];
+        for (_, events) in &mut events {
+            events.next().await.expect("a snapshot");
+        }
+        let connecting = tokio::net::TcpStream::connect(app.rtmp()).await.unwrap();
+        let scene = Self {
+            app,
+            email,
+            address,
+            token_id: text(&made["id"]).to_owned(),
+            project: id,
+            events,
+            copy,
+            login,
+            token,
+            key,
+            encoder,
+            connecting,
+        };
+        let listed = async { while !scene.counts(StreamKey).await {} };
+        timeout(PATIENCE, listed).await.expect("the stream is not to be seen");
+        scene
+    }
+
+    /// Whether this still lets in.
+    async fn counts(&self, hold: Hold) -> bool {
+        let status = match hold {
+            Copied => self.copy.get("/api/auth/me").await.status,
+            Login => self.login.get("/api/auth/me").await.status,
+            Token => self.token.get("/api/auth/me").await.status,
+            StreamKey => self.app.client.get(&format!("/hls/{}.m3u8", self.key)).await.status,
+        };
+        let refused = if hold == StreamKey { 404 } else { 401 };
+        assert!([200, refused].contains(&status), "{hold:?}: {status}");
+        status == 200
+    }
+
+    async fn play(mut self, way: Way, ends: &[Hold]) {
+        let in_flight = self.revoke(way).await;
+        let deadline = Instant::now() + BOUND;
+        let dead = timeout_at(deadline, self.die(way, ends)).await;
+        assert!(dead.is_ok(), "{way:?}: something holds on");
+        for session in in_flight {
+            session.get("/api/auth/me").await.problem(401, "unauthorized");
+        }
+        for hold in [Copied, Login, Token, StreamKey] {
+            assert_eq!(self.counts(hold).await, !ends.contains(&hold), "{way:?}, {hold:?}");
+        }
+        if ends.contains(&StreamKey) {
+            let again = Encoder::publish_over(self.connecting, &self.key).await;
+            assert!(again.is_err(), "{way:?}: who was connecting goes on the air");
+            assert!(Encoder::publish(self.app.rtmp(), &self.key).await.is_err(), "{way:?}");
+            assert!(Encoder::play(self.app.rtmp(), &self.key).await.is_err(), "{way:?}");
+        }
+    }
+
+    /// Returns once all is dead.
+    async fn die(&mut self, way: Way, ends: &[Hold]) {
+        for (hold, events) in &mut self.events {
+            if ends.contains(hold) || way == Way::ProjectDeleted {
+                events.ended().await;
+            }
+        }
+        if ends.contains(&StreamKey) {
+            self.encoder.closed().await.expect("the server closes");
+        }
+        for &hold in ends {
+            while self.counts(hold).await {}
+        }
+    }
+
+    /// Revokes, and gives the sessions of logins that were under way meanwhile with a password that is no longer right.
+    async fn revoke(&self, way: Way) -> Vec<Client> {
+        let (me, project) = (&self.copy, format!("/api/projects/{}", self.project));
+        match way {
+            Way::LogOut => me.post("/api/auth/logout", Value::Null).await.empty(204),
+            Way::EndSession => {
+                let listed = me.get("/api/auth/sessions").await.json(200);
+                let other = listed.as_array().unwrap().iter().find(|session| session["current"] == false).unwrap();
+                me.delete(&format!("/api/auth/sessions/{}", text(&other["id"]))).await.empty(204);
+            }
+            Way::SignOut => me.delete("/api/auth/sessions").await.empty(204),
+            Way::SignOutKeepingTokens => me.delete("/api/auth/sessions?endTokens=false").await.empty(204),
+            Way::SignOutRenewing => me.delete("/api/auth/sessions?renewStreamKeys=true").await.empty(204),
+            Way::Password => return self.change_password(json!({})).await,
+            Way::PasswordKeepingTokens => return self.change_password(json!({"endTokens": false})).await,
+            Way::PasswordRenewing => return self.change_password(json!({"renewStreamKeys": true})).await,
+            Way::CliPassword => {
+                let arguments = ["user", "password", &self.email];
+                let change = self.app.command(&arguments, NEW_PASSWORD);
+                return join(change, self.log_in_meanwhile()).await.1;
+            }
+            Way::CliSignOut => self.app.command(&["user", "sign-out", &self.email], "").await,
+            Way::CliSignOutRenewing => {
+                self.app.command(&["user", "sign-out", &self.email, "--renew-stream-keys"], "").await;
+            }
+            Way::CliRemove => self.app.command(&["user", "remove", &self.email], "").await,
+            Way::TokenDeleted => me.delete(&format!("/api/auth/tokens/{}", self.token_id)).await.empty(204),
+            // It ends by itself, within seconds.
+            Way::TokenExpired => {
+                let expired = async { while self.counts(Token).await {} };
+                timeout(PATIENCE, expired).await.expect("the token does not end");
+            }
+            Way::KeyRenewed => {
+                me.post(&format!("{project}/stream-key"), Value::Null).await.json(200);
+            }
+            Way::ProjectDeleted => me.delete(&project).await.empty(204),
+        }
+        Vec::new()
+    }
+
+    async fn change_password(&self, mut body: Value) -> Vec<Client> {
+        body["currentPassword"] = json!(PASSWORD);
+        body["newPassword"] = json!(NEW_PASSWORD);
+        let change = self.copy.post("/api/auth/password", body);
+        let (reply, in_flight) = join(change, self.log_in_meanwhile()).await;
+        reply.empty(204);
+        in_flight
+    }
+
+    /// Logs in with the old password, again and again; each password is checked before or after the change, and the sessions
+    /// begin around it.
+    async fn log_in_meanwhile(&self) -> Vec<Client> {
+        let mut sessions = Vec::new();
+        for _ in 0..3 {
+            let credentials = json!({"email": self.email, "password": PASSWORD});
+            let call = Call::new("POST", "/api/auth/login").json(&credentials);
+            let reply = self.app.client.send(call.header("x-forwarded-for", &self.address)).await;
+            if reply.status != 200 {
+                reply.problem(401, "invalid_credentials");
+                break;
+            }
+            let token = text(&reply.json(200)["token"]).to_owned();
+            sessions.push(Client { token: Some(token), ..self.app.client.clone() });
+        }
+        sessions
+    }
+}

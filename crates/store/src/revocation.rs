@@ -1,0 +1,197 @@
+//! Ending the ways into an account: every session at once and, on request, its API tokens and stream keys.
+//!
+//! Each change here locks the account's row and counts its `login_version` up. What was checked before, such as the password
+//! of a login that is still being hashed, compares that number under the same lock and begins nothing afterwards.
+
+use sea_orm::{
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::LockType,
+};
+use uuid::Uuid;
+
+use crate::{
+    audit::Entry,
+    database::Store,
+    entity::{api_token, moment::Moment, project, session, user},
+    error::Error,
+    session::{NewSession, Session},
+    user::User,
+};
+
+/// What ends together with the sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoke {
+    /// Every API token.
+    pub tokens: bool,
+    /// The stream key of every project: each gets a new one.
+    pub stream_keys: bool,
+}
+
+impl Revoke {
+    /// Sessions alone.
+    pub const SESSIONS: Self = Self { tokens: false, stream_keys: false };
+}
+
+/// What ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// The account as it is now: a new session may begin with it.
+    pub user: User,
+    /// How many sessions.
+    pub sessions: u64,
+    /// How many tokens.
+    pub tokens: u64,
+    /// The projects that have a new stream key. Who publishes with the old one has to be closed.
+    pub renewed: Vec<Uuid>,
+}
+
+impl Revoked {
+    /// For the audit log: what was asked for, and each kind of thing that ended with it.
+    fn lines(&self, action: &'static str) -> Vec<Entry> {
+        let mut lines = vec![Entry::new(self.user.id, action)];
+        if self.tokens > 0 {
+            lines.push(Entry::new(self.user.id, "tokens_deleted").about(self.tokens.to_string()));
+        }
+        if !self.renewed.is_empty() {
+            let projects = format!("{} projects", self.renewed.len());
+            lines.push(Entry::new(self.user.id, "stream_keys_renewed").about(projects));
+        }
+        lines
+    }
+}
+
+impl Store {
+    /// Sets a new password and ends every session of the account and what `revoke` names, all or nothing. With `checked`, the
+    /// account as it was when the login that asks was checked: [`Error::LoginsEnded`] if its logins ended since.
+    pub async fn set_password(
+        &self,
+        user: Uuid,
+        password_hash: &str,
+        checked: Option<&User>,
+        revoke: Revoke,
+    ) -> Result<Revoked, Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The password"))?;
+        let (revoked, lines) = self.write_password(&transaction, user, password_hash, checked, revoke).await?;
+        self.commit_all(transaction, "The password", &lines).await?;
+        Ok(revoked)
+    }
+
+    /// The same for whoever is logged in as `checked`, who goes on with a new session: that one as well, or nothing.
+    pub async fn change_password(
+        &self,
+        checked: &User,
+        password_hash: &str,
+        revoke: Revoke,
+        new: NewSession<'_>,
+    ) -> Result<(Revoked, Session), Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The password"))?;
+        let (revoked, lines) =
+            self.write_password(&transaction, checked.id, password_hash, Some(checked), revoke).await?;
+        let session = self.add_session(&transaction, checked.id, new).await?;
+        self.commit_all(transaction, "The password", &lines).await?;
+        Ok((revoked, session))
+    }
+
+    /// Logs a user out everywhere, and ends what `revoke` names, all or nothing.
+    pub async fn end_sessions(&self, user: Uuid, revoke: Revoke) -> Result<Revoked, Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The sessions"))?;
+        let change = lock_user(&transaction, user).await?.into_active_model();
+        let revoked = self.revoke(&transaction, change, revoke).await?;
+        self.commit_all(transaction, "The sessions", &revoked.lines("signed_out_everywhere")).await?;
+        Ok(revoked)
+    }
+
+    /// Deletes an account with all that it has, what the audit log says of it as well. [`Error::NotFound`] if there is no such
+    /// account.
+    pub async fn remove_user(&self, user: Uuid) -> Result<(), Error> {
+        let deleted = user::Entity::delete_by_id(user).exec(self.writer()).await;
+        match deleted.map_err(Error::writing("The account"))?.rows_affected {
+            0 => Err(Error::NotFound),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_password(
+        &self,
+        transaction: &DatabaseTransaction,
+        user: Uuid,
+        password_hash: &str,
+        checked: Option<&User>,
+        revoke: Revoke,
+    ) -> Result<(Revoked, Vec<Entry>), Error> {
+        let row = lock_user(transaction, user).await?;
+        if checked.is_some_and(|checked| checked.login_version != row.login_version) {
+            return Err(Error::LoginsEnded);
+        }
+        let mut change = row.into_active_model();
+        change.password_hash = Set(password_hash.to_owned());
+        change.updated_at = Set(Moment::now());
+        let revoked = self.revoke(transaction, change, revoke).await?;
+        let lines = revoked.lines("password_changed");
+        Ok((revoked, lines))
+    }
+
+    async fn revoke(
+        &self,
+        transaction: &DatabaseTransaction,
+        mut account: user::ActiveModel,
+        revoke: Revoke,
+    ) -> Result<Revoked, Error> {
+        account.login_version = Set(account.login_version.take().unwrap_or_default() + 1);
+        let account = account.update(transaction).await.map_err(Error::writing("The account"))?;
+        let ended = session::Entity::delete_many()
+            .filter(session::Column::UserId.eq(account.id))
+            .exec(transaction)
+            .await
+            .map_err(Error::writing("The sessions"))?;
+        let tokens = match revoke.tokens {
+            true => {
+                let of_user = api_token::Column::UserId.eq(account.id);
+                let ended = api_token::Entity::delete_many().filter(of_user).exec(transaction).await;
+                ended.map_err(Error::writing("The tokens"))?.rows_affected
+            }
+            false => 0,
+        };
+        let renewed = match revoke.stream_keys {
+            true => self.renew_stream_keys(transaction, account.id).await?,
+            false => Vec::new(),
+        };
+        Ok(Revoked { user: account.into(), sessions: ended.rows_affected, tokens, renewed })
+    }
+
+    async fn renew_stream_keys(&self, transaction: &DatabaseTransaction, owner: Uuid) -> Result<Vec<Uuid>, Error> {
+        let found = project::Entity::find()
+            .filter(project::Column::UserId.eq(owner))
+            .order_by_asc(project::Column::Id)
+            .select_only()
+            .column(project::Column::Id)
+            .into_tuple::<Uuid>()
+            .all(transaction)
+            .await;
+        let projects = found.map_err(Error::reading("The projects"))?;
+        for &id in &projects {
+            let key = self.new_stream_key(id)?;
+            let change = project::ActiveModel {
+                stream_key: Set(key.sealed),
+                stream_key_hash: Set(key.hash),
+                updated_at: Set(Moment::now()),
+                ..Default::default()
+            };
+            let changed = project::Entity::update_many()
+                .set(change)
+                .filter(project::Column::Id.eq(id))
+                .exec(transaction)
+                .await;
+            changed.map_err(Error::writing("The stream keys"))?;
+        }
+        Ok(projects)
+    }
+}
+
+/// The account's row, which nobody else changes before the transaction ends. SQLite's lock is that of the whole database.
+/// [`Error::NotFound`] if the account is gone.
+pub(crate) async fn lock_user(transaction: &DatabaseTransaction, id: Uuid) -> Result<user::Model, Error> {
+    // Rows that refer to the account may come and go meanwhile.
+    let found = user::Entity::find_by_id(id).lock(LockType::NoKeyUpdate).one(transaction).await;
+    found.map_err(Error::reading("The account"))?.ok_or(Error::NotFound)
+}
