@@ -111,7 +111,7 @@ contract: ## Hold a server against the OpenAPI document (schemathesis), EXAMPLES
 .PHONY: neighbour
 neighbour: ## One account does harm for a minute next to another one, NEIGHBOUR_SECONDS=60
 	@scripts/install-peers test
-	NEIGHBOUR_SECONDS=$(or $(NEIGHBOUR_SECONDS),60) cargo test --locked --package gostream --test e2e \
+	NEIGHBOUR_SECONDS=$(or $(NEIGHBOUR_SECONDS),60) cargo test --locked --release --package gostream --test e2e \
 	  one_account -- --nocapture
 
 .PHONY: chaos
