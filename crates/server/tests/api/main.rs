@@ -72,7 +72,8 @@ stories! {
     tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down,
         a_shown_key_is_written_down_once_for_each_login, a_token_may_only_look_and_sees_no_key,
         an_account_has_few_tokens_and_each_ends;
-    revocation: whatever_is_revoked_is_dead_within_seconds_however_it_is_held;
+    revocation: whatever_is_revoked_is_dead_within_seconds_however_it_is_held,
+        who_waits_for_the_seat_with_a_revoked_key_is_not_on_air;
     limits: strangers_lock_nobody_out, trying_out_and_trying_again_are_limited_for_each_account,
         publishers_in_front_are_limited_for_each_account;
     recipients: a_key_goes_only_where_it_was_meant_to, a_login_in_a_url_is_shown_to_nobody;

@@ -6,12 +6,17 @@ use futures::{
     future::join,
     stream::{self, StreamExt as _},
 };
-use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
+use gostream_testkit::{
+    PATIENCE,
+    encoder::Encoder,
+    platform::{Behaviour, Platform},
+    script::Script,
+};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
-    app::{PASSWORD, TestApp, text},
+    app::{PASSWORD, TestApp, destination, text},
     http::{Call, Client, Events, Reply},
 };
 
@@ -101,6 +106,37 @@ pub async fn whatever_is_revoked_is_dead_within_seconds_however_it_is_held(app: 
             Scene::set(app, way, n).await.play(way, ends).await;
         })
         .await;
+}
+
+/// "End stream", then a revocation while a platform that does not read is still told goodbye: who came back in between with the
+/// key waits for the seat, and is told no. Where the goodbye is over first, he is closed.
+pub async fn who_waits_for_the_seat_with_a_revoked_key_is_not_on_air(app: &TestApp) {
+    let ways =
+        [Way::KeyRenewed, Way::SignOutRenewing, Way::PasswordRenewing, Way::CliSignOutRenewing, Way::ProjectDeleted];
+    for (way, n) in ways.into_iter().zip(101..) {
+        let mut scene = Scene::set(app, way, n).await;
+        let platform = Platform::start(Behaviour { stop_reading_after: Some(50_000), ..Behaviour::default() });
+        let platform = platform.await.expect("listens");
+        let path = format!("/api/projects/{}", scene.project);
+        let made = scene.copy.post(&format!("{path}/destinations"), destination(&platform.url(), "a-key")).await;
+        let relay = format!("/api/destinations/{}/relay/start", text(&made.json(201)["id"]));
+        assert_eq!(scene.copy.post(&relay, Value::Null).await.status, 200);
+        scene.encoder = Encoder::publish(app.rtmp(), &scene.key).await.expect("takes over");
+        let much = Script { ms: 4_000, frame_bytes: 30_000, ..Script::default() }.write();
+        scene.encoder.send_all(&much).await.expect("is taken");
+        platform.until_video(1).await;
+
+        assert!(scene.copy.post(&format!("{path}/stream/end"), Value::Null).await.status < 300);
+        let (address, key) = (app.rtmp(), scene.key.clone());
+        let waits = tokio::spawn(async move { Encoder::publish(address, &key).await });
+        scene.revoke(way).await;
+        let answer = timeout(BOUND, waits).await.expect("is answered").expect("does not panic");
+        if let Ok(mut encoder) = answer {
+            timeout(BOUND, encoder.closed()).await.expect("holds on").expect("the server closes");
+        }
+        assert!(Encoder::publish(app.rtmp(), &scene.key).await.is_err(), "{way:?}");
+        assert!(!scene.counts(StreamKey).await, "{way:?}");
+    }
 }
 
 impl<'a> Scene<'a> {
