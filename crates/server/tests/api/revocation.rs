@@ -129,6 +129,8 @@ pub async fn who_waits_for_the_seat_with_a_revoked_key_is_not_on_air(app: &TestA
         assert!(scene.copy.post(&format!("{path}/stream/end"), Value::Null).await.status < 300);
         let (address, key) = (app.rtmp(), scene.key.clone());
         let waits = tokio::spawn(async move { Encoder::publish(address, &key).await });
+        // Until he has been let in and waits, which nothing outside tells.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         scene.revoke(way).await;
         let answer = timeout(BOUND, waits).await.expect("is answered").expect("does not panic");
         if let Ok(mut encoder) = answer {
