@@ -348,7 +348,6 @@ async fn prune(ctx: Arc<Context>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        ctx.limits.prune();
         if let Err(error) = ctx.store.prune_sessions(OffsetDateTime::now_utc()).await {
             tracing::warn!(%error, "Expired sessions could not be deleted.");
         }

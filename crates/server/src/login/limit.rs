@@ -1,12 +1,20 @@
 //! How often somebody may try to log in, per address and per account, and how often an account may make this server connect to
 //! others. A guesser waits, a typing error does not.
 
-use std::{hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{
+    hash::Hash,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use gostream_engine::door::site;
 use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::NoOpMiddleware,
+    state::keyed::DefaultKeyedStateStore,
 };
 use uuid::Uuid;
 
@@ -31,6 +39,9 @@ const HOOK_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// After that, one each.
 const HOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// After this many tries those who have waited long enough are forgotten: addresses of IPv6 cost their owners nothing.
+const TRIES_REMEMBERED: u32 = 4_096;
+
 /// Who tries a password of an account. Each has tries of its own, so that strangers use up none but those of strangers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Guesser {
@@ -44,36 +55,45 @@ pub(crate) enum Guesser {
     Session(Uuid),
 }
 
+type Limiter<K, C> = RateLimiter<K, DefaultKeyedStateStore<K>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
 /// Counts tries.
 #[derive(Debug)]
-pub(crate) struct Limits {
-    stream_keys: DefaultKeyedRateLimiter<IpAddr>,
-    addresses: DefaultKeyedRateLimiter<IpAddr>,
-    guessers: DefaultKeyedRateLimiter<Guesser>,
-    dials: DefaultKeyedRateLimiter<Uuid>,
-    hooks: DefaultKeyedRateLimiter<Uuid>,
-    clock: DefaultClock,
+pub(crate) struct Limits<C: Clock = DefaultClock> {
+    stream_keys: Limiter<IpAddr, C>,
+    addresses: Limiter<IpAddr, C>,
+    guessers: Limiter<Guesser, C>,
+    dials: Limiter<Uuid, C>,
+    hooks: Limiter<Uuid, C>,
+    clock: C,
+    tries: AtomicU32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            stream_keys: limiter(STREAM_KEY_INTERVAL, STREAM_KEY_BURST),
-            addresses: limiter(ADDRESS_INTERVAL, ADDRESS_BURST),
-            guessers: limiter(ACCOUNT_INTERVAL, ACCOUNT_BURST),
-            dials: limiter(DIAL_INTERVAL, DIAL_BURST),
-            hooks: limiter(HOOK_INTERVAL, HOOK_BURST),
-            clock: DefaultClock::default(),
-        }
+        Self::new(DefaultClock::default())
     }
 }
 
-fn limiter<K: Clone + Eq + Hash>(interval: Duration, burst: NonZeroU32) -> DefaultKeyedRateLimiter<K> {
+fn limiter<K: Clone + Eq + Hash, C: Clock + Clone>(interval: Duration, burst: NonZeroU32, clock: &C) -> Limiter<K, C> {
     // The intervals above are not zero; the other branch is stricter.
-    RateLimiter::keyed(Quota::with_period(interval).unwrap_or(Quota::per_hour(burst)).allow_burst(burst))
+    let quota = Quota::with_period(interval).unwrap_or(Quota::per_hour(burst)).allow_burst(burst);
+    RateLimiter::dashmap_with_clock(quota, clock.clone())
 }
 
-impl Limits {
+impl<C: Clock + Clone> Limits<C> {
+    fn new(clock: C) -> Self {
+        Self {
+            stream_keys: limiter(STREAM_KEY_INTERVAL, STREAM_KEY_BURST, &clock),
+            addresses: limiter(ADDRESS_INTERVAL, ADDRESS_BURST, &clock),
+            guessers: limiter(ACCOUNT_INTERVAL, ACCOUNT_BURST, &clock),
+            dials: limiter(DIAL_INTERVAL, DIAL_BURST, &clock),
+            hooks: limiter(HOOK_INTERVAL, HOOK_BURST, &clock),
+            clock,
+            tries: AtomicU32::new(0),
+        }
+    }
+
     /// One try from `address`; the error is how long to wait.
     pub(crate) fn address(&self, address: IpAddr) -> Result<(), Duration> {
         self.check(&self.addresses, &site(address))
@@ -99,13 +119,16 @@ impl Limits {
         self.check(&self.hooks, &account)
     }
 
-    fn check<K: Clone + Eq + Hash>(&self, limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), Duration> {
+    fn check<K: Clone + Eq + Hash>(&self, limiter: &Limiter<K, C>, key: &K) -> Result<(), Duration> {
+        if self.tries.fetch_add(1, Ordering::Relaxed) % TRIES_REMEMBERED == TRIES_REMEMBERED - 1 {
+            self.prune();
+        }
         let now = self.clock.now();
         limiter.check_key(key).map_err(|not_until| not_until.wait_time_from(now))
     }
 
-    /// Forgets whoever has waited long enough, so that memory follows the tries of the last minutes.
-    pub(crate) fn prune(&self) {
+    /// Forgets those who have waited long enough, so that memory follows the tries of the last minutes.
+    fn prune(&self) {
         self.stream_keys.retain_recent();
         self.addresses.retain_recent();
         self.guessers.retain_recent();
@@ -116,7 +139,24 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
+    use governor::clock::FakeRelativeClock;
+
     use super::*;
+
+    #[test]
+    fn memory_follows_the_tries_of_the_last_minutes() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::new(clock.clone());
+        for n in 0..200_000_u32 {
+            let address = std::net::Ipv6Addr::from(u128::from(n) << 64 | 0x2001_0DB8 << 96);
+            limits.address(address.into()).expect("its first try");
+            limits.guess(&Guesser::Stranger(format!("{n}@example.org"))).expect("its first try");
+            clock.advance(Duration::from_millis(10));
+        }
+        // Half an hour of tries passed; those of the last minute may be there.
+        let (addresses, guessers) = (limits.addresses.len(), limits.guessers.len());
+        assert!(addresses < 10_000 && guessers < 10_000, "{addresses} {guessers}");
+    }
 
     #[test]
     fn the_burst_passes_and_the_next_waits() {
