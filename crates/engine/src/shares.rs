@@ -1,6 +1,6 @@
 //! A pool that many use, each up to a share: how much work runs at once, and who comes next when all of it is taken.
 //!
-//! Who has least running comes first, and of those who was let run longest ago: crowds wait behind themselves and not in front of
+//! Who has least running comes first, and of those who was let run longest ago: crowds wait for themselves and not in front of
 //! the others, however many crowds there are. Waiting is
 //! bounded as well: when there is no room, the longest line gives up its newest.
 
@@ -42,7 +42,7 @@ struct State<K: Copy + Eq + Hash> {
     running: usize,
     waiting: usize,
     next_ticket: u64,
-    /// How often somebody was let run.
+    /// How often one was let run.
     grants: u64,
     keys: HashMap<K, Line<K>>,
 }

@@ -155,7 +155,7 @@ impl Supervisor {
         }
     }
 
-    /// Tells the history where the broadcast stands, if that is not what it was told last.
+    /// Tells the history the phase of the broadcast, if that is not what it was told last.
     fn tell_phase(&mut self, phase: Phase) {
         let told = std::mem::replace(&mut self.told, phase);
         if phase == told {

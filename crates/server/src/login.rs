@@ -8,7 +8,7 @@ pub(crate) mod password;
 pub(crate) mod token;
 
 /// Logs that a caller was refused, in a line that fail2ban finds (docs/running.md): `login`, `password`, `token`, `stream_key` or
-/// `hook` was wrong, or it was tried too often (`limit`). The line stands outside of the request's span and has no other
+/// `hook` was wrong, or it was tried too often (`limit`). The line is outside of the request's span and has no other
 /// field, so that nothing which a caller chose comes before the address.
 pub(crate) fn refused(what: &'static str, address: Option<IpAddr>) {
     if let Some(address) = address {

@@ -20,7 +20,7 @@ use crate::{
 
 /// What is noted when the right password was given.
 const LOGINS: [&str; 2] = ["login", "signup"];
-/// Of the addresses that a user logged in from, this many are told: somebody travels much.
+/// Of the addresses that a user logged in from, this many are told: some users travel much.
 const ADDRESSES_MAX: u64 = 256;
 /// What strangers do to an account: their lines are counted together, and bounded apart from those of its owner.
 const FAILURES: [&str; 1] = ["login_failed"];
@@ -283,7 +283,7 @@ impl From<audit::Model> for AuditEntry {
             action: row.action,
             object: row.object,
             address: row.address,
-            // Only what somebody else wrote cannot be read.
+            // Only what another program wrote cannot be read.
             changes: changes.and_then(Result::ok).unwrap_or_default(),
             count: u64::try_from(row.count).unwrap_or(1),
         }

@@ -46,7 +46,7 @@ pub struct Belongings {
 pub struct Unpacked {
     /// What lay beside the database.
     pub belongings: Belongings,
-    /// Whether the checksum said that nothing was changed. Backups of before there were any have none.
+    /// Whether the checksum said that nothing was changed. Older backups have none.
     pub is_verified: bool,
 }
 
@@ -146,7 +146,7 @@ pub async fn write(url: &str, keyring: &Keyring, belongings: &Belongings, to: &P
 /// Takes a backup apart: the database goes to the new file `to`, checked, brought up to date, and rid of the rest.
 pub async fn unpack(from: &Path, to: &Path) -> Result<Unpacked, Error> {
     let failed = |source| Error::File { path: from.to_owned(), source };
-    // A pipe would have us wait for whoever writes into it.
+    // A pipe would have us wait for its writer.
     if !fs::metadata(from).map_err(failed)?.is_file() {
         return Err(Error::NotABackup { path: from.to_owned() });
     }

@@ -151,7 +151,7 @@ impl Store {
             updated_at: Set(now),
         };
         self.require_project(owner, project).await?;
-        // Whoever has no share left does not take the one writer from the others.
+        // An account that has no share left does not take the one writer from the others.
         require_room(self.reader(), project, quota).await?;
         let transaction = self.begin().await.map_err(Error::writing(THE_DESTINATION))?;
         self.locked_project(&transaction, owner, project).await?;

@@ -150,7 +150,7 @@ impl Store {
             created_at: Set(now),
             updated_at: Set(now),
         };
-        // Whoever has no share left does not take the one writer from the others.
+        // An account that has no share left does not take the one writer from the others.
         require_room(self.reader(), owner, quota).await?;
         let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
         lock_user(&transaction, owner).await?;

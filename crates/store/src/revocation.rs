@@ -76,7 +76,7 @@ impl Store {
         Ok(revoked)
     }
 
-    /// The same for whoever is logged in as `checked`, who goes on with a new session: that one as well, or nothing.
+    /// The same for the user who is logged in as `checked`, and goes on with a new session: that one as well, or nothing.
     pub async fn change_password(
         &self,
         checked: &User,

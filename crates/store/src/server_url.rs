@@ -1,9 +1,9 @@
-//! Logins in servers' URLs: a URL is stored and shown with `****` in the place of its login, which stands sealed beside it.
+//! Logins in servers' URLs: a URL is stored and shown with `****` in the place of its login, which is stored sealed beside it.
 //!
 //! ```text
 //! rtmp://name:password@host/app   →   rtmp://****@host/app   and   name:password
 //! ```
-//! The login is what stands before the last `@` of the authority, as in `gostream-proto`.
+//! The login is what is before the last `@` of the authority, as in `gostream-proto`.
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait, QueryFilter as _, QuerySelect as _,
@@ -23,7 +23,7 @@ use crate::{
 /// What is shown in the place of a login.
 pub const LOGIN_MASK: &str = "****";
 
-/// Where the login of a URL stands, if it has one.
+/// Where the login of a URL is, if it has one.
 fn login_of(url: &str) -> Option<(usize, usize)> {
     let begin = url.find("://")? + 3;
     let authority = url[begin..].split(['/', '?']).next().unwrap_or_default();

@@ -81,7 +81,7 @@ impl Store {
         Ok(session)
     }
 
-    /// A new session, in a transaction that somebody else ends and that holds the account.
+    /// A new session, in a transaction that the caller ends and that holds the account.
     pub(crate) async fn add_session(
         &self,
         transaction: &DatabaseTransaction,

@@ -92,7 +92,7 @@ impl From<api_token::Model> for ApiToken {
 }
 
 impl Store {
-    /// Makes a token for whoever is logged in with `session`. The second value is the token itself, which nobody can ask for
+    /// Makes a token for the user who is logged in with `session`. The second value is the token itself, which nobody can ask for
     /// again. [`Error::LoginsEnded`] if the session has ended since it was checked, [`Error::Quota`] if the account has
     /// `max` tokens that count.
     pub async fn add_token(
@@ -106,7 +106,7 @@ impl Store {
         getrandom::fill(&mut bytes).map_err(Error::Random)?;
         let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
         let transaction = self.begin().await.map_err(Error::writing("The token"))?;
-        // Whoever ends the sessions waits for this, or this for him: a token does not outlive the session that made it unseen.
+        // The end of the sessions waits for this, or this for it: a token does not outlive the session that made it unseen.
         lock_user(&transaction, owner).await?;
         let login = session::Entity::find_by_id(session).filter(session::Column::UserId.eq(owner));
         let login = login.filter(session::Column::ExpiresAt.gt(Moment::now())).count(&transaction).await;

@@ -83,7 +83,7 @@ export interface paths {
         put?: never;
         /**
          * Changes the password, and ends every session and every login that is under way.
-         * @description Whoever asks gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
+         * @description The caller gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
          *     `endTokens` is `false`.
          */
         post: operations["changePassword"];
@@ -220,7 +220,7 @@ export interface paths {
         /**
          * Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
          * @description A URL with another scheme, host or port wants the stream key again. A login in a URL is shown as `****`, which written back
-         *     stands for what it was.
+         *     means what it was.
          */
         patch: operations["changeDestination"];
         trace?: never;
@@ -1007,7 +1007,7 @@ export interface components {
             pullUrl: string | null;
             status: components["schemas"]["ProjectState"];
             stream: components["schemas"]["Stream"] | null;
-            /** @description Goes into the encoder's "stream key" field. Whoever has it can publish. `****` for a token that may only read. */
+            /** @description Goes into the encoder's "stream key" field. Anyone who has it can publish. `****` for a token that may only read. */
             streamKey: string;
             unknownKey: components["schemas"]["UnknownKey"] | null;
             /** Format: date-time */

@@ -82,7 +82,7 @@ impl Live {
         seat.take()
     }
 
-    /// Takes the publisher's seat as `claim` says; `None` when somebody sits in it who may stay.
+    /// Takes the publisher's seat as `claim` says; `None` when it is taken by one that may stay.
     fn claim_seat(&self, claim: Claim) -> Option<Ticket> {
         let mut seat = self.seat();
         (claim == Claim::TakeOver || self.is_free(&seat)).then(|| seat.take())
@@ -145,9 +145,9 @@ pub enum Applied {
 /// What a publisher that comes wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The seat, whoever sits in it.
+    /// The seat, taken or not.
     TakeOver,
-    /// The seat if nobody sits in it.
+    /// The seat, if it is free.
     IfFree,
 }
 
@@ -167,7 +167,7 @@ pub(crate) struct Request<'a> {
 pub(crate) enum Seating {
     /// The seat.
     Taken(Arc<Live>, Ticket),
-    /// Somebody sits in it.
+    /// It is taken.
     Occupied,
     /// The account has as many live projects as it may have.
     TooMany,

@@ -289,7 +289,7 @@ impl Ring {
         self.start_at(sequence, Why::Keyframe)
     }
 
-    /// The earliest time from a keyframe on: sound may be far behind its pictures. `None` as long as sound that was announced may
+    /// The earliest time from a keyframe on: sound may be far later than its pictures. `None` as long as sound that was announced may
     /// still say where it is.
     fn earliest(&self, start: &Start) -> Option<Timestamp> {
         let after = self.entries.range((start.sequence - self.first) as usize..);

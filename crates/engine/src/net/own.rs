@@ -63,7 +63,7 @@ async fn follow(host: String, resolver: Arc<dyn Resolve>, known: watch::Sender<O
                 _ => None,
             },
         };
-        // While the name servers are away, the addresses of before count.
+        // While the name servers are away, the previous addresses count.
         let found = found.or_else(|| known.borrow().clone()).unwrap_or_default();
         known.send_replace(Some(found));
         sleep(REFRESH).await;

@@ -1,5 +1,5 @@
 //! How often the owner of a project may make relays begin: by switching them, by new addresses, by new destinations. Each begins
-//! with a connection to somebody.
+//! with a connection to another server.
 
 use std::time::Duration;
 

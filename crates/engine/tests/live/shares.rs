@@ -31,7 +31,7 @@ struct Silent {
     asked: Semaphore,
 }
 
-/// Counts a lookup for as long as somebody waits for it.
+/// Counts a lookup for as long as it is waited for.
 struct Asking<'a>(&'a Silent);
 
 impl<'a> Asking<'a> {
@@ -92,7 +92,7 @@ async fn an_account_whose_names_get_no_answer_holds_up_no_other() {
     );
     assert!(names.asking.load(Ordering::SeqCst) <= 4, "of one account");
     crowd.shutdown().await;
-    assert_eq!(names.asking.load(Ordering::SeqCst), 0, "nothing is left behind");
+    assert_eq!(names.asking.load(Ordering::SeqCst), 0, "nothing is left");
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ use crate::{
 /// The cookie that carries the token for the page, over plain HTTP.
 const COOKIE: &str = "gostream_session";
 /// The same over HTTPS: browsers take this name only from the host itself, over HTTPS and for all paths, so that neither a
-/// neighbour below the same domain nor somebody on the way can plant one (RFC 6265bis section 4.1.3.2).
+/// neighbour below the same domain nor an attacker on the way can plant one (RFC 6265bis section 4.1.3.2).
 const HOST_COOKIE: &str = "__Host-gostream_session";
 /// Of the browser's name, this much is kept with the session.
 const AGENT_CHARS_MAX: usize = 200;

@@ -135,7 +135,7 @@ impl DestinationPatch {
 /// Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
 ///
 /// A URL with another scheme, host or port wants the stream key again. A login in a URL is shown as `****`, which written back
-/// stands for what it was.
+/// means what it was.
 #[utoipa::path(
     patch, path = "/api/destinations/{id}", tag = "destinations", operation_id = "changeDestination", params(("id" = Uuid, Path)),
     request_body = DestinationPatch,

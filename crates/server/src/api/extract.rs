@@ -192,7 +192,7 @@ pub(super) fn is_secure(parts: &Parts, ctx: &Ctx) -> bool {
 }
 
 /// The client's address. A trusted proxy is believed about whom it speaks for, and if that is another trusted proxy, so is
-/// that one: the chain is walked from its end to the first address that is no proxy. What stands before it comes from the
+/// that one: the chain is walked from its end to the first address that is no proxy. What is before it comes from the
 /// client.
 pub(super) fn client_address(parts: &Parts) -> Option<IpAddr> {
     let peer = parts.extensions.get::<Peer>()?;

@@ -84,7 +84,7 @@ fn is_domain(text: &str) -> bool {
     })
 }
 
-/// A password of the form that a new one must have. How easily it is guessed takes time to judge, which is done behind the limits.
+/// A password of the form that a new one must have. How easily it is guessed takes time to judge, which is done after the limits.
 pub(super) fn new_password(text: &str) -> Result<String, String> {
     password::check_form(text).map(|()| text.to_owned())
 }

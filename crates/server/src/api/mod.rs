@@ -197,7 +197,7 @@ pub(crate) fn router(ctx: Arc<Context>) -> Router {
     let compressible = DefaultPredicate::new().and(NotForContentType::const_new("video/"));
     router
         .merge(hook_spellings())
-        // What is begun is finished, whoever still listens.
+        // What is begun is finished, whether its client still listens or not.
         .layer(axum::middleware::from_fn_with_state(ctx.handlers.clone(), layers::to_the_end))
         .merge(docs::router(&document()))
         .fallback(page)

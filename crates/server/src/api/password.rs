@@ -41,7 +41,7 @@ pub(super) struct PasswordChange {
 
 /// Changes the password, and ends every session and every login that is under way.
 ///
-/// Whoever asks gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
+/// The caller gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
 /// `endTokens` is `false`.
 #[utoipa::path(
     post, path = "/api/auth/password", tag = "auth", operation_id = "changePassword", request_body = PasswordChange,
@@ -62,7 +62,7 @@ pub(super) async fn change(
 ) -> Result<Response, Problem> {
     let bad_new = |message| Problem::field("newPassword", message);
     let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
-    // Whoever is logged in is not held up by what others try, at the same address or on the same account.
+    // A user who is logged in is not held up by what others try, at the same address or on the same account.
     ctx.limits.guess(&Guesser::Session(login.session)).map_err(|wait| client.too_many(wait))?;
     let hasher = client.hasher(&ctx);
     hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;

@@ -1,5 +1,5 @@
 //! To whom secrets go: a destination's stream key, and the logins in the URLs of servers, go only to the servers that their
-//! owner wrote them for. Whoever may change a URL, a leaked API token for one, does not get to read them that way.
+//! owner wrote them for. A client that may change a URL, a leaked API token for one, does not get to read them that way.
 
 use gostream_proto::rtmp::url::RtmpUrl;
 use gostream_store::{DestinationChange, ProjectChange, is_masked};
@@ -57,12 +57,12 @@ pub(super) fn has_login(field: &str, url: Option<&str>) -> Result<(), Problem> {
     keeps_login(field, url, None)
 }
 
-/// `****` stands for the stored login, of the same server.
+/// `****` means the stored login, of the same server.
 fn keeps_login(field: &str, new: Option<&str>, old: Option<&str>) -> Result<(), Problem> {
     match new {
         Some(new) if is_masked(new) && !(old.is_some_and(is_masked) && is_same(new, old)) => Err(Problem::field(
             field,
-            "**** stands for a login that is stored for this very server. Enter the login for this one.",
+            "**** keeps a login that is stored for this very server. Enter the login for this one.",
         )),
         _ => Ok(()),
     }

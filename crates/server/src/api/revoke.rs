@@ -33,7 +33,7 @@ impl From<Also> for Revoke {
     }
 }
 
-/// Rows ended: closes who publishes with a key of before, and has open event streams look whether they still may.
+/// Rows ended: closes who publishes with an old key, and has open event streams look whether they still may.
 pub(super) fn follow(ctx: &Ctx, revoked: &Revoked) {
     for &project in &revoked.renewed {
         ctx.engine.end(ProjectId(project), EndReason::EndedByOwner);

@@ -35,7 +35,7 @@ pub(super) struct Project {
     pub(super) id: Uuid,
     #[schema(example = "Sunday service")]
     name: String,
-    /// Goes into the encoder's "stream key" field. Whoever has it can publish. `****` for a token that may only read.
+    /// Goes into the encoder's "stream key" field. Anyone who has it can publish. `****` for a token that may only read.
     stream_key: String,
     /// Goes into the encoder's "server" field.
     #[schema(example = "rtmp://stream.example.org/live")]

@@ -92,7 +92,7 @@ impl Writer {
         let relays = primaries.chain(status.backups.iter().map(|(&id, relay)| (RelayId::backup(id), relay)));
         // One that waits has nothing to tell yet, and how one ended is told with what it did, which is gone.
         let relays = relays.filter(|(_, relay)| !matches!(relay.state, RelayState::Off | RelayState::Waiting));
-        let behind = relays.filter(|(id, relay)| {
+        let differing = relays.filter(|(id, relay)| {
             written.relays.get(id).is_none_or(|&(state, at)| state != relay.state && relay.since > at)
         });
         let event = |(relay, is): (RelayId, &RelayStatus)| EngineEvent::RelayChanged {
@@ -104,7 +104,7 @@ impl Writer {
             // A connection that works has no reason.
             error: is.last_error.clone().filter(|_| matches!(is.state, RelayState::Backoff | RelayState::Rejected)),
         };
-        behind.map(event).collect()
+        differing.map(event).collect()
     }
 
     /// Remembers what is live now, and forgets what is over.

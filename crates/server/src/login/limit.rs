@@ -1,4 +1,4 @@
-//! How often somebody may try to log in, per address and per account, and how often an account may make this server connect to
+//! How often a client may try to log in, per address and per account, and how often an account may make this server connect to
 //! others. A guesser waits, a typing error does not.
 
 use std::{
@@ -47,7 +47,7 @@ const TRIES_REMEMBERED: u32 = 4_096;
 pub(crate) enum Guesser {
     /// Anybody, on the account with this email address, which need not exist.
     Stranger(String),
-    /// Somebody at an address from which that account was logged in to before.
+    /// A client at an address from which that account was logged in to before.
     Neighbour(String, IpAddr),
     /// A browser that was logged in to that account before.
     Browser(Uuid),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 /// 2^12 rounds: a quarter of a second on today's machines (OWASP asks for at least 10).
 const COST: u32 = 12;
 /// Two at a time: more would take the processor from the streams. A line of 32 is four seconds' work: a class that signs up
-/// together waits that long behind itself, while whoever comes from elsewhere waits for one. The whole line is half of the time
+/// together waits that long for itself, while a client from elsewhere waits for one. The whole line is half of the time
 /// that a request has.
 const HASHES: Bounds = Bounds { running: 2, running_each: 2, waiting: 64, waiting_each: 32 };
 /// Shortest password, in characters (NIST SP 800-63B).

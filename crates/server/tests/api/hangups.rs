@@ -251,7 +251,7 @@ impl Stage {
             let account = json!({"email": format!("password{n}@example.org"), "password": ANOTHER_PASSWORD});
             let reply = app.client.post("/api/auth/login", account).await;
             let is_another = reply.status == 200;
-            // The new password ended the session of before.
+            // The new password ended the old session.
             let token = is_another.then(|| text(&reply.json(200)["token"]).to_owned());
             let client =
                 token.map_or_else(|| client.clone(), |token| Client { token: Some(token), ..app.client.clone() });
@@ -294,7 +294,7 @@ async fn whoever_hangs_up_has_changed_and_is_written_down_or_neither_on_postgres
     whoever_hangs_up(TestApp::start(&[ROOM[0], ROOM[1], ("database.url", &url)]).await).await;
 }
 
-/// A change is seen by open event streams, and by the reconciler with them, whoever still listens to the answer.
+/// A change is seen by open event streams, and by the reconciler with them, whether the answer is still heard or not.
 pub async fn a_change_has_its_effect_although_its_client_hung_up(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let path = format!("/api/projects/{}", text(&app.project(&me).await["id"]));

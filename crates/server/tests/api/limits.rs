@@ -59,7 +59,7 @@ pub async fn strangers_lock_nobody_out(app: &TestApp) {
     let change = json!({"currentPassword": PASSWORD, "newPassword": "purple stone over wind"});
     me.post("/api/auth/password", change).await.empty(204);
 
-    // Whoever is known guesses as little as strangers do.
+    // A known browser guesses as little as strangers do.
     tries = 0;
     while log_in(app, "198.51.100.79", "wrong", &known).await.status == 401 {
         tries += 1;

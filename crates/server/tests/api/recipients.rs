@@ -26,7 +26,7 @@ pub async fn a_key_goes_only_where_it_was_meant_to(app: &TestApp) {
         json!({"backupUrl": "rtmps://thief.example/app"}),
         json!({"rtmpUrl": "rtmps://a.example/other", "backupUrl": "rtmps://thief.example/app"}),
         json!({"rtmpUrl": "rtmps://thief.example/app", "backupUrl": "rtmps://a.example/app", "name": "x"}),
-        // Whoever listens on the way, and whoever else has a port there.
+        // An attacker on the way, and any other server that has a port there.
         json!({"rtmpUrl": "rtmp://a.example/app"}),
         json!({"rtmpUrl": "rtmp://a.example:443/app"}),
         json!({"rtmpUrl": "rtmps://a.example:444/app"}),

@@ -1,8 +1,8 @@
 //! The checksum of a backup, inside its file: what was changed since it was written is refused before SQLite reads it.
 //!
 //! The row of `gostream_backup` ends in a mark and 64 hexadecimal digits. They are the SHA-256 of the file with `0` in their
-//! place. The row is the last thing that is written, and stands at the end of the file, so the last mark is the one that
-//! counts: others may stand in what users wrote. It finds accidents and edits; whoever can write the file can also
+//! place. The row is the last thing that is written, and is at the end of the file, so the last mark is the one that
+//! counts: others may be in what users wrote. It finds accidents and edits; anyone who can write the file can also
 //! compute it again.
 
 use std::{
@@ -18,7 +18,7 @@ const DIGITS: usize = 64;
 /// One read.
 const BLOCK: usize = 64 * 1024;
 
-/// What stands in the row until the file is whole.
+/// What is in the row until the file is whole.
 pub(super) fn placeholder() -> String {
     String::from_utf8_lossy(MARK).into_owned() + &"0".repeat(DIGITS)
 }
@@ -53,7 +53,7 @@ pub(super) fn verify(path: &Path) -> io::Result<Verdict> {
     Ok(if same { Verdict::Same } else { Verdict::Changed })
 }
 
-/// Where the digits behind the last mark begin.
+/// Where the digits after the last mark begin.
 fn find(file: &mut File) -> io::Result<Option<u64>> {
     let mut found = None;
     each_block(file, |at, block| {
@@ -108,7 +108,7 @@ mod tests {
     fn every_changed_byte_is_found_wherever_the_mark_lies() {
         let folder = tempfile::tempdir().expect("is made");
         let path = folder.path().join("file");
-        // Across the border of two blocks, and behind a mark that a user wrote.
+        // Across the border of two blocks, and after a mark that a user wrote.
         for before in [0, 1, BLOCK - 30, BLOCK - 1, 3 * BLOCK] {
             let whole = [MARK, &vec![b'x'; before + 100], placeholder().as_bytes(), b"the end"].concat();
             fs::write(&path, &whole).expect("is written");

@@ -1,4 +1,4 @@
-//! What a line of the audit log says of a change, and how many failures it stands for.
+//! What a line of the audit log says of a change, and how many failures it counts.
 
 use sea_orm_migration::{
     prelude::*,

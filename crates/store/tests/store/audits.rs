@@ -142,7 +142,7 @@ pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend)
     store.add_token(owner, login, TOKEN, 9).await.unwrap_err();
     store.add_user("nobody@example.org", "hash").await.unwrap_err();
     assert!(store.credentials("nobody@example.org").await.unwrap().is_none());
-    assert_eq!(store.sessions(owner).await.unwrap().len(), 1, "the one of before");
+    assert_eq!(store.sessions(owner).await.unwrap().len(), 1, "the previous one");
     assert!(store.tokens(owner).await.unwrap().is_empty());
     assert_eq!(store.projects(owner).await.unwrap().len(), 1);
     assert_eq!(store.project(owner, made.id).await.unwrap().unwrap().name, "Sunday service");

@@ -156,7 +156,7 @@ async fn change(path: &Path, statements: &str) {
     connection.close().await.unwrap();
 }
 
-/// Takes the checksum away, as in a backup of before there were any.
+/// Takes the checksum away, as in an older backup.
 const OLDER: &str = "ALTER TABLE gostream_backup DROP COLUMN checksum; VACUUM;";
 
 #[tokio::test]

@@ -23,7 +23,7 @@ export function Guide({ project }: { project: Project }) {
         </button>
       </p>
       <p className="text-muted">
-        Whoever has the address of the preview can watch.{" "}
+        Anyone who has the address of the preview can watch.{" "}
         <button type="button" className="text-accent underline" onClick={() => setAsking("address")}>
           Make a new address
         </button>

@@ -1,5 +1,5 @@
 //! Which answers of the control plane count no longer: a key can be revoked between the answer and the moment in which it is
-//! used, and whoever used it then would stay.
+//! used, and those who used it then would stay.
 
 use std::{collections::HashMap, time::Duration};
 
