@@ -135,7 +135,8 @@ impl Store {
         let id = Uuid::now_v7();
         let now = Moment::now();
         let (rtmp_url, rtmp_login) = server_url::sealed(self.keyring(), login_of(id), &new.rtmp_url, None)?;
-        let (backup_url, backup_login) = self.split_backup_url(id, new.backup_url, None)?;
+        let (backup_url, backup_login) =
+            server_url::sealed_if_any(self.keyring(), backup_login_of(id), new.backup_url, None)?;
         let row = destination::ActiveModel {
             id: Set(id),
             project_id: Set(project),
@@ -191,7 +192,8 @@ impl Store {
             (new.rtmp_url, new.rtmp_login) = server_url::sealed(self.keyring(), login_of(id), &url, new.rtmp_login)?;
         }
         if let Some(url) = change.backup_url {
-            (new.backup_url, new.backup_login) = self.split_backup_url(id, url, new.backup_login)?;
+            (new.backup_url, new.backup_login) =
+                server_url::sealed_if_any(self.keyring(), backup_login_of(id), url, new.backup_login)?;
         }
         // One that does not open is healed by any.
         let is_known = |key: &SecretString| {
@@ -240,18 +242,6 @@ impl Store {
         let found = destination::Entity::find().filter(owned(owner, id)).lock(LockType::NoKeyUpdate);
         let found = found.one(transaction).await;
         found.map_err(Error::reading(THE_DESTINATION))?.ok_or(Error::NotFound)
-    }
-
-    /// See [`server_url::sealed`].
-    fn split_backup_url(
-        &self,
-        id: Uuid,
-        url: Option<String>,
-        stored: Option<Vec<u8>>,
-    ) -> Result<(Option<String>, Option<Vec<u8>>), Error> {
-        let Some(url) = url else { return Ok((None, None)) };
-        let (url, login) = server_url::sealed(self.keyring(), backup_login_of(id), &url, stored)?;
-        Ok((Some(url), login))
     }
 
     fn unsealed_destination(&self, row: destination::Model) -> Result<Destination, Error> {

@@ -133,7 +133,7 @@ impl Store {
         let NewProject { name, pull_url } = new.into();
         let id = Uuid::now_v7();
         let key = self.new_stream_key(id)?;
-        let (pull_url, pull_login) = self.split_pull_url(id, pull_url, None)?;
+        let (pull_url, pull_login) = server_url::sealed_if_any(self.keyring(), pull_login_of(id), pull_url, None)?;
         let now = Moment::now();
         let row = project::ActiveModel {
             id: Set(id),
@@ -182,7 +182,7 @@ impl Store {
         let name = change.name.unwrap_or_else(|| old.name.clone());
         let hold_after_stop = change.hold_after_stop.unwrap_or(old.hold_after_stop);
         let (pull_url, pull_login) = match change.pull_url {
-            Some(url) => self.split_pull_url(id, url, old.pull_login.clone())?,
+            Some(url) => server_url::sealed_if_any(self.keyring(), pull_login_of(id), url, old.pull_login.clone())?,
             None => (old.pull_url.clone(), old.pull_login.clone()),
         };
         let mut changes = Changes::default();
@@ -288,18 +288,6 @@ impl Store {
         let row = changed.map_err(Error::writing(THE_PROJECT))?.pop().ok_or(Error::NotFound)?;
         self.commit(transaction, THE_PROJECT, entry).await?;
         self.unsealed_project(row)
-    }
-
-    /// See [`server_url::sealed`].
-    fn split_pull_url(
-        &self,
-        id: Uuid,
-        url: Option<String>,
-        stored: Option<Vec<u8>>,
-    ) -> Result<(Option<String>, Option<Vec<u8>>), Error> {
-        let Some(url) = url else { return Ok((None, None)) };
-        let (url, login) = server_url::sealed(self.keyring(), pull_login_of(id), &url, stored)?;
-        Ok((Some(url), login))
     }
 
     pub(crate) fn new_stream_key(&self, project: Uuid) -> Result<NewKey, Error> {

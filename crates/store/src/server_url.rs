@@ -71,6 +71,18 @@ pub(crate) fn sealed(
     Ok((masked, login))
 }
 
+/// The same of a URL that need not be there.
+pub(crate) fn sealed_if_any(
+    keyring: &Keyring,
+    place: Place,
+    url: Option<String>,
+    stored: Option<Vec<u8>>,
+) -> Result<(Option<String>, Option<Vec<u8>>), Error> {
+    let Some(url) = url else { return Ok((None, None)) };
+    let (url, login) = sealed(keyring, place, &url, stored)?;
+    Ok((Some(url), login))
+}
+
 /// What is read of a stored login.
 pub(crate) fn unsealed(
     keyring: &Keyring,

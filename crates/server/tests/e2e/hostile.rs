@@ -2,10 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use gostream_proto::rtmp::media::MediaKind;
 use gostream_testkit::{
     PATIENCE,
-    clip::{Clip, bodies},
+    clip::Clip,
     platform::{Behaviour, Platform},
 };
 use tokio::{
@@ -15,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::show::Show;
+use crate::show::{Show, every_picture_arrived};
 
 const WAVES: usize = 20;
 const ATTACKERS_A_WAVE: usize = 500;
@@ -114,14 +113,7 @@ async fn ten_thousand_attackers_leave_nothing_behind_and_the_stream_misses_nothi
         .as_array()
         .is_some_and(|destinations| destinations.iter().all(|destination| destination["relay"]["state"] == "live"));
     assert!(all_live, "the stream is over, or a destination is, before the attackers are");
-    let (ended, said) = ffmpeg.wait(Duration::from_secs(60)).await.expect("ends");
-    assert!(ended.success(), "{said}");
-    for platform in &platforms {
-        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
-        let video = |media: &[_]| bodies(media, MediaKind::Video);
-        assert_eq!(visits.len(), 1, "one visit, and no other");
-        assert!(video(&visits[0].media) == video(&clip.tags), "every picture, byte for byte");
-    }
+    every_picture_arrived(ffmpeg, &platforms, &clip).await;
     let returned = async {
         while show.resident_kb() - memory > KEPT_KB_MAX || show.open_files() > files + KEPT_FILES_MAX {
             sleep(Duration::from_millis(50)).await;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use gostream_proto::rtmp::media::{Media, MediaKind};
 use gostream_testkit::{
     PATIENCE,
-    clip::{Clip, bodies},
+    clip::Clip,
     encoder::Encoder,
     platform::{Behaviour, Platform},
 };
@@ -25,7 +25,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::show::Show;
+use crate::show::{Show, every_picture_arrived};
 
 /// How long the harm goes on in `make test`.
 const SECONDS: u64 = 15;
@@ -272,14 +272,7 @@ async fn one_account_cannot_take_the_server_from_another() {
     assert!(most_kb < MEMORY_KB_MAX, "{most_kb} kB");
     assert!(slowest < LOGIN_MAX, "a login took {slowest:?}");
 
-    let (ended, said) = ffmpeg.wait(Duration::from_secs(60)).await.expect("ends");
-    assert!(ended.success(), "{said}");
-    for platform in &platforms {
-        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
-        let video = |media: &[_]| bodies(media, MediaKind::Video);
-        assert_eq!(visits.len(), 1, "one visit, and no other");
-        assert!(video(&visits[0].media) == video(&clip.tags), "every picture, byte for byte");
-    }
+    every_picture_arrived(ffmpeg, &platforms, &clip).await;
     goes_on(&show).await;
     let returned = async {
         while show.resident_kb() - before_kb > KEPT_KB_MAX {

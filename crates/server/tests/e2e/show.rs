@@ -7,8 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gostream_proto::rtmp::media::MediaKind;
 use gostream_testkit::{
     PATIENCE,
+    clip::{Clip, bodies},
+    platform::Platform,
     process::{Process, free_ports, text},
 };
 use serde_json::{Value, json};
@@ -240,6 +243,18 @@ impl Show {
         arguments.extend(more);
         arguments.extend(["-i", text(file), "-c", "copy", "-f", "flv", &url]);
         Process::start("ffmpeg", &arguments).expect("starts")
+    }
+}
+
+/// Waits for the end of an encoder that sends a clip, and checks what each platform got of it.
+pub async fn every_picture_arrived(encoder: Process, platforms: &[Platform], clip: &Clip) {
+    let (ended, said) = encoder.wait(Duration::from_secs(60)).await.expect("ends");
+    assert!(ended.success(), "{said}");
+    for platform in platforms {
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        let video = |media: &[_]| bodies(media, MediaKind::Video);
+        assert_eq!(visits.len(), 1, "one visit, and no other");
+        assert!(video(&visits[0].media) == video(&clip.tags), "every picture, byte for byte");
     }
 }
 
