@@ -57,7 +57,10 @@ export function Tokens() {
       <h2 className="text-base font-semibold">Tokens for scripts</h2>
       <p className="text-muted">
         A token does what you may do here, except change how you log in. One that only looks changes nothing
-        and sees no stream key. <a href="/api/docs">What it can do</a>
+        and sees no stream key.{" "}
+        <a href="/api/docs" className="text-accent underline">
+          What it can do
+        </a>
       </p>
       {failed && <Failure>{failed.message}</Failure>}
       {make.data && <Secret label="Your new token, shown this once" value={make.data.token} masked />}
