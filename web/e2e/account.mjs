@@ -1,11 +1,9 @@
 // An intruder in an account, seen and thrown out by its owner on the account page.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { encoder, browser as launch, PASSWORD, Server } from "./stage.mjs";
+import { accessible, enter, PASSWORD, stage } from "./stage.mjs";
 
-const AXE = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 const EMAIL = "me@example.org";
 const NEW_PASSWORD = "purple stone over wind";
 
@@ -14,12 +12,6 @@ async function open(context, url) {
   page.setDefaultTimeout(30_000);
   await page.goto(url);
   return page;
-}
-
-async function enter(page, button) {
-  await page.getByLabel("Email").fill(EMAIL);
-  await page.getByLabel("Password").fill(PASSWORD);
-  await page.getByRole("button", { name: button }).click();
 }
 
 /** Readable and operable in both themes, on a phone and on a wide screen. */
@@ -31,13 +23,7 @@ async function fits(page) {
       const name = `${colorScheme}-${width}`;
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       assert.ok(overflow <= 0, `${name}: ${overflow} pixels stick out`);
-      await page.evaluate(AXE);
-      const { violations } = await page.evaluate(() => window.axe.run());
-      const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-      assert.deepEqual(
-        grave.map(({ id, nodes }) => `${name}: ${id} ${nodes[0].html}`),
-        [],
-      );
+      await accessible(page, name);
       if (process.env.PICTURES) {
         await page.screenshot({ path: `${process.env.PICTURES}/account-${name}.png`, fullPage: true });
       }
@@ -46,18 +32,12 @@ async function fits(page) {
 }
 
 test("an intruder is seen on the account page, and thrown out there", { timeout: 240_000 }, async (t) => {
-  const encoders = [];
-  const [server, chromium] = [await Server.start(), await launch()];
-  t.after(async () => {
-    for (const child of encoders) child.kill("SIGKILL");
-    await chromium.close();
-    await server.end();
-  });
+  const { server, chromium, encode } = await stage(t);
   const { name, streamKey } = await server.project(EMAIL, "Sunday service");
-  encoders.push(encoder(`rtmp://127.0.0.1:${server.rtmp}/live/${streamKey}`));
+  encode(streamKey);
   const [owner, intruder] = [await chromium.newContext(), await chromium.newContext()];
   const theirs = await open(intruder, `${server.url}/login`);
-  await enter(theirs, "Log in");
+  await enter(theirs, EMAIL, PASSWORD, "Log in");
   await theirs.getByText(name).waitFor();
   await theirs.goto(`${server.url}/account`);
   await theirs.getByLabel("New token").fill("Innocent script");
@@ -67,7 +47,7 @@ test("an intruder is seen on the account page, and thrown out there", { timeout:
   await theirs.getByTestId("tokens").getByText("only looks, does not end, never used").waitFor();
 
   const page = await open(owner, `${server.url}/login`);
-  await enter(page, "Log in");
+  await enter(page, EMAIL, PASSWORD, "Log in");
   await page.getByText(name).waitFor();
   await page.goto(`${server.url}/account`);
   const sessions = page.getByTestId("sessions").getByRole("listitem");

@@ -1,13 +1,12 @@
 // The journeys of a person through the page, against the real thing: `npm run e2e`. `npm run screenshots` keeps the pictures.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { test } from "node:test";
 
-import { encoder, browser as launch, PASSWORD, Server, until } from "./stage.mjs";
+import { accessible, enter, PASSWORD, Server, stage, until } from "./stage.mjs";
 
 const SCREENSHOTS = Boolean(process.env.SCREENSHOTS);
 const PICTURES = new URL("../../docs/screenshots/", import.meta.url).pathname;
-const AXE = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 
 /** A page whose console must stay silent. `expected` are failures that a step provokes. */
 async function open(context, server, path, expected = []) {
@@ -30,25 +29,10 @@ async function open(context, server, path, expected = []) {
   return page;
 }
 
-/** Nothing that a screen reader or keyboard stumbles over. */
-async function accessible(page, name) {
-  await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => window.axe.run());
-  const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  const told = grave.map(({ id, nodes }) => `${name}: ${id} ${nodes[0].html}`);
-  assert.deepEqual(told, []);
-}
-
 async function picture(page, name) {
   if (!SCREENSHOTS) return;
   mkdirSync(PICTURES, { recursive: true });
   await page.screenshot({ path: `${PICTURES}${name}.png` });
-}
-
-async function enter(page, email, password, button) {
-  await page.getByLabel("Email").fill(email);
-  await page.getByLabel("Password").fill(password);
-  await page.getByRole("button", { name: button }).click();
 }
 
 async function signUp(page, email) {
@@ -106,13 +90,9 @@ async function plays(page) {
 test("from sign-up to live on two destinations, a dropped encoder, and the end", {
   timeout: 180_000,
 }, async (t) => {
-  const encoders = [];
-  const [server, platforms, chromium] = [await Server.start(), await Server.start(), await launch()];
-  t.after(async () => {
-    for (const child of encoders) child.kill("SIGKILL");
-    await chromium.close();
-    await Promise.all([server.end(), platforms.end()]);
-  });
+  const { server, chromium, encode } = await stage(t);
+  const platforms = await Server.start();
+  t.after(() => platforms.end());
   const one = await platforms.project("a@example.org", "One");
   const two = await platforms.project("b@example.org", "Two");
   const context = await chromium.newContext({
@@ -135,9 +115,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   assert.match(streamKey, /^[0-9a-f-]{36}$/);
 
   // A mistyped key is noticed by whoever waits in front of the page.
-  const ingest = `rtmp://127.0.0.1:${server.rtmp}/live/${streamKey}`;
-  const mistyped = encoder(`${ingest}x`);
-  encoders.push(mistyped);
+  const mistyped = encode(`${streamKey}x`);
   await page.getByTestId("unknown-key").filter({ hasText: "from 127.0.0.1" }).waitFor();
   mistyped.kill("SIGKILL");
 
@@ -146,8 +124,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   await addDestination(page, "Second channel", to, two.streamKey);
   await accessible(page, "destinations");
 
-  const first = encoder(ingest);
-  encoders.push(first);
+  const first = encode(streamKey);
   await project(page, "LIVE");
   await plays(page);
   await page.getByTestId("incoming").filter({ hasText: "640×360" }).waitFor();
@@ -173,7 +150,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   await page.getByTestId("reconnecting").filter({ hasText: "held for" }).waitFor();
   await picture(page, "reconnecting");
   await state(page, "Main channel", "live");
-  encoders.push(encoder(ingest));
+  const second = encode(streamKey);
   await project(page, "LIVE");
   await plays(page);
 
@@ -202,7 +179,6 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   list.quiet();
 
   // A clean stop ends the stream, and the page tells how it went.
-  const second = encoders.at(-1);
   second.kill("SIGTERM");
   await page
     .getByTestId("just-over")
@@ -217,7 +193,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   const report = JSON.parse(readFileSync(await (await download).path(), "utf8"));
   assert.ok(report.events.some(({ state }) => state === "ended"));
   await page.getByRole("button", { name: "Close" }).click();
-  encoders.push(encoder(ingest));
+  encode(streamKey);
   await project(page, "LIVE");
 
   // Deleting while live asks for the name.
@@ -231,11 +207,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
 });
 
 test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
-  const [server, chromium] = [await Server.start(), await launch()];
-  t.after(async () => {
-    await chromium.close();
-    await server.end();
-  });
+  const { server, chromium } = await stage(t);
   const refused = [/Failed to load resource/, /ERR_/];
   const context = await chromium.newContext();
   const page = await open(context, server, "/signup", refused);
@@ -307,13 +279,7 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
 });
 
 test("what people write is shown as it stands, and nothing in it runs", { timeout: 120_000 }, async (t) => {
-  const encoders = [];
-  const [server, chromium] = [await Server.start(), await launch()];
-  t.after(async () => {
-    for (const child of encoders) child.kill("SIGKILL");
-    await chromium.close();
-    await server.end();
-  });
+  const { server, chromium, encode } = await stage(t);
   const ran = [];
   const context = await chromium.newContext();
   await context.exposeFunction("ran", (what) => ran.push(what));
@@ -344,14 +310,14 @@ test("what people write is shown as it stands, and nothing in it runs", { timeou
 
   // The names stand in the list, in the report of a stream, and in what a dialog asks for.
   const { streamKey } = (await (await context.request.get(`${server.url}/api/projects`)).json())[0];
-  encoders.push(encoder(`rtmp://127.0.0.1:${server.rtmp}/live/${streamKey}`));
+  const child = encode(streamKey);
   await project(page, "LIVE");
   await card(page, names.destination).getByRole("button", { name: "Start" }).click();
   await state(page, names.destination, "tries again");
   await page.getByTestId("project").getByRole("button", { name: "Delete" }).first().click();
   await page.getByLabel(`Type “${names.project}”`).waitFor();
   await page.keyboard.press("Escape");
-  encoders[0].kill("SIGTERM");
+  child.kill("SIGTERM");
   await page.getByTestId("just-over").getByRole("button", { name: "Report" }).click();
   await page.getByTestId("report").getByText(names.destination).first().waitFor();
   await page.getByRole("button", { name: "Close" }).click();

@@ -2,7 +2,7 @@
 // as black and white bars; the page reads them off the video. `npm run latency` prints what it measured and judges nothing.
 import { spawn } from "node:child_process";
 
-import { browser as launch, PASSWORD, Server, until } from "./stage.mjs";
+import { enter, browser as launch, PASSWORD, Server, until } from "./stage.mjs";
 
 const [WIDTH, HEIGHT, FPS] = [640, 360, 30];
 /** 20 bits of milliseconds: they come round every 17 minutes. */
@@ -65,9 +65,7 @@ try {
   const context = await chromium.newContext();
   const page = await context.newPage();
   await page.goto(`${server.url}/login`);
-  await page.getByLabel("Email").fill("me@example.org");
-  await page.getByLabel("Password").fill(PASSWORD);
-  await page.getByRole("button", { name: "Log in" }).click();
+  await enter(page, "me@example.org", PASSWORD, "Log in");
   await page.getByText("Latency").waitFor();
 
   const opened = Date.now();

@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { browser as launch, PASSWORD, Server, until } from "./stage.mjs";
+import { enter, PASSWORD, stage, until } from "./stage.mjs";
 
 const ENCODER =
   process.env.ODD_ENCODER ?? new URL("../../target/debug/examples/odd_encoder", import.meta.url).pathname;
@@ -100,9 +100,7 @@ async function play(server, chromium, id) {
   const context = await chromium.newContext({ bypassCSP: true });
   const page = await context.newPage();
   await page.goto(`${server.url}/login`);
-  await page.getByLabel("Email").fill(email);
-  await page.getByLabel("Password").fill(PASSWORD);
-  await page.getByRole("button", { name: "Log in" }).click();
+  await enter(page, email, PASSWORD, "Log in");
   await page.getByText(CASES[id]).first().waitFor();
   await page.goto(`${server.url}/projects/${project}`);
   await page.addScriptTag({ content: HLS });
@@ -137,11 +135,7 @@ async function play(server, chromium, id) {
 }
 
 test("odd streams play on in both previews", { timeout: 300_000 }, async (t) => {
-  const [server, chromium] = [await Server.start(), await launch()];
-  t.after(async () => {
-    await chromium.close();
-    await server.end();
-  });
+  const { server, chromium } = await stage(t);
   const wrong = [];
   const waiting = [...chosen];
   const worker = async () => {

@@ -1,6 +1,7 @@
 // What the journeys stand on: the real server, a real FFmpeg as encoder, a second server as platform, a real Chromium.
+import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +9,7 @@ import { chromium } from "playwright-core";
 
 const BINARY = process.env.SERVER_BIN ?? new URL("../../target/debug/gostream", import.meta.url).pathname;
 const CHROMIUM = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
+const AXE = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 export const PASSWORD = "quiet lamp under rain";
 
 export async function freePort() {
@@ -92,8 +94,8 @@ export class Server {
 }
 
 /** FFmpeg sending a moving picture and a tone. */
-export function encoder(url, size = "640x360") {
-  const input = `-re -f lavfi -i testsrc2=size=${size}:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000`;
+function encoder(url) {
+  const input = `-re -f lavfi -i testsrc2=size=640x360:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000`;
   const output =
     "-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -b:v 1500k -g 60 -c:a aac -b:a 96k -f flv";
   const options = `-hide_banner -loglevel error ${input} ${output}`.split(" ");
@@ -116,4 +118,42 @@ export async function browser() {
       "--autoplay-policy=no-user-gesture-required",
     ],
   });
+}
+
+/** What a test needs, until it ends: a server, a browser, and a function that starts an encoder for that server. */
+export async function stage(t) {
+  const encoders = [];
+  const [server, chromium] = [await Server.start(), await browser()];
+  t.after(async () => {
+    for (const child of encoders) child.kill("SIGKILL");
+    await chromium.close();
+    await server.end();
+  });
+  const encode = (key) => {
+    const child = encoder(`rtmp://127.0.0.1:${server.rtmp}/live/${key}`);
+    encoders.push(child);
+    return child;
+  };
+  return { server, chromium, encode };
+}
+
+/** Email and password, and the button below them. */
+export async function enter(page, email, password, button) {
+  await page.getByLabel("Email").fill(email);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: button }).click();
+}
+
+/** Nothing that a screen reader or keyboard stumbles over. Judged when no colour changes any more. */
+export async function accessible(page, name) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(async () => {
+    const passing = () =>
+      document.getAnimations().filter((each) => each.effect.getComputedTiming().endTime !== Infinity);
+    while (passing().length) await Promise.allSettled(passing().map((each) => each.finished));
+    return window.axe.run();
+  });
+  const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  const told = grave.map(({ id, nodes }) => `${name}: ${id} ${nodes[0].html}`);
+  assert.deepEqual(told, []);
 }
