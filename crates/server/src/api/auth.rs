@@ -233,7 +233,7 @@ pub(super) async fn signup(
     let password = fields.take("password", field::new_password(body.password.expose_secret()));
     let (Some(email), Some(password)) = (email, password) else { return Err(fields.into()) };
     client.may_try(&ctx)?;
-    let hasher = client.hasher(&ctx);
+    let hasher = client.hasher(&ctx, None);
     let judged = hasher.judge(password.clone(), email.clone()).await?;
     judged.map_err(|message| Problem::field("password", message))?;
     let hash = hasher.hash(password).await?;
@@ -266,8 +266,8 @@ pub(super) async fn login(
         None => (None, None),
     };
     let tried = user.as_ref().map(|user| user.id);
-    guesses::may_guess(&ctx, client.address, client.browser, email, tried).await?;
-    let right = client.hasher(&ctx).verify(body.password.expose_secret().to_owned(), hash).await;
+    let known = guesses::may_guess(&ctx, client.address, client.browser, email, tried).await?;
+    let right = client.hasher(&ctx, known).verify(body.password.expose_secret().to_owned(), hash).await;
     match user.filter(|_| matches!(right, Ok(true))) {
         Some(user) => {
             match audit.store(&ctx).start_session(&user, client.session()).await {
@@ -364,9 +364,9 @@ impl Client {
         Problem::too_many(wait)
     }
 
-    /// The part of the password hasher that this client has.
-    pub(super) fn hasher(&self, ctx: &Ctx) -> Hasher {
-        ctx.passwords.of(self.address)
+    /// The part of the password hasher that this client has: that of the account that knows it, or of its address.
+    pub(super) fn hasher(&self, ctx: &Ctx, known: Option<Uuid>) -> Hasher {
+        known.map_or_else(|| ctx.passwords.of(self.address), |user| ctx.passwords.of_known(user))
     }
 
     fn logged_in(&self, ctx: &Ctx, user: Row, session: &Begun, status: StatusCode) -> Result<Response, Problem> {

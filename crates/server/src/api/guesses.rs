@@ -36,26 +36,29 @@ pub(super) fn cookie(ctx: &Ctx, user: Uuid, known: Option<Browser>, secure: bool
 }
 
 /// One try at the password of an account. Those who have been there before have tries of their own, or any stranger could
-/// lock an account with wrong ones.
+/// lock an account with wrong ones. Gives the account if it knows the client.
 pub(super) async fn may_guess(
     ctx: &Ctx,
     from: Option<IpAddr>,
     browser: Option<Browser>,
     email: String,
     user: Option<Uuid>,
-) -> Result<(), Problem> {
+) -> Result<Option<Uuid>, Problem> {
     let too_many = |wait| {
         refused("limit", from);
         Problem::too_many(wait)
     };
     if let Some(browser) = browser.filter(|browser| Some(browser.user) == user) {
-        return ctx.limits.guess(&Guesser::Browser(browser.id)).map_err(too_many);
+        ctx.limits.guess(&Guesser::Browser(browser.id)).map_err(too_many)?;
+        return Ok(user);
     }
-    let Err(wait) = ctx.limits.guess(&Guesser::Stranger(email.clone())) else { return Ok(()) };
     // Without an account the same is asked, so that it takes as long.
     let known = ctx.store.login_addresses(user.unwrap_or_default()).await?;
     let mut known = known.iter().filter_map(|address| address.parse().ok()).map(site);
     let here = from.map(site).filter(|&here| known.any(|there| there == here));
-    let neighbour = here.map(|here| Guesser::Neighbour(email, here));
-    neighbour.map_or(Err(wait), |neighbour| ctx.limits.guess(&neighbour)).map_err(too_many)
+    if let Err(wait) = ctx.limits.guess(&Guesser::Stranger(email.clone())) {
+        let neighbour = here.map(|here| Guesser::Neighbour(email, here));
+        neighbour.map_or(Err(wait), |neighbour| ctx.limits.guess(&neighbour)).map_err(too_many)?;
+    }
+    Ok(user.filter(|_| here.is_some()))
 }

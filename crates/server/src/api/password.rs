@@ -64,7 +64,7 @@ pub(super) async fn change(
     let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
     // A user who is logged in is not held up by what others try, at the same address or on the same account.
     ctx.limits.guess(&Guesser::Session(login.session)).map_err(|wait| client.too_many(wait))?;
-    let hasher = client.hasher(&ctx);
+    let hasher = client.hasher(&ctx, Some(login.user.id));
     hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;
     let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
     let current = body.current_password.expose_secret().to_owned();

@@ -1,4 +1,5 @@
-//! Passwords: judged with zxcvbn and hashed with bcrypt, both on threads of their own, a few at a time, fairly by address.
+//! Passwords: judged with zxcvbn and hashed with bcrypt, both on threads of their own, a few at a time, fairly by
+//! address, and by account for those who have logged in before.
 
 use std::{net::IpAddr, sync::Arc, thread};
 
@@ -7,13 +8,16 @@ use gostream_engine::{
     shares::{Bounds, Full, Shares},
 };
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 /// 2^12 rounds: a quarter of a second on today's machines (OWASP asks for at least 10).
 const COST: u32 = 12;
-/// Two at a time: more would take the processor from the streams. A line of 32 is four seconds' work: a class that signs up
+/// For strangers, by address. Two at a time: more would take the processor from the streams. A line of 32 is four seconds' work: a class that signs up
 /// together waits that long for itself, while a client from elsewhere waits for one. The whole line is half of the time
 /// that a request has.
-const HASHES: Bounds = Bounds { running: 2, running_each: 2, waiting: 64, waiting_each: 32 };
+const STRANGERS: Bounds = Bounds { running: 2, running_each: 2, waiting: 64, waiting_each: 32 };
+/// For clients that an account knows, by account: they never wait for strangers, from however many addresses those come.
+const KNOWN: Bounds = Bounds { running: 1, running_each: 1, waiting: 32, waiting_each: 8 };
 /// Shortest password, in characters (NIST SP 800-63B).
 const CHARS_MIN: usize = 8;
 /// bcrypt reads 72 bytes and one of them ends the text. Longer ones are refused rather than cut.
@@ -84,26 +88,43 @@ fn check_strength(password: &str, email: &str) -> Result<(), String> {
 
 /// Judges, hashes and verifies, a few at a time.
 #[derive(Clone, Debug)]
-pub(crate) struct Passwords(Arc<Shares<Option<IpAddr>>>);
+pub(crate) struct Passwords {
+    strangers: Arc<Shares<Client>>,
+    known: Arc<Shares<Client>>,
+}
+
+/// Who has a part of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Client {
+    /// `None` without an address.
+    Stranger(Option<IpAddr>),
+    /// A browser or an address that logged in to this account before.
+    Known(Uuid),
+}
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self(Shares::new(HASHES))
+        Self { strangers: Shares::new(STRANGERS), known: Shares::new(KNOWN) }
     }
 }
 
 impl Passwords {
-    /// The part of the pool that one client has; `None` for one without an address.
-    pub(crate) fn of(&self, client: Option<IpAddr>) -> Hasher {
-        Hasher { pool: self.0.clone(), client: client.map(site) }
+    /// The part that one address has; `None` for a client without one.
+    pub(crate) fn of(&self, address: Option<IpAddr>) -> Hasher {
+        Hasher { pool: Arc::clone(&self.strangers), client: Client::Stranger(address.map(site)) }
+    }
+
+    /// The part of those whom an account knows.
+    pub(crate) fn of_known(&self, user: Uuid) -> Hasher {
+        Hasher { pool: Arc::clone(&self.known), client: Client::Known(user) }
     }
 }
 
-/// The pool as one client sees it.
+/// A pool as one client sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Hasher {
-    pool: Arc<Shares<Option<IpAddr>>>,
-    client: Option<IpAddr>,
+    pool: Arc<Shares<Client>>,
+    client: Client,
 }
 
 impl Hasher {

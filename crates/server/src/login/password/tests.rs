@@ -96,6 +96,22 @@ async fn who_fills_the_line_is_refused_and_holds_up_nobody_else() {
     assert!(crowd.len() + 12 > before, "it waited for one or two hashes and not for {}", before - crowd.len());
 }
 
+#[tokio::test]
+async fn known_client_does_not_wait_for_strangers_from_many_addresses() {
+    let passwords = Passwords::default();
+    let mut crowd = JoinSet::new();
+    for n in 0..40 {
+        let hasher = passwords.of(Some([192, 0, 2, n].into()));
+        crowd.spawn(async move { hasher.verify("x".to_owned(), None).await });
+    }
+    assert!(!crowd.join_next().await.expect("is one").expect("does not panic").expect("has a turn"));
+    let before = crowd.len();
+    let known = passwords.of_known(Uuid::new_v4());
+    assert!(!known.verify("x".to_owned(), None).await.expect("has a turn"));
+    while crowd.try_join_next().is_some() {}
+    assert!(crowd.len() + 8 > before, "{} strangers came first", before - crowd.len());
+}
+
 #[test]
 fn hashing_needs_no_thread_of_the_pool_for_blocking_work() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
