@@ -79,6 +79,12 @@ pub fn site(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The same a tier wider: providers give one subscriber a /56 of IPv6, which is 256 sites.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    let site = site(address);
+    site.group().unwrap_or(site)
+}
+
 fn prefix(address: Ipv6Addr, bits: u32) -> IpAddr {
     Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - bits))).into()
 }

@@ -12,7 +12,11 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use gostream_store::{Project, Store};
 use uuid::Uuid;
 
-use super::{Ctx, auth::Login, extract};
+use super::{
+    Ctx,
+    auth::{Login, Proof},
+    extract,
+};
 
 /// Beyond so many pairs everything is forgotten, and written down once more: some megabytes.
 const SHOWN_MAX: usize = 100_000;
@@ -24,17 +28,17 @@ pub(crate) struct Shown(Mutex<HashSet<(Uuid, Uuid)>>);
 
 impl Shown {
     /// Whether this login sees the key of this project for the first time.
-    fn is_new(&self, login: &Login, project: Uuid) -> bool {
-        !self.lock().contains(&(login.proof.id(), project))
+    fn is_new(&self, login: Proof, project: Uuid) -> bool {
+        !self.lock().contains(&(login.id(), project))
     }
 
     /// It is written down that this login saw the key of this project.
-    fn noted(&self, login: &Login, project: Uuid) {
+    fn noted(&self, login: Proof, project: Uuid) {
         let mut shown = self.lock();
         if shown.len() >= SHOWN_MAX {
             shown.clear();
         }
-        shown.insert((login.proof.id(), project));
+        shown.insert((login.id(), project));
     }
 
     /// The project has a new key, which nobody has seen.
@@ -43,10 +47,9 @@ impl Shown {
     }
 
     /// The project has a new key, which only this login has seen: making it is written down as such.
-    pub(super) fn made_by(&self, login: &Login, project: Uuid) {
-        let mut shown = self.lock();
-        shown.retain(|&(_, known)| known != project);
-        shown.insert((login.proof.id(), project));
+    pub(super) fn made_by(&self, login: Proof, project: Uuid) {
+        self.renewed(project);
+        self.noted(login, project);
     }
 
     /// A poisoned lock still guards a whole set.
@@ -97,7 +100,7 @@ impl Audit {
         if !login.sees_keys() {
             return;
         }
-        let new: Vec<_> = projects.iter().filter(|project| ctx.shown.is_new(login, project.id)).collect();
+        let new: Vec<_> = projects.iter().filter(|project| ctx.shown.is_new(login.proof, project.id)).collect();
         let object = match new.as_slice() {
             [] => return,
             [only] => only.name.clone(),
@@ -105,7 +108,28 @@ impl Audit {
         };
         // What could not be written is written the next time.
         if self.note(ctx, login.user.id, "stream_key_shown", Some(&object)).await {
-            new.iter().for_each(|project| ctx.shown.noted(login, project.id));
+            new.iter().for_each(|project| ctx.shown.noted(login.proof, project.id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_saw_which_key_is_remembered_within_bounds() {
+        let shown = Shown::default();
+        let (login, kept) = (Proof::Session(Uuid::new_v4()), Uuid::new_v4());
+        shown.made_by(login, kept);
+        assert!(!shown.is_new(login, kept));
+        assert!(shown.is_new(Proof::Token(Uuid::new_v4()), kept), "another login");
+        for _ in 1..SHOWN_MAX {
+            shown.noted(login, Uuid::new_v4());
+        }
+        assert!(!shown.is_new(login, kept));
+        // Projects that are made and deleted leave their pairs behind.
+        shown.made_by(login, Uuid::new_v4());
+        assert_eq!(shown.lock().len(), 1);
     }
 }

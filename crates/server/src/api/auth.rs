@@ -127,7 +127,10 @@ impl FromRequestParts<Ctx> for Login {
         };
         let address = extract::client_address(parts);
         let login = prove(&token, address, ctx).await?.ok_or_else(|| {
-            refused("token", address);
+            // A session that ended is no try to get in: a page that was left open asks with it.
+            if ctx.tokens.read(&token).is_none() {
+                refused("token", address);
+            }
             Problem::unauthorized()
         })?;
         if login.scope == Scope::Read && !parts.method.is_safe() {
@@ -267,8 +270,8 @@ pub(super) async fn login(
     };
     let tried = user.as_ref().map(|user| user.id);
     let known = guesses::may_guess(&ctx, client.address, client.browser, email, tried).await?;
-    let right = client.hasher(&ctx, known).verify(body.password.expose_secret().to_owned(), hash).await;
-    match user.filter(|_| matches!(right, Ok(true))) {
+    let right = client.hasher(&ctx, known).verify(body.password.expose_secret().to_owned(), hash).await?;
+    match user.filter(|_| right) {
         Some(user) => {
             match audit.store(&ctx).start_session(&user, client.session()).await {
                 // A new password, or the end of the account, came first.
@@ -284,7 +287,6 @@ pub(super) async fn login(
             if let Some(user) = tried {
                 audit.login_failed(&ctx, user).await;
             }
-            right?;
             Err(wrong_credentials())
         }
     }

@@ -116,7 +116,7 @@ pub(super) async fn create(
         }
         error => error.into(),
     })?;
-    ctx.shown.made_by(&login, row.id);
+    ctx.shown.made_by(login.proof, row.id);
     if row.pull_url.is_some() {
         ctx.wakes.wake(row.id);
     }
@@ -210,7 +210,7 @@ pub(super) async fn rotate_stream_key(
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
     let row = audit.store(&ctx).rotate_stream_key(login.user.id, id).await?;
-    ctx.shown.made_by(&login, id);
+    ctx.shown.made_by(login.proof, id);
     ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
     ctx.wakes.wake(id);
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))

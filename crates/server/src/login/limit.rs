@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use gostream_engine::door::site;
+use gostream_engine::door::{Client as _, site};
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -57,11 +57,18 @@ pub(crate) enum Guesser {
 
 type Limiter<K, C> = RateLimiter<K, DefaultKeyedStateStore<K>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
+/// Tries by address. Whoever has a /56 of IPv6 has 256 sites, and the tries of two.
+#[derive(Debug)]
+struct ByAddress<C: Clock> {
+    sites: Limiter<IpAddr, C>,
+    subscribers: Limiter<IpAddr, C>,
+}
+
 /// Counts tries.
 #[derive(Debug)]
 pub(crate) struct Limits<C: Clock = DefaultClock> {
-    stream_keys: Limiter<IpAddr, C>,
-    addresses: Limiter<IpAddr, C>,
+    stream_keys: ByAddress<C>,
+    addresses: ByAddress<C>,
     guessers: Limiter<Guesser, C>,
     dials: Limiter<Uuid, C>,
     hooks: Limiter<Uuid, C>,
@@ -81,11 +88,23 @@ fn limiter<K: Clone + Eq + Hash, C: Clock + Clone>(interval: Duration, burst: No
     RateLimiter::dashmap_with_clock(quota, clock.clone())
 }
 
+impl<C: Clock + Clone> ByAddress<C> {
+    fn new(interval: Duration, burst: NonZeroU32, clock: &C) -> Self {
+        let twice = burst.saturating_add(burst.get());
+        Self { sites: limiter(interval, burst, clock), subscribers: limiter(interval / 2, twice, clock) }
+    }
+
+    fn prune(&self) {
+        self.sites.retain_recent();
+        self.subscribers.retain_recent();
+    }
+}
+
 impl<C: Clock + Clone> Limits<C> {
     fn new(clock: C) -> Self {
         Self {
-            stream_keys: limiter(STREAM_KEY_INTERVAL, STREAM_KEY_BURST, &clock),
-            addresses: limiter(ADDRESS_INTERVAL, ADDRESS_BURST, &clock),
+            stream_keys: ByAddress::new(STREAM_KEY_INTERVAL, STREAM_KEY_BURST, &clock),
+            addresses: ByAddress::new(ADDRESS_INTERVAL, ADDRESS_BURST, &clock),
             guessers: limiter(ACCOUNT_INTERVAL, ACCOUNT_BURST, &clock),
             dials: limiter(DIAL_INTERVAL, DIAL_BURST, &clock),
             hooks: limiter(HOOK_INTERVAL, HOOK_BURST, &clock),
@@ -96,12 +115,12 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// One try from `address`; the error is how long to wait.
     pub(crate) fn address(&self, address: IpAddr) -> Result<(), Duration> {
-        self.check(&self.addresses, &site(address))
+        self.check_address(&self.addresses, address)
     }
 
     /// One unknown stream key from `address`; the error is how long to wait.
     pub(crate) fn stream_key(&self, address: IpAddr) -> Result<(), Duration> {
-        self.check(&self.stream_keys, &site(address))
+        self.check_address(&self.stream_keys, address)
     }
 
     /// One password; the error is how long to wait.
@@ -119,6 +138,12 @@ impl<C: Clock + Clone> Limits<C> {
         self.check(&self.hooks, &account)
     }
 
+    fn check_address(&self, limiters: &ByAddress<C>, address: IpAddr) -> Result<(), Duration> {
+        let site = site(address);
+        self.check(&limiters.sites, &site)?;
+        site.group().map_or(Ok(()), |subscriber| self.check(&limiters.subscribers, &subscriber))
+    }
+
     fn check<K: Clone + Eq + Hash>(&self, limiter: &Limiter<K, C>, key: &K) -> Result<(), Duration> {
         if self.tries.fetch_add(1, Ordering::Relaxed) % TRIES_REMEMBERED == TRIES_REMEMBERED - 1 {
             self.prune();
@@ -129,8 +154,8 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// Forgets those who have waited long enough, so that memory follows the tries of the last minutes.
     fn prune(&self) {
-        self.stream_keys.retain_recent();
-        self.addresses.retain_recent();
+        self.stream_keys.prune();
+        self.addresses.prune();
         self.guessers.retain_recent();
         self.dials.retain_recent();
         self.hooks.retain_recent();
@@ -148,14 +173,23 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let limits = Limits::new(clock.clone());
         for n in 0..200_000_u32 {
-            let address = std::net::Ipv6Addr::from(u128::from(n) << 64 | 0x2001_0DB8 << 96);
+            let address = std::net::Ipv6Addr::from(u128::from(n) << 72 | 0x2001_0DB8 << 96);
             limits.address(address.into()).expect("its first try");
             limits.guess(&Guesser::Stranger(format!("{n}@example.org"))).expect("its first try");
             clock.advance(Duration::from_millis(10));
         }
         // Half an hour of tries passed; those of the last minute may be there.
-        let (addresses, guessers) = (limits.addresses.len(), limits.guessers.len());
+        let (addresses, guessers) = (limits.addresses.sites.len(), limits.guessers.len());
         assert!(addresses < 10_000 && guessers < 10_000, "{addresses} {guessers}");
+    }
+
+    #[test]
+    fn many_sites_of_one_subscriber_have_the_tries_of_two() {
+        let limits = Limits::new(FakeRelativeClock::default());
+        let site = |n: u128| std::net::Ipv6Addr::from(0x2001_0DB8_u128 << 96 | n << 64).into();
+        let tried = (0..256).take_while(|&n| limits.address(site(n)).is_ok()).count();
+        assert_eq!(tried, 2 * ADDRESS_BURST.get() as usize);
+        limits.address(site(256)).expect("the next subscriber");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::{net::IpAddr, sync::Arc, thread};
 
 use gostream_engine::{
-    door::site,
+    door::subscriber,
     shares::{Bounds, Full, Shares},
 };
 use tokio::sync::oneshot;
@@ -96,7 +96,7 @@ pub(crate) struct Passwords {
 /// Who has a part of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Client {
-    /// `None` without an address.
+    /// A [`subscriber`]; `None` without an address.
     Stranger(Option<IpAddr>),
     /// A browser or an address that logged in to this account before.
     Known(Uuid),
@@ -111,7 +111,7 @@ impl Default for Passwords {
 impl Passwords {
     /// The part that one address has; `None` for a client without one.
     pub(crate) fn of(&self, address: Option<IpAddr>) -> Hasher {
-        Hasher { pool: Arc::clone(&self.strangers), client: Client::Stranger(address.map(site)) }
+        Hasher { pool: Arc::clone(&self.strangers), client: Client::Stranger(address.map(subscriber)) }
     }
 
     /// The part of those whom an account knows.

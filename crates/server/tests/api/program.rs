@@ -103,6 +103,12 @@ async fn every_refusal_is_a_line_for_fail2ban() {
         server.client.post("/api/auth/login", login).await.problem(401, "invalid_credentials");
         let forged = Client { token: Some("gst_no_such_token".to_owned()), ..server.client.clone() };
         forged.get("/api/projects").await.problem(401, "unauthorized");
+        // A login that ended is none.
+        let account = json!({"email": format!("{format}@example.org"), "password": PASSWORD});
+        let account = server.client.post("/api/auth/signup", account).await.json(201);
+        let ended = Client { token: account["token"].as_str().map(str::to_owned), ..server.client.clone() };
+        ended.post("/api/auth/logout", json!({})).await.empty(204);
+        ended.get("/api/projects").await.problem(401, "unauthorized");
         let hook = "/api/streams/on_publish?name=no-such-key";
         server.client.get(hook).await.problem(403, "unknown_stream_key");
         assert!(Encoder::publish(server.rtmp, "no-such-key").await.is_err());

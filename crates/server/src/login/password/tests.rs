@@ -74,8 +74,8 @@ async fn who_fills_the_line_is_refused_and_holds_up_nobody_else() {
     let passwords = Passwords::default();
     let mut crowd = JoinSet::new();
     for n in 0..100 {
-        // One subscriber, however many addresses.
-        let hasher = passwords.of(Some(format!("2001:db8::{n:x}").parse().expect("is an address")));
+        // One subscriber, however many sites.
+        let hasher = passwords.of(Some(format!("2001:db8:0:{n:x}::1").parse().expect("is an address")));
         crowd.spawn(async move { hasher.verify("x".to_owned(), None).await });
     }
     let (mut refused, mut verified) = (0, 0);
