@@ -1,6 +1,6 @@
 // The journeys of a person through the page, against the real thing: `npm run e2e`. `npm run screenshots` keeps the pictures.
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { accessible, enter, PASSWORD, Server, stage, until } from "./stage.mjs";

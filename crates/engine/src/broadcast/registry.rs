@@ -332,3 +332,21 @@ impl Tables {
         live
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn watchers_who_left_leave_nothing_behind() {
+        let registry = Registry::default();
+        let kept = registry.watch(ProjectId(Uuid::new_v4()));
+        for _ in 0..10_000 {
+            drop(registry.watch(ProjectId(Uuid::new_v4())));
+        }
+        assert!(registry.tables().statuses.len() < 100, "{}", registry.tables().statuses.len());
+        assert!(kept.has_changed().is_ok(), "who watches is told");
+    }
+}
