@@ -165,7 +165,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   const overflow = await small.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   assert.ok(overflow <= 0, `the page is ${overflow} px wider than the phone`);
   await accessible(small, "phone");
-  if (SCREENSHOTS) await small.waitForTimeout(4_000);
+  await plays(small);
   await picture(small, "phone");
   small.quiet();
 

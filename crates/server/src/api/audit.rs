@@ -128,7 +128,7 @@ mod tests {
             shown.noted(login, Uuid::new_v4());
         }
         assert!(!shown.is_new(login, kept));
-        // Projects that are made and deleted leave their pairs behind.
+        // Projects that are made and deleted leave pairs, which count as well.
         shown.made_by(login, Uuid::new_v4());
         assert_eq!(shown.lock().len(), 1);
     }

@@ -57,7 +57,7 @@ pub(crate) enum Guesser {
 
 type Limiter<K, C> = RateLimiter<K, DefaultKeyedStateStore<K>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// Tries by address. Whoever has a /56 of IPv6 has 256 sites, and the tries of two.
+/// Tries by address. A /56 of IPv6 is 256 sites, and has the tries of two.
 #[derive(Debug)]
 struct ByAddress<C: Clock> {
     sites: Limiter<IpAddr, C>,

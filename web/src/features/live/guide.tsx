@@ -17,7 +17,7 @@ export function Guide({ project }: { project: Project }) {
       <Secret label="Server" value={project.ingestUrl} />
       <Secret label="Stream key" value={project.streamKey} masked />
       <p className="text-muted">
-        Whoever has the key can stream as you.{" "}
+        Anyone who has the key can stream as you.{" "}
         <button type="button" className="text-accent underline" onClick={() => setAsking("key")}>
           Make a new key
         </button>
