@@ -59,13 +59,13 @@ const WINDOW_BYTES: u32 = 64 * 1024;
 /// Requests of one connection of HTTP/2 at once; RFC 9113 section 6.5.2 recommends no fewer.
 const STREAMS_MAX: u32 = 100;
 /// Requests at once, from the head to the end of the answer; a held one is looked at with every part of its stream.
-/// An address has one for each connection that it may have: a school's viewers hold a playlist each. So this only bounds what
-/// HTTP/2 makes of them. When all are taken, who holds the most makes room.
+/// One for each connection that there may be fits twice, of an address as well (a school's viewers hold a playlist each), so this
+/// only bounds what HTTP/2 makes of them. When all are taken, who holds the most makes room.
 const REQUESTS: Places = Places {
     waiting: usize::MAX,
     waiting_per_address: usize::MAX,
     connections: 16_384,
-    connections_per_address: PLACES.connections_per_address,
+    connections_per_address: 4_096,
     proxies: 16_384,
 };
 /// A TLS handshake takes two round trips.
