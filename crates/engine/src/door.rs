@@ -167,12 +167,17 @@ impl<K: Client> Door<K> {
         if !state.has_room(&self.places, client) || state.full(&self.places, client).is_some() {
             return None;
         }
-        Some(self.place(&mut state, client, false))
+        Some(self.place(&mut state, client, false, CancellationToken::new()))
     }
 
     /// A place for a new connection, which is idle at first: when all places are taken, another idle one may be evicted
     /// for it. `None` when it is one too many.
     pub fn connect(self: &Arc<Self>, client: Option<K>) -> Option<Place<K>> {
+        self.connect_with(client, CancellationToken::new())
+    }
+
+    /// The same for one of several things that end together: whichever is evicted cancels `evicted`.
+    pub fn connect_with(self: &Arc<Self>, client: Option<K>, evicted: CancellationToken) -> Option<Place<K>> {
         let mut state = self.state();
         if !state.has_room(&self.places, client) {
             return None;
@@ -183,11 +188,16 @@ impl<K: Client> Door<K> {
                 entry.evicted.cancel();
             }
         }
-        Some(self.place(&mut state, client, true))
+        Some(self.place(&mut state, client, true, evicted))
     }
 
-    fn place(self: &Arc<Self>, state: &mut State<K>, client: Option<K>, idle: bool) -> Place<K> {
-        let evicted = CancellationToken::new();
+    fn place(
+        self: &Arc<Self>,
+        state: &mut State<K>,
+        client: Option<K>,
+        idle: bool,
+        evicted: CancellationToken,
+    ) -> Place<K> {
         let id = state.add(client, evicted.clone());
         if idle {
             state.set_idle(id, true);

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     acme::Renewal,
-    api::{self, Context, Followers, Shown},
+    api::{self, Context, Followers, Shown, Turns},
     config::{SecretKey, Settings, Tls},
     data_dir::{self, KeyFile},
     fronts::Fronts,
@@ -172,6 +172,7 @@ impl App {
             tokens: Tokens::new(&secret),
             browsers: Browsers::new(&secret),
             passwords: Passwords::default(),
+            turns: Turns::default(),
             limits,
             quota: settings.quota,
             metrics: metrics_page,
@@ -193,8 +194,7 @@ impl App {
         let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
         tasks.spawn(listen::serve(http, Port { tls: acceptor, proxies, places, router }, ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
-            let router = metrics::router(ctx.metrics.clone());
-            tasks.spawn(listen::serve(listener, plain(router, files), ended.clone()));
+            tasks.spawn(listen::serve(listener, plain(metrics::router(ctx.metrics.clone()), files), ended.clone()));
             address
         });
         Ok(Self {

@@ -59,7 +59,8 @@ const WINDOW_BYTES: u32 = 64 * 1024;
 /// Requests of one connection of HTTP/2 at once; RFC 9113 section 6.5.2 recommends no fewer.
 const STREAMS_MAX: u32 = 100;
 /// Requests at once, from the head to the end of the answer; a held one is looked at with every part of its stream.
-/// One for each connection that there may be fits twice, so this only bounds what HTTP/2 makes of them.
+/// One for each connection that there may be fits twice, of an address as well (a school's viewers hold a playlist each), so this
+/// only bounds what HTTP/2 makes of them. When all are taken, who holds the most makes room.
 const REQUESTS: Places = Places {
     waiting: usize::MAX,
     waiting_per_address: usize::MAX,
@@ -234,8 +235,16 @@ impl Connection {
         let router = TowerToHyperService::new(router);
         let (activity, under_way) = (Activity::new(place), Arc::new(UnderWay::default()));
         let (begun, answers) = (Arc::clone(&activity), Arc::clone(&under_way));
+        let evicted = activity.evicted();
+        let ends = evicted.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let held = requests.enter(peer.site()).map(|place| Held { _request: Arc::new((place, begun.begin())) });
+            // A body that does not come and an answer that is not taken look alike, and end with their connection. That of a
+            // proxy carries other people's requests as well.
+            let place = match peer.site() {
+                Some(site) => requests.connect_with(Some(site), ends.clone()),
+                None => requests.enter(None),
+            };
+            let held = place.map(|place| Held { _request: Arc::new((place, begun.begin())) });
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(Proxies(Arc::clone(&proxies)));
@@ -253,14 +262,13 @@ impl Connection {
         });
         let builder = protocols();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let evicted = activity.evicted();
         let (outcome, why) = tokio::select! {
             outcome = connection.as_mut() => (Some(outcome), ""),
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 (timeout(GRACE, connection).await.ok(), "The server stops.")
             }
-            () = evicted.cancelled() => (None, "It was idle, and made room for another."),
+            () = evicted.cancelled() => (None, "It made room for another."),
             () = activity.idle_for(HEAD_TIMEOUT) => (None, "It was idle."),
             () = nothing_asked(&activity) => (None, "Nothing was asked for in time."),
             () = under_way.overdue() => (None, "An answer was not taken in time."),

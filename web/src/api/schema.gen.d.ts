@@ -1287,7 +1287,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1437,7 +1437,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1484,7 +1484,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1674,7 +1674,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1742,7 +1742,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1807,7 +1807,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1968,7 +1968,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2064,7 +2064,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2129,7 +2129,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2194,7 +2194,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2301,7 +2301,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2377,7 +2377,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2444,7 +2444,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2511,7 +2511,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2672,7 +2672,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2768,7 +2768,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2826,7 +2826,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2891,7 +2891,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2998,7 +2998,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3105,7 +3105,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3172,7 +3172,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3239,7 +3239,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3306,7 +3306,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3373,7 +3373,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3445,7 +3445,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3504,7 +3504,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable`, `timeout`, with `Retry-After` */
+            /** @description `busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;

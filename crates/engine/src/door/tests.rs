@@ -45,6 +45,18 @@ fn a_newcomer_takes_the_oldest_idle_place_of_who_holds_the_most() {
 }
 
 #[test]
+fn what_ends_together_is_told_together() {
+    let door = Door::new(Places { connections: 2, waiting: 2, ..PLACES });
+    let connection = CancellationToken::new();
+    let requests = [(); 2].map(|()| door.connect_with(address("192.0.2.1"), connection.clone()).expect("is free"));
+    assert!(!connection.is_cancelled());
+    let newcomer = door.connect(address("192.0.2.2")).expect("is served");
+    assert!(connection.is_cancelled() && !newcomer.evicted().is_cancelled());
+    drop(requests);
+    assert_eq!(door.state().all.connections, 1, "what was evicted leaves once");
+}
+
+#[test]
 fn those_that_have_asked_make_room_when_all_places_are_taken() {
     let door = Door::new(Places { connections: 3, waiting: 3, ..PLACES });
     let [a, b] = ["192.0.2.1", "192.0.2.2"].map(address);

@@ -13,9 +13,8 @@ use gostream_store::{Project, Store};
 use uuid::Uuid;
 
 use super::{
-    Ctx,
-    auth::{Login, Proof},
-    extract,
+    Ctx, extract,
+    proof::{Login, Proof},
 };
 
 /// Beyond so many pairs everything is forgotten, and written down once more: some megabytes.

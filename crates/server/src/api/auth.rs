@@ -1,14 +1,14 @@
-//! Accounts and logins, and [`Login`], the proof of one that other handlers ask for.
+//! Accounts and logins.
 
 use std::{net::IpAddr, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{StatusCode, header, request::Parts},
     response::{AppendHeaders, IntoResponse, Response},
 };
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use gostream_store::{Error, NewSession, Scope, Session as Begun, User as Row};
+use gostream_store::{Error, NewSession, Session as Begun, User as Row};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -22,6 +22,7 @@ use super::{
     extract::{self, Json},
     field::{self, Fields},
     guesses,
+    proof::{Login, Person},
 };
 use crate::{
     config::Signup,
@@ -34,142 +35,12 @@ use crate::{
 };
 
 /// The cookie that carries the token for the page, over plain HTTP.
-const COOKIE: &str = "gostream_session";
+pub(super) const COOKIE: &str = "gostream_session";
 /// The same over HTTPS: browsers take this name only from the host itself, over HTTPS and for all paths, so that neither a
 /// neighbour below the same domain nor an attacker on the way can plant one (RFC 6265bis section 4.1.3.2).
-const HOST_COOKIE: &str = "__Host-gostream_session";
+pub(super) const HOST_COOKIE: &str = "__Host-gostream_session";
 /// Of the browser's name, this much is kept with the session.
 const AGENT_CHARS_MAX: usize = 200;
-
-/// Who asks. Taking this argument is what makes a handler private.
-pub(super) struct Login {
-    /// The account.
-    pub(super) user: Row,
-    /// How it was proved.
-    pub(super) proof: Proof,
-    /// What it may do.
-    pub(super) scope: Scope,
-}
-
-impl Login {
-    /// Whether it may see stream keys, with which anybody can publish.
-    pub(super) fn sees_keys(&self) -> bool {
-        self.scope == Scope::Full
-    }
-}
-
-/// What a login rests on; it ends with that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
-    /// A session, begun with the password.
-    Session(Uuid),
-    /// An API token.
-    Token(Uuid),
-}
-
-impl Proof {
-    /// Of the session, or of the token.
-    pub(super) fn id(self) -> Uuid {
-        let (Self::Session(id) | Self::Token(id)) = self;
-        id
-    }
-
-    /// Whether it still counts for that account.
-    pub(super) async fn counts(self, ctx: &Ctx, user: Uuid) -> Result<bool, Error> {
-        match self {
-            Self::Session(id) => Ok(ctx.store.session_user(id).await?.is_some_and(|found| found.id == user)),
-            Self::Token(id) => ctx.store.has_token(user, id).await,
-        }
-    }
-}
-
-/// Who asks, and has shown the password: for what decides who may log in. A token that leaks must not lead further.
-pub(super) struct Person {
-    /// The account.
-    pub(super) user: Row,
-    /// The session.
-    pub(super) session: Uuid,
-}
-
-impl FromRequestParts<Ctx> for Person {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Problem> {
-        let login = Login::from_request_parts(parts, ctx).await?;
-        match login.proof {
-            Proof::Session(session) => Ok(Self { user: login.user, session }),
-            Proof::Token(_) => {
-                let detail = "An API token cannot do this. Log in with the password.";
-                Err(Problem::new(StatusCode::FORBIDDEN, "login_required", detail))
-            }
-        }
-    }
-}
-
-impl FromRequestParts<Ctx> for Login {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Problem> {
-        let token = match bearer(&parts.headers) {
-            Some(token) => token.to_owned(),
-            None => {
-                let jar = CookieJar::from_headers(&parts.headers);
-                // Logins from before the name changed have the plain one until they end.
-                let cookie = jar.get(HOST_COOKIE).or_else(|| jar.get(COOKIE));
-                let token = cookie.ok_or_else(Problem::unauthorized)?.value().to_owned();
-                // A browser sends the cookie whoever made the request, so who made it must be known.
-                if !parts.method.is_safe() && !is_same_origin(parts, ctx) {
-                    let detail = "This request came from another site. Use the page of this server, or a bearer token.";
-                    return Err(Problem::new(StatusCode::FORBIDDEN, "bad_origin", detail));
-                }
-                token
-            }
-        };
-        let address = extract::client_address(parts);
-        let login = prove(&token, address, ctx).await?.ok_or_else(|| {
-            // A session that ended is no try to get in: a page that was left open asks with it.
-            if ctx.tokens.read(&token).is_none() {
-                refused("token", address);
-            }
-            Problem::unauthorized()
-        })?;
-        if login.scope == Scope::Read && !parts.method.is_safe() {
-            let detail = "This API token may only read. Use one with the scope `full`.";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", detail));
-        }
-        Ok(login)
-    }
-}
-
-/// Whose token that is; nobody's when it is forged, or has ended.
-async fn prove(token: &str, address: Option<IpAddr>, ctx: &Ctx) -> Result<Option<Login>, Error> {
-    if token.starts_with(gostream_store::TOKEN_PREFIX) {
-        let found = ctx.store.token_user(token).await?;
-        return Ok(found.map(|(user, token)| Login { user, proof: Proof::Token(token.id), scope: token.scope }));
-    }
-    let Some(claims) = ctx.tokens.read(token) else { return Ok(None) };
-    let address = address.map(|address| address.to_string());
-    let user = ctx.store.use_session(claims.sid, address.as_deref()).await?.filter(|user| user.id == claims.sub);
-    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full }))
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn is_same_origin(parts: &Parts, ctx: &Ctx) -> bool {
-    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    if text("sec-fetch-site") == Some("same-origin") {
-        return true;
-    }
-    let Some(origin) = text("origin") else { return false };
-    if ctx.public_url.as_ref().is_some_and(|url| url.origin().ascii_serialization() == origin) {
-        return true;
-    }
-    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    host.is_some_and(|host| extract::authority(parts).is_some_and(|ours| ours.as_str().eq_ignore_ascii_case(host)))
-}
 
 /// Email and password.
 #[derive(Deserialize, ToSchema)]

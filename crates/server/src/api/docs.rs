@@ -122,6 +122,10 @@ fn add_refusals(effect: Effect, operation: &mut Operation) {
             add("422", "`validation_failed`");
         }
     }
+    if needs_login {
+        let about = "`busy`: too many requests of this account are waiting; `database_unavailable`, `timeout`; with `Retry-After`";
+        add("503", about);
+    }
     if matches!(effect, Effect::Changes) && needs_login {
         add("403", "`bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read");
     }

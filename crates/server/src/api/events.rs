@@ -24,9 +24,9 @@ use uuid::Uuid;
 use super::{
     Ctx,
     audit::Audit,
-    auth::Login,
     error::Problem,
     extract::{Id, Links},
+    proof::Login,
     view::{Project, Viewer},
 };
 use crate::reconcile::Change;
@@ -76,6 +76,7 @@ pub(super) async fn follow(
     let mut follower = Follower { _place: place, ctx, links, login, audit, id, changes, status, recheck, shown, next };
     let snapshot = follower.look().await?.ok_or_else(Problem::not_found)?;
     follower.next = Some(("snapshot", snapshot));
+    follower.login.turn = None;
     let heartbeat = sse::KeepAlive::new().interval(HEARTBEAT);
     // nginx in front would collect events into blocks.
     Ok(([("x-accel-buffering", "no")], Sse::new(events(follower)).keep_alive(heartbeat)))

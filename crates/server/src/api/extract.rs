@@ -1,6 +1,6 @@
 //! What handlers take out of a request, each refusing with a [`Problem`]: JSON bodies, ids in paths, queries, links.
 
-use std::{fmt, marker::PhantomData, net::IpAddr};
+use std::{fmt, marker::PhantomData, net::IpAddr, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -14,8 +14,11 @@ use serde::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Ctx, error::Problem, layers::HANDLER_TIMEOUT};
+use super::{Ctx, error::Problem};
 use crate::listen::{Peer, Proxies};
+
+/// From when the handler wants it. The largest that is taken needs 13 kB/s by then, a usual one of some hundred bytes very little.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A JSON body. Unknown fields are refused by the types themselves.
 pub(super) struct Json<T>(pub(super) T);
@@ -36,7 +39,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 pub(super) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     let unreadable = || Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body did not arrive whole.");
     // The handler waits for it by itself: its client may have been told long ago that it took too long.
-    let arrived = timeout(HANDLER_TIMEOUT, Bytes::from_request(request, state)).await.map_err(|_| unreadable())?;
+    let arrived = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await.map_err(|_| unreadable())?;
     arrived.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than 64 KiB.")
@@ -216,4 +219,25 @@ fn from_proxy<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     let is_proxy = parts.extensions.get::<Peer>().is_some_and(|peer| peer.is_proxy);
     let value = parts.headers.get_all(name).iter().next_back().filter(|_| is_proxy)?;
     value.to_str().ok()?.rsplit(',').next().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_given_up_soon() {
+        for begins in [false, true] {
+            let some = futures::stream::iter(begins.then(|| Ok::<_, std::io::Error>(Bytes::from_static(b"{"))));
+            let never = futures::StreamExt::chain(some, futures::stream::pending());
+            let request = Request::post("/").body(Body::from_stream(never)).expect("is one");
+            let begun = Instant::now();
+            let problem = body(request, &()).await.expect_err("does not arrive");
+            assert_eq!(problem.status(), StatusCode::BAD_REQUEST);
+            assert_eq!(begun.elapsed(), BODY_TIMEOUT);
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::{Ctx, error::Problem, extract};
 use crate::listen::Held;
 
 /// How long a client waits for a handler, the arrival of the body included. Two hashes in a row, after those of others, take a few seconds.
-pub(super) const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
 /// An id from a proxy is taken over if it looks like one.
 const REQUEST_ID_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

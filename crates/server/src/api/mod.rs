@@ -25,7 +25,7 @@ use url::Url;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::{audit::Shown, events::Followers};
+pub(crate) use self::{audit::Shown, events::Followers, turns::Turns};
 use crate::{
     config::{Quota, Signup},
     fronts::Fronts,
@@ -51,11 +51,13 @@ mod hooks;
 mod layers;
 mod password;
 mod projects;
+mod proof;
 mod recipient;
 mod revoke;
 mod sessions;
 mod streams;
 mod tokens;
+mod turns;
 mod view;
 
 pub(crate) use field::email;
@@ -86,6 +88,8 @@ pub(crate) struct Context {
     pub browsers: Browsers,
     /// Judges and hashes passwords.
     pub passwords: Passwords,
+    /// Who comes next to the database.
+    pub turns: Turns,
     /// Slows down guessing.
     pub limits: Arc<Limits>,
     /// What an account may have.

@@ -12,10 +12,11 @@ use utoipa::ToSchema;
 use super::{
     Ctx,
     audit::Audit,
-    auth::{Client, Person},
+    auth::Client,
     error::Problem,
     extract::Json,
     field,
+    proof::Person,
     revoke::{self, Also},
 };
 use crate::login::{limit::Guesser, refused};

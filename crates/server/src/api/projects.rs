@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use super::{
     Ctx,
     audit::Audit,
-    auth::Login,
     error::Problem,
     extract::{Id, Json, Links},
     field::{self, Fields},
+    proof::Login,
     recipient,
     view::{Project, Viewer},
 };

@@ -14,9 +14,10 @@ use uuid::Uuid;
 use super::{
     Ctx,
     audit::Audit,
-    auth::{self, Login, Person, User},
+    auth::{self, User},
     error::Problem,
     extract::{Id, Query},
+    proof::{Login, Person},
     revoke::{self, Also},
 };
 

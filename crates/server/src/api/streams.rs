@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{
     Ctx,
-    auth::Login,
     error::Problem,
     extract::{Id, Links, Query},
+    proof::Login,
     view::{Stream, StreamEvent, Viewer},
 };
 

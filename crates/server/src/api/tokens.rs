@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::{
     Ctx,
     audit::Audit,
-    auth::Person,
     error::Problem,
     extract::{Id, Json},
     field::{self, Fields},
+    proof::Person,
 };
 
 /// The newest of the audit log; a person looks at the last weeks.

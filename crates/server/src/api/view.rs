@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Ctx, auth::Login, error::Problem, extract::Links};
+use super::{Ctx, error::Problem, extract::Links, proof::Login};
 
 mod destination;
 mod notice;

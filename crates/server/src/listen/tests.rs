@@ -26,7 +26,7 @@ fn serving_at(places: Places, proxies: &[&str]) -> (SocketAddr, tokio_util::sync
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
     let address = listener.local_addr().expect("is bound");
     let router = Router::new()
-        .route("/", get(async || "here"))
+        .route("/", get(async || "here").post(async |_: axum::body::Bytes| "read"))
         .route("/segment", get(async || vec![0; SEGMENT_BYTES]))
         .route("/pieces", get(pieces))
         .route("/events", get(events));

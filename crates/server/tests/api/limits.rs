@@ -1,8 +1,16 @@
 //! What one caller may ask for before the others notice: passwords, and connections to other servers.
 
-use gostream_testkit::platform::{Behaviour, Platform};
+use gostream_testkit::{
+    PATIENCE,
+    platform::{Behaviour, Platform},
+};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::{
     app::{PASSWORD, TestApp, destination, text},
@@ -156,5 +164,51 @@ async fn a_crowd_at_the_passwords_is_refused_early_and_holds_up_nobody_else() {
     let me = Client { token: me["token"].as_str().map(str::to_owned), ..app.client.clone() };
     let audit = me.get("/api/auth/audit").await.json(200);
     assert!(audit.as_array().unwrap().iter().all(|line| line["action"] != "login_failed"), "{audit}");
+    app.stop().await;
+}
+
+/// A change of the project whose body does not come yet; the server waits for it.
+async fn begin_change(client: &Client, path: &str, body: &str) -> TcpStream {
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
+         Expect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        client.token.as_ref().unwrap(),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(client.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut wanted = [0; 25];
+    timeout(PATIENCE, stream.read_exact(&mut wanted)).await.expect("is wanted").unwrap();
+    assert_eq!(wanted, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_changes_of_one_account_wait_for_each_other_and_nobody_else_for_them() {
+    const CROWD: usize = 60;
+    let app = TestApp::start(&[]).await;
+    let (me, other) = (app.user("me@example.org").await, app.user("other@example.org").await);
+    let mine = format!("/api/projects/{}", text(&app.project(&me).await["id"]));
+    let theirs = format!("/api/projects/{}", text(&app.project(&other).await["id"]));
+    let body = json!({"name": "changed"}).to_string();
+    let mut begun = [begin_change(&me, &mine, &body).await, begin_change(&me, &mine, &body).await];
+    let mut crowd = JoinSet::new();
+    for n in 0..CROWD {
+        let (me, mine) = (me.clone(), mine.clone());
+        crowd.spawn(async move { me.patch(&mine, json!({"name": format!("n{n}")})).await });
+    }
+    other.patch(&theirs, json!({"name": "quick"})).await.json(200);
+    me.get(&mine).await.json(200);
+    me.post("/api/auth/tokens", json!({"name": "what decides who gets in"})).await.json(201);
+    assert!(crowd.try_join_next().is_none(), "two of an account at once");
+
+    for stream in &mut begun {
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("is answered").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let replies = crowd.join_all().await;
+    assert!(replies.iter().all(|reply| reply.status == 200), "who waited is served");
     app.stop().await;
 }

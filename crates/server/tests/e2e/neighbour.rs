@@ -49,7 +49,7 @@ struct Intruder {
 }
 
 /// What an intruder does, all of it at once.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "tiny messages",
     "publish loop",
     "dead names",
@@ -59,6 +59,7 @@ const KINDS: [&str; 9] = [
     "wrong logins",
     "costly passwords",
     "lists",
+    "changes",
 ];
 
 /// Connects from an address of this machine.
@@ -128,7 +129,8 @@ impl Intruder {
                     5 => self.half_head(n).await,
                     6 => self.wrong_login(n).await,
                     7 => self.costly_password(n).await,
-                    _ => _ = self.ask([127, 9, 0, n], "GET", "/api/projects", None).await,
+                    8 => _ = self.ask([127, 9, 0, n], "GET", "/api/projects", None).await,
+                    _ => self.changes(n).await,
                 }
             };
             let _ = timeout(self.until.saturating_duration_since(Instant::now()), once).await;
@@ -200,6 +202,15 @@ impl Intruder {
         self.ask([127, 9, 5, n], "POST", "/api/auth/login", Some(body)).await;
     }
 
+    /// Many at once.
+    async fn changes(&self, n: u8) {
+        let path = format!("/api/projects/{}", self.projects[1].0);
+        let change = |at: u64| Some(json!({"name": format!("Changed {n}-{at}")}));
+        let done = self.done[9].load(Ordering::Relaxed);
+        let many = (0..32).map(|at| self.ask([127, 9, 7, n], "PATCH", &path, change(32 * done + at)));
+        futures::future::join_all(many).await;
+    }
+
     async fn costly_password(&self, n: u8) {
         let email = format!("n{n}-{}@example.org", self.done[7].load(Ordering::Relaxed));
         let body = json!({"email": email, "password": "4a@4".repeat(17)});
@@ -248,7 +259,7 @@ async fn one_account_cannot_take_the_server_from_another() {
     let intruder = Intruder::new(&show, until).await;
     let before_kb = show.resident_kb();
     let mut harm = JoinSet::new();
-    for (kind, at_once) in [2, 2, 8, 2, 40, 64, 8, 6, 8].into_iter().enumerate() {
+    for (kind, at_once) in [2, 2, 8, 2, 40, 64, 8, 6, 8, 8].into_iter().enumerate() {
         (1..=at_once).for_each(|n| _ = harm.spawn(intruder.clone().harm(kind, n)));
     }
     let ffmpeg = show.publish(&clip.path, &[]);

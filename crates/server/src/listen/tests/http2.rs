@@ -80,6 +80,47 @@ async fn one_address_cannot_multiply_its_connections_by_their_streams() {
     timeout(gostream_testkit::PATIENCE, come_back).await.expect("places come back");
 }
 
+/// Requests that say that a body comes, which does not. As many as fit into one connection.
+async fn bodiless(from: [u8; 4], server: SocketAddr, requests: usize) -> TcpStream {
+    let mut stream = connect_from(from, server).await;
+    let mut all = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    all.extend(frame(4, 0, 0, &[]));
+    // `POST / http` from the static table of HPACK, and an authority in letters; the stream stays open.
+    let head = b"\x83\x84\x86\x01\x09localhost";
+    (0..requests as u32).for_each(|n| all.extend(frame(1, 4, 2 * n + 1, head)));
+    stream.write_all(&all).await.expect("is sent");
+    stream
+}
+
+#[tokio::test]
+async fn a_newcomer_is_answered_when_others_hold_all_requests() {
+    let (server, _running) = serving(&[]);
+    let each = REQUESTS.connections_per_address;
+    let crowd = (0..REQUESTS.connections / each).map(|n| [127, 0, 1, n as u8 + 1]);
+    let mut held = Vec::new();
+    let mut probes = Vec::new();
+    for from in crowd {
+        for begun in (0..each).step_by(STREAMS_MAX as usize) {
+            held.push(bodiless(from, server, (each - begun).min(STREAMS_MAX as usize)).await);
+        }
+        let mut probe = client_from(from, server).await;
+        let full = async { while get(&mut probe, "/").await.status() == StatusCode::OK {} };
+        timeout(gostream_testkit::PATIENCE, full).await.expect("its places are taken");
+        probes.push(probe);
+    }
+    let mut newcomer = client_from([127, 0, 0, 4], server).await;
+    assert_eq!(get(&mut newcomer, "/").await.status(), StatusCode::OK, "others make room");
+    let ended = held.iter_mut().map(|stream| {
+        Box::pin(async move {
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+        })
+    });
+    timeout(gostream_testkit::PATIENCE, futures::future::select_all(ended))
+        .await
+        .expect("one of them is closed");
+}
+
 /// How long the connection stays open, up to twice what an idle one may.
 async fn lifetime_of(client: &mut Client) -> Duration {
     let begun = Instant::now();
