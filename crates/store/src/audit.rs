@@ -1,11 +1,14 @@
 //! The audit log: who did what, from where, with old and new values. A change and its line are written in one transaction,
 //! so that there is no one without the other.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::net::IpAddr;
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, prelude::Expr, sea_query::ExprTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    prelude::Expr,
+    sea_query::{ExprTrait as _, Order, Query},
 };
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
@@ -22,8 +25,28 @@ use crate::{
 const LOGINS: [&str; 2] = ["login", "signup"];
 /// Of the addresses that a user logged in from, this many are told: some users travel much.
 const ADDRESSES_MAX: u64 = 256;
+/// Who gets in, and with what. These lines are bounded apart from those of changes, which a script, or a thief, makes by thousands.
+const ACCESS: [&str; 11] = [
+    "account_added",
+    "signup",
+    "login",
+    "logout",
+    "session_ended",
+    "signed_out_everywhere",
+    "password_changed",
+    "token_created",
+    "token_deleted",
+    "tokens_deleted",
+    "stream_keys_renewed",
+];
 /// What strangers do to an account: their lines are counted together, and bounded apart from those of its owner.
 const FAILURES: [&str; 1] = ["login_failed"];
+/// Of an account's lines about access, and of those about changes, the newest are kept.
+const LINES_MAX: u64 = 2_000;
+/// The others are looked for with one line of so many.
+const LINES_PRUNED: u128 = 64;
+/// Of a value, this many characters are kept.
+const VALUE_CHARS_MAX: usize = 200;
 /// Failures from one address within this time are one line.
 const FAILURES_FOLDED: Duration = Duration::HOUR;
 /// As many addresses have lines of their own within that time; the others share one.
@@ -71,7 +94,7 @@ impl Changes {
     /// A field, if it is given and differs.
     pub(crate) fn field<T: PartialEq + ToString>(&mut self, field: &str, old: Option<&T>, new: Option<&T>) {
         if old != new {
-            let (old, new) = (old.map(T::to_string), new.map(T::to_string));
+            let (old, new) = (old.map(|old| cut(&old.to_string())), new.map(|new| cut(&new.to_string())));
             self.0.push(FieldChange { field: field.to_owned(), old, new });
         }
     }
@@ -96,6 +119,24 @@ impl Changes {
     }
 }
 
+/// What is kept of a value.
+fn cut(value: &str) -> String {
+    match value.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
+    }
+}
+
+/// The lines of an account about the same: access, changes, or failures.
+fn lines_like(user: Uuid, action: &str) -> Condition {
+    let kind = match action {
+        _ if FAILURES.contains(&action) => audit::Column::Action.is_in(FAILURES),
+        _ if ACCESS.contains(&action) => audit::Column::Action.is_in(ACCESS),
+        _ => audit::Column::Action.is_not_in(ACCESS.into_iter().chain(FAILURES)),
+    };
+    Condition::all().add(audit::Column::UserId.eq(user)).add(kind)
+}
+
 /// A line that is about to be written.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -112,7 +153,7 @@ impl Entry {
 
     /// To what it was done.
     pub(crate) fn about(self, object: impl Into<String>) -> Self {
-        Self { object: Some(object.into()), ..self }
+        Self { object: Some(cut(&object.into())), ..self }
     }
 
     pub(crate) fn with(self, changes: Changes) -> Self {
@@ -122,8 +163,9 @@ impl Entry {
     async fn insert(&self, connection: &impl ConnectionTrait, address: Option<IpAddr>) -> Result<(), Error> {
         // Strings and nothing else: there is no value that JSON could not hold.
         let changes = Some(&self.changes).filter(|changes| !changes.is_empty());
+        let id = Uuid::now_v7();
         let row = audit::ActiveModel {
-            id: Set(Uuid::now_v7()),
+            id: Set(id),
             user_id: Set(self.user),
             at: Set(Moment::now()),
             action: Set(self.action.to_owned()),
@@ -133,25 +175,41 @@ impl Entry {
             count: Set(1),
         };
         let added = audit::Entity::insert(row).exec_without_returning(connection).await;
-        added.map(drop).map_err(Error::adding("The audit log"))
+        added.map_err(Error::adding("The audit log"))?;
+        if id.as_u128().is_multiple_of(LINES_PRUNED) {
+            self.forget_oldest(connection).await?;
+        }
+        Ok(())
     }
 
-    /// For the log of a server. A command has no address, and its operator knows what it did.
+    /// Keeps the newest lines of this kind.
+    async fn forget_oldest(&self, connection: &impl ConnectionTrait) -> Result<(), Error> {
+        let kept = Query::select()
+            .column(audit::Column::Id)
+            .from(audit::Entity)
+            .cond_where(lines_like(self.user, self.action))
+            .order_by(audit::Column::Id, Order::Desc)
+            .limit(LINES_MAX)
+            .take();
+        let gone = audit::Entity::delete_many()
+            .filter(lines_like(self.user, self.action))
+            .filter(audit::Column::Id.not_in_subquery(kept))
+            .exec(connection)
+            .await;
+        gone.map(drop).map_err(Error::writing("The audit log"))
+    }
+
+    /// For the log of a server, which more people read than may know what is in an account: names and no values. A command has no
+    /// address, and its operator knows what it did.
     fn log(&self, address: Option<IpAddr>) {
         let Some(address) = address else { return };
-        let mut changes = String::new();
-        for FieldChange { field, old, new } in &self.changes {
-            let value = |value: &Option<String>| format!("{:?}", value.as_deref().unwrap_or_default());
-            let between = if changes.is_empty() { "" } else { ", " };
-            // A string takes everything.
-            let _written = write!(changes, "{between}{field}: {} -> {}", value(old), value(new));
-        }
+        let fields: Vec<_> = self.changes.iter().map(|change| change.field.as_str()).collect();
         tracing::info!(
             audit.action = self.action,
             audit.user = %self.user,
             audit.object = self.object.as_deref(),
             audit.address = %address,
-            audit.changes = Some(changes).filter(|changes| !changes.is_empty()),
+            audit.changes = Some(fields.join(", ")).filter(|fields| !fields.is_empty()),
             "An account was used."
         );
     }
@@ -205,10 +263,9 @@ impl Store {
         lock_user(&transaction, user).await?;
         let action = FAILURES[0];
         let address = self.address.map(|address| address.to_string());
-        let recent = Condition::all()
-            .add(audit::Column::UserId.eq(user))
-            .add(audit::Column::Action.eq(action))
-            .add(audit::Column::At.gt(Moment::from(OffsetDateTime::now_utc() - FAILURES_FOLDED)));
+        // By when a line began, which its id tells: one whose end moves on would be added to for ever.
+        let since = first_id(OffsetDateTime::now_utc() - FAILURES_FOLDED);
+        let recent = lines_like(user, action).add(audit::Column::Id.gte(since));
         let count = async |line: Expr| {
             let counted = audit::Entity::update_many()
                 .col_expr(audit::Column::Count, Expr::col(audit::Column::Count).add(1))
@@ -230,12 +287,12 @@ impl Store {
         transaction.commit().await.map_err(failed("The audit log"))
     }
 
-    /// What a user did last, newest first, among the newest of the failures of others.
+    /// The newest `limit` lines about who got in, as many about what was changed, and some about the failures of others, newest
+    /// first.
     pub async fn audit(&self, user: Uuid, limit: u64) -> Result<Vec<AuditEntry>, Error> {
-        let newest = async |which: Expr, limit: u64| {
+        let newest = async |like: &str, limit: u64| {
             let found = audit::Entity::find()
-                .filter(audit::Column::UserId.eq(user))
-                .filter(which)
+                .filter(lines_like(user, like))
                 .order_by_desc(audit::Column::At)
                 .order_by_desc(audit::Column::Id)
                 .limit(limit)
@@ -243,8 +300,9 @@ impl Store {
                 .await;
             found.map_err(Error::reading("The audit log"))
         };
-        let mut rows = newest(audit::Column::Action.is_not_in(FAILURES), limit).await?;
-        rows.extend(newest(audit::Column::Action.is_in(FAILURES), FAILURES_SHOWN).await?);
+        let mut rows = newest(ACCESS[0], limit).await?;
+        rows.extend(newest("", limit).await?);
+        rows.extend(newest(FAILURES[0], FAILURES_SHOWN).await?);
         rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.at.ms(), row.id)));
         Ok(rows.into_iter().map(AuditEntry::from).collect())
     }
@@ -273,6 +331,11 @@ impl Store {
             .await;
         Ok(gone.map_err(Error::writing("The audit log"))?.rows_affected)
     }
+}
+
+/// The first id (UUID v7, RFC 9562 section 5.7) of a millisecond.
+fn first_id(at: OffsetDateTime) -> Uuid {
+    Uuid::from_u128(u128::from(Moment::from(at).ms().unsigned_abs()) << 80)
 }
 
 impl From<audit::Model> for AuditEntry {

@@ -17,6 +17,7 @@ use crate::{
     entity::{destination, moment::Moment},
     error::Error,
     project,
+    revocation::lock_user,
     secret::Place,
     server_url,
 };
@@ -232,13 +233,15 @@ impl Store {
         Ok(old.project_id)
     }
 
-    /// A destination of this owner, which nobody else changes until the transaction ends.
+    /// A destination of this owner, which nobody else changes until the transaction ends; the account is locked first, as for a
+    /// project.
     async fn locked_destination(
         &self,
         transaction: &DatabaseTransaction,
         owner: Uuid,
         id: Uuid,
     ) -> Result<destination::Model, Error> {
+        lock_user(transaction, owner).await?;
         let found = destination::Entity::find().filter(owned(owner, id)).lock(LockType::NoKeyUpdate);
         let found = found.one(transaction).await;
         found.map_err(Error::reading(THE_DESTINATION))?.ok_or(Error::NotFound)

@@ -226,7 +226,7 @@ impl Store {
         let old = self.locked_project(&transaction, owner, id).await?;
         let playback_id = new_playback_id()?;
         let mut changes = Changes::default();
-        changes.field("playbackId", Some(&old.playback_id), Some(&playback_id));
+        changes.secret("playbackId");
         let change = project::ActiveModel { playback_id: Set(playback_id), ..Default::default() };
         let entry = Entry::new(owner, "playback_id_rotated").about(old.name).with(changes);
         self.write_project(transaction, id, change, entry).await
@@ -257,13 +257,15 @@ impl Store {
         found.map_err(Error::reading("The project"))?.map(drop).ok_or(Error::NotFound)
     }
 
-    /// A project of this owner, which nobody else changes until the transaction ends.
+    /// A project of this owner, which nobody else changes until the transaction ends. The account is locked first, as when it is
+    /// deleted: each would wait for the other otherwise.
     pub(crate) async fn locked_project(
         &self,
         transaction: &DatabaseTransaction,
         owner: Uuid,
         id: Uuid,
     ) -> Result<project::Model, Error> {
+        lock_user(transaction, owner).await?;
         let found = project::Entity::find_by_id(id)
             .filter(project::Column::UserId.eq(owner))
             .lock(LockType::NoKeyUpdate)

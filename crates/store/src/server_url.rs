@@ -6,7 +6,7 @@
 //! The login is what is before the last `@` of the authority, as in `gostream-proto`.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait, QueryFilter as _, QuerySelect as _,
+    ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait, QueryFilter as _, QuerySelect as _,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
@@ -127,12 +127,11 @@ async fn clear<E: EntityTrait>(
     id: E::Column,
     url: E::Column,
 ) -> Result<Vec<(Uuid, String)>, Error> {
-    let which = Condition::all().add(url.contains("@")).add(url.not_like(format!("%://{LOGIN_MASK}@%")));
     let rows: Vec<(Uuid, String)> = E::find()
         .select_only()
         .column(id)
         .column(url)
-        .filter(which)
+        .filter(url.contains("@"))
         .into_tuple()
         .all(transaction)
         .await

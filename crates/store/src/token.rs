@@ -167,7 +167,11 @@ impl Store {
                 .filter(api_token::Column::Id.eq(row.id))
                 .exec(self.writer())
                 .await;
-            noted.map_err(Error::writing("The token"))?;
+            // That it was used is worth less than its use.
+            if let Err(error) = noted {
+                let cause = Error::writing("The token's last use")(error);
+                tracing::warn!(error = %cause, "The use of an API token could not be noted.");
+            }
         }
         Ok(Some((owner.into(), row.into())))
     }

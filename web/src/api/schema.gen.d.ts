@@ -11,7 +11,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists what was done with the account, newest first: the last 200 of 90 days, and of wrong passwords the last 50. */
+        /**
+         * Lists what was done with the account, newest first, of the last 90 days: the last 200 changes, the last 200 lines about who got
+         *     in (logins, sessions, tokens, passwords), and of wrong passwords the last 50. Of a value, the first 200 characters are kept.
+         */
         get: operations["listAudit"];
         put?: never;
         post?: never;

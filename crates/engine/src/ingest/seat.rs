@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::{
     broadcast::registry::{Claim, Live, Request, Seating, Ticket},
     engine::{Refusal, Shared},
+    ingest::starts::Start,
     spec::{ProjectSpec, StreamKey},
 };
 
@@ -58,7 +59,7 @@ impl Shared {
         peer: SocketAddr,
         claim: Claim,
     ) -> Result<(Arc<Live>, Ticket), Denied> {
-        let mut is_counted = false;
+        let mut start = None;
         loop {
             let asked = self.registry.asked();
             let spec = self.ask(key, peer).await.map_err(Denied::Refused)?;
@@ -66,24 +67,23 @@ impl Shared {
             if let Some(left) = self.resting.left(spec.id, now) {
                 return Err(Denied::TooFast(left));
             }
-            if !is_counted {
-                self.starts.count(&spec, now).map_err(Denied::TooOften)?;
-                is_counted = true;
+            if start.is_none() {
+                start = Some(self.starts.count(&spec, now).map_err(Denied::TooOften)?);
             }
             let request = Request { spec: &spec, asked, claim, live_max: self.limits.live_per_account };
-            let denied = match self.registry.seat(&request, |status| self.begin(&spec, status)) {
-                Seating::Taken(live, ticket) => return Ok((live, ticket)),
+            match self.registry.seat(&request, |status| self.begin(&spec, status)) {
+                Seating::Taken(live, ticket) => {
+                    start.into_iter().for_each(Start::happened);
+                    return Ok((live, ticket));
+                }
                 Seating::Ending(live) => {
                     live.over.cancelled().await;
                     continue;
                 }
                 Seating::AskAgain => continue,
-                Seating::Occupied => Denied::Occupied,
-                Seating::TooMany => Denied::Refused(Refusal::TooMany),
-            };
-            // It started nothing, and its account's other encoders must not wait for that.
-            self.starts.give_back(&spec);
-            return Err(denied);
+                Seating::Occupied => return Err(Denied::Occupied),
+                Seating::TooMany => return Err(Denied::Refused(Refusal::TooMany)),
+            }
         }
     }
 }

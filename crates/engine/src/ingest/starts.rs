@@ -38,6 +38,15 @@ struct Buckets<K> {
     sweep_at: usize,
 }
 
+/// A start that was counted. One that came to nothing, or that nobody waits for any more, does not count.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    starts: &'a Starts,
+    of: (ProjectId, AccountId),
+    happened: bool,
+}
+
 /// How often something may happen: so many times at once, and once in each interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
@@ -52,8 +61,9 @@ impl Starts {
         Self { limits, counted: Mutex::default() }
     }
 
-    /// Counts a start. The error is how long to wait for the next one; such a try is not counted.
-    pub(crate) fn count(&self, spec: &ProjectSpec, now: Instant) -> Result<(), Duration> {
+    /// Counts a start, until the answer is dropped without [`Start::happened`]. The error is how long to wait for the next one;
+    /// such a try is not counted.
+    pub(crate) fn count(&self, spec: &ProjectSpec, now: Instant) -> Result<Start<'_>, Duration> {
         let StartLimits { per_key, per_account } = self.limits;
         let mut counted = self.lock();
         let wait =
@@ -66,20 +76,32 @@ impl Starts {
         }
         counted.projects.take(spec.id, per_key, now);
         counted.accounts.take(spec.account, per_account, now);
-        Ok(())
-    }
-
-    /// A counted start came to nothing.
-    pub(crate) fn give_back(&self, spec: &ProjectSpec) {
-        let StartLimits { per_key, per_account } = self.limits;
-        let mut counted = self.lock();
-        counted.projects.give_back(&spec.id, per_key);
-        counted.accounts.give_back(&spec.account, per_account);
+        Ok(Start { starts: self, of: (spec.id, spec.account), happened: false })
     }
 
     /// A poisoned lock still guards whole tables.
     fn lock(&self) -> MutexGuard<'_, Counted> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Start<'_> {
+    /// The stream is there.
+    pub(crate) fn happened(mut self) {
+        self.happened = true;
+    }
+}
+
+impl Drop for Start<'_> {
+    fn drop(&mut self) {
+        if self.happened {
+            return;
+        }
+        let StartLimits { per_key, per_account } = self.starts.limits;
+        let (project, account) = self.of;
+        let mut counted = self.starts.lock();
+        counted.projects.give_back(&project, per_key);
+        counted.accounts.give_back(&account, per_account);
     }
 }
 
@@ -130,28 +152,28 @@ mod tests {
         }
     }
 
+    fn count(starts: &Starts, project: u128, account: u128, now: Instant) -> Result<(), Duration> {
+        starts.count(&spec(project, account), now).map(Start::happened)
+    }
+
     #[test]
     fn a_loop_is_slowed_down_and_others_are_not() {
         let (limits, now) = (StartLimits::default(), Instant::now());
         let starts = Starts::new(limits);
-        let mut last = Ok(());
-        let passed = (0..1_000).take_while(|_| {
-            last = starts.count(&spec(1, 1), now);
-            last.is_ok()
-        });
+        let passed = (0..1_000).take_while(|_| count(&starts, 1, 1, now).is_ok());
         assert_eq!(passed.count(), limits.per_key.burst as usize);
-        assert_eq!(last, Err(limits.per_key.interval));
-        starts.count(&spec(2, 2), now).expect("another account");
-        starts.count(&spec(3, 1), now).expect("another project of the same account");
-        starts.count(&spec(1, 1), now + limits.per_key.interval).expect("one more in each interval");
-        starts.count(&spec(1, 1), now + limits.per_key.interval).expect_err("and not two");
+        assert_eq!(count(&starts, 1, 1, now), Err(limits.per_key.interval));
+        count(&starts, 2, 2, now).expect("another account");
+        count(&starts, 3, 1, now).expect("another project of the same account");
+        count(&starts, 1, 1, now + limits.per_key.interval).expect("one more in each interval");
+        count(&starts, 1, 1, now + limits.per_key.interval).expect_err("and not two");
     }
 
     #[test]
     fn an_account_cannot_go_on_with_its_next_project() {
         let (limits, now) = (StartLimits::default(), Instant::now());
         let starts = Starts::new(limits);
-        let passed = (0..1_000).take_while(|n| starts.count(&spec(*n, 1), now).is_ok());
+        let passed = (0..1_000).take_while(|n| count(&starts, *n, 1, now).is_ok());
         assert_eq!(passed.count(), limits.per_account.burst as usize);
     }
 
@@ -159,8 +181,7 @@ mod tests {
     fn a_start_that_came_to_nothing_does_not_count() {
         let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
         for _ in 0..1_000 {
-            starts.count(&spec(1, 1), now).expect("is let in");
-            starts.give_back(&spec(1, 1));
+            drop(starts.count(&spec(1, 1), now).expect("is let in"));
         }
     }
 
@@ -169,7 +190,7 @@ mod tests {
     fn an_encoder_on_a_bad_network_is_not_hurt() {
         let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
         for n in 0..600 {
-            starts.count(&spec(1, 1), now + Duration::from_secs(6 * n)).expect("is let in");
+            count(&starts, 1, 1, now + Duration::from_secs(6 * n)).expect("is let in");
         }
     }
 
@@ -177,7 +198,7 @@ mod tests {
     fn what_is_full_again_is_forgotten() {
         let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
         for n in 0..100_000 {
-            let _ = starts.count(&spec(n, n), now + Duration::from_millis(100 * n as u64));
+            let _ = count(&starts, n, n, now + Duration::from_millis(100 * n as u64));
         }
         let counted = starts.lock();
         assert!(counted.projects.full_at.len() <= 2 * SWEEP_STEP && counted.accounts.full_at.len() <= 2 * SWEEP_STEP);

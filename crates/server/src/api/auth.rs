@@ -140,7 +140,7 @@ pub(super) async fn login(
         None => (None, None),
     };
     let tried = user.as_ref().map(|user| user.id);
-    let known = guesses::may_guess(&ctx, client.address, client.browser, email, tried).await?;
+    let known = guesses::may_guess(&ctx, client.address, client.browser, email, user.as_ref()).await?;
     let right = client.hasher(&ctx, known).verify(body.password.expose_secret().to_owned(), hash).await?;
     match user.filter(|_| right) {
         Some(user) => {
@@ -239,17 +239,17 @@ impl Client {
 
     /// The part of the password hasher that this client has: that of the account that knows it, or of its address.
     pub(super) fn hasher(&self, ctx: &Ctx, known: Option<Uuid>) -> Hasher {
-        known.map_or_else(|| ctx.passwords.of(self.address), |user| ctx.passwords.of_known(user))
+        known.map_or_else(|| ctx.passwords.of(self.address), |user| ctx.passwords.of_known(user, self.address))
     }
 
     fn logged_in(&self, ctx: &Ctx, user: Row, session: &Begun, status: StatusCode) -> Result<Response, Problem> {
-        let (token, cookies) = self.cookies(ctx, session)?;
+        let (token, cookies) = self.cookies(ctx, &user, session)?;
         let body = Session { token, user: user.into() };
         Ok((status, cookies, axum::Json(body)).into_response())
     }
 
     /// The token of a session that just began, and what the browser keeps.
-    pub(super) fn cookies(&self, ctx: &Ctx, session: &Begun) -> Result<(String, Cookies), Problem> {
+    pub(super) fn cookies(&self, ctx: &Ctx, user: &Row, session: &Begun) -> Result<(String, Cookies), Problem> {
         let (iat, exp) = (session.created_at.unix_timestamp(), session.expires_at.unix_timestamp());
         let claims = Claims { sub: session.user_id, sid: session.id, iat, exp };
         let token = ctx.tokens.sign(&claims).map_err(|error| Problem::internal(&error))?;
@@ -260,7 +260,7 @@ impl Client {
             .same_site(SameSite::Lax)
             .secure(self.secure)
             .max_age(LIFETIME);
-        let cookies = [cookie.build(), guesses::cookie(ctx, session.user_id, self.browser, self.secure)]
+        let cookies = [cookie.build(), guesses::cookie(ctx, user, self.browser, self.secure)]
             .map(|cookie| (header::SET_COOKIE, cookie.to_string()));
         Ok((token, AppendHeaders(cookies)))
     }

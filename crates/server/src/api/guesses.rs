@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use axum::http::HeaderMap;
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use gostream_engine::door::site;
+use gostream_store::User;
 use time::Duration;
 use uuid::Uuid;
 
@@ -23,9 +24,10 @@ pub(super) fn browser(ctx: &Ctx, headers: &HeaderMap) -> Option<Browser> {
 }
 
 /// What a browser keeps that just logged in to `user`; it stays the one that it was.
-pub(super) fn cookie(ctx: &Ctx, user: Uuid, known: Option<Browser>, secure: bool) -> Cookie<'static> {
-    let known = known.filter(|browser| browser.user == user);
-    let browser = known.unwrap_or_else(|| Browser { user, id: Uuid::new_v4() });
+pub(super) fn cookie(ctx: &Ctx, user: &User, known: Option<Browser>, secure: bool) -> Cookie<'static> {
+    let known = known.filter(|browser| browser.user == user.id);
+    let id = known.map_or_else(Uuid::new_v4, |browser| browser.id);
+    let browser = Browser { user: user.id, id, login_version: user.login_version };
     Cookie::build((COOKIE, ctx.browsers.sign(browser)))
         .path("/api/auth")
         .http_only(true)
@@ -42,23 +44,27 @@ pub(super) async fn may_guess(
     from: Option<IpAddr>,
     browser: Option<Browser>,
     email: String,
-    user: Option<Uuid>,
+    user: Option<&User>,
 ) -> Result<Option<Uuid>, Problem> {
     let too_many = |wait| {
         refused("limit", from);
         Problem::too_many(wait)
     };
-    if let Some(browser) = browser.filter(|browser| Some(browser.user) == user) {
+    let is_its = |browser: &Browser| {
+        user.is_some_and(|user| browser.user == user.id && browser.login_version == user.login_version)
+    };
+    let user_id = user.map(|user| user.id);
+    if let Some(browser) = browser.filter(is_its) {
         ctx.limits.guess(&Guesser::Browser(browser.id)).map_err(too_many)?;
-        return Ok(user);
+        return Ok(user_id);
     }
     // Without an account the same is asked, so that it takes as long.
-    let known = ctx.store.login_addresses(user.unwrap_or_default()).await?;
+    let known = ctx.store.login_addresses(user_id.unwrap_or_default()).await?;
     let mut known = known.iter().filter_map(|address| address.parse().ok()).map(site);
     let here = from.map(site).filter(|&here| known.any(|there| there == here));
     if let Err(wait) = ctx.limits.guess(&Guesser::Stranger(email.clone())) {
         let neighbour = here.map(|here| Guesser::Neighbour(email, here));
         neighbour.map_or(Err(wait), |neighbour| ctx.limits.guess(&neighbour)).map_err(too_many)?;
     }
-    Ok(user.filter(|_| here.is_some()))
+    Ok(user_id.filter(|_| here.is_some()))
 }

@@ -79,6 +79,6 @@ pub(super) async fn change(
     let store = audit.store(&ctx);
     let (revoked, session) = store.change_password(&login.user, &hash, also.into(), client.session()).await?;
     revoke::follow(&ctx, &revoked);
-    let (_, cookies) = client.cookies(&ctx, &session)?;
+    let (_, cookies) = client.cookies(&ctx, &revoked.user, &session)?;
     Ok((StatusCode::NO_CONTENT, cookies).into_response())
 }

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use axum_extra::extract::cookie::CookieJar;
+use gostream_engine::door::subscriber;
 use gostream_store::{ApiToken, Error, Scope, User as Row};
 use uuid::Uuid;
 
@@ -120,7 +121,7 @@ impl Login {
             Problem::unauthorized()
         };
         let sent = Sent::read(&token, ctx).ok_or_else(stranger)?;
-        let turn = ctx.turns.take(&parts.method, sent.whose(line), &ctx.stopping).await?;
+        let turn = ctx.turns.take(&parts.method, sent.whose(line, address), &ctx.stopping).await?;
         // A session that ended is no try to get in: a page that was left open asks with it.
         let is_session = matches!(sent, Sent::Session(_));
         let login = prove(sent, address, turn, ctx).await?;
@@ -157,10 +158,10 @@ impl<'a> Sent<'a> {
         ctx.tokens.read(token).map(Self::Session)
     }
 
-    /// A token's account is known after a look into the database, so each stands in a line of its own.
-    fn whose(&self, line: Line) -> Whose {
+    /// In whose line it waits.
+    fn whose(&self, line: Line, address: Option<IpAddr>) -> Whose {
         match (self, line) {
-            (Self::Token(token), _) => Whose::token(token),
+            (Self::Token(_), _) => Whose::Tokens(address.map(subscriber)),
             (Self::Session(claims), Line::Account) => Whose::Account(claims.sub),
             (Self::Session(claims), Line::Session) => Whose::Session(claims.sid),
         }

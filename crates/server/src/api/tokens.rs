@@ -17,7 +17,7 @@ use super::{
     proof::Person,
 };
 
-/// The newest of the audit log; a person looks at the last weeks.
+/// Of changes, and of lines about who got in; a person looks at the last weeks.
 const AUDIT_SHOWN: u64 = 200;
 /// Tokens of an account that count: one for each script and each button of a large studio.
 const TOKENS_MAX: u64 = 50;
@@ -229,7 +229,8 @@ impl From<gostream_store::FieldChange> for FieldChange {
     }
 }
 
-/// Lists what was done with the account, newest first: the last 200 of 90 days, and of wrong passwords the last 50.
+/// Lists what was done with the account, newest first, of the last 90 days: the last 200 changes, the last 200 lines about who got
+/// in (logins, sessions, tokens, passwords), and of wrong passwords the last 50. Of a value, the first 200 characters are kept.
 #[utoipa::path(
     get, path = "/api/auth/audit", tag = "auth", operation_id = "listAudit",
     responses(

@@ -1,11 +1,10 @@
 //! Who comes next to the database. It serves whoever asks in the order in which they come, changes one at a time on SQLite; so
 //! few of one account are let come at once, and a crowd of them waits for itself instead of in front of everybody else.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::http::Method;
 use gostream_engine::shares::{Bounds, Share, Shares};
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -29,15 +28,8 @@ pub(crate) struct Turns {
 pub(super) enum Whose {
     Account(Uuid),
     Session(Uuid),
-    /// Known by its hash.
-    Token([u8; 32]),
-}
-
-impl Whose {
-    /// An API token, whether it counts or not.
-    pub(super) fn token(token: &str) -> Self {
-        Self::Token(Sha256::digest(token).into())
-    }
+    /// A subscriber with API tokens. Whose those are, and whether they count, is known after a look into the database.
+    Tokens(Option<IpAddr>),
 }
 
 /// Leave to ask, until dropped.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use gostream_engine::{
     engine::{Engine, EngineEvent},
     events::EventReceiver,
-    spec::{RelayId, StreamId},
+    spec::{Leg, RelayId, StreamId},
     status::{LiveStream, ProjectStatus, RelayState, RelayStatus},
 };
 use gostream_store::{NewStreamEvent, Stream, StreamStatus};
@@ -54,6 +54,7 @@ impl Writer {
             for event in self.relays_behind(status) {
                 self.write(&event, &once).await;
             }
+            self.forget_relays(status);
         }
         self.keep_seen(&rows, &live, &waiting);
     }
@@ -105,6 +106,18 @@ impl Writer {
             error: is.last_error.clone().filter(|_| matches!(is.state, RelayState::Backoff | RelayState::Rejected)),
         };
         differing.map(event).collect()
+    }
+
+    /// Forgets the relays of destinations that are gone: an account can make and delete them without end.
+    fn forget_relays(&mut self, status: &ProjectStatus) {
+        let Some(written) = self.written.get_mut(&status.stream.id) else { return };
+        written.relays.retain(|relay, _| {
+            let relays = match relay.leg {
+                Leg::Primary => &status.relays,
+                Leg::Backup => &status.backups,
+            };
+            relays.contains_key(&relay.destination)
+        });
     }
 
     /// Remembers what is live now, and forgets what is over.

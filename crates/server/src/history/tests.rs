@@ -4,7 +4,7 @@ use gostream_engine::{
     Admission, EndReason, EngineConfig, Refusal,
     engine::BoxFuture,
     events::{self, EventReceiver},
-    spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
+    spec::{AccountId, DestinationId, Goodbye, ProjectId, ProjectSpec, StreamKey},
     status::StreamPhase,
 };
 use gostream_store::{Keyring, Stream};
@@ -144,6 +144,23 @@ async fn a_stream_whose_beginning_is_lost_has_a_row_with_its_first_event() {
     assert_eq!((row.id, row.end_reason.as_deref()), (stream.0, Some("encoder_stopped")));
     assert!((wall(at) - row.started_at).abs() < time::Duration::SECOND, "its id says when it began");
     assert_eq!(stage.lines().await, ["live", "ended"]);
+    stage.engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relays_of_destinations_that_are_gone_are_forgotten() {
+    let mut stage = Stage::new().await;
+    let _encoder = Encoder::publish(stage.engine.rtmp_addr(), "key").await.expect("is admitted");
+    stage.mend().await;
+    let (project, stream) = (ProjectId(stage.project), StreamId(stage.row().await.id));
+    for n in 0..100 {
+        let relay = RelayId::primary(DestinationId(Uuid::from_u128(n)));
+        let (at, state) = (SystemTime::now(), RelayState::Live);
+        stage.take(EngineEvent::RelayChanged { project, stream, relay, at, state, error: None }).await;
+    }
+    assert_eq!(stage.writer.written[&stream].relays.len(), 100);
+    stage.mend().await;
+    assert!(stage.writer.written[&stream].relays.is_empty());
     stage.engine.shutdown().await;
 }
 

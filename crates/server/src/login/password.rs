@@ -111,20 +111,22 @@ impl Default for Passwords {
 impl Passwords {
     /// The part that one address has; `None` for a client without one.
     pub(crate) fn of(&self, address: Option<IpAddr>) -> Hasher {
-        Hasher { pool: Arc::clone(&self.strangers), client: Client::Stranger(address.map(subscriber)) }
+        let client = Client::Stranger(address.map(subscriber));
+        Hasher { lines: vec![(Arc::clone(&self.strangers), client)] }
     }
 
-    /// The part of those whom an account knows.
-    pub(crate) fn of_known(&self, user: Uuid) -> Hasher {
-        Hasher { pool: Arc::clone(&self.known), client: Client::Known(user) }
+    /// The part of those whom an account knows. Where too many accounts wait, it is one of the address as well.
+    pub(crate) fn of_known(&self, user: Uuid, address: Option<IpAddr>) -> Hasher {
+        let mut hasher = self.of(address);
+        hasher.lines.insert(0, (Arc::clone(&self.known), Client::Known(user)));
+        hasher
     }
 }
 
-/// A pool as one client sees it.
+/// The lines in which one client may wait, each where the one before is full.
 #[derive(Clone, Debug)]
 pub(crate) struct Hasher {
-    pool: Arc<Shares<Client>>,
-    client: Client,
+    lines: Vec<(Arc<Shares<Client>>, Client)>,
 }
 
 impl Hasher {
@@ -151,7 +153,14 @@ impl Hasher {
 
     /// Not on tokio's threads for blocking work: whatever else runs there would hold up logins, and they it.
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let share = self.pool.take(self.client).await?;
+        let mut share = Err(Full);
+        for (pool, client) in &self.lines {
+            share = pool.take(*client).await;
+            if share.is_ok() {
+                break;
+            }
+        }
+        let share = share?;
         let (done, result) = oneshot::channel();
         let work = move || {
             let result = work();

@@ -63,9 +63,12 @@ pub async fn strangers_lock_nobody_out(app: &TestApp) {
     assert_waits(&log_in(app, "198.51.100.77", PASSWORD, "gostream_browser=AAAA").await, 30);
     let back = log_in(app, "198.51.100.78", PASSWORD, &known).await;
     back.json(200);
-    log_in(app, HOME, PASSWORD, "").await.json(200);
-    let change = json!({"currentPassword": PASSWORD, "newPassword": "purple stone over wind"});
-    me.post("/api/auth/password", change).await.empty(204);
+    let second = browser(&log_in(app, HOME, PASSWORD, "").await);
+    const NEW: &str = "purple stone over wind";
+    let changed = me.post("/api/auth/password", json!({"currentPassword": PASSWORD, "newPassword": NEW})).await;
+    changed.empty(204);
+    assert_waits(&log_in(app, "198.51.100.81", NEW, &second).await, 30);
+    let known = browser(&log_in(app, "198.51.100.81", NEW, &browser(&changed)).await);
 
     // A known browser guesses as little as strangers do.
     tries = 0;
@@ -74,8 +77,7 @@ pub async fn strangers_lock_nobody_out(app: &TestApp) {
         assert!(tries <= TRIES_MAX, "for ever");
     }
     assert!(tries >= 8, "{tries}");
-    let again = browser(&back);
-    assert_waits(&log_in(app, "198.51.100.80", "wrong", &again).await, 30);
+    assert_waits(&log_in(app, "198.51.100.80", "wrong", &browser(&changed)).await, 30);
     tries = 0;
     while log_in(app, HOME, "wrong", "").await.status == 401 {
         tries += 1;

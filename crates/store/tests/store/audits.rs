@@ -6,6 +6,7 @@ use futures::{future::join_all, poll};
 use gostream_store::{
     AuditEntry, DestinationChange, Error, FieldChange, NewDestination, NewSession, NewToken, Revoke, Scope, Store,
 };
+use sea_orm::{ConnectionTrait as _, Statement};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -172,6 +173,45 @@ pub async fn failures_of_strangers_are_counted_and_bury_nothing(db: &Backend) {
     assert!(failures.iter().any(|line| line.address.as_deref() == Some("198.51.100.1") && line.count == 5));
     assert!(failures.iter().any(|line| line.address.is_none() && line.count == 31));
     assert!(matches!(store.add_login_failure(Uuid::new_v4()).await, Err(Error::NotFound)));
+
+    // The line of an hour ends with it, however late its last failure was.
+    let raw = db.raw().await;
+    let earlier = Uuid::from_u128(Uuid::now_v7().as_u128() - ((61 * 60 * 1_000) << 80));
+    let sql = "UPDATE audit SET id = $1 WHERE address = '198.51.100.1'";
+    let backend = raw.get_database_backend();
+    raw.execute_raw(Statement::from_sql_and_values(backend, sql, [earlier.into()])).await.unwrap();
+    raw.close().await.unwrap();
+    for _ in 0..3 {
+        from(1).add_login_failure(owner.id).await.unwrap();
+    }
+    let lines = store.audit(owner.id, 2).await.unwrap();
+    let count = |address| lines.iter().find(|line| line.address.as_deref() == address).map(|line| line.count);
+    assert_eq!((count(Some("198.51.100.1")), count(None)), (Some(5), Some(34)), "this hour has its lines");
+    store.close().await;
+}
+
+/// The newest 2,000 are kept, and a few until one of the next comes to look for the others.
+pub async fn changes_without_end_fill_nothing_and_bury_no_login(db: &Backend) {
+    const CHANGES: usize = 3_500;
+    let store = db.open().await;
+    let (owner, made) = project(&store).await;
+    store.start_session(&owner, tomorrow()).await.unwrap();
+    store.change_project(owner.id, made.id, renamed(&"ä".repeat(100_000))).await.unwrap();
+    let [changed, login, ..] = &lines(&store, owner.id).await[..] else { panic!("are there") };
+    assert_eq!((changed.action.as_str(), login.action.as_str()), ("project_changed", "login"));
+    let longest = Some(format!("{}…", "ä".repeat(200)));
+    assert_eq!((&changed.changes[0].new, &changed.object), (&longest, &longest));
+
+    let other = user(&store).await;
+    for n in 0..CHANGES {
+        store.add_audit(owner.id, "relay_retried", Some(n.to_string())).await.unwrap();
+    }
+    let kept = lines(&store, owner.id).await;
+    assert!((2_000..3_200).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept[0].object.as_deref(), Some("3499"));
+    assert_eq!(actions(&kept[kept.len() - 2..]), ["login", "account_added"]);
+    assert_eq!(store.audit(owner.id, 10).await.unwrap().len(), 12, "ten changes and what tells who got in");
+    assert_eq!(actions(&lines(&store, other.id).await), ["account_added"]);
     store.close().await;
 }
 

@@ -47,7 +47,7 @@ stories! {
         a_token_is_made_by_a_session_that_counts, tokens_and_stream_keys_end_on_request,
         a_revocation_and_its_lines_are_kept_together_or_not_at_all, an_account_goes_with_all_that_it_has;
     audits: every_change_is_written_with_what_it_was_and_is, a_change_and_its_line_are_kept_together_or_not_at_all,
-        failures_of_strangers_are_counted_and_bury_nothing, a_quota_holds_however_many_come_at_once, logins_in_urls_are_sealed;
+        failures_of_strangers_are_counted_and_bury_nothing, changes_without_end_fill_nothing_and_bury_no_login, a_quota_holds_however_many_come_at_once, logins_in_urls_are_sealed;
     projects: a_project_lives_and_dies, projects_are_listed_newest_first, a_replaced_key_is_unknown_at_once,
         nobody_reaches_the_project_of_another;
     pulls: a_stream_is_fetched_by_one_server, a_server_fetches_all_that_nobody_does;

@@ -78,14 +78,22 @@ pub async fn a_sealed_key_opens_in_its_own_row_only(db: &Backend) {
 pub async fn errors_and_logs_hold_no_secret(db: &Backend) {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(writer).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(writer)
+        .finish();
     let guard = tracing::subscriber::set_default(subscriber);
     tracing::debug!("The log is on.");
 
-    let store = db.open().await;
+    let store = db.open().await.acting_from(Some([203, 0, 113, 7].into()));
     let owner = store.add_user("log@example.org", "$2b$12$secrethash").await.unwrap();
     let made = store.add_project(owner.id, "p").await.unwrap();
     let destination = store.add_destination(owner.id, made.id, new_destination("d", "live_secret_key")).await.unwrap();
+    let url = Some("rtmp://live.example.org/app?token=secret_in_query".to_owned());
+    let change = DestinationChange { rtmp_url: url, ..Default::default() };
+    store.change_destination(owner.id, destination.id, change).await.unwrap();
+    let playback = store.rotate_playback_id(owner.id, made.id).await.unwrap().playback_id;
     let found = store.credentials("log@example.org").await.unwrap().unwrap();
     let mut said = format!("{store:?} {owner:?} {made:?} {destination:?} {found:?}");
 
@@ -115,7 +123,8 @@ pub async fn errors_and_logs_hold_no_secret(db: &Backend) {
     }
     let said = format!("{said} {}", log.text());
     assert!(said.contains("The log is on.") && said.contains("log@example.org"), "{said}");
-    for secret in ["live_secret_key", made.stream_key.expose_secret(), "secrethash", "hunter2"] {
+    assert!(said.contains("audit.changes=\"rtmpUrl\""), "{said}");
+    for secret in ["live_secret_key", made.stream_key.expose_secret(), "secrethash", "hunter2", "in_query", &playback] {
         assert!(!said.contains(secret), "{secret}: {said}");
     }
 }

@@ -106,10 +106,29 @@ async fn known_client_does_not_wait_for_strangers_from_many_addresses() {
     }
     assert!(!crowd.join_next().await.expect("is one").expect("does not panic").expect("has a turn"));
     let before = crowd.len();
-    let known = passwords.of_known(Uuid::new_v4());
+    let known = passwords.of_known(Uuid::new_v4(), Some([192, 0, 2, 1].into()));
     assert!(!known.verify("x".to_owned(), None).await.expect("has a turn"));
     while crowd.try_join_next().is_some() {}
     assert!(crowd.len() + 8 > before, "{} strangers came first", before - crowd.len());
+}
+
+#[tokio::test]
+async fn known_clients_of_too_many_accounts_wait_with_the_strangers() {
+    let passwords = Passwords::default();
+    let mut crowd = JoinSet::new();
+    for _ in 0..KNOWN.waiting + 8 {
+        let hasher = passwords.of_known(Uuid::new_v4(), Some([192, 0, 2, 1].into()));
+        crowd.spawn(async move { hasher.verify("x".to_owned(), None).await });
+    }
+    // All of them wait before the next one comes.
+    tokio::task::yield_now().await;
+    let before = crowd.len();
+    let other = passwords.of_known(Uuid::new_v4(), Some([192, 0, 2, 2].into()));
+    assert!(!other.verify("x".to_owned(), None).await.expect("has a turn, if not among the known"));
+    while let Some(done) = crowd.try_join_next() {
+        assert!(!done.expect("does not panic").expect("none is refused"));
+    }
+    assert!(crowd.len() + 8 > before, "{} came first", before - crowd.len());
 }
 
 #[test]
