@@ -379,7 +379,9 @@ export interface paths {
         };
         /**
          * Follows a project. `snapshot` comes first, `status` whenever something changed; the data of both is a `Project` with
-         *     its destinations. The stream ends with the session, the project or the server.
+         *     its destinations. `heartbeat` comes after five seconds without either, with an empty object: a client that gets nothing for
+         *     twice as long should ask for the project instead, since a proxy holds the stream back. The stream ends with the session, the
+         *     project or the server.
          */
         get: operations["followProject"];
         put?: never;
@@ -3130,7 +3132,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Events `snapshot` and `status` */
+            /** @description Events `snapshot`, `status` and `heartbeat` */
             200: {
                 headers: {
                     [name: string]: unknown;

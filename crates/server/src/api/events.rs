@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
+    http::{HeaderName, header},
     response::{IntoResponse, Sse, sse},
 };
 use futures::Stream;
@@ -44,15 +45,23 @@ const PLACES: Places = Places {
     connections_per_address: 256,
     proxies: 0,
 };
-/// Comments that keep proxies from closing a quiet connection; their usual patience is 60 s.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After so long without an event a `heartbeat` is sent: proxies do not close a connection that is never quiet for long, and a
+/// page knows within two of them that a proxy holds its events back. Browsers hide comments, so it is an event.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// nginx in front would collect events into blocks, and proxies that compress would wait for enough to compress (RFC 9111
+/// section 5.2.2.6: `no-transform`).
+const STREAMED: [(HeaderName, &str); 2] =
+    [(HeaderName::from_static("x-accel-buffering"), "no"), (header::CACHE_CONTROL, "no-store, no-transform")];
 
 /// Follows a project. `snapshot` comes first, `status` whenever something changed; the data of both is a `Project` with
-/// its destinations. The stream ends with the session, the project or the server.
+/// its destinations. `heartbeat` comes after five seconds without either, with an empty object: a client that gets nothing for
+/// twice as long should ask for the project instead, since a proxy holds the stream back. The stream ends with the session, the
+/// project or the server.
 #[utoipa::path(
     get, path = "/api/projects/{id}/events", tag = "projects", operation_id = "followProject", params(("id" = Uuid, Path)),
     responses(
-        (status = 200, description = "Events `snapshot` and `status`", body = Project, content_type = "text/event-stream"),
+        (status = 200, description = "Events `snapshot`, `status` and `heartbeat`", body = Project, content_type = "text/event-stream"),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 403, description = "`quota_exceeded`: the account follows as many as it may", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
@@ -77,9 +86,9 @@ pub(super) async fn follow(
     let snapshot = follower.look().await?.ok_or_else(Problem::not_found)?;
     follower.next = Some(("snapshot", snapshot));
     follower.login.turn = None;
-    let heartbeat = sse::KeepAlive::new().interval(HEARTBEAT);
-    // nginx in front would collect events into blocks.
-    Ok(([("x-accel-buffering", "no")], Sse::new(events(follower)).keep_alive(heartbeat)))
+    let heartbeat =
+        sse::KeepAlive::new().interval(HEARTBEAT).event(sse::Event::default().event("heartbeat").data("{}"));
+    Ok((STREAMED, Sse::new(events(follower)).keep_alive(heartbeat)))
 }
 
 /// Counts who follows.

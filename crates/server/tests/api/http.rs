@@ -173,7 +173,15 @@ impl Client {
     pub async fn try_events(&self, path: &str) -> (u16, Events) {
         let response = self.open(Call::new("GET", path)).await;
         let status = response.status().as_u16();
-        assert!(status != 200 || response.headers()["content-type"] == "text/event-stream");
+        if status == 200 {
+            let headers = response.headers();
+            assert_eq!(headers["content-type"], "text/event-stream");
+            // Both keep a proxy from holding events back.
+            assert_eq!(
+                (&headers["cache-control"], &headers["x-accel-buffering"]),
+                (&"no-store, no-transform".parse().unwrap(), &"no".parse().unwrap())
+            );
+        }
         (status, Events { body: response.into_body(), text: String::new() })
     }
 
@@ -197,8 +205,18 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event's name and data; `None` when the server ended the stream.
+    /// The next event's name and data, heartbeats aside; `None` when the server ended the stream.
     pub async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            let event = self.any().await?;
+            if event.0 != "heartbeat" {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next event, a heartbeat too.
+    pub async fn any(&mut self) -> Option<(String, Value)> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());

@@ -223,6 +223,17 @@ pub async fn a_new_playback_id_ends_the_old_one_at_once_and_not_the_stream(app: 
     encoder.stop().await.expect("was live all along");
 }
 
+/// What a page needs to see that a proxy holds its events back: browsers show no comments to it.
+pub async fn a_quiet_event_stream_has_heartbeats(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let mut events = me.events(&format!("{}/events", path_of(&project))).await;
+    assert_eq!(events.any().await.expect("a snapshot").0, "snapshot");
+    for _ in 0..2 {
+        assert_eq!(events.any().await, Some(("heartbeat".to_owned(), json!({}))));
+    }
+}
+
 pub async fn events_end_with_the_session(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;

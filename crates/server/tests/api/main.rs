@@ -65,7 +65,7 @@ stories! {
     bad_input: bodies_that_are_no_json, fields_that_cannot_be_taken, ids_paths_and_methods;
     ownership: every_route_hides_what_is_not_yours;
     hooks: the_hooks_of_nginx_rtmp;
-    live: a_stream_is_seen_and_kept, deleting_and_rotating_end_the_stream, events_end_with_the_session,
+    live: a_stream_is_seen_and_kept, a_quiet_event_stream_has_heartbeats, deleting_and_rotating_end_the_stream, events_end_with_the_session,
         a_new_playback_id_ends_the_old_one_at_once_and_not_the_stream, relays_follow_the_wish;
     reports: a_report_tells_how_every_destination_did, a_stopped_encoder_can_be_waited_for,
         an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;

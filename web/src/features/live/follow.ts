@@ -1,10 +1,11 @@
-// One event stream per open project, into the query cache. What the page shows is what the server said last.
+// What the server says of an open project, into the query cache. What the page shows is what the server said last.
 import { queryOptions, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState, useSyncExternalStore } from "react";
 
 import { api, type Project, take } from "../../api/client";
 import { serverNow } from "../../lib/clock";
 import { sessionQuery } from "../session/session";
+import { follow } from "./updates";
 
 /** A project. Whatever changes it invalidates this; events keep it fresh otherwise. */
 export const projectQuery = (id: string) =>
@@ -60,54 +61,33 @@ export function useSamples(id: string): Sample[] {
   );
 }
 
-/** Follows a project while the page is open. `away` tells that the server cannot be reached right now. */
-export function useFollow(id: string): { away: boolean; gone: boolean } {
+/** Follows a project while the page is open. */
+export function useFollow(id: string): {
+  /** The server cannot be reached right now. */
+  away: boolean;
+  /** A proxy holds events back, and the page asks instead. */
+  heldBack: boolean;
+  gone: boolean;
+} {
   const cache = useQueryClient();
   const [away, setAway] = useState(false);
+  const [heldBack, setHeldBack] = useState(false);
   const [gone, setGone] = useState(false);
-  useEffect(() => {
-    let source: EventSource | undefined;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let closed = false;
-
-    const take = (event: MessageEvent<string>) => {
-      const project = JSON.parse(event.data) as Project;
-      cache.setQueryData(projectQuery(id).queryKey, project);
-      sample(project);
-      setAway(false);
-    };
-    const open = () => {
-      source = new EventSource(`/api/projects/${id}/events`);
-      source.addEventListener("snapshot", take);
-      source.addEventListener("status", take);
-      source.onerror = () => {
-        source?.close();
-        if (!closed) void look();
-      };
-    };
-    // The stream ended: the server restarts, the session is over, or the project is gone. A plain request tells which.
-    const look = async () => {
-      try {
-        const response = await fetch(`/api/projects/${id}`, { credentials: "same-origin" });
-        if (closed) return;
-        if (response.ok) return open();
-        if (response.status === 401) return void cache.setQueryData(sessionQuery.queryKey, null);
-        if (response.status === 404) return setGone(true);
-      } catch {
-        // Said below.
-      }
-      if (closed) return;
-      setAway(true);
-      timer = setTimeout(look, 2_000);
-    };
-    open();
-    return () => {
-      closed = true;
-      source?.close();
-      clearTimeout(timer);
-    };
-  }, [id, cache]);
-  return { away, gone };
+  useEffect(
+    () =>
+      follow(id, {
+        project: (project) => {
+          cache.setQueryData(projectQuery(id).queryKey, project);
+          sample(project);
+        },
+        away: setAway,
+        heldBack: setHeldBack,
+        gone: () => setGone(true),
+        loggedOut: () => cache.setQueryData(sessionQuery.queryKey, null),
+      }),
+    [id, cache],
+  );
+  return { away, heldBack, gone };
 }
 
 /** The server's time, each second: for running clocks and countdowns. */

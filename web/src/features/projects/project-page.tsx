@@ -14,6 +14,7 @@ import { History, JustOver } from "../live/history";
 import { Incoming, Reconnecting } from "../live/incoming";
 import { Preview } from "../live/preview";
 import { ago } from "../live/report";
+import { ASK_MS } from "../live/updates";
 import { ProjectMenu } from "./project-menu";
 
 const platformsQuery = queryOptions({
@@ -26,7 +27,7 @@ const platformsQuery = queryOptions({
 export function ProjectPage({ id }: { id: string }) {
   const { data: project, error } = useQuery(projectQuery(id));
   const { data: platforms = [] } = useQuery(platformsQuery);
-  const { away, gone } = useFollow(id);
+  const { away, heldBack, gone } = useFollow(id);
   // What is about to end is not asked for any more.
   const ending = useIsMutating({ mutationKey: endsStream(id) }) > 0;
   if (gone || (error instanceof Problem && error.status === 404)) return <NotFound />;
@@ -47,6 +48,12 @@ export function ProjectPage({ id }: { id: string }) {
           <span aria-hidden="true">▲ </span>
           The server cannot be reached, or waits for its database. What you see is from before; a running show
           may well go on. This page comes back by itself.
+        </p>
+      )}
+      {heldBack && (
+        <p role="status" className="bg-warn-soft text-warn rounded-lg px-4 py-3" data-testid="held-back">
+          <span aria-hidden="true">▲ </span>A proxy between you and the server holds back live updates; the
+          page asks every {ASK_MS / 1_000} seconds instead.
         </p>
       )}
       {project.status === "reconnecting" && (

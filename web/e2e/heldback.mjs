@@ -1,0 +1,69 @@
+// A real Caddy that compresses holds the event stream back until there is enough to compress: the page notices, asks instead, says
+// so, and returns to the stream when a proxy lets it through.
+import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { accessible, enter, freePort, PASSWORD, stage, until } from "./stage.mjs";
+
+const CADDY = process.env.CADDY_BIN ?? "caddy";
+const EMAIL = "me@example.org";
+
+/** Caddy in front of a server; `options` are lines of its site. */
+async function caddy(t, server, port, options) {
+  const file = join(server.data, "Caddyfile");
+  const site = `http://127.0.0.1:${port} {\n${options}\nreverse_proxy 127.0.0.1:${server.http}\n}\n`;
+  writeFileSync(file, `{\nadmin off\nauto_https off\n}\n${site}`);
+  const args = ["run", "--config", file, "--adapter", "caddyfile"];
+  const env = { ...process.env, HOME: server.data, XDG_DATA_HOME: server.data, XDG_CONFIG_HOME: server.data };
+  const child = spawn(CADDY, args, { stdio: "ignore", env });
+  const end = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((done) => child.once("exit", done));
+    child.kill("SIGKILL");
+    await gone;
+  };
+  t.after(end);
+  child.once("error", (error) => {
+    throw new Error(`${CADDY} does not start (${error.message}); \`make test\` installs it`);
+  });
+  const url = `http://127.0.0.1:${port}`;
+  await until("Caddy answers", async () => (await fetch(`${url}/readyz`).catch(() => ({}))).ok);
+  return { url, end };
+}
+
+test("behind a proxy that holds events back the page asks, and says so", { timeout: 240_000 }, async (t) => {
+  const { server, chromium, encode } = await stage(t);
+  const { name, streamKey } = await server.project(EMAIL, "Sunday service");
+  const port = await freePort();
+  const compressing = await caddy(t, server, port, "encode gzip");
+
+  const page = await (await chromium.newContext()).newPage();
+  page.setDefaultTimeout(30_000);
+  await page.goto(`${compressing.url}/login`);
+  await enter(page, EMAIL, PASSWORD, "Log in");
+  await page.getByText(name).click();
+  await page.getByTestId("waiting").waitFor();
+  await page.getByTestId("held-back").waitFor({ timeout: 15_000 });
+  await accessible(page, "held back");
+  if (process.env.PICTURES) await page.screenshot({ path: `${process.env.PICTURES}/held-back.png` });
+
+  const encoder = encode(streamKey);
+  const state = page.getByTestId("project-state").filter({ hasText: "LIVE" });
+  await state.waitFor({ timeout: 15_000 });
+  const gone = new Promise((done) => encoder.once("exit", done));
+  encoder.kill("SIGTERM");
+  await gone;
+  await page.getByTestId("waiting").waitFor({ timeout: 15_000 });
+
+  const followed = page.waitForResponse((response) => response.url().endsWith("/events"));
+  await compressing.end();
+  await page.getByTestId("away").waitFor();
+  await caddy(t, server, port, "");
+  await page.getByTestId("away").waitFor({ state: "detached" });
+  await page.getByTestId("held-back").waitFor({ state: "detached" });
+  await followed;
+  encode(streamKey);
+  await state.waitFor();
+});
