@@ -29,9 +29,13 @@ use crate::{
     door::Door,
     events::EventSender,
     hls,
-    ingest::{excess::Resting, listener, starts::Starts},
+    ingest::{
+        excess::Resting,
+        listener::{self, Port},
+        starts::Starts,
+    },
     limits::Limits,
-    net::{Egress, OwnAddresses, Resolve, SystemResolver},
+    net::{Egress, OwnAddresses, Resolve, SystemResolver, proxy::ProxyProtocol},
     pull::{Order, Pulls},
     relay::{dial::Dialer, probe::probe},
     shards::Shards,
@@ -60,6 +64,8 @@ pub struct EngineConfig {
     pub rtmps_listen: Option<SocketAddr>,
     /// The server's certificate.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Proxies that say first whose connection they pass on.
+    pub proxy_protocol: ProxyProtocol,
     /// Address ranges that relays may reach besides public ones.
     pub egress_allow: Vec<ipnet::IpNet>,
     /// The name or address that users know this server by; relays reach it only where `egress_allow` does.
@@ -82,6 +88,7 @@ impl Default for EngineConfig {
             rtmp_listen: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 1935),
             rtmps_listen: None,
             tls: None,
+            proxy_protocol: ProxyProtocol::default(),
             egress_allow: Vec::new(),
             public_host: None,
             resolver: Arc::new(SystemResolver::default()),
@@ -181,9 +188,10 @@ impl Engine {
         let rtmp_addr = bound(&rtmp, config.rtmp_listen);
         let rtmps_addr = rtmps.as_ref().zip(config.rtmps_listen).map(|((rtmps, _), wanted)| bound(rtmps, wanted));
         let door = Door::new(config.limits.places);
-        shared.tasks.spawn(listener::listen(rtmp, None, Arc::clone(&door), Arc::clone(&shared)));
-        if let Some((rtmps, tls)) = rtmps {
-            shared.tasks.spawn(listener::listen(rtmps, Some(tls), door, Arc::clone(&shared)));
+        let listeners = [(rtmp, None)].into_iter().chain(rtmps.map(|(rtmps, tls)| (rtmps, Some(tls))));
+        for (listener, tls) in listeners {
+            let port = Port { listener, tls, proxies: config.proxy_protocol.clone(), door: Arc::clone(&door) };
+            shared.tasks.spawn(listener::listen(port, Arc::clone(&shared)));
         }
         Ok(Self { shared, rtmp_addr, rtmps_addr })
     }

@@ -62,7 +62,8 @@ impl Default for Limits {
                 waiting_per_address: 64,
                 connections: usize::MAX,
                 connections_per_address: 1_024,
-                proxies: 0,
+                // Only until their header came, which is the first that they send.
+                proxies: 256,
             },
             handshake: Duration::from_secs(5),
             request: Duration::from_secs(10),

@@ -15,6 +15,7 @@ pub use self::{own::OwnAddresses, resolver::SystemResolver};
 use crate::engine::BoxFuture;
 
 mod own;
+pub mod proxy;
 mod resolver;
 
 /// Ports below this one belong to services that speak first or for others: mail, SSH, DNS. Relays reach none of them on public

@@ -12,7 +12,7 @@ use gostream_engine::{
     engine::{Engine, EngineConfig},
     events,
     limits::{Limits as EngineLimits, RateLimit, StartLimits},
-    net,
+    net::{self, proxy::ProxyProtocol},
 };
 use gostream_store::{Keyring, Store};
 use secrecy::ExposeSecret as _;
@@ -190,9 +190,9 @@ impl App {
             stopping,
         });
         tasks.spawn(prune(ctx.clone(), ended.clone()));
-        let proxies = settings.trusted_proxies.into();
+        let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
         let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
-        tasks.spawn(listen::serve(http, Port { tls: acceptor, proxies, places, router }, ended.clone()));
+        tasks.spawn(listen::serve(http, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
             tasks.spawn(listen::serve(listener, plain(metrics::router(ctx.metrics.clone()), files), ended.clone()));
             address
@@ -270,7 +270,8 @@ fn keep(certificates: Arc<Certificates>, keeper: Keeper, tasks: &TaskTracker, st
 
 /// A port for a few clients of the operator.
 fn plain(router: Router, files: FileLimit) -> Port {
-    Port { tls: None, proxies: [].into(), places: files.metrics(listen::PLACES), router }
+    let (headers, proxies) = (ProxyProtocol::default(), [].into());
+    Port { tls: None, headers, proxies, places: files.metrics(listen::PLACES), router }
 }
 
 fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -300,6 +301,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>, 
         rtmp_listen: settings.rtmp_listen,
         rtmps_listen: settings.rtmps_listen,
         tls: certificates.map(|certificates| certificates.server_config(&[])),
+        proxy_protocol: settings.proxy_protocol.clone().into(),
         egress_allow: settings.egress_allow.clone(),
         public_host: settings.public_url.as_ref().and_then(|url| url.host_str()).map(str::to_owned),
         reconnect_grace: settings.reconnect_grace,

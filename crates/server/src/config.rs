@@ -49,6 +49,8 @@ pub struct Settings {
     pub rtmp_listen: SocketAddr,
     /// RTMPS ingest, when wanted.
     pub rtmps_listen: Option<SocketAddr>,
+    /// TCP proxies whose connections begin with a PROXY header.
+    pub proxy_protocol: Vec<IpNet>,
     /// The certificate for HTTPS and RTMPS.
     pub tls: Option<Tls>,
     /// Prometheus.
@@ -317,6 +319,7 @@ impl Values {
             },
             rtmp_listen: self.listen("rtmp.listen", 1935)?,
             rtmps_listen,
+            proxy_protocol: self.take("proxy_protocol.from", value::networks)?.unwrap_or_default(),
             tls,
             metrics_listen: match self.take("metrics.listen", value::optional_address)? {
                 Some(address) => address,

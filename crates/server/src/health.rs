@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use gostream_engine::net::proxy::{self, ProxyProtocol};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -62,7 +63,10 @@ pub async fn ask(settings: &Settings) -> Result<(), Error> {
         Some(Tls::Acme(_)) => Some(Certificates::new(acme::Store::at(&settings.data_dir).shown()?)),
     };
     let asking = async {
-        let tcp = TcpStream::connect(address).await?;
+        let mut tcp = TcpStream::connect(address).await?;
+        if ProxyProtocol::from(settings.proxy_protocol.clone()).expects(tcp.local_addr()?.ip()) {
+            tcp.write_all(proxy::NO_CLIENT).await?;
+        }
         let Some(certificates) = tls else { return status(tcp).await };
         let name = ServerName::IpAddress(address.ip().into());
         status(TlsConnector::from(certificates.client_config()).connect(name, tcp).await?).await

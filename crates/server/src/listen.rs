@@ -14,7 +14,10 @@ use axum::{
     http::{StatusCode, Version, header},
     response::{IntoResponse as _, Response},
 };
-use gostream_engine::door::{Door, Place, Places, site};
+use gostream_engine::{
+    door::{Door, Place, Places, site},
+    net::proxy::ProxyProtocol,
+};
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -151,6 +154,8 @@ fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
 /// What a port serves, and how.
 pub(crate) struct Port {
     pub(crate) tls: Option<TlsAcceptor>,
+    /// Who says first whose connection it is.
+    pub(crate) headers: ProxyProtocol,
     /// Who is believed about whom it speaks for.
     pub(crate) proxies: Arc<[IpNet]>,
     pub(crate) places: Places,
@@ -159,28 +164,24 @@ pub(crate) struct Port {
 
 /// Serves the port until `stop`, then lets open requests finish for a moment.
 pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationToken) {
-    let Port { tls, proxies, places, router } = port;
     let connections = TaskTracker::new();
-    let (door, requests) = (Door::new(places), Door::new(REQUESTS));
+    let shared = Arc::new(Shared { door: Door::new(port.places), requests: Door::new(REQUESTS), port, stop });
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = shared.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let address = peer.ip().to_canonical();
-                let is_proxy = is_trusted(&proxies, address);
-                let peer = Peer { address: peer, is_proxy };
-                let Some(place) = door.connect(peer.site()) else {
-                    tracing::debug!(peer = %peer.address, "One HTTP connection too many; closed.");
-                    continue;
-                };
-                let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
-                let requests = Arc::clone(&requests);
-                let proxies = Arc::clone(&proxies);
-                let connection = Connection { peer, proxies, place, requests, tls, router, stop };
-                connections.spawn(connection.run(stream));
+            Ok((stream, address)) if shared.port.headers.expects(address.ip()) => {
+                // It has a proxy's place until it said whose connection it is.
+                if let Some(place) = shared.door.connect(None) {
+                    connections.spawn(Arc::clone(&shared).introduced(stream, address, place));
+                }
+            }
+            Ok((stream, address)) => {
+                if let Some(connection) = shared.connect(address) {
+                    connections.spawn(connection.run(stream));
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "A connection could not be accepted.");
@@ -195,14 +196,47 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
     }
 }
 
+/// What the connections of a port share.
+struct Shared {
+    port: Port,
+    door: Arc<Door>,
+    requests: Arc<Door>,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    /// A connection of the client at `address`, if there is a place for it.
+    fn connect(self: &Arc<Self>, address: SocketAddr) -> Option<Connection> {
+        let is_proxy = is_trusted(&self.port.proxies, address.ip().to_canonical());
+        let peer = Peer { address, is_proxy };
+        let place = self.door.connect(peer.site());
+        if place.is_none() {
+            tracing::debug!(peer = %peer.address, "One HTTP connection too many; closed.");
+        }
+        Some(Connection { peer, place: place?, shared: Arc::clone(self) })
+    }
+
+    /// Serves a connection that a proxy passes on, as that of its client.
+    async fn introduced(self: Arc<Self>, mut stream: TcpStream, proxy: SocketAddr, place: Place) {
+        let evicted = place.evicted();
+        let client = tokio::select! {
+            () = self.stop.cancelled() => return,
+            () = evicted.cancelled() => return,
+            client = self.port.headers.client(&mut stream, proxy) => client,
+        };
+        drop(place);
+        match client.map(|client| self.connect(client)) {
+            Ok(Some(connection)) => connection.run(stream).await,
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%proxy, %error, "A connection had no PROXY header."),
+        }
+    }
+}
+
 struct Connection {
     peer: Peer,
-    proxies: Arc<[IpNet]>,
     place: Place,
-    requests: Arc<Door>,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    stop: CancellationToken,
+    shared: Arc<Shared>,
 }
 
 impl Connection {
@@ -210,10 +244,10 @@ impl Connection {
         if let Err(error) = tune(&stream) {
             tracing::trace!(%error, "A socket option was refused.");
         }
-        let Some(acceptor) = self.tls.clone() else { return self.serve(stream).await };
+        let Some(acceptor) = self.shared.port.tls.clone() else { return self.serve(stream).await };
         let evicted = self.place.evicted();
         let accepted = tokio::select! {
-            () = self.stop.cancelled() => return,
+            () = self.shared.stop.cancelled() => return,
             () = evicted.cancelled() => return,
             accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
         };
@@ -231,8 +265,9 @@ impl Connection {
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { peer, proxies, place, requests, router, stop, .. } = self;
-        let router = TowerToHyperService::new(router);
+        let Self { peer, place, shared } = self;
+        let (proxies, requests) = (Arc::clone(&shared.port.proxies), Arc::clone(&shared.requests));
+        let router = TowerToHyperService::new(shared.port.router.clone());
         let (activity, under_way) = (Activity::new(place), Arc::new(UnderWay::default()));
         let (begun, answers) = (Arc::clone(&activity), Arc::clone(&under_way));
         let evicted = activity.evicted();
@@ -264,7 +299,7 @@ impl Connection {
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let (outcome, why) = tokio::select! {
             outcome = connection.as_mut() => (Some(outcome), ""),
-            () = stop.cancelled() => {
+            () = shared.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 (timeout(GRACE, connection).await.ok(), "The server stops.")
             }

@@ -52,9 +52,9 @@ impl FileLimit {
         places.at_most(self.spare() / 64, 0)
     }
 
-    /// Encoders and players get a quarter; what they are relayed to needs the rest.
+    /// Encoders and players get a quarter, and a few more wait for the header of a proxy; what they are relayed to needs the rest.
     pub(crate) fn rtmp(self, places: Places) -> Places {
-        places.at_most(self.spare() / 4, 0)
+        places.at_most(self.spare() / 4, self.spare() / 64)
     }
 
     fn spare(self) -> usize {
@@ -72,7 +72,13 @@ mod tests {
             let limit = FileLimit(files);
             let http = limit.http(listen::PLACES);
             let rtmp = limit.rtmp(Limits::default().places);
-            let taken = http.connections + http.proxies + rtmp.connections + limit.metrics(listen::PLACES).connections;
+            let metrics = limit.metrics(listen::PLACES);
+            let taken = http.connections
+                + http.proxies
+                + rtmp.connections
+                + rtmp.proxies
+                + metrics.connections
+                + metrics.proxies;
             assert!(
                 taken + OTHERS <= files * 3 / 4 + OTHERS,
                 "{files}: relays have a quarter at least, {taken} are taken"

@@ -1,4 +1,4 @@
-//! The other side, for tests: an encoder and a platform of our own that can misbehave, real peers (FFmpeg, nginx-rtmp,
+//! The other side, for tests: an encoder and a platform of our own that can misbehave, real peers (FFmpeg, nginx-rtmp, HAProxy,
 //! PostgreSQL, pebble) as child processes, and clips.
 //!
 //! Everything listens on 127.0.0.1 on a free port and ends when it is dropped. What waits has a deadline of its own and
@@ -7,6 +7,7 @@
 pub mod certificate;
 pub mod clip;
 pub mod encoder;
+pub mod haproxy;
 pub mod nginx;
 pub mod pebble;
 pub mod platform;

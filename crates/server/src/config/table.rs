@@ -76,6 +76,15 @@ pub const SETTINGS: &[Setting] = &[
         secret: false,
     },
     Setting {
+        key: "proxy_protocol.from",
+        flag: "proxy-protocol-from",
+        env: "GOSTREAM_PROXY_PROTOCOL_FROM",
+        default: "",
+        takes: "address ranges such as 10.1.0.0/16, separated by commas",
+        help: "TCP proxies whose connections to http, rtmp and rtmps begin with a PROXY header, version 1 or 2",
+        secret: false,
+    },
+    Setting {
         key: "tls.cert",
         flag: "tls-cert",
         env: "GOSTREAM_TLS_CERT",

@@ -68,6 +68,7 @@ fn every_setting_can_be_given_in_every_way() {
         ("http.trusted_proxies", "10.0.0.0/8"),
         ("rtmp.listen", "0.0.0.0:1935"),
         ("rtmps.listen", "off"),
+        ("proxy_protocol.from", "10.1.0.0/16, 192.168.1.7"),
         ("tls.cert", "c.pem"),
         ("tls.key", "k.pem"),
         ("acme.domains", "stream.example.org, live.example.org"),

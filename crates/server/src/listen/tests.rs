@@ -31,8 +31,8 @@ fn serving_at(places: Places, proxies: &[&str]) -> (SocketAddr, tokio_util::sync
         .route("/pieces", get(pieces))
         .route("/events", get(events));
     let proxies = proxies.iter().map(|range| range.parse().expect("is a range")).collect();
-    let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, Port { tls: None, proxies, places, router }, stop.clone()));
+    let (headers, stop) = (ProxyProtocol::default(), CancellationToken::new());
+    tokio::spawn(serve(listener, Port { tls: None, headers, proxies, places, router }, stop.clone()));
     (address, stop.drop_guard())
 }
 

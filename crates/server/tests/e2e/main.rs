@@ -8,6 +8,7 @@ mod hostile;
 #[path = "../api/http.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "a test fixture; the API's tests use the rest")]
 mod http;
+mod introduced;
 mod neighbour;
 mod outage;
 mod platforms;

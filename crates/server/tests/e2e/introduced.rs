@@ -1,0 +1,105 @@
+//! A real HAProxy in front of HTTP and RTMP, in both versions of the PROXY protocol: whose address is seen, and what comes of
+//! those who send no header.
+
+use std::net::SocketAddr;
+
+use gostream_testkit::{PATIENCE, encoder::Encoder, haproxy::Haproxy};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use crate::{http::Client, show::Show};
+
+/// Where HAProxy connects from; clients are 127.0.0.1.
+const PROXY: &str = "127.0.0.2";
+const SETTINGS: [(&str, &str); 2] =
+    [("GOSTREAM_PROXY_PROTOCOL_FROM", "127.0.0.2"), ("GOSTREAM_HTTP_TRUSTED_PROXIES", "192.0.2.1")];
+
+async fn from_proxy(to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("is made");
+    socket.bind(format!("{PROXY}:0").parse().expect("is one")).expect("binds");
+    socket.connect(to).await.expect("connects")
+}
+
+/// Everything that the server sends until it closes.
+async fn answer(mut stream: TcpStream, bytes: &[u8]) -> String {
+    stream.write_all(bytes).await.expect("is sent");
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server does not close");
+    // A connection may be reset when not all that was sent had been read.
+    assert!(read.is_ok() || answer.is_empty(), "{read:?}");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn client_is_seen_through(version: &str) {
+    let show = Show::start(&SETTINGS).await;
+    let options = format!("source {PROXY} {version} check");
+    let http_check = "option httpchk GET /readyz";
+    let servers = [(show.client.address, &*options, http_check), (show.rtmp, &*options, "")];
+    let haproxy = Haproxy::start(&servers).await.expect("starts");
+    haproxy.until_checked(&["L7OK", "L4OK"]).await.expect("its own checks work");
+    let [http, rtmp] = [0, 1].map(|index| SocketAddr::from(([127, 0, 0, 1], haproxy.ports[index])));
+
+    let through = Client { address: http, token: None };
+    let login = json!({"email": "one@example.org", "password": "quiet lamp under rain"});
+    let token = through.post("/api/auth/login", login).await.json(200)["token"].as_str().map(str::to_owned);
+    let through = Client { address: http, token };
+    let sessions = through.get("/api/auth/sessions").await.json(200);
+    let addresses: Vec<_> = sessions.as_array().expect("a list").iter().map(|session| &session["address"]).collect();
+    assert_eq!(addresses, ["127.0.0.1", "127.0.0.1"], "{version}");
+    let audit = through.get("/api/auth/audit").await.json(200);
+    assert!(!audit.to_string().contains(PROXY) && audit.to_string().contains("127.0.0.1"), "{audit}");
+
+    // An encoder that nobody knows is shown to those who logged in from its address.
+    let unknown = Encoder::publish(rtmp, "0190b0a0-0000-4000-8000-000000000000").await;
+    assert!(unknown.is_err(), "no such key");
+    let project = through.get(&format!("/api/projects/{}", show.project)).await.json(200);
+    assert_eq!(project["unknownKey"]["address"], "127.0.0.1", "{project}");
+    let _encoder = Encoder::publish(rtmp, &show.key).await.expect("is let in");
+    let mut events = through.events(&format!("/api/projects/{}/events", show.project)).await;
+    events.until(|project| project["status"] == "live").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_is_seen_through_version_1() {
+    client_is_seen_through("send-proxy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_is_seen_through_version_2() {
+    client_is_seen_through("send-proxy-v2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_proxies_must_send_a_header_and_others_cannot() {
+    let show = Show::start(&SETTINGS).await;
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let header = b"PROXY TCP4 203.0.113.7 192.0.2.1 51234 8080\r\n";
+    let both = [&header[..], request].concat();
+    let http = show.client.address;
+    assert_eq!(answer(from_proxy(http).await, request).await, "");
+    assert!(answer(from_proxy(http).await, &both).await.starts_with("HTTP/1.1 200"));
+    let direct = || async { TcpStream::connect(http).await.expect("connects") };
+    assert!(answer(direct().await, request).await.starts_with("HTTP/1.1 200"));
+    assert!(answer(direct().await, &both).await.starts_with("HTTP/1.1 400"));
+
+    // The first bytes of an RTMP handshake, and a header to a port that expects none from there.
+    let mut hello = vec![3];
+    hello.extend([0; 1_536]);
+    assert_eq!(answer(from_proxy(show.rtmp).await, &hello).await, "");
+    let direct = TcpStream::connect(show.rtmp).await.expect("connects");
+    assert_eq!(answer(direct, header).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_asked_where_a_header_is_expected_of_this_machine() {
+    let show = Show::start(&[("GOSTREAM_PROXY_PROTOCOL_FROM", PROXY)]).await;
+    let output = show.command(&["health"], "");
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+    let output = show.command(&["health", "--proxy-protocol-from=127.0.0.1"], "");
+    assert_eq!(output.status.code(), Some(1), "this server expects none of 127.0.0.1");
+    let _: Value = show.client.get("/api/projects").await.json(200);
+}
