@@ -24,6 +24,9 @@ const PORTS_FREE_FROM: u16 = 1_024;
 /// Platforms take RTMP here as well, where firewalls let nothing else out. RTMP's own port, 1935, is free anyway.
 const WEB_PORTS: [u16; 2] = [80, 443];
 
+/// The kernel's own default; it caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4_096;
+
 /// The system's certificate authorities, or the well-known ones where the system has none.
 pub fn roots() -> RootCertStore {
     let native = rustls_native_certs::load_native_certs();
@@ -132,14 +135,29 @@ fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Listens on `address`; an IPv6 wildcard also takes IPv4, whatever the system's default is.
+/// Listens on `address`; an IPv6 wildcard also takes IPv4, whatever the system's default is, and falls back to it where the
+/// machine has no IPv6.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    /// The kernel caps it at `net.core.somaxconn`.
-    const BACKLOG: i32 = 1_024;
+    match listen_exactly(address) {
+        Err(error) if is_unsupported(&error) && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            listen_exactly(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        bound => bound,
+    }
+}
+
+/// No IPv6 in the kernel, or switched off (`net.ipv6.conf.all.disable_ipv6`).
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable)
+        || error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
+}
+
+fn listen_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
+    // A restarted server takes its port back at once.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

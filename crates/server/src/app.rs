@@ -276,7 +276,7 @@ fn plain(router: Router, files: FileLimit) -> Port {
 
 fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { setting, address, source };
-    let listener = listen::bind(address).map_err(failed)?;
+    let listener = net::listen(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -25,7 +25,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use ipnet::IpNet;
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -43,8 +43,6 @@ use crate::tls::ACME_TLS_1;
 mod activity;
 mod answer;
 
-/// The kernel's own default backlog.
-const BACKLOG: i32 = 4_096;
 /// Each connection costs a task and some kilobytes. Half of them are left for others when a school that watches behind one
 /// address fills its share; those that have not asked for anything yet are few, and not for long.
 pub(crate) const PLACES: Places = Places {
@@ -121,34 +119,6 @@ impl Peer {
     fn site(&self) -> Option<IpAddr> {
         (!self.is_proxy).then(|| site(self.address.ip()))
     }
-}
-
-/// Binds `address`; `[::]` takes IPv4 as well, and falls back to it where the machine has no IPv6.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    match bind_exactly(address) {
-        Err(error) if is_unsupported(&error) && address.ip().is_unspecified() => {
-            bind_exactly(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
-        }
-        bound => bound,
-    }
-}
-
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable)
-        || error.raw_os_error() == Some(97) // EAFNOSUPPORT on Linux, for which the library has no kind.
-}
-
-fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // A restarted server takes its port back at once.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 /// What a port serves, and how.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::routing::get;
+use gostream_engine::net::listen;
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpSocket,
@@ -23,7 +24,7 @@ fn serving(proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
 }
 
 fn serving_at(places: Places, proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
-    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
+    let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
     let address = listener.local_addr().expect("is bound");
     let router = Router::new()
         .route("/", get(async || "here").post(async |_: axum::body::Bytes| "read"))
