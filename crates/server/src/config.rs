@@ -15,6 +15,7 @@ use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 use url::Url;
 
+mod env;
 mod secret_key;
 mod table;
 #[cfg(test)]
@@ -29,10 +30,6 @@ pub(crate) use value::secret_key as parse_secret_key;
 
 /// The file that is read when it exists and no `--config` names another.
 const DEFAULT_FILE: &str = "gostream.toml";
-/// Every variable that begins like this must be a setting, so that a typing error is not silently ignored.
-const ENV_PREFIX: &str = "GOSTREAM_";
-/// What Kubernetes sets by itself for a service called `gostream`; never meant for us.
-const FOREIGN_ENV_PREFIXES: [&str; 2] = ["GOSTREAM_SERVICE_", "GOSTREAM_PORT"];
 
 /// Every setting, parsed.
 #[derive(Clone, Debug)]
@@ -217,7 +214,7 @@ pub fn load(
     let mut values = Values::default();
     // The weakest first: what comes later replaces it.
     read_file(file, &mut values)?;
-    read_env(env, &mut values)?;
+    env::read(env, &mut values)?;
     for (key, text) in flags {
         if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
             values.put(setting, text, Source::Flag(setting.flag));
@@ -264,22 +261,6 @@ fn flatten(prefix: &str, table: &toml::Table, leaves: &mut Vec<(String, String)>
 
 fn text_of(value: &toml::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn read_env(env: impl IntoIterator<Item = (String, String)>, values: &mut Values) -> Result<(), Error> {
-    for (name, text) in env {
-        if !name.starts_with(ENV_PREFIX) || FOREIGN_ENV_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            continue;
-        }
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.env == name) else {
-            return Err(Error::UnknownVariable { name });
-        };
-        // Compose files pass variables through that are not set; an empty one says nothing.
-        if !text.is_empty() {
-            values.put(setting, text, Source::Env(setting.env));
-        }
-    }
-    Ok(())
 }
 
 impl Values {
@@ -363,7 +344,7 @@ impl Values {
             key,
             from: from.clone(),
             takes: setting.map_or("another value", |setting| setting.takes),
-            value: (!secret).then(|| text.expose_secret().to_owned()),
+            value: (!secret).then(|| value::shown(text.expose_secret())),
         })
     }
 }
@@ -382,7 +363,7 @@ impl fmt::Display for Settings {
                 (text, Some(_)) if setting.secret => {
                     format!("{} = {:?}", setting.key, value::masked(text))
                 }
-                (text, _) => format!("{} = {text:?}", setting.key),
+                (text, _) => format!("{} = {:?}", setting.key, value::shown(text)),
             };
             writeln!(f, "{line:<48}  # {source}")?;
         }

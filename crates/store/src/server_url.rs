@@ -165,6 +165,7 @@ mod tests {
         for (url, masked, login) in [
             ("rtmp://me:secret@h/app", "rtmp://****@h/app", Some("me:secret")),
             ("rtmps://me:p@ss:w@h:1940/app?a=b@c", "rtmps://****@h:1940/app?a=b@c", Some("me:p@ss:w")),
+            ("rtmp://me:p#@@w@h/app", "rtmp://****@h/app", Some("me:p#@@w")),
             ("rtmp://me@[::1]?x", "rtmp://****@[::1]?x", Some("me")),
             ("rtmp://@h/app", "rtmp://****@h/app", Some("")),
             ("rtmp://h/a@b", "rtmp://h/a@b", None),

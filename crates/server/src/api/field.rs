@@ -144,7 +144,24 @@ pub(super) fn platform(text: &str) -> Result<String, String> {
 /// A server's URL, to the letter but for white space around it.
 pub(super) fn rtmp_url(text: &str) -> Result<String, String> {
     let url = text.trim();
-    RtmpUrl::parse(url).map(|_| url.to_owned()).map_err(|error| error.to_string())
+    let parsed = RtmpUrl::parse(url).map_err(|error| error.to_string())?;
+    if is_split_login(&parsed, url) {
+        return Err(
+            "A password in the URL ends at its first / or ?, so this one would go to another server. Choose one \
+                    without these characters."
+                .to_owned(),
+        );
+    }
+    Ok(url.to_owned())
+}
+
+/// `rtmp://me:12/34@server.example/app`: an RTMP URL has no escapes, so the rest of the password would be stored and shown as the
+/// application, and the name looked up as a server. Servers on the internet have a dot in their name.
+fn is_split_login(parsed: &RtmpUrl, url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let is_name = !parsed.host().contains(['.', ':']) && parsed.host() != "localhost";
+    parsed.login().is_none() && authority.contains(':') && is_name && path.contains('@')
 }
 
 /// A platform's stream key: to the letter, since keys carry `?`, `&`, `:` and `=`. Only the white space that copying
@@ -237,6 +254,15 @@ mod tests {
             ["rtmp://b.rtmp.example/live2?backup=1", "rtmps://h:443/app/", "rtmp://stream.example", "rtmp://[::1]/a/b"]
         {
             assert_eq!(rtmp_url(&format!(" {url} ")).expect(url), url);
+        }
+        for other in
+            ["rtmp://nginx:1935/live", "rtmp://h.example:80/a?b=c@d", "rtmp://[::1]:80/a@b", "rtmp://localhost:1/a@b"]
+        {
+            assert_eq!(rtmp_url(other).as_deref(), Ok(other));
+        }
+        for split in ["rtmp://me:12/34@h.example/app", "rtmp://me:12?34@h.example/app", "rtmp://me:1/@@h.example"] {
+            let sentence = rtmp_url(split).expect_err("is refused");
+            assert!(sentence.starts_with("A password in the URL"), "{split}: {sentence}");
         }
         for bad in ["", "http://a/b", "javascript:alert(1)", "rtmp://", "rtmp://{domain}/live", "rtmp://a:99999/b"] {
             assert!(rtmp_url(bad).is_err(), "{bad}");

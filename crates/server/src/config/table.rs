@@ -152,7 +152,7 @@ pub const SETTINGS: &[Setting] = &[
         flag: "public-url",
         env: "GOSTREAM_PUBLIC_URL",
         default: "",
-        takes: "a URL such as https://stream.example.org",
+        takes: "a URL without a path, such as https://stream.example.org (the page needs a host name, or a port, of its own)",
         help: "Base of the links that API and page show; from the request unless set",
         secret: false,
     },

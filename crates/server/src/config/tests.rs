@@ -125,6 +125,9 @@ fn bad_values_are_told_in_one_line_that_names_the_setting() {
         ("GOSTREAM_ACME_DIRECTORY", "http://ca.example.org/directory"),
         ("GOSTREAM_PUBLIC_URL", "stream.example.org"),
         ("GOSTREAM_PUBLIC_URL", "ftp://a"),
+        ("GOSTREAM_PUBLIC_URL", "https://example.org/stream/"),
+        ("GOSTREAM_PUBLIC_URL", "https://example.org/stream"),
+        ("GOSTREAM_PUBLIC_URL", "https://example.org//"),
         ("GOSTREAM_SECRET_KEY", "c2hvcnQ="),
         ("GOSTREAM_SIGNUP", "maybe"),
         ("GOSTREAM_EGRESS_ALLOW", "10.0.0.0/99"),
@@ -184,6 +187,8 @@ fn secrets_are_masked_and_the_output_is_a_settings_file() {
         ("GOSTREAM_SECRET_KEY", KEY),
         ("GOSTREAM_DATABASE_URL", "postgres://me:hunter2@db/gostream?password=hunter3"),
         ("GOSTREAM_EGRESS_ALLOW", "10.0.0.0/8"),
+        ("GOSTREAM_ACME_DOMAINS", "stream.example.org"),
+        ("GOSTREAM_ACME_DIRECTORY", "https://me:hunter4@ca.example.org/directory"),
     ];
     let settings = load_all(&[], &env, "").expect("loads");
     let shown = settings.to_string();
@@ -191,6 +196,9 @@ fn secrets_are_masked_and_the_output_is_a_settings_file() {
         assert!(!shown.contains(secret) && !format!("{settings:?}").contains(secret), "{shown}");
     }
     assert!(shown.contains("postgres://me:****@db/gostream"), "{shown}");
+    assert!(!shown.contains("hunter4"), "{shown}");
+    let refused = sentence(&[("GOSTREAM_PUBLIC_URL", "https://me:hunter2@example.org")], "");
+    assert!(refused.contains("https://me:****@example.org"), "{refused}");
     let table: toml::Table = toml::from_str(&shown).expect("reads as TOML");
     assert_eq!(table["egress"]["allow"].as_str(), Some("10.0.0.0/8"));
 }

@@ -80,10 +80,12 @@ pub(super) fn optional_address(text: &str) -> Option<Option<SocketAddr>> {
     if text == "off" { Some(None) } else { address(text).map(Some) }
 }
 
+/// Where the page is. Its links begin at the root, so a path below another site would lead nowhere.
 pub(super) fn base_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
+    let plain =
+        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain && url.path() == "/").then_some(url)
 }
 
 pub(super) fn database_url(text: &str) -> Option<String> {
@@ -153,17 +155,63 @@ pub(super) fn log_level(text: &str) -> Option<String> {
 
 /// A secret as `gostream config` shows it: a database URL keeps what is no secret, anything else keeps nothing.
 pub(super) fn masked(text: &str) -> String {
-    match Url::parse(text) {
-        Ok(mut url) if text.contains("://") => {
-            if url.password().is_some() && url.set_password(Some("****")).is_err() {
-                return "****".to_owned();
-            }
-            // A password may also hide in the query (`?password=`).
-            if url.query().is_some() {
-                url.set_query(Some("****"));
-            }
-            url.to_string()
+    let nothing = || "****".to_owned();
+    let Some((scheme, rest)) = text.split_once("://") else { return nothing() };
+    // In an `@` after the host a password may end that is not percent-encoded, so all before it may be a part of it.
+    let host_end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    if rest.get(host_end..).is_some_and(|rest| rest.contains('@')) {
+        return format!("{scheme}://****");
+    }
+    let Ok(mut url) = Url::parse(text) else { return nothing() };
+    if url.password().is_some() && url.set_password(Some("****")).is_err() {
+        return nothing();
+    }
+    // A password may also hide in the query (`?password=`).
+    if url.query().is_some() {
+        url.set_query(Some("****"));
+    }
+    if url.fragment().is_some() {
+        url.set_fragment(Some("****"));
+    }
+    url.to_string()
+}
+
+/// A value that is no secret as it is shown: without the login that a URL may have.
+pub(super) fn shown(text: &str) -> String {
+    if text.contains("://") && text.contains('@') { masked(text) } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_masked_whole_however_it_is_written() {
+        for (url, expected) in [
+            ("postgres://me:hunter2@db/gostream", "postgres://me:****@db/gostream"),
+            ("postgres://me:hun%40ter2@db:5433/gostream", "postgres://me:****@db:5433/gostream"),
+            ("postgres://me:hun@ter2@db/gostream", "postgres://me:****@db/gostream"),
+            ("postgres://me:@hunter2@db/gostream", "postgres://me:****@db/gostream"),
+            ("postgres://me:hun:ter2@db/gostream", "postgres://me:****@db/gostream"),
+            ("postgres://me:hun/ter2@db/gostream", "postgres://****"),
+            ("postgres://me:12/hunter2@db/gostream", "postgres://****"),
+            ("postgres://me:12#hunter2@db/gostream", "postgres://****"),
+            ("postgres://me:12?hunter2@db/gostream", "postgres://****"),
+            ("postgres://me:/hunter2@db/gostream", "postgres://****"),
+            ("postgres://me:12/hun@ter2?x#@y@db/gostream", "postgres://****"),
+            ("postgres://me:hun@ter2/x@db/gostream", "postgres://****"),
+            ("https://me:12\\hunter2@ca.example/", "https://****"),
+            ("postgres://db/gostream?user=me&password=hunter2", "postgres://db/gostream?****"),
+            ("postgres://db/gostream?password=hun@ter2", "postgres://****"),
+            ("postgres://me:hunter2", "****"),
+            ("postgres://db/gostream#hunter2", "postgres://db/gostream#****"),
+            ("hunter2", "****"),
+            ("me:hunter2@db", "****"),
+            ("sqlite:///data/gostream.db?mode=rwc", "sqlite:///data/gostream.db?****"),
+        ] {
+            let shown = masked(url);
+            assert_eq!(shown, expected, "{url}");
+            assert!(!shown.contains("ter2") && !shown.contains("hun") && !shown.contains("12"), "{url}: {shown}");
         }
-        _ => "****".to_owned(),
     }
 }
