@@ -61,13 +61,38 @@ pub enum Error {
     },
 }
 
-/// Makes the directory when it is missing and closes it to other users.
+/// Makes the directory when it is missing and closes it to other users. A volume that belongs to another user, and to a group of
+/// ours (`fsGroup` of Kubernetes), cannot be closed to that group: its files are.
 pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
     let failed = |source| Error::Directory { path: path.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, fs::Permissions::from_mode(0o700)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && mode & 0o007 == 0 => {
+            tracing::warn!(
+                path = %path.display(),
+                mode = format!("{:04o}", mode & 0o7777),
+                "The data directory belongs to another user and stays open to its group; its files are for this user alone."
+            );
+            close_files(path).map_err(failed)
+        }
+        closed => closed.map_err(failed),
+    }
+}
+
+/// Takes the group's rights from our files. Kubernetes gives them to the group of a volume each time that it is mounted.
+fn close_files(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        let mode = metadata.permissions().mode();
+        if metadata.is_file() && mode & 0o070 != 0 && mode & 0o007 == 0 {
+            // What is another's stays as it is; of those that matter it is said when they are read.
+            let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o600));
+        }
     }
     Ok(())
 }

@@ -169,6 +169,28 @@ fn every_path_that_the_image_copies_exists_and_is_sent_to_the_build() {
     assert!(dockerfile.contains(&format!("FROM rust:{rust}-")), "Rust {rust}");
 }
 
+/// Debian 12 has buildah 1.28 and Docker 20.10, which know no newer options.
+#[test]
+fn the_image_is_built_by_what_debian_12_ships() {
+    let dockerfile = read("deploy/Dockerfile");
+    let joined = dockerfile.replace("\\\n", " ");
+    for line in joined.lines().filter(|line| !line.starts_with('#')) {
+        let known: &[&str] = match line.split_whitespace().next() {
+            Some("HEALTHCHECK") => &["--interval=", "--timeout=", "--start-period=", "--retries="],
+            Some("COPY") => &["--from=", "--chown="],
+            // What a command is told is not the builder's.
+            Some("RUN") => {
+                assert!(!line.starts_with("RUN --") && !line.contains("<<"), "{line}");
+                continue;
+            }
+            _ => &[],
+        };
+        for option in line.split_whitespace().filter(|word| word.starts_with("--")) {
+            assert!(known.iter().any(|known| option.starts_with(known)), "{line}: {option}");
+        }
+    }
+}
+
 /// Runs a program, unless this machine does not have it.
 fn run(program: &str, arguments: &[&str]) -> Option<(bool, String)> {
     match Command::new(program).args(arguments).output() {

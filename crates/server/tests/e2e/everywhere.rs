@@ -1,8 +1,10 @@
 //! Machines that are not like the developer's: without IPv6, with a volume that belongs to a group, beside services of Kubernetes.
 
 use std::{
+    fs::Permissions,
     io::{BufRead as _, BufReader},
     net::{Ipv4Addr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -74,4 +76,45 @@ fn every_port_is_taken_on_a_machine_without_ipv6() {
     for port in ports {
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("is taken");
     }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).expect("exists").permissions().mode() & 0o7777
+}
+
+/// A server on a directory that it may write to by its group, and that it cannot `chmod`.
+fn on_a_volume_of_another(data: &Path) -> Running {
+    let mut command = Command::new("setpriv");
+    // Root without the right to change what belongs to others, as any user.
+    command.args(["--bounding-set=-fowner,-dac_override,-dac_read_search", env!("CARGO_BIN_EXE_gostream")]);
+    command.args(["http", "rtmp", "metrics"].map(|port| format!("--{port}-listen=127.0.0.1:0")));
+    command.args(["--data-dir", text(data)]).current_dir("/");
+    Running::start(&mut command)
+}
+
+#[test]
+fn a_volume_that_belongs_to_a_group_is_taken_and_its_files_are_private() {
+    let folder = TempDir::new().expect("is made");
+    let data = folder.path().join("volume");
+    std::fs::create_dir(&data).expect("is made");
+    if std::os::unix::fs::chown(&data, Some(12_345), None).is_err() {
+        eprintln!("skipped: only root can make a directory of another user");
+        return;
+    }
+    let set_mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("is set");
+    // The second time as Kubernetes mounts it again: what is in it is given to the group as well.
+    for round in ["first", "second"] {
+        set_mode(&data, 0o2770);
+        let mut server = on_a_volume_of_another(&data);
+        let banner = server.banner().join("\n");
+        assert!(banner.contains("stays open to its group"), "{round}: {banner}");
+        assert_eq!(mode(&data), 0o2770, "{round}");
+        for file in ["secret.key", "node.id", "gostream.db", "gostream.db-wal"] {
+            assert_eq!(mode(&data.join(file)), 0o600, "{round}: {file}");
+            set_mode(&data.join(file), 0o660);
+        }
+    }
+    set_mode(&data, 0o775);
+    let output = on_a_volume_of_another(&data).0.wait().expect("ends");
+    assert_eq!(output.code(), Some(1), "others may read it");
 }
