@@ -12,6 +12,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy},
     net::runtime::TokioRuntimeProvider,
+    proto::rr::Name,
     system_conf::parse_resolv_conf,
 };
 
@@ -51,7 +52,14 @@ impl SystemResolver {
         if !listed.is_empty() {
             return Ok(listed);
         }
-        let found = self.name_servers()?.lookup_ip(host).await.map_err(io::Error::other)?;
+        if let Err(error) = Name::from_utf8(host) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
+        let found = self.name_servers()?.lookup_ip(host).await.map_err(|error| {
+            // Both that the name does not exist (NXDOMAIN) and that it has no address. Refused and failed lookups are others.
+            let kind = if error.is_no_records_found() { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
+            io::Error::new(kind, error)
+        })?;
         Ok(found.iter().collect())
     }
 

@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn sentences_are_about_a_server_that_is_played_from() {
-        let host = || "h".to_owned();
+        let (host, clock) = (|| "h".to_owned(), rustls::pki_types::UnixTime::now());
         let certificate = |problem| Failure::Certificate { host: host(), problem };
         let refusal = |step| Failure::from_refusal(step, "NetStream.Play.Failed".to_owned(), "Not you.".to_owned());
         for failure in [
@@ -81,6 +81,7 @@ mod tests {
             Failure::ConnectionLost { host: host() },
             Failure::Forbidden { host: host() },
             Failure::Dns { host: host() },
+            Failure::NoNameServer { host: host() },
             Failure::ConnectionRefused { host: host() },
             Failure::Unreachable { host: host() },
             Failure::Tls { host: host() },
@@ -88,8 +89,9 @@ mod tests {
             Failure::RedirectLoop { host: host() },
             certificate(CertificateProblem::UnknownIssuer),
             certificate(CertificateProblem::WrongName { names: vec!["a.example".to_owned()] }),
-            certificate(CertificateProblem::Expired { days: Some(1) }),
-            certificate(CertificateProblem::NotYetValid { days: Some(2) }),
+            certificate(CertificateProblem::Expired { days: Some(1), clock }),
+            certificate(CertificateProblem::NotYetValid { days: Some(2), clock }),
+            certificate(CertificateProblem::WrongClock { clock }),
             certificate(CertificateProblem::Authority),
             certificate(CertificateProblem::Other("bad signature".to_owned())),
             Failure::InsecureRedirect { host: host() },

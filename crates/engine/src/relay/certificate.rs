@@ -1,12 +1,16 @@
 //! Why the certificate of a server is not accepted, and what to do about it.
 
 use rustls::{CertificateError, pki_types::UnixTime};
+use time::OffsetDateTime;
 
 /// Names of a certificate that a message lists; those of large platforms are for a hundred.
 const NAMES_MAX: usize = 3;
 /// The longest name of a host (RFC 1035 section 3.1).
 const NAME_BYTES_MAX: usize = 253;
 const SECONDS_PER_DAY: u64 = 86_400;
+/// A clock before this moment, 2026-11-01, is wrong: this was written later. Small computers without a battery begin in 1970, or
+/// where they stopped, until a time server answers.
+const WRITTEN_AFTER: u64 = 1_793_491_200;
 
 /// What is wrong with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +26,20 @@ pub enum CertificateProblem {
     Expired {
         /// Whole days since then, where known.
         days: Option<u64>,
+        /// What that clock says.
+        clock: UnixTime,
     },
     /// It will be valid in the future, by the clock of this machine.
     NotYetValid {
         /// Whole days until then, where known.
         days: Option<u64>,
+        /// What that clock says.
+        clock: UnixTime,
+    },
+    /// The clock of this machine is wrong, so that nothing can be said about the certificate.
+    WrongClock {
+        /// What it says.
+        clock: UnixTime,
     },
     /// It is the certificate of an authority, as `openssl req -x509` makes them unless told otherwise.
     Authority,
@@ -34,8 +47,9 @@ pub enum CertificateProblem {
     Other(String),
 }
 
-impl From<&CertificateError> for CertificateProblem {
-    fn from(error: &CertificateError) -> Self {
+impl CertificateProblem {
+    /// What rustls found while this machine's clock said `clock`.
+    pub(super) fn found_at(error: &CertificateError, clock: UnixTime) -> Self {
         match error {
             // An authority that was made again under its old name has a new key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
@@ -43,20 +57,28 @@ impl From<&CertificateError> for CertificateProblem {
             CertificateError::NotValidForNameContext { presented, .. } => {
                 Self::WrongName { names: presented.iter().filter_map(|name| host_name(name)).take(NAMES_MAX).collect() }
             }
-            CertificateError::Expired => Self::Expired { days: None },
-            CertificateError::ExpiredContext { time, not_after } => Self::Expired { days: days(*not_after, *time) },
-            CertificateError::NotValidYet => Self::NotYetValid { days: None },
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+                if clock.as_secs() < WRITTEN_AFTER =>
+            {
+                Self::WrongClock { clock }
+            }
+            CertificateError::Expired => Self::Expired { days: None, clock },
+            CertificateError::ExpiredContext { time, not_after } => {
+                Self::Expired { days: days(*not_after, *time), clock }
+            }
+            CertificateError::NotValidYet => Self::NotYetValid { days: None, clock },
             CertificateError::NotValidYetContext { time, not_before } => {
-                Self::NotYetValid { days: days(*time, *not_before) }
+                Self::NotYetValid { days: days(*time, *not_before), clock }
             }
             // The type inside is that of another crate, which rustls does not pass on.
             CertificateError::Other(inner) if inner.to_string() == "CaUsedAsEndEntity" => Self::Authority,
             other => Self::Other(other.to_string()),
         }
     }
-}
 
-impl CertificateProblem {
     /// What happened and what to do, for a server of this name.
     pub(super) fn sentence(&self, host: &str) -> String {
         match self {
@@ -72,15 +94,22 @@ impl CertificateProblem {
                 "The certificate of {host} is not for this name, but for {}. Check the server name in the URL.",
                 names.join(", ")
             ),
-            Self::Expired { days } => format!(
-                "The certificate of {host} expired {}by the clock of this machine. If date and time are right here, the operator \
+            Self::Expired { days, clock } => format!(
+                "The certificate of {host} expired {}by the clock of this server, which says {}. If that is right, the operator \
                  of {host} has to renew it.",
-                days.map(|days| format!("{} ago ", in_words(days))).unwrap_or_default()
+                days.map(|days| format!("{} ago ", in_words(days))).unwrap_or_default(),
+                said_by(*clock)
             ),
-            Self::NotYetValid { days } => format!(
-                "The certificate of {host} is not valid yet{} by the clock of this machine. Check date and time here; if they are \
-                 right, the operator of {host} has to replace it.",
-                days.map(|days| format!(", and will be in {},", in_words(days))).unwrap_or_default()
+            Self::NotYetValid { days, clock } => format!(
+                "The certificate of {host} is not valid yet{}. This server\u{2019}s clock says {}; is it right? If it is, the \
+                 operator of {host} has to replace the certificate.",
+                days.map(|days| format!(", but in {}", in_words(days))).unwrap_or_default(),
+                said_by(*clock)
+            ),
+            Self::WrongClock { clock } => format!(
+                "This server\u{2019}s clock says {}, which is wrong, so the certificate of {host} cannot be checked. The operator of \
+                 this machine has to set its clock (`timedatectl set-ntp true`).",
+                said_by(*clock)
             ),
             Self::Authority => format!(
                 "The certificate of {host} is one of an authority (CA:TRUE), which a server must not use for itself. The \
@@ -95,6 +124,15 @@ impl CertificateProblem {
 
 fn days(from: UnixTime, to: UnixTime) -> Option<u64> {
     to.as_secs().checked_sub(from.as_secs()).map(|seconds| seconds / SECONDS_PER_DAY)
+}
+
+/// `2026-11-27 16:20 UTC`.
+fn said_by(clock: UnixTime) -> String {
+    let seconds = i64::try_from(clock.as_secs()).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(seconds).map_or_else(
+        |_| "a year that no calendar has".to_owned(),
+        |time| format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute()),
+    )
 }
 
 fn in_words(days: u64) -> String {
@@ -123,8 +161,9 @@ mod tests {
 
     use super::*;
 
+    /// By a clock that says 2026-11-27 16:20.
     fn sentence(error: CertificateError) -> String {
-        CertificateProblem::from(&error).sentence("h")
+        CertificateProblem::found_at(&error, at(1_795_796_400)).sentence("h")
     }
 
     fn at(seconds: u64) -> UnixTime {
@@ -151,12 +190,12 @@ mod tests {
             (wrong_name(&[]), &["is not for this name. Check the server name"]),
             (
                 CertificateError::ExpiredContext { time: later, not_after: time },
-                &["expired 12 days ago", "by the clock"],
+                &["expired 12 days ago", "which says 2026-11-27 16:20 UTC"],
             ),
             (CertificateError::ExpiredContext { time, not_after: time }, &["expired less than a day ago", "renew it"]),
             (
                 CertificateError::NotValidYetContext { time, not_before: later },
-                &["in 12 days, by", "Check date and time"],
+                &["in 12 days.", "clock says 2026-11-27 16:20 UTC; is it right?"],
             ),
             (CertificateError::Revoked, &["not valid (", "has to replace it"]),
         ] {
@@ -165,6 +204,23 @@ mod tests {
             let is_about_name = matches!(error, CertificateError::NotValidForNameContext { .. });
             assert_eq!(said.contains("Check the server name"), is_about_name, "{said}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_plainly_wrong_is_named_instead_of_the_certificate() {
+        let (then, later) = (at(840), at(WRITTEN_AFTER + 5));
+        for error in [
+            CertificateError::NotValidYet,
+            CertificateError::NotValidYetContext { time: then, not_before: later },
+            CertificateError::Expired,
+        ] {
+            let said = CertificateProblem::found_at(&error, then).sentence("h");
+            assert!(said.starts_with("This server\u{2019}s clock says 1970-01-01 00:14 UTC, which is wrong"), "{said}");
+            let said = CertificateProblem::found_at(&error, later).sentence("h");
+            assert!(said.starts_with("The certificate of h "), "{said}");
+        }
+        let said = CertificateProblem::found_at(&CertificateError::NotValidForName, then).sentence("h");
+        assert!(said.contains("Check the server name"), "{said}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 use gostream_proto::rtmp::url::RtmpUrl;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -129,7 +129,10 @@ impl Dialer {
         let Ok(Ok(_share)) = share else { return Err(Failure::TooManyLookups { host: host() }) };
         match timeout_at(deadline, self.resolver.resolve(url.host(), url.port())).await {
             Ok(Ok(found)) => Ok(found),
-            _ => Err(Failure::Dns { host: host() }),
+            Ok(Err(error)) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+                Err(Failure::Dns { host: host() })
+            }
+            _ => Err(Failure::NoNameServer { host: host() }),
         }
     }
 
@@ -150,7 +153,7 @@ impl Dialer {
 
 fn certificate_problem(error: &io::Error) -> Option<CertificateProblem> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(error) => Some(CertificateProblem::from(error)),
+        rustls::Error::InvalidCertificate(error) => Some(CertificateProblem::found_at(error, UnixTime::now())),
         _ => None,
     }
 }

@@ -14,6 +14,15 @@ pub enum Failure {
         /// The name.
         host: String,
     },
+    /// No name server answers, or none can.
+    #[error(
+        "The name server of this machine does not answer, so the address of {host} is not known. It is tried again by itself; \
+         if it goes on, the operator has to check the name service (DNS) of this machine."
+    )]
+    NoNameServer {
+        /// The name.
+        host: String,
+    },
     /// The account is resolving as many names as it may.
     #[error("This account is looking up too many server names at once. {host} is tried again by itself.")]
     TooManyLookups {
@@ -219,6 +228,7 @@ impl Failure {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Dns { .. } => "dns",
+            Self::NoNameServer { .. } => "no_name_server",
             Self::TooManyLookups { .. } => "too_many_lookups",
             Self::Forbidden { .. } => "address_forbidden",
             Self::ForbiddenPort { .. } => "port_forbidden",
@@ -293,6 +303,7 @@ mod tests {
         let answer = Answer::default;
         vec![
             (Failure::Dns { host: host() }, "backoff", TROUBLE),
+            (Failure::NoNameServer { host: host() }, "backoff", TROUBLE),
             (Failure::TooManyLookups { host: host() }, "backoff", TROUBLE),
             (Failure::Forbidden { host: host() }, "rejected", REFUSAL),
             (Failure::ForbiddenPort { host: host(), port: 25 }, "rejected", REFUSAL),

@@ -95,7 +95,8 @@ async fn hosts_come_first_and_a_change_counts_at_once() {
     assert!(silent.try_recv(&mut [0; 512]).is_err(), "no name server heard of it");
 }
 
-/// A name server that knows `known.example.` (192.0.2.7) and nothing else, and does not answer for `silent` names.
+/// A name server that knows `known.example.` (192.0.2.7) and nothing else, does not answer for `silent` names, and cannot, or will
+/// not, for those that begin with `failed` and `refused`.
 async fn name_server() -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
     let port = socket.local_addr().expect("is bound").port();
@@ -111,7 +112,14 @@ async fn name_server() -> u16 {
             // RFC 1035 section 4.1: an answer with the question, and an A record that points back to its name.
             let is_known = question.starts_with(b"\x05known\x07example\0\0\x01");
             let mut answer = query[..2].to_vec();
-            answer.extend([0x81, if is_known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(is_known), 0, 0, 0, 0]);
+            // Section 4.1.1: SERVFAIL is 2, NXDOMAIN 3, REFUSED 5.
+            let code = match question {
+                _ if is_known => 0,
+                [6, b'f', b'a', b'i', ..] => 2,
+                [7, b'r', b'e', b'f', ..] => 5,
+                _ => 3,
+            };
+            answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::from(is_known), 0, 0, 0, 0]);
             answer.extend(question);
             if is_known {
                 answer.extend([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
@@ -130,6 +138,27 @@ async fn the_name_servers_of_the_system_are_asked_and_its_search_list_followed()
     assert_eq!(system.addresses("known.example").await, ["192.0.2.7:1935"]);
     assert_eq!(system.addresses("known").await, ["192.0.2.7:1935"]);
     assert!(system.resolver.resolve("unknown.example", 1935).await.is_err());
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_told_from_a_name_server_that_cannot_say() {
+    let closed = UdpSocket::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("is bound").port();
+    let conf = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
+    let (working, dead) = (System::new("", conf, name_server().await), System::new("", conf, closed));
+    for (system, host, says) in [
+        (&working, "unknown.example", Some(io::ErrorKind::NotFound)),
+        (&working, "failed.example", None),
+        (&working, "refused.example", None),
+        (&working, "silent.example", None),
+        (&working, "a..example", Some(io::ErrorKind::InvalidInput)),
+        (&working, &"a".repeat(64), Some(io::ErrorKind::InvalidInput)),
+        (&dead, "known.example", None),
+    ] {
+        let error = system.resolver.resolve(host, 1).await.expect_err(host);
+        let kind =
+            Some(error.kind()).filter(|kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::InvalidInput));
+        assert_eq!(kind, says, "{host}: {error}");
+    }
 }
 
 #[test]

@@ -71,6 +71,38 @@ async fn failures_have_names() {
     }
 }
 
+/// Fails in one way.
+#[derive(Debug)]
+struct Fails(Option<io::ErrorKind>);
+
+impl Resolve for Fails {
+    fn resolve<'a>(&'a self, _host: &'a str, _port: u16) -> crate::engine::BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async {
+            match self.0 {
+                Some(kind) => Err(kind.into()),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_name_service_is_no_typing_mistake() {
+    for (fails, code, words) in [
+        (Some(io::ErrorKind::NotFound), "dns", "typing mistake"),
+        (Some(io::ErrorKind::InvalidInput), "dns", "typing mistake"),
+        (Some(io::ErrorKind::Other), "no_name_server", "The name server of this machine does not answer"),
+        (None, "no_name_server", "The name server of this machine does not answer"),
+    ] {
+        let dialer = Dialer::new(Arc::new(Fails(fails)), Egress::default(), OwnAddresses::default(), Some(vec![]));
+        let failure = dialer.connect(&url("rtmp://live.example/app")).await.expect_err("cannot connect");
+        let sentence = failure.to_string();
+        assert_eq!(failure.code(), code, "{fails:?}");
+        assert!(sentence.contains(words) && sentence.contains("live.example"), "{sentence}");
+        assert_eq!(sentence.contains("typing mistake"), code == "dns", "{sentence}");
+    }
+}
+
 #[tokio::test]
 async fn plain_server_behind_rtmps_is_a_tls_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
