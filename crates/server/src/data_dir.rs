@@ -61,8 +61,8 @@ pub enum Error {
     },
 }
 
-/// Makes the directory when it is missing and closes it to other users. A volume that belongs to another user, and to a group of
-/// ours (`fsGroup` of Kubernetes), cannot be closed to that group: its files are.
+/// Makes the directory when it is missing and closes it to other users. A volume that belongs to another user, and to a group that
+/// this process is in (`fsGroup` of Kubernetes), cannot be closed to that group: its files are.
 pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
     let failed = |source| Error::Directory { path: path.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;

@@ -1,8 +1,8 @@
 //! The PROXY protocol, versions 1 and 2: a TCP proxy says first whose connection it passes on, in a header before all else
 //! ("The PROXY protocol", HAProxy's doc/proxy-protocol.txt).
 //!
-//! Only those proxies are believed that the operator names, and they have to send it; what anybody else sends is not looked at
-//! here, and no HTTP, TLS or RTMP begins like it.
+//! Only those proxies are believed that the operator names, and they have to send it; what other clients send is not looked
+//! at here, and no HTTP, TLS or RTMP begins like it.
 
 use std::{
     io,

@@ -29,7 +29,7 @@ pub(super) fn read(env: impl IntoIterator<Item = (String, String)>, values: &mut
 }
 
 /// Whether Kubernetes set it for a service such as `gostream-http` ("Discovering services: environment variables"). The value has
-/// to fit as well: `GOSTREAM_HTTP_PORT=8080` is somebody's wish, `GOSTREAM_HTTP_PORT=tcp://10.0.0.1:8080` is none.
+/// to fit as well: `GOSTREAM_HTTP_PORT=8080` is an operator's wish, `GOSTREAM_HTTP_PORT=tcp://10.0.0.1:8080` is not.
 fn is_of_a_service(name: &str, text: &str) -> bool {
     let is_address = || text.parse::<IpAddr>().is_ok();
     let is_number = |text: &str| text.parse::<u16>().is_ok();

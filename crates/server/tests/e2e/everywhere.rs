@@ -16,7 +16,7 @@ use gostream_testkit::{
 use tempfile::TempDir;
 
 /// A server that ends with the test.
-struct Running(Child);
+pub struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -26,12 +26,12 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts"))
     }
 
     /// Everything that it says up to the banner's last line.
-    fn banner(&mut self) -> Vec<String> {
+    pub fn banner(&mut self) -> Vec<String> {
         let said = self.0.stderr.as_mut().expect("is piped");
         let mut lines = Vec::new();
         for line in BufReader::new(said).lines().map_while(Result::ok) {

@@ -1,17 +1,24 @@
 //! A real HAProxy in front of HTTP and RTMP, in both versions of the PROXY protocol: whose address is seen, and what comes of
 //! those who send no header.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Command};
 
-use gostream_testkit::{PATIENCE, encoder::Encoder, haproxy::Haproxy};
-use serde_json::{Value, json};
+use gostream_testkit::{
+    PATIENCE,
+    certificate::Certificate,
+    encoder::Encoder,
+    haproxy::Haproxy,
+    process::{free_ports, text},
+};
+use serde_json::json;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
-use crate::{http::Client, show::Show};
+use crate::{everywhere::Running, http::Client, show::Show};
 
 /// Where HAProxy connects from; clients are 127.0.0.1.
 const PROXY: &str = "127.0.0.2";
@@ -53,7 +60,7 @@ async fn client_is_seen_through(version: &str) {
     let audit = through.get("/api/auth/audit").await.json(200);
     assert!(!audit.to_string().contains(PROXY) && audit.to_string().contains("127.0.0.1"), "{audit}");
 
-    // An encoder that nobody knows is shown to those who logged in from its address.
+    // An encoder with an unknown key is shown to those who logged in from its address.
     let unknown = Encoder::publish(rtmp, "0190b0a0-0000-4000-8000-000000000000").await;
     assert!(unknown.is_err(), "no such key");
     let project = through.get(&format!("/api/projects/{}", show.project)).await.json(200);
@@ -94,12 +101,34 @@ async fn named_proxies_must_send_a_header_and_others_cannot() {
     assert_eq!(answer(direct, header).await, "");
 }
 
+/// The header is outside TLS, and `gostream health` sends one where the server expects it of this machine.
 #[tokio::test(flavor = "multi_thread")]
-async fn health_is_asked_where_a_header_is_expected_of_this_machine() {
-    let show = Show::start(&[("GOSTREAM_PROXY_PROTOCOL_FROM", PROXY)]).await;
-    let output = show.command(&["health"], "");
-    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
-    let output = show.command(&["health", "--proxy-protocol-from=127.0.0.1"], "");
-    assert_eq!(output.status.code(), Some(1), "this server expects none of 127.0.0.1");
-    let _: Value = show.client.get("/api/projects").await.json(200);
+async fn tls_begins_after_the_header() {
+    let folder = TempDir::new().expect("is made");
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    let certificate = Certificate::for_names(&["localhost"]).expect("is made");
+    std::fs::write(&cert, &certificate.pem).expect("is written");
+    std::fs::write(&key, &certificate.key_pem).expect("is written");
+    let [http, rtmps] = free_ports().expect("are free").map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let gostream = |from: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gostream"));
+        command.args(arguments).current_dir(folder.path());
+        command.args(["--tls-cert", text(&cert), "--tls-key", text(&key), "--proxy-protocol-from", from]);
+        command.args(["--metrics-listen=off", "--rtmp-listen=127.0.0.1:0"]);
+        command.args([format!("--http-listen={http}"), format!("--rtmps-listen={rtmps}")]);
+        command
+    };
+    let both = format!("{PROXY}, 127.0.0.1");
+    let mut server = Running::start(&mut gostream(&both, &[]));
+    server.banner();
+
+    let check = format!("source {PROXY} send-proxy-v2 check check-ssl verify none");
+    let servers = [(http, &*check, "option httpchk GET /readyz"), (rtmps, &*check, "")];
+    let haproxy = Haproxy::start(&servers).await.expect("starts");
+    haproxy.until_checked(&["L7OK", "L6OK"]).await.expect("TLS begins");
+
+    for (from, code) in [(&*both, Some(0)), (PROXY, Some(1))] {
+        let asked = gostream(from, &["health"]).output().expect("starts");
+        assert_eq!(asked.status.code(), code, "{from}: {asked:?}");
+    }
 }

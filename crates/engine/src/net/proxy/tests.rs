@@ -1,5 +1,6 @@
 //! Headers as proxies send them, and in every way that they must not.
 
+use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
@@ -156,4 +157,18 @@ fn only_named_proxies_have_to_send_one() {
         assert_eq!(proxies.expects(address.parse().expect("is one")), expected, "{address}");
     }
     assert!(!ProxyProtocol::default().expects(peer().ip()));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_taken_or_refused(
+        begin in prop_oneof![Just(SIGNATURE.to_vec()), Just(KEYWORD.to_vec()), Just(Vec::new())],
+        bytes in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("starts");
+        let bytes = [begin, bytes].concat();
+        let (client, left) = runtime.block_on(taken(&bytes));
+        prop_assert!(bytes.len() - left.len() <= SIGNATURE.len() + 4 + REST_BYTES_MAX);
+        prop_assert!(client.is_err() || left.len() < bytes.len());
+    }
 }
