@@ -13,7 +13,7 @@ export const ASK_MS = 3_000;
 /** Between two attempts with a stream that gave nothing. */
 const RETRY_MS = 30_000;
 /** A question without an answer: the line is dead. */
-const ANSWER_MS = 10_000;
+const ANSWER_MS = 6_000;
 
 /** What happens, for the one who shows it. */
 export type Listener = {
