@@ -35,7 +35,7 @@ pub const SETTINGS: &[Setting] = &[
         flag: "database-url",
         env: "GOSTREAM_DATABASE_URL",
         default: "sqlite file in data_dir",
-        takes: "sqlite:///path/file.db or postgres://user:password@host/database",
+        takes: "sqlite:///path/file.db or postgres://user:password@host/database (in the password, @ / ? # as %40 %2F %3F %23)",
         help: "The database; SQLite in data_dir unless set",
         secret: true,
     },

@@ -90,7 +90,17 @@ pub(super) fn base_url(text: &str) -> Option<Url> {
 
 pub(super) fn database_url(text: &str) -> Option<String> {
     let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-    known.then(|| text.to_owned())
+    (known && (text.starts_with("sqlite:") || !ends_password_late(text))).then(|| text.to_owned())
+}
+
+/// Whether an `@` after the host ends a password that is not percent-encoded, the rest of which would be taken for the name of a
+/// database, or for an option that is logged as unknown. In the value of an option (`?user=me@company`) it does not.
+fn ends_password_late(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let after_host = path.find(['/', '#']).and_then(|at| path.get(at..)).unwrap_or_default();
+    let is_bare = |option: &str| option.split('=').next().is_some_and(|name| name.contains(['@', '#', '/']));
+    after_host.contains('@') || query.split('&').any(|option| option.contains('@') && is_bare(option))
 }
 
 /// The default database. Characters that mean something in a URL are escaped.
@@ -184,6 +194,30 @@ pub(super) fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_url_whose_password_would_be_cut_is_refused() {
+        for url in [
+            "postgres://me:12/hunter2@db/gostream",
+            "postgres://me:12#hunter2@db/gostream",
+            "postgres://me:12?hunter2@db/gostream",
+            "postgres://me:12?hun=ter2&x@db/gostream",
+            "postgres://me:hun@ter2/x@db/gostream",
+            "postgres://me:12/a?b@db/gostream",
+        ] {
+            assert_eq!(database_url(url), None, "{url}");
+        }
+        for url in [
+            "postgres://me:hun@ter2@db/gostream",
+            "postgres://me:hun%2Fter2@db/gostream?sslmode=require",
+            "postgresql://db/gostream?user=me@company&password=hun@ter2",
+            "postgres://db/gostream?host=/run/postgresql",
+            "postgres:///gostream",
+            "sqlite:///srv/me@example.org/gostream.db",
+        ] {
+            assert_eq!(database_url(url).as_deref(), Some(url));
+        }
+    }
 
     #[test]
     fn a_password_in_a_url_is_masked_whole_however_it_is_written() {
