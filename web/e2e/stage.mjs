@@ -37,10 +37,17 @@ process.on("exit", () => {
   for (const each of running) each.child?.kill("SIGKILL");
 });
 
+/** Makes a disk of 3 MiB for the data directory, which only the server sees, and becomes the server. */
+const ON_SMALL_DISK = [
+  ...["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"],
+  'mount -t tmpfs -o size=3m,mode=700 tmpfs "$GOSTREAM_DATA_DIR" && exec "$0"',
+];
+
 /** A running server with a data directory of its own. It can be killed and started again. */
 export class Server {
-  static async start() {
+  static async start({ smallDisk = false } = {}) {
     const server = new Server();
+    server.smallDisk = smallDisk;
     running.add(server);
     server.data = mkdtempSync(join(tmpdir(), "gostream-e2e-"));
     [server.http, server.rtmp] = [await freePort(), await freePort()];
@@ -49,7 +56,8 @@ export class Server {
   }
 
   async up() {
-    this.child = spawn(BINARY, [], {
+    const [program, ...args] = this.smallDisk ? [...ON_SMALL_DISK, BINARY] : [BINARY];
+    this.child = spawn(program, args, {
       cwd: this.data,
       stdio: "ignore",
       env: {
@@ -62,6 +70,11 @@ export class Server {
       },
     });
     await until("the server is ready", async () => (await fetch(`${this.url}/readyz`).catch(() => ({}))).ok);
+  }
+
+  /** The data directory as the server sees it. */
+  seen() {
+    return join(`/proc/${this.child.pid}/root`, this.data);
   }
 
   get url() {

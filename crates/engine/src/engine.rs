@@ -9,6 +9,7 @@ use std::{
 
 use rustls::pki_types::CertificateDer;
 use tokio::{
+    net::TcpListener,
     sync::{mpsc, watch},
     time::timeout,
 };
@@ -144,6 +145,22 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// The ports of an engine, bound and not served yet: who connects waits.
+#[derive(Debug)]
+pub struct Ports {
+    rtmp: TcpListener,
+    rtmps: Option<TcpListener>,
+}
+
+impl Ports {
+    /// Binds these addresses.
+    pub fn bind(rtmp: SocketAddr, rtmps: Option<SocketAddr>) -> Result<Self, StartError> {
+        let rtmp = listener::bind("rtmp.listen", rtmp)?;
+        let rtmps = rtmps.map(|address| listener::bind("rtmps.listen", address)).transpose()?;
+        Ok(Self { rtmp, rtmps })
+    }
+}
+
 impl Engine {
     /// Binds and begins to take connections.
     pub async fn start(
@@ -151,11 +168,14 @@ impl Engine {
         admission: Arc<dyn Admission>,
         events: EventSender,
     ) -> Result<Self, StartError> {
-        let rtmp = listener::bind("rtmp.listen", config.rtmp_listen)?;
-        let rtmps = match (config.rtmps_listen, &config.tls) {
-            (Some(address), Some(tls)) => Some((listener::bind("rtmps.listen", address)?, Arc::clone(tls))),
-            _ => None,
-        };
+        let ports = Ports::bind(config.rtmp_listen, config.rtmps_listen.filter(|_| config.tls.is_some()))?;
+        Ok(Self::serve(ports, config, admission, events))
+    }
+
+    /// Begins to take connections on these ports.
+    pub fn serve(ports: Ports, config: EngineConfig, admission: Arc<dyn Admission>, events: EventSender) -> Self {
+        let Ports { rtmp, rtmps } = ports;
+        let rtmps = rtmps.zip(config.tls.clone());
         let shards = Shards::start(config.threads).unwrap_or_else(|error| {
             tracing::error!(%error, "The threads of the data plane could not be started; it shares those of the API.");
             Shards::default()
@@ -184,7 +204,7 @@ impl Engine {
             events,
             grace: config.reconnect_grace,
         });
-        let bound = |listener: &tokio::net::TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
+        let bound = |listener: &TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
         let rtmp_addr = bound(&rtmp, config.rtmp_listen);
         let rtmps_addr = rtmps.as_ref().zip(config.rtmps_listen).map(|((rtmps, _), wanted)| bound(rtmps, wanted));
         let door = Door::new(config.limits.places);
@@ -193,7 +213,7 @@ impl Engine {
             let port = Port { listener, tls, proxies: config.proxy_protocol.clone(), door: Arc::clone(&door) };
             shared.tasks.spawn(listener::listen(port, Arc::clone(&shared)));
         }
-        Ok(Self { shared, rtmp_addr, rtmps_addr })
+        Self { shared, rtmp_addr, rtmps_addr }
     }
 
     /// Where RTMP is taken.

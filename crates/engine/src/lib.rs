@@ -13,6 +13,7 @@ pub mod hls;
 mod ingest;
 pub mod limits;
 pub mod net;
+mod patience;
 mod plan;
 mod pull;
 mod relay;

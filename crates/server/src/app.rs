@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -14,38 +15,35 @@ use gostream_engine::{
     limits::{Limits as EngineLimits, RateLimit, StartLimits},
     net::{self, proxy::ProxyProtocol},
 };
-use gostream_store::{Keyring, Store};
-use secrecy::ExposeSecret as _;
-use time::OffsetDateTime;
-use tokio::{net::TcpListener, time::timeout};
+use gostream_store::NodeLock;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::open::Opened;
+pub use self::open::open_store;
 use crate::{
     acme::Renewal,
     api::{self, Context, Followers, Shown, Turns},
-    config::{SecretKey, Settings, Tls},
-    data_dir::{self, KeyFile},
+    config::{Settings, Tls},
+    data_dir::{self, Held},
     fronts::Fronts,
-    history,
+    history, housekeeping,
     listen::{self, Port},
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     process::FileLimit,
+    pulse::Pulse,
     reconcile::{Gate, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper},
 };
 
+mod open;
+
 /// Events that wait for the history writer; a stream makes a handful in its life, and each account has its share
 /// (ARCHITECTURE.md, section 7).
 const EVENTS_MAX: usize = 4_096;
-/// How often ended sessions and old tries are forgotten.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
-/// How long it is remembered what happened to each relay. The streams themselves stay in the history.
-const TIMELINES_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// How long it is remembered who did what.
-const AUDIT_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the database may take to close: one that hangs must not keep a server from stopping.
@@ -63,6 +61,18 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Store(#[from] gostream_store::Error),
+    /// A data directory with half of a server.
+    #[error(
+        "There is no database in {}, but {} is the key of one. If its disk is not mounted, or its file or the log beside it \
+         (its name ends in -wal) was moved, bring it back; to begin with a new server, move the key away.",
+        path.display(), key.display()
+    )]
+    NoDatabase {
+        /// Where the database would be.
+        path: PathBuf,
+        /// The secret key.
+        key: PathBuf,
+    },
     /// RTMP.
     #[error(transparent)]
     Engine(#[from] gostream_engine::engine::StartError),
@@ -86,7 +96,7 @@ impl StartError {
         matches!(
             self,
             Self::Tls(_)
-                | Self::Store(Error::WrongSecretKey | Error::Url)
+                | Self::Store(Error::WrongSecretKey | Error::Url | Error::TransactionPooling)
                 | Self::DataDir(data_dir::Error::Readable { .. })
         )
     }
@@ -105,32 +115,8 @@ pub struct App {
     /// Ends tasks once the engine is down; `ctx.stopping` comes first.
     ended: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// Opens the database as the server would: the commands that change accounts use it, too.
-pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), StartError> {
-    data_dir::prepare(&settings.data_dir)?;
-    let secret = data_dir::secret_key(settings)?;
-    match Store::open(settings.database_url.expose_secret(), Keyring::new(secret.0)).await {
-        Err(gostream_store::Error::WrongSecretKey) => open_after_rotation(settings, secret).await,
-        opened => Ok((opened?, secret)),
-    }
-}
-
-/// The key in the file is not that of the database, but the one beside it may be: `gostream secret rotate` was interrupted,
-/// or it ended while we waited for the database and we hold the key of before.
-async fn open_after_rotation(settings: &Settings, tried: SecretKey) -> Result<(Store, SecretKey), StartError> {
-    let wrong = || StartError::from(gostream_store::Error::WrongSecretKey);
-    let file = KeyFile::of(settings).ok_or_else(wrong)?;
-    let (present, new) = (file.read()?, file.read_new()?);
-    let interrupted = present == tried;
-    let key = if interrupted { new.ok_or_else(wrong)? } else { present };
-    let store = Store::open(settings.database_url.expose_secret(), Keyring::new(key.0)).await?;
-    if interrupted {
-        tracing::warn!("The secret key was being replaced when that was interrupted; it is finished now.");
-        file.adopt(&tried)?;
-    }
-    Ok((store, key))
+    /// Until the end, so that the next server waits for it.
+    _held: Arc<Held>,
 }
 
 impl App {
@@ -138,16 +124,13 @@ impl App {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
         let (certificates, keeper) = certificates(&settings)?.unzip();
-        let (store, secret) = open_store(&settings).await?;
-        let node = take_over(&store, &settings).await?;
-        // Ports before tasks: a start that fails leaves nothing running.
-        let (http, http_addr) = bind("http.listen", settings.http_listen)?;
-        let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
+        let Opened { held, http: (http, http_addr), metrics, ports, store, secret, node, lock } =
+            Opened::open(&settings).await?;
         let files = FileLimit::raise();
 
-        let (stopping, ended, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let (wakes, fronts) = (Arc::new(Wakes::default()), Arc::new(Fronts::default()));
-        let (strangers, limits) = (Arc::new(Strangers::default()), Arc::new(Limits::default()));
+        let [stopping, ended] = [(); 2].map(|()| CancellationToken::new());
+        let (wakes, fronts, limits) = (Arc::<Wakes>::default(), Arc::<Fronts>::default(), Arc::<Limits>::default());
+        let (strangers, pulse, tasks) = (Arc::<Strangers>::default(), Arc::<Pulse>::default(), TaskTracker::new());
         let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
             store: store.clone(),
@@ -156,16 +139,14 @@ impl App {
             limits: limits.clone(),
             stopping: stopping.clone(),
         });
-        let engine =
-            Engine::start(engine_config(&settings, certificates.as_ref(), files), gate.clone(), events).await?;
-
-        let metrics_page = Arc::new(Metrics::new(engine.clone()));
+        let engine = Engine::serve(ports, engine_config(&settings, certificates.as_ref(), files), gate.clone(), events);
+        let metrics_page = Arc::new(Metrics::new(engine.clone(), pulse.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, engine.clone(), ended.clone()));
         let reconciler = Reconciler { gate, engine: engine.clone(), fronts: fronts.clone(), node: node.clone() };
         tasks.spawn(reconciler.run(ended.clone()));
-        let keeping = |(shown, keeper)| keep(shown, keeper, &tasks, ended.clone());
-        let acceptor = certificates.clone().zip(keeper).map(keeping);
+        let acceptor =
+            certificates.clone().zip(keeper).map(|(shown, keeper)| keep(shown, keeper, &tasks, ended.clone()));
         let ctx = Arc::new(Context {
             shown: Shown::default(),
             followers: Followers::default(),
@@ -173,6 +154,7 @@ impl App {
             browsers: Browsers::new(&secret),
             passwords: Passwords::default(),
             turns: Turns::default(),
+            pulse,
             limits,
             quota: settings.quota,
             metrics: metrics_page,
@@ -189,7 +171,7 @@ impl App {
             handlers: tasks.clone(),
             stopping,
         });
-        tasks.spawn(prune(ctx.clone(), ended.clone()));
+        look_after(&ctx, held.clone(), lock, &ended);
         let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
         let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
         tasks.spawn(listen::serve(http, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
@@ -206,6 +188,7 @@ impl App {
             reloadable: certificates.filter(|_| matches!(settings.tls, Some(Tls::Files(_)))),
             ended,
             tasks,
+            _held: held,
         })
     }
 
@@ -262,6 +245,16 @@ impl App {
     }
 }
 
+/// What goes on beside requests and streams.
+fn look_after(ctx: &Context, held: Arc<Held>, lock: Option<NodeLock>, stop: &CancellationToken) {
+    ctx.handlers.spawn(ctx.pulse.clone().run(ctx.store.clone(), ctx.node.clone(), held, stop.clone()));
+    ctx.handlers.spawn(housekeeping::run(ctx.store.clone(), stop.clone()));
+    if let Some(lock) = lock {
+        let stop = stop.clone();
+        ctx.handlers.spawn(async move { stop.run_until_cancelled(lock.keep()).await });
+    }
+}
+
 /// What shows the newest certificate, which `keeper` keeps fresh.
 fn keep(certificates: Arc<Certificates>, keeper: Keeper, tasks: &TaskTracker, stop: CancellationToken) -> TlsAcceptor {
     tasks.spawn(keeper.run(certificates.clone(), stop));
@@ -272,13 +265,6 @@ fn keep(certificates: Arc<Certificates>, keeper: Keeper, tasks: &TaskTracker, st
 fn plain(router: Router, files: FileLimit) -> Port {
     let (headers, proxies) = (ProxyProtocol::default(), [].into());
     Port { tls: None, headers, proxies, places: files.metrics(listen::PLACES), router }
-}
-
-fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { setting, address, source };
-    let listener = net::listen(address).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }
 
 /// The certificate to begin with, and who keeps it fresh.
@@ -330,37 +316,5 @@ fn reachable(address: SocketAddr) -> String {
         ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
         IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
         IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
-    }
-}
-
-/// The name of this node. After a stop that was none, what was live under it is over.
-async fn take_over(store: &Store, settings: &Settings) -> Result<String, StartError> {
-    let node = data_dir::node_id(&settings.data_dir)?;
-    let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;
-    if abandoned > 0 {
-        tracing::warn!(abandoned, "The server did not stop cleanly; its streams were closed.");
-    }
-    Ok(node)
-}
-
-async fn prune(ctx: Arc<Context>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(PRUNE_INTERVAL);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        if let Err(error) = ctx.store.prune_sessions(OffsetDateTime::now_utc()).await {
-            tracing::warn!(%error, "Expired sessions could not be deleted.");
-        }
-        if let Err(error) = ctx.store.prune_tokens(OffsetDateTime::now_utc()).await {
-            tracing::warn!(%error, "API tokens that ended could not be deleted.");
-        }
-        if let Err(error) = ctx.store.forget_stream_events(OffsetDateTime::now_utc() - TIMELINES_KEPT).await {
-            tracing::warn!(%error, "Old timelines could not be deleted.");
-        }
-        if let Err(error) = ctx.store.forget_audit(OffsetDateTime::now_utc() - AUDIT_KEPT).await {
-            tracing::warn!(%error, "The old part of the audit log could not be deleted.");
-        }
     }
 }

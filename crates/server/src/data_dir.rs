@@ -8,15 +8,18 @@ use std::{
 };
 
 use gostream_store::backup;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub(crate) use self::lock::{Held, hold, require_newest};
 use crate::config::{SecretKey, SecretKeySource, Settings, parse_secret_key};
+
+mod lock;
 
 /// The file of the key that is made on first start.
 pub(crate) const SECRET_KEY_FILE: &str = "secret.key";
 /// The file that names this server among others on one database.
 pub(crate) const NODE_FILE: &str = "node.id";
-
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,6 +40,33 @@ pub enum Error {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// Another server runs here.
+    #[error(
+        "Another server uses the data directory {}: stop it first, or give this one a directory and ports of its own.",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The database is not as the server left it.
+    #[error(
+        "{} is as it was at {written_at}, and this server wrote into it until {noted_at}. Its log, {}, was lost, or stayed behind \
+         when the file was copied: bring both back together, or restore a backup. To go on without what is missing, remove {}.",
+        path.display(), log.display(), note.display()
+    )]
+    Outdated {
+        /// The database file.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+        /// When the file was last written.
+        written_at: OffsetDateTime,
+        /// When the server last wrote.
+        noted_at: OffsetDateTime,
+        /// Where that is noted.
+        note: PathBuf,
     },
     /// The secret key's file holds something else.
     #[error("{} must hold 32 bytes in base64, not all zero. Restore it from a backup: destination keys cannot be read without it.",
@@ -97,18 +127,19 @@ fn close_files(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The secret key: as given, or from its file, which is made on first start.
+/// The secret key: as given, or from its file. On first start one is made, which gets its place when there is a database that is
+/// written with it ([`KeyFile::adopt_first`]): a key in its place says that there was one.
 pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
     let file = match &settings.secret_key {
         SecretKeySource::Given(key) => return Ok(key.clone()),
         SecretKeySource::File(path) => KeyFile::given(path.clone()),
-        SecretKeySource::DataDir => {
-            let file = KeyFile::own(settings);
-            let key = SecretKey::random().map_err(|source| file.failed(source))?;
-            create_once(&file.path, &key.encoded())?;
-            file
-        }
+        SecretKeySource::DataDir => KeyFile::own(settings),
     };
+    if matches!(settings.secret_key, SecretKeySource::DataDir) && !file.exists()? {
+        let key = SecretKey::random().map_err(|source| file.failed(source))?;
+        create_once(&file.first, &key.encoded())?;
+        return read_secret_key(file.first, file.allowed);
+    }
     file.read()
 }
 
@@ -117,6 +148,8 @@ pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
 pub(crate) struct KeyFile {
     /// The key in force.
     pub path: PathBuf,
+    /// The first key of a server, until its database is there.
+    first: PathBuf,
     /// The key that is about to be.
     pub new: PathBuf,
     /// The key that was.
@@ -146,7 +179,25 @@ impl KeyFile {
     }
 
     fn at(path: PathBuf, allowed: u32) -> Self {
-        Self { new: backup::beside(&path, "new"), old: backup::beside(&path, "old"), path, allowed }
+        let [first, new, old] = ["first", "new", "old"].map(|ending| backup::beside(&path, ending));
+        Self { first, new, old, path, allowed }
+    }
+
+    pub(crate) fn exists(&self) -> Result<bool, Error> {
+        self.path.try_exists().map_err(|source| self.failed(source))
+    }
+
+    /// The first key gets its place, if it is still to get it. Another command may do the same at the same moment.
+    pub(crate) fn adopt_first(&self) -> Result<(), Error> {
+        match fs::hard_link(&self.first, &self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(self.failed(error)),
+            _ => {}
+        }
+        match fs::remove_file(&self.first) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn read(&self) -> Result<SecretKey, Error> {

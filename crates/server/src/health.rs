@@ -41,12 +41,14 @@ pub enum Error {
         source: io::Error,
     },
     /// It answers, and is not ready.
-    #[error("The server at {address} is not ready: {status}.")]
+    #[error("The server at {address} is not ready: {status}. {why}")]
     NotReady {
         /// Where `http.listen` says it is.
         address: SocketAddr,
         /// The status line of its answer.
         status: String,
+        /// The sentence in its answer, if there is one.
+        why: String,
     },
     /// The certificate by which we would know it.
     #[error(transparent)]
@@ -73,19 +75,21 @@ pub async fn ask(settings: &Settings) -> Result<(), Error> {
     };
     let answered = timeout(TIMEOUT, asking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match answered {
-        Ok(status) if status.split(' ').nth(1) == Some("200") => Ok(()),
-        Ok(status) => Err(Error::NotReady { address, status }),
+        Ok((status, _)) if status.split(' ').nth(1) == Some("200") => Ok(()),
+        Ok((status, why)) => Err(Error::NotReady { address, status, why }),
         Err(source) => Err(Error::Silent { address, source }),
     }
 }
 
-/// Sends the request and gives the first line of the answer.
-async fn status(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<String> {
+/// Sends the request and gives the first line of the answer, and the sentence of a problem document.
+async fn status(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<(String, String)> {
     stream.write_all(REQUEST).await?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);
-    Ok(answer.lines().next().unwrap_or("an empty answer").to_owned())
+    let problem = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+    let why = problem.as_ref().and_then(|problem: &serde_json::Value| problem["detail"].as_str());
+    Ok((answer.lines().next().unwrap_or("an empty answer").to_owned(), why.unwrap_or_default().to_owned()))
 }
 
 /// A server that listens everywhere listens here, too; `[::]` takes IPv4 as well.

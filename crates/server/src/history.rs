@@ -15,7 +15,7 @@ use gostream_engine::{
     spec::{RelayId, StreamId},
     status::RelayState,
 };
-use gostream_store::{Error, NewStreamEvent, Store, StreamStatus};
+use gostream_store::{Error, NewStreamEvent, Store, StreamStatus, Weight};
 use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -163,8 +163,9 @@ impl Writer {
                 Ok(Err(error)) => tracing::warn!(%error, "The history could not be written."),
                 Err(_) => tracing::warn!("The history could not be written: the database does not answer."),
             }
-            // While the database is away events wait for it, however long that takes; the queue bounds how many.
-            let answers = timeout(WRITE_TIMEOUT, self.store.ping()).await.is_ok_and(|answer| answer.is_ok());
+            // While the database is away, or full, events wait for it, however long that takes; the queue bounds how many.
+            let written = timeout(WRITE_TIMEOUT, self.store.beat(&self.node, Weight::Heavy)).await;
+            let answers = written.is_ok_and(|written| written.is_ok());
             tries += u32::from(answers);
             tokio::select! {
                 () = stop.cancelled() => break,

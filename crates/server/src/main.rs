@@ -29,14 +29,18 @@ fn main() -> ExitCode {
     };
     telemetry::init(&settings.log);
     match run(command, settings) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(&error),
     }
 }
 
 /// One line for a person, and the code that the contract names.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("gostream: {error}");
+    telemetry::say(&format!("gostream: {error}\n"));
+    telemetry::flush();
     let start = error.downcast_ref::<StartError>().or_else(|| match error.downcast_ref() {
         Some(UserError::Start(start)) => Some(start),
         _ => None,
@@ -113,18 +117,36 @@ fn print_whole(text: &str) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    // Before anything starts: a signal during the start stops cleanly, too.
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
-    // Its default is to kill: those who send it to a server want its files read again.
+    // Before anything starts: a signal during the start stops cleanly, too. The default of all of them is to kill, without a
+    // goodbye to the platforms.
+    let (ask, mut asked) = tokio::sync::mpsc::channel(1);
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ] {
+        let mut signals = signal(kind).context("A signal cannot be caught")?;
+        let ask = ask.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                // One is enough.
+                let _ = ask.try_send(());
+            }
+        });
+    }
+    // Those who send it to a server want its files read again.
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
-    let app = App::start(settings).await?;
-    eprint!("{}", app.banner());
+    let app = tokio::select! {
+        app = App::start(settings) => app?,
+        _ = asked.recv() => return Ok(()),
+    };
+    telemetry::say(&app.banner());
     notify::tell(notify::READY);
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = asked.recv() => break,
             _ = hangup.recv() => app.reload(),
         }
     }

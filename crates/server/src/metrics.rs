@@ -18,6 +18,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::{
+    pulse::{self, Pulse},
+    telemetry,
+};
+
 /// Upper bounds in seconds: most answers take under a millisecond, a password hash a quarter of a second.
 const LATENCY_BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// Every state, so that a state without relays shows 0 instead of nothing.
@@ -71,8 +76,8 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Metrics that read streams and relays from `engine`.
-    pub(crate) fn new(engine: Engine) -> Self {
+    /// Metrics that read streams and relays from `engine`, and what is wrong from `pulse`.
+    pub(crate) fn new(engine: Engine, pulse: Arc<Pulse>) -> Self {
         let mut registry = Registry::with_prefix("gostream");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", build);
@@ -90,7 +95,7 @@ impl Metrics {
         registry.register("relay_failures", "Connections to destinations that failed or were lost", failures.clone());
         let hls = Family::default();
         registry.register("hls_requests", "Requests of players for playlists and media", hls.clone());
-        registry.register_collector(Box::new(Broadcasts(engine)));
+        registry.register_collector(Box::new(Broadcasts(engine, pulse)));
         Self { registry, requests, latency, failures, hls }
     }
 
@@ -132,8 +137,8 @@ pub(crate) fn router(metrics: Arc<Metrics>) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(metrics)
 }
 
-/// Reads the engine at the moment of the scrape.
-struct Broadcasts(Engine);
+/// Reads what is at the moment of the scrape.
+struct Broadcasts(Engine, Arc<Pulse>);
 
 impl fmt::Debug for Broadcasts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,6 +178,23 @@ impl Collector for Broadcasts {
         let lost = self.0.events_lost();
         encoder
             .encode_descriptor("history_events_lost", "Events that the history missed", None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&lost, None)?;
+
+        let help = "Whether the database keeps no changes, and why";
+        let mut troubles = encoder.encode_descriptor("database_trouble", help, None, MetricType::Gauge)?;
+        for trouble in pulse::TROUBLES {
+            let is = i64::from(self.1.trouble() == Some(trouble));
+            troubles.encode_family(&[("kind", pulse::name(trouble))])?.encode_gauge(&is)?;
+        }
+
+        let lost = telemetry::lost();
+        encoder
+            .encode_descriptor(
+                "log_lines_lost",
+                "Lines of the log that nobody read in time",
+                None,
+                MetricType::Counter,
+            )?
             .encode_counter::<NoLabelSet, _, u64>(&lost, None)?;
 
         let mut sent = counter(&mut encoder, "relay_sent", "RTMP sent to the destination")?;

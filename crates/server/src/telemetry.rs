@@ -1,25 +1,62 @@
-//! Logs: one subscriber for the process, text or JSON, to standard error.
+//! Logs: one subscriber for the process, text or JSON, to standard error, which nothing but its own thread waits for.
 
-use std::io::IsTerminal as _;
+use std::{
+    io::{self, IsTerminal as _},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
+use self::lines::Lines;
 use crate::config::{LogFormat, LogSettings};
+
+mod lines;
 
 /// Libraries that tell every step at `info`, and the values of statements at `trace`. Whoever wants to hear it names them in
 /// `log.level`.
 const QUIET: &str = "sea_orm=info,sea_orm_migration=warn,sqlx=warn";
+/// At the end of the process, for what waits. Nobody may be reading.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+static LINES: LazyLock<Lines> = LazyLock::new(|| {
+    Lines::to(io::stderr(), |lines| {
+        tracing::warn!(lines, "Lines of this log were lost: nobody read them in time.");
+    })
+});
 
 /// Installs the subscriber. Called once, by `main`.
 pub fn init(settings: &LogSettings) {
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let format = settings.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     // The settings were checked, so the fallback is never taken.
     let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.level)).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(LINES.clone());
     let lines = match format {
         LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    // The usual one writes to standard error by itself.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let why = panic.payload_as_str().unwrap_or_default();
+        let trace = std::backtrace::Backtrace::capture().to_string();
+        tracing::error!(place, trace, "A task panicked: {why}");
+    }));
+}
+
+/// Says something to the person who started the program, beside the log.
+pub fn say(text: &str) {
+    LINES.push(text.as_bytes());
+}
+
+/// Waits a moment until what was said is written.
+pub fn flush() {
+    LINES.flush(FLUSH_TIMEOUT);
+}
+
+/// How many lines were lost since the start.
+pub(crate) fn lost() -> u64 {
+    LINES.lost()
 }

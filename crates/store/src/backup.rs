@@ -20,7 +20,7 @@ use sqlx::{
 
 use self::checksum::Verdict;
 use crate::{
-    database::{CANARY_PLACE, SQLITE_BUSY_TIMEOUT, Store, open_sqlite_alone, sqlite_options},
+    database::{CANARY_PLACE, SQLITE_BUSY_TIMEOUT, Store, mark_closed, open_sqlite_alone, sqlite_options},
     error::{Cause, Error as StoreError},
     secret::Keyring,
 };
@@ -182,7 +182,10 @@ pub async fn prove(path: &Path, keyring: Keyring) -> Result<(), Error> {
 /// database; no server runs on it.
 pub async fn ensure_unused(path: &Path) -> Result<(), Error> {
     match open_sqlite_alone(SqliteConnectOptions::new().filename(path)).await {
-        Ok(connection) => connection.close().await.map_err(|error| copy_failed(path, error)),
+        Ok(connection) => {
+            mark_closed(&connection).await;
+            connection.close().await.map_err(|error| copy_failed(path, error))
+        }
         Err(StoreError::InUse) => Err(StoreError::InUse.into()),
         Err(_) => Ok(()),
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use sea_orm::{DbErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
 use uuid::Uuid;
 
 /// Why a call to the store failed.
@@ -32,6 +32,18 @@ pub enum Error {
     /// Somebody else has the database open, or keeps it for himself.
     #[error("Another process is using the database: stop every server on it, and try again.")]
     InUse,
+    /// A pooler in front of PostgreSQL.
+    #[error(
+        "database.url leads to a pooler that gives a connection another session for each transaction: set its pool_mode to \
+         session, or name PostgreSQL itself."
+    )]
+    TransactionPooling,
+    /// Another server on the database has the same name.
+    #[error(
+        "Another server with the name of this one uses the database: stop it, or, if this data directory is a copy of its, \
+         remove node.id here."
+    )]
+    NodeInUse,
     /// The URL names no database that we speak to.
     #[error("A database URL looks like sqlite:///path/file.db or postgres://user:password@host/database.")]
     Url,
@@ -86,20 +98,44 @@ pub enum Error {
     Random(#[source] getrandom::Error),
 }
 
+/// A state in which a database keeps no change, whichever it is. What it is asked for it may still know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its disk has no room.
+    Full,
+    /// It, or its disk, may only be read.
+    ReadOnly,
+    /// What is stored cannot be read, or makes no sense.
+    Damaged,
+    /// It does not answer.
+    Away,
+}
+
 /// What the database said, in one line. The driver's own error also carries the values of the row, which may be a
 /// password hash or a name; they are dropped here, so that no log can hold them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Cause(String);
+pub struct Cause {
+    said: String,
+    trouble: Option<Trouble>,
+}
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.said)?;
+        match self.trouble {
+            Some(Trouble::Full) => f.write_str(". Its disk is full: make room there"),
+            Some(Trouble::ReadOnly) => {
+                f.write_str(". It can only be read: see who mounted, locked or failed over what")
+            }
+            Some(Trouble::Damaged) => f.write_str(". Its file is damaged: restore the newest backup"),
+            Some(Trouble::Away) | None => Ok(()),
+        }
     }
 }
 
 impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.said, f)
     }
 }
 
@@ -107,23 +143,64 @@ impl std::error::Error for Cause {}
 
 impl From<DbErr> for Cause {
     fn from(error: DbErr) -> Self {
-        Self(error.to_string())
+        let trouble = match &error {
+            DbErr::Conn(RuntimeErr::SqlxError(cause))
+            | DbErr::Exec(RuntimeErr::SqlxError(cause))
+            | DbErr::Query(RuntimeErr::SqlxError(cause)) => trouble_of(cause),
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Some(Trouble::Away),
+            _ => None,
+        };
+        Self { said: error.to_string(), trouble }
     }
 }
 
 impl From<sqlx::Error> for Cause {
     fn from(error: sqlx::Error) -> Self {
-        match error {
+        let said = match &error {
             // The pool tries again and again while the port is closed, and forgets why.
-            sqlx::Error::PoolTimedOut => {
-                Self("it did not answer in time. Is it running, and is its URL right?".to_owned())
-            }
-            error => Self(error.to_string()),
-        }
+            sqlx::Error::PoolTimedOut => "it did not answer in time. Is it running, and is its URL right?".to_owned(),
+            error => error.to_string(),
+        };
+        Self { said, trouble: trouble_of(&error) }
+    }
+}
+
+/// What the codes of SQLite (the lowest byte of "Result and Error Codes") and PostgreSQL (appendix A) say of the whole.
+fn trouble_of(error: &sqlx::Error) -> Option<Trouble> {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code()?,
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => return Some(Trouble::Away),
+        _ => return None,
+    };
+    if let Some(code) = code.parse::<i32>().ok().filter(|_| code.len() < 5) {
+        return match code & 0xFF {
+            13 => Some(Trouble::Full),
+            8 => Some(Trouble::ReadOnly),
+            11 | 26 => Some(Trouble::Damaged),
+            10 | 14 => Some(Trouble::Away),
+            _ => None,
+        };
+    }
+    match &*code {
+        "53100" => Some(Trouble::Full),
+        "25006" => Some(Trouble::ReadOnly),
+        "XX001" | "XX002" => Some(Trouble::Damaged),
+        "58030" | "53300" => Some(Trouble::Away),
+        code if code.starts_with("08") || code.starts_with("57P") => Some(Trouble::Away),
+        _ => None,
     }
 }
 
 impl Error {
+    /// Whether the database as a whole is in trouble, and what kind of.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Connect(cause) | Self::Migrate(cause) => cause.trouble,
+            Self::Read { source, .. } | Self::Write { source, .. } => source.trouble,
+            _ => None,
+        }
+    }
+
     /// For `map_err`: a read of `what` failed.
     pub(crate) fn reading(what: &'static str) -> impl FnOnce(DbErr) -> Self {
         move |error| Self::Read { what, source: error.into() }

@@ -13,6 +13,7 @@ mod destination;
 mod entity;
 mod error;
 mod migration;
+mod node;
 mod project;
 mod pull;
 mod revocation;
@@ -24,14 +25,16 @@ mod stream;
 mod timeline;
 mod token;
 mod user;
+mod writer;
 
 pub use secrecy::SecretString;
 
 pub use crate::{
     audit::{AuditEntry, FieldChange},
-    database::Store,
+    database::{NodeLock, Store, WithoutLog, missing_file, without_log},
     destination::{Destination, DestinationChange, NewDestination},
-    error::{Cause, Error},
+    error::{Cause, Error, Trouble},
+    node::Weight,
     project::{NewProject, Project, ProjectChange},
     pull::PULL_LEASE,
     revocation::{Revoke, Revoked},

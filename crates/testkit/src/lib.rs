@@ -10,6 +10,7 @@ pub mod encoder;
 pub mod haproxy;
 pub mod nginx;
 pub mod pebble;
+pub mod pgbouncer;
 pub mod platform;
 pub mod postgres;
 pub mod process;

@@ -87,6 +87,18 @@ impl Postgres {
         self.place.run("pg_ctl", &["-D", text(&self.place.data()), "-m", "fast", "-w", "stop"])
     }
 
+    /// From now on it takes no changes, as one that was failed over to, or takes them again.
+    pub fn read_only(&self, is: bool) -> anyhow::Result<()> {
+        let set = format!("ALTER SYSTEM SET default_transaction_read_only = {}", if is { "on" } else { "off" });
+        let may = "SET default_transaction_read_only = off";
+        let port = self.port.to_string();
+        let commands = ["-c", may, "-c", &set, "-c", "SELECT pg_reload_conf()"];
+        self.place.run(
+            "psql",
+            &[["-h", "127.0.0.1", "-p", &port, "-U", "gostream", "postgres"].as_slice(), &commands].concat(),
+        )
+    }
+
     /// Freezes it: connections stay, new ones are taken by the system, and nothing is answered. Thaws when this is dropped.
     pub fn freeze(&self) -> anyhow::Result<Frozen> {
         let pid_file = fs::read_to_string(self.place.data().join("postmaster.pid"))?;

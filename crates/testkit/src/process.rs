@@ -1,13 +1,17 @@
 //! Child processes that end with the test.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     io::Read as _,
+    ops::Range,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
+
+use crate::random::Random;
 
 /// A child process, killed when dropped.
 #[derive(Debug)]
@@ -93,6 +97,11 @@ pub fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
 
+/// Below those that systems give to connections, one of which could take the port before its program does.
+const PORTS: Range<u64> = 10_000..32_000;
+/// Most are free.
+const TRIES_MAX: u32 = 100;
+
 /// A port that was free a moment ago, for programs that cannot tell which one they took.
 pub fn free_port() -> anyhow::Result<u16> {
     free_ports::<1>().map(|[port]| port)
@@ -100,13 +109,24 @@ pub fn free_port() -> anyhow::Result<u16> {
 
 /// Several of them, each another.
 pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    // Seeded by the system, since tests choose at the same moment.
+    let mut random = Random::seeded(RandomState::new().hash_one(std::process::id()));
     // Held until all are known, or the same could come twice.
     let mut held = Vec::new();
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+        let mut tries = 0;
+        *port = loop {
+            let wanted = random.within(PORTS) as u16;
+            match std::net::TcpListener::bind(("127.0.0.1", wanted)) {
+                Ok(listener) => {
+                    held.push(listener);
+                    break wanted;
+                }
+                Err(error) if tries == TRIES_MAX => return Err(error).context("no port is free"),
+                Err(_) => tries += 1,
+            }
+        };
     }
     Ok(ports)
 }

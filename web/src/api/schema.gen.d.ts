@@ -581,7 +581,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Says that requests can be served. */
+        /** Says that requests can be served, changes included: on a full disk, or where the database can only be read, they cannot. */
         get: operations["showReadiness"];
         put?: never;
         post?: never;

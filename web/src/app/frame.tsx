@@ -2,7 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
 
+import { api, Problem, take } from "../api/client";
 import { sessionQuery } from "../features/session/session";
+
+/** How soon a trouble is said, and how soon that it is over. */
+const READINESS_MS = 10_000;
 
 /** What stands around every page of a logged-in person. */
 export function Frame() {
@@ -28,9 +32,35 @@ export function Frame() {
           </Link>
         </nav>
       </header>
+      <Trouble />
       <Outlet />
     </>
   );
+}
+
+/** What is wrong with the server as a whole, such as a full disk. That it is away each page says by itself. */
+function Trouble() {
+  const { data: trouble } = useQuery({
+    queryKey: ["readiness"],
+    queryFn: readiness,
+    refetchInterval: READINESS_MS,
+    retry: false,
+  });
+  if (!trouble) return null;
+  return (
+    <p role="alert" className="mx-auto max-w-[110rem] px-4 pt-4" data-testid="trouble">
+      <span className="block bg-bad-soft text-bad rounded-lg px-4 py-3">{trouble}</span>
+    </p>
+  );
+}
+
+async function readiness(): Promise<string | null> {
+  try {
+    await take(api.GET("/readyz", { parseAs: "text" }));
+  } catch (problem) {
+    if (problem instanceof Problem && problem.code === "database_unavailable") return problem.message;
+  }
+  return null;
 }
 
 export function NotFound() {

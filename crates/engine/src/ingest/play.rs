@@ -1,12 +1,12 @@
 //! A player: FFmpeg, VLC or another server pulls the live stream.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Buf;
 use gostream_proto::rtmp::server::Event;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::{Instant, sleep_until, timeout},
+    time::timeout,
 };
 use tracing::info;
 
@@ -18,6 +18,7 @@ use crate::{
         subscription::Haste,
     },
     limits::{Limits, OUTBOX_BYTES, READ_BYTES},
+    patience::run_time,
 };
 
 /// How long the end of the stream may take to say.
@@ -35,11 +36,11 @@ where
     let mut feed = Feed::new(broadcast.subscribe(Haste::Hurried), Audience::Player, Origin::default());
     connection.rtmp.accept_play();
     info!("A player plays.");
-    let mut progress_at = Instant::now();
+    let mut late = pin!(run_time(limits.write));
     loop {
         if connection.rtmp.outbox().remaining() < OUTBOX_BYTES {
             if !connection.rtmp.outbox().has_remaining() {
-                progress_at = Instant::now();
+                late.set(run_time(limits.write));
             }
             let Connection { rtmp, .. } = connection;
             feed.fill(OUTBOX_BYTES, |media| rtmp.send_media(media));
@@ -60,13 +61,13 @@ where
             }
             wrote = writer.write_buf(rtmp.outbox()), if waiting > 0 => {
                 wrote?;
-                progress_at = Instant::now();
+                late.set(run_time(limits.write));
                 if !rtmp.outbox().has_remaining() {
                     writer.flush().await?;
                 }
             }
             () = feed.changed(), if waiting < OUTBOX_BYTES => {}
-            () = sleep_until(progress_at + limits.write), if waiting > 0 => return Err(Over::Late("reading")),
+            () = &mut late, if waiting > 0 => return Err(Over::Late("reading")),
             () = broadcast.ended() => {
                 let Connection { rtmp, .. } = connection;
                 feed.fill(usize::MAX, |media| rtmp.send_media(media));

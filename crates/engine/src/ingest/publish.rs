@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gostream_proto::rtmp::server::Event;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tracing::{debug, info};
 
@@ -16,6 +16,7 @@ use crate::{
         registry::{Live, Ticket},
     },
     engine::{EndReason, Shared},
+    patience::within,
 };
 
 /// What makes an encoder show why not instead of only trying again.
@@ -93,13 +94,11 @@ where
         let due = publisher.flush(Instant::now());
         connection.pace.set(publisher.pause());
         // Some encoders never read; what we have to say to them must not stop what they send.
-        timeout(shared.limits.write, connection.flush()).await.map_err(|_| Over::Late("reading"))??;
-        let silent = Instant::now() + shared.limits.silence;
-        match (timeout_at(due.unwrap_or(silent), connection.read()).await, due) {
-            (Ok(read), _) => read?,
+        within(shared.limits.write, connection.flush()).await.map_err(|_| Over::Late("reading"))??;
+        match due {
             // Time to wake the readers.
-            (Err(_), Some(_)) => {}
-            (Err(_), None) => return Err(Over::Late("media")),
+            Some(due) => timeout_at(due, connection.read()).await.unwrap_or(Ok(()))?,
+            None => within(shared.limits.silence, connection.read()).await.map_err(|_| Over::Late("media"))??,
         }
     }
 }

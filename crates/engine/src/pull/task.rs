@@ -9,7 +9,7 @@ use std::{
 use gostream_proto::rtmp::media::{Media, MediaKind};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -26,6 +26,7 @@ use crate::{
     },
     engine::{EndReason, Shared},
     ingest::{excess::Excess, seat::Denied},
+    patience::within,
     relay::{
         backoff::{Schedule, delay},
         error::{Answer, Failure},
@@ -366,14 +367,15 @@ async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Sha
             return End::TooFast(excess);
         }
         let due = publisher.flush(Instant::now());
-        let silent = Instant::now() + shared.limits.silence;
-        tokio::select! {
-            exchanged = source.exchange() => if let Err(failure) = exchanged {
-                return End::Lost(failure);
+        let exchanged = match due {
+            Some(due) => timeout_at(due, source.exchange()).await.unwrap_or(Ok(())),
+            None => match within(shared.limits.silence, source.exchange()).await {
+                Ok(exchanged) => exchanged,
+                Err(_) => return End::Lost(source.lost()),
             },
-            () = sleep_until(due.unwrap_or(silent)) => if due.is_none() {
-                return End::Lost(source.lost());
-            },
+        };
+        if let Err(failure) = exchanged {
+            return End::Lost(failure);
         }
     }
 }

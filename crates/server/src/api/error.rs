@@ -7,11 +7,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use gostream_store::Error;
+use gostream_store::{Error, Trouble};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::login::password;
+use crate::{login::password, pulse};
 
 /// RFC 9457 section 3.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
@@ -48,6 +48,9 @@ pub(super) struct Problem {
     errors: Vec<FieldError>,
     #[serde(skip)]
     retry_after: Option<Duration>,
+    /// What is wrong with the database, if that is the reason.
+    #[serde(skip)]
+    trouble: Option<Trouble>,
 }
 
 /// What is wrong with one field.
@@ -86,6 +89,7 @@ impl Problem {
             code,
             errors: Vec::new(),
             retry_after: None,
+            trouble: None,
         }
     }
 
@@ -134,12 +138,12 @@ impl Problem {
         Self { retry_after: Some(BUSY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
-    /// 503: the database does not answer.
-    pub(super) fn database_unavailable() -> Self {
-        let detail = "The database does not answer as it should. Try again in a moment.";
+    /// 503: the database does not answer, or keeps no changes.
+    pub(super) fn database_unavailable(trouble: Trouble) -> Self {
         Self {
             retry_after: Some(AWAY_RETRY),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", detail)
+            trouble: Some(trouble),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", pulse::sentence(trouble))
         }
     }
 
@@ -178,8 +182,11 @@ fn retry_after_seconds(wait: Duration) -> u64 {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, wait) = (self.status, self.retry_after);
+        let (status, wait, trouble) = (self.status, self.retry_after, self.trouble);
         let mut response = (status, Json(self)).into_response();
+        if let Some(trouble) = trouble {
+            response.extensions_mut().insert(trouble);
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         if let Some(wait) = wait {
@@ -213,7 +220,7 @@ impl From<Error> for Problem {
             Error::BadCursor => Self::field("cursor", "Take the cursor from `nextCursor` of the page before."),
             error @ (Error::Connect(_) | Error::Read { .. } | Error::Write { .. }) => {
                 tracing::error!(%error, "The database failed a request.");
-                Self::database_unavailable()
+                Self::database_unavailable(error.trouble().unwrap_or(Trouble::Away))
             }
             other => Self::internal(&other),
         }

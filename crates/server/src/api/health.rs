@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
+use gostream_store::Trouble;
 use tokio::time::timeout;
 
 use super::{Ctx, error::Problem};
@@ -20,7 +21,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok"
 }
 
-/// Says that requests can be served.
+/// Says that requests can be served, changes included: on a full disk, or where the database can only be read, they cannot.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", operation_id = "showReadiness", security(()),
     responses(
@@ -32,13 +33,16 @@ pub(super) async fn readyz(State(ctx): State<Ctx>) -> Result<&'static str, Probl
     if ctx.stopping.is_cancelled() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server is stopping."));
     }
+    if let Some(trouble) = ctx.pulse.trouble() {
+        return Err(Problem::database_unavailable(trouble));
+    }
     match timeout(PING_TIMEOUT, ctx.store.ping()).await {
         Ok(Ok(())) => Ok("ok"),
         Ok(Err(error)) => {
             tracing::warn!(%error, "The database does not answer.");
-            Err(Problem::database_unavailable())
+            Err(Problem::database_unavailable(error.trouble().unwrap_or(Trouble::Away)))
         }
-        Err(_) => Err(Problem::database_unavailable()),
+        Err(_) => Err(Problem::database_unavailable(Trouble::Away)),
     }
 }
 

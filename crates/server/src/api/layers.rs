@@ -12,6 +12,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use gostream_store::Trouble;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -58,6 +59,9 @@ pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next
     .instrument(span)
     .await;
     ctx.metrics.request(method, &route, response.status().as_u16(), began.elapsed());
+    if let Some(&trouble) = response.extensions().get::<Trouble>() {
+        ctx.pulse.doubt(trouble);
+    }
     add_headers(response.headers_mut(), &id);
     if is_secure {
         response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(STRICT_TRANSPORT);

@@ -31,6 +31,7 @@ use crate::{
     fronts::Fronts,
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
+    pulse::Pulse,
     reconcile::Wakes,
     strangers::Strangers,
     web,
@@ -88,6 +89,8 @@ pub(crate) struct Context {
     pub browsers: Browsers,
     /// Judges and hashes passwords.
     pub passwords: Passwords,
+    /// Whether the database keeps changes.
+    pub pulse: Arc<Pulse>,
     /// Who comes next to the database.
     pub turns: Turns,
     /// Slows down guessing.

@@ -53,7 +53,7 @@ impl Stage {
         let config = EngineConfig { rtmp_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..EngineConfig::default() };
         let (sender, lost) = events::channel(1);
         let engine = Engine::start(config, Arc::new(Open(spec)), sender).await.expect("starts");
-        let (metrics, heard) = (Arc::new(Metrics::new(engine.clone())), events::channel(1).1);
+        let (metrics, heard) = (Arc::new(Metrics::new(engine.clone(), Arc::default())), events::channel(1).1);
         let writer = Writer::new(store.clone(), "node".to_owned(), Arc::default(), metrics);
         Self { store, owner, project, engine, writer, heard, _lost: lost, _data: data }
     }

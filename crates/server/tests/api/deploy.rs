@@ -214,6 +214,9 @@ fn the_service_is_closed_and_systemd_takes_it() {
         "MemoryDenyWriteExecute=yes",
         "StateDirectory=gostream",
         "RestartPreventExitStatus=2",
+        // It waits for a name, a port or a disk however long that takes.
+        "Restart=always",
+        "StartLimitIntervalSec=0",
     ] {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }

@@ -233,7 +233,7 @@ async fn accounts_are_made_and_passwords_set_from_the_command_line() {
 #[tokio::test]
 async fn signals_stop_it_cleanly_and_it_starts_quickly() {
     let data = TempDir::new().unwrap();
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "QUIT", "USR1", "USR2"] {
         let began = Instant::now();
         let server = Server::start(&data, &[]);
         assert_eq!(server.client.get("/readyz").await.status, 200);
@@ -247,6 +247,52 @@ async fn signals_stop_it_cleanly_and_it_starts_quickly() {
     }
     let key = std::fs::metadata(data.path().join("data/secret.key")).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_database_without_its_newest_changes_is_refused() {
+    let data = TempDir::new().unwrap();
+    let file = |name: &str| data.path().join("data").join(name);
+    let account = json!({"email": "me@example.org", "password": PASSWORD});
+    let server = Server::start(&data, &[]);
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
+    let server = Server::start(&data, &[]);
+    server.client.post("/api/auth/signup", account.clone()).await.json(201);
+    server.signal("KILL");
+    assert_eq!(server.wait().0, None);
+
+    // The file was copied, and the log that belongs to it was not. It says that it was last written an hour before the server was
+    // last seen to write.
+    let later = time::OffsetDateTime::now_utc().unix_timestamp() + 3_600;
+    std::fs::write(file("lock"), format!("{later}\n")).unwrap();
+    let log = std::fs::read(file("gostream.db-wal")).unwrap();
+    assert!(!log.is_empty());
+    std::fs::remove_file(file("gostream.db-wal")).unwrap();
+    let (code, told) = said(&run(&data, &[], ""));
+    assert!(code == Some(1) && told.contains("gostream.db-wal"), "{told}");
+
+    // One that is empty beside the key of another is no new server either.
+    std::fs::rename(file("gostream.db"), file("moved")).unwrap();
+    for missing in [true, false] {
+        let (code, told) = said(&run(&data, &["user", "add", "other@example.org"], PASSWORD));
+        assert!(code == Some(1) && told.contains("There is no database in"), "{missing}: {told}");
+        std::fs::write(file("gostream.db"), "").unwrap();
+    }
+
+    std::fs::rename(file("moved"), file("gostream.db")).unwrap();
+    std::fs::write(file("gostream.db-wal"), log).unwrap();
+    let server = Server::start(&data, &[]);
+    server.client.post("/api/auth/login", account.clone()).await.json(200);
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
+    // After a clean stop all of it is in the file, which may be copied alone.
+    assert!(!file("gostream.db-wal").exists());
+    std::fs::write(file("lock"), format!("{later}\n")).unwrap();
+    let server = Server::start(&data, &[]);
+    server.client.post("/api/auth/login", account).await.json(200);
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
 }
 
 #[tokio::test]

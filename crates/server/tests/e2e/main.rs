@@ -18,3 +18,4 @@ mod restart;
 mod rotate;
 mod service;
 mod show;
+mod troubles;

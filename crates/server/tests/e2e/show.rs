@@ -3,6 +3,7 @@
 use std::{
     io::Write as _,
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -31,10 +32,24 @@ pub struct Show {
     data: TempDir,
 }
 
+/// Makes a small disk of its own for the data directory, which only the server sees, and becomes the server.
+const ON_SMALL_DISK: &str = r#"mount -t tmpfs -o size=3m,mode=700 tmpfs "$GOSTREAM_DATA_DIR" && exec "$0""#;
+
 /// Starts the binary on these addresses; gives it back once it is ready.
 async fn serve(data: &TempDir, http: SocketAddr, rtmp: SocketAddr, environment: &[(String, String)]) -> Child {
+    serve_by(Command::new(env!("CARGO_BIN_EXE_gostream")), data, http, rtmp, environment).await
+}
+
+/// The same by a command that becomes the binary.
+async fn serve_by(
+    mut command: Command,
+    data: &TempDir,
+    http: SocketAddr,
+    rtmp: SocketAddr,
+    environment: &[(String, String)],
+) -> Child {
     let started = Instant::now();
-    let server = Command::new(env!("CARGO_BIN_EXE_gostream"))
+    let server = command
         .env("GOSTREAM_DATA_DIR", text(data.path()))
         .env("GOSTREAM_HTTP_LISTEN", http.to_string())
         .env("GOSTREAM_RTMP_LISTEN", rtmp.to_string())
@@ -66,11 +81,37 @@ pub fn free_addresses() -> [SocketAddr; 2] {
 impl Show {
     /// Starts the binary with these variables besides the usual ones, signs up and makes a project.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_gostream")), environment).await
+    }
+
+    /// The same with a data directory on a disk of 3 MiB.
+    pub async fn start_on_small_disk(environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            ON_SMALL_DISK,
+            env!("CARGO_BIN_EXE_gostream"),
+        ]);
+        Self::start_by(command, environment).await
+    }
+
+    /// The same with a log that goes into a pipe which nothing reads.
+    pub async fn start_unread(environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"mkfifo log && exec "$0" 2<>log"#, env!("CARGO_BIN_EXE_gostream")]);
+        Self::start_by(command, environment).await
+    }
+
+    async fn start_by(command: Command, environment: &[(&str, &str)]) -> Self {
         let data = TempDir::new().expect("is made");
         let [http, rtmp] = free_addresses();
         let environment: Vec<_> =
             environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let server = serve(&data, http, rtmp, &environment).await;
+        let server = serve_by(command, &data, http, rtmp, &environment).await;
         let mut show = Self {
             client: Client { address: http, token: None },
             rtmp,
@@ -103,7 +144,13 @@ impl Show {
 
     /// Asks the server to stop, with SIGTERM.
     pub fn terminate(&self) {
-        let status = Command::new("kill").arg(self.server.id().to_string()).status().expect("starts");
+        self.signal("TERM");
+    }
+
+    /// Sends the server a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.server.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("starts");
         assert!(status.success());
     }
 
@@ -133,8 +180,31 @@ impl Show {
         self.data = TempDir::new().expect("is made");
     }
 
+    /// A file of the data directory as the server sees it.
+    pub fn seen(&self, name: &str) -> PathBuf {
+        let data = self.data.path().strip_prefix("/").expect("is absolute");
+        Path::new(&format!("/proc/{}/root", self.server.id())).join(data).join(name)
+    }
+
+    /// Runs a command where the server lives, and gives what it said.
+    pub fn command_beside(&self, arguments: &[&str], input: &str) -> Output {
+        let id = self.server.id().to_string();
+        let mut child = Command::new("nsenter")
+            .args(["--target", &id, "--user", "--mount", "--preserve-credentials", env!("CARGO_BIN_EXE_gostream")])
+            .args(arguments)
+            .env("GOSTREAM_DATA_DIR", text(self.data.path()))
+            .env("GOSTREAM_HTTP_LISTEN", self.client.address.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let _ = child.stdin.take().expect("is piped").write_all(input.as_bytes());
+        child.wait_with_output().expect("ends")
+    }
+
     /// What the server keeps.
-    pub fn data(&self) -> &std::path::Path {
+    pub fn data(&self) -> &Path {
         self.data.path()
     }
 
@@ -237,7 +307,7 @@ impl Show {
     }
 
     /// FFmpeg publishing a file as it is, in real time.
-    pub fn publish(&self, file: &std::path::Path, more: &[&str]) -> Process {
+    pub fn publish(&self, file: &Path, more: &[&str]) -> Process {
         let url = self.url(&self.key);
         let mut arguments = vec!["-hide_banner", "-loglevel", "warning", "-re"];
         arguments.extend(more);

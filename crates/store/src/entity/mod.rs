@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod canary;
 pub(crate) mod destination;
 pub(crate) mod moment;
+pub(crate) mod node;
 pub(crate) mod project;
 pub(crate) mod session;
 pub(crate) mod stream;

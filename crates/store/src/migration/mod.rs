@@ -9,6 +9,7 @@ mod m0004_pull;
 mod m0017_audit_changes;
 mod m0018_url_logins;
 mod m0019_revocation;
+mod m0020_nodes;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_audit_changes::Migration),
             Box::new(m0018_url_logins::Migration),
             Box::new(m0019_revocation::Migration),
+            Box::new(m0020_nodes::Migration),
         ]
     }
 }

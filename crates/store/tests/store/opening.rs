@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use gostream_store::{Error, Keyring, Store};
-use gostream_testkit::postgres::Postgres;
+use gostream_store::{Error, Keyring, NodeLock, Store};
+use gostream_testkit::{pgbouncer::Pgbouncer, postgres::Postgres};
 use sea_orm::{SqliteTransactionMode, TransactionOptions, TransactionTrait as _};
 use secrecy::ExposeSecret as _;
 
@@ -44,6 +44,35 @@ pub async fn a_closed_store_answers_with_errors(db: &Backend) {
     store.close().await;
     assert!(matches!(clone.ping().await, Err(Error::Read { .. })));
     assert!(matches!(clone.add_user("a@b.c", "hash").await, Err(Error::Write { .. })));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn one_server_of_a_name_is_on_a_database() {
+    let url = Postgres::shared().database();
+    let take = |node: &'static str, patience| NodeLock::take(&url, node, patience);
+    let held = take("one", Duration::ZERO).await.unwrap().unwrap();
+    assert!(matches!(take("one", Duration::from_millis(100)).await, Err(Error::NodeInUse)));
+    let other = take("two", Duration::ZERO).await.unwrap();
+    let waiting = tokio::spawn({
+        let url = url.clone();
+        async move { NodeLock::take(&url, "one", Duration::from_secs(30)).await }
+    });
+    drop(held);
+    waiting.await.unwrap().unwrap();
+    drop(other);
+}
+
+#[tokio::test]
+async fn pooler_that_gives_each_transaction_another_session_is_told() {
+    let url = Postgres::shared().database();
+    let pooled = |mode| Pgbouncer::start(&url, mode);
+    let transactions = pooled("transaction").await.unwrap();
+    let refused = Store::open(&transactions.url, Keyring::new(KEY)).await;
+    assert!(matches!(refused, Err(Error::TransactionPooling)), "{refused:?}");
+    let sessions = pooled("session").await.unwrap();
+    let store = Store::open(&sessions.url, Keyring::new(KEY)).await.unwrap();
+    project(&store).await;
     store.close().await;
 }
 

@@ -1,0 +1,103 @@
+//! What a server has before it begins.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use gostream_engine::{engine::Ports, net};
+use gostream_store::{Keyring, NodeLock, Store, missing_file};
+use secrecy::ExposeSecret as _;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+
+use super::StartError;
+use crate::{
+    config::{SecretKey, SecretKeySource, Settings},
+    data_dir::{self, Held, KeyFile},
+};
+
+/// How long to wait for a server with the name of this one: more than a stop takes, and a machine that vanished is missed.
+const NODE_PATIENCE: Duration = Duration::from_secs(40);
+/// Opens the database as the server would: the commands that change accounts use it, too.
+pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), StartError> {
+    data_dir::prepare(&settings.data_dir)?;
+    let url = settings.database_url.expose_secret();
+    let own = KeyFile::of(settings).filter(|_| matches!(settings.secret_key, SecretKeySource::DataDir));
+    let had_one = own.as_ref().map_or(Ok(false), KeyFile::exists)?;
+    let secret = data_dir::secret_key(settings)?;
+    if let Some(file) = own.as_ref().filter(|_| had_one)
+        && let Some(path) = missing_file(url)
+    {
+        return Err(StartError::NoDatabase { path, key: file.path.clone() });
+    }
+    data_dir::require_newest(settings).await?;
+    let opened = match Store::open(url, Keyring::new(secret.0)).await {
+        Err(gostream_store::Error::WrongSecretKey) => open_after_rotation(settings, secret).await?,
+        opened => (opened?, secret),
+    };
+    if let Some(file) = own {
+        file.adopt_first()?;
+    }
+    Ok(opened)
+}
+
+/// The key in the file is not that of the database, but the one beside it may be: `gostream secret rotate` was interrupted,
+/// or it ended while we waited for the database and we hold the key of before.
+async fn open_after_rotation(settings: &Settings, tried: SecretKey) -> Result<(Store, SecretKey), StartError> {
+    let wrong = || StartError::from(gostream_store::Error::WrongSecretKey);
+    let file = KeyFile::of(settings).ok_or_else(wrong)?;
+    if !file.exists()? {
+        return Err(wrong());
+    }
+    let (present, new) = (file.read()?, file.read_new()?);
+    let interrupted = present == tried;
+    let key = if interrupted { new.ok_or_else(wrong)? } else { present };
+    let store = Store::open(settings.database_url.expose_secret(), Keyring::new(key.0)).await?;
+    if interrupted {
+        tracing::warn!("The secret key was being replaced when that was interrupted; it is finished now.");
+        file.adopt(&tried)?;
+    }
+    Ok((store, key))
+}
+
+/// What a server has before it begins.
+pub(super) struct Opened {
+    pub(super) held: Arc<Held>,
+    pub(super) http: (TcpListener, SocketAddr),
+    pub(super) metrics: Option<(TcpListener, SocketAddr)>,
+    pub(super) ports: Ports,
+    pub(super) store: Store,
+    pub(super) secret: SecretKey,
+    pub(super) node: String,
+    pub(super) lock: Option<NodeLock>,
+}
+
+impl Opened {
+    /// Directory and ports before rows: a server that cannot run touches nothing of one that does.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
+        data_dir::prepare(&settings.data_dir)?;
+        let held = Arc::new(data_dir::hold(&settings.data_dir).await?);
+        let http = bind("http.listen", settings.http_listen)?;
+        let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
+        let ports = Ports::bind(settings.rtmp_listen, settings.rtmps_listen.filter(|_| settings.tls.is_some()))?;
+        let (store, secret) = open_store(settings).await?;
+        let (node, lock) = take_over(&store, settings).await?;
+        Ok(Self { held, http, metrics, ports, store, secret, node, lock })
+    }
+}
+
+fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { setting, address, source };
+    let listener = net::listen(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// The name of this node, which no other server has. After a stop that was none, what was live under it is over.
+async fn take_over(store: &Store, settings: &Settings) -> Result<(String, Option<NodeLock>), StartError> {
+    let node = data_dir::node_id(&settings.data_dir)?;
+    let lock = NodeLock::take(settings.database_url.expose_secret(), &node, NODE_PATIENCE).await?;
+    let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;
+    if abandoned > 0 {
+        tracing::warn!(abandoned, "The server did not stop cleanly; its streams were closed.");
+    }
+    Ok((node, lock))
+}

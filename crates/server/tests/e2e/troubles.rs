@@ -1,0 +1,247 @@
+//! What breaks at three in the morning: a full disk, a database that may only be read, a log that is not read, a second server. The
+//! show goes on, and what the server says at each moment is so.
+
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use gostream_proto::rtmp::media::MediaKind;
+use gostream_testkit::{
+    PATIENCE,
+    clip::{Clip, bodies},
+    platform::{Behaviour, Platform},
+    postgres::Postgres,
+    process::text,
+};
+use serde_json::{Value, json};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    http::Reply,
+    show::{Show, every_picture_arrived, free_addresses},
+};
+
+/// A server that stops takes 9 s at most, and one that waits for it longer.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Waits until `/readyz` answers so.
+async fn ready(show: &Show, status: u16) -> Reply {
+    let asking = async {
+        loop {
+            let reply = show.client.get("/readyz").await;
+            if reply.status == status {
+                return reply;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.expect("answers so")
+}
+
+/// The names of all projects.
+async fn names(show: &Show) -> Vec<String> {
+    let projects = show.client.get("/api/projects").await.json(200);
+    let name = |project: &Value| project["name"].as_str().expect("has a name").to_owned();
+    projects.as_array().expect("is a list").iter().map(name).collect()
+}
+
+/// Tries changes of each kind, which may be refused and must be kept if not. Tells how many were refused.
+async fn changes(show: &Show, round: u32) -> usize {
+    let mut refused = 0;
+    let path = format!("/api/projects/{}", show.project);
+    for n in 0..12 {
+        // Long, so that the log has to grow.
+        let name = format!("{round}-{n}-{}", "x".repeat(80));
+        let reply = show.client.post("/api/projects", json!({"name": name})).await;
+        assert_eq!(names(show).await.contains(&name), reply.status == 201, "{}", reply.text());
+        let changed = show.client.patch(&path, json!({"name": name})).await;
+        assert_eq!(show.status().await["name"] == json!(name), changed.status == 200, "{}", changed.text());
+        let account = json!({"email": format!("{round}-{n}@example.org"), "password": "quiet lamp under rain"});
+        let signup = show.client.post("/api/auth/signup", account.clone()).await;
+        let login = show.client.post("/api/auth/login", account).await;
+        assert!(signup.status != 201 || matches!(login.status, 200 | 503), "{}", login.text());
+        for reply in [reply, changed, signup].iter().filter(|reply| !matches!(reply.status, 200 | 201 | 429)) {
+            let problem = reply.problem(503, "database_unavailable");
+            assert!(problem["detail"].as_str().expect("is a sentence").contains("full"), "{problem}");
+            refused += 1;
+        }
+    }
+    refused
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_disk_is_said_and_the_show_goes_on() {
+    let clip = Clip::usual(14).expect("FFmpeg makes it");
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let mut show = Show::start_on_small_disk(&[]).await;
+    show.destination(&platform.url(), "key").await;
+    let encoder = show.publish(&clip.path, &[]);
+    show.until_all_live().await;
+    let stream = show.status().await["stream"]["id"].as_str().expect("is live").to_owned();
+
+    let fill = show.seen("fill");
+    let mut file = fs::File::create(&fill).expect("is made");
+    while file.write_all(&[0; 4_096]).is_ok() {}
+    let mut refused = 0;
+    for round in 0.. {
+        refused += changes(&show, round).await;
+        if refused > 12 {
+            break;
+        }
+        while file.write_all(&[0; 512]).is_ok() {}
+        assert!(round < 20, "the disk is full, and changes are still kept");
+    }
+    let said = ready(&show, 503).await;
+    assert!(
+        said.problem(503, "database_unavailable")["detail"]
+            .as_str()
+            .is_some_and(|text| text.contains("full"))
+    );
+    let health = show.command_beside(&["health"], "");
+    assert!(String::from_utf8_lossy(&health.stderr).contains("full"), "{health:?}");
+    let added = show.command_beside(&["user", "add", "more@example.org"], "quiet lamp under rain\n");
+    let told = String::from_utf8_lossy(&added.stderr);
+    assert!(!added.status.success() && told.contains("full"), "{told}");
+
+    // The show that ends meanwhile is in the history when there is room again.
+    every_picture_arrived(encoder, &[platform], &clip).await;
+    show.until("over", |project| project["status"] == "offline").await;
+    assert_eq!(ready(&show, 503).await.status, 503);
+    fs::remove_file(&fill).expect("is removed");
+    drop(file);
+    ready(&show, 200).await;
+    show.client.post("/api/projects", json!({"name": "room again"})).await.json(201);
+    let written = async {
+        loop {
+            let report = show.client.get(&format!("/api/projects/{}/streams/{stream}", show.project)).await.json(200);
+            if report["stream"]["endedAt"].is_string() {
+                return report;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let report = timeout(PATIENCE, written).await.expect("is written");
+    assert_eq!(report["stream"]["endReason"], "encoder_stopped", "{report}");
+    show.terminate();
+    assert!(show.stopped().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn database_that_turns_read_only_is_said_and_the_show_goes_on() {
+    let clip = Clip::usual(10).expect("FFmpeg makes it");
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let postgres = Postgres::start().expect("starts");
+    let show = Show::start(&[("GOSTREAM_DATABASE_URL", &postgres.database())]).await;
+    show.destination(&platform.url(), "key").await;
+    let encoder = show.publish(&clip.path, &[]);
+    show.until_all_live().await;
+
+    postgres.read_only(true).expect("is set");
+    let refusal = async {
+        loop {
+            let reply = show.client.post("/api/projects", json!({"name": "kept"})).await;
+            if reply.status == 503 {
+                return reply;
+            }
+            reply.json(201);
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let refusal = timeout(PATIENCE, refusal).await.expect("is refused soon");
+    let problem = refusal.problem(503, "database_unavailable");
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("can only be read")), "{problem}");
+    assert!(ready(&show, 503).await.text().contains("can only be read"));
+    every_picture_arrived(encoder, &[platform], &clip).await;
+    postgres.read_only(false).expect("is set");
+    ready(&show, 200).await;
+    show.client.post("/api/projects", json!({"name": "kept again"})).await.json(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_is_not_read_holds_up_nothing() {
+    let clip = Clip::usual(12).expect("FFmpeg makes it");
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let mut show = Show::start_unread(&[("GOSTREAM_LOG", "trace")]).await;
+    show.destination(&platform.url(), "key").await;
+    let encoder = show.publish(&clip.path, &[]);
+    show.until_all_live().await;
+    // Each request is some lines, and a pipe takes 64 KiB.
+    for _ in 0..1_000 {
+        show.status().await;
+    }
+    every_picture_arrived(encoder, &[platform], &clip).await;
+    show.terminate();
+    let stopped = timeout(STOP_MAX, show.stopped()).await.expect("listens to SIGTERM");
+    assert!(stopped.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_server_by_mistake_touches_nothing_of_the_first() {
+    let clip = Clip::usual(24).expect("FFmpeg makes it");
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let show = Show::start(&[]).await;
+    show.destination(&platform.url(), "key").await;
+    let encoder = show.publish(&clip.path, &[]);
+    show.until_all_live().await;
+    let stream = show.status().await["stream"]["id"].clone();
+
+    let [http, rtmp] = free_addresses();
+    let second = |data: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gostream"));
+        command
+            .args([
+                format!("--http-listen={http}"),
+                format!("--rtmp-listen={}", show.rtmp),
+                format!("--data-dir={}", text(data)),
+            ])
+            .args(["--metrics-listen=off", &format!("--database-url=sqlite://{}/gostream.db", text(show.data()))])
+            .current_dir(show.data())
+            .stdin(Stdio::null());
+        command
+    };
+    let mut same = second(show.data());
+    let output = spawn_blocking(move || same.output().expect("starts")).await.expect("ends");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && told.contains("Another server uses the data directory"), "{told}");
+    // A copy of the directory has its name and its database, and finds its port taken.
+    let copy = tempfile::TempDir::new().expect("is made");
+    for name in ["node.id", "secret.key"] {
+        fs::copy(show.data().join(name), copy.path().join(name)).expect("is copied");
+    }
+    let output = second(copy.path()).output().expect("starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && told.contains("rtmp.listen: cannot listen"), "{told}");
+    let _ = rtmp;
+
+    let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
+    assert_eq!((&streams["items"][0]["id"], &streams["items"][0]["status"]), (&stream, &json!("live")), "{streams}");
+    every_picture_arrived(encoder, &[platform], &clip).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_was_frozen_keeps_encoders_that_are_still_there() {
+    const FROZEN: Duration = Duration::from_secs(20);
+    let clip = Clip::usual(30).expect("FFmpeg makes it");
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let show = Show::start(&[]).await;
+    show.destination(&platform.url(), "key").await;
+    let encoder = show.publish(&clip.path, &[]);
+    show.until_all_live().await;
+    show.signal("STOP");
+    sleep(FROZEN).await;
+    show.signal("CONT");
+    let (ended, said) = encoder.wait(PATIENCE).await.expect("ends");
+    assert!(ended.success(), "{said}");
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    // What the encoder had in store comes faster than it can be passed on.
+    let last = |media: &[_]| bodies(media, MediaKind::Video).pop();
+    assert_eq!((visits.len(), last(&visits[0].media)), (1, last(&clip.tags)), "one connection, to the last picture");
+    let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
+    assert_eq!(streams["items"].as_array().map(Vec::len), Some(1), "{streams}");
+}
