@@ -11,9 +11,14 @@ use rustls::RootCertStore;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-pub use self::{own::OwnAddresses, resolver::SystemResolver};
+pub use self::{
+    congestion::{congestion_control, prefer_bbr},
+    own::OwnAddresses,
+    resolver::SystemResolver,
+};
 use crate::engine::BoxFuture;
 
+pub(crate) mod congestion;
 mod own;
 mod resolver;
 

@@ -14,7 +14,10 @@ use axum::{
     http::{StatusCode, Version, header},
     response::{IntoResponse as _, Response},
 };
-use gostream_engine::door::{Door, Place, Places, site};
+use gostream_engine::{
+    door::{Door, Place, Places, site},
+    net::prefer_bbr,
+};
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -143,6 +146,8 @@ fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     // A restarted server takes its port back at once.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Viewers get HLS from here, and some of them are far away.
+    prefer_bbr(&socket);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

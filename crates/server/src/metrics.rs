@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use gostream_engine::{
     engine::Engine,
+    net::congestion_control,
     spec::RelayId,
     status::{ProjectStatus, RelayState, RelayStatus},
 };
@@ -168,6 +169,12 @@ impl Collector for Broadcasts {
             let project = status.project.to_string();
             let bytes = i64::try_from(status.stream.ring_bytes).unwrap_or(i64::MAX);
             ring.encode_family(&[("project", project.as_str())])?.encode_gauge(&bytes)?;
+        }
+
+        if let Some(algorithm) = congestion_control() {
+            let help = "The congestion control that media sockets get now";
+            let mut congestion = encoder.encode_descriptor("tcp_congestion", help, None, MetricType::Gauge)?;
+            congestion.encode_family(&[("algorithm", algorithm.as_str())])?.encode_gauge(&1_i64)?;
         }
 
         let lost = self.0.events_lost();

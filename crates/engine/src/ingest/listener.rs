@@ -18,6 +18,7 @@ use super::{
 use crate::{
     door::{Door, Place, site},
     engine::Shared,
+    net::prefer_bbr,
 };
 
 /// After a failed accept (no file descriptors left) waiting beats spinning.
@@ -103,6 +104,8 @@ impl Connection {
 
 fn configure(stream: &TcpStream) {
     let socket = SockRef::from(stream);
+    // For players; encoders get little from us.
+    prefer_bbr(stream);
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3));
 }

@@ -218,6 +218,7 @@ const UNSENT_BYTES: u32 = 128 * 1024;
 /// comfort, not the stream.
 fn configure(stream: &TcpStream) {
     let socket = SockRef::from(stream);
+    net::prefer_bbr(stream);
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
