@@ -38,15 +38,19 @@ pub struct StreamStatus {
     pub audio: Option<AudioStatus>,
     /// Bytes of media received since the start.
     pub received_bytes: u64,
+    /// How fast media comes by the wall clock, over the last 18 s, in percent: 100 keeps up. `None` for the first 15 s of an
+    /// encoder, and while none is there.
+    pub speed_percent: Option<u32>,
     /// Bytes of media that are held for readers.
     pub ring_bytes: usize,
     /// Whether there is something to fetch for HLS players.
     pub hls_ready: bool,
-    /// What was repaired, left out or cannot be previewed since the stream began, oldest first; one entry per code.
+    /// What was repaired, left out or cannot be previewed since the stream began, and what is too slow now, oldest first; one
+    /// entry per code.
     pub notices: Vec<Notice>,
 }
 
-/// Something about the incoming stream that its owner should know: what was seen, and what to set in the encoder.
+/// Something about a stream that its owner should know: what was seen, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Stable, for programs: `clock_drift`, `start_codes`, ...

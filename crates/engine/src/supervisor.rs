@@ -279,6 +279,7 @@ impl Supervisor {
             video: meter.video(now_ms),
             audio: meter.audio(now_ms),
             received_bytes: meter.received_bytes(),
+            speed_percent: meter.speed_percent(),
             ring_bytes: broadcast.ring_bytes(),
             hls_ready: self.orders.hls.is_ready(),
             notices: broadcast.notices().all().to_vec(),

@@ -163,6 +163,15 @@ impl Collector for Broadcasts {
                 .encode_counter::<NoLabelSet, _, u64>(&status.stream.received_bytes, None)?;
         }
 
+        let speed = "How fast media comes by the wall clock; 1 keeps up";
+        let mut speed = encoder.encode_descriptor("stream_speed", speed, Some(&Unit::Ratios), MetricType::Gauge)?;
+        for status in &live {
+            let project = status.project.to_string();
+            if let Some(percent) = status.stream.speed_percent {
+                speed.encode_family(&[("project", project.as_str())])?.encode_gauge(&(f64::from(percent) / 100.0))?;
+            }
+        }
+
         let ring = "Media held in memory for readers";
         let mut ring = encoder.encode_descriptor("stream_ring", ring, Some(&Unit::Bytes), MetricType::Gauge)?;
         for status in &live {

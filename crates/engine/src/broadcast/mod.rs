@@ -11,6 +11,7 @@ pub(crate) mod pace;
 pub(crate) mod publisher;
 pub(crate) mod registry;
 pub mod ring;
+mod speed;
 pub mod subscription;
 
 use std::{
@@ -135,6 +136,13 @@ impl Broadcast {
     /// What the owner of the stream should know of it.
     pub(crate) fn notices(&self) -> MutexGuard<'_, Notices> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An encoder comes or is away: how fast the one before was says nothing of what is now.
+    fn forget_speed(&self) {
+        self.timeline().forget_speed();
+        self.meter().set_speed(None);
+        self.notices().forget_slow_encoder();
     }
 
     /// Whether a reader that comes now can start at once.

@@ -340,6 +340,15 @@ impl Clock {
         line.as_ref().map(|line| Timestamp::from_ms(line.newest())).or(self.newest)
     }
 
+    /// How far a track is by its encoder's own clock, in ms: jumps are undone, and nothing is healed.
+    pub fn source_of(&self, track: Elementary) -> Option<i64> {
+        let line = match track {
+            Elementary::Video => &self.video,
+            Elementary::Audio => &self.audio,
+        };
+        line.as_ref().map(|line| line.top)
+    }
+
     /// The newest time so far.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
