@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod certificate;
+pub(crate) mod counters;
 pub mod dial;
 pub mod error;
 pub mod opening;

@@ -7,9 +7,10 @@ use gostream_proto::rtmp::client::{self, Intent};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::{
+    counters::Counters,
     error::Failure,
     opening::{Ask, Conversation},
-    task::{Context, Counters},
+    task::Context,
     wire::Exchanged,
 };
 use crate::{

@@ -1,13 +1,6 @@
 //! The task of a relay: a thin shell around its [`State`]. It owns the one connection and does what the state says.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use gostream_proto::rtmp::url::RtmpUrl;
 use tokio::{
@@ -19,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use super::{
+    counters::Counters,
     dial::Dialer,
     error::Failure,
     opening::{follow, random_unit},
@@ -63,18 +57,6 @@ pub struct View {
     pub reconnects: BTreeMap<&'static str, u32>,
 }
 
-/// Numbers that change with every packet; read by the status, never waited for.
-#[derive(Debug, Default)]
-pub struct Counters {
-    sent_bytes: AtomicU64,
-    read_ms: AtomicI64,
-    skipped_frames: AtomicU64,
-    /// Skipped on connections before this one.
-    skipped_before: AtomicU64,
-    /// Round-trip time in microseconds; 0 while unknown.
-    rtt_us: AtomicU64,
-}
-
 /// What a relay needs.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -90,49 +72,6 @@ pub struct Context {
     pub not_before: Instant,
     /// Where the connection's clock begins.
     pub origin: Origin,
-}
-
-impl Counters {
-    /// Bytes taken by the socket since the relay began.
-    pub fn sent_bytes(&self) -> u64 {
-        self.sent_bytes.load(Ordering::Relaxed)
-    }
-
-    /// When the newest packet that was handed to the connection came, in ms since the broadcast began.
-    pub fn read_ms(&self) -> Option<i64> {
-        Some(self.read_ms.load(Ordering::Relaxed)).filter(|&ms| ms != i64::MIN)
-    }
-
-    /// Video frames skipped because the destination was too slow.
-    pub fn skipped_frames(&self) -> u64 {
-        self.skipped_before.load(Ordering::Relaxed) + self.skipped_frames.load(Ordering::Relaxed)
-    }
-
-    /// The way to the platform and back, in ms.
-    pub fn rtt_ms(&self) -> Option<f64> {
-        let us = self.rtt_us.load(Ordering::Relaxed);
-        (us > 0).then(|| us as f64 / 1_000.0)
-    }
-
-    pub(super) fn set_rtt(&self, rtt: Option<Duration>) {
-        self.rtt_us.store(rtt.map_or(0, |rtt| rtt.as_micros() as u64), Ordering::Relaxed);
-    }
-
-    pub(super) fn add_sent(&self, bytes: usize) {
-        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn set_read(&self, ms: Option<i64>, skipped_frames: u64) {
-        self.read_ms.store(ms.unwrap_or(i64::MIN), Ordering::Relaxed);
-        self.skipped_frames.store(skipped_frames, Ordering::Relaxed);
-    }
-
-    /// A connection ended.
-    fn close(&self) {
-        self.read_ms.store(i64::MIN, Ordering::Relaxed);
-        self.set_rtt(None);
-        self.skipped_before.fetch_add(self.skipped_frames.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-    }
 }
 
 impl Relay {
