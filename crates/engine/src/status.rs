@@ -141,7 +141,7 @@ pub struct RelayStatus {
     pub attempt: u32,
     /// When it tries again, in `Backoff` and `Rejected`.
     pub next_attempt_at: Option<SystemTime>,
-    /// Why the last connection ended or failed.
+    /// Why the last connection ended or failed; in `Degraded`, why it falls behind.
     pub last_error: Option<RelayError>,
     /// Bytes of RTMP sent since the relay began.
     pub sent_bytes: u64,
@@ -190,6 +190,8 @@ pub enum RelayState {
     Connecting,
     /// The platform accepted and bytes leave.
     Live,
+    /// The platform takes the stream, but not all of it: the relay falls behind, and skips up to keyframes.
+    Degraded,
     /// Connected, but bytes stopped leaving.
     Stalled,
     /// Waits before it tries again.
@@ -199,6 +201,11 @@ pub enum RelayState {
 }
 
 impl RelayState {
+    /// Whether the platform takes the stream, or did a moment ago.
+    pub const fn is_connected(self) -> bool {
+        matches!(self, Self::Live | Self::Degraded | Self::Stalled)
+    }
+
     /// The word of the contract.
     pub const fn name(self) -> &'static str {
         match self {
@@ -206,6 +213,7 @@ impl RelayState {
             Self::Waiting => "waiting",
             Self::Connecting => "connecting",
             Self::Live => "live",
+            Self::Degraded => "degraded",
             Self::Stalled => "stalled",
             Self::Backoff => "backoff",
             Self::Rejected => "rejected",

@@ -7,6 +7,7 @@
 pub mod certificate;
 pub mod clip;
 pub mod encoder;
+pub mod line;
 pub mod nginx;
 pub mod pebble;
 pub mod platform;

@@ -1077,7 +1077,7 @@ export interface components {
             since: string;
             state: components["schemas"]["RelayState"];
         };
-        /** @description Why a relay is not live. */
+        /** @description Why a relay is not live, or falls behind. */
         RelayError: {
             /** @description Stable, for programs. */
             code: string;
@@ -1088,7 +1088,7 @@ export interface components {
          * @description Where a relay stands.
          * @enum {string}
          */
-        RelayState: "off" | "waiting" | "connecting" | "live" | "stalled" | "backoff" | "rejected";
+        RelayState: "off" | "waiting" | "connecting" | "live" | "degraded" | "stalled" | "backoff" | "rejected";
         /** @description A login that just began. */
         Session: {
             /**
@@ -1170,8 +1170,8 @@ export interface components {
             message: string | null;
             relay: components["schemas"]["EventRelayView"] | null;
             /**
-             * @description The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something in
-             *     the incoming stream that its owner should know.
+             * @description The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something
+             *     that the owner of the stream should know.
              * @example backoff
              */
             state: string;

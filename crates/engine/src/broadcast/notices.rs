@@ -21,6 +21,8 @@ pub(crate) struct Notices {
 
 /// The encoder sends less than real time; gone when it keeps up.
 const SLOW_ENCODER: &str = "slow_encoder";
+/// The uplink of this server is too small; gone when it is not.
+const UPLINK: &str = "uplink_too_small";
 
 impl Notices {
     /// Adds a notice, or replaces the message of the one with that code.
@@ -53,6 +55,16 @@ impl Notices {
         } else if self.remove(SLOW_ENCODER) {
             let message = "Your encoder and its line keep up with real time again.".to_owned();
             self.unreported.push(Notice { code: "encoder_keeps_up", message, since: SystemTime::now() });
+        }
+    }
+
+    /// The uplink of this server is too small, in words; `None` when it is not.
+    pub(crate) fn set_uplink(&mut self, short: Option<String>) {
+        if let Some(message) = short {
+            self.add(UPLINK, message);
+        } else if self.remove(UPLINK) {
+            let message = "The uplink of your server carries all destinations again.".to_owned();
+            self.unreported.push(Notice { code: "uplink_suffices", message, since: SystemTime::now() });
         }
     }
 

@@ -178,15 +178,18 @@ mod tests {
         assert!(!slow.is_empty() && slow.iter().all(|percent| (35..=65).contains(percent)), "{slow:?}");
     }
 
+    /// What comes at each moment of arrival.
+    type Source<'a> = &'a dyn Fn(i64) -> Option<i64>;
+
     #[test]
-    fn whoever_keeps_up_is_not_called_slow() {
+    fn an_encoder_that_keeps_up_is_not_called_slow() {
         let bursts =
             |period: i64| move |at: i64| (at.rem_euclid(period) < 400).then(|| at + at.rem_euclid(period) * 20);
         for period in [1_000, 2_000, 4_000, 5_000, 6_000, 10_000, 14_000] {
             assert!(told(0..120, &mut Speed::default(), bursts(period)).is_empty(), "bursts every {period} ms");
         }
         let trickle = |at: i64| Some(at.div_euclid(10_000) * 10_000 + (at.rem_euclid(10_000) * 2).min(10_000));
-        let ones: [(&str, &dyn Fn(i64) -> Option<i64>); 6] = [
+        let sources: [(&str, Source); 6] = [
             ("steady", &Some),
             ("a clock that is 5 % slow", &|at| Some(at * 95 / 100)),
             ("segments sent at twice their speed", &trickle),
@@ -202,7 +205,7 @@ mod tests {
             }),
             ("four seconds at once, at the beginning", &|at| Some(if at < 1_000 { at * 5 } else { at + 4_000 })),
         ];
-        for (name, source) in ones {
+        for (name, source) in sources {
             let mut speed = Speed::default();
             assert!(told(0..120, &mut speed, source).is_empty() && !speed.explains_drift(), "{name}");
         }

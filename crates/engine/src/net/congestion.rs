@@ -22,6 +22,11 @@ pub fn congestion_control() -> Option<String> {
     name_of(&SockRef::from(&socket)).ok()
 }
 
+/// Whether a connection has it.
+pub(crate) fn has_bbr<'a>(socket: impl Into<SockRef<'a>>) -> bool {
+    name_of(&socket.into()).is_ok_and(|name| name == WANTED)
+}
+
 #[cfg(target_os = "linux")]
 fn ask(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_congestion(WANTED.as_bytes())

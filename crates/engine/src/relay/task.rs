@@ -18,6 +18,7 @@ use super::{
     opening::{follow, random_unit},
     session::{self, Session},
     state::{Action, Event, Phase, State},
+    way::Slow,
 };
 use crate::{
     broadcast::{self, Broadcast, feed::Origin, subscription::Haste},
@@ -51,7 +52,7 @@ pub struct View {
     pub attempt: u32,
     /// When it tries again.
     pub next_attempt_at: Option<SystemTime>,
-    /// Why the last connection failed or ended.
+    /// Why the last connection failed or ended; while it falls behind, why it does.
     pub last_error: Option<RelayError>,
     /// How often it connected again after being live, by the code of what ended the connection before.
     pub reconnects: BTreeMap<&'static str, u32>,
@@ -254,6 +255,8 @@ impl Runner {
                 session::Event::Flows => self.on(Event::Published),
                 session::Event::Stuck => self.on(Event::Stuck),
                 session::Event::Progress => self.on(Event::Progress),
+                session::Event::Behind(slow) => self.on(Event::Behind(slow)),
+                session::Event::CaughtUp => self.on(Event::CaughtUp),
                 session::Event::Lost(failure) => return Ok(Event::Lost(failure)),
                 session::Event::Moved(location) => {
                     self.moved_to = location.and_then(|location| follow(&target.url, &location).ok());
@@ -268,6 +271,8 @@ impl Runner {
         let _entered = span.enter();
         match &event {
             Event::Lost(failure) => warn!(relay.code = failure.code(), "{failure}"),
+            Event::Behind(slow) if self.state.slow().is_none() => warn!(relay.code = slow.code(), "{slow}"),
+            Event::CaughtUp => info!("The destination has caught up."),
             Event::Published => info!("The platform takes the stream."),
             _ => {}
         }
@@ -286,7 +291,9 @@ impl Runner {
         let Broadcast { project, stream, .. } = *self.context.broadcast;
         // Why matters where something went wrong; a connection that works has no reason.
         let error = match view.state {
-            RelayState::Backoff | RelayState::Rejected => view.last_error.clone(),
+            // A platform is not blamed for what all of them suffer.
+            RelayState::Degraded if self.context.broadcast.is_uplink_short() => Some(Slow::Uplink.for_status()),
+            RelayState::Backoff | RelayState::Rejected | RelayState::Degraded => view.last_error.clone(),
             RelayState::Connecting
                 if matches!(self.state.last_failure(), Some(Failure::FormatChanged | Failure::Moved)) =>
             {
@@ -311,6 +318,7 @@ fn view_of(state: &State) -> View {
         Phase::Waiting => (RelayState::Waiting, None),
         Phase::Connecting => (RelayState::Connecting, None),
         Phase::Live => (RelayState::Live, None),
+        Phase::Degraded => (RelayState::Degraded, None),
         Phase::Stalled => (RelayState::Stalled, None),
         Phase::Backoff { until } => (RelayState::Backoff, Some(until)),
         Phase::Rejected { until } => (RelayState::Rejected, Some(until)),
@@ -320,7 +328,7 @@ fn view_of(state: &State) -> View {
         since: clock - now.saturating_duration_since(state.since()),
         attempt: state.attempt(),
         next_attempt_at: until.map(|until| clock + until.saturating_duration_since(now)),
-        last_error: state.last_failure().map(Failure::for_status),
+        last_error: state.slow().map(Slow::for_status).or_else(|| state.last_failure().map(Failure::for_status)),
         reconnects: state.reconnects().clone(),
     }
 }

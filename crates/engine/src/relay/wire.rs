@@ -18,6 +18,7 @@ use tokio::{
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::dial::Transport;
+use crate::net::congestion::has_bbr;
 
 /// A connection and what was received on it.
 #[derive(Debug)]
@@ -92,6 +93,11 @@ impl Wire {
     /// What the kernel knows of the connection, where it tells.
     pub fn tcp_info(&self) -> Option<TcpInfo> {
         tcp_info(self.socket()).ok()
+    }
+
+    /// Whether it sends as `bbr` says, which far and lossy ways need.
+    pub fn has_bbr(&self) -> bool {
+        has_bbr(self.socket())
     }
 
     /// The other end.
