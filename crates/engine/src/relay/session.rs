@@ -195,7 +195,8 @@ impl Session {
             Flow::Steady if silence >= STALL_SHOWN => Some((Flow::Stuck, Event::Stuck)),
             Flow::Stuck if arrives => Some((Flow::Steady, Event::Progress)),
             Flow::Begun | Flow::Stuck if silence >= STALL_ENDS => {
-                return Some(Event::Lost(Failure::Stalled { host: self.line.host.clone() }));
+                let stalled = Failure::Stalled { host: self.line.host.clone() };
+                return Some(Event::Lost(stalled.unless_large_packets_are_lost(info, &self.line.host)));
             }
             _ => None,
         };
