@@ -74,6 +74,11 @@ pub(crate) mod tests {
     #[test]
     fn bbr_is_used_where_the_kernel_has_it() {
         assert_eq!(congestion_control(), Some(expected()));
+        // Whatever the default is.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("is made");
+        socket.set_tcp_congestion(b"reno").expect("every kernel has it");
+        prefer_bbr(&socket);
+        assert_eq!(of(&socket), if expected() == WANTED { WANTED } else { "reno" });
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod backup;
 mod encoders;
+mod far;
 mod front;
 mod hls;
 mod hostile;
