@@ -8,6 +8,8 @@ use tokio::time::Instant;
 /// This far behind, for [`LAG_LASTS`], a relay is on its way to skip.
 const LAG_MS: i64 = 4_000;
 const LAG_LASTS: Duration = Duration::from_secs(2);
+/// A lag that shrinks by this within that time is being made up for: a relay begins at a keyframe, which may be ten seconds old.
+const SHRINKS_MS: i64 = 500;
 /// Nearer than this for [`WELL_LASTS`], and without a skip for [`SKIP_COUNTS`], it has caught up.
 const NEAR_MS: i64 = 1_500;
 const WELL_LASTS: Duration = Duration::from_secs(10);
@@ -21,8 +23,8 @@ pub(super) struct Behind {
     is_behind: bool,
     skipped_frames: u64,
     skipped_at: Option<Instant>,
-    /// Since when it has been far behind.
-    far_since: Option<Instant>,
+    /// Since when it has been far behind, and how far it was then.
+    far_since: Option<(Instant, i64)>,
     /// Since when it has been near.
     near_since: Option<Instant>,
 }
@@ -35,9 +37,9 @@ impl Behind {
 
     /// Takes how far behind the relay is, and what it skipped so far, and says whether it falls behind.
     pub(super) fn judge(&mut self, now: Instant, lag_ms: i64, skipped_frames: u64) -> bool {
-        let since = |since: Option<Instant>, holds: bool| if holds { since.or(Some(now)) } else { None };
-        self.far_since = since(self.far_since, lag_ms >= LAG_MS);
-        self.near_since = since(self.near_since, lag_ms < NEAR_MS);
+        self.far_since = self.far_since.filter(|&(_, then_ms)| lag_ms > then_ms - SHRINKS_MS).or(Some((now, lag_ms)));
+        self.far_since = self.far_since.filter(|_| lag_ms >= LAG_MS);
+        self.near_since = self.near_since.or(Some(now)).filter(|_| lag_ms < NEAR_MS);
         if std::mem::replace(&mut self.skipped_frames, skipped_frames) < skipped_frames {
             self.skipped_at = Some(now);
         }
@@ -46,7 +48,7 @@ impl Behind {
         self.is_behind = if self.is_behind {
             skips || !lasts(self.near_since, WELL_LASTS)
         } else {
-            skips || lasts(self.far_since, LAG_LASTS)
+            skips || lasts(self.far_since.map(|(since, _)| since), LAG_LASTS)
         };
         self.is_behind
     }
@@ -75,6 +77,9 @@ mod tests {
         assert_eq!(turns(120, |second| (0, u64::from(second >= 10) * 25)), [10, 40]);
         assert_eq!(turns(120, |second| (if (10..30).contains(&second) { 5_000 } else { 0 }, 0)), [12, 40]);
         assert_eq!(turns(120, |second| (if second == 20 { 6_000 } else { 0 }, 0)), [0; 0], "a hiccup");
+        let begins = |second: u32| (10_000 - i64::from(second) * 400, 0);
+        assert_eq!(turns(25, begins), [0; 0], "it began at an old keyframe, and is catching up");
+        assert_eq!(turns(25, |second| (10_000 - i64::from(second) * 100, 0)), [2], "that would take too long");
     }
 
     #[test]
