@@ -95,9 +95,12 @@ impl Load {
         }
     }
 
+    fn most_fall_behind(&self) -> bool {
+        2 * self.behind.values().sum::<u64>() > self.relays
+    }
+
     fn shortage(&self) -> Option<Shortage> {
-        let behind: u64 = self.behind.values().sum();
-        let most = 2 * behind > self.relays && self.behind.len() >= 2;
+        let most = self.most_fall_behind() && self.behind.len() >= 2;
         let short = 100 * self.sent_kbps < SUFFICES_PERCENT * self.needed_kbps;
         let Self { destinations, needed_kbps, sent_kbps, .. } = *self;
         (most && short).then_some(Shortage { destinations, needed_kbps, sent_kbps })
@@ -108,7 +111,7 @@ impl Uplink {
     /// Takes what a stream sends now in place of what it sent before; gives the shortage, if the stream suffers from it.
     fn report(&self, stream: StreamId, load: Load) -> Option<Shortage> {
         let mut loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let suffers = !load.behind.is_empty();
+        let suffers = load.most_fall_behind();
         loads.all.add(&load);
         if let Some(before) = loads.each.insert(stream, load) {
             loads.all.subtract(&before);
@@ -259,6 +262,10 @@ mod tests {
         assert_eq!((told.destinations, told.needed_kbps, told.sent_kbps), (2, 12_000, 6_000));
         let mut third = watch(&uplink, 3);
         assert_eq!(after_ten_seconds(&mut third, &load(1, &[])), None, "who does not suffer is told nothing");
+        // Slow servers of others are no reason for the one that is slow here.
+        after_ten_seconds(&mut other, &load(9, &["c"; 9]));
+        assert_eq!(after_ten_seconds(&mut watch(&uplink, 4), &load(3, &["a"])), None);
+        after_ten_seconds(&mut other, &load(1, &["c"]));
         drop(third);
         drop(other);
         drop(mine);
