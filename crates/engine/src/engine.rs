@@ -44,6 +44,7 @@ use crate::{
     spec::{AccountId, DestinationId, ProjectId, ProjectSpec, PullSpec, StreamId, StreamKey, Target},
     status::{LiveStream, ProbeStep, ProjectStatus, PullStatus},
     supervisor::{Orders, supervise},
+    uplink::Uplink,
 };
 
 /// All goodbyes together, when the server stops.
@@ -137,6 +138,7 @@ pub(crate) struct Shared {
     pulls: Pulls,
     events: EventSender,
     grace: Duration,
+    uplink: Arc<Uplink>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -203,6 +205,7 @@ impl Engine {
             probes: Shares::new(PROBES),
             events,
             grace: config.reconnect_grace,
+            uplink: Arc::default(),
         });
         let bound = |listener: &TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
         let rtmp_addr = bound(&rtmp, config.rtmp_listen);
@@ -352,6 +355,7 @@ impl Shared {
             events: self.events.of(spec.account),
             dialer: self.dialer.of(spec.account),
             grace: self.grace,
+            uplink: Arc::clone(&self.uplink),
         };
         self.tasks.spawn(hls::run(output, broadcast));
         let (shared, ending) = (Arc::clone(self), Arc::clone(&live));

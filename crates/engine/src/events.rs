@@ -21,7 +21,7 @@ pub enum EngineEvent {
     StreamStarted { project: ProjectId, stream: StreamId, at: SystemTime },
     /// The encoder dropped or came back.
     StreamPhase { project: ProjectId, stream: StreamId, at: SystemTime, reconnecting: bool },
-    /// Something was repaired, left out or cannot be previewed; once per code and stream.
+    /// Something was repaired, left out, cannot be previewed, or became too slow; each time it begins.
     StreamNotice { project: ProjectId, stream: StreamId, notice: Notice },
     /// A relay entered another state, and why if something went wrong.
     RelayChanged {

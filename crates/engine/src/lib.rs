@@ -22,5 +22,6 @@ pub mod shares;
 pub mod spec;
 pub mod status;
 mod supervisor;
+mod uplink;
 
 pub use engine::{Admission, EndReason, Engine, EngineConfig, EngineEvent, Excess, Refusal, StartError};

@@ -11,9 +11,14 @@ use rustls::RootCertStore;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-pub use self::{own::OwnAddresses, resolver::SystemResolver};
+pub use self::{
+    congestion::{congestion_control, prefer_bbr},
+    own::OwnAddresses,
+    resolver::SystemResolver,
+};
 use crate::engine::BoxFuture;
 
+pub(crate) mod congestion;
 mod own;
 pub mod proxy;
 mod resolver;
@@ -161,6 +166,8 @@ fn listen_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     // A restarted server takes its port back at once.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // What is accepted has it as well: players, and viewers of HLS, may be far away.
+    prefer_bbr(&socket);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

@@ -38,15 +38,19 @@ pub struct StreamStatus {
     pub audio: Option<AudioStatus>,
     /// Bytes of media received since the start.
     pub received_bytes: u64,
+    /// How fast media comes by the wall clock, over the last 18 s, in percent: 100 keeps up. `None` for the first 15 s of an
+    /// encoder, and while none is there.
+    pub speed_percent: Option<u32>,
     /// Bytes of media that are held for readers.
     pub ring_bytes: usize,
     /// Whether there is something to fetch for HLS players.
     pub hls_ready: bool,
-    /// What was repaired, left out or cannot be previewed since the stream began, oldest first; one entry per code.
+    /// What was repaired, left out or cannot be previewed since the stream began, and what is too slow now, oldest first; one
+    /// entry per code.
     pub notices: Vec<Notice>,
 }
 
-/// Something about the incoming stream that its owner should know: what was seen, and what to set in the encoder.
+/// Something about a stream that its owner should know: what was seen, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Stable, for programs: `clock_drift`, `start_codes`, ...
@@ -137,7 +141,7 @@ pub struct RelayStatus {
     pub attempt: u32,
     /// When it tries again, in `Backoff` and `Rejected`.
     pub next_attempt_at: Option<SystemTime>,
-    /// Why the last connection ended or failed.
+    /// Why the last connection ended or failed; in `Degraded`, why it falls behind.
     pub last_error: Option<RelayError>,
     /// Bytes of RTMP sent since the relay began.
     pub sent_bytes: u64,
@@ -186,6 +190,8 @@ pub enum RelayState {
     Connecting,
     /// The platform accepted and bytes leave.
     Live,
+    /// The platform takes the stream, but not all of it: the relay falls behind, and skips up to keyframes.
+    Degraded,
     /// Connected, but bytes stopped leaving.
     Stalled,
     /// Waits before it tries again.
@@ -195,6 +201,11 @@ pub enum RelayState {
 }
 
 impl RelayState {
+    /// Whether the platform takes the stream, or did a moment ago.
+    pub const fn is_connected(self) -> bool {
+        matches!(self, Self::Live | Self::Degraded | Self::Stalled)
+    }
+
     /// The word of the contract.
     pub const fn name(self) -> &'static str {
         match self {
@@ -202,6 +213,7 @@ impl RelayState {
             Self::Waiting => "waiting",
             Self::Connecting => "connecting",
             Self::Live => "live",
+            Self::Degraded => "degraded",
             Self::Stalled => "stalled",
             Self::Backoff => "backoff",
             Self::Rejected => "rejected",

@@ -25,9 +25,11 @@ use crate::{
         dial::Dialer,
         starts::Starts,
         task::{Context, Relay},
+        way::Slow,
     },
     spec::{DestinationId, ProjectSpec, RelayId, Target},
     status::{ProjectStatus, RelayState, RelayStatus, StreamPhase, StreamStatus},
+    uplink::{Load, Shortage, Uplink, UplinkWatch},
 };
 
 /// How often the status is made anew; the contract promises one at most 1 s old.
@@ -55,6 +57,8 @@ pub(crate) struct Orders {
     pub(crate) dialer: Dialer,
     /// How long destinations are held after the encoder dropped.
     pub(crate) grace: Duration,
+    /// What all streams send.
+    pub(crate) uplink: Arc<Uplink>,
 }
 
 /// Runs until the broadcast ended and every relay said goodbye.
@@ -91,6 +95,7 @@ struct Supervisor {
     told: Phase,
     /// Until when the encoder is waited for: read off the wall clock once, so that it stands still.
     held_until: SystemTime,
+    uplink: UplinkWatch,
     changed: Arc<Notify>,
 }
 
@@ -102,8 +107,10 @@ struct Running {
 
 impl Supervisor {
     fn new(orders: Orders) -> Self {
+        let uplink = UplinkWatch::new(Arc::clone(&orders.uplink), orders.broadcast.stream);
         Self {
             orders,
+            uplink,
             relays: BTreeMap::new(),
             closing: HashMap::new(),
             stopped: HashMap::new(),
@@ -252,6 +259,30 @@ impl Supervisor {
                 running.sent.pop_front();
             }
         }
+        let load = self.load();
+        let short = self.uplink.report(load, now);
+        self.orders.broadcast.set_uplink(short.map(Shortage::sentence));
+    }
+
+    /// What the relays need and what gets through.
+    fn load(&self) -> Load {
+        let needed_kbps = u64::from(self.orders.broadcast.kbps());
+        let connected = self.relays.iter().filter_map(|(id, running)| {
+            let state = running.relay.view().state;
+            state.is_connected().then_some((id, running, state))
+        });
+        let (mut load, mut counted) = (Load::default(), None);
+        for (id, running, state) in connected {
+            load.relays += 1;
+            // The legs of a destination are beside each other.
+            load.destinations += u64::from(counted.replace(id.destination) != Some(id.destination));
+            load.needed_kbps += needed_kbps;
+            load.sent_kbps += u64::from(running.kbps());
+            if state != RelayState::Live {
+                *load.behind.entry(running.relay.target.url.host().to_owned()).or_default() += 1;
+            }
+        }
+        load
     }
 
     fn publish_status(&self, phase: Phase) {
@@ -279,6 +310,7 @@ impl Supervisor {
             video: meter.video(now_ms),
             audio: meter.audio(now_ms),
             received_bytes: meter.received_bytes(),
+            speed_percent: meter.speed_percent(),
             ring_bytes: broadcast.ring_bytes(),
             hls_ready: self.orders.hls.is_ready(),
             notices: broadcast.notices().all().to_vec(),
@@ -288,7 +320,11 @@ impl Supervisor {
         let spec = self.orders.spec.borrow();
         let relay = |id: RelayId| {
             let off = || RelayStatus::off(self.stopped.get(&id).copied().unwrap_or(broadcast.started_at));
-            (id.destination, self.relays.get(&id).map_or_else(off, |running| running.status(newest)))
+            let mut status = self.relays.get(&id).map_or_else(off, |running| running.status(newest));
+            if status.state == RelayState::Degraded && broadcast.is_uplink_short() {
+                status.last_error = Some(Slow::Uplink.for_status());
+            }
+            (id.destination, status)
         };
         let destinations = spec.destinations.iter();
         let backups = destinations.clone().filter(|d| d.backup.is_some()).map(|d| relay(RelayId::backup(d.id)));
@@ -306,7 +342,7 @@ impl Running {
         let view = self.relay.view();
         let counters = &self.relay.counters;
         let lag = newest_ms.zip(counters.read_ms()).map_or(0, |(newest, read)| (newest - read).max(0));
-        let flows = matches!(view.state, RelayState::Live | RelayState::Stalled);
+        let flows = view.state.is_connected();
         RelayStatus {
             state: view.state,
             since: view.since,

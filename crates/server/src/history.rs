@@ -85,7 +85,9 @@ impl Writer {
                 () = stop.cancelled() => None,
             };
             let Some(event) = event else { return };
-            if let EngineEvent::RelayChanged { error: Some(error), .. } = &event {
+            if let EngineEvent::RelayChanged { error: Some(error), state, .. } = &event
+                && !state.is_connected()
+            {
                 self.metrics.relay_failed(error.code);
             }
             let is_written = self.take(event, &stop).await;

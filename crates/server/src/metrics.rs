@@ -3,11 +3,12 @@
 //! Streams and relays are not counted along the way but read from the engine's status when somebody asks, so nothing
 //! can drift. Their series end with them; HTTP requests are counted by route pattern, never by path.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use gostream_engine::{
     engine::Engine,
+    net::congestion_control,
     spec::RelayId,
     status::{ProjectStatus, RelayState, RelayStatus},
 };
@@ -26,11 +27,12 @@ use crate::{
 /// Upper bounds in seconds: most answers take under a millisecond, a password hash a quarter of a second.
 const LATENCY_BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// Every state, so that a state without relays shows 0 instead of nothing.
-const STATES: [RelayState; 7] = [
+const STATES: [RelayState; 8] = [
     RelayState::Off,
     RelayState::Waiting,
     RelayState::Connecting,
     RelayState::Live,
+    RelayState::Degraded,
     RelayState::Stalled,
     RelayState::Backoff,
     RelayState::Rejected,
@@ -146,33 +148,13 @@ impl fmt::Debug for Broadcasts {
     }
 }
 
-impl Collector for Broadcasts {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let live: Vec<_> = self.0.live().into_iter().filter_map(|project| self.0.status(project)).collect();
-
-        let mut streams = encoder.encode_descriptor("streams_live", "Streams right now", None, MetricType::Gauge)?;
-        streams.encode_gauge(&(live.len() as i64))?;
-
-        let mut relays = encoder.encode_descriptor("relays", "Relays of live streams", None, MetricType::Gauge)?;
-        for state in STATES {
-            let count = live.iter().flat_map(relays_of).filter(|(_, relay)| relay.state == state).count();
-            relays.encode_family(&[("state", state.name())])?.encode_gauge(&(count as i64))?;
-        }
-
-        let mut received = counter(&mut encoder, "stream_received", "Media taken from the encoder")?;
-        for status in &live {
-            let project = status.project.to_string();
-            received
-                .encode_family(&[("project", project.as_str())])?
-                .encode_counter::<NoLabelSet, _, u64>(&status.stream.received_bytes, None)?;
-        }
-
-        let ring = "Media held in memory for readers";
-        let mut ring = encoder.encode_descriptor("stream_ring", ring, Some(&Unit::Bytes), MetricType::Gauge)?;
-        for status in &live {
-            let project = status.project.to_string();
-            let bytes = i64::try_from(status.stream.ring_bytes).unwrap_or(i64::MAX);
-            ring.encode_family(&[("project", project.as_str())])?.encode_gauge(&bytes)?;
+impl Broadcasts {
+    /// What is of the server and of no stream.
+    fn encode_server(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        if let Some(algorithm) = congestion_control() {
+            let help = "The congestion control that media sockets get now";
+            let mut congestion = encoder.encode_descriptor("tcp_congestion", help, None, MetricType::Gauge)?;
+            congestion.encode_family(&[("algorithm", algorithm.as_str())])?.encode_gauge(&1_i64)?;
         }
 
         let lost = self.0.events_lost();
@@ -196,6 +178,42 @@ impl Collector for Broadcasts {
                 MetricType::Counter,
             )?
             .encode_counter::<NoLabelSet, _, u64>(&lost, None)?;
+        Ok(())
+    }
+}
+
+impl Collector for Broadcasts {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let live: Vec<_> = self.0.live().into_iter().filter_map(|project| self.0.status(project)).collect();
+
+        let mut streams = encoder.encode_descriptor("streams_live", "Streams right now", None, MetricType::Gauge)?;
+        streams.encode_gauge(&(live.len() as i64))?;
+
+        let mut relays = encoder.encode_descriptor("relays", "Relays of live streams", None, MetricType::Gauge)?;
+        for state in STATES {
+            let count = live.iter().flat_map(relays_of).filter(|(_, relay)| relay.state == state).count();
+            relays.encode_family(&[("state", state.name())])?.encode_gauge(&(count as i64))?;
+        }
+
+        let mut received = counter(&mut encoder, "stream_received", "Media taken from the encoder")?;
+        for status in &live {
+            let project = status.project.to_string();
+            received
+                .encode_family(&[("project", project.as_str())])?
+                .encode_counter::<NoLabelSet, _, u64>(&status.stream.received_bytes, None)?;
+        }
+
+        encode_trouble(&live, &mut encoder)?;
+
+        let ring = "Media held in memory for readers";
+        let mut ring = encoder.encode_descriptor("stream_ring", ring, Some(&Unit::Bytes), MetricType::Gauge)?;
+        for status in &live {
+            let project = status.project.to_string();
+            let bytes = i64::try_from(status.stream.ring_bytes).unwrap_or(i64::MAX);
+            ring.encode_family(&[("project", project.as_str())])?.encode_gauge(&bytes)?;
+        }
+
+        self.encode_server(&mut encoder)?;
 
         let mut sent = counter(&mut encoder, "relay_sent", "RTMP sent to the destination")?;
         for_each_relay(&live, |labels, relay| {
@@ -226,14 +244,38 @@ impl Collector for Broadcasts {
     }
 }
 
+/// What is wrong with streams.
+fn encode_trouble(live: &[Arc<ProjectStatus>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let speed = "How fast media comes by the wall clock; 1 keeps up";
+    let mut speed = encoder.encode_descriptor("stream_speed", speed, None, MetricType::Gauge)?;
+    for status in live {
+        let project = status.project.to_string();
+        if let Some(percent) = status.stream.speed_percent {
+            speed.encode_family(&[("project", project.as_str())])?.encode_gauge(&(f64::from(percent) / 100.0))?;
+        }
+    }
+
+    let mut codes = BTreeMap::<_, i64>::new();
+    live.iter()
+        .flat_map(|status| &status.stream.notices)
+        .for_each(|n| *codes.entry(n.code).or_default() += 1);
+    let help = "Live streams with a notice for their owner, by its code";
+    let mut notices = encoder.encode_descriptor("stream_notices", help, None, MetricType::Gauge)?;
+    for (code, count) in codes {
+        notices.encode_family(&[("code", code)])?.encode_gauge(&count)?;
+    }
+    Ok(())
+}
+
 /// A metric that every relay has: its name, what it says, and how it is read.
 type RelayMetric<T> = (&'static str, &'static str, fn(&RelayStatus) -> T);
 
 /// What is counted of each relay.
-const RELAY_COUNTERS: [RelayMetric<u64>; 1] =
-    [("relay_dropped_frames", "Video frames skipped because the destination was too slow", |relay| {
-        relay.dropped_frames
-    })];
+const RELAY_COUNTERS: [RelayMetric<u64>; 1] = [(
+    "relay_dropped_frames",
+    "Video frames skipped because the destination, or the way to it, was too slow",
+    |relay| relay.dropped_frames,
+)];
 
 /// What is measured of each relay, in seconds.
 const RELAY_SECONDS: [RelayMetric<Option<f64>>; 2] = [

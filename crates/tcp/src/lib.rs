@@ -9,18 +9,30 @@ use std::{io, os::fd::AsFd, time::Duration};
 use bytes::BufMut;
 
 /// A connection at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
     /// The smoothed round-trip time.
     pub rtt: Duration,
+    /// The shortest round-trip time of late: without the queues of full lines.
+    pub min_rtt: Duration,
     /// Bytes that the other end has acknowledged since the connection began.
     pub acknowledged_bytes: u64,
     /// Bytes in the kernel that were not sent yet, not even once.
     pub unsent_bytes: u32,
     /// Segments that were sent and are not acknowledged yet.
     pub unacknowledged_segments: u32,
+    /// Of those, segments that the other end said it has although one before them is missing.
+    pub selectively_acknowledged_segments: u32,
+    /// Segments with data that were sent since the connection began, those sent again included.
+    pub sent_segments: u32,
     /// Segments sent again, ever.
     pub retransmitted_segments: u32,
+    /// How often in a row the oldest segment was sent again because nothing was heard of it.
+    pub lost_in_a_row: u32,
+    /// For how long there was something to send, since the connection began.
+    pub busy: Duration,
+    /// For how much of it the other end's window was what held it back.
+    pub window_limited: Duration,
 }
 
 impl TcpInfo {
@@ -53,10 +65,16 @@ fn ask(socket: &impl AsFd) -> io::Result<TcpInfo> {
     }
     Ok(TcpInfo {
         rtt: Duration::from_micros(info.tcpi_rtt.into()),
+        min_rtt: Duration::from_micros(info.tcpi_min_rtt.into()),
         acknowledged_bytes: info.tcpi_bytes_acked,
         unsent_bytes: info.tcpi_notsent_bytes,
         unacknowledged_segments: info.tcpi_unacked,
+        selectively_acknowledged_segments: info.tcpi_sacked,
+        sent_segments: info.tcpi_data_segs_out,
         retransmitted_segments: info.tcpi_total_retrans,
+        lost_in_a_row: info.tcpi_retransmits.into(),
+        busy: Duration::from_micros(info.tcpi_busy_time),
+        window_limited: Duration::from_micros(info.tcpi_rwnd_limited),
     })
 }
 
@@ -136,6 +154,24 @@ mod tests {
         assert_eq!(after.acknowledged_bytes - before.acknowledged_bytes, 10_000);
         assert!(!after.has_outstanding());
         assert!(after.rtt > Duration::ZERO && after.rtt < Duration::from_secs(1), "{after:?}");
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_holds_the_sender_back_by_its_window() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let mut client = TcpStream::connect(listener.local_addr().expect("is bound")).expect("connects");
+        let (_server, _) = listener.accept().expect("accepts");
+        client.set_write_timeout(Some(Duration::from_millis(100))).expect("is TCP");
+        while client.write_all(&[7; 100_000]).is_ok() {}
+        // The time goes on while nothing is read.
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let mut info = tcp_info(&client).expect("is TCP");
+        while info.window_limited * 2 < info.busy || info.busy < Duration::from_millis(200) {
+            assert!(std::time::Instant::now() < deadline, "{info:?}");
+            std::thread::yield_now();
+            info = tcp_info(&client).expect("is TCP");
+        }
+        assert!(info.sent_segments > 0 && info.min_rtt > Duration::ZERO && info.lost_in_a_row == 0, "{info:?}");
     }
 
     #[test]

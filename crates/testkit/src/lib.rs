@@ -1,13 +1,15 @@
 //! The other side, for tests: an encoder and a platform of our own that can misbehave, real peers (FFmpeg, nginx-rtmp, HAProxy,
 //! PostgreSQL, pebble) as child processes, and clips.
 //!
-//! Everything listens on 127.0.0.1 on a free port and ends when it is dropped. What waits has a deadline of its own and
+//! Everything listens on 127.0.0.1 on a free port, but for what is at the other end of a [`link`], and ends when it is dropped. What waits has a deadline of its own and
 //! panics with what it waited for, so that a test never hangs and never sleeps.
 
 pub mod certificate;
 pub mod clip;
 pub mod encoder;
 pub mod haproxy;
+pub mod line;
+pub mod link;
 pub mod nginx;
 pub mod pebble;
 pub mod pgbouncer;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     PATIENCE, clip,
+    link::{Link, THERE},
     process::{Process, free_port, text},
 };
 
@@ -23,19 +24,34 @@ const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 pub struct Nginx {
     /// Its RTMP port.
     pub port: u16,
+    host: &'static str,
+    /// What its command begins with.
+    enter: Vec<String>,
     process: Process,
     folder: TempDir,
 }
 
 /// One process: killing it leaves nothing behind.
-fn run(folder: &TempDir) -> anyhow::Result<Process> {
+fn run(enter: &[String], folder: &TempDir) -> anyhow::Result<Process> {
     let path = folder.path().join("nginx.conf");
-    Process::start("nginx", &["-e", "stderr", "-c", text(&path), "-p", text(folder.path())])
+    let words = ["nginx", "-e", "stderr", "-c", text(&path), "-p", text(folder.path())];
+    let words: Vec<_> = enter.iter().map(String::as_str).chain(words).collect();
+    let (program, arguments) = words.split_first().context("has a word")?;
+    Process::start(program, arguments)
 }
 
 impl Nginx {
     /// Starts it with `rtmp { server { application live { ... } } }` and more directives in the application.
     pub async fn start(directives: &str) -> anyhow::Result<Self> {
+        Self::start_on("127.0.0.1", Vec::new(), directives).await
+    }
+
+    /// Starts it at the other end of a link.
+    pub async fn start_behind(link: &Link) -> anyhow::Result<Self> {
+        Self::start_on(THERE, link.enter().to_vec(), "").await
+    }
+
+    async fn start_on(host: &'static str, enter: Vec<String>, directives: &str) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         // Workers run as another user.
         make_public(folder.path())?;
@@ -47,8 +63,8 @@ impl Nginx {
             "load_module {MODULE};
             daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log info;
             events {{ worker_connections 512; }}
-            rtmp {{ server {{
-                listen 127.0.0.1:{port};
+            rtmp {{ access_log off; server {{
+                listen {host}:{port};
                 max_message 16M;
                 application live {{
                     live on;
@@ -60,7 +76,7 @@ impl Nginx {
             records = text(&records),
         );
         fs::write(folder.path().join("nginx.conf"), config)?;
-        let mut nginx = Self { port, process: run(&folder)?, folder };
+        let mut nginx = Self { port, host, process: run(&enter, &folder)?, enter, folder };
         nginx.until_listening().await?;
         Ok(nginx)
     }
@@ -71,13 +87,13 @@ impl Nginx {
         while self.process.is_running() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.process = run(&self.folder)?;
+        self.process = run(&self.enter, &self.folder)?;
         self.until_listening().await
     }
 
     async fn until_listening(&mut self) -> anyhow::Result<()> {
         let started = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+        while tokio::net::TcpStream::connect((self.host, self.port)).await.is_err() {
             if !self.process.is_running() || started.elapsed() > PATIENCE {
                 let log = fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default();
                 bail!("nginx does not listen: {log}");
@@ -89,7 +105,7 @@ impl Nginx {
 
     /// The URL of its application.
     pub fn url(&self) -> String {
-        format!("rtmp://127.0.0.1:{}/live", self.port)
+        format!("rtmp://{}:{}/live", self.host, self.port)
     }
 
     /// Ends it, so that its files are whole, and reads what it recorded under that stream name.

@@ -8,6 +8,7 @@ export type Project = components["schemas"]["Project"];
 export type Destination = components["schemas"]["Destination"];
 export type Relay = components["schemas"]["Relay"];
 export type Stream = components["schemas"]["Stream"];
+export type Notice = components["schemas"]["Notice"];
 export type StreamEvent = components["schemas"]["StreamEvent"];
 export type Outcome = components["schemas"]["Outcome"];
 export type Session = components["schemas"]["SessionView"];

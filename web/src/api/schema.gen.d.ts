@@ -803,14 +803,14 @@ export interface components {
              */
             scope: components["schemas"]["TokenScope"];
         };
-        /** @description What was repaired or left out in the incoming stream, or cannot be previewed. */
+        /** @description What was repaired or left out in the incoming stream, cannot be previewed, or is too slow. */
         Notice: {
             /**
              * @description Stable, for programs.
              * @example clock_drift
              */
             code: string;
-            /** @description What was seen and what to set in the encoder. */
+            /** @description What was seen and what to do. */
             message: string;
             /**
              * Format: date-time
@@ -1079,7 +1079,7 @@ export interface components {
             since: string;
             state: components["schemas"]["RelayState"];
         };
-        /** @description Why a relay is not live. */
+        /** @description Why a relay is not live, or falls behind. */
         RelayError: {
             /** @description Stable, for programs. */
             code: string;
@@ -1090,7 +1090,7 @@ export interface components {
          * @description Where a relay stands.
          * @enum {string}
          */
-        RelayState: "off" | "waiting" | "connecting" | "live" | "stalled" | "backoff" | "rejected";
+        RelayState: "off" | "waiting" | "connecting" | "live" | "degraded" | "stalled" | "backoff" | "rejected";
         /** @description A login that just began. */
         Session: {
             /**
@@ -1141,8 +1141,8 @@ export interface components {
             /** Format: uuid */
             id: string;
             /**
-             * @description What was repaired, left out or cannot be previewed, oldest first; one entry per code. Empty once the stream ended: the
-             *     timeline keeps them.
+             * @description What was repaired, left out or cannot be previewed, and what is too slow right now, oldest first; one entry per code.
+             *     Empty once the stream ended: the timeline keeps them.
              */
             notices: components["schemas"]["Notice"][];
             /** @description How each destination did; only in the history. */
@@ -1151,6 +1151,12 @@ export interface components {
             previewReady: boolean;
             /** Format: uuid */
             projectId: string;
+            /**
+             * Format: int32
+             * @description How fast the encoder's media comes by the wall clock, over the last 18 s, in percent: 100 keeps up. `null` for the first
+             *     15 s of an encoder, while none is there, and once the stream ended.
+             */
+            speedPercent: number | null;
             /** Format: date-time */
             startedAt: string;
             status: components["schemas"]["StreamState"];
@@ -1166,8 +1172,8 @@ export interface components {
             message: string | null;
             relay: components["schemas"]["EventRelayView"] | null;
             /**
-             * @description The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something in
-             *     the incoming stream that its owner should know.
+             * @description The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something
+             *     that the owner of the stream should know.
              * @example backoff
              */
             state: string;

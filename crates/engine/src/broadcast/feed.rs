@@ -110,6 +110,12 @@ impl Feed {
         self.last_read_ms
     }
 
+    /// How long before the newest packet that one came, in ms.
+    pub fn lag_ms(&self) -> i64 {
+        let newest = self.subscription.broadcast().newest_ms();
+        newest.zip(self.last_read_ms).map_or(0, |(newest, read)| newest - read)
+    }
+
     /// Hands about `bytes_max` of media to `send`.
     pub fn fill(&mut self, bytes_max: usize, mut send: impl FnMut(&MediaOut<'_>)) -> Filled {
         if !self.unread && !self.subscription.has_changed() {

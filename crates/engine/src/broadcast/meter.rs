@@ -16,6 +16,8 @@ const FRAMES_MAX: usize = 2_048;
 /// What did not come for this long is measured by the time of arrival, which goes on; what usually comes more slowly has more
 /// time.
 const STALE_MS: i64 = 1_500;
+/// What takes this much longer to arrive than to play is measured by arrival: the encoder, or its line, is too slow.
+const SLOW: f64 = 1.2;
 /// A codec header whose frames do not come for this long announces nothing.
 const ANNOUNCED_MS: i64 = 3_000;
 
@@ -29,6 +31,7 @@ pub struct Meter {
     received_bytes: u64,
     last_keyframe_ms: Option<i64>,
     keyframe_interval_ms: Option<i64>,
+    speed_percent: Option<u32>,
 }
 
 /// Frames and bytes over the window.
@@ -86,6 +89,16 @@ impl Meter {
         self.received_bytes
     }
 
+    /// How fast media comes by the wall clock, in percent, as far as that is known.
+    pub fn set_speed(&mut self, percent: Option<u32>) {
+        self.speed_percent = percent;
+    }
+
+    /// How fast media comes by the wall clock, in percent: 100 keeps up.
+    pub fn speed_percent(&self) -> Option<u32> {
+        self.speed_percent
+    }
+
     /// The video as it comes in, at `now_ms` since the broadcast began.
     pub fn video(&self, now_ms: i64) -> Option<VideoStatus> {
         let track = self.video_track.as_ref()?;
@@ -137,9 +150,10 @@ impl Rate {
 
     /// Frames and bytes, and the time from the first of them to the end of the last, which lasts as long as the others.
     fn over(&self, now_ms: i64) -> Option<(usize, usize, f64)> {
-        let newest = self.frames.back()?;
+        let (oldest, newest) = (self.frames.front()?, self.frames.back()?);
         let intervals = self.frames.len() as f64 - 1.0;
-        let between = (newest.dts_ms - self.frames.front()?.dts_ms) as f64;
+        let (media, wall) = ((newest.dts_ms - oldest.dts_ms) as f64, (newest.arrived_ms - oldest.arrived_ms) as f64);
+        let between = if wall > SLOW * media && media > 0.0 { wall } else { media };
         let usual_ms = if between > 0.0 { (2.5 * between / intervals) as i64 } else { 0 };
         if now_ms - newest.arrived_ms > STALE_MS.max(usual_ms) {
             let recent = self.frames.iter().rev().take_while(|frame| now_ms - frame.arrived_ms <= WINDOW_MS);
@@ -186,6 +200,17 @@ mod tests {
         assert_eq!((video.fps, video.kbps), (Some(12.5), 500), "half of the window without pictures");
         let video = meter.video(20_000).expect("has a track");
         assert_eq!((video.fps, video.kbps), (Some(0.0), 0), "what does not come is 0");
+    }
+
+    #[test]
+    fn an_encoder_at_half_speed_is_measured_by_the_wall_clock() {
+        let mut rate = Rate::default();
+        (0..200).for_each(|n| rate.count(Frame { dts_ms: n * 40, arrived_ms: n * 80, bytes: 5_000 }));
+        assert_eq!((rate.per_second(199 * 80), rate.kbps(199 * 80)), (Some(12.5), 500));
+        // What came at once, as at the beginning, is measured by its own times.
+        let mut rate = Rate::default();
+        (0..100).for_each(|n| rate.count(Frame { dts_ms: n * 40, arrived_ms: 0, bytes: 5_000 }));
+        assert_eq!((rate.per_second(0), rate.kbps(0)), (Some(25.0), 1_000));
     }
 
     #[test]

@@ -11,12 +11,13 @@ pub(crate) mod pace;
 pub(crate) mod publisher;
 pub(crate) mod registry;
 pub mod ring;
+mod speed;
 pub mod subscription;
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -55,6 +56,8 @@ pub struct Broadcast {
     phase: watch::Sender<Phase>,
     /// When the phase began, in ms since the broadcast did.
     phase_ms: AtomicU64,
+    /// The uplink of this server is too small for what it sends.
+    uplink_short: AtomicBool,
 }
 
 /// Where a broadcast stands.
@@ -84,6 +87,7 @@ impl Broadcast {
             hurried: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Live),
             phase_ms: AtomicU64::new(0),
+            uplink_short: AtomicBool::new(false),
         })
     }
 
@@ -132,9 +136,34 @@ impl Broadcast {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How much media comes, in kbit/s.
+    pub(crate) fn kbps(&self) -> u32 {
+        let now_ms = self.age_ms();
+        let meter = self.meter();
+        meter.video(now_ms).map_or(0, |video| video.kbps) + meter.audio(now_ms).map_or(0, |audio| audio.kbps)
+    }
+
     /// What the owner of the stream should know of it.
     pub(crate) fn notices(&self) -> MutexGuard<'_, Notices> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An encoder comes or is away: how fast the one before was says nothing of what is now.
+    fn forget_speed(&self) {
+        self.timeline().forget_speed();
+        self.meter().set_speed(None);
+        self.notices().forget_slow_encoder();
+    }
+
+    /// Whether destinations fall behind because the uplink of this server is too small.
+    pub(crate) fn is_uplink_short(&self) -> bool {
+        self.uplink_short.load(Ordering::Relaxed)
+    }
+
+    /// Says why, if the uplink is too small, or that it is no more.
+    pub(crate) fn set_uplink(&self, short: Option<String>) {
+        self.uplink_short.store(short.is_some(), Ordering::Relaxed);
+        self.notices().set_uplink(short);
     }
 
     /// Whether a reader that comes now can start at once.

@@ -15,17 +15,62 @@ use crate::status::Notice;
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
     all: Vec<Notice>,
-    /// How many of them the history was given.
-    reported: usize,
+    /// What the history was not given yet.
+    unreported: Vec<Notice>,
 }
+
+/// The encoder sends less than real time; gone when it keeps up.
+const SLOW_ENCODER: &str = "slow_encoder";
+/// The uplink of this server is too small; gone when it is not.
+const UPLINK: &str = "uplink_too_small";
 
 impl Notices {
     /// Adds a notice, or replaces the message of the one with that code.
     pub(crate) fn add(&mut self, code: &'static str, message: String) {
         match self.all.iter_mut().find(|notice| notice.code == code) {
             Some(known) => known.message = message,
-            None => self.all.push(Notice { code, message, since: SystemTime::now() }),
+            None => {
+                let notice = Notice { code, message, since: SystemTime::now() };
+                self.all.push(notice.clone());
+                self.unreported.push(notice);
+            }
         }
+    }
+
+    /// Takes a notice back that is true no more. Says whether it was there.
+    fn remove(&mut self, code: &'static str) -> bool {
+        let before = self.all.len();
+        self.all.retain(|notice| notice.code != code);
+        self.all.len() < before
+    }
+
+    /// The encoder, or its line, manages this share of real time, in percent; `None` when it keeps up.
+    pub(crate) fn set_slow_encoder(&mut self, percent: Option<u32>) {
+        if let Some(percent) = percent {
+            let message = format!(
+                "Your encoder or its line manages {percent} % of real time, so viewers see the stream stop and go. Look at the \
+                 load of the encoder; if that is low, its upload is too slow for the bitrate: lower it, or use another line."
+            );
+            self.add(SLOW_ENCODER, message);
+        } else if self.remove(SLOW_ENCODER) {
+            let message = "Your encoder and its line keep up with real time again.".to_owned();
+            self.unreported.push(Notice { code: "encoder_keeps_up", message, since: SystemTime::now() });
+        }
+    }
+
+    /// The uplink of this server is too small, in words; `None` when it is not.
+    pub(crate) fn set_uplink(&mut self, short: Option<String>) {
+        if let Some(message) = short {
+            self.add(UPLINK, message);
+        } else if self.remove(UPLINK) {
+            let message = "The uplink of your server carries all destinations again.".to_owned();
+            self.unreported.push(Notice { code: "uplink_suffices", message, since: SystemTime::now() });
+        }
+    }
+
+    /// The encoder left, or another one came.
+    pub(super) fn forget_slow_encoder(&mut self) {
+        self.remove(SLOW_ENCODER);
     }
 
     /// A reader had to start where decoding cannot, or without pictures.
@@ -179,9 +224,7 @@ impl Notices {
 
     /// Those that were not given to the history yet.
     pub(crate) fn take_new(&mut self) -> Vec<Notice> {
-        let new = self.all.get(self.reported..).unwrap_or_default().to_vec();
-        self.reported = self.all.len();
-        new
+        std::mem::take(&mut self.unreported)
     }
 }
 
@@ -199,5 +242,24 @@ mod tests {
         assert_eq!(messages, ["4 %", "converted"]);
         assert_eq!(notices.take_new().len(), 2);
         assert!(notices.take_new().is_empty());
+    }
+
+    #[test]
+    fn a_slow_encoder_is_listed_while_it_is_slow_and_both_turns_are_reported() {
+        let mut notices = Notices::default();
+        let codes = |notices: &mut Notices| notices.take_new().iter().map(|notice| notice.code).collect::<Vec<_>>();
+        notices.set_slow_encoder(None);
+        assert!(codes(&mut notices).is_empty(), "one that always kept up does not keep up again");
+        notices.set_slow_encoder(Some(60));
+        notices.set_slow_encoder(Some(52));
+        assert!(notices.all()[0].message.starts_with("Your encoder or its line manages 52 % of real time"));
+        assert_eq!(codes(&mut notices), ["slow_encoder"]);
+        notices.set_slow_encoder(None);
+        assert!(notices.all().is_empty());
+        assert_eq!(codes(&mut notices), ["encoder_keeps_up"]);
+        notices.set_slow_encoder(Some(40));
+        notices.forget_slow_encoder();
+        assert!(notices.all().is_empty());
+        assert_eq!(codes(&mut notices), ["slow_encoder"]);
     }
 }

@@ -20,6 +20,7 @@ use super::{
     meter::Meter,
     pace::next_wake,
     registry::{Live, Ticket},
+    speed::Speed,
 };
 use crate::{
     engine::EndReason,
@@ -45,8 +46,20 @@ pub(super) struct Timeline {
     video_ms: i64,
     /// The packets of one message.
     packets: Vec<Stamped>,
+    speed: Speed,
     /// What the notices were made from.
-    told: (Oddities, Findings),
+    told: Seen,
+}
+
+/// What was found out about the encoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Seen {
+    oddities: Oddities,
+    findings: Findings,
+    /// The share of real time that comes, in percent.
+    speed_percent: Option<u32>,
+    /// The same, if it is too little.
+    slow_percent: Option<u32>,
 }
 
 /// How a publisher leaves.
@@ -79,6 +92,7 @@ impl Publisher {
     /// Takes over with the seat's ticket.
     pub(crate) fn new(live: Arc<Live>, ticket: Ticket) -> Self {
         let resumes = live.broadcast.timeline().newest_ms.is_some();
+        live.broadcast.forget_speed();
         live.broadcast.set_phase(Phase::Live);
         let awaits_keyframe = resumes.then(|| live.broadcast.age_ms() + KEYFRAME_PATIENCE_MS);
         Self {
@@ -187,12 +201,14 @@ impl Publisher {
         if media.kind == MediaKind::Video {
             timeline.video_ms = arrived_ms;
         }
-        let seen = (timeline.normaliser.oddities(), timeline.clock.findings());
-        self.splits_pictures = seen.0.split_pictures;
+        let seen = timeline.seen();
+        self.splits_pictures = seen.oddities.split_pictures;
         if std::mem::replace(&mut timeline.told, seen) != seen {
+            broadcast.meter().set_speed(seen.speed_percent);
             let mut notices = broadcast.notices();
-            notices.add_oddities(seen.0);
-            notices.add_findings(seen.1);
+            notices.add_oddities(seen.oddities);
+            notices.add_findings(seen.findings);
+            notices.set_slow_encoder(seen.slow_percent);
         }
     }
 
@@ -256,6 +272,20 @@ impl Publisher {
 }
 
 impl Timeline {
+    /// Another encoder comes, or none.
+    pub(super) fn forget_speed(&mut self) {
+        self.speed.restart();
+        (self.told.speed_percent, self.told.slow_percent) = (None, None);
+    }
+
+    fn seen(&self) -> Seen {
+        let mut findings = self.clock.findings();
+        // An encoder that is too slow looks like one whose clock is.
+        findings.drift_percent = findings.drift_percent.filter(|_| !self.speed.explains_drift());
+        let (speed_percent, slow_percent) = (self.speed.percent(), self.speed.slow_percent());
+        Seen { oddities: self.normaliser.oddities(), findings, speed_percent, slow_percent }
+    }
+
     /// The packets in a message.
     fn normalise(&mut self, media: &Media, packets: &mut Vec<Stamped>) {
         let (body, wire) = (media.body.clone(), media.timestamp);
@@ -307,6 +337,9 @@ impl Timeline {
             Some((stamp, time)) if stamp == wire => time,
             _ => self.clock.place(track, wire, arrived_ms),
         };
+        if let Some(source_ms) = self.clock.source_of(track) {
+            self.speed.count(track, source_ms, arrived_ms);
+        }
         *placed = Some((wire, time));
         time + packet.dts.as_ms()
     }
@@ -336,6 +369,7 @@ fn leave(live: &Live, ticket: &Ticket, departure: Departure) {
         if ends {
             live.broadcast.end(EndReason::EncoderStopped);
         } else {
+            live.broadcast.forget_speed();
             live.broadcast.set_phase(Phase::Dropped(Instant::now()));
         }
     });

@@ -78,6 +78,7 @@ mod tests {
             refusal(Step::Running),
             Failure::LoginRejected,
             Failure::NoAnswer { host: host() },
+            Failure::LargePacketsLost { host: host() },
             Failure::ConnectionLost { host: host() },
             Failure::Forbidden { host: host() },
             Failure::Dns { host: host() },

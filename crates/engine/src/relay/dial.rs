@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd as _,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use gostream_proto::rtmp::url::RtmpUrl;
+use gostream_tcp::{TcpInfo, tcp_info};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -140,13 +142,19 @@ impl Dialer {
         let host = url.host().to_owned();
         let Ok(name) = ServerName::try_from(host.clone()) else { return Err(Failure::Dns { host }) };
         let connector = TlsConnector::from(Arc::clone(&self.tls));
+        // The handshake takes the connection along; what the kernel knows of it is asked when it fails.
+        let same = tcp.as_fd().try_clone_to_owned();
+        let failed = || {
+            let info = same.as_ref().ok().and_then(|socket| tcp_info(socket).ok());
+            Failure::Tls { host: host.clone() }.unless_large_packets_are_lost(info, &host)
+        };
         match timeout(TLS, connector.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(match certificate_problem(&error) {
                 Some(problem) => Failure::Certificate { host, problem },
-                None => Failure::Tls { host },
+                None => failed(),
             }),
-            Err(_) => Err(Failure::Tls { host }),
+            Err(_) => Err(failed()),
         }
     }
 }
@@ -221,6 +229,7 @@ const UNSENT_BYTES: u32 = 128 * 1024;
 /// comfort, not the stream.
 fn configure(stream: &TcpStream) {
     let socket = SockRef::from(stream);
+    net::prefer_bbr(stream);
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
@@ -234,6 +243,21 @@ pub enum Transport {
     Plain(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    /// What the kernel knows of the connection, where it tells.
+    pub fn tcp_info(&self) -> Option<TcpInfo> {
+        tcp_info(self.socket()).ok()
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
 }
 
 macro_rules! either {

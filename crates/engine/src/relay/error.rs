@@ -1,8 +1,9 @@
 //! What can go wrong between us and a platform, each with a class, a stable code and a sentence for the user.
 
 use gostream_proto::rtmp::{auth, client::Step};
+use gostream_tcp::TcpInfo;
 
-use super::{backoff::Schedule, certificate::CertificateProblem};
+use super::{backoff::Schedule, certificate::CertificateProblem, mtu::loses_large_packets};
 use crate::status::RelayError;
 
 /// Why a connection failed or ended.
@@ -87,6 +88,16 @@ pub enum Failure {
          check the server URL."
     )]
     NoAnswer {
+        /// The name.
+        host: String,
+    },
+    /// Small packets arrive, large ones never do.
+    #[error(
+        "Large packets do not get to {host}: it takes the connection, and what is larger than some hundred bytes is lost on the \
+         way. Most often a line in between has a smaller MTU (VPN, PPPoE, a cloud network): lower that of this server's network \
+         interface, for example to 1400, or set `net.ipv4.tcp_mtu_probing` to 1."
+    )]
+    LargePacketsLost {
         /// The name.
         host: String,
     },
@@ -238,6 +249,7 @@ impl Failure {
             Self::Tls { .. } => "tls",
             Self::NotRtmp { .. } => "not_rtmp",
             Self::NoAnswer { .. } => "no_answer",
+            Self::LargePacketsLost { .. } => "large_packets_lost",
             Self::RedirectLoop { .. } => "redirect_loop",
             Self::ConnectRejected { .. } => "connect_rejected",
             Self::LoginRejected => "login_rejected",
@@ -251,6 +263,13 @@ impl Failure {
             Self::FormatChanged => "format_changed",
             Self::Moved => "moved",
         }
+    }
+
+    /// This failure, or another one when what the kernel knows of the connection says that large packets were lost: no server is
+    /// slow, or speaks something else, for not answering what it never got.
+    pub(super) fn unless_large_packets_are_lost(self, info: Option<TcpInfo>, host: &str) -> Self {
+        let lost = info.is_some_and(|info| loses_large_packets(&info));
+        if lost { Self::LargePacketsLost { host: host.to_owned() } } else { self }
     }
 
     /// For the status.
@@ -313,6 +332,7 @@ mod tests {
             (Failure::Tls { host: host() }, "backoff", TROUBLE),
             (Failure::NotRtmp { host: host() }, "backoff", TROUBLE),
             (Failure::NoAnswer { host: host() }, "backoff", TROUBLE),
+            (Failure::LargePacketsLost { host: host() }, "backoff", TROUBLE),
             (Failure::RedirectLoop { host: host() }, "backoff", TROUBLE),
             (Failure::ConnectRejected { answer: answer() }, "rejected", REFUSAL),
             (Failure::LoginRejected, "rejected", REFUSAL),

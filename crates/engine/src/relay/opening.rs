@@ -66,7 +66,11 @@ impl Conversation {
                 }
                 Ok(Ok(Outcome::Authenticate(query))) => app = format!("{}?{query}", url.app()),
                 Ok(Err(failure)) => return Err(failure),
-                Err(_) => return Err(Failure::NoAnswer { host: conversation.host }),
+                Err(_) => {
+                    let info = conversation.wire.tcp_info();
+                    let failure = Failure::NoAnswer { host: conversation.host.clone() };
+                    return Err(failure.unless_large_packets_are_lost(info, &conversation.host));
+                }
             }
         }
         // Without redirects it was asked for the login each time.
@@ -99,10 +103,12 @@ impl Conversation {
         loop {
             let host = self.host.clone();
             if self.exchange_all().await.is_err() {
-                return Err(match self.client.is_handshaken() {
+                let info = self.wire.tcp_info();
+                let failure = match self.client.is_handshaken() {
                     true => closed_during(self.client.step(), host),
                     false => Failure::NotRtmp { host },
-                });
+                };
+                return Err(failure.unless_large_packets_are_lost(info, &self.host));
             }
             while let Some(event) = self.next_event()? {
                 match event {

@@ -144,9 +144,15 @@ async fn converse(
         };
         match timeout_at(deadline, exchange).await {
             Ok(Ok(1..)) => {}
-            Ok(_) if !client.is_handshaken() => return Err((step, Failure::NotRtmp { host: host.to_owned() })),
+            Ok(_) if !client.is_handshaken() => {
+                let failure = Failure::NotRtmp { host: host.to_owned() };
+                return Err((step, failure.unless_large_packets_are_lost(transport.tcp_info(), host)));
+            }
             Ok(_) => return Err((step, closed_during(client.step(), host.to_owned()))),
-            Err(_) => return Err((step, Failure::NoAnswer { host: host.to_owned() })),
+            Err(_) => {
+                let failure = Failure::NoAnswer { host: host.to_owned() };
+                return Err((step, failure.unless_large_packets_are_lost(transport.tcp_info(), host)));
+            }
         }
     }
 }

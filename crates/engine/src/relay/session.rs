@@ -4,12 +4,16 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Buf;
 use gostream_proto::rtmp::client::{self, Intent};
+use gostream_tcp::TcpInfo;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::{
+    behind::Behind,
+    counters::Counters,
     error::Failure,
     opening::{Ask, Conversation},
-    task::{Context, Counters},
+    task::Context,
+    way::{Slow, Way},
     wire::Exchanged,
 };
 use crate::{
@@ -49,6 +53,10 @@ pub struct Session {
     /// When to look at that again.
     look: Pin<Box<Sleep>>,
     flow: Flow,
+    behind: Behind,
+    way: Way,
+    /// Why it falls behind, as the relay knows it.
+    slow: Option<Slow>,
 }
 
 /// Whether media arrives.
@@ -73,6 +81,10 @@ pub enum Event {
     Stuck,
     /// It arrives again.
     Progress,
+    /// It falls behind, and why.
+    Behind(Slow),
+    /// It does no more.
+    CaughtUp,
     /// It ended.
     Lost(Failure),
     /// The platform wants us elsewhere.
@@ -93,6 +105,9 @@ impl Session {
             acknowledged: None,
             look: Box::pin(sleep_until(Instant::now() + FIRST_LOOK)),
             flow: Flow::Dry,
+            behind: Behind::new(),
+            way: Way::default(),
+            slow: None,
         })
     }
 
@@ -180,15 +195,39 @@ impl Session {
             Flow::Steady if silence >= STALL_SHOWN => Some((Flow::Stuck, Event::Stuck)),
             Flow::Stuck if arrives => Some((Flow::Steady, Event::Progress)),
             Flow::Begun | Flow::Stuck if silence >= STALL_ENDS => {
-                return Some(Event::Lost(Failure::Stalled { host: self.line.host.clone() }));
+                let stalled = Failure::Stalled { host: self.line.host.clone() };
+                return Some(Event::Lost(stalled.unless_large_packets_are_lost(info, &self.line.host)));
             }
             _ => None,
         };
         let next = if self.flow == Flow::Begun && event.is_none() { now + FIRST_LOOK } else { next_wake(now, LOOK) };
         self.look.as_mut().reset(next);
-        let (flow, event) = event?;
+        let Some((flow, event)) = event else { return self.falls_behind(now, info) };
         self.flow = flow;
+        // A stall is more than falling behind; whether that goes on is said after it.
+        self.slow = None;
         Some(event)
+    }
+
+    /// Whether it begins to fall behind, does so for another reason, or has caught up.
+    fn falls_behind(&mut self, now: Instant, info: Option<TcpInfo>) -> Option<Event> {
+        if let Some(info) = info {
+            self.way.note(now, info);
+        }
+        if self.flow != Flow::Steady {
+            return None;
+        }
+        if !self.behind.judge(now, self.feed.lag_ms(), self.feed.skipped_frames()) {
+            return self.slow.take().map(|_| Event::CaughtUp);
+        }
+        let bbr = self.line.wire.has_bbr();
+        let slow = self.way.judge(&self.line.host, now, info, bbr);
+        // Figures change all the time; what is said changes with the reason.
+        if self.slow.as_ref().is_some_and(|known| known.code() == slow.code()) {
+            return None;
+        }
+        self.slow = Some(slow.clone());
+        Some(Event::Behind(slow))
     }
 
     fn on_received(&mut self) -> Option<Event> {

@@ -9,6 +9,9 @@
 //!                     Backoff or Rejected <-----------------------+
 //! ```
 //!
+//! Between Live and Stalled there is Degraded: [`Event::Behind`] leads there from Live, [`Event::CaughtUp`] back, and all else
+//! is as in Live.
+//!
 //! Every state has a way out, and stopping a relay needs no state: its task is cancelled.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -18,6 +21,7 @@ use tokio::time::Instant;
 use super::{
     backoff::{self, Schedule},
     error::Failure,
+    way::Slow,
 };
 
 /// A connection that lasted this long was a good one: the count of tries begins anew.
@@ -43,6 +47,8 @@ pub enum Phase {
     Connecting,
     /// The platform takes the stream.
     Live,
+    /// The platform takes the stream, but not all of it: the relay falls behind and skips.
+    Degraded,
     /// Connected, but bytes stopped leaving.
     Stalled,
     /// Waits before it tries again.
@@ -70,6 +76,10 @@ pub enum Event {
     Stuck,
     /// Bytes leave again.
     Progress,
+    /// The relay falls behind, and why.
+    Behind(Slow),
+    /// It does no more.
+    CaughtUp,
     /// The connection failed or ended.
     Lost(Failure),
     /// The wait is over.
@@ -106,6 +116,8 @@ pub struct State {
     accepted_at: Option<Instant>,
     reconnects: BTreeMap<&'static str, u32>,
     last_failure: Option<Failure>,
+    /// Why it falls behind, while it does.
+    slow: Option<Slow>,
     /// When the platform last asked for another connection.
     moved_at: Option<Instant>,
     /// How often the format changed of late, and when that number was last reduced.
@@ -126,6 +138,7 @@ impl State {
             accepted_at: None,
             reconnects: BTreeMap::new(),
             last_failure: None,
+            slow: None,
             moved_at: None,
             format_changes: 0,
             format_changes_at: now,
@@ -157,6 +170,11 @@ impl State {
         self.last_failure.as_ref()
     }
 
+    /// Why it falls behind, while it does.
+    pub fn slow(&self) -> Option<&Slow> {
+        self.slow.as_ref().filter(|_| self.phase == Phase::Degraded)
+    }
+
     /// Takes what happened and says what to do. An event that does not fit the phase changes nothing: it was under way when
     /// another one came first. `jitter` is a random number from 0 to 1.
     pub fn on(&mut self, event: Event, now: Instant, jitter: f64) -> Action {
@@ -177,22 +195,33 @@ impl State {
                 self.enter(Phase::Live, now);
                 Action::Nothing
             }
-            (Phase::Live, Event::Stuck) => {
+            (Phase::Live | Phase::Degraded, Event::Stuck) => {
                 self.enter(Phase::Stalled, now);
                 Action::Nothing
             }
-            (Phase::Stalled, Event::Progress) => {
+            (Phase::Stalled, Event::Progress) | (Phase::Degraded, Event::CaughtUp) => {
                 self.enter(Phase::Live, now);
                 Action::Nothing
             }
-            (Phase::Connecting | Phase::Live | Phase::Stalled, Event::Lost(failure)) => self.lost(failure, now, jitter),
+            (Phase::Live, Event::Behind(slow)) => {
+                self.slow = Some(slow);
+                self.enter(Phase::Degraded, now);
+                Action::Nothing
+            }
+            (Phase::Degraded, Event::Behind(slow)) => {
+                self.slow = Some(slow);
+                Action::Nothing
+            }
+            (Phase::Connecting | Phase::Live | Phase::Degraded | Phase::Stalled, Event::Lost(failure)) => {
+                self.lost(failure, now, jitter)
+            }
             _ => Action::Nothing,
         }
     }
 
     fn lost(&mut self, failure: Failure, now: Instant, jitter: f64) -> Action {
         let lasted = self.accepted_at.take().map(|at| now - at);
-        let was_live = matches!(self.phase, Phase::Live | Phase::Stalled);
+        let was_live = matches!(self.phase, Phase::Live | Phase::Degraded | Phase::Stalled);
         // Nobody's fault: connect again at once, and count nothing.
         if self.may_hurry(&failure, now) {
             self.count(was_live, &failure);

@@ -1,13 +1,6 @@
 //! The task of a relay: a thin shell around its [`State`]. It owns the one connection and does what the state says.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use gostream_proto::rtmp::url::RtmpUrl;
 use tokio::{
@@ -19,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use super::{
+    counters::Counters,
     dial::Dialer,
     error::Failure,
     opening::{follow, random_unit},
     session::{self, Session},
     state::{Action, Event, Phase, State},
+    way::Slow,
 };
 use crate::{
     broadcast::{self, Broadcast, feed::Origin, subscription::Haste},
@@ -57,22 +52,10 @@ pub struct View {
     pub attempt: u32,
     /// When it tries again.
     pub next_attempt_at: Option<SystemTime>,
-    /// Why the last connection failed or ended.
+    /// Why the last connection failed or ended; while it falls behind, why it does.
     pub last_error: Option<RelayError>,
     /// How often it connected again after being live, by the code of what ended the connection before.
     pub reconnects: BTreeMap<&'static str, u32>,
-}
-
-/// Numbers that change with every packet; read by the status, never waited for.
-#[derive(Debug, Default)]
-pub struct Counters {
-    sent_bytes: AtomicU64,
-    read_ms: AtomicI64,
-    skipped_frames: AtomicU64,
-    /// Skipped on connections before this one.
-    skipped_before: AtomicU64,
-    /// Round-trip time in microseconds; 0 while unknown.
-    rtt_us: AtomicU64,
 }
 
 /// What a relay needs.
@@ -90,49 +73,6 @@ pub struct Context {
     pub not_before: Instant,
     /// Where the connection's clock begins.
     pub origin: Origin,
-}
-
-impl Counters {
-    /// Bytes taken by the socket since the relay began.
-    pub fn sent_bytes(&self) -> u64 {
-        self.sent_bytes.load(Ordering::Relaxed)
-    }
-
-    /// When the newest packet that was handed to the connection came, in ms since the broadcast began.
-    pub fn read_ms(&self) -> Option<i64> {
-        Some(self.read_ms.load(Ordering::Relaxed)).filter(|&ms| ms != i64::MIN)
-    }
-
-    /// Video frames skipped because the destination was too slow.
-    pub fn skipped_frames(&self) -> u64 {
-        self.skipped_before.load(Ordering::Relaxed) + self.skipped_frames.load(Ordering::Relaxed)
-    }
-
-    /// The way to the platform and back, in ms.
-    pub fn rtt_ms(&self) -> Option<f64> {
-        let us = self.rtt_us.load(Ordering::Relaxed);
-        (us > 0).then(|| us as f64 / 1_000.0)
-    }
-
-    pub(super) fn set_rtt(&self, rtt: Option<Duration>) {
-        self.rtt_us.store(rtt.map_or(0, |rtt| rtt.as_micros() as u64), Ordering::Relaxed);
-    }
-
-    pub(super) fn add_sent(&self, bytes: usize) {
-        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn set_read(&self, ms: Option<i64>, skipped_frames: u64) {
-        self.read_ms.store(ms.unwrap_or(i64::MIN), Ordering::Relaxed);
-        self.skipped_frames.store(skipped_frames, Ordering::Relaxed);
-    }
-
-    /// A connection ended.
-    fn close(&self) {
-        self.read_ms.store(i64::MIN, Ordering::Relaxed);
-        self.set_rtt(None);
-        self.skipped_before.fetch_add(self.skipped_frames.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-    }
 }
 
 impl Relay {
@@ -315,6 +255,8 @@ impl Runner {
                 session::Event::Flows => self.on(Event::Published),
                 session::Event::Stuck => self.on(Event::Stuck),
                 session::Event::Progress => self.on(Event::Progress),
+                session::Event::Behind(slow) => self.on(Event::Behind(slow)),
+                session::Event::CaughtUp => self.on(Event::CaughtUp),
                 session::Event::Lost(failure) => return Ok(Event::Lost(failure)),
                 session::Event::Moved(location) => {
                     self.moved_to = location.and_then(|location| follow(&target.url, &location).ok());
@@ -329,6 +271,8 @@ impl Runner {
         let _entered = span.enter();
         match &event {
             Event::Lost(failure) => warn!(relay.code = failure.code(), "{failure}"),
+            Event::Behind(slow) if self.state.slow().is_none() => warn!(relay.code = slow.code(), "{slow}"),
+            Event::CaughtUp => info!("The destination has caught up."),
             Event::Published => info!("The platform takes the stream."),
             _ => {}
         }
@@ -347,7 +291,9 @@ impl Runner {
         let Broadcast { project, stream, .. } = *self.context.broadcast;
         // Why matters where something went wrong; a connection that works has no reason.
         let error = match view.state {
-            RelayState::Backoff | RelayState::Rejected => view.last_error.clone(),
+            // A platform is not blamed for what all of them suffer.
+            RelayState::Degraded if self.context.broadcast.is_uplink_short() => Some(Slow::Uplink.for_status()),
+            RelayState::Backoff | RelayState::Rejected | RelayState::Degraded => view.last_error.clone(),
             RelayState::Connecting
                 if matches!(self.state.last_failure(), Some(Failure::FormatChanged | Failure::Moved)) =>
             {
@@ -372,6 +318,7 @@ fn view_of(state: &State) -> View {
         Phase::Waiting => (RelayState::Waiting, None),
         Phase::Connecting => (RelayState::Connecting, None),
         Phase::Live => (RelayState::Live, None),
+        Phase::Degraded => (RelayState::Degraded, None),
         Phase::Stalled => (RelayState::Stalled, None),
         Phase::Backoff { until } => (RelayState::Backoff, Some(until)),
         Phase::Rejected { until } => (RelayState::Rejected, Some(until)),
@@ -381,7 +328,7 @@ fn view_of(state: &State) -> View {
         since: clock - now.saturating_duration_since(state.since()),
         attempt: state.attempt(),
         next_attempt_at: until.map(|until| clock + until.saturating_duration_since(now)),
-        last_error: state.last_failure().map(Failure::for_status),
+        last_error: state.slow().map(Slow::for_status).or_else(|| state.last_failure().map(Failure::for_status)),
         reconnects: state.reconnects().clone(),
     }
 }

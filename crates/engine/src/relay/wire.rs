@@ -10,14 +10,12 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use gostream_tcp::{TcpInfo, tcp_info};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use gostream_tcp::TcpInfo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::dial::Transport;
+use crate::net::congestion::has_bbr;
 
 /// A connection and what was received on it.
 #[derive(Debug)]
@@ -91,18 +89,16 @@ impl Wire {
 
     /// What the kernel knows of the connection, where it tells.
     pub fn tcp_info(&self) -> Option<TcpInfo> {
-        tcp_info(self.socket()).ok()
+        self.transport.tcp_info()
+    }
+
+    /// Whether it sends as `bbr` says, which far and lossy ways need.
+    pub fn has_bbr(&self) -> bool {
+        has_bbr(self.transport.socket())
     }
 
     /// The other end.
     pub fn peer(&self) -> io::Result<SocketAddr> {
-        self.socket().peer_addr()
-    }
-
-    fn socket(&self) -> &TcpStream {
-        match &self.transport {
-            Transport::Plain(stream) => stream,
-            Transport::Tls(stream) => stream.get_ref().0,
-        }
+        self.transport.socket().peer_addr()
     }
 }

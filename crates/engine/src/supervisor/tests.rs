@@ -38,6 +38,7 @@ async fn every_drop_is_noted_with_its_return() {
             None,
         ),
         grace: Duration::from_secs(60),
+        uplink: Arc::default(),
     };
     let supervisor = tokio::spawn(supervise(orders));
     let mut noted = Vec::new();

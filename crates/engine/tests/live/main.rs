@@ -14,4 +14,5 @@ mod rebinding;
 mod relay;
 mod seats;
 mod shares;
+mod slow;
 mod stage;

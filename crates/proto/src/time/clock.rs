@@ -316,10 +316,7 @@ impl Clock {
 
     /// The media time of a packet beside a main track (a side track, a marker): where the main track's clock puts it.
     pub fn beside(&self, track: Elementary, wire: u32) -> Timestamp {
-        let line = match track {
-            Elementary::Video => self.video.as_ref().or(self.audio.as_ref()),
-            Elementary::Audio => self.audio.as_ref().or(self.video.as_ref()),
-        };
+        let line = self.line(track).or(self.video.as_ref()).or(self.audio.as_ref());
         let newest = self.newest.unwrap_or(Timestamp::from_ms(wire.into()));
         let time = line.map_or(newest, |line| Timestamp::from_ms(line.time(line.good.at(wire))));
         // Markers without a time of their own are stamped 0.
@@ -333,11 +330,19 @@ impl Clock {
 
     /// The newest time of a track; that of all while it has none.
     pub fn newest_of(&self, track: Elementary) -> Option<Timestamp> {
-        let line = match track {
-            Elementary::Video => &self.video,
-            Elementary::Audio => &self.audio,
-        };
-        line.as_ref().map(|line| Timestamp::from_ms(line.newest())).or(self.newest)
+        self.line(track).map(|line| Timestamp::from_ms(line.newest())).or(self.newest)
+    }
+
+    /// How far a track is by its encoder's own clock, in ms: jumps are undone, and nothing is healed.
+    pub fn source_of(&self, track: Elementary) -> Option<i64> {
+        self.line(track).map(|line| line.top)
+    }
+
+    fn line(&self, track: Elementary) -> Option<&Line> {
+        match track {
+            Elementary::Video => self.video.as_ref(),
+            Elementary::Audio => self.audio.as_ref(),
+        }
     }
 
     /// The newest time so far.
@@ -351,12 +356,8 @@ impl Clock {
     }
 
     fn begin_again(&mut self, track: Elementary, wire: u32, arrived_ms: i64) {
-        let before = match track {
-            Elementary::Video => self.video.as_ref(),
-            Elementary::Audio => self.audio.as_ref(),
-        };
         // The tracks may be apart: each goes on from where it was, or where its arrival puts it.
-        let source = match before {
+        let source = match self.line(track) {
             Some(line) => {
                 let (newest, passed) = (line.newest(), arrived_ms - line.last.arrived_ms);
                 let by_arrival = self.healing.base_ms(track).map_or(newest + passed, |base| arrived_ms + base);

@@ -152,8 +152,12 @@ pub(super) struct Stream {
     /// What the encoder sends now; `null` once the stream ended.
     #[schema(required)]
     audio: Option<Audio>,
-    /// What was repaired, left out or cannot be previewed, oldest first; one entry per code. Empty once the stream ended: the
-    /// timeline keeps them.
+    /// How fast the encoder's media comes by the wall clock, over the last 18 s, in percent: 100 keeps up. `null` for the first
+    /// 15 s of an encoder, while none is there, and once the stream ended.
+    #[schema(required)]
+    speed_percent: Option<u32>,
+    /// What was repaired, left out or cannot be previewed, and what is too slow right now, oldest first; one entry per code.
+    /// Empty once the stream ended: the timeline keeps them.
     notices: Vec<Notice>,
     /// How each destination did; only in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,6 +323,7 @@ fn live_stream(status: &ProjectStatus) -> Stream {
         preview_ready: stream.hls_ready,
         video: stream.video.as_ref().map(Video::from),
         audio: stream.audio.as_ref().map(Audio::from),
+        speed_percent: stream.speed_percent,
         notices: stream.notices.iter().map(Notice::from).collect(),
         outcomes: None,
     }
@@ -340,6 +345,7 @@ fn past_stream(row: store::Stream) -> Stream {
         preview_ready: false,
         video: None,
         audio: None,
+        speed_percent: None,
         notices: Vec::new(),
         outcomes: None,
     }

@@ -103,7 +103,10 @@ impl Writer {
             at: is.since,
             state: is.state,
             // A connection that works has no reason.
-            error: is.last_error.clone().filter(|_| matches!(is.state, RelayState::Backoff | RelayState::Rejected)),
+            error: is
+                .last_error
+                .clone()
+                .filter(|_| matches!(is.state, RelayState::Backoff | RelayState::Rejected | RelayState::Degraded)),
         };
         differing.map(event).collect()
     }

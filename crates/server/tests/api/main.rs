@@ -67,7 +67,7 @@ stories! {
     hooks: the_hooks_of_nginx_rtmp;
     live: a_stream_is_seen_and_kept, a_quiet_event_stream_has_heartbeats, deleting_and_rotating_end_the_stream, events_end_with_the_session,
         a_new_playback_id_ends_the_old_one_at_once_and_not_the_stream, relays_follow_the_wish;
-    reports: a_report_tells_how_every_destination_did, a_stopped_encoder_can_be_waited_for,
+    reports: a_report_tells_how_every_destination_did, what_is_too_slow_is_told, a_stopped_encoder_can_be_waited_for,
         an_unknown_key_is_shown_to_those_who_may_have_tried_it, sessions_are_listed_and_ended;
     tokens: a_token_does_what_its_owner_may_and_no_more, what_was_done_is_written_down,
         a_shown_key_is_written_down_once_for_each_login, a_token_may_only_look_and_sees_no_key,

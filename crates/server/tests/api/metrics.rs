@@ -74,6 +74,11 @@ async fn series_of_a_stream_begin_and_end_with_it() {
         assert!(value(&page, "gostream_hls_requests_total{", &labels) >= Some(1.0), "{path} {labels:?}: {page}");
     }
 
+    // What media is sent with, as the kernel has it.
+    let algorithm = gostream_engine::net::congestion_control().expect("the kernel says it");
+    let label = format!("algorithm=\"{algorithm}\"");
+    scrape(&app, |page| value(page, "gostream_tcp_congestion{", &[&label]) == Some(1.0)).await;
+
     encoder.stop().await.unwrap();
     events.until(|project| project["stream"] == Value::Null).await;
     let page = scrape(&app, |page| value(page, "gostream_streams_live", &[]) == Some(0.0)).await;

@@ -3,6 +3,7 @@
 use gostream_testkit::{
     PATIENCE,
     encoder::Encoder,
+    line::Line,
     platform::{Behaviour, Platform},
     script::Script,
 };
@@ -98,6 +99,57 @@ pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
     me.patch(&format!("/api/destinations/{}", text(&good["id"])), wrong)
         .await
         .bad_fields(&["backupUrl"]);
+}
+
+pub async fn what_is_too_slow_is_told(app: &TestApp) {
+    let me = app.user("me@example.org").await;
+    let project = app.project(&me).await;
+    let path = format!("/api/projects/{}", text(&project["id"]));
+    let platforms =
+        [Platform::start(Behaviour::default()).await.unwrap(), Platform::start(Behaviour::default()).await.unwrap()];
+    let line = Line::start(800, &platforms.each_ref().map(Platform::address)).await.unwrap();
+    for n in 0..platforms.len() {
+        let mut wanted = destination(&line.url(n), "key");
+        wanted["enabled"] = json!(true);
+        me.post(&format!("{path}/destinations"), wanted).await.json(201);
+    }
+    let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.unwrap();
+    let sending = tokio::spawn(async move {
+        let show = Script { ms: 120_000, frame_bytes: 12_000, ..Script::default() };
+        let _ = encoder.send_paced(&show.write(), 1.0).await;
+    });
+    let relays = |project: &Value| [0, 1].map(|n| project["destinations"][n]["relay"].clone());
+    let told = until(&me, &path, |project| {
+        project["stream"]["notices"][0]["code"] == "uplink_too_small"
+            && relays(project).iter().all(|relay| relay["state"] == "degraded")
+    })
+    .await;
+    let message = text(&told["stream"]["notices"][0]["message"]);
+    assert!(message.starts_with("Your server's uplink is too small: 2 destinations need "), "{message}");
+    for relay in relays(&told) {
+        assert_eq!(relay["lastError"]["code"], "uplink_too_small", "no platform is blamed: {relay}");
+    }
+    let page = app.metrics().get("/metrics").await.text();
+    for line in ["gostream_relays{state=\"degraded\"} 2", "gostream_stream_notices{code=\"uplink_too_small\"} 1"] {
+        assert!(page.lines().any(|other| other == line), "{line} in {page}");
+    }
+    assert!(!page.contains("gostream_relay_failures_total{code=\"uplink_too_small\"}"), "no connection failed: {page}");
+    // By now it is known that the encoder keeps up.
+    let well = until(&me, &path, |project| project["stream"]["speedPercent"].is_number()).await;
+    assert!((95..=105).contains(&well["stream"]["speedPercent"].as_u64().unwrap()), "{}", well["stream"]);
+    sending.abort();
+    me.post(&format!("{path}/stream/end"), Value::Null).await.json(200);
+
+    let history = format!("{path}/streams");
+    let page = until(&me, &history, |page| page["items"][0]["status"] == "ended").await;
+    let report = me.get(&format!("{history}/{}", text(&page["items"][0]["id"]))).await.json(200);
+    let events = report["events"].as_array().expect("has events");
+    let is_told = |state: &str, code: &str| events.iter().any(|event| event["state"] == state && event["code"] == code);
+    assert!(is_told("notice", "uplink_too_small"), "{events:?}");
+    let degraded: Vec<_> = events.iter().filter(|event| event["state"] == "degraded").collect();
+    assert!(degraded.len() >= 2 && degraded.iter().all(|event| event["message"].is_string()), "{degraded:?}");
+    let outcomes = report["stream"]["outcomes"].as_array().expect("has outcomes");
+    assert!(outcomes.iter().all(|outcome| outcome["liveMs"].as_u64() > Some(6_000)), "on, if badly: {outcomes:?}");
 }
 
 async fn is_measured(app: &TestApp) {

@@ -3,6 +3,7 @@
 mod backup;
 mod encoders;
 mod everywhere;
+mod far;
 mod front;
 mod hls;
 mod hostile;

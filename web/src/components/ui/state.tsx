@@ -7,6 +7,7 @@ const relays: Record<string, Look> = {
   waiting: { icon: "◔", word: "waits for your encoder", colour: "text-muted" },
   connecting: { icon: "◔", word: "connecting…", colour: "text-warn" },
   live: { icon: "●", word: "live", colour: "text-live" },
+  degraded: { icon: "▲", word: "falls behind", colour: "text-warn" },
   stalled: { icon: "▲", word: "stalled", colour: "text-warn" },
   backoff: { icon: "▲", word: "tries again", colour: "text-warn" },
   rejected: { icon: "✕", word: "refused", colour: "text-bad" },
@@ -28,6 +29,9 @@ function State({ look, testId }: { look: Look | undefined; testId: string }) {
     </span>
   );
 }
+
+/** Whether the platform takes the stream, all of it or not. */
+export const isOn = ({ state }: Relay) => state === "live" || state === "degraded";
 
 /** The state of a relay in a word. */
 export function relayWord(state: string): string {

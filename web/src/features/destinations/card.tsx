@@ -13,7 +13,7 @@ import {
 import { Button } from "../../components/ui/button";
 import { Dialog } from "../../components/ui/dialog";
 import { Failure } from "../../components/ui/field";
-import { RelayState } from "../../components/ui/state";
+import { isOn, RelayState } from "../../components/ui/state";
 import { bitrate, clock, seconds } from "../../lib/format";
 import { projectQuery, useNow } from "../live/follow";
 import { Editor } from "./editor";
@@ -138,11 +138,11 @@ function Facts({ relay, enabled, live }: { relay: Relay; enabled: boolean; live:
   const now = useNow();
   const since = clock(now - Date.parse(relay.since));
   const words: string[] = [];
-  if (relay.state === "live" || relay.state === "stalled") {
+  if (isOn(relay) || relay.state === "stalled") {
     words.push(bitrate(relay.kbps), since);
     if (relay.rttMs !== null) words.push(`${Math.max(1, Math.round(relay.rttMs))} ms away`);
     if (relay.lagMs > BEHIND_MS) words.push(`behind by ${seconds(relay.lagMs / 1000)}`);
-    if (relay.droppedFrames > 0) words.push(`${relay.droppedFrames} frames skipped, it is too slow`);
+    if (relay.droppedFrames > 0) words.push(`${relay.droppedFrames} frames skipped`);
     if (relay.reconnects > 0) words.push(`connected again ${relay.reconnects}×`);
   } else if (relay.nextAttemptAt) {
     words.push(`tries again in ${Math.max(0, Math.ceil((Date.parse(relay.nextAttemptAt) - now) / 1000))} s`);
@@ -214,7 +214,7 @@ function Delete({
       take(api.DELETE("/api/destinations/{id}", { params: { path: { id: destination.id } } })),
     onSuccess: () => cache.invalidateQueries(projectQuery(project.id)).then(onClose),
   });
-  const live = destination.relay.state === "live";
+  const live = isOn(destination.relay);
   return (
     <Dialog title={`Delete ${destination.name}?`} onClose={onClose}>
       <div className="space-y-4">

@@ -3,17 +3,26 @@ import { renderToStaticMarkup } from "react-dom/server";
 import { expect, test } from "vitest";
 
 import type { Project } from "../../api/client";
-import { Incoming } from "./incoming";
+import { Incoming, Uplink } from "./incoming";
 
-/** The lines of the panel that tell of a notice, when the stream has these. */
-function lines(notices: { code: string; message: string; since: string }[]): string[] {
+type Notices = { code: string; message: string; since: string }[];
+
+/** The page beside the destinations and the panel of what comes in, when the stream has these notices. */
+function render(notices: Notices): HTMLElement {
   const project = { id: "p", destinations: [], stream: { video: null, audio: null, notices } };
   const page = document.createElement("div");
   page.innerHTML = renderToStaticMarkup(
     <QueryClientProvider client={new QueryClient()}>
+      <Uplink project={project as unknown as Project} />
       <Incoming project={project as unknown as Project} platforms={[]} />
     </QueryClientProvider>,
   );
+  return page;
+}
+
+/** The lines of the panel that tell of a notice. */
+function lines(notices: Notices): string[] {
+  const page = render(notices);
   return [...page.querySelectorAll("[data-testid=notice]")].map((line) => line.textContent ?? "");
 }
 
@@ -25,4 +34,13 @@ test("each notice of the stream is one line, in the order of the server", () => 
     { code: "clock_drift", message: "Set <one> clock.", since },
   ]);
   expect(found).toEqual(["▲ Pictures are converted.", "▲ Set <one> clock."]);
+});
+
+test("an uplink that is too small is told once, beside the destinations", () => {
+  const since = "2026-11-23T10:00:00Z";
+  const uplink = { code: "uplink_too_small", message: "Your server's uplink is too small: 4 …", since };
+  const slow = { code: "slow_encoder", message: "Your encoder or its line manages 52 % …", since };
+  expect(lines([uplink, slow])).toEqual(["▲ Your encoder or its line manages 52 % …"]);
+  expect(render([uplink, slow]).querySelector("[role=alert]")?.textContent).toBe(`▲ ${uplink.message}`);
+  expect(render([slow]).querySelector("[role=alert]")).toBeNull();
 });

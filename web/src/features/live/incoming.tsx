@@ -1,8 +1,9 @@
 import { useMutation } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 
-import { api, type Platform, type Project, take } from "../../api/client";
+import { api, type Notice, type Platform, type Project, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
+import { isOn } from "../../components/ui/state";
 import { bitrate, codec, frameRate, seconds } from "../../lib/format";
 import { warnings } from "../../lib/limits";
 import { endsStream, useNow } from "./follow";
@@ -34,12 +35,29 @@ export function Incoming({ project, platforms }: { project: Project; platforms: 
       {found.map((sentence) => (
         <Warning key={sentence}>{sentence}</Warning>
       ))}
-      {stream.notices.map(({ code, message }) => (
+      {stream.notices.filter(isIncoming).map(({ code, message }) => (
         <Warning key={code} testId="notice">
           {message}
         </Warning>
       ))}
     </section>
+  );
+}
+
+/** The uplink is no matter of what comes in; it is told beside the destinations. */
+const isIncoming = ({ code }: Notice) => code !== uplink;
+
+const uplink = "uplink_too_small";
+
+/** Most destinations fall behind together: one sentence for all of them. */
+export function Uplink({ project }: { project: Project }) {
+  const notice = project.stream?.notices.find(({ code }) => code === uplink);
+  if (!notice) return null;
+  return (
+    <p role="alert" className="bg-bad-soft text-bad rounded-lg px-4 py-3" data-testid="uplink">
+      <span aria-hidden="true">▲ </span>
+      {notice.message}
+    </p>
   );
 }
 
@@ -61,7 +79,7 @@ export function Reconnecting({ project, until }: { project: Project; until: numb
     mutationFn: () =>
       take(api.POST("/api/projects/{id}/stream/end", { params: { path: { id: project.id } } })),
   });
-  const on = (project.destinations ?? []).filter(({ relay }) => relay.state === "live").length;
+  const on = (project.destinations ?? []).filter(({ relay }) => isOn(relay)).length;
   return (
     <div
       role="status"

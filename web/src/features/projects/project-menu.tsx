@@ -6,6 +6,7 @@ import { api, Problem, type Project, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
 import { Dialog } from "../../components/ui/dialog";
 import { Check, Failure, Field } from "../../components/ui/field";
+import { isOn } from "../../components/ui/state";
 import { endsStream, projectQuery } from "../live/follow";
 import { projectsQuery } from "./projects-page";
 
@@ -87,7 +88,7 @@ function Delete({ project, onClose }: { project: Project; onClose: () => void })
   const cache = useQueryClient();
   const navigate = useNavigate();
   const live = Boolean(project.stream);
-  const on = (project.destinations ?? []).filter(({ relay }) => relay.state === "live").length;
+  const on = (project.destinations ?? []).filter(({ relay }) => isOn(relay)).length;
   const remove = useMutation({
     mutationKey: endsStream(project.id),
     mutationFn: () => take(api.DELETE("/api/projects/{id}", { params: { path: { id: project.id } } })),

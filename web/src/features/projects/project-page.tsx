@@ -11,7 +11,7 @@ import { Charts } from "../live/chart";
 import { endsStream, projectQuery, useFollow, useNow } from "../live/follow";
 import { Guide } from "../live/guide";
 import { History, JustOver } from "../live/history";
-import { Incoming, Reconnecting } from "../live/incoming";
+import { Incoming, Reconnecting, Uplink } from "../live/incoming";
 import { Preview } from "../live/preview";
 import { ago } from "../live/report";
 import { ASK_MS } from "../live/updates";
@@ -61,6 +61,7 @@ export function ProjectPage({ id }: { id: string }) {
       )}
       <div className={`grid lg:grid-cols-2 gap-4 items-start ${away ? "opacity-50" : ""}`}>
         <div className="order-1 lg:order-2 space-y-4 min-w-0">
+          <Uplink project={project} />
           <Destinations project={project} platforms={platforms} />
         </div>
         <div className="order-2 lg:order-1 space-y-4 min-w-0">

@@ -153,3 +153,12 @@ async fn this_server_is_reached_by_none_of_its_names() {
     assert!(judge(&host, "1.1.1.0/24", "rtmp://third.example:25/live").await.is_ok());
     follow.abort();
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn connections_carry_far_where_the_kernel_can() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("is bound");
+    let stream = connect_any(vec![address], &url("rtmp://h/live")).await.expect("connects");
+    assert_eq!(net::congestion::tests::of(&stream), net::congestion::tests::expected());
+}

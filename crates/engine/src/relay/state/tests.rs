@@ -66,6 +66,36 @@ fn trouble_backs_off_and_a_good_minute_forgives() {
 }
 
 #[test]
+fn a_relay_that_falls_behind_is_degraded_while_it_does() {
+    let slow = |host: &str| Slow::Server { host: host.to_owned() };
+    let mut story = Story::connecting();
+    assert_eq!(story.on(Event::Behind(slow("h"))), Action::Nothing);
+    assert_eq!(story.state.phase(), Phase::Connecting, "before it is live there is nothing to fall behind with");
+    story.live_for(5);
+    let since = story.state.since();
+    story.on(Event::Behind(slow("h")));
+    assert_eq!((story.state.phase(), story.state.slow()), (Phase::Degraded, Some(&slow("h"))));
+    let degraded = story.state.since();
+    story.now += Duration::from_secs(5);
+    story.on(Event::Behind(slow("another")));
+    assert_eq!(
+        (story.state.since(), story.state.slow()),
+        (degraded, Some(&slow("another"))),
+        "another reason, since then"
+    );
+    assert!(degraded > since);
+    story.on(Event::Stuck);
+    assert_eq!((story.state.phase(), story.state.slow()), (Phase::Stalled, None));
+    story.on(Event::Progress);
+    story.on(Event::Behind(slow("h")));
+    story.on(Event::CaughtUp);
+    assert_eq!((story.state.phase(), story.state.slow()), (Phase::Live, None));
+    story.on(Event::Behind(slow("h")));
+    assert_eq!(story.fails(lost()), 1);
+    assert_eq!(story.state.reconnects(), &BTreeMap::from([("connection_lost", 1)]), "it was live before");
+}
+
+#[test]
 fn refusal_is_rejected_and_tried_slowly() {
     let mut story = Story::connecting();
     let waits: Vec<_> = (0..5).map(|_| story.fails(refused())).collect();
@@ -146,6 +176,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         Just(Happening::Event(Event::Published)),
         Just(Happening::Event(Event::Stuck)),
         Just(Happening::Event(Event::Progress)),
+        Just(Happening::Event(Event::Behind(Slow::Server { host: host() }))),
+        Just(Happening::Event(Event::CaughtUp)),
         Just(Happening::Event(lost())),
         Just(Happening::Event(refused())),
         Just(Happening::Event(Event::Lost(Failure::KeyInUse { answer: Answer::default() }))),
@@ -188,14 +220,14 @@ proptest! {
                 }
                 Action::Nothing => {}
             }
-            let holds = matches!(state.phase(), Phase::Connecting | Phase::Live | Phase::Stalled);
+            let holds = matches!(state.phase(), Phase::Connecting | Phase::Live | Phase::Degraded | Phase::Stalled);
             if !holds {
                 prop_assert!(!connected, "a connection without a state that shows it");
             }
             connected = holds;
             prop_assert!(state.since() <= now);
         }
-        for event in [Event::Begin, Event::Due, Event::Accepted, Event::Published, Event::Progress] {
+        for event in [Event::Begin, Event::Due, Event::Accepted, Event::Published, Event::Progress, Event::CaughtUp] {
             state.on(event, now, 0.5);
         }
         prop_assert_eq!(state.phase(), Phase::Live);

@@ -62,7 +62,7 @@ pub(in crate::api) struct Relay {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     next_attempt_at: Option<OffsetDateTime>,
-    /// Why the last connection ended or failed.
+    /// Why the last connection ended or failed; while `degraded`, why it falls behind.
     #[schema(required)]
     last_error: Option<RelayError>,
     sent_bytes: u64,
@@ -87,12 +87,14 @@ pub(in crate::api) enum RelayState {
     Waiting,
     Connecting,
     Live,
+    /// Connected, and slower than the stream: it falls behind, and skips pictures up to a keyframe.
+    Degraded,
     Stalled,
     Backoff,
     Rejected,
 }
 
-/// Why a relay is not live.
+/// Why a relay is not live, or falls behind.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(in crate::api) struct RelayError {
     /// Stable, for programs.

@@ -1,4 +1,4 @@
-//! Something about the incoming stream that its owner should know, as the API shows it.
+//! Something about a stream that its owner should know, as the API shows it.
 
 use gostream_engine::status;
 use serde::Serialize;
@@ -7,13 +7,13 @@ use utoipa::ToSchema;
 
 use super::wall;
 
-/// What was repaired or left out in the incoming stream, or cannot be previewed.
+/// What was repaired or left out in the incoming stream, cannot be previewed, or is too slow.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(in crate::api) struct Notice {
     /// Stable, for programs.
     #[schema(example = "clock_drift")]
     code: &'static str,
-    /// What was seen and what to set in the encoder.
+    /// What was seen and what to do.
     message: String,
     /// When it was first seen.
     #[serde(with = "time::serde::rfc3339")]
@@ -56,6 +56,7 @@ mod tests {
             video: None,
             audio: None,
             received_bytes: 0,
+            speed_percent: None,
             ring_bytes: 0,
             hls_ready: false,
             notices: vec![notice],

@@ -17,8 +17,8 @@ pub(in crate::api) struct StreamEvent {
     /// The relay it happened to; `null` for the stream itself.
     #[schema(required)]
     relay: Option<EventRelayView>,
-    /// The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something in
-    /// the incoming stream that its owner should know.
+    /// The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something
+    /// that the owner of the stream should know.
     #[schema(example = "backoff")]
     state: String,
     /// Why, for programs.
@@ -122,12 +122,12 @@ struct Tally {
 impl Tally {
     fn count(&mut self, event: &Row, outcome: &mut Outcome) {
         match event.state.as_str() {
-            "live" if self.live_since.is_none() => {
+            "live" | "degraded" if self.live_since.is_none() => {
                 outcome.reconnects += u32::from(std::mem::replace(&mut self.was_live, true));
                 self.live_since = Some(event.at);
             }
             // Connected all the same.
-            "live" | "stalled" => {}
+            "live" | "degraded" | "stalled" => {}
             _ => self.leave(event.at, outcome),
         }
         if event.state == "off" {
@@ -217,6 +217,8 @@ mod tests {
             of_stream,
             event(0, 1, "connecting", None, None),
             event(1, 1, "live", None, None),
+            event(5, 1, "degraded", Some("slow"), None),
+            event(7, 1, "live", None, None),
             event(11, 1, "stalled", None, None),
             event(13, 1, "live", None, None),
             event(21, 1, "backoff", Some("lost"), None),
