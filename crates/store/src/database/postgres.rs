@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sha2::{Digest as _, Sha256};
 use sqlx::{
-    Connection as _, Executor as _, PgConnection, PgPool,
+    Connection as _, Executor as _, PgConnection, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -29,6 +29,7 @@ const NODE_KEEPALIVE: &str =
 const USE_LOCK: i64 = i64::from_be_bytes(*b"gs-inuse");
 pub(super) async fn open_postgres(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
     let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
+    require_sessions(&options).await?;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS_MAX)
         // One at least, for its lock.
@@ -51,21 +52,31 @@ pub(super) async fn open_postgres(url: &str) -> Result<(DatabaseConnection, Data
         .connect_with(options.application_name("gostream"))
         .await
         .map_err(|error: sqlx::Error| Error::Connect(Cause::from(error)))?;
-    require_sessions(&pool).await?;
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
     Ok((connection.clone(), connection))
 }
 
 /// [`Error::TransactionPooling`] behind a pooler that gives two connections which are open at the same time one session: locks and
 /// timeouts of a session would be anybody's.
-async fn require_sessions(pool: &PgPool) -> Result<(), Error> {
-    let failed = |error: sqlx::Error| Error::Connect(Cause::from(error));
-    let process = sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()").persistent(false);
-    let (mut one, mut other) = (pool.acquire().await.map_err(failed)?, pool.acquire().await.map_err(failed)?);
-    let first = process.fetch_one(&mut *one).await.map_err(failed)?;
-    let process = sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()").persistent(false);
-    let second = process.fetch_one(&mut *other).await.map_err(failed)?;
-    if first == second { Err(Error::TransactionPooling) } else { Ok(()) }
+async fn require_sessions(options: &PgConnectOptions) -> Result<(), Error> {
+    // Without prepared statements, which such a pooler may not know.
+    let process = async |session: &mut PgConnection| -> Result<i32, sqlx::Error> {
+        session.fetch_one("SELECT pg_backend_pid()").await?.try_get(0)
+    };
+    let asked = async {
+        let mut one = PgConnection::connect_with(options).await?;
+        let first = process(&mut one).await?;
+        let mut other = PgConnection::connect_with(options).await?;
+        let is_same = process(&mut other).await? == first;
+        other.close().await?;
+        one.close().await?;
+        Ok(is_same)
+    };
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+        Ok(true) => Err(Error::TransactionPooling),
+        Ok(false) => Ok(()),
+        Err(error) => Err(Error::Connect(Cause::from(error))),
+    }
 }
 
 /// That no other server with the same name runs on the database. Held by a connection of its own, so that it ends with the
