@@ -159,6 +159,7 @@ impl From<sqlx::Error> for Cause {
         let said = match &error {
             // The pool tries again and again while the port is closed, and forgets why.
             sqlx::Error::PoolTimedOut => "it did not answer in time. Is it running, and is its URL right?".to_owned(),
+            sqlx::Error::Io(error) => format!("{error}. Is it running, and is its URL right?"),
             error => error.to_string(),
         };
         Self { said, trouble: trouble_of(&error) }
