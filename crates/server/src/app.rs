@@ -33,7 +33,7 @@ use crate::{
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     process::FileLimit,
-    pulse::Pulse,
+    pulse::{self, Pulse},
     reconcile::{Gate, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper},
@@ -46,6 +46,8 @@ mod open;
 const EVENTS_MAX: usize = 4_096;
 /// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the database may take to note that the server stopped.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the database may take to close: one that hangs must not keep a server from stopping.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -124,7 +126,7 @@ impl App {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
         let (certificates, keeper) = certificates(&settings)?.unzip();
-        let Opened { held, http: (http, http_addr), metrics, ports, store, secret, node, lock } =
+        let Opened { held, http: (http, http_addr), metrics, ports, store, secret, node, file, lock } =
             Opened::open(&settings).await?;
         let files = FileLimit::raise();
 
@@ -171,7 +173,7 @@ impl App {
             handlers: tasks.clone(),
             stopping,
         });
-        look_after(&ctx, held.clone(), lock, &ended);
+        look_after(&ctx, file, held.clone(), lock, &ended);
         let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
         let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
         tasks.spawn(listen::serve(http, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
@@ -239,6 +241,11 @@ impl App {
         if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("Some tasks did not end in time.");
         }
+        // Said while nothing else is written; that it could not be said costs the next one a moment.
+        let left = timeout(LEAVE_TIMEOUT, self.ctx.store.leave(&self.ctx.node)).await;
+        if !left.is_ok_and(|left| left.is_ok()) {
+            tracing::debug!("The database did not take that this server stopped.");
+        }
         if timeout(CLOSE_TIMEOUT, self.ctx.store.close()).await.is_err() {
             tracing::warn!("The database did not let go in time.");
         }
@@ -246,12 +253,21 @@ impl App {
 }
 
 /// What goes on beside requests and streams.
-fn look_after(ctx: &Context, held: Arc<Held>, lock: Option<NodeLock>, stop: &CancellationToken) {
-    ctx.handlers.spawn(ctx.pulse.clone().run(ctx.store.clone(), ctx.node.clone(), held, stop.clone()));
+fn look_after(
+    ctx: &Context,
+    file: Option<pulse::Opened>,
+    held: Arc<Held>,
+    lock: Option<NodeLock>,
+    stop: &CancellationToken,
+) {
+    ctx.handlers
+        .spawn(ctx.pulse.clone().run(ctx.store.clone(), ctx.node.clone(), file, held, stop.clone()));
     ctx.handlers.spawn(housekeeping::run(ctx.store.clone(), stop.clone()));
     if let Some(lock) = lock {
         let stop = stop.clone();
-        ctx.handlers.spawn(async move { stop.run_until_cancelled(lock.keep()).await });
+        let pulse = ctx.pulse.clone();
+        let keep = lock.keep(move |by_other| pulse.set_double(by_other));
+        ctx.handlers.spawn(async move { stop.run_until_cancelled(keep).await });
     }
 }
 

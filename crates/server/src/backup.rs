@@ -82,6 +82,8 @@ pub async fn write(settings: &Settings, to: &Path) -> Result<(), Error> {
 pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Option<String>, Error> {
     let database = backup::file(settings.database_url.expose_secret())?;
     data_dir::prepare(&settings.data_dir)?;
+    // Until the end: a service manager starts a server again and again.
+    let _held = data_dir::hold_alone(&settings.data_dir).await?;
     // A key that the operator keeps elsewhere is not ours to write.
     let own = matches!(settings.secret_key, SecretKeySource::DataDir);
     let key_file = own.then(|| settings.data_dir.join(data_dir::SECRET_KEY_FILE));

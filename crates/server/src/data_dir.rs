@@ -11,7 +11,7 @@ use gostream_store::backup;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub(crate) use self::lock::{Held, hold, require_newest};
+pub(crate) use self::lock::{Held, LOCK_PATIENCE, hold, hold_alone, require_newest};
 use crate::config::{SecretKey, SecretKeySource, Settings, parse_secret_key};
 
 mod lock;
@@ -240,7 +240,13 @@ fn read_secret_key(path: PathBuf, allowed: u32) -> Result<SecretKey, Error> {
 pub(crate) fn node_id(data_dir: &Path) -> Result<String, Error> {
     let path = data_dir.join(NODE_FILE);
     create_once(&path, &Uuid::new_v4().to_string())?;
-    let text = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
+    let read = || fs::read_to_string(&path).map_err(|source| Error::File { path: path.clone(), source });
+    let mut text = read()?;
+    // A disk that was full leaves one, and a name that others have as well.
+    if text.trim().is_empty() {
+        replace(&path, &Uuid::new_v4().to_string())?;
+        text = read()?;
+    }
     Ok(text.trim().to_owned())
 }
 

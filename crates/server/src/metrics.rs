@@ -169,6 +169,10 @@ impl Broadcasts {
             troubles.encode_family(&[("kind", pulse::name(trouble))])?.encode_gauge(&is)?;
         }
 
+        encoder
+            .encode_descriptor("node_double", "Whether another server has this one's name", None, MetricType::Gauge)?
+            .encode_gauge(&i64::from(self.1.is_double()))?;
+
         let lost = telemetry::lost();
         encoder
             .encode_descriptor(

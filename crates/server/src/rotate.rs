@@ -68,8 +68,13 @@ pub struct Rotated {
 
 /// Replaces the secret key. `read` gives the new one where the settings bring the present one.
 pub async fn rotate(settings: &Settings, read: impl FnOnce() -> io::Result<SecretString>) -> Result<Rotated, Error> {
+    data_dir::prepare(&settings.data_dir)?;
+    let _held = data_dir::hold_alone(&settings.data_dir).await?;
     match KeyFile::of(settings) {
-        Some(file) => rotate_file(settings, &file).await,
+        Some(file) => {
+            file.adopt_first()?;
+            rotate_file(settings, &file).await
+        }
         None => rotate_given(settings, read).await,
     }
 }

@@ -2,10 +2,15 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use serde_json::json;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use self::lines::Lines;
@@ -19,11 +24,20 @@ const QUIET: &str = "sea_orm=info,sea_orm_migration=warn,sqlx=warn";
 /// At the end of the process, for what waits. Nobody may be reading.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-static LINES: LazyLock<Lines> = LazyLock::new(|| {
-    Lines::to(io::stderr(), |lines| {
-        tracing::warn!(lines, "Lines of this log were lost: nobody read them in time.");
-    })
-});
+static LINES: LazyLock<Lines> = LazyLock::new(|| Lines::to(io::stderr(), told));
+
+/// Whether lines are JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// The line that says how many were lost. It goes past the queue, since it is about what has no place in it.
+fn told(lost: u64) -> String {
+    const SENTENCE: &str = "Lines of this log were lost: nobody read them in time, or they could not be written.";
+    let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+    match IS_JSON.load(Ordering::Relaxed) {
+        true => format!("{}\n", json!({"timestamp": now, "level": "WARN", "message": SENTENCE, "lines": lost})),
+        false => format!("{now}  WARN {SENTENCE} lines={lost}\n"),
+    }
+}
 
 /// Installs the subscriber. Called once, by `main`.
 pub fn init(settings: &LogSettings) {
@@ -31,6 +45,7 @@ pub fn init(settings: &LogSettings) {
     let format = settings.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     // The settings were checked, so the fallback is never taken.
     let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.level)).unwrap_or_else(|_| EnvFilter::new("info"));
+    IS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let lines = fmt::layer().with_writer(LINES.clone());
     let lines = match format {
         LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),

@@ -1,12 +1,19 @@
 //! The store's handle: opens the database, brings its tables up to date, and checks that the secret key fits.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
     SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
 };
-use sea_orm_migration::MigratorTrait as _;
+use sea_orm_migration::{MigratorTrait as _, SchemaManager};
 use sqlx::sqlite::SqliteConnectOptions;
 use tracing::{instrument::WithSubscriber as _, subscriber::NoSubscriber};
 use uuid::Uuid;
@@ -54,18 +61,39 @@ pub struct Store {
     keyring: Arc<Keyring>,
     /// For whom changes are made, in the audit log.
     pub(crate) address: Option<IpAddr>,
+    /// What is written goes nowhere; see [`Store::refuse_changes`].
+    lost: Arc<AtomicBool>,
+}
+
+/// What to do with a database that was never written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// Make the tables.
+    IfEmpty,
+    /// Leave it.
+    Not,
+}
+
+async fn open_any(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
+    match url.split_once(':') {
+        Some(("sqlite", _)) => open_sqlite(sqlite_options(url)?).await,
+        Some(("postgres" | "postgresql", _)) => open_postgres(url).await,
+        _ => Err(Error::Url),
+    }
 }
 
 impl Store {
     /// Opens `sqlite:///path/file.db` (made if missing, for this user only) or `postgres://…`, and brings its tables up
     /// to date. [`Error::WrongSecretKey`] if the database was written with other keys.
     pub async fn open(url: &str, keyring: Keyring) -> Result<Self, Error> {
-        let (reader, writer) = match url.split_once(':') {
-            Some(("sqlite", _)) => open_sqlite(sqlite_options(url)?).await?,
-            Some(("postgres" | "postgresql", _)) => open_postgres(url).await?,
-            _ => return Err(Error::Url),
-        };
-        Self::prepared(reader, writer, keyring).await
+        let (reader, writer) = open_any(url).await?;
+        Self::prepared(reader, writer, keyring, Begin::IfEmpty).await
+    }
+
+    /// The same for a database that was written to before: [`Error::Empty`], and nothing is changed, for one that was not.
+    pub async fn open_existing(url: &str, keyring: Keyring) -> Result<Self, Error> {
+        let (reader, writer) = open_any(url).await?;
+        Self::prepared(reader, writer, keyring, Begin::Not).await
     }
 
     /// The same while nobody else has the database open, and nobody else may open it: [`Error::InUse`].
@@ -75,18 +103,23 @@ impl Store {
             Some(("postgres" | "postgresql", _)) => open_postgres_alone(url).await?,
             _ => return Err(Error::Url),
         };
-        Self::prepared(connection.clone(), connection, keyring).await
+        Self::prepared(connection.clone(), connection, keyring, Begin::IfEmpty).await
     }
 
     /// The same with a SQLite file.
     pub(crate) async fn open_options(options: SqliteConnectOptions, keyring: Keyring) -> Result<Self, Error> {
         let (reader, writer) = open_sqlite(options).await?;
-        Self::prepared(reader, writer, keyring).await
+        Self::prepared(reader, writer, keyring, Begin::IfEmpty).await
     }
 
-    async fn prepared(reader: DatabaseConnection, writer: DatabaseConnection, keyring: Keyring) -> Result<Self, Error> {
-        let store = Self { reader, writer, keyring: Arc::new(keyring), address: None };
-        match store.prepare().await {
+    async fn prepared(
+        reader: DatabaseConnection,
+        writer: DatabaseConnection,
+        keyring: Keyring,
+        begin: Begin,
+    ) -> Result<Self, Error> {
+        let store = Self { reader, writer, keyring: Arc::new(keyring), address: None, lost: Arc::default() };
+        match store.prepare(begin).await {
             Ok(()) => Ok(store),
             Err(error) => {
                 // Whoever tries another key next finds no connection of this one.
@@ -121,7 +154,17 @@ impl Store {
 
     /// For changes of one statement.
     pub(crate) fn writer(&self) -> Writer<'_> {
-        Writer(&self.writer)
+        Writer(self)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn raw_writer(&self) -> &DatabaseConnection {
+        &self.writer
+    }
+
+    /// From now on every change is refused: what it would be written to is no longer what the next start finds.
+    pub fn refuse_changes(&self) {
+        self.lost.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn keyring(&self) -> &Keyring {
@@ -131,6 +174,9 @@ impl Store {
     /// A transaction that may write. On SQLite it takes the write lock at once: a transaction that first reads and then
     /// finds the lock taken would fail instead of waiting.
     pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(DbErr::Custom("the file was moved or replaced".to_owned()));
+        }
         let immediate = Some(SqliteTransactionMode::Immediate);
         self.writer
             .begin_with_options(TransactionOptions { sqlite_transaction_mode: immediate, ..Default::default() })
@@ -138,13 +184,16 @@ impl Store {
     }
 
     /// Migrates and checks the key in one transaction, so that servers that start together take turns.
-    async fn prepare(&self) -> Result<(), Error> {
+    async fn prepare(&self, begin: Begin) -> Result<(), Error> {
         let failed = |error: DbErr| Error::Migrate(error.into());
         let transaction = self.begin().await.map_err(failed)?;
         if transaction.get_database_backend() == DbBackend::Postgres {
             // A migration may take its time, and so may another server's that we wait for.
             let lock = format!("SET LOCAL statement_timeout TO 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
             transaction.execute_unprepared(&lock).await.map_err(failed)?;
+        }
+        if begin == Begin::Not && !SchemaManager::new(&transaction).has_table("canary").await.map_err(failed)? {
+            return Err(Error::Empty);
         }
         // The library would announce each step, in words of its own.
         Migrator::up(&transaction, None).with_subscriber(NoSubscriber::new()).await.map_err(failed)?;

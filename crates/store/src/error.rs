@@ -32,6 +32,9 @@ pub enum Error {
     /// Somebody else has the database open, or keeps it for himself.
     #[error("Another process is using the database: stop every server on it, and try again.")]
     InUse,
+    /// Nothing was ever written there.
+    #[error("There is nothing in the database.")]
+    Empty,
     /// A pooler in front of PostgreSQL.
     #[error(
         "database.url leads to a pooler that gives a connection another session for each transaction: set its pool_mode to \
@@ -107,6 +110,8 @@ pub enum Trouble {
     ReadOnly,
     /// What is stored cannot be read, or makes no sense.
     Damaged,
+    /// Its file was moved or replaced.
+    Replaced,
     /// It does not answer.
     Away,
 }
@@ -128,7 +133,7 @@ impl fmt::Display for Cause {
                 f.write_str(". It can only be read: see who mounted, locked or failed over what")
             }
             Some(Trouble::Damaged) => f.write_str(". Its file is damaged: restore the newest backup"),
-            Some(Trouble::Away) | None => Ok(()),
+            Some(Trouble::Replaced | Trouble::Away) | None => Ok(()),
         }
     }
 }
@@ -148,6 +153,8 @@ impl From<DbErr> for Cause {
             | DbErr::Exec(RuntimeErr::SqlxError(cause))
             | DbErr::Query(RuntimeErr::SqlxError(cause)) => trouble_of(cause),
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Some(Trouble::Away),
+            // The only one that is ours.
+            DbErr::Custom(_) => Some(Trouble::Replaced),
             _ => None,
         };
         Self { said: error.to_string(), trouble }

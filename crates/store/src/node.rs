@@ -1,6 +1,8 @@
 //! The servers on a database: each writes a row from time to time, and so finds out whether changes are kept.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, DbErr, EntityTrait as _, QuerySelect as _, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, DbBackend, DbErr, EntityTrait as _, QuerySelect as _, sea_query::OnConflict,
+};
 use time::OffsetDateTime;
 
 use crate::{
@@ -22,6 +24,21 @@ pub enum Weight {
 }
 
 impl Store {
+    /// When `node` last wrote, if it did not leave.
+    pub async fn seen_at(&self, node: &str) -> Result<Option<OffsetDateTime>, Error> {
+        let found = node::Entity::find_by_id(node).one(self.reader()).await;
+        Ok(found.map_err(Error::reading("The server"))?.map(|row| row.seen_at.into()))
+    }
+
+    /// Says that `node` stopped, so that another with its name need not wait to be sure. On SQLite there is none.
+    pub async fn leave(&self, node: &str) -> Result<(), Error> {
+        if self.reader().get_database_backend() == DbBackend::Sqlite {
+            return Ok(());
+        }
+        let gone = node::Entity::delete_by_id(node).exec(&self.writer()).await;
+        gone.map(drop).map_err(Error::writing("The server"))
+    }
+
     /// When something was last written that says when: who did what, what was live, who was here.
     pub async fn newest_entry(&self) -> Result<Option<OffsetDateTime>, Error> {
         let failed = Error::reading("The newest entries");

@@ -3,18 +3,18 @@
 //! A statement outside of a transaction commits by itself when it is read to its end. `INSERT … RETURNING` is read to its first
 //! row, and the driver drops the rest with whatever the commit says: on a full disk the row was answered, and never was.
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement, TransactionTrait as _,
-};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 
-/// A connection for single changes.
+use crate::database::Store;
+
+/// A store for single changes.
 #[derive(Debug)]
-pub(crate) struct Writer<'a>(pub(crate) &'a DatabaseConnection);
+pub(crate) struct Writer<'a>(pub(crate) &'a Store);
 
 #[sea_orm_migration::prelude::async_trait::async_trait]
 impl ConnectionTrait for Writer<'_> {
     fn get_database_backend(&self) -> DbBackend {
-        self.0.get_database_backend()
+        self.0.reader().get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {

@@ -87,6 +87,11 @@ impl Postgres {
         self.place.run("pg_ctl", &["-D", text(&self.place.data()), "-m", "fast", "-w", "stop"])
     }
 
+    /// Runs SQL in one of its databases.
+    pub fn sql(&self, url: &str, sql: &str) -> anyhow::Result<()> {
+        self.place.run("psql", &[url, "-c", sql])
+    }
+
     /// From now on it takes no changes, as one that was failed over to, or takes them again.
     pub fn read_only(&self, is: bool) -> anyhow::Result<()> {
         let set = format!("ALTER SYSTEM SET default_transaction_read_only = {}", if is { "on" } else { "off" });

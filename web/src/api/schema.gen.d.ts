@@ -3837,7 +3837,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `database_unavailable` or `stopping` */
+            /** @description `database_unavailable`, `node_in_use` or `stopping` */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -26,12 +26,16 @@ pub(super) async fn healthz() -> &'static str {
     get, path = "/readyz", tag = "health", operation_id = "showReadiness", security(()),
     responses(
         (status = 200, description = "`ok`", content_type = "text/plain", body = String),
-        (status = 503, description = "`database_unavailable` or `stopping`", body = Problem),
+        (status = 503, description = "`database_unavailable`, `node_in_use` or `stopping`", body = Problem),
     )
 )]
 pub(super) async fn readyz(State(ctx): State<Ctx>) -> Result<&'static str, Problem> {
     if ctx.stopping.is_cancelled() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server is stopping."));
+    }
+    if ctx.pulse.is_double() {
+        let detail = "Another server on this database has the name of this one: its data directory is a copy.";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "node_in_use", detail));
     }
     if let Some(trouble) = ctx.pulse.trouble() {
         return Err(Problem::database_unavailable(trouble));

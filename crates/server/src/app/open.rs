@@ -3,19 +3,22 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use gostream_engine::{engine::Ports, net};
-use gostream_store::{Keyring, NodeLock, Store, missing_file};
+use gostream_store::{Keyring, NodeLock, Store, backup, missing_file};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 
 use super::StartError;
 use crate::{
     config::{SecretKey, SecretKeySource, Settings},
-    data_dir::{self, Held, KeyFile},
+    data_dir::{self, Held, KeyFile, LOCK_PATIENCE},
+    pulse,
 };
 
 /// How long to wait for a server with the name of this one: more than a stop takes, and a machine that vanished is missed.
 const NODE_PATIENCE: Duration = Duration::from_secs(40);
+/// How often to look whether such a server goes on.
+const NODE_LOOK: Duration = Duration::from_millis(500);
 /// Opens the database as the server would: the commands that change accounts use it, too.
 pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), StartError> {
     data_dir::prepare(&settings.data_dir)?;
@@ -29,7 +32,17 @@ pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), Start
         return Err(StartError::NoDatabase { path, key: file.path.clone() });
     }
     data_dir::require_newest(settings).await?;
-    let opened = match Store::open(url, Keyring::new(secret.0)).await {
+    let keyring = Keyring::new(secret.0);
+    // Where there was a key there was a database; an empty one would open sign-up again.
+    let opened = match had_one && url.starts_with("sqlite:") {
+        true => Store::open_existing(url, keyring).await,
+        false => Store::open(url, keyring).await,
+    };
+    let opened = match opened {
+        Err(gostream_store::Error::Empty) => {
+            let (path, key) = (backup::file(url).ok(), own.map(|file| file.path));
+            return Err(StartError::NoDatabase { path: path.unwrap_or_default(), key: key.unwrap_or_default() });
+        }
         Err(gostream_store::Error::WrongSecretKey) => open_after_rotation(settings, secret).await?,
         opened => (opened?, secret),
     };
@@ -67,6 +80,7 @@ pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) secret: SecretKey,
     pub(super) node: String,
+    pub(super) file: Option<pulse::Opened>,
     pub(super) lock: Option<NodeLock>,
 }
 
@@ -74,13 +88,14 @@ impl Opened {
     /// Directory and ports before rows: a server that cannot run touches nothing of one that does.
     pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
         data_dir::prepare(&settings.data_dir)?;
-        let held = Arc::new(data_dir::hold(&settings.data_dir).await?);
+        let held = Arc::new(data_dir::hold(&settings.data_dir, LOCK_PATIENCE).await?);
         let http = bind("http.listen", settings.http_listen)?;
         let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
         let ports = Ports::bind(settings.rtmp_listen, settings.rtmps_listen.filter(|_| settings.tls.is_some()))?;
         let (store, secret) = open_store(settings).await?;
         let (node, lock) = take_over(&store, settings).await?;
-        Ok(Self { held, http, metrics, ports, store, secret, node, lock })
+        let file = pulse::Opened::of(settings.database_url.expose_secret());
+        Ok(Self { held, http, metrics, ports, store, secret, node, file, lock })
     }
 }
 
@@ -91,10 +106,26 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, Sock
     Ok((listener, address))
 }
 
+/// A server that held the name may only have lost its connection to the database, and goes on. It writes every now and then.
+async fn ensure_stopped(store: &Store, node: &str) -> Result<(), StartError> {
+    let Some(seen_at) = store.seen_at(node).await? else { return Ok(()) };
+    let deadline = Instant::now() + pulse::SURE_SIGN;
+    while Instant::now() < deadline {
+        tokio::time::sleep(NODE_LOOK).await;
+        if store.seen_at(node).await? != Some(seen_at) {
+            return Err(gostream_store::Error::NodeInUse.into());
+        }
+    }
+    Ok(())
+}
+
 /// The name of this node, which no other server has. After a stop that was none, what was live under it is over.
 async fn take_over(store: &Store, settings: &Settings) -> Result<(String, Option<NodeLock>), StartError> {
     let node = data_dir::node_id(&settings.data_dir)?;
     let lock = NodeLock::take(settings.database_url.expose_secret(), &node, NODE_PATIENCE).await?;
+    if lock.as_ref().is_some_and(NodeLock::was_waited_for) {
+        ensure_stopped(store, &node).await?;
+    }
     let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;
     if abandoned > 0 {
         tracing::warn!(abandoned, "The server did not stop cleanly; its streams were closed.");

@@ -1,46 +1,52 @@
 //! One data directory, one server; and what that server last wrote.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
-    path::Path,
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use gostream_store::{WithoutLog, without_log};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{Error, NODE_FILE};
 use crate::config::Settings;
 
-/// The file that a running server holds a lock on (commands do not), with the time at which the database last took a change.
+/// The file that a running server holds a lock on, as do commands that must be alone.
 const LOCK_FILE: &str = "lock";
+/// When the database last took a change of the server.
+const WRITTEN_FILE: &str = "written";
 /// How long a server waits for the one before it, which may be stopping: that takes 9 s at most.
-const LOCK_PATIENCE: Duration = Duration::from_secs(12);
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(12);
 /// A power cut may take the last moments of a file and not those of another.
 const LOSS_TOLERATED: time::Duration = time::Duration::minutes(5);
+/// A draft that is older is nobody's.
+const DRAFT_LASTS: Duration = Duration::from_secs(60);
 /// How soon to look again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// A data directory that no other server uses until this is dropped, or the process ends in whichever way.
 #[derive(Debug)]
 pub(crate) struct Held {
-    file: File,
+    _file: File,
+    note: PathBuf,
 }
 
 impl Held {
     /// Notes that the database took a change just now.
     pub(crate) fn note_written(&self) {
         let line = format!("{}\n", OffsetDateTime::now_utc().unix_timestamp());
-        // Always as long as before. It is worth little, and a full disk is said elsewhere.
-        let _ = self.file.write_at(line.as_bytes(), 0);
+        // It is worth little, and a full disk is said elsewhere.
+        let _ = fs::write(&self.note, line);
     }
 }
 
 /// [`Error::Outdated`] where the database file lacks what this server wrote last.
 pub(crate) async fn require_newest(settings: &Settings) -> Result<(), Error> {
-    let [note, node] = [LOCK_FILE, NODE_FILE].map(|name| settings.data_dir.join(name));
+    let [note, node] = [WRITTEN_FILE, NODE_FILE].map(|name| settings.data_dir.join(name));
     let noted_at = fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
     let noted_at = noted_at.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     let (Some(noted_at), Ok(node)) = (noted_at, fs::read_to_string(&node)) else { return Ok(()) };
@@ -52,25 +58,31 @@ pub(crate) async fn require_newest(settings: &Settings) -> Result<(), Error> {
     }
 }
 
-/// Waits for a server that is stopping, and takes the directory from everybody else. Two servers in one would take each other's
-/// streams for their own that were cut off.
-pub(crate) async fn hold(dir: &Path) -> Result<Held, Error> {
+/// Waits as long for a server that is stopping, and takes the directory from everybody else. Two servers in one would take each
+/// other's streams for their own that were cut off.
+pub(crate) async fn hold(dir: &Path, patience: Duration) -> Result<Held, Error> {
     let path = dir.join(LOCK_FILE);
     let failed = |source| Error::File { path: path.clone(), source };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    let deadline = Instant::now() + LOCK_PATIENCE;
+    let held = |file| Held { _file: file, note: dir.join(WRITTEN_FILE) };
+    let deadline = Instant::now() + patience;
     let mut is_told = false;
     loop {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => return Ok(Held { file }),
+            Ok(()) if is_at(&file, &path) => {
+                remove_drafts(dir);
+                return Ok(held(file));
+            }
+            // It was removed, and another may have it under its new name.
+            Ok(()) => continue,
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                if !is_told {
+                if !is_told && patience == LOCK_PATIENCE {
                     tracing::warn!("Another server uses this data directory. Waiting for it to stop.");
                     is_told = true;
                 }
@@ -79,8 +91,32 @@ pub(crate) async fn hold(dir: &Path) -> Result<Held, Error> {
             Err(TryLockError::WouldBlock) => return Err(Error::InUse { path: dir.to_owned() }),
             Err(TryLockError::Error(error)) => {
                 tracing::warn!(%error, "This file system has no locks: nothing keeps a second server out of the data directory.");
-                return Ok(Held { file });
+                return Ok(held(file));
             }
+        }
+    }
+}
+
+/// The same for a command that must be alone, and does not wait.
+pub(crate) async fn hold_alone(dir: &Path) -> Result<Held, Error> {
+    hold(dir, Duration::ZERO).await
+}
+
+/// Whether the file is the one that the path leads to.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    file.metadata().is_ok_and(|one| fs::metadata(path).is_ok_and(|other| same(&one, &other)))
+}
+
+/// Removes what a process left that was killed while it wrote a file: `secret.<uuid>.new`, `node.<uuid>.new` and the like.
+fn remove_drafts(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_draft = name.to_str().and_then(|name| name.strip_suffix(".new")?.rsplit_once('.'));
+        let is_draft = is_draft.is_some_and(|(_, middle)| Uuid::try_parse(middle).is_ok());
+        let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|at| at.elapsed().ok());
+        if is_draft && age.is_some_and(|age| age > DRAFT_LASTS) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }

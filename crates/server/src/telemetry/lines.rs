@@ -15,6 +15,9 @@ use tracing_subscriber::fmt::MakeWriter;
 /// What waits to be written: some thousand lines, which is minutes of a busy server.
 const BYTES_MAX: usize = 1024 * 1024;
 
+/// After lines that could not be written.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+
 /// Lines that wait, and the thread that writes them. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines(Arc<Shared>);
@@ -42,11 +45,11 @@ struct State {
 }
 
 impl Lines {
-    /// Begins a thread that writes to `out`, and calls `tell` with how many lines were lost when it can write again.
-    pub(crate) fn to(out: impl Write + Send + 'static, tell: impl Fn(u64) + Send + 'static) -> Self {
+    /// Begins a thread that writes to `out`; `told` gives the line that says how many were lost, for when it can write again.
+    pub(crate) fn to(out: impl Write + Send + 'static, told: impl Fn(u64) -> String + Send + 'static) -> Self {
         let lines = Self(Arc::default());
         let shared = Arc::clone(&lines.0);
-        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || shared.write(out, tell));
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || shared.write(out, told));
         lines.0.lock().is_over = thread.is_err();
         lines
     }
@@ -83,7 +86,8 @@ impl Lines {
 }
 
 impl Shared {
-    fn write(&self, mut out: impl Write, tell: impl Fn(u64)) {
+    fn write(&self, mut out: impl Write, told: impl Fn(u64) -> String) {
+        let mut is_torn = false;
         loop {
             let batch = {
                 let mut state = self.lock();
@@ -96,17 +100,25 @@ impl Shared {
                 state.bytes = 0;
                 mem::take(&mut state.waiting)
             };
-            for line in batch {
-                // Who closed it for good gets nothing, and there is nowhere to say so.
-                if out.write_all(&line).and_then(|()| out.flush()).is_err() {
-                    let mut state = self.lock();
-                    state.untold += 1;
-                    state.lost += 1;
-                }
-            }
-            let lost = mem::take(&mut self.lock().untold);
-            if lost > 0 {
-                tell(lost);
+            let mut write = |line: &[u8]| {
+                // What was written in part, such as to a disk that is full, must not run into the next.
+                let begun = if mem::take(&mut is_torn) { out.write_all(b"\n") } else { Ok(()) };
+                let written = begun.and_then(|()| out.write_all(line)).and_then(|()| out.flush());
+                is_torn = written.is_err();
+                written.is_ok()
+            };
+            let failed = batch.iter().filter(|line| !write(line)).count() as u64;
+            let untold = {
+                let mut state = self.lock();
+                state.untold += failed;
+                state.lost += failed;
+                state.untold
+            };
+            if failed > 0 {
+                // A disk that is full, or an end that was closed: there is nowhere to say so.
+                thread::park_timeout(AFTER_FAILURE);
+            } else if untold > 0 && write(told(untold).as_bytes()) {
+                self.lock().untold -= untold;
             }
         }
     }
@@ -167,10 +179,9 @@ mod tests {
     #[test]
     fn lines_that_nobody_takes_hold_up_nobody_and_are_counted() {
         let (go, leave) = mpsc::sync_channel(100_000);
-        let (told, hears) = mpsc::sync_channel(10);
-        let written = Arc::default();
+        let written = Arc::<Mutex<Vec<u8>>>::default();
         let out = Stuck { leave, written: Arc::clone(&written) };
-        let lines = Lines::to(out, move |lost| told.send(lost).expect("is heard"));
+        let lines = Lines::to(out, |lost| format!("lost {lost}"));
         let line = [b'x'; 1_024];
         for _ in 0..5_000 {
             lines.push(&line);
@@ -178,27 +189,33 @@ mod tests {
         let lost = lines.lost();
         assert!((2_900..=4_000).contains(&lost), "{lost}");
         lines.flush(Duration::from_millis(1));
-        for _ in lost..5_000 {
+        // The line that tells of it comes after those that were in store when there was room again.
+        for _ in lost..=5_000 {
             go.send(()).expect("waits");
         }
-        assert_eq!(hears.recv_timeout(Duration::from_secs(30)), Ok(lost));
         lines.flush(Duration::from_secs(30));
-        assert_eq!(written.lock().expect("is whole").len() as u64, (5_000 - lost) * 1_024);
         lines.push(b"once more");
         go.send(()).expect("waits");
         lines.flush(Duration::from_secs(30));
-        assert!(written.lock().expect("is whole").ends_with(b"once more"));
+        let text = String::from_utf8(written.lock().expect("is whole").clone()).expect("is text");
+        assert!(text.ends_with("once more") && text.matches(&format!("lost {lost}")).count() == 1, "{lost}");
+        assert_eq!(text.matches('x').count() as u64, (5_000 - lost) * 1_024);
+        assert_eq!(lines.lost(), lost, "telling is no loss");
     }
 
     #[test]
     fn an_end_that_is_closed_holds_up_nobody() {
         let (go, leave) = mpsc::sync_channel(1);
         drop(go);
-        let lines = Lines::to(Stuck { leave, written: Arc::default() }, |_| {});
+        let lines = Lines::to(Stuck { leave, written: Arc::default() }, |lost| format!("lost {lost}"));
         for _ in 0..100 {
             lines.push(b"a line");
         }
         lines.flush(Duration::from_secs(30));
         assert_eq!(lines.lost(), 100);
+        // What cannot be said is not said again and again.
+        lines.push(b"one more");
+        lines.flush(Duration::from_secs(30));
+        assert_eq!(lines.lost(), 101);
     }
 }

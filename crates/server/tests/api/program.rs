@@ -265,7 +265,7 @@ async fn a_database_without_its_newest_changes_is_refused() {
     // The file was copied, and the log that belongs to it was not. It says that it was last written an hour before the server was
     // last seen to write.
     let later = time::OffsetDateTime::now_utc().unix_timestamp() + 3_600;
-    std::fs::write(file("lock"), format!("{later}\n")).unwrap();
+    std::fs::write(file("written"), format!("{later}\n")).unwrap();
     let log = std::fs::read(file("gostream.db-wal")).unwrap();
     assert!(!log.is_empty());
     std::fs::remove_file(file("gostream.db-wal")).unwrap();
@@ -288,7 +288,7 @@ async fn a_database_without_its_newest_changes_is_refused() {
     assert_eq!(server.wait().0, Some(0));
     // After a clean stop all of it is in the file, which may be copied alone.
     assert!(!file("gostream.db-wal").exists());
-    std::fs::write(file("lock"), format!("{later}\n")).unwrap();
+    std::fs::write(file("written"), format!("{later}\n")).unwrap();
     let server = Server::start(&data, &[]);
     server.client.post("/api/auth/login", account).await.json(200);
     server.signal("TERM");

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -222,6 +222,68 @@ async fn second_server_by_mistake_touches_nothing_of_the_first() {
     let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
     assert_eq!((&streams["items"][0]["id"], &streams["items"][0]["status"]), (&stream, &json!("live")), "{streams}");
     every_picture_arrived(encoder, &[platform], &clip).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copied_server_does_not_take_over_when_the_first_loses_its_connection() {
+    /// Ends whoever holds the lock on a name, which is the only one of 8 bytes that is not shared.
+    const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+                       AND mode = 'ExclusiveLock' AND pid <> pg_backend_pid()";
+    let postgres = Postgres::start().expect("starts");
+    let url = postgres.database();
+    let mut show = Show::start(&[("GOSTREAM_DATABASE_URL", &url)]).await;
+    let clip = Clip::usual(20).expect("FFmpeg makes it");
+    let _encoder = show.publish(&clip.path, &["-stream_loop", "-1"]);
+    show.until("live", |project| project["status"] == "live").await;
+    let copy = tempfile::TempDir::new().expect("is made");
+    for name in ["node.id", "secret.key"] {
+        fs::copy(show.data().join(name), copy.path().join(name)).expect("is copied");
+    }
+    let [http, rtmp] = free_addresses();
+    let mut second = Command::new(env!("CARGO_BIN_EXE_gostream"));
+    second
+        .args([format!("--http-listen={http}"), format!("--rtmp-listen={rtmp}"), format!("--database-url={url}")])
+        .args([&format!("--data-dir={}", text(copy.path())), "--metrics-listen=off"])
+        .current_dir(copy.path())
+        .stdin(Stdio::null());
+    let mut second = second.stderr(Stdio::piped()).spawn().expect("starts");
+    let mut lines = BufReader::new(second.stderr.take().expect("is a pipe")).lines().map_while(Result::ok);
+    let waits = lines.find(|line| line.contains("Waiting for it to stop"));
+    assert!(waits.is_some(), "{:?}", second.wait());
+    let second = spawn_blocking(move || (lines.collect::<String>(), second.wait().expect("ends")));
+    for _ in 0..40 {
+        postgres.sql(&url, END).expect("ends it");
+        sleep(Duration::from_millis(150)).await;
+    }
+    let (told, status) = second.await.expect("ends");
+    assert!(status.code() == Some(1) && told.contains("Another server with the name of this one"), "{told}");
+    assert_eq!(show.status().await["status"], "live");
+    let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
+    assert_eq!(streams["items"][0]["status"], "live", "{streams}");
+    ready(&show, 200).await;
+    // One that stopped is not waited for longer than its stop takes.
+    show.terminate();
+    assert!(show.stopped().await.success());
+    show.restart().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_that_is_replaced_under_a_server_takes_no_changes() {
+    let mut show = Show::start(&[]).await;
+    let copy = show.data().join("gostream.db.copy");
+    let backup = show.command(&["backup", text(&copy)], "");
+    assert!(backup.status.success(), "{backup:?}");
+    // As rsync and backup programs do.
+    fs::rename(&copy, show.data().join("gostream.db")).expect("is replaced");
+    let said = ready(&show, 503).await;
+    assert!(said.text().contains("was moved or replaced"), "{}", said.text());
+    let refused = show.client.post("/api/projects", json!({"name": "one more"})).await;
+    refused.problem(503, "database_unavailable");
+    // Nor is it replaced by our own command.
+    let restore = show.command(&["restore", "--force", text(&copy)], "");
+    let told = String::from_utf8_lossy(&restore.stderr);
+    assert!(!restore.status.success() && told.contains("Another server uses the data directory"), "{told}");
+    show.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,8 +20,16 @@ const STATEMENT_TIMEOUT: &str = "SET statement_timeout TO '30s'";
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How soon it looks again.
 const NODE_RETRY: Duration = Duration::from_millis(500);
-/// How often a server looks whether it still has its name.
-const NODE_CHECK: Duration = Duration::from_secs(5);
+/// How often a server looks whether it still has its name: sooner than another that waits for it would take it.
+const NODE_CHECK: Duration = Duration::from_millis(250);
+/// A process of the database by what no other one has.
+const OWN_SESSION: &str =
+    "SELECT pid || ' ' || extract(epoch FROM backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+/// Ends that process if it holds the lock, and waits until it is gone (an advisory lock of 8 bytes is shown as two halves;
+/// PostgreSQL, section 54.12).
+const END_SESSION: &str = "SELECT pg_terminate_backend(a.pid, 2000) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid \
+    WHERE a.pid || ' ' || extract(epoch FROM a.backend_start) = $1 AND l.locktype = 'advisory' AND l.granted \
+    AND l.classid::bigint = $2 & 4294967295 AND l.objid::bigint = $3";
 /// PostgreSQL gives the lock up 25 s after it last heard of the other end.
 const NODE_KEEPALIVE: &str =
     "SET tcp_keepalives_idle TO 10; SET tcp_keepalives_interval TO 5; SET tcp_keepalives_count TO 3";
@@ -86,11 +94,15 @@ pub struct NodeLock {
     options: PgConnectOptions,
     key: i64,
     session: Option<PgConnection>,
+    /// Which of the database's processes serves, or served, this connection, and since when.
+    process: Option<String>,
+    /// Another server had it when this one came.
+    was_waited_for: bool,
 }
 
 impl NodeLock {
-    /// Waits as long for a server that is stopping, or whose machine vanished, which PostgreSQL notices within 25 s. `None` where there are no others: on SQLite, where the data directory has a lock.
-    /// [`Error::NodeInUse`] if that one does not stop.
+    /// Waits as long for a server that is stopping, or whose machine vanished, which PostgreSQL notices within 25 s. `None`
+    /// where there are no others: on SQLite, where the data directory has a lock. [`Error::NodeInUse`] if that one does not stop.
     pub async fn take(url: &str, node: &str, patience: Duration) -> Result<Option<Self>, Error> {
         if url.starts_with("sqlite:") {
             return Ok(None);
@@ -98,24 +110,29 @@ impl NodeLock {
         let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
         let digest = Sha256::digest(format!("gostream node {node}"));
         let key = digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
-        let mut lock = Self { options: options.application_name("gostream"), key, session: None };
+        let options = options.application_name("gostream");
+        let mut lock = Self { options, key, session: None, process: None, was_waited_for: false };
         let deadline = Instant::now() + patience;
-        let mut is_told = false;
         while !lock.try_take().await.map_err(|error| Error::Connect(Cause::from(error)))? {
             if Instant::now() > deadline {
                 return Err(Error::NodeInUse);
             }
-            if !is_told {
+            if !lock.was_waited_for {
                 tracing::warn!("Another server with the name of this one uses the database. Waiting for it to stop.");
-                is_told = true;
+                lock.was_waited_for = true;
             }
             tokio::time::sleep(NODE_RETRY).await;
         }
         Ok(Some(lock))
     }
 
-    /// Keeps it until dropped: after an outage of the database it is taken again.
-    pub async fn keep(mut self) {
+    /// Whether another server had it before, which may only have lost its connection, and goes on.
+    pub fn was_waited_for(&self) -> bool {
+        self.was_waited_for
+    }
+
+    /// Keeps it until dropped: after an outage of the database it is taken again. Tells whether another server has it.
+    pub async fn keep(mut self, by_other: impl Fn(bool)) {
         let mut was_taken = false;
         loop {
             tokio::time::sleep(NODE_CHECK).await;
@@ -131,25 +148,38 @@ impl NodeLock {
             }
             self.session = None;
             // A database that is away is said elsewhere.
-            let is_taken = tokio::time::timeout(RELEASE_TIMEOUT, self.try_take()).await;
-            let by_other = matches!(is_taken, Ok(Ok(false)));
-            if by_other && !was_taken {
+            let is_taken = matches!(self.try_take().await, Ok(false));
+            if is_taken && !was_taken {
                 tracing::error!(
-                    "Another server took the name of this one: two data directories have the same node.id. Stop one of \
-                     them, remove its node.id, and start it again."
+                    "Another server has the name of this one: two data directories have the same node.id. Stop the one that \
+                     began later, remove its node.id, and start it again."
                 );
             }
-            was_taken = by_other;
+            if is_taken != was_taken {
+                by_other(is_taken);
+            }
+            was_taken = is_taken;
         }
     }
 
     /// Opens a session with the lock, if that is free.
     async fn try_take(&mut self) -> Result<bool, sqlx::Error> {
+        let opened = tokio::time::timeout(ACQUIRE_TIMEOUT, self.open());
+        opened.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn open(&mut self) -> Result<bool, sqlx::Error> {
         let mut session = PgConnection::connect_with(&self.options).await?;
         session.execute(NODE_KEEPALIVE).await?;
+        if let Some(process) = &self.process {
+            // The one of before, whose connection broke on our side alone.
+            let end = sqlx::query(END_SESSION).bind(process).bind(self.key >> 32).bind(self.key & 0xFFFF_FFFF);
+            end.execute(&mut session).await?;
+        }
         let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(self.key);
         let is_ours: bool = lock.fetch_one(&mut session).await?;
         if is_ours {
+            self.process = Some(sqlx::query_scalar(OWN_SESSION).fetch_one(&mut session).await?);
             self.session = Some(session);
         } else {
             session.close().await?;
@@ -176,5 +206,24 @@ pub(super) async fn open_postgres_alone(url: &str) -> Result<DatabaseConnection,
             return Err(Error::InUse);
         }
         tokio::time::sleep(BUSY_RETRY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gostream_testkit::postgres::Postgres;
+
+    use super::*;
+
+    /// A firewall forgot the connection: this side has none, and PostgreSQL still holds its lock.
+    #[tokio::test]
+    async fn a_lock_of_our_own_dead_connection_is_no_other_server() {
+        let url = Postgres::shared().database();
+        let mut lock = NodeLock::take(&url, "one", Duration::ZERO).await.expect("is free").expect("is one");
+        let forgotten = lock.session.take().expect("has it");
+        assert!(lock.try_take().await.expect("is asked"), "it is ours");
+        let mut stranger = NodeLock { process: None, session: None, options: lock.options.clone(), ..lock };
+        assert!(!stranger.try_take().await.expect("is asked"), "and nobody else's");
+        drop(forgotten);
     }
 }

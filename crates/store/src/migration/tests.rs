@@ -29,11 +29,11 @@ async fn up_and_down_and_up(url: &str) {
     assert_eq!(tables(&store).await, TABLES);
     store.add_user("a@b.c", "hash").await.unwrap();
 
-    Migrator::down(store.writer().0, None).await.unwrap();
+    Migrator::down(store.raw_writer(), None).await.unwrap();
     assert!(tables(&store).await.is_empty());
     assert!(matches!(store.credentials("a@b.c").await, Err(Error::Read { .. })));
 
-    Migrator::up(store.writer().0, None).await.unwrap();
+    Migrator::up(store.raw_writer(), None).await.unwrap();
     assert_eq!(tables(&store).await, TABLES);
     assert_eq!(store.credentials("a@b.c").await.unwrap(), None);
     store.close().await;
@@ -47,7 +47,7 @@ async fn what_the_first_release_let_in_stays_in() {
     let store = Store::open(&url, Keyring::new([1; 32])).await.unwrap();
     let released = ["m0001_first_tables", "m0002_timeline", "m0003_tokens_and_audit", "m0004_pull"].len() as u32;
     let steps = Migrator::migrations().len() as u32;
-    Migrator::down(store.writer().0, Some(steps - released)).await.unwrap();
+    Migrator::down(store.raw_writer(), Some(steps - released)).await.unwrap();
     let (user, session) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
     let hex = |id: uuid::Uuid| id.simple().to_string();
     let rows = format!(
@@ -59,8 +59,8 @@ async fn what_the_first_release_let_in_stays_in() {
         // SHA-256 of `gst_old`.
         hash = "6a9a914b2e82609339dc68ce6df58912a540271fd396b02eb32a21b82bad356a",
     );
-    store.writer().0.execute_unprepared(&rows).await.unwrap();
-    Migrator::up(store.writer().0, None).await.unwrap();
+    store.raw_writer().execute_unprepared(&rows).await.unwrap();
+    Migrator::up(store.raw_writer(), None).await.unwrap();
 
     let owner = store.user(user).await.unwrap().unwrap();
     assert_eq!(owner.login_version, 0);
@@ -76,13 +76,13 @@ async fn a_step_that_is_not_known_is_not_stepped_over() {
     let url = format!("sqlite://{}/store.db", folder.path().display());
     let store = Store::open(&url, Keyring::new([1; 32])).await.unwrap();
     let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_newer', 0)";
-    store.writer().0.execute_unprepared(newer).await.unwrap();
+    store.raw_writer().execute_unprepared(newer).await.unwrap();
     store.close().await;
     assert!(matches!(Store::open(&url, Keyring::new([1; 32])).await, Err(Error::Migrate(_))));
 }
 
 async fn tables(store: &Store) -> Vec<&'static str> {
-    let manager = SchemaManager::new(store.writer().0);
+    let manager = SchemaManager::new(store.raw_writer());
     let mut found = Vec::new();
     for table in TABLES {
         if manager.has_table(table).await.unwrap() {
