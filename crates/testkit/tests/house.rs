@@ -1,0 +1,253 @@
+//! The walls inside the crates, as ARCHITECTURE.md draws them: what imports what, read from the source.
+//!
+//! A file imports another one when a path in it (in a `use`, or in the code) leads there. What only tests use does not count, nor
+//! does the `mod` line by which a parent declares its children.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use syn::{
+    Attribute, Ident, Item, ItemMod, ItemUse, Macro, UseTree,
+    visit::{self, Visit},
+};
+
+/// A module's path below the crate's root: `["relay", "state"]`.
+type Module = Vec<String>;
+
+const CRATES: [&str; 5] = ["proto", "tcp", "engine", "store", "server"];
+
+#[test]
+fn no_file_of_a_crate_imports_in_a_circle() {
+    let circles: Vec<String> = CRATES.into_iter().flat_map(|name| House::read(name).circles()).collect();
+    assert!(circles.is_empty(), "Move what is shared into a file of its own:\n{}", circles.join("\n"));
+}
+
+/// The modules of a crate, and which other ones the file of each imports.
+#[derive(Default)]
+struct House {
+    name: String,
+    /// Where the source of each module is.
+    files: BTreeMap<Module, PathBuf>,
+    imports: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+}
+
+impl House {
+    fn read(name: &str) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src");
+        let mut house = Self { name: name.to_owned(), ..Self::default() };
+        let roots = ["lib.rs", "main.rs"].map(|root| source.join(root));
+        for root in roots.iter().filter(|root| root.exists()) {
+            let mut files = Vec::new();
+            find_modules(root, &source, Module::new(), &mut files);
+            house.files.extend(files.iter().map(|(module, path, _)| (module.clone(), path.clone())));
+            for (module, path, items) in files {
+                let mut found = Imports::new(&house.files, module);
+                found.bind(&items);
+                items.iter().for_each(|item| found.visit_item(item));
+                found.to.remove(&path);
+                house.imports.entry(path).or_default().extend(found.to);
+            }
+        }
+        assert!(house.files.len() > 1 || name == "tcp", "{name} has modules");
+        house
+    }
+
+    /// Files that reach themselves, a line for each group of those that reach each other.
+    fn circles(&self) -> Vec<String> {
+        let reached: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> =
+            self.imports.keys().map(|file| (file, self.reached(file))).collect();
+        let mut left: BTreeSet<&PathBuf> =
+            reached.iter().filter(|(file, to)| to.contains(*file)).map(|(file, _)| *file).collect();
+        let mut lines = Vec::new();
+        while let Some(first) = left.pop_first() {
+            let group: BTreeSet<&PathBuf> =
+                reached[first].iter().copied().filter(|to| reached[*to].contains(first)).collect();
+            left.retain(|file| !group.contains(file));
+            let edges = group.iter().map(|from| {
+                let to = self.imports[*from].iter().filter(|to| group.contains(to)).map(|to| self.short(to));
+                format!("    {} → {}", self.short(from), to.collect::<Vec<_>>().join(" "))
+            });
+            lines.push(format!("  {} files of {}:\n{}", group.len(), self.name, edges.collect::<Vec<_>>().join("\n")));
+        }
+        lines
+    }
+
+    fn reached<'a>(&'a self, from: &'a PathBuf) -> BTreeSet<&'a PathBuf> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![from];
+        while let Some(file) = open.pop() {
+            open.extend(self.imports.get(file).into_iter().flatten().filter(|to| reached.insert(*to)));
+        }
+        reached
+    }
+
+    fn short(&self, path: &Path) -> String {
+        let text = path.to_string_lossy();
+        text.split_once("/src/")
+            .map_or(text.to_string(), |(_, short)| short.trim_end_matches(".rs").to_owned())
+    }
+}
+
+/// Every module from `file` on, with its items. Inline modules count as part of their file.
+fn find_modules(file: &Path, folder: &Path, module: Module, into: &mut Vec<(Module, PathBuf, Vec<Item>)>) {
+    let text = fs::read_to_string(file).expect("is readable");
+    let items = syn::parse_file(&text).expect("is Rust").items;
+    for item in &items {
+        let Item::Mod(ItemMod { attrs, ident, content: None, .. }) = item else { continue };
+        if is_for_tests(attrs) {
+            continue;
+        }
+        let name = ident.to_string();
+        let inner = folder.join(&name);
+        let path = [folder.join(format!("{name}.rs")), inner.join("mod.rs")].into_iter().find(|path| path.exists());
+        let child = [module.clone(), vec![name]].concat();
+        find_modules(&path.expect("has a file"), &inner, child, into);
+    }
+    into.push((module, file.to_owned(), items));
+}
+
+fn is_for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("cfg") && attribute.parse_args::<Ident>().is_ok_and(|argument| argument == "test")
+    })
+}
+
+/// What one file imports.
+struct Imports<'a> {
+    files: &'a BTreeMap<Module, PathBuf>,
+    module: Module,
+    /// Modules that have a name in this file.
+    names: BTreeMap<String, Module>,
+    to: BTreeSet<PathBuf>,
+}
+
+impl<'a> Imports<'a> {
+    fn new(files: &'a BTreeMap<Module, PathBuf>, module: Module) -> Self {
+        Self { files, module, names: BTreeMap::new(), to: BTreeSet::new() }
+    }
+
+    /// Learns the names of the modules that are declared or imported here.
+    fn bind(&mut self, items: &[Item]) {
+        for item in items {
+            match item {
+                Item::Mod(declared) if declared.content.is_none() => {
+                    let name = declared.ident.to_string();
+                    self.names.insert(name.clone(), [self.module.clone(), vec![name]].concat());
+                }
+                Item::Use(import) if !is_for_tests(&import.attrs) => {
+                    for (path, name) in paths(&import.tree) {
+                        if let Some(module) =
+                            self.resolve(&path).filter(|(_, rest)| *rest == 0).map(|(module, _)| module)
+                        {
+                            self.names.insert(name, module);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The innermost module that a path leads to, and how many of its names are left.
+    fn resolve(&self, path: &[String]) -> Option<(Module, usize)> {
+        let mut path = path.to_vec();
+        let mut module = match path.first()?.as_str() {
+            "crate" => Module::new(),
+            "self" => self.module.clone(),
+            "super" => self.module.split_last()?.1.to_vec(),
+            name => self.names.get(name)?.clone(),
+        };
+        path.remove(0);
+        while path.first().is_some_and(|name| name == "super") {
+            module.pop();
+            path.remove(0);
+        }
+        while let Some(name) = path.first() {
+            let inner = [module.clone(), vec![name.clone()]].concat();
+            if !self.files.contains_key(&inner) {
+                break;
+            }
+            module = inner;
+            path.remove(0);
+        }
+        Some((module, path.len()))
+    }
+
+    fn add(&mut self, path: &[String]) {
+        let Some((module, rest)) = self.resolve(path) else { return };
+        // A path that ends at a module only gives it a name here: what is used of it is another path.
+        if rest > 0
+            && let Some(file) = self.files.get(&module)
+        {
+            self.to.insert(file.clone());
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Imports<'_> {
+    fn visit_item(&mut self, item: &'ast Item) {
+        let attributes = match item {
+            Item::Mod(item) => &item.attrs,
+            Item::Use(item) => &item.attrs,
+            Item::Fn(item) => &item.attrs,
+            Item::Impl(item) => &item.attrs,
+            Item::Const(item) => &item.attrs,
+            Item::Struct(item) => &item.attrs,
+            _ => return visit::visit_item(self, item),
+        };
+        if !is_for_tests(attributes) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        for (path, _) in paths(&item.tree) {
+            self.add(&path);
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let names: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if names.len() > 1 {
+            self.add(&names);
+        }
+        visit::visit_path(self, path);
+    }
+
+    /// Arguments of macros are tokens: paths among them are found by their colons.
+    fn visit_macro(&mut self, called: &'ast Macro) {
+        let text = called.tokens.to_string().replace(" :: ", "::");
+        for word in text.split(|sign: char| !(sign.is_alphanumeric() || sign == '_' || sign == ':')) {
+            let names: Vec<String> = word.split("::").map(str::to_owned).collect();
+            if names.len() > 1 {
+                self.add(&names);
+            }
+        }
+        visit::visit_macro(self, called);
+    }
+}
+
+/// Every path of a `use`, and the name that it gives.
+fn paths(tree: &UseTree) -> Vec<(Vec<String>, String)> {
+    match tree {
+        UseTree::Path(path) => {
+            let first = path.ident.to_string();
+            let inner = paths(&path.tree).into_iter();
+            inner
+                .map(|(rest, name)| match rest.as_slice() {
+                    [this] if this == "self" => {
+                        (vec![first.clone()], if name == "self" { first.clone() } else { name })
+                    }
+                    _ => ([vec![first.clone()], rest].concat(), name),
+                })
+                .collect()
+        }
+        UseTree::Name(name) => vec![(vec![name.ident.to_string()], name.ident.to_string())],
+        UseTree::Rename(rename) => vec![(vec![rename.ident.to_string()], rename.rename.to_string())],
+        UseTree::Glob(_) => vec![(vec!["*".to_owned()], String::new())],
+        UseTree::Group(group) => group.items.iter().flat_map(paths).collect(),
+    }
+}
