@@ -1,8 +1,11 @@
 //! The one question that the data plane asks: may this key publish or play?
 
-use std::{future::Future, net::SocketAddr, pin::Pin};
+use std::net::SocketAddr;
 
-use crate::spec::{ProjectSpec, StreamKey};
+use crate::{
+    net::BoxFuture,
+    spec::{ProjectSpec, StreamKey},
+};
 
 /// Asks the control plane whether a key may publish or play. Called before any media is taken, and again after every wait: an
 /// answer is used at once or not at all.
@@ -10,9 +13,6 @@ pub trait Admission: Send + Sync + 'static {
     /// The project behind `key`, or why not.
     fn admit<'a>(&'a self, key: &'a StreamKey, peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>>;
 }
-
-/// What an [`Admission`] answers with.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Why a key was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

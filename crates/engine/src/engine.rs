@@ -8,52 +8,30 @@ use std::{
 };
 
 use rustls::pki_types::CertificateDer;
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-pub use crate::{
-    admission::{Admission, BoxFuture, Refusal},
-    broadcast::registry::Applied,
-    events::{EndReason, EngineEvent, RelayTotals},
-    ingest::excess::Excess,
-};
+pub use crate::{admission::Admission, events::EndReason, show::live::Applied};
 use crate::{
-    broadcast::{
-        Broadcast,
-        registry::{Live, Registry},
-    },
+    broadcast::{Broadcast, Phase},
     door::Door,
     events::EventSender,
-    hls,
-    ingest::{
-        excess::Resting,
-        listener::{self, Port},
-        starts::Starts,
-    },
+    inputs::pull::{Pulls, order::Order},
     limits::Limits,
-    net::{Egress, OwnAddresses, Resolve, SystemResolver, proxy::ProxyProtocol},
-    pull::{Order, Pulls},
-    relay::{dial::Dialer, probe::probe},
+    listen::rtmp::{self, Port},
+    net::{self, Egress, OwnAddresses, Resolve, SystemResolver, proxy::ProxyProtocol},
+    outputs::{hls, relay::probe::probe},
+    rtmp::dial::Dialer,
     shards::Shards,
     shares::{Bounds, Full, Shares},
-    spec::{AccountId, DestinationId, ProjectId, ProjectSpec, PullSpec, StreamId, StreamKey, Target},
+    show::{cooldown::Resting, registry::Registry, shared::Shared, starts::Starts},
+    spec::{AccountId, DestinationId, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
     status::{LiveStream, ProbeStep, ProjectStatus, PullStatus},
-    supervisor::{Orders, supervise},
-    uplink::Uplink,
 };
 
 /// All goodbyes together, when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// How long viewers may fetch the last of a stream that ended, and that it did: a player is a few seconds behind.
-const LAST_PICTURES: Duration = Duration::from_secs(10);
-/// Retry requests of one project that may wait.
-const RETRIES: usize = 16;
-
 /// Destinations that are tried out at once: each is a connection or two, for half a minute at most.
 const PROBES: Bounds = Bounds { running: 64, running_each: 4, waiting: 256, waiting_each: 16 };
 
@@ -116,35 +94,9 @@ pub struct StartError {
 #[derive(Clone, Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
+    pulls: Arc<Pulls>,
     rtmp_addr: SocketAddr,
     rtmps_addr: Option<SocketAddr>,
-}
-
-/// What connections and supervisors share.
-pub(crate) struct Shared {
-    pub(crate) admission: Arc<dyn Admission>,
-    pub(crate) registry: Registry,
-    pub(crate) limits: Limits,
-    pub(crate) resting: Resting,
-    pub(crate) starts: Starts,
-    /// Cancelled when the server stops.
-    pub(crate) closing: CancellationToken,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) shards: Shards,
-    pub(crate) dialer: Dialer,
-    probes: Arc<Shares<AccountId>>,
-    /// What pulls call themselves, so that this server knows its own.
-    pub(crate) identity: String,
-    pulls: Pulls,
-    events: EventSender,
-    grace: Duration,
-    uplink: Arc<Uplink>,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("registry", &self.registry).finish_non_exhaustive()
-    }
 }
 
 /// The ports of an engine, bound and not served yet: who connects waits.
@@ -157,10 +109,15 @@ pub struct Ports {
 impl Ports {
     /// Binds these addresses.
     pub fn bind(rtmp: SocketAddr, rtmps: Option<SocketAddr>) -> Result<Self, StartError> {
-        let rtmp = listener::bind("rtmp.listen", rtmp)?;
-        let rtmps = rtmps.map(|address| listener::bind("rtmps.listen", address)).transpose()?;
+        let rtmp = bind("rtmp.listen", rtmp)?;
+        let rtmps = rtmps.map(|address| bind("rtmps.listen", address)).transpose()?;
         Ok(Self { rtmp, rtmps })
     }
+}
+
+/// Binds an address; the error names the setting that it comes from.
+fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    net::listen(address).map_err(|source| StartError { setting, address, source })
 }
 
 impl Engine {
@@ -200,7 +157,6 @@ impl Engine {
             tasks,
             shards,
             identity: format!("GoStream/{} ({})", env!("CARGO_PKG_VERSION"), Uuid::new_v4().simple()),
-            pulls: Pulls::default(),
             dialer: Dialer::new(config.resolver, egress, own, config.trusted),
             probes: Shares::new(PROBES),
             events,
@@ -214,9 +170,9 @@ impl Engine {
         let listeners = [(rtmp, None)].into_iter().chain(rtmps.map(|(rtmps, tls)| (rtmps, Some(tls))));
         for (listener, tls) in listeners {
             let port = Port { listener, tls, proxies: config.proxy_protocol.clone(), door: Arc::clone(&door) };
-            shared.tasks.spawn(listener::listen(port, Arc::clone(&shared)));
+            shared.tasks.spawn(rtmp::listen(port, Arc::clone(&shared)));
         }
-        Self { shared, rtmp_addr, rtmps_addr }
+        Self { shared, pulls: Arc::default(), rtmp_addr, rtmps_addr }
     }
 
     /// Where RTMP is taken.
@@ -260,22 +216,22 @@ impl Engine {
 
     /// All streams that are to be fetched from elsewhere. What is fetched already goes on.
     pub fn pull(&self, wanted: Vec<PullSpec>) {
-        self.shared.pulls.apply(wanted, &self.shared);
+        self.pulls.apply(wanted, &self.shared);
     }
 
     /// Somebody publishes the project's stream on the server that it is pulled from.
     pub fn pull_published(&self, project: ProjectId) {
-        self.shared.pulls.order(project, Order::Published);
+        self.pulls.order(project, Order::Published);
     }
 
     /// The publisher that is pulled from left: the stream ends as if its encoder had said goodbye here.
     pub fn pull_unpublished(&self, project: ProjectId) {
-        self.shared.pulls.order(project, Order::Unpublished);
+        self.pulls.order(project, Order::Unpublished);
     }
 
     /// How the project's pull goes; `None` when there is none here.
     pub fn pull_status(&self, project: ProjectId) -> Option<PullStatus> {
-        self.shared.pulls.status(project)
+        self.pulls.status(project)
     }
 
     /// Tries a destination of an account out, step by step, without publishing. Ends when it is dropped. [`Full`] when the
@@ -335,40 +291,14 @@ impl Engine {
     }
 }
 
-impl Shared {
-    pub(crate) fn begin(
-        self: &Arc<Self>,
-        spec: &ProjectSpec,
-        status: watch::Sender<Option<Arc<ProjectStatus>>>,
-    ) -> Arc<Live> {
-        let broadcast = Broadcast::new(spec.id, StreamId(Uuid::now_v7()));
-        let (retries, retry_requests) = mpsc::channel(RETRIES);
-        let (spec_sender, spec_seen) = watch::channel(spec.clone());
-        let output = Arc::new(hls::Output::new(broadcast.started_at));
-        let live = Live::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
-        let orders = Orders {
-            broadcast: Arc::clone(&broadcast),
-            hls: Arc::clone(&output),
-            spec: spec_seen,
-            retries: retry_requests,
-            status,
-            events: self.events.of(spec.account),
-            dialer: self.dialer.of(spec.account),
-            grace: self.grace,
-            uplink: Arc::clone(&self.uplink),
-        };
-        self.tasks.spawn(hls::run(output, broadcast));
-        let (shared, ending) = (Arc::clone(self), Arc::clone(&live));
-        self.tasks.spawn(async move {
-            supervise(orders).await;
-            shared.registry.remove(ending.broadcast.project);
-            ending.over.cancel();
-            // The broadcast's packets go now; the output holds the last of them.
-            let output = Arc::clone(&ending.hls);
-            drop(ending);
-            let _closing = timeout(LAST_PICTURES, shared.closing.cancelled()).await;
-            shared.registry.forget_output(&output);
-        });
-        live
+impl LiveStream {
+    pub(crate) fn of(broadcast: &Broadcast) -> Self {
+        Self {
+            project: broadcast.project,
+            stream: broadcast.stream,
+            started_at: broadcast.started_at,
+            reconnecting: matches!(*broadcast.phase().borrow(), Phase::Dropped(_)),
+            since: broadcast.phase_since(),
+        }
     }
 }

@@ -5,23 +5,27 @@
 //! ([`status`]) through the [`Engine`]'s handle; nothing else crosses.
 
 pub mod admission;
+mod backoff;
 pub mod broadcast;
 pub mod door;
-pub mod engine;
+mod engine;
 pub mod events;
-pub mod hls;
-mod ingest;
+mod inputs;
 pub mod limits;
+mod listen;
 pub mod net;
+mod outputs;
 mod patience;
-mod plan;
-mod pull;
-mod relay;
+mod random;
+mod rtmp;
 mod shards;
 pub mod shares;
+mod show;
 pub mod spec;
 pub mod status;
-mod supervisor;
-mod uplink;
 
-pub use engine::{Admission, EndReason, Engine, EngineConfig, EngineEvent, Excess, Refusal, StartError};
+pub use admission::{Admission, Refusal};
+pub use engine::{Engine, EngineConfig, Ports, StartError};
+pub use events::{EndReason, EngineEvent, Excess, RelayTotals};
+pub use outputs::hls;
+pub use show::live::Applied;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-pub use crate::ingest::starts::RateLimit;
-use crate::{door::Places, ingest::excess::Allowed};
+use crate::door::Places;
 
 /// What a peer may cost. The defaults hold a school on one address and refuse a flood; tests tighten them.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +26,24 @@ pub struct Limits {
     pub live_per_account: usize,
     /// How often streams may start.
     pub starts: StartLimits,
+}
+
+/// What a stream may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    /// In kbit/s; `None` for any bitrate.
+    pub(crate) kbps: Option<u32>,
+    /// Messages a second: each costs memory and time, however short it is.
+    pub(crate) messages: u32,
+}
+
+/// How often something may happen: so many times at once, and once in each interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// At once.
+    pub burst: u32,
+    /// After that.
+    pub interval: Duration,
 }
 
 impl Limits {

@@ -5,10 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{
-    broadcast::{Broadcast, Phase},
-    spec::{DestinationId, ProjectId, StreamId},
-};
+use crate::spec::{DestinationId, ProjectId, StreamId};
 
 /// The whole truth about a live project at one moment. A project without a broadcast has no status.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,18 +83,6 @@ pub struct LiveStream {
     pub reconnecting: bool,
     /// Since when it is, or is not.
     pub since: SystemTime,
-}
-
-impl LiveStream {
-    pub(crate) fn of(broadcast: &Broadcast) -> Self {
-        Self {
-            project: broadcast.project,
-            stream: broadcast.stream,
-            started_at: broadcast.started_at,
-            reconnecting: matches!(*broadcast.phase().borrow(), Phase::Dropped(_)),
-            since: broadcast.phase_since(),
-        }
-    }
 }
 
 /// The incoming video, measured over the last seconds.

@@ -10,8 +10,7 @@ use std::{
 
 use axum::Router;
 use gostream_engine::{
-    engine::{Engine, EngineConfig},
-    events,
+    Engine, EngineConfig, events,
     limits::{Limits as EngineLimits, RateLimit, StartLimits},
     net::{self, proxy::ProxyProtocol},
 };
@@ -77,7 +76,7 @@ pub enum StartError {
     },
     /// RTMP.
     #[error(transparent)]
-    Engine(#[from] gostream_engine::engine::StartError),
+    Engine(#[from] gostream_engine::StartError),
     /// A port of ours.
     #[error("{setting}: cannot listen on {address}: {source}. Is another server running there?")]
     Listen {

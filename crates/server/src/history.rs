@@ -10,7 +10,7 @@ use std::{
 };
 
 use gostream_engine::{
-    engine::{Engine, EngineEvent},
+    Engine, EngineEvent,
     events::EventReceiver,
     spec::{RelayId, StreamId},
     status::RelayState,

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use gostream_engine::{
-    engine::Engine,
+    Engine,
     net::congestion_control,
     spec::RelayId,
     status::{ProjectStatus, RelayState, RelayStatus},

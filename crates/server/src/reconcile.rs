@@ -11,7 +11,8 @@ use std::{
 };
 
 use gostream_engine::{
-    engine::{Admission, Applied, BoxFuture, EndReason, Engine, Refusal},
+    Admission, Applied, EndReason, Engine, Refusal,
+    net::BoxFuture,
     spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
 };
 use gostream_proto::rtmp::url::RtmpUrl;

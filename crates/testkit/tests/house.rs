@@ -10,7 +10,7 @@ use std::{
 };
 
 use syn::{
-    Attribute, Ident, Item, ItemMod, ItemUse, Macro, UseTree,
+    Attribute, Item, ItemMod, ItemUse, Macro, Meta, UseTree,
     visit::{self, Visit},
 };
 
@@ -23,6 +23,12 @@ const CRATES: [&str; 5] = ["proto", "tcp", "engine", "store", "server"];
 fn no_file_of_a_crate_imports_in_a_circle() {
     let circles: Vec<String> = CRATES.into_iter().flat_map(|name| House::read(name).circles()).collect();
     assert!(circles.is_empty(), "Move what is shared into a file of its own:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn folders_of_a_crate_import_in_one_direction() {
+    let circles: Vec<String> = CRATES.into_iter().flat_map(|name| House::read(name).folders().circles()).collect();
+    assert!(circles.is_empty(), "Move what is shared below both:\n{}", circles.join("\n"));
 }
 
 /// The modules of a crate, and which other ones the file of each imports.
@@ -53,6 +59,20 @@ impl House {
         }
         assert!(house.files.len() > 1 || name == "tcp", "{name} has modules");
         house
+    }
+
+    /// The same with the files of each module below the root as one.
+    fn folders(&self) -> Self {
+        let folder = |path: &PathBuf| {
+            let short = self.short(path);
+            PathBuf::from(format!("/src/{}", short.split('/').next().unwrap_or_default()))
+        };
+        let mut folders = Self { name: self.name.clone(), ..Self::default() };
+        for (from, to) in &self.imports {
+            let imports = folders.imports.entry(folder(from)).or_default();
+            imports.extend(to.iter().map(folder).filter(|to| *to != folder(from)));
+        }
+        folders
     }
 
     /// Files that reach themselves, a line for each group of those that reach each other.
@@ -109,9 +129,17 @@ fn find_modules(file: &Path, folder: &Path, module: Module, into: &mut Vec<(Modu
     into.push((module, file.to_owned(), items));
 }
 
+/// `cfg(test)`, alone or with what else has to be.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg") && attribute.parse_args::<Ident>().is_ok_and(|argument| argument == "test")
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).any(|attribute| {
+        let Ok(condition) = attribute.parse_args::<Meta>() else { return false };
+        match condition {
+            Meta::Path(path) => path.is_ident("test"),
+            Meta::List(list) if list.path.is_ident("all") => {
+                list.tokens.into_iter().any(|token| token.to_string() == "test")
+            }
+            _ => false,
+        }
     })
 }
 

@@ -4,15 +4,13 @@
 //! [`feed`] turns what was read into RTMP media for one connection. Writing never waits for a reader, and [`pace`] says how
 //! often readers hear of it.
 
-pub mod feed;
+pub(crate) mod incoming;
 pub mod meter;
 pub(crate) mod notices;
-pub(crate) mod pace;
-pub(crate) mod publisher;
-pub(crate) mod registry;
 pub mod ring;
 mod speed;
 pub mod subscription;
+pub(crate) mod wake_schedule;
 
 use std::{
     sync::{
@@ -25,14 +23,13 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    engine::EndReason,
+    events::EndReason,
     spec::{ProjectId, StreamId},
 };
+use incoming::Incoming;
 use meter::Meter;
 use notices::Notices;
-use publisher::Timeline;
 use ring::Ring;
-use subscription::{Haste, Subscription};
 
 /// One live stream and everything its readers share.
 #[derive(Debug)]
@@ -47,7 +44,7 @@ pub struct Broadcast {
     born: Instant,
     ring: Mutex<Ring>,
     meter: Mutex<Meter>,
-    timeline: Mutex<Timeline>,
+    incoming: Mutex<Incoming>,
     notices: Mutex<Notices>,
     /// One past the newest sequence number; readers wake when it moves.
     head: watch::Sender<u64>,
@@ -81,7 +78,7 @@ impl Broadcast {
             born: Instant::now(),
             ring: Mutex::default(),
             meter: Mutex::default(),
-            timeline: Mutex::default(),
+            incoming: Mutex::default(),
             notices: Mutex::default(),
             head: watch::Sender::new(0),
             hurried: AtomicUsize::new(0),
@@ -89,11 +86,6 @@ impl Broadcast {
             phase_ms: AtomicU64::new(0),
             uplink_short: AtomicBool::new(false),
         })
-    }
-
-    /// A new reader, which joins at the newest keyframe.
-    pub fn subscribe(self: &Arc<Self>, haste: Haste) -> Subscription {
-        Subscription::new(Arc::clone(self), self.head.subscribe(), haste)
     }
 
     /// The phase, now and as it changes.
@@ -149,8 +141,8 @@ impl Broadcast {
     }
 
     /// An encoder comes or is away: how fast the one before was says nothing of what is now.
-    fn forget_speed(&self) {
-        self.timeline().forget_speed();
+    pub(crate) fn forget_speed(&self) {
+        self.incoming().forget_speed();
         self.meter().set_speed(None);
         self.notices().forget_slow_encoder();
     }
@@ -176,7 +168,7 @@ impl Broadcast {
         self.ms_at(Instant::now())
     }
 
-    fn ms_at(&self, moment: Instant) -> i64 {
+    pub(crate) fn ms_at(&self, moment: Instant) -> i64 {
         moment.saturating_duration_since(self.born).as_millis() as i64
     }
 
@@ -201,21 +193,21 @@ impl Broadcast {
             || first(&ring.headers().audio).is_some_and(|byte| byte >> 4 == EX_AUDIO)
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    pub(crate) fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn timeline(&self) -> MutexGuard<'_, Timeline> {
-        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long to collect packets before readers are woken for them.
-    fn pause_between_wakes(&self) -> Duration {
-        pace::pause_for(self.hurried.load(Ordering::Relaxed), self.born.elapsed())
+    pub(crate) fn pause_between_wakes(&self) -> Duration {
+        wake_schedule::pause_for(self.hurried.load(Ordering::Relaxed), self.born.elapsed())
     }
 
     /// Tells readers that there is more to read.
-    fn wake_readers(&self) {
+    pub(crate) fn wake_readers(&self) {
         let head = self.ring().head();
         self.head.send_if_modified(|seen| std::mem::replace(seen, head) != head);
     }
@@ -236,6 +228,3 @@ impl Broadcast {
         self.phase_ms.store(self.age_ms().unsigned_abs(), Ordering::Relaxed);
     }
 }
-
-#[cfg(test)]
-mod tests;

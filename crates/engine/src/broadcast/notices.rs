@@ -69,7 +69,7 @@ impl Notices {
     }
 
     /// The encoder left, or another one came.
-    pub(super) fn forget_slow_encoder(&mut self) {
+    pub(crate) fn forget_slow_encoder(&mut self) {
         self.remove(SLOW_ENCODER);
     }
 

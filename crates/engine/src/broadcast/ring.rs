@@ -8,18 +8,17 @@
 //! 2. with the sound, when no picture has come for three seconds (two, if there never was any video);
 //! 3. at the newest picture, when a reader has waited ten seconds for a keyframe.
 
+mod entry;
 mod headers;
 
-use std::{borrow::Cow, collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
-use bytes::Bytes;
 use gostream_proto::{
     packet::{Packet, PacketKind},
-    rtmp::{chunk::SharedChunks, command::set_data_frame, media::MediaKind},
     time::Timestamp,
 };
 
-pub use headers::Headers;
+pub use self::{entry::Entry, headers::Headers};
 
 /// How much is kept, by arrival and by media time: a destination that is further behind would show its viewers old pictures.
 const KEPT_MS_MAX: i64 = 10_000;
@@ -27,8 +26,6 @@ const KEPT_MS_MAX: i64 = 10_000;
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How many packets are kept: 10 s of what a publisher may send, and half as much again.
 const KEPT_PACKETS_MAX: usize = 15_000;
-/// What an entry costs beside its packet: its own fields, the two counters of its `Arc`, and its place in the queue.
-const ENTRY_BYTES: usize = size_of::<Entry>() - size_of::<Packet>() + 3 * size_of::<usize>();
 /// Chunks of packets that are older than this are dropped: hardly a destination is so far behind, and one that is lays them
 /// out for itself.
 const DERIVED_KEPT_MS: i64 = 500;
@@ -46,23 +43,6 @@ const SOUND_PATIENCE_MS: i64 = 300;
 const SOUND_BEHIND_MS: i64 = 100;
 /// Sound that did not come for this long is away, and sets nothing.
 const SOUND_AWAY_AFTER_MS: i64 = 3_000;
-
-/// A packet and what is derived from it once for all readers.
-#[derive(Debug)]
-pub struct Entry {
-    /// The packet.
-    pub packet: Packet,
-    /// How many video frames came before it; differences count what a reader skipped.
-    pub video_frames_before: u64,
-    /// When it came, in ms since the broadcast began.
-    pub arrived_ms: i64,
-    /// How far the stream is with it, in ms of media.
-    media_ms: i64,
-    /// What goes to platforms.
-    platform: SharedChunks,
-    /// What goes to players.
-    player: SharedChunks,
-}
 
 /// Where a reader can start.
 #[derive(Clone, Debug)]
@@ -121,54 +101,6 @@ pub struct Ring {
     /// Since when a reader waits for a keyframe.
     wanted_ms: Option<i64>,
     video_frames: u64,
-}
-
-impl Entry {
-    /// The same without chunks, now and later.
-    fn bare(&self) -> Self {
-        let Self { ref packet, video_frames_before, arrived_ms, media_ms, .. } = *self;
-        let (platform, player) = (SharedChunks::not_kept(), SharedChunks::not_kept());
-        Self { packet: packet.clone(), video_frames_before, arrived_ms, media_ms, platform, player }
-    }
-
-    /// The kind of RTMP message that carries it.
-    pub fn media_kind(&self) -> MediaKind {
-        match self.packet.kind {
-            PacketKind::Metadata => MediaKind::Metadata,
-            PacketKind::Data | PacketKind::Announcement => MediaKind::Data,
-            PacketKind::AudioHeader
-            | PacketKind::Audio
-            | PacketKind::AudioOther
-            | PacketKind::SideAudioHeader
-            | PacketKind::SideAudio => MediaKind::Audio,
-            PacketKind::VideoHeader
-            | PacketKind::Keyframe
-            | PacketKind::InterFrame
-            | PacketKind::Slices
-            | PacketKind::VideoOther
-            | PacketKind::SideVideoHeader
-            | PacketKind::SideVideo => MediaKind::Video,
-        }
-    }
-
-    /// The message payload that a platform gets, metadata wrapped, and its chunks.
-    pub fn for_platform(&self) -> (Cow<'_, Bytes>, &SharedChunks) {
-        let payload = match self.packet.kind {
-            PacketKind::Metadata => Cow::Owned(set_data_frame(&self.packet.body)),
-            _ => Cow::Borrowed(&self.packet.body),
-        };
-        (payload, &self.platform)
-    }
-
-    /// The message payload that a player gets, and its chunks.
-    pub fn for_player(&self) -> (Cow<'_, Bytes>, &SharedChunks) {
-        (Cow::Borrowed(&self.packet.body), &self.player)
-    }
-
-    /// Memory that it takes, without chunks.
-    fn held_bytes(&self) -> usize {
-        self.packet.held_bytes() + ENTRY_BYTES
-    }
 }
 
 impl Ring {

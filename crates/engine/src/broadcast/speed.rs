@@ -28,7 +28,7 @@ const KEEPS_UP: f64 = 0.97;
 
 /// Measures an encoder, from the first packet of its connection on.
 #[derive(Debug, Default)]
-pub(super) struct Speed {
+pub(crate) struct Speed {
     video: Ground,
     audio: Ground,
     share: Option<f64>,
@@ -52,7 +52,7 @@ struct Peak {
 
 impl Speed {
     /// Counts a packet that is at `source_ms` by the encoder's clock.
-    pub(super) fn count(&mut self, track: Elementary, source_ms: i64, arrived_ms: i64) {
+    pub(crate) fn count(&mut self, track: Elementary, source_ms: i64, arrived_ms: i64) {
         let ground = match track {
             Elementary::Video => &mut self.video,
             Elementary::Audio => &mut self.audio,
@@ -63,22 +63,22 @@ impl Speed {
     }
 
     /// The share of real time that comes, in percent; `None` while that is not known.
-    pub(super) fn percent(&self) -> Option<u32> {
+    pub(crate) fn percent(&self) -> Option<u32> {
         self.share.map(|share| (share * 100.0).round().max(0.0) as u32)
     }
 
     /// The same, while it is too little.
-    pub(super) fn slow_percent(&self) -> Option<u32> {
+    pub(crate) fn slow_percent(&self) -> Option<u32> {
         self.percent().filter(|_| self.slow)
     }
 
     /// Whether times that moved away from their arrival are explained by a slow encoder: nothing is known of its clock then.
-    pub(super) fn explains_drift(&self) -> bool {
+    pub(crate) fn explains_drift(&self) -> bool {
         self.was_slow
     }
 
     /// Another connection begins: what came before says nothing of it.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         *self = Self { was_slow: self.was_slow, ..Self::default() };
     }
 

@@ -58,10 +58,13 @@ pub struct Begin {
 }
 
 impl Subscription {
-    pub(super) fn new(broadcast: Arc<Broadcast>, head: watch::Receiver<u64>, haste: Haste) -> Self {
+    /// A new reader, which joins at the newest keyframe.
+    pub fn new(broadcast: &Arc<Broadcast>, haste: Haste) -> Self {
         if haste == Haste::Hurried {
             broadcast.hurried.fetch_add(1, Ordering::Relaxed);
         }
+        let head = broadcast.head.subscribe();
+        let broadcast = Arc::clone(broadcast);
         Self { broadcast, head, haste, next: None, waits_from: None, video_frames_read: 0 }
     }
 

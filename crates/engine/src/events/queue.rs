@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::EngineEvent;
+use super::event::EngineEvent;
 use crate::spec::{AccountId, StreamId};
 
 /// Losses come by the thousand; one line in this time says how many there were.

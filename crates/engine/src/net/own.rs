@@ -8,7 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Resolve;
+use super::resolve::Resolve;
 
 /// How often the addresses of the server's own name are looked up again.
 const REFRESH: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! How names become addresses: as the system does it, from `/etc/hosts` and the name servers of `/etc/resolv.conf`, but
 //! without a thread for each name. A lookup shares nothing with another, so that one that gets no answer holds up no other, and
-//! it ends when its future is dropped. How many run at once is for [`crate::relay::dial::Dialer`] to say.
+//! it ends when its future is dropped. How many run at once is for [`crate::rtmp::dial::Dialer`] to say.
 
 use std::{
     fs, io,
@@ -16,8 +16,7 @@ use hickory_resolver::{
     system_conf::parse_resolv_conf,
 };
 
-use super::Resolve;
-use crate::engine::BoxFuture;
+use super::resolve::{BoxFuture, Resolve};
 
 /// Options of `resolv.conf` that a lookup follows; the parser would log a warning about those that it does not know.
 const OPTIONS: [&str; 4] = ["ndots:", "timeout:", "attempts:", "edns0"];

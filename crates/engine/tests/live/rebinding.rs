@@ -10,8 +10,7 @@ use std::{
 
 use gostream_engine::{
     EngineConfig,
-    engine::BoxFuture,
-    net::Resolve,
+    net::{BoxFuture, Resolve},
     spec::ProjectSpec,
     status::{PullState, RelayState, StreamPhase},
 };

@@ -7,10 +7,9 @@ use std::{
 };
 
 use gostream_engine::{
-    Admission, EndReason, Engine, EngineConfig, EngineEvent, Refusal,
-    engine::BoxFuture,
-    events,
+    Admission, EndReason, Engine, EngineConfig, EngineEvent, Refusal, events,
     limits::{Limits, RateLimit, StartLimits},
+    net::BoxFuture,
     spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
 use gostream_testkit::{

@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
-use gostream_engine::{EngineConfig, engine::BoxFuture, net::Resolve, spec::AccountId, status::ProbeStep};
+use gostream_engine::{
+    EngineConfig,
+    net::{BoxFuture, Resolve},
+    spec::AccountId,
+    status::ProbeStep,
+};
 use gostream_testkit::{
     PATIENCE,
     platform::{Behaviour, Platform},

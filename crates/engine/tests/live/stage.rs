@@ -9,9 +9,9 @@ use std::{
 
 use gostream_engine::{
     Admission, EndReason, Engine, EngineConfig, Refusal,
-    engine::BoxFuture,
     events::{self, EventReceiver},
     limits::Limits,
+    net::BoxFuture,
     spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
     status::{ProjectStatus, RelayState},
 };

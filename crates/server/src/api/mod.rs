@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use gostream_engine::engine::Engine;
+use gostream_engine::Engine;
 use gostream_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{

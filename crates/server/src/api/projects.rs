@@ -1,7 +1,7 @@
 //! Projects: saved places to publish to.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use gostream_engine::{engine::EndReason, spec::ProjectId};
+use gostream_engine::{EndReason, spec::ProjectId};
 use gostream_store::Error;
 use serde::Deserialize;
 use utoipa::ToSchema;

@@ -1,6 +1,6 @@
 //! What ends together with the sessions of an account, and what follows from it for what runs.
 
-use gostream_engine::{engine::EndReason, spec::ProjectId};
+use gostream_engine::{EndReason, spec::ProjectId};
 use gostream_store::{Revoke, Revoked};
 use serde::Deserialize;
 use utoipa::IntoParams;

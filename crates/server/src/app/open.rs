@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use gostream_engine::{engine::Ports, net};
+use gostream_engine::{Ports, net};
 use gostream_store::{Keyring, NodeLock, Store, backup, missing_file};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;

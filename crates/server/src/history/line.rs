@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use gostream_engine::{
-    engine::EngineEvent,
+    EngineEvent,
     spec::{RelayId, StreamId},
     status::RelayState,
 };

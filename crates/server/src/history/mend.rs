@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use gostream_engine::{
-    engine::{Engine, EngineEvent},
+    Engine, EngineEvent,
     events::EventReceiver,
     spec::{Leg, RelayId, StreamId},
     status::{LiveStream, ProjectStatus, RelayState, RelayStatus},

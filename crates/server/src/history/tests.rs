@@ -2,8 +2,8 @@ use std::net::SocketAddr;
 
 use gostream_engine::{
     Admission, EndReason, EngineConfig, Refusal,
-    engine::BoxFuture,
     events::{self, EventReceiver},
+    net::BoxFuture,
     spec::{AccountId, DestinationId, Goodbye, ProjectId, ProjectSpec, StreamKey},
     status::StreamPhase,
 };

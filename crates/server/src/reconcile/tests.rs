@@ -1,4 +1,4 @@
-use gostream_engine::{engine::EngineConfig, events};
+use gostream_engine::{EngineConfig, events};
 use gostream_store::Keyring;
 use gostream_testkit::{PATIENCE, encoder::Encoder};
 use tempfile::TempDir;

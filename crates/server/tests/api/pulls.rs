@@ -6,9 +6,8 @@ use std::{
 };
 
 use gostream_engine::{
-    Admission, Engine, EngineConfig, Refusal,
-    engine::BoxFuture,
-    events,
+    Admission, Engine, EngineConfig, Refusal, events,
+    net::BoxFuture,
     spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
 use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};

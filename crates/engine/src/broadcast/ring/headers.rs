@@ -8,7 +8,7 @@ use gostream_proto::{
     packet::{Packet, PacketKind},
 };
 
-use super::Entry;
+use super::entry::Entry;
 
 /// Announcements and headers of side tracks that are kept: OBS announces one thing and sends two or three side tracks.
 const OTHERS_MAX: usize = 16;

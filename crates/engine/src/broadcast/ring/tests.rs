@@ -1,5 +1,6 @@
 //! Bounds, starts and counts.
 
+use bytes::Bytes;
 use gostream_proto::{
     rtmp::{
         chunk::{Encoder, csid},
@@ -95,7 +96,7 @@ fn ring_keeps_ten_seconds() {
     let ring = ring(&packets);
     assert_eq!((ring.head(), ring.first), (2_000, 2_000 - 501));
     assert!(ring.is_gone(1_498) && ring.get(1_499).is_some());
-    assert_eq!(ring.held_bytes(), 501 * (10 + size_of::<Packet>() + ENTRY_BYTES));
+    assert_eq!(ring.held_bytes(), 501 * (10 + size_of::<Packet>() + entry::ENTRY_BYTES));
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! Pulls: streams that do not come by themselves but are fetched from another RTMP server, most often an nginx-rtmp that
+//! encoders know already. A pull plays from there and writes into the broadcast as an encoder's connection does.
+//!
+//! [`task`] says when to try and what becomes of a stream, [`source`] is one connection, [`trouble`] says what went wrong. An
+//! encoder that publishes here comes first: while it does, nothing is fetched.
+
+mod error;
+pub(crate) mod order;
+mod source;
+mod task;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info_span};
+
+use super::pull::{order::Order, task::Puller};
+use crate::{
+    show::shared::Shared,
+    spec::{ProjectId, PullSpec, Target},
+    status::PullStatus,
+};
+
+/// Orders that may wait; a pull takes them within moments.
+const ORDERS: usize = 16;
+
+/// A running pull.
+#[derive(Debug)]
+struct Pull {
+    source: Target,
+    orders: mpsc::Sender<Order>,
+    status: watch::Receiver<PullStatus>,
+    stop: CancellationToken,
+}
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// All running pulls.
+#[derive(Debug, Default)]
+pub(crate) struct Pulls(Mutex<HashMap<ProjectId, Pull>>);
+
+impl Pulls {
+    /// Starts what is not running, stops what is not wanted, and leaves the rest alone.
+    pub(crate) fn apply(&self, wanted: Vec<PullSpec>, shared: &Arc<Shared>) {
+        let mut pulls = self.lock();
+        let ids: HashSet<_> = wanted.iter().map(|spec| spec.project).collect();
+        pulls.retain(|project, _| ids.contains(project));
+        for spec in wanted {
+            if pulls.get(&spec.project).is_none_or(|running| running.source != spec.source) {
+                pulls.insert(spec.project, Pull::start(spec, shared));
+            }
+        }
+    }
+
+    /// Tells a pull what the other server said. Nothing happens when there is none for this project.
+    pub(crate) fn order(&self, project: ProjectId, order: Order) {
+        if let Some(pull) = self.lock().get(&project) {
+            // When so many wait already, the next try finds out by itself.
+            let _ = pull.orders.try_send(order);
+        }
+    }
+
+    /// How a pull goes, if there is one.
+    pub(crate) fn status(&self, project: ProjectId) -> Option<PullStatus> {
+        self.lock().get(&project).map(|pull| pull.status.borrow().clone())
+    }
+
+    /// A poisoned lock still guards a whole map.
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProjectId, Pull>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pull {
+    /// On a thread of the data plane, where its broadcast will run.
+    fn start(spec: PullSpec, shared: &Arc<Shared>) -> Self {
+        let (orders, taken) = mpsc::channel(ORDERS);
+        let (told, status) = watch::channel(PullStatus::default());
+        let stop = shared.closing.child_token();
+        let span = info_span!("pull", pull.project = %spec.project, pull.host = spec.source.url.host());
+        let source = spec.source.clone();
+        let puller = Puller::new(spec, Arc::clone(shared), taken, told);
+        let stopped = stop.clone();
+        let task = async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                () = puller.run() => {}
+            }
+        };
+        let task = task.instrument(span);
+        match shared.shards.next() {
+            None => drop(shared.tasks.spawn(task)),
+            Some(shard) => drop(shared.tasks.spawn_on(task, shard)),
+        }
+        Self { source, orders, status, stop }
+    }
+}

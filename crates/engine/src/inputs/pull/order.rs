@@ -1,0 +1,10 @@
+//! What the servers that streams are pulled from say of them, apart from the stream itself.
+
+/// What the other server told about a stream, by way of its hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Somebody publishes there.
+    Published,
+    /// The publisher that was played left.
+    Unpublished,
+}

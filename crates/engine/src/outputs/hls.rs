@@ -1,0 +1,242 @@
+//! The HLS outputs of one broadcast, classic (MPEG-TS) and low-latency (fragmented MP4): a reader like any other, that cuts
+//! what it reads into segments and parts, and the players who wait for the next one.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+pub use gostream_proto::hls::live::{File, Request};
+use gostream_proto::{
+    hls::{
+        Conformer, Segmenter, Window,
+        live::{Answer, Fetch, Live, Unsupported},
+    },
+    packet::Packet,
+};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use crate::broadcast::{
+    Broadcast,
+    ring::Why,
+    subscription::{Batch, Haste, Subscription},
+};
+
+/// Between two reads: parts are half a second, and nobody sees so little on top.
+const READ_PAUSE: Duration = Duration::from_millis(80);
+/// Read at once; all that is there.
+const READ_BYTES: usize = usize::MAX;
+
+/// The newest segments, from memory.
+#[derive(Debug)]
+pub struct Output {
+    /// The number of the first segment.
+    first: u64,
+    classic: Mutex<Window>,
+    live: Mutex<Live>,
+    /// Sent whenever something new is listed; players wait for it.
+    listed: watch::Sender<()>,
+}
+
+/// What a player gets of the low-latency output.
+#[derive(Debug)]
+pub enum Served {
+    /// A playlist.
+    Playlist(String),
+    /// An init segment.
+    Init(Bytes),
+    /// A segment or a part, in pieces to be sent one behind the other.
+    Media(Vec<Bytes>),
+    /// The request makes no sense, and why.
+    BadRequest(&'static str),
+    /// There is no such file, or no longer.
+    NotFound,
+    /// It was waited for as long as the specification allows.
+    TooLate,
+}
+
+impl Output {
+    /// The outputs of a broadcast that begins at `at`. Numbers count from the second of that moment: no segment is as short as
+    /// a second, so whatever stream of the project comes next begins behind the last of this one.
+    pub(crate) fn new(at: SystemTime) -> Self {
+        let first = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self {
+            first,
+            classic: Mutex::default(),
+            live: Mutex::new(Live::numbered_from(first)),
+            listed: watch::Sender::default(),
+        }
+    }
+
+    /// The classic media playlist with segments named `{prefix}-{n}.ts`; `None` before the first segment.
+    pub fn playlist(&self, prefix: &str) -> Option<Bytes> {
+        lock(&self.classic).playlist(prefix).map(Bytes::from)
+    }
+
+    /// Segment `n` of the classic playlist, made when first asked for.
+    pub fn segment(&self, n: u64) -> Option<Bytes> {
+        let segment = lock(&self.classic).segment(n)?;
+        Some(segment.ts())
+    }
+
+    /// Whether there is a low-latency playlist.
+    pub fn is_ready(&self) -> bool {
+        lock(&self.live).is_ready()
+    }
+
+    /// A file of the low-latency output. Waits for what is announced and not there yet.
+    pub async fn file(&self, file: File, request: Request) -> Served {
+        let patience = Duration::from_millis(lock(&self.live).hold_max_ms());
+        let mut listed = self.listed.subscribe();
+        let waiting = async {
+            loop {
+                listed.mark_unchanged();
+                if let Some(served) = look(&lock(&self.live), file, &request) {
+                    return served;
+                }
+                if listed.changed().await.is_err() {
+                    // The sender lives in `self`.
+                    return Served::NotFound;
+                }
+            }
+        };
+        timeout(patience, waiting).await.unwrap_or(Served::TooLate)
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    /// What there is now of the low-latency output.
+    pub(crate) fn look(&self, file: File, request: &Request) -> Option<Served> {
+        look(&lock(&self.live), file, request)
+    }
+}
+
+/// What there is now; `None` when it is worth waiting for.
+fn look(live: &Live, file: File, request: &Request) -> Option<Served> {
+    let fetched = |fetch| match fetch {
+        Fetch::Ready(pieces) => Some(Served::Media(pieces)),
+        Fetch::NotYet => None,
+        Fetch::Gone => Some(Served::NotFound),
+    };
+    match file {
+        // Nobody begins to watch what is over.
+        File::Multivariant if live.is_over() => Some(Served::NotFound),
+        File::Multivariant => Some(live.multivariant().map_or(Served::NotFound, Served::Playlist)),
+        File::Media => match live.playlist(request) {
+            Answer::Ready(playlist) => Some(Served::Playlist(playlist)),
+            Answer::NotYet => None,
+            Answer::BadRequest(why) => Some(Served::BadRequest(why)),
+            Answer::Empty => Some(Served::NotFound),
+        },
+        File::Init(version) => Some(live.init(version).map_or(Served::NotFound, Served::Init)),
+        File::Segment(msn) => fetched(live.segment(msn)),
+        File::Part(msn, part) => fetched(live.part(msn, part)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The way of packets from a broadcast into its outputs.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    output: Arc<Output>,
+    subscription: Subscription,
+    batch: Batch,
+    conformer: Conformer,
+    /// What became of the packets of a batch, and when each came.
+    conformed: Vec<(Packet, u64)>,
+    segmenter: Segmenter,
+    /// What the preview leaves out.
+    unsupported: Unsupported,
+}
+
+impl Reader {
+    pub(crate) fn new(output: Arc<Output>, broadcast: &Arc<Broadcast>) -> Self {
+        let segmenter = Segmenter::numbered_from(output.first);
+        Self {
+            output,
+            subscription: Subscription::new(broadcast, Haste::Unhurried),
+            batch: Batch::default(),
+            conformer: Conformer::default(),
+            conformed: Vec::new(),
+            segmenter,
+            unsupported: Unsupported::default(),
+        }
+    }
+
+    /// Reads what is there. `began_ms` is when the broadcast began, in ms since 1970. Says whether anything was there.
+    pub(crate) fn read(&mut self, began_ms: u64) -> bool {
+        self.subscription.read(&mut self.batch, READ_BYTES);
+        if self.batch.begin.as_ref().is_some_and(|begin| begin.why == Why::NoKeyframe) {
+            self.segmenter.begin_anywhere();
+            lock(&self.output.live).begin_anywhere();
+        }
+        let headers = self.batch.begin.iter().flat_map(|begin| begin.headers.iter());
+        for entry in headers.chain(&self.batch.entries) {
+            let wall_ms = began_ms + entry.arrived_ms.unsigned_abs();
+            self.conformer.push(&entry.packet, wall_ms, &mut self.conformed);
+        }
+        self.cut();
+        !self.batch.entries.is_empty()
+    }
+
+    /// The broadcast is over: what is open is listed, and nothing follows.
+    pub(crate) fn finish(mut self) {
+        self.conformer.finish(&mut self.conformed);
+        self.cut();
+        if let Some(segment) = self.segmenter.end() {
+            lock(&self.output.classic).push(segment);
+        }
+        lock(&self.output.classic).end();
+        lock(&self.output.live).finish();
+        self.output.listed.send_replace(());
+    }
+
+    fn cut(&mut self) {
+        let mut live = lock(&self.output.live);
+        let mut listed = false;
+        for (packet, wall_ms) in self.conformed.drain(..) {
+            listed |= live.push(&packet, wall_ms);
+            if let Some(segment) = self.segmenter.push(&packet, wall_ms) {
+                lock(&self.output.classic).push(segment);
+            }
+        }
+        let left_out = live.unsupported();
+        drop(live);
+        if listed {
+            self.output.listed.send_replace(());
+        }
+        if std::mem::replace(&mut self.unsupported, left_out) != left_out {
+            self.subscription.broadcast().notices().add_unsupported(left_out.video, left_out.audio);
+        }
+    }
+}
+
+/// Cuts a broadcast into segments until it ends.
+pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
+    let mut reader = Reader::new(output, &broadcast);
+    let mut over = false;
+    while !over {
+        // Once it is over, the last is read.
+        over = tokio::select! {
+            () = reader.subscription.changed() => false,
+            () = broadcast.ended() => true,
+        };
+        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        // Not before the first keyframe, which might not be the newest after a pause.
+        if reader.read(wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs())) {
+            tokio::select! {
+                () = sleep(READ_PAUSE) => {}
+                () = broadcast.ended() => {}
+            }
+        }
+    }
+    reader.finish();
+}

@@ -1,0 +1,26 @@
+//! What a relay is given.
+
+use crate::{
+    broadcast::Broadcast,
+    events::EventSink,
+    rtmp::{dial::Dialer, feed::Origin},
+};
+use std::sync::Arc;
+use tokio::{sync::Notify, time::Instant};
+
+/// What a relay needs.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// How to connect.
+    pub dialer: Dialer,
+    /// What to send.
+    pub broadcast: Arc<Broadcast>,
+    /// Poked whenever the view changes.
+    pub changed: Arc<Notify>,
+    /// Where the history hears of it.
+    pub events: EventSink,
+    /// When the first connection may be made.
+    pub not_before: Instant,
+    /// Where the connection's clock begins.
+    pub origin: Origin,
+}

@@ -1,0 +1,268 @@
+//! One connection to a platform, from the first byte to the last.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Buf;
+use gostream_proto::rtmp::client::{self, Intent};
+use gostream_tcp::TcpInfo;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use super::{
+    behind::Behind,
+    context::Context,
+    counters::Counters,
+    way::{Slow, Way},
+};
+use crate::{
+    broadcast::{
+        subscription::{Haste, Subscription},
+        wake_schedule::{PAUSE_MAX, next_wake},
+    },
+    limits::OUTBOX_BYTES,
+    rtmp::{
+        connect::{Ask, Conversation},
+        error::Failure,
+        feed::{Audience, Feed, Filled},
+        wire::Exchanged,
+    },
+    spec::Target,
+};
+
+/// Platforms say little: acknowledgements, pings, now and then a status.
+const READ_BYTES: usize = 2 * 1024;
+/// Nothing acknowledged for this long is a stall that the user should see.
+const STALL_SHOWN: Duration = Duration::from_secs(5);
+/// Nothing acknowledged for this long ends the connection.
+const STALL_ENDS: Duration = Duration::from_secs(15);
+/// How often the kernel is asked what the platform acknowledged, about as often as the status is made. On one clock for all
+/// relays, and of the longest pauses between wakes a multiple, so that the thread need not wake for it.
+const LOOK: Duration = PAUSE_MAX.saturating_mul(11);
+/// The same until the first media was acknowledged: nobody should wait for a look to be live.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A connection that may publish.
+#[derive(Debug)]
+pub struct Session {
+    line: Conversation,
+    feed: Feed,
+    counters: Arc<Counters>,
+    /// When the platform last acknowledged something, or had nothing left to acknowledge.
+    progress_at: Instant,
+    /// What it acknowledged, as the kernel counts.
+    acknowledged: Option<u64>,
+    /// When to look at that again.
+    look: Pin<Box<Sleep>>,
+    flow: Flow,
+    behind: Behind,
+    way: Way,
+    /// Why it falls behind, as the relay knows it.
+    slow: Option<Slow>,
+}
+
+/// Whether media arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// None was sent yet.
+    Dry,
+    /// The first was sent and not acknowledged yet.
+    Begun,
+    /// It arrives.
+    Steady,
+    /// It stopped arriving.
+    Stuck,
+}
+
+/// What happened on it.
+#[derive(Debug)]
+pub enum Event {
+    /// The first media arrived.
+    Flows,
+    /// Media stopped arriving.
+    Stuck,
+    /// It arrives again.
+    Progress,
+    /// It falls behind, and why.
+    Behind(Slow),
+    /// It does no more.
+    CaughtUp,
+    /// It ended.
+    Lost(Failure),
+    /// The platform wants us elsewhere.
+    Moved(Option<String>),
+}
+
+impl Session {
+    /// Connects to `target`, follows redirects and authentication, and asks to publish.
+    pub async fn open(context: &Context, target: &Target, counters: &Arc<Counters>) -> Result<Self, Failure> {
+        let enhanced = context.broadcast.is_enhanced();
+        let ask = Ask { intent: Intent::Push, enhanced, flash_version: None, read_bytes: READ_BYTES };
+        let line = Conversation::open(&context.dialer, target, &ask).await?;
+        Ok(Self {
+            line,
+            feed: Feed::new(
+                Subscription::new(&context.broadcast, Haste::Hurried),
+                Audience::Platform,
+                context.origin.clone(),
+            ),
+            counters: Arc::clone(counters),
+            progress_at: Instant::now(),
+            acknowledged: None,
+            look: Box::pin(sleep_until(Instant::now() + FIRST_LOOK)),
+            flow: Flow::Dry,
+            behind: Behind::new(),
+            way: Way::default(),
+            slow: None,
+        })
+    }
+
+    /// Sends media until something happens that the relay has to know. Cancel safe.
+    pub async fn run(&mut self) -> Event {
+        // What came together with the permission to publish.
+        if let Some(event) = self.on_received() {
+            return event;
+        }
+        loop {
+            if self.line.client.outbox().remaining() < OUTBOX_BYTES && self.fill() == Filled::HeadersChanged {
+                return Event::Lost(Failure::FormatChanged);
+            }
+            let has_all_left = !self.line.client.outbox().has_remaining();
+            let Self { line: Conversation { wire, client, .. }, feed, look, .. } = self;
+            // The order in which things mostly happen: packets come, they leave, and nothing else does until the next ones.
+            let event = tokio::select! {
+                biased;
+                () = feed.changed(), if has_all_left => None,
+                exchanged = wire.exchange(client.outbox()) => match exchanged {
+                    Ok(Exchanged::Read) => self.on_received(),
+                    Ok(Exchanged::Wrote(bytes)) => self.on_wrote(bytes).await,
+                    Err(_) => Some(Event::Lost(self.lost())),
+                },
+                () = look.as_mut() => self.on_look(),
+            };
+            if let Some(event) = event {
+                return event;
+            }
+        }
+    }
+
+    /// Says goodbye and closes: the platform ends the broadcast for its viewers. With `drain`, what the ring still holds
+    /// goes out first.
+    pub async fn finish(mut self, drain: bool) {
+        let deadline = Instant::now() + if drain { 2 * GOODBYE } else { GOODBYE };
+        let goodbye = async {
+            while drain && self.fill() == Filled::Media {
+                self.write_all().await?;
+            }
+            self.write_all().await?;
+            self.line.client.finish();
+            self.write_all().await?;
+            self.line.wire.finish().await
+        };
+        if timeout_at(deadline, goodbye).await.is_err() {
+            tracing::debug!(relay.host = self.line.host, "The platform did not take the goodbye in time.");
+        }
+    }
+
+    fn fill(&mut self) -> Filled {
+        let Self { line: Conversation { client, .. }, feed, .. } = self;
+        let filled = feed.fill(OUTBOX_BYTES, |media| client.send_media(media));
+        self.counters.set_read(self.feed.last_read_ms(), self.feed.skipped_frames());
+        filled
+    }
+
+    async fn on_wrote(&mut self, bytes: usize) -> Option<Event> {
+        self.counters.add_sent(bytes);
+        if self.line.flush_last().await.is_err() {
+            return Some(Event::Lost(self.lost()));
+        }
+        if self.flow == Flow::Dry {
+            self.flow = Flow::Begun;
+            self.look.as_mut().reset(Instant::now() + FIRST_LOOK);
+        }
+        None
+    }
+
+    /// Asks the kernel how far the platform is. What was merely written proves nothing: a dead connection takes seconds of it.
+    fn on_look(&mut self) -> Option<Event> {
+        let now = Instant::now();
+        let info = self.line.wire.tcp_info();
+        let acknowledged = info.map_or_else(|| self.counters.sent_bytes(), |info| info.acknowledged_bytes);
+        let advanced = self.acknowledged.replace(acknowledged).is_some_and(|before| before != acknowledged);
+        let outstanding = info.is_some_and(|info| info.has_outstanding()) || self.line.client.outbox().has_remaining();
+        let arrives = advanced || !outstanding;
+        if arrives {
+            self.progress_at = now;
+        }
+        self.counters.set_rtt(info.map(|info| info.rtt));
+        let silence = now - self.progress_at;
+        let event = match self.flow {
+            Flow::Begun if arrives => Some((Flow::Steady, Event::Flows)),
+            Flow::Steady if silence >= STALL_SHOWN => Some((Flow::Stuck, Event::Stuck)),
+            Flow::Stuck if arrives => Some((Flow::Steady, Event::Progress)),
+            Flow::Begun | Flow::Stuck if silence >= STALL_ENDS => {
+                let stalled = Failure::Stalled { host: self.line.host.clone() };
+                return Some(Event::Lost(stalled.unless_large_packets_are_lost(info, &self.line.host)));
+            }
+            _ => None,
+        };
+        let next = if self.flow == Flow::Begun && event.is_none() { now + FIRST_LOOK } else { next_wake(now, LOOK) };
+        self.look.as_mut().reset(next);
+        let Some((flow, event)) = event else { return self.falls_behind(now, info) };
+        self.flow = flow;
+        // A stall is more than falling behind; whether that goes on is said after it.
+        self.slow = None;
+        Some(event)
+    }
+
+    /// Whether it begins to fall behind, does so for another reason, or has caught up.
+    fn falls_behind(&mut self, now: Instant, info: Option<TcpInfo>) -> Option<Event> {
+        if let Some(info) = info {
+            self.way.note(now, info);
+        }
+        if self.flow != Flow::Steady {
+            return None;
+        }
+        if !self.behind.judge(now, self.feed.lag_ms(), self.feed.skipped_frames()) {
+            return self.slow.take().map(|_| Event::CaughtUp);
+        }
+        let bbr = self.line.wire.has_bbr();
+        let slow = self.way.judge(&self.line.host, now, info, bbr);
+        // Figures change all the time; what is said changes with the reason.
+        if self.slow.as_ref().is_some_and(|known| known.code() == slow.code()) {
+            return None;
+        }
+        self.slow = Some(slow.clone());
+        Some(Event::Behind(slow))
+    }
+
+    fn on_received(&mut self) -> Option<Event> {
+        loop {
+            return match self.line.next_event() {
+                Err(failure) => Some(Event::Lost(failure)),
+                Ok(None) => None,
+                Ok(Some(client::Event::Refused { step, code, description })) => {
+                    Some(Event::Lost(Failure::from_refusal(step, code, description)))
+                }
+                Ok(Some(client::Event::Ended)) => Some(Event::Lost(self.lost())),
+                Ok(Some(client::Event::ReconnectRequest(url))) => Some(Event::Moved(url)),
+                Ok(Some(client::Event::Redirect(url))) => Some(Event::Moved(Some(url))),
+                Ok(Some(_)) => continue,
+            };
+        }
+    }
+
+    async fn write_all(&mut self) -> std::io::Result<()> {
+        while self.line.client.outbox().has_remaining() {
+            let bytes = self.line.write_some().await?;
+            self.counters.add_sent(bytes);
+        }
+        Ok(())
+    }
+
+    fn lost(&self) -> Failure {
+        let host = self.line.host.clone();
+        // A stall may end by the kernel's patience as well as by ours.
+        if self.flow == Flow::Stuck { Failure::Stalled { host } } else { Failure::ConnectionLost { host } }
+    }
+}

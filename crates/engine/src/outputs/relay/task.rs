@@ -1,0 +1,319 @@
+//! The task of a relay: a thin shell around its [`State`]. It owns the one connection and does what the state says.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use gostream_proto::rtmp::url::RtmpUrl;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info, info_span, warn};
+
+use super::{
+    context::Context,
+    counters::Counters,
+    session::{self, Session},
+    state::{Action, Event, Phase, State},
+    way::Slow,
+};
+use crate::{
+    broadcast::{
+        self, Broadcast,
+        subscription::{Haste, Subscription},
+    },
+    events::{EngineEvent, RelayTotals},
+    random::random_unit,
+    rtmp::{connect::follow, error::Failure},
+    spec::{RelayId, Target},
+    status::{RelayError, RelayState},
+};
+
+/// A running relay, as its supervisor holds it.
+#[derive(Debug)]
+pub struct Relay {
+    /// Where it sends.
+    pub target: Target,
+    /// Numbers that change with every packet.
+    pub counters: Arc<Counters>,
+    view: watch::Receiver<View>,
+    retry: Arc<Notify>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What a relay tells about itself when something changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Where it stands.
+    pub state: RelayState,
+    /// Since when.
+    pub since: SystemTime,
+    /// Connections tried since the last good one.
+    pub attempt: u32,
+    /// When it tries again.
+    pub next_attempt_at: Option<SystemTime>,
+    /// Why the last connection failed or ended; while it falls behind, why it does.
+    pub last_error: Option<RelayError>,
+    /// How often it connected again after being live, by the code of what ended the connection before.
+    pub reconnects: BTreeMap<&'static str, u32>,
+}
+
+impl Relay {
+    /// Begins. If a relay to the same destination is still saying goodbye, `after` is its task.
+    pub fn start(id: RelayId, target: Target, context: Context, after: Option<JoinHandle<()>>) -> Self {
+        let counters = Arc::new(Counters::default());
+        counters.close();
+        let retry = Arc::new(Notify::new());
+        let stop = CancellationToken::new();
+        let state = State::new(Instant::now());
+        let (view, seen) = watch::channel(view_of(&state));
+        let span = info_span!(parent: Span::current(), "relay", relay.destination = %id.destination, relay.leg = id.leg.name(), relay.host = target.url.host());
+        let runner = Runner {
+            id,
+            target: target.clone(),
+            moved_to: None,
+            context,
+            state,
+            view,
+            counters: Arc::clone(&counters),
+            retry: Arc::clone(&retry),
+            stop: stop.clone(),
+            span,
+        };
+        let task = tokio::spawn(async move {
+            if let Some(after) = after {
+                let _ = after.await;
+            }
+            runner.run().await;
+        });
+        Self { target, counters, view: seen, retry, stop, task }
+    }
+
+    /// What it tells.
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Do not wait for the next attempt.
+    pub fn retry_now(&self) {
+        self.retry.notify_one();
+    }
+
+    /// Waits for its end, which comes when the broadcast ends.
+    pub async fn join(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "A relay failed.");
+        }
+    }
+
+    /// Ends it cleanly; the task is over about a second later.
+    pub fn stop(self) -> JoinHandle<()> {
+        self.stop.cancel();
+        self.task
+    }
+}
+
+struct Runner {
+    id: RelayId,
+    target: Target,
+    /// Where the platform wants the next connection.
+    moved_to: Option<RtmpUrl>,
+    context: Context,
+    state: State,
+    view: watch::Sender<View>,
+    counters: Arc<Counters>,
+    retry: Arc<Notify>,
+    stop: CancellationToken,
+    /// Entered where there is something to log, not at every packet.
+    span: Span,
+}
+
+/// Why a relay's task is over.
+struct Over;
+
+impl Runner {
+    async fn run(mut self) {
+        let outcome = self.run_until_over().await;
+        debug_assert!(outcome.is_err());
+        let totals = RelayTotals {
+            sent_bytes: self.counters.sent_bytes(),
+            dropped_frames: self.counters.skipped_frames(),
+            reconnects: self.state.reconnects().values().sum(),
+        };
+        let Broadcast { project, stream, .. } = *self.context.broadcast;
+        let at = SystemTime::now();
+        self.context.events.send(EngineEvent::RelayEnded { project, stream, relay: self.id, at, totals });
+        self.span.in_scope(|| info!("The relay ended."));
+    }
+
+    async fn run_until_over(&mut self) -> Result<(), Over> {
+        self.may_begin().await?;
+        self.encoder_sends().await?;
+        let mut action = self.on(Event::Begin);
+        loop {
+            action = match action {
+                // Behind an event that ends a wait or a connection there is always one of these two.
+                Action::Connect | Action::Nothing => {
+                    let event = self.connection().await?;
+                    self.on(event)
+                }
+                Action::Wait { until } => {
+                    self.counters.close();
+                    let stop = self.stop.clone();
+                    let event = tokio::select! {
+                        () = stop.cancelled() => return Err(Over),
+                        ended = ended(&self.context.broadcast) => return Err(ended),
+                        () = sleep_until(until) => Event::Due,
+                        () = self.retry.notified() => Event::RetryNow,
+                    };
+                    self.encoder_sends().await?;
+                    self.on(event)
+                }
+            };
+        }
+    }
+
+    /// Waits while the owner had too many relays begin.
+    async fn may_begin(&self) -> Result<(), Over> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Over),
+            over = ended(&self.context.broadcast) => Err(over),
+            () = sleep_until(self.context.not_before) => Ok(()),
+        }
+    }
+
+    /// Waits until there is something to start with and an encoder that continues it.
+    async fn encoder_sends(&mut self) -> Result<(), Over> {
+        let mut phase = self.context.broadcast.phase();
+        let mut subscription = Subscription::new(&self.context.broadcast, Haste::Hurried);
+        let ready = async {
+            while *phase.borrow_and_update() != broadcast::Phase::Live {
+                if phase.changed().await.is_err() {
+                    return;
+                }
+            }
+            while !self.context.broadcast.can_start() {
+                subscription.changed().await;
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Over),
+            over = ended(&self.context.broadcast) => Err(over),
+            () = ready => Ok(()),
+        }
+    }
+
+    /// One connection from dialling to its end.
+    async fn connection(&mut self) -> Result<Event, Over> {
+        let stop = self.stop.clone();
+        let broadcast = Arc::clone(&self.context.broadcast);
+        let target = match self.moved_to.take() {
+            Some(url) => Target { url, key: self.target.key.clone() },
+            None => self.target.clone(),
+        };
+        let opened = tokio::select! {
+            () = stop.cancelled() => return Err(Over),
+            over = ended(&broadcast) => return Err(over),
+            opened = Session::open(&self.context, &target, &self.counters).instrument(self.span.clone()) => opened,
+        };
+        let mut session = match opened {
+            Ok(session) => session,
+            Err(failure) => return Ok(Event::Lost(failure)),
+        };
+        self.on(Event::Accepted);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    session.finish(false).instrument(self.span.clone()).await;
+                    return Err(Over);
+                }
+                over = ended(&broadcast) => {
+                    session.finish(true).instrument(self.span.clone()).await;
+                    return Err(over);
+                }
+                event = session.run() => event,
+            };
+            match event {
+                session::Event::Flows => self.on(Event::Published),
+                session::Event::Stuck => self.on(Event::Stuck),
+                session::Event::Progress => self.on(Event::Progress),
+                session::Event::Behind(slow) => self.on(Event::Behind(slow)),
+                session::Event::CaughtUp => self.on(Event::CaughtUp),
+                session::Event::Lost(failure) => return Ok(Event::Lost(failure)),
+                session::Event::Moved(location) => {
+                    self.moved_to = location.and_then(|location| follow(&target.url, &location).ok());
+                    return Ok(Event::Lost(Failure::Moved));
+                }
+            };
+        }
+    }
+
+    fn on(&mut self, event: Event) -> Action {
+        let span = self.span.clone();
+        let _entered = span.enter();
+        match &event {
+            Event::Lost(failure) => warn!(relay.code = failure.code(), "{failure}"),
+            Event::Behind(slow) if self.state.slow().is_none() => warn!(relay.code = slow.code(), "{slow}"),
+            Event::CaughtUp => info!("The destination has caught up."),
+            Event::Published => info!("The platform takes the stream."),
+            _ => {}
+        }
+        let before = self.view.borrow().state;
+        let action = self.state.on(event, Instant::now(), random_unit());
+        let view = view_of(&self.state);
+        if view.state != before {
+            self.tell_history(&view);
+        }
+        self.view.send_replace(view);
+        self.context.changed.notify_one();
+        action
+    }
+
+    fn tell_history(&self, view: &View) {
+        let Broadcast { project, stream, .. } = *self.context.broadcast;
+        // Why matters where something went wrong; a connection that works has no reason.
+        let error = match view.state {
+            // A platform is not blamed for what all of them suffer.
+            RelayState::Degraded if self.context.broadcast.is_uplink_short() => Some(Slow::Uplink.for_status()),
+            RelayState::Backoff | RelayState::Rejected | RelayState::Degraded => view.last_error.clone(),
+            RelayState::Connecting
+                if matches!(self.state.last_failure(), Some(Failure::FormatChanged | Failure::Moved)) =>
+            {
+                view.last_error.clone()
+            }
+            _ => None,
+        };
+        let (relay, at, state) = (self.id, view.since, view.state);
+        self.context.events.send(EngineEvent::RelayChanged { project, stream, relay, at, state, error });
+    }
+}
+
+/// Resolves when the broadcast is over.
+async fn ended(broadcast: &Broadcast) -> Over {
+    broadcast.ended().await;
+    Over
+}
+
+fn view_of(state: &State) -> View {
+    let (now, clock) = (Instant::now(), SystemTime::now());
+    let (name, until) = match state.phase() {
+        Phase::Waiting => (RelayState::Waiting, None),
+        Phase::Connecting => (RelayState::Connecting, None),
+        Phase::Live => (RelayState::Live, None),
+        Phase::Degraded => (RelayState::Degraded, None),
+        Phase::Stalled => (RelayState::Stalled, None),
+        Phase::Backoff { until } => (RelayState::Backoff, Some(until)),
+        Phase::Rejected { until } => (RelayState::Rejected, Some(until)),
+    };
+    View {
+        state: name,
+        since: clock - now.saturating_duration_since(state.since()),
+        attempt: state.attempt(),
+        next_attempt_at: until.map(|until| clock + until.saturating_duration_since(now)),
+        last_error: state.slow().map(Slow::for_status).or_else(|| state.last_failure().map(Failure::for_status)),
+        reconnects: state.reconnects().clone(),
+    }
+}

@@ -1,0 +1,98 @@
+//! A connection that was accepted, and its RTMP session: bytes in, events out.
+
+use super::paced::Pace;
+use crate::{events::Excess, limits::REFUSAL_LINGER};
+use bytes::{Buf, BytesMut};
+use gostream_proto::rtmp::server::{self, Event, ServerSession};
+use std::{io, net::SocketAddr};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    time::timeout,
+};
+use tracing::info;
+
+/// A connection and its RTMP session.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    pub(crate) reader: ReadHalf<S>,
+    pub(crate) writer: WriteHalf<S>,
+    pub(crate) received: BytesMut,
+    pub(crate) rtmp: ServerSession,
+    pub(crate) peer: SocketAddr,
+    /// How often the socket is read.
+    pub(crate) pace: Pace,
+    /// Room for one read.
+    pub(crate) read_bytes: usize,
+}
+
+/// Who connected, and how its socket is read.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: SocketAddr,
+    pub(crate) pace: Pace,
+}
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Over {
+    /// The peer closed, or the network did.
+    #[error("the connection closed")]
+    Closed(#[from] io::Error),
+    /// What came is no RTMP, or hostile.
+    #[error(transparent)]
+    Protocol(#[from] server::Error),
+    /// A deadline passed.
+    #[error("no {0} in time")]
+    Late(&'static str),
+    /// More media came than may, for too long.
+    #[error(transparent)]
+    TooFast(Excess),
+}
+
+impl<S> Connection<S>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    /// Says no, lets the peer read it, and closes. Without the pause OBS would only see a lost connection.
+    pub(crate) async fn refuse(&mut self, code: &str, why: &str) -> Result<(), Over> {
+        info!(refusal.code = code, "A connection was refused. {why}");
+        self.rtmp.refuse(code, why);
+        self.flush().await?;
+        self.writer.shutdown().await?;
+        let mut sink = [0; 1_024];
+        let drained = async { while !matches!(self.reader.read(&mut sink).await, Ok(0) | Err(_)) {} };
+        let _ = timeout(REFUSAL_LINGER, drained).await;
+        Ok(())
+    }
+
+    /// The next event in what was received.
+    pub(crate) fn next_event(&mut self) -> Result<Option<Event>, server::Error> {
+        let mut input = self.received.as_ref();
+        let event = self.rtmp.advance(&mut input);
+        let used = self.received.len() - input.len();
+        self.received.advance(used);
+        event
+    }
+
+    /// Reads some bytes.
+    pub(crate) async fn read(&mut self) -> io::Result<()> {
+        self.received.reserve(self.read_bytes);
+        match self.reader.read_buf(&mut self.received).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what waits.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        if !self.rtmp.outbox().has_remaining() {
+            return Ok(());
+        }
+        while self.rtmp.outbox().has_remaining() {
+            if self.writer.write_buf(self.rtmp.outbox()).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        self.writer.flush().await
+    }
+}

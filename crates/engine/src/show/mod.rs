@@ -1,0 +1,17 @@
+//! A live project, its show: one broadcast, the seat of who writes it, and the outputs that read it.
+
+pub(crate) mod cooldown;
+pub(crate) mod live;
+mod plan;
+pub(crate) mod rate_limit;
+pub(crate) mod registry;
+mod revoked;
+pub(crate) mod seat;
+pub(crate) mod shared;
+pub(crate) mod starts;
+pub(crate) mod supervisor;
+pub(crate) mod uplink;
+pub(crate) mod writer;
+
+#[cfg(test)]
+mod tests;

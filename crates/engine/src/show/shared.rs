@@ -1,0 +1,99 @@
+//! What connections, shows and pulls share, and how a show begins.
+
+use super::{
+    cooldown::Resting,
+    live::Live,
+    registry::Registry,
+    starts::Starts,
+    supervisor::{Orders, supervise},
+    uplink::Uplink,
+};
+pub use crate::admission::Admission;
+use crate::{
+    broadcast::Broadcast,
+    events::EventSender,
+    limits::Limits,
+    outputs::hls,
+    rtmp::dial::Dialer,
+    shards::Shards,
+    shares::Shares,
+    spec::{AccountId, ProjectSpec, StreamId},
+    status::ProjectStatus,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+/// How long viewers may fetch the last of a stream that ended, and that it did: a player is a few seconds behind.
+const LAST_PICTURES: Duration = Duration::from_secs(10);
+
+/// Retry requests of one project that may wait.
+const RETRIES: usize = 16;
+
+/// What connections and supervisors share.
+pub(crate) struct Shared {
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) registry: Registry,
+    pub(crate) limits: Limits,
+    pub(crate) resting: Resting,
+    pub(crate) starts: Starts,
+    /// Cancelled when the server stops.
+    pub(crate) closing: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shards: Shards,
+    pub(crate) dialer: Dialer,
+    pub(crate) probes: Arc<Shares<AccountId>>,
+    /// What pulls call themselves, so that this server knows its own.
+    pub(crate) identity: String,
+    pub(crate) events: EventSender,
+    pub(crate) grace: Duration,
+    pub(crate) uplink: Arc<Uplink>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        spec: &ProjectSpec,
+        status: watch::Sender<Option<Arc<ProjectStatus>>>,
+    ) -> Arc<Live> {
+        let broadcast = Broadcast::new(spec.id, StreamId(Uuid::now_v7()));
+        let (retries, retry_requests) = mpsc::channel(RETRIES);
+        let (spec_sender, spec_seen) = watch::channel(spec.clone());
+        let output = Arc::new(hls::Output::new(broadcast.started_at));
+        let live = Live::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
+        let orders = Orders {
+            broadcast: Arc::clone(&broadcast),
+            hls: Arc::clone(&output),
+            spec: spec_seen,
+            retries: retry_requests,
+            status,
+            events: self.events.of(spec.account),
+            dialer: self.dialer.of(spec.account),
+            grace: self.grace,
+            uplink: Arc::clone(&self.uplink),
+        };
+        self.tasks.spawn(hls::run(output, broadcast));
+        let (shared, ending) = (Arc::clone(self), Arc::clone(&live));
+        self.tasks.spawn(async move {
+            supervise(orders).await;
+            shared.registry.remove(ending.broadcast.project);
+            ending.over.cancel();
+            // The broadcast's packets go now; the output holds the last of them.
+            let output = Arc::clone(&ending.hls);
+            drop(ending);
+            let _closing = timeout(LAST_PICTURES, shared.closing.cancelled()).await;
+            shared.registry.forget_output(&output);
+        });
+        live
+    }
+}

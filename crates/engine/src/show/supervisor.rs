@@ -1,0 +1,372 @@
+//! The supervisor of one live project: starts, stops and watches its relays, ends the broadcast when its time is over, and
+//! says what is.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tracing::{Instrument, info, info_span};
+
+use super::{
+    plan::{Action, plan},
+    uplink::{Load, Shortage, Uplink, UplinkWatch},
+};
+use crate::{
+    broadcast::{Broadcast, Phase},
+    events::{EndReason, EngineEvent, EventSink},
+    outputs::{
+        hls,
+        relay::{context::Context, starts::Starts, task::Relay, way::Slow},
+    },
+    rtmp::{dial::Dialer, feed::Origin},
+    spec::{DestinationId, ProjectSpec, RelayId, Target},
+    status::{ProjectStatus, RelayState, RelayStatus, StreamPhase, StreamStatus},
+};
+
+/// How often the status is made anew; the contract promises one at most 1 s old.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// Rates of relays are over this many status intervals.
+const RATE_INTERVALS: usize = 8;
+/// All goodbyes together, at the end of a broadcast.
+const GOODBYES: Duration = Duration::from_secs(4);
+
+/// What the supervisor is given.
+pub(crate) struct Orders {
+    /// The broadcast.
+    pub(crate) broadcast: Arc<Broadcast>,
+    /// Its HLS output.
+    pub(crate) hls: Arc<hls::Output>,
+    /// What should be.
+    pub(crate) spec: watch::Receiver<ProjectSpec>,
+    /// Destinations that should not wait for their next attempt.
+    pub(crate) retries: mpsc::Receiver<DestinationId>,
+    /// Where the status goes.
+    pub(crate) status: watch::Sender<Option<Arc<ProjectStatus>>>,
+    /// Where the history hears of it.
+    pub(crate) events: EventSink,
+    /// How to connect.
+    pub(crate) dialer: Dialer,
+    /// How long destinations are held after the encoder dropped.
+    pub(crate) grace: Duration,
+    /// What all streams send.
+    pub(crate) uplink: Arc<Uplink>,
+}
+
+/// Runs until the broadcast ended and every relay said goodbye.
+pub(crate) async fn supervise(orders: Orders) {
+    let broadcast = &orders.broadcast;
+    let span = info_span!("broadcast", broadcast.project = %broadcast.project, broadcast.stream = %broadcast.stream);
+    async {
+        let (project, stream) = (orders.broadcast.project, orders.broadcast.stream);
+        let (events, status) = (orders.events.clone(), orders.status.clone());
+        let broadcast = Arc::clone(&orders.broadcast);
+        info!("The stream began.");
+        events.send(EngineEvent::StreamStarted { project, stream, at: broadcast.started_at });
+        let reason = Supervisor::new(orders).run().await;
+        events.send(EngineEvent::StreamEnded { project, stream, at: SystemTime::now(), reason });
+        status.send_replace(None);
+        info!(stream.end_reason = reason.name(), "The stream ended.");
+    }
+    .instrument(span)
+    .await;
+}
+
+struct Supervisor {
+    orders: Orders,
+    relays: BTreeMap<RelayId, Running>,
+    /// Relays that are saying goodbye; one to the same place begins only behind it.
+    closing: HashMap<RelayId, JoinHandle<()>>,
+    /// When relays were stopped; those not listed were off from the beginning.
+    stopped: HashMap<RelayId, SystemTime>,
+    /// The clocks that the legs of a destination share.
+    origins: HashMap<DestinationId, Origin>,
+    /// When the next relay may begin.
+    starts: Starts,
+    /// The phase that the history was last told. Edges can be missed; a phase that differs from this one cannot.
+    told: Phase,
+    /// Until when the encoder is waited for: read off the wall clock once, so that it stands still.
+    held_until: SystemTime,
+    uplink: UplinkWatch,
+    changed: Arc<Notify>,
+}
+
+struct Running {
+    relay: Relay,
+    /// Bytes sent at the last status intervals.
+    sent: VecDeque<(Instant, u64)>,
+}
+
+impl Supervisor {
+    fn new(orders: Orders) -> Self {
+        let uplink = UplinkWatch::new(Arc::clone(&orders.uplink), orders.broadcast.stream);
+        Self {
+            orders,
+            uplink,
+            relays: BTreeMap::new(),
+            closing: HashMap::new(),
+            stopped: HashMap::new(),
+            origins: HashMap::new(),
+            starts: Starts::new(Instant::now()),
+            told: Phase::Live,
+            held_until: SystemTime::UNIX_EPOCH,
+            changed: Arc::new(Notify::new()),
+        }
+    }
+
+    async fn run(mut self) -> EndReason {
+        let mut phase = self.orders.broadcast.phase();
+        let mut ticks = interval(STATUS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let changed = Arc::clone(&self.changed);
+        self.carry_out_plan();
+        loop {
+            let now_in = *phase.borrow_and_update();
+            self.tell_phase(now_in);
+            let deadline = match now_in {
+                Phase::Ended(reason) => {
+                    self.say_goodbye().await;
+                    return reason;
+                }
+                Phase::Dropped(at) => Some(at + self.orders.grace),
+                Phase::Live => None,
+            };
+            self.report_notices();
+            self.publish_status(now_in);
+            tokio::select! {
+                _ = ticks.tick() => self.sample(),
+                () = changed.notified() => {}
+                result = phase.changed() => {
+                    debug_assert!(result.is_ok(), "the broadcast outlives its supervisor");
+                }
+                Ok(()) = self.orders.spec.changed() => self.carry_out_plan(),
+                Some(id) = self.orders.retries.recv() => {
+                    for leg in [RelayId::primary(id), RelayId::backup(id)] {
+                        if let Some(running) = self.relays.get(&leg) {
+                            running.relay.retry_now();
+                        }
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.orders.broadcast.end(EndReason::EncoderLost);
+                }
+            }
+        }
+    }
+
+    /// Tells the history the phase of the broadcast, if that is not what it was told last.
+    fn tell_phase(&mut self, phase: Phase) {
+        let told = std::mem::replace(&mut self.told, phase);
+        if phase == told {
+            return;
+        }
+        let Broadcast { project, stream, .. } = *self.orders.broadcast;
+        let reconnecting = match phase {
+            Phase::Live => false,
+            Phase::Dropped(at) => {
+                let left = (at + self.orders.grace).saturating_duration_since(Instant::now());
+                self.held_until = SystemTime::now() + left;
+                true
+            }
+            Phase::Ended(_) => return,
+        };
+        // An encoder that came back and dropped again between two looks changes the time that is left, and nothing else.
+        if reconnecting != matches!(told, Phase::Dropped(_)) {
+            let at = self.orders.broadcast.phase_since();
+            self.orders.events.send(EngineEvent::StreamPhase { project, stream, at, reconnecting });
+        }
+    }
+
+    fn report_notices(&self) {
+        let Broadcast { project, stream, .. } = *self.orders.broadcast;
+        for notice in self.orders.broadcast.notices().take_new() {
+            info!(notice.code = notice.code, "{}", notice.message);
+            self.orders.events.send(EngineEvent::StreamNotice { project, stream, notice });
+        }
+    }
+
+    fn carry_out_plan(&mut self) {
+        self.closing.retain(|_, task| !task.is_finished());
+        let desired = self.orders.spec.borrow_and_update().destinations.clone();
+        let is_desired = |id: &DestinationId| desired.iter().any(|destination| destination.id == *id);
+        self.stopped.retain(|id, _| is_desired(&id.destination));
+        self.origins.retain(|id, _| is_desired(id));
+        let running = self.relays.iter().map(|(&id, running)| (id, running.relay.target.clone())).collect();
+        for action in plan(&desired, &running) {
+            match action {
+                Action::Start(id, target) => self.start(id, target),
+                Action::Stop(id) => self.stop(id),
+                Action::Restart(id, target) => {
+                    self.stop(id);
+                    self.start(id, target);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: RelayId, target: Target) {
+        let relays = self.orders.spec.borrow().destinations.len() * 2;
+        let not_before = self.starts.next(relays, Instant::now());
+        let context = Context {
+            dialer: self.orders.dialer.clone(),
+            broadcast: Arc::clone(&self.orders.broadcast),
+            changed: Arc::clone(&self.changed),
+            events: self.orders.events.clone(),
+            not_before,
+            origin: self.origins.entry(id.destination).or_default().clone(),
+        };
+        let relay = Relay::start(id, target, context, self.closing.remove(&id));
+        self.relays.insert(id, Running { relay, sent: VecDeque::new() });
+    }
+
+    fn stop(&mut self, id: RelayId) {
+        if let Some(running) = self.relays.remove(&id) {
+            self.closing.insert(id, running.relay.stop());
+            self.stopped.insert(id, SystemTime::now());
+        }
+    }
+
+    /// The broadcast is over: relays notice by themselves, send what is left and say goodbye.
+    async fn say_goodbye(&mut self) {
+        let mut tasks: Vec<_> = self.closing.drain().map(|(_, task)| task).collect();
+        let relays = std::mem::take(&mut self.relays);
+        let waited = timeout(GOODBYES, async {
+            for running in relays.into_values() {
+                running.relay.join().await;
+            }
+            for task in &mut tasks {
+                let _ = task.await;
+            }
+        });
+        if waited.await.is_err() {
+            tracing::warn!("A destination did not take the goodbye in time.");
+        }
+    }
+
+    fn sample(&mut self) {
+        let now = Instant::now();
+        for running in self.relays.values_mut() {
+            running.sent.push_back((now, running.relay.counters.sent_bytes()));
+            if running.sent.len() > RATE_INTERVALS {
+                running.sent.pop_front();
+            }
+        }
+        let load = self.load();
+        let short = self.uplink.report(load, now);
+        self.orders.broadcast.set_uplink(short.map(Shortage::sentence));
+    }
+
+    /// What the relays need and what gets through.
+    fn load(&self) -> Load {
+        let needed_kbps = u64::from(self.orders.broadcast.kbps());
+        let connected = self.relays.iter().filter_map(|(id, running)| {
+            let state = running.relay.view().state;
+            state.is_connected().then_some((id, running, state))
+        });
+        let (mut load, mut counted) = (Load::default(), None);
+        for (id, running, state) in connected {
+            load.relays += 1;
+            // The legs of a destination are beside each other.
+            load.destinations += u64::from(counted.replace(id.destination) != Some(id.destination));
+            load.needed_kbps += needed_kbps;
+            load.sent_kbps += u64::from(running.kbps());
+            if state != RelayState::Live {
+                *load.behind.entry(running.relay.target.url.host().to_owned()).or_default() += 1;
+            }
+        }
+        load
+    }
+
+    fn publish_status(&self, phase: Phase) {
+        let status = Arc::new(self.status(phase));
+        self.orders.status.send_if_modified(|old| {
+            let differs = old.as_ref() != Some(&status);
+            if differs {
+                *old = Some(status);
+            }
+            differs
+        });
+    }
+
+    fn status(&self, phase: Phase) -> ProjectStatus {
+        let broadcast = &self.orders.broadcast;
+        let now_ms = broadcast.age_ms();
+        let meter = broadcast.meter();
+        let stream = StreamStatus {
+            id: broadcast.stream,
+            phase: match phase {
+                Phase::Dropped(_) => StreamPhase::Reconnecting { until: self.held_until },
+                Phase::Live | Phase::Ended(_) => StreamPhase::Live,
+            },
+            started_at: broadcast.started_at,
+            video: meter.video(now_ms),
+            audio: meter.audio(now_ms),
+            received_bytes: meter.received_bytes(),
+            speed_percent: meter.speed_percent(),
+            ring_bytes: broadcast.ring_bytes(),
+            hls_ready: self.orders.hls.is_ready(),
+            notices: broadcast.notices().all().to_vec(),
+        };
+        drop(meter);
+        let newest = broadcast.newest_ms();
+        let spec = self.orders.spec.borrow();
+        let relay = |id: RelayId| {
+            let off = || RelayStatus::off(self.stopped.get(&id).copied().unwrap_or(broadcast.started_at));
+            let mut status = self.relays.get(&id).map_or_else(off, |running| running.status(newest));
+            if status.state == RelayState::Degraded && broadcast.is_uplink_short() {
+                status.last_error = Some(Slow::Uplink.for_status());
+            }
+            (id.destination, status)
+        };
+        let destinations = spec.destinations.iter();
+        let backups = destinations.clone().filter(|d| d.backup.is_some()).map(|d| relay(RelayId::backup(d.id)));
+        ProjectStatus {
+            project: broadcast.project,
+            stream,
+            backups: backups.collect(),
+            relays: destinations.map(|d| relay(RelayId::primary(d.id))).collect(),
+        }
+    }
+}
+
+impl Running {
+    fn status(&self, newest_ms: Option<i64>) -> RelayStatus {
+        let view = self.relay.view();
+        let counters = &self.relay.counters;
+        let lag = newest_ms.zip(counters.read_ms()).map_or(0, |(newest, read)| (newest - read).max(0));
+        let flows = view.state.is_connected();
+        RelayStatus {
+            state: view.state,
+            since: view.since,
+            attempt: view.attempt,
+            next_attempt_at: view.next_attempt_at,
+            last_error: view.last_error,
+            sent_bytes: counters.sent_bytes(),
+            kbps: if flows { self.kbps() } else { 0 },
+            lag_ms: lag.try_into().unwrap_or(u32::MAX),
+            rtt_ms: counters.rtt_ms(),
+            dropped_frames: counters.skipped_frames(),
+            reconnects: view.reconnects.values().sum(),
+            reconnects_by: view.reconnects,
+        }
+    }
+
+    fn kbps(&self) -> u32 {
+        let (Some(&(from, before)), Some(&(to, after))) = (self.sent.front(), self.sent.back()) else { return 0 };
+        let ms = (to - from).as_millis() as u64;
+        // Bits per millisecond are kilobits per second.
+        (after - before)
+            .saturating_mul(8)
+            .checked_div(ms)
+            .map_or(0, |kbps| kbps.try_into().unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! The writer of a broadcast: turns a publisher's messages into packets on the broadcast's clock.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use gostream_proto::{
+    codec,
+    flv::{AudioTag, Stamped},
+    packet::{Packet, PacketKind},
+    rtmp::media::{Media, MediaKind},
+    track::Codec,
+};
+use tokio::time::Instant;
+
+use super::live::{Live, Ticket};
+use crate::{
+    broadcast::{Phase, incoming::Incoming, meter::Meter, wake_schedule::next_wake},
+    events::{EndReason, Excess},
+    limits::Allowed,
+    spec::{Goodbye, StreamId},
+};
+
+/// An encoder that returns without a keyframe for this long goes on without one.
+const KEYFRAME_PATIENCE_MS: i64 = 10_000;
+/// A picture that might go on is held for this long: slices of a picture come together.
+const HELD_MS: i64 = 150;
+/// How a publisher leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// It said that it is done.
+    Goodbye,
+    /// It was lost.
+    Dropped,
+}
+
+/// The connection that publishes now.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    live: Arc<Live>,
+    ticket: Ticket,
+    /// It continues a broadcast that had packets before, and has not sent a frame yet.
+    resumes: bool,
+    /// It continues with video that cannot be decoded before its first keyframe, which is waited for until
+    /// then, in ms since the broadcast began.
+    awaits_keyframe: Option<i64>,
+    /// Its pictures come in several messages each.
+    splits_pictures: bool,
+    /// When readers were last woken.
+    woke_at: Instant,
+    departed: bool,
+}
+
+impl Publisher {
+    /// Takes over with the seat's ticket.
+    pub(crate) fn new(live: Arc<Live>, ticket: Ticket) -> Self {
+        let resumes = live.broadcast.incoming().newest_ms.is_some();
+        live.broadcast.forget_speed();
+        live.broadcast.set_phase(Phase::Live);
+        let awaits_keyframe = resumes.then(|| live.broadcast.age_ms() + KEYFRAME_PATIENCE_MS);
+        Self {
+            live,
+            ticket,
+            resumes,
+            awaits_keyframe,
+            splits_pictures: false,
+            woke_at: Instant::now(),
+            departed: false,
+        }
+    }
+
+    /// The stream it publishes.
+    pub(crate) fn stream(&self) -> StreamId {
+        self.live.broadcast.stream
+    }
+
+    /// Writes one message that came at `now`. Nothing happens once another publisher has the seat.
+    pub(crate) fn push(&mut self, media: Media, now: Instant) {
+        let live = Arc::clone(&self.live);
+        let ticket = self.ticket.clone();
+        live.if_seated(&ticket, || self.write(media, now));
+    }
+
+    /// Counts a message; gives an excess. A connection after this one counts on.
+    pub(crate) fn count_message(&self, allowed: Allowed, now: Instant) -> Option<Excess> {
+        self.live.pace().count_message(allowed, now)
+    }
+
+    /// Counts bytes on the wire; gives an excess.
+    pub(crate) fn count_bytes(&self, allowed: Allowed, bytes: u64, now: Instant) -> Option<Excess> {
+        self.live.pace().count_bytes(allowed, bytes, now)
+    }
+
+    /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
+    /// to call again if it is too early.
+    pub(crate) fn flush(&mut self, now: Instant) -> Option<Instant> {
+        let whole = self.release_held(now);
+        let due = self.wake(now);
+        [whole, due].into_iter().flatten().min()
+    }
+
+    /// A picture that might go on is whole when nothing follows. Gives the time at which it is.
+    fn release_held(&mut self, now: Instant) -> Option<Instant> {
+        if !self.splits_pictures {
+            return None;
+        }
+        let broadcast = Arc::clone(&self.live.broadcast);
+        let whole_ms = {
+            let incoming = broadcast.incoming();
+            incoming.normaliser.holds_picture().then_some(incoming.video_ms + HELD_MS)?
+        };
+        let left_ms = whole_ms - broadcast.ms_at(now);
+        if left_ms > 0 {
+            return Some(now + Duration::from_millis(left_ms.unsigned_abs()));
+        }
+        let (live, ticket) = (Arc::clone(&self.live), self.ticket.clone());
+        live.if_seated(&ticket, || self.write_held());
+        None
+    }
+
+    fn wake(&mut self, now: Instant) -> Option<Instant> {
+        let pause = self.pause();
+        if !pause.is_zero() {
+            let due = next_wake(self.woke_at, pause);
+            if now < due {
+                return Some(due);
+            }
+        }
+        self.woke_at = now;
+        self.live.broadcast.wake_readers();
+        None
+    }
+
+    /// How long packets may be collected.
+    pub(crate) fn pause(&self) -> Duration {
+        self.live.broadcast.pause_between_wakes()
+    }
+
+    /// Leaves. A goodbye ends the broadcast, unless its owner wants it taken for a drop, which leaves it open for a return.
+    pub(crate) fn depart(&mut self, departure: Departure) {
+        self.departed = true;
+        let live = Arc::clone(&self.live);
+        let ticket = self.ticket.clone();
+        live.if_seated(&ticket, || self.write_held());
+        self.live.broadcast.wake_readers();
+        leave(&self.live, &self.ticket, departure);
+    }
+
+    /// Leaves as one that was lost; whether it said goodbye may still become known.
+    pub(crate) fn drop_out(mut self) -> Departed {
+        self.depart(Departure::Dropped);
+        Departed { live: Arc::downgrade(&self.live), ticket: self.ticket.clone() }
+    }
+
+    fn write(&mut self, media: Media, now: Instant) {
+        let live = Arc::clone(&self.live);
+        let broadcast = &live.broadcast;
+        let arrived_ms = broadcast.ms_at(now);
+        let mut incoming = broadcast.incoming();
+        let mut packets = std::mem::take(&mut incoming.packets);
+        incoming.normalise(&media, &mut packets);
+        self.place(&mut packets, &mut incoming, arrived_ms);
+        incoming.packets = packets;
+        if media.kind == MediaKind::Video {
+            incoming.video_ms = arrived_ms;
+        }
+        let seen = incoming.seen();
+        self.splits_pictures = seen.oddities.split_pictures;
+        if std::mem::replace(&mut incoming.told, seen) != seen {
+            broadcast.meter().set_speed(seen.speed_percent);
+            let mut notices = broadcast.notices();
+            notices.add_oddities(seen.oddities);
+            notices.add_findings(seen.findings);
+            notices.set_slow_encoder(seen.slow_percent);
+        }
+    }
+
+    /// Writes the picture that the encoder might have gone on with.
+    fn write_held(&mut self) {
+        let live = Arc::clone(&self.live);
+        let mut incoming = live.broadcast.incoming();
+        let mut held = incoming.normaliser.finish().into_iter().collect();
+        let arrived_ms = incoming.video_ms;
+        self.place(&mut held, &mut incoming, arrived_ms);
+    }
+
+    /// Gives the packets of one message their times, and readers the packets.
+    fn place(&mut self, packets: &mut Vec<Stamped>, incoming: &mut Incoming, arrived_ms: i64) {
+        let live = Arc::clone(&self.live);
+        let broadcast = &live.broadcast;
+        let mut placed = None;
+        for Stamped { mut packet, wire, was_held } in packets.drain(..) {
+            if !self.takes(&packet, arrived_ms) {
+                continue;
+            }
+            if packet.kind.is_frame() {
+                if std::mem::take(&mut self.resumes) {
+                    incoming.clock.restart();
+                }
+                incoming.newest_ms = Some(arrived_ms);
+            }
+            let came_ms = if was_held { incoming.video_ms } else { arrived_ms };
+            packet.dts = incoming.time(&packet, wire, came_ms, &mut placed);
+            let mut meter = broadcast.meter();
+            learn_tracks(&packet, &mut meter);
+            meter.count(&packet, arrived_ms);
+            drop(meter);
+            broadcast.ring().push(packet, arrived_ms);
+        }
+    }
+
+    /// Whether readers get the packet. An encoder that returns repeats headers that they have, and begins with a keyframe.
+    fn takes(&mut self, packet: &Packet, arrived_ms: i64) -> bool {
+        match packet.kind {
+            PacketKind::VideoOther | PacketKind::AudioOther if self.resumes => return false,
+            kind if kind.is_header() && self.resumes => return !self.is_known(packet),
+            PacketKind::Keyframe => self.awaits_keyframe = None,
+            PacketKind::InterFrame | PacketKind::Slices => {
+                self.awaits_keyframe = self.awaits_keyframe.filter(|until_ms| arrived_ms < *until_ms);
+                return self.awaits_keyframe.is_none();
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Whether readers have this very header already.
+    fn is_known(&self, header: &Packet) -> bool {
+        let ring = self.live.broadcast.ring();
+        ring.headers()
+            .iter()
+            .map(|known| &known.packet)
+            .any(|known| (known.kind, &known.body, &known.payload) == (header.kind, &header.body, &header.payload))
+    }
+}
+
+/// Reads tracks off codec headers. Codecs without a header (MP3, Speex) are known by their first frame.
+fn learn_tracks(packet: &Packet, meter: &mut Meter) {
+    match (packet.kind, packet.codec) {
+        (PacketKind::VideoHeader, Codec::Video(codec)) => {
+            meter.set_video_track(codec::video_facts(codec, &packet.payload));
+        }
+        (PacketKind::AudioHeader, _) | (PacketKind::Audio, _)
+            if packet.kind == PacketKind::AudioHeader || !meter.has_audio() =>
+        {
+            if let Some(track) = AudioTag::parse(&packet.body).ok().and_then(|tag| codec::audio_track(&tag)) {
+                meter.set_audio_track(track);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Leaves the seat, if nobody else has taken it.
+fn leave(live: &Live, ticket: &Ticket, departure: Departure) {
+    let ends = departure == Departure::Goodbye && live.spec.borrow().goodbye == Goodbye::Ends;
+    live.if_seated(ticket, || {
+        if ends {
+            live.broadcast.end(EndReason::EncoderStopped);
+        } else {
+            live.broadcast.forget_speed();
+            live.broadcast.set_phase(Phase::Dropped(Instant::now()));
+        }
+    });
+}
+
+/// A publisher that was lost, for as long as its broadcast waits for it.
+#[derive(Debug)]
+pub(crate) struct Departed {
+    live: Weak<Live>,
+    ticket: Ticket,
+}
+
+impl Departed {
+    /// It is known now that it said goodbye.
+    pub(crate) fn say_goodbye(self) {
+        if let Some(live) = self.live.upgrade() {
+            leave(&live, &self.ticket, Departure::Goodbye);
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if !self.departed {
+            self.depart(Departure::Dropped);
+        }
+    }
+}
