@@ -1,12 +1,14 @@
 //! What a broadcast knows of its encoder's stream, whichever connection brings it.
 
-use super::speed::Speed;
 use gostream_proto::{
     flv::{Normaliser, Oddities, Stamped},
     packet::{Packet, PacketKind},
     rtmp::media::{Media, MediaKind},
     time::{Clock, Elementary, Findings, Timestamp},
 };
+
+use super::speed::Speed;
+
 /// What OBS announces its additional audio track with.
 const EXPECT_MEDIA: &[u8] = b"onExpectAdditionalMedia";
 

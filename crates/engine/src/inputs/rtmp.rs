@@ -1,17 +1,15 @@
-//! A publisher: its media goes into the broadcast until it leaves, drops, falls silent, or another one takes over.
+//! An encoder that publishes by RTMP.
 
 use std::sync::Arc;
 
+use bytes::Buf as _;
 use gostream_proto::rtmp::server::Event;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout_at},
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info};
 
+use super::drive::{Source, SourceEvent, Stop, drive};
 use crate::{
-    events::EndReason,
-    patience::within,
+    limits::OUTBOX_BYTES,
     rtmp::connection::{Connection, Over},
     show::{
         live::{Live, Ticket},
@@ -27,79 +25,74 @@ pub(crate) const DENIED: &str = "NetStream.Publish.Denied";
 pub(crate) async fn run<S>(
     connection: &mut Connection<S>,
     (live, ticket): (Arc<Live>, Ticket),
-    shared: &Arc<Shared>,
+    shared: &Shared,
 ) -> Result<(), Over>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    let project = live.broadcast.project;
-    let (leave, broadcast) = (ticket.leave.clone(), Arc::clone(&live.broadcast));
     let mut publisher = Publisher::new(live, ticket);
     connection.rtmp.accept_publish();
     info!(broadcast.stream = %publisher.stream(), "An encoder publishes.");
-    let outcome = tokio::select! {
-        biased;
-        () = leave.cancelled() => {
-            info!("Another encoder took over.");
-            return Err(Over::Closed(std::io::ErrorKind::ConnectionAborted.into()));
-        }
-        () = broadcast.ended() => {
-            debug!("The stream was ended.");
-            return Err(Over::Closed(std::io::ErrorKind::ConnectionAborted.into()));
-        }
-        outcome = take_media(connection, &mut publisher, shared) => outcome,
-    };
-    match outcome {
-        Ok(()) => {
+    match drive(connection, &mut publisher, shared).await {
+        Stop::Ended => {
             publisher.depart(Departure::Goodbye);
             connection.flush().await?;
             Ok(())
         }
-        Err(Over::TooFast(excess)) => {
-            let reason = EndReason::TooFast(excess);
-            shared.resting.begin(project, Instant::now());
-            broadcast.end(reason);
-            connection.refuse(DENIED, &reason.advice().unwrap_or_default()).await
-        }
-        Err(error) => {
+        Stop::Lost(error) => {
             info!(%error, "The encoder dropped.");
             publisher.depart(Departure::Dropped);
             Err(error)
         }
+        Stop::TakenOver => {
+            info!("Another encoder took over.");
+            Err(Over::Closed(std::io::ErrorKind::ConnectionAborted.into()))
+        }
+        Stop::BroadcastEnded => {
+            debug!("The stream was ended.");
+            Err(Over::Closed(std::io::ErrorKind::ConnectionAborted.into()))
+        }
+        Stop::TooFast(reason) => connection.refuse(DENIED, &reason.advice().unwrap_or_default()).await,
     }
 }
 
-async fn take_media<S>(connection: &mut Connection<S>, publisher: &mut Publisher, shared: &Shared) -> Result<(), Over>
+impl<S> Source for Connection<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    let mut received_bytes = connection.rtmp.received_bytes();
-    loop {
-        let now = Instant::now();
-        while let Some(event) = connection.next_event()? {
+    type Error = Over;
+
+    fn next(&mut self) -> Result<Option<SourceEvent>, Over> {
+        while let Some(event) = self.next_event()? {
             match event {
-                Event::Media(media) => {
-                    if let Some(excess) = publisher.count_message(shared.limits.ingest(), now) {
-                        return Err(Over::TooFast(excess));
-                    }
-                    publisher.push(media, now);
-                }
-                Event::Unpublish => return Ok(()),
+                Event::Media(media) => return Ok(Some(SourceEvent::Media(media))),
+                Event::Unpublish => return Ok(Some(SourceEvent::Ended)),
                 Event::Publish(_) | Event::Play(_) | Event::Stop => {}
             }
         }
-        let before = std::mem::replace(&mut received_bytes, connection.rtmp.received_bytes());
-        if let Some(excess) = publisher.count_bytes(shared.limits.ingest(), received_bytes - before, now) {
-            return Err(Over::TooFast(excess));
+        Ok(None)
+    }
+
+    fn received_bytes(&self) -> u64 {
+        self.rtmp.received_bytes()
+    }
+
+    /// Some encoders never read; what we have to say to them must not stop what they send.
+    async fn exchange(&mut self) -> Result<(), Over> {
+        if !self.rtmp.outbox().has_remaining() {
+            return Ok(self.read().await?);
         }
-        let due = publisher.flush(Instant::now());
-        connection.pace.set(publisher.pause());
-        // Some encoders never read; what we have to say to them must not stop what they send.
-        within(shared.limits.write, connection.flush()).await.map_err(|_| Over::Late("reading"))??;
-        match due {
-            // Time to wake the readers.
-            Some(due) => timeout_at(due, connection.read()).await.unwrap_or(Ok(()))?,
-            None => within(shared.limits.silence, connection.read()).await.map_err(|_| Over::Late("media"))??,
+        if self.rtmp.outbox().remaining() > OUTBOX_BYTES {
+            return Err(Over::Late("reading"));
         }
+        Ok(self.read_or_write().await?)
+    }
+
+    fn silent(&self) -> Over {
+        Over::Late("media")
+    }
+
+    fn set_pause(&mut self, pause: std::time::Duration) {
+        self.pace.set(pause);
     }
 }

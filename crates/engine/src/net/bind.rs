@@ -1,12 +1,14 @@
 //! How a listener binds.
 
-pub use super::congestion::prefer_bbr;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
+
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+
+pub use super::congestion::prefer_bbr;
 
 /// The kernel's own default; it caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;

@@ -1,7 +1,8 @@
 //! Which addresses relays may reach.
 
-use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
 
 /// Ports below this one belong to services that speak first or for others: mail, SSH, DNS. Relays reach none of them on public
 /// addresses, but for [`WEB_PORTS`].

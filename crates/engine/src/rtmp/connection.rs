@@ -1,15 +1,17 @@
 //! A connection that was accepted, and its RTMP session: bytes in, events out.
 
-use super::paced::Pace;
-use crate::{events::Excess, limits::REFUSAL_LINGER};
+use std::{io, net::SocketAddr};
+
 use bytes::{Buf, BytesMut};
 use gostream_proto::rtmp::server::{self, Event, ServerSession};
-use std::{io, net::SocketAddr};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
     time::timeout,
 };
 use tracing::info;
+
+use super::paced::Pace;
+use crate::limits::REFUSAL_LINGER;
 
 /// A connection and its RTMP session.
 #[derive(Debug)]
@@ -44,9 +46,6 @@ pub(crate) enum Over {
     /// A deadline passed.
     #[error("no {0} in time")]
     Late(&'static str),
-    /// More media came than may, for too long.
-    #[error(transparent)]
-    TooFast(Excess),
 }
 
 impl<S> Connection<S>
@@ -81,6 +80,24 @@ where
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Sends something of what waits, or reads some bytes, whichever is possible first. Cancel safe.
+    pub(crate) async fn read_or_write(&mut self) -> io::Result<()> {
+        self.received.reserve(self.read_bytes);
+        let Self { reader, writer, received, rtmp, .. } = self;
+        tokio::select! {
+            biased;
+            wrote = writer.write_buf(rtmp.outbox()) => match wrote? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                _ if rtmp.outbox().has_remaining() => {}
+                _ => writer.flush().await?,
+            },
+            read = reader.read_buf(received) => if read? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            },
+        }
+        Ok(())
     }
 
     /// Sends what waits.

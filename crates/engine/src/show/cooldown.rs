@@ -1,13 +1,15 @@
 //! How long a stream that came too fast stays out. An encoder that comes back within seconds, as OBS does, would begin a new
 //! broadcast on every platform each time; so its key rests for a while.
 
-use crate::spec::ProjectId;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
 use tokio::time::Instant;
+
+use crate::spec::ProjectId;
 
 /// How long a key rests after the first time. OBS tries six times within it, and each try shows why not.
 const REST: Duration = Duration::from_secs(60);

@@ -1,14 +1,16 @@
 //! A live project: its broadcast, its outputs, and the seat of who publishes to it.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
 use super::rate_limit::Pace;
 use crate::{
     broadcast::{Broadcast, Phase},
     outputs::hls,
     spec::{DestinationId, ProjectSpec},
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 /// One live project.
 #[derive(Debug)]

@@ -1,5 +1,14 @@
 //! What connections, shows and pulls share, and how a show begins.
 
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
 use super::{
     cooldown::Resting,
     live::Live,
@@ -20,13 +29,6 @@ use crate::{
     spec::{AccountId, ProjectSpec, StreamId},
     status::ProjectStatus,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 /// How long viewers may fetch the last of a stream that ended, and that it did: a player is a few seconds behind.
 const LAST_PICTURES: Duration = Duration::from_secs(10);

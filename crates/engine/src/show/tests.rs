@@ -3,6 +3,7 @@
 mod bent;
 
 use std::num::NonZeroUsize;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gostream_proto::rtmp::{
@@ -12,6 +13,7 @@ use gostream_proto::rtmp::{
     server::{self, ServerSession},
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{live::Live, writer::Publisher};
@@ -26,8 +28,6 @@ use crate::{
     events::EndReason,
     spec::{ProjectId, StreamId},
 };
-use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
 
 /// The time that 32 bits of milliseconds hold, and some more: 49.7 days and a half.
 const SHOW_MS: u64 = (1 << 32) + 12 * 60 * 60 * 1_000;

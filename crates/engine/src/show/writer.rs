@@ -13,8 +13,10 @@ use gostream_proto::{
     track::Codec,
 };
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::live::{Live, Ticket};
+use crate::broadcast::Broadcast;
 use crate::{
     broadcast::{Phase, incoming::Incoming, meter::Meter, wake_schedule::next_wake},
     events::{EndReason, Excess},
@@ -68,6 +70,16 @@ impl Publisher {
             woke_at: Instant::now(),
             departed: false,
         }
+    }
+
+    /// What it writes.
+    pub(crate) fn broadcast(&self) -> &Arc<Broadcast> {
+        &self.live.broadcast
+    }
+
+    /// Cancelled when another publisher took over.
+    pub(crate) fn leave(&self) -> &CancellationToken {
+        &self.ticket.leave
     }
 
     /// The stream it publishes.

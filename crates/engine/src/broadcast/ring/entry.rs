@@ -1,11 +1,12 @@
 //! A packet in the ring.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use gostream_proto::{
     packet::{Packet, PacketKind},
     rtmp::{chunk::SharedChunks, command::set_data_frame, media::MediaKind},
 };
-use std::borrow::Cow;
 
 /// A packet and what is derived from it once for all readers.
 #[derive(Debug)]

@@ -2,11 +2,9 @@
 
 use std::{io, net::SocketAddr};
 
-use gostream_proto::rtmp::{
-    client::{Event, Intent, Step},
-    media::Media,
-};
+use gostream_proto::rtmp::client::{Event, Intent, Step};
 
+use super::super::drive::{Source, SourceEvent};
 use crate::{
     limits::READ_BYTES,
     rtmp::{
@@ -20,20 +18,11 @@ use crate::{
 
 /// A server that was asked to play.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct PullSource {
     line: Conversation,
 }
 
-/// What it says.
-#[derive(Debug)]
-pub(super) enum Heard {
-    /// A message of the stream.
-    Media(Media),
-    /// Nobody publishes there, or not any more.
-    Over,
-}
-
-impl Source {
+impl PullSource {
     /// Connects and asks to play. Servers may answer only when somebody publishes.
     pub(super) async fn open(dialer: &Dialer, target: &Target, identity: &str) -> Result<Self, Failure> {
         let flash_version = Some(identity.to_owned());
@@ -46,13 +35,21 @@ impl Source {
         self.line.wire.peer()
     }
 
-    /// What is in the bytes that came; `None` when more have to come.
-    pub(super) fn heard(&mut self) -> Result<Option<Heard>, Failure> {
+    /// The connection broke.
+    fn lost(&self) -> Failure {
+        Failure::ConnectionLost { host: self.line.host.clone() }
+    }
+}
+
+impl Source for PullSource {
+    type Error = Failure;
+
+    fn next(&mut self) -> Result<Option<SourceEvent>, Failure> {
         while let Some(event) = self.line.next_event()? {
             match event {
-                Event::Media(media) => return Ok(Some(Heard::Media(media))),
-                Event::Ended => return Ok(Some(Heard::Over)),
-                Event::Refused { code, .. } if code.ends_with("StreamNotFound") => return Ok(Some(Heard::Over)),
+                Event::Media(media) => return Ok(Some(SourceEvent::Media(media))),
+                Event::Ended => return Ok(Some(SourceEvent::Ended)),
+                Event::Refused { code, .. } if code.ends_with("StreamNotFound") => return Ok(Some(SourceEvent::Ended)),
                 Event::Refused { step, code, description } => {
                     return Err(Failure::from_refusal(step, code, description));
                 }
@@ -64,13 +61,11 @@ impl Source {
         Ok(None)
     }
 
-    /// Bytes that came and were read.
-    pub(super) fn received_bytes(&self) -> u64 {
+    fn received_bytes(&self) -> u64 {
         self.line.client.received_bytes()
     }
 
-    /// Sends what waits and reads what comes. Cancel safe.
-    pub(super) async fn exchange(&mut self) -> Result<(), Failure> {
+    async fn exchange(&mut self) -> Result<(), Failure> {
         let exchanged = async {
             if let Exchanged::Wrote(_) = self.line.wire.exchange(self.line.client.outbox()).await? {
                 self.line.flush_last().await?;
@@ -84,8 +79,7 @@ impl Source {
         })
     }
 
-    /// The connection broke.
-    pub(super) fn lost(&self) -> Failure {
-        Failure::ConnectionLost { host: self.line.host.clone() }
+    fn silent(&self) -> Failure {
+        self.lost()
     }
 }

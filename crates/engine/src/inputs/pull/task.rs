@@ -9,20 +9,20 @@ use std::{
 use gostream_proto::rtmp::media::{Media, MediaKind};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
 
 use super::{
+    super::drive::{Source, SourceEvent, Stop, drive},
     error,
     order::Order,
-    source::{Heard, Source},
+    source::PullSource,
 };
 use crate::{
     backoff::{Schedule, delay},
     broadcast::{Broadcast, Phase},
-    events::{EndReason, Excess},
-    patience::within,
+    events::EndReason,
     random::random_unit,
     rtmp::error::{Answer, Failure},
     show::{
@@ -81,16 +81,6 @@ enum Outcome {
     Failed(Failure),
     /// We do not take it.
     Refused(RelayError),
-}
-
-/// Why no more media is taken.
-enum End {
-    /// The server says that the stream is over.
-    Over,
-    /// The connection broke, or fell silent.
-    Lost(Failure),
-    /// More came than may.
-    TooFast(Excess),
 }
 
 impl Puller {
@@ -160,7 +150,7 @@ impl Puller {
     async fn connection(&mut self) -> Outcome {
         let (shared, target) = (Arc::clone(&self.shared), self.spec.source.clone());
         let dialer = shared.dialer.of(self.spec.account);
-        let opening = Source::open(&dialer, &target, &shared.identity);
+        let opening = PullSource::open(&dialer, &target, &shared.identity);
         tokio::pin!(opening);
         let mut source = loop {
             tokio::select! {
@@ -186,14 +176,14 @@ impl Puller {
     }
 
     /// Waits until somebody publishes there: the first frame or header, behind the metadata if there was some.
-    async fn first_media(&mut self, source: &mut Source) -> Result<Vec<Media>, Outcome> {
+    async fn first_media(&mut self, source: &mut PullSource) -> Result<Vec<Media>, Outcome> {
         let until = Instant::now() + LISTEN;
         let mut metadata = None;
         loop {
-            while let Some(heard) = source.heard().map_err(Outcome::Failed)? {
-                match heard {
-                    Heard::Over => return Err(Outcome::Nobody),
-                    Heard::Media(media) => match media.kind {
+            while let Some(event) = source.next().map_err(Outcome::Failed)? {
+                match event {
+                    SourceEvent::Ended => return Err(Outcome::Nobody),
+                    SourceEvent::Media(media) => match media.kind {
                         MediaKind::Audio | MediaKind::Video => {
                             return Ok(metadata.into_iter().chain([media]).collect());
                         }
@@ -213,7 +203,7 @@ impl Puller {
     }
 
     /// Asks as an encoder would, and takes a seat that nobody sits in.
-    async fn take_seat(&self, source: &Source) -> Result<(Arc<Live>, Ticket), Outcome> {
+    async fn take_seat(&self, source: &PullSource) -> Result<(Arc<Live>, Ticket), Outcome> {
         if self.ended_by_owner {
             return Err(Outcome::Unwanted);
         }
@@ -226,22 +216,17 @@ impl Puller {
     }
 
     /// Writes the stream into the broadcast until there is no more of it.
-    async fn publish(&mut self, mut source: Source, media: Vec<Media>, live: Arc<Live>, ticket: Ticket) -> Outcome {
+    async fn publish(&mut self, mut source: PullSource, media: Vec<Media>, live: Arc<Live>, ticket: Ticket) -> Outcome {
         let shared = Arc::clone(&self.shared);
-        let (leave, broadcast) = (ticket.leave.clone(), Arc::clone(&live.broadcast));
+        let broadcast = Arc::clone(&live.broadcast);
         let mut publisher = Publisher::new(live, ticket);
         info!(broadcast.stream = %publisher.stream(), "A stream is fetched.");
         self.tries = 0;
         self.tell(PullState::Live, None);
         media.into_iter().for_each(|media| publisher.push(media, Instant::now()));
-        let end = loop {
+        let stop = loop {
             tokio::select! {
                 biased;
-                () = leave.cancelled() => {
-                    info!("An encoder took over.");
-                    return Outcome::Yielded;
-                }
-                () = broadcast.ended() => return self.on_ended(&broadcast),
                 // Whoever publishes besides is refused there.
                 Some(order) = self.orders.recv() => if order == Order::Unpublished {
                     self.obey(order);
@@ -249,19 +234,21 @@ impl Puller {
                     publisher.depart(Departure::Goodbye);
                     return Outcome::Stopped;
                 },
-                end = take_media(&mut source, &mut publisher, &shared) => break end,
+                stop = drive(&mut source, &mut publisher, &shared) => break stop,
             }
         };
-        let failure = match end {
-            End::Over => None,
-            End::Lost(failure) => Some(failure),
-            End::TooFast(excess) => {
-                let reason = EndReason::TooFast(excess);
-                shared.resting.begin(self.spec.project, Instant::now());
-                broadcast.end(reason);
+        let failure = match stop {
+            Stop::TakenOver => {
+                info!("An encoder took over.");
+                return Outcome::Yielded;
+            }
+            Stop::BroadcastEnded => return self.on_ended(&broadcast),
+            Stop::TooFast(reason) => {
                 let message = reason.advice().unwrap_or_default();
                 return Outcome::Refused(RelayError { code: reason.name(), message });
             }
+            Stop::Ended => None,
+            Stop::Lost(failure) => Some(failure),
         };
         self.departed = Some(publisher.drop_out());
         Outcome::Dropped(failure)
@@ -339,42 +326,6 @@ impl Puller {
         });
         if differs {
             self.shared.registry.stir(self.spec.project);
-        }
-    }
-}
-
-/// Takes media until there is no more. Cancel safe.
-async fn take_media(source: &mut Source, publisher: &mut Publisher, shared: &Shared) -> End {
-    let mut received_bytes = source.received_bytes();
-    loop {
-        let now = Instant::now();
-        loop {
-            match source.heard() {
-                Ok(Some(Heard::Media(media))) => {
-                    if let Some(excess) = publisher.count_message(shared.limits.ingest(), now) {
-                        return End::TooFast(excess);
-                    }
-                    publisher.push(media, now);
-                }
-                Ok(Some(Heard::Over)) => return End::Over,
-                Ok(None) => break,
-                Err(failure) => return End::Lost(failure),
-            }
-        }
-        let before = std::mem::replace(&mut received_bytes, source.received_bytes());
-        if let Some(excess) = publisher.count_bytes(shared.limits.ingest(), received_bytes - before, now) {
-            return End::TooFast(excess);
-        }
-        let due = publisher.flush(Instant::now());
-        let exchanged = match due {
-            Some(due) => timeout_at(due, source.exchange()).await.unwrap_or(Ok(())),
-            None => match within(shared.limits.silence, source.exchange()).await {
-                Ok(exchanged) => exchanged,
-                Err(_) => return End::Lost(source.lost()),
-            },
-        };
-        if let Err(failure) = exchanged {
-            return End::Lost(failure);
         }
     }
 }

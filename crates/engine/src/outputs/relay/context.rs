@@ -1,12 +1,14 @@
 //! What a relay is given.
 
+use std::sync::Arc;
+
+use tokio::{sync::Notify, time::Instant};
+
 use crate::{
     broadcast::Broadcast,
     events::EventSink,
     rtmp::{dial::Dialer, feed::Origin},
 };
-use std::sync::Arc;
-use tokio::{sync::Notify, time::Instant};
 
 /// What a relay needs.
 #[derive(Clone, Debug)]

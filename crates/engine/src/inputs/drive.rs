@@ -1,0 +1,130 @@
+//! The one loop that every input goes through, from its first media in the seat until it leaves: how fast media may come, how
+//! long it may be silent, who takes over, and the end of the stream by its owner.
+
+use std::{sync::Arc, time::Duration};
+
+use gostream_proto::rtmp::media::Media;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    events::{EndReason, Excess},
+    patience::within,
+    show::{shared::Shared, writer::Publisher},
+};
+
+/// An input: it delivers media until it ends or is lost.
+pub(crate) trait Source {
+    /// Why it is lost.
+    type Error;
+
+    /// What is in the bytes that were read; `None` when more have to come.
+    fn next(&mut self) -> Result<Option<SourceEvent>, Self::Error>;
+
+    /// Bytes read so far, of media or not.
+    fn received_bytes(&self) -> u64;
+
+    /// Reads something, and sends what has to be sent. Cancel safe.
+    async fn exchange(&mut self) -> Result<(), Self::Error>;
+
+    /// What a source that sends nothing any more is lost by.
+    fn silent(&self) -> Self::Error;
+
+    /// For how long packets are collected before readers are woken for them: it need not be read more often.
+    fn set_pause(&mut self, _pause: Duration) {}
+}
+
+/// What a source delivers.
+#[derive(Debug)]
+pub(crate) enum SourceEvent {
+    /// A message of the stream.
+    Media(Media),
+    /// The source says that the stream is over.
+    Ended,
+}
+
+/// Why no more is taken from a source. The publisher has not left yet.
+#[derive(Debug)]
+pub(crate) enum Stop<E> {
+    /// The source says that the stream is over.
+    Ended,
+    /// The source is lost.
+    Lost(E),
+    /// Another publisher has the seat.
+    TakenOver,
+    /// The broadcast is over: its owner, or the server, ended it.
+    BroadcastEnded,
+    /// More came than may; the broadcast was ended, and the key rests.
+    TooFast(EndReason),
+}
+
+/// Writes what the source delivers until there is no more of it. Cancel safe.
+pub(crate) async fn drive<S: Source>(source: &mut S, publisher: &mut Publisher, shared: &Shared) -> Stop<S::Error> {
+    let (leave, broadcast) = (publisher.leave().clone(), Arc::clone(publisher.broadcast()));
+    let stop = tokio::select! {
+        biased;
+        () = leave.cancelled() => return Stop::TakenOver,
+        () = broadcast.ended() => return Stop::BroadcastEnded,
+        stop = take_media(source, publisher, shared) => stop,
+    };
+    match stop {
+        Taken::Ended => Stop::Ended,
+        Taken::Lost(error) => Stop::Lost(error),
+        Taken::TooFast(excess) => {
+            let reason = EndReason::TooFast(excess);
+            shared.resting.begin(broadcast.project, Instant::now());
+            broadcast.end(reason);
+            Stop::TooFast(reason)
+        }
+    }
+}
+
+enum Taken<E> {
+    Ended,
+    Lost(E),
+    TooFast(Excess),
+}
+
+async fn take_media<S: Source>(source: &mut S, publisher: &mut Publisher, shared: &Shared) -> Taken<S::Error> {
+    let mut received_bytes = source.received_bytes();
+    loop {
+        match take_received(source, publisher, shared, &mut received_bytes) {
+            Ok(None) => {}
+            Ok(Some(taken)) => return taken,
+            Err(error) => return Taken::Lost(error),
+        }
+        let due = publisher.flush(Instant::now());
+        source.set_pause(publisher.pause());
+        let exchanged = match due {
+            // Time to wake the readers.
+            Some(due) => timeout_at(due, source.exchange()).await.unwrap_or(Ok(())),
+            None => within(shared.limits.silence, source.exchange()).await.unwrap_or_else(|_| Err(source.silent())),
+        };
+        if let Err(error) = exchanged {
+            return Taken::Lost(error);
+        }
+    }
+}
+
+/// Writes all that was received. An error of the source comes after what came before it.
+fn take_received<S: Source>(
+    source: &mut S,
+    publisher: &mut Publisher,
+    shared: &Shared,
+    received_bytes: &mut u64,
+) -> Result<Option<Taken<S::Error>>, S::Error> {
+    let (now, allowed) = (Instant::now(), shared.limits.ingest());
+    while let Some(event) = source.next()? {
+        match event {
+            SourceEvent::Media(media) => {
+                if let Some(excess) = publisher.count_message(allowed, now) {
+                    return Ok(Some(Taken::TooFast(excess)));
+                }
+                publisher.push(media, now);
+            }
+            SourceEvent::Ended => return Ok(Some(Taken::Ended)),
+        }
+    }
+    let before = std::mem::replace(received_bytes, source.received_bytes());
+    let excess = publisher.count_bytes(allowed, *received_bytes - before, now);
+    Ok(excess.map(Taken::TooFast))
+}
