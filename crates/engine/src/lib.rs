@@ -23,6 +23,7 @@ pub mod shares;
 mod show;
 pub mod spec;
 pub mod status;
+mod ticks;
 
 pub use admission::{Admission, Refusal};
 pub use engine::{Engine, EngineConfig, Ports, StartError};

@@ -29,6 +29,8 @@ pub struct TcpInfo {
     pub retransmitted_segments: u32,
     /// How often in a row the oldest segment was sent again because nothing was heard of it.
     pub lost_in_a_row: u32,
+    /// For how long no data has come.
+    pub since_received: Duration,
     /// For how long there was something to send, since the connection began.
     pub busy: Duration,
     /// For how much of it the other end's window was what held it back.
@@ -73,6 +75,7 @@ fn ask(socket: &impl AsFd) -> io::Result<TcpInfo> {
         sent_segments: info.tcpi_data_segs_out,
         retransmitted_segments: info.tcpi_total_retrans,
         lost_in_a_row: info.tcpi_retransmits.into(),
+        since_received: Duration::from_millis(info.tcpi_last_data_recv.into()),
         busy: Duration::from_micros(info.tcpi_busy_time),
         window_limited: Duration::from_micros(info.tcpi_rwnd_limited),
     })

@@ -22,6 +22,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
+use crate::ticks::TICK;
 use crate::{
     events::EndReason,
     spec::{ProjectId, StreamId},
@@ -48,8 +49,8 @@ pub struct Broadcast {
     notices: Mutex<Notices>,
     /// One past the newest sequence number; readers wake when it moves.
     head: watch::Sender<u64>,
-    /// Readers that want packets soon.
-    hurried: AtomicUsize,
+    /// Readers that want packets as soon as they come.
+    immediate_readers: AtomicUsize,
     phase: watch::Sender<Phase>,
     /// When the phase began, in ms since the broadcast did.
     phase_ms: AtomicU64,
@@ -81,7 +82,7 @@ impl Broadcast {
             incoming: Mutex::default(),
             notices: Mutex::default(),
             head: watch::Sender::new(0),
-            hurried: AtomicUsize::new(0),
+            immediate_readers: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Live),
             phase_ms: AtomicU64::new(0),
             uplink_short: AtomicBool::new(false),
@@ -201,9 +202,14 @@ impl Broadcast {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether readers are woken seldom enough for all of them.
+    pub(crate) fn wakes_on_ticks(&self) -> bool {
+        self.pause_between_wakes() >= TICK
+    }
+
     /// How long to collect packets before readers are woken for them.
     pub(crate) fn pause_between_wakes(&self) -> Duration {
-        wake_schedule::pause_for(self.hurried.load(Ordering::Relaxed), self.born.elapsed())
+        wake_schedule::pause_for(self.immediate_readers.load(Ordering::Relaxed), self.born.elapsed())
     }
 
     /// Tells readers that there is more to read.

@@ -15,7 +15,7 @@ use super::{
 pub struct Subscription {
     broadcast: Arc<Broadcast>,
     head: watch::Receiver<u64>,
-    haste: Haste,
+    delivery: Delivery,
     /// The number of the packet wanted next; `None` until a start is there.
     next: Option<u64>,
     /// The first packet that it would have started at, as long as it waits for a start.
@@ -26,11 +26,11 @@ pub struct Subscription {
 
 /// How soon a reader wants packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Haste {
+pub enum Delivery {
     /// As soon as can be afforded: it sends them on.
-    Hurried,
+    Immediate,
     /// Within some tens of milliseconds: it collects them itself.
-    Unhurried,
+    Batched,
 }
 
 /// What a reader gets at once.
@@ -59,13 +59,13 @@ pub struct Begin {
 
 impl Subscription {
     /// A new reader, which joins at the newest keyframe.
-    pub fn new(broadcast: &Arc<Broadcast>, haste: Haste) -> Self {
-        if haste == Haste::Hurried {
-            broadcast.hurried.fetch_add(1, Ordering::Relaxed);
+    pub fn new(broadcast: &Arc<Broadcast>, delivery: Delivery) -> Self {
+        if delivery == Delivery::Immediate {
+            broadcast.immediate_readers.fetch_add(1, Ordering::Relaxed);
         }
         let head = broadcast.head.subscribe();
         let broadcast = Arc::clone(broadcast);
-        Self { broadcast, head, haste, next: None, waits_from: None, video_frames_read: 0 }
+        Self { broadcast, head, delivery, next: None, waits_from: None, video_frames_read: 0 }
     }
 
     /// The broadcast it reads.
@@ -126,8 +126,8 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if self.haste == Haste::Hurried {
-            self.broadcast.hurried.fetch_sub(1, Ordering::Relaxed);
+        if self.delivery == Delivery::Immediate {
+            self.broadcast.immediate_readers.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

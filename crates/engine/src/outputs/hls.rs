@@ -15,19 +15,17 @@ use gostream_proto::{
     },
     packet::Packet,
 };
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 
 use crate::broadcast::{
     Broadcast,
     ring::Why,
-    subscription::{Batch, Haste, Subscription},
+    subscription::{Batch, Delivery, Subscription},
 };
+use crate::ticks::{Ticks, ticks_in};
 
-/// Between two reads: parts are half a second, and nobody sees so little on top.
-const READ_PAUSE: Duration = Duration::from_millis(80);
+/// Between two reads of a broadcast whose readers are woken for each packet: parts are half a second, and nobody sees so little on top.
+const READ_TICKS: u64 = ticks_in(Duration::from_millis(80));
 /// Read at once; all that is there.
 const READ_BYTES: usize = usize::MAX;
 
@@ -162,7 +160,7 @@ impl Reader {
         let segmenter = Segmenter::numbered_from(output.first);
         Self {
             output,
-            subscription: Subscription::new(broadcast, Haste::Unhurried),
+            subscription: Subscription::new(broadcast, Delivery::Batched),
             batch: Batch::default(),
             conformer: Conformer::default(),
             conformed: Vec::new(),
@@ -222,7 +220,7 @@ impl Reader {
 /// Cuts a broadcast into segments until it ends.
 pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
     let mut reader = Reader::new(output, &broadcast);
-    let mut over = false;
+    let (mut over, mut ticks) = (false, Ticks::every(READ_TICKS));
     while !over {
         // Once it is over, the last is read.
         over = tokio::select! {
@@ -231,9 +229,9 @@ pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
         };
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         // Not before the first keyframe, which might not be the newest after a pause.
-        if reader.read(wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs())) {
+        if reader.read(wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs())) && !broadcast.wakes_on_ticks() {
             tokio::select! {
-                () = sleep(READ_PAUSE) => {}
+                () = ticks.next() => {}
                 () = broadcast.ended() => {}
             }
         }

@@ -13,7 +13,7 @@ use tracing::info;
 use crate::{
     broadcast::{
         Broadcast,
-        subscription::{Haste, Subscription},
+        subscription::{Delivery, Subscription},
     },
     limits::{Limits, OUTBOX_BYTES, READ_BYTES},
     patience::run_time,
@@ -35,7 +35,7 @@ pub(crate) async fn run<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    let mut feed = Feed::new(Subscription::new(broadcast, Haste::Hurried), Audience::Player, Origin::default());
+    let mut feed = Feed::new(Subscription::new(broadcast, Delivery::Immediate), Audience::Player, Origin::default());
     connection.rtmp.accept_play();
     info!("A player plays.");
     let mut late = pin!(run_time(limits.write));

@@ -1,6 +1,7 @@
 //! Why the certificate of a server is not accepted, and what to do about it.
 
 use rustls::{CertificateError, pki_types::UnixTime};
+
 use time::OffsetDateTime;
 
 /// Names of a certificate that a message lists; those of large platforms are for a hundred.

@@ -10,7 +10,7 @@ use std::{
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{Instrument, info, info_span};
 
@@ -18,6 +18,7 @@ use super::{
     plan::{Action, plan},
     uplink::{Load, Shortage, Uplink, UplinkWatch},
 };
+use crate::ticks::{Ticks, ticks_in};
 use crate::{
     broadcast::{Broadcast, Phase},
     events::{EndReason, EngineEvent, EventSink},
@@ -30,8 +31,8 @@ use crate::{
     status::{ProjectStatus, RelayState, RelayStatus, StreamPhase, StreamStatus},
 };
 
-/// How often the status is made anew; the contract promises one at most 1 s old.
-const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the status is made; the contract promises one at most 1 s old. A multiple of the tick, so that no thread wakes for it alone.
+const STATUS_TICKS: u64 = ticks_in(Duration::from_millis(480));
 /// Rates of relays are over this many status intervals.
 const RATE_INTERVALS: usize = 8;
 /// All goodbyes together, at the end of a broadcast.
@@ -122,8 +123,7 @@ impl Supervisor {
 
     async fn run(mut self) -> EndReason {
         let mut phase = self.orders.broadcast.phase();
-        let mut ticks = interval(STATUS_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut status_ticks = Ticks::every(STATUS_TICKS);
         let changed = Arc::clone(&self.changed);
         self.carry_out_plan();
         loop {
@@ -140,7 +140,7 @@ impl Supervisor {
             self.report_notices();
             self.publish_status(now_in);
             tokio::select! {
-                _ = ticks.tick() => self.sample(),
+                () = status_ticks.next() => self.sample(),
                 () = changed.notified() => {}
                 result = phase.changed() => {
                     debug_assert!(result.is_ok(), "the broadcast outlives its supervisor");

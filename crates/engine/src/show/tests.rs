@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{live::Live, writer::Publisher};
-use crate::broadcast::{subscription::Haste, *};
+use crate::broadcast::{subscription::Delivery, *};
 use crate::rtmp::feed::{Audience, Feed, Filled, Origin, PLATFORM_CHUNK_BYTES};
 use crate::{
     broadcast::subscription::Subscription,
@@ -100,7 +100,8 @@ fn fifty_days_keep_their_times_over_both_wraps() {
     let live = live();
     let ticket = live.take_seat();
     let mut publisher = Publisher::new(Arc::clone(&live), ticket);
-    let mut feed = Feed::new(Subscription::new(&live.broadcast, Haste::Hurried), Audience::Platform, Origin::default());
+    let mut feed =
+        Feed::new(Subscription::new(&live.broadcast, Delivery::Immediate), Audience::Platform, Origin::default());
     let mut connection = Connection::publishing();
     let header = Bytes::from_static(&[0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0, 1, 0, 0]);
     // More than a chunk, where it matters.
@@ -136,7 +137,7 @@ async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
     let ticket = live.take_seat();
     let mut publisher = Publisher::new(Arc::clone(&live), ticket);
     let new_feed =
-        || Feed::new(Subscription::new(&live.broadcast, Haste::Hurried), Audience::Platform, Origin::default());
+        || Feed::new(Subscription::new(&live.broadcast, Delivery::Immediate), Audience::Platform, Origin::default());
     // So many that they are not woken for every packet.
     let mut feeds: Vec<_> = (0..50).map(|_| new_feed()).collect();
     let frame = |timestamp, first| {
@@ -175,7 +176,8 @@ fn record(level: u8) -> Bytes {
 fn what_is_no_frame_moves_no_times() {
     let live = live();
     let mut publisher = Publisher::new(Arc::clone(&live), live.take_seat());
-    let mut feed = Feed::new(Subscription::new(&live.broadcast, Haste::Hurried), Audience::Platform, Origin::default());
+    let mut feed =
+        Feed::new(Subscription::new(&live.broadcast, Delivery::Immediate), Audience::Platform, Origin::default());
     let began = Instant::now();
     let mut push = |kind, timestamp, body: &[u8], at| {
         let media = Media { kind, timestamp, body: Bytes::copy_from_slice(body) };

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::live::{Live, Ticket};
-use crate::broadcast::Broadcast;
+use crate::{broadcast::Broadcast, ticks::next_wake};
 use crate::{
-    broadcast::{Phase, incoming::Incoming, meter::Meter, wake_schedule::next_wake},
+    broadcast::{Phase, incoming::Incoming, meter::Meter},
     events::{EndReason, Excess},
     limits::Allowed,
     spec::{Goodbye, StreamId},

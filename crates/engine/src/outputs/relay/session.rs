@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Buf;
 use gostream_proto::rtmp::client::{self, Intent};
 use gostream_tcp::TcpInfo;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::{
     behind::Behind,
@@ -13,11 +13,9 @@ use super::{
     counters::Counters,
     way::{Slow, Way},
 };
+use crate::ticks::{Ticks, ticks_in};
 use crate::{
-    broadcast::{
-        subscription::{Haste, Subscription},
-        wake_schedule::{PAUSE_MAX, next_wake},
-    },
+    broadcast::subscription::{Delivery, Subscription},
     limits::OUTBOX_BYTES,
     rtmp::{
         connect::{Ask, Conversation},
@@ -34,9 +32,8 @@ const READ_BYTES: usize = 2 * 1024;
 const STALL_SHOWN: Duration = Duration::from_secs(5);
 /// Nothing acknowledged for this long ends the connection.
 const STALL_ENDS: Duration = Duration::from_secs(15);
-/// How often the kernel is asked what the platform acknowledged, about as often as the status is made. On one clock for all
-/// relays, and of the longest pauses between wakes a multiple, so that the thread need not wake for it.
-const LOOK: Duration = PAUSE_MAX.saturating_mul(11);
+/// How often the kernel is asked what the platform acknowledged, about as often as the status is made.
+const LOOK_TICKS: u64 = ticks_in(Duration::from_millis(480));
 /// The same until the first media was acknowledged: nobody should wait for a look to be live.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// How long a goodbye may take.
@@ -53,7 +50,7 @@ pub struct Session {
     /// What it acknowledged, as the kernel counts.
     acknowledged: Option<u64>,
     /// When to look at that again.
-    look: Pin<Box<Sleep>>,
+    look: Look,
     flow: Flow,
     behind: Behind,
     way: Way,
@@ -72,6 +69,33 @@ enum Flow {
     Steady,
     /// It stopped arriving.
     Stuck,
+}
+
+/// When to look at what the platform acknowledged.
+#[derive(Debug)]
+enum Look {
+    /// Soon: the first media is on its way.
+    First(Pin<Box<Sleep>>),
+    /// From time to time.
+    Later(Ticks),
+}
+
+impl Look {
+    /// Waits for it. Cancel safe.
+    async fn due(&mut self) {
+        match self {
+            Self::First(sleep) => sleep.as_mut().await,
+            Self::Later(ticks) => ticks.next().await,
+        }
+    }
+
+    fn plan(&mut self, soon: bool) {
+        match self {
+            _ if soon => *self = Self::First(Box::pin(sleep(FIRST_LOOK))),
+            Self::First(_) => *self = Self::Later(Ticks::every(LOOK_TICKS)),
+            Self::Later(_) => {}
+        }
+    }
 }
 
 /// What happened on it.
@@ -102,14 +126,14 @@ impl Session {
         Ok(Self {
             line,
             feed: Feed::new(
-                Subscription::new(&context.broadcast, Haste::Hurried),
+                Subscription::new(&context.broadcast, Delivery::Batched),
                 Audience::Platform,
                 context.origin.clone(),
             ),
             counters: Arc::clone(counters),
             progress_at: Instant::now(),
             acknowledged: None,
-            look: Box::pin(sleep_until(Instant::now() + FIRST_LOOK)),
+            look: Look::First(Box::pin(sleep(FIRST_LOOK))),
             flow: Flow::Dry,
             behind: Behind::new(),
             way: Way::default(),
@@ -138,7 +162,7 @@ impl Session {
                     Ok(Exchanged::Wrote(bytes)) => self.on_wrote(bytes).await,
                     Err(_) => Some(Event::Lost(self.lost())),
                 },
-                () = look.as_mut() => self.on_look(),
+                () = look.due() => self.on_look(),
             };
             if let Some(event) = event {
                 return event;
@@ -178,7 +202,7 @@ impl Session {
         }
         if self.flow == Flow::Dry {
             self.flow = Flow::Begun;
-            self.look.as_mut().reset(Instant::now() + FIRST_LOOK);
+            self.look = Look::First(Box::pin(sleep(FIRST_LOOK)));
         }
         None
     }
@@ -206,8 +230,7 @@ impl Session {
             }
             _ => None,
         };
-        let next = if self.flow == Flow::Begun && event.is_none() { now + FIRST_LOOK } else { next_wake(now, LOOK) };
-        self.look.as_mut().reset(next);
+        self.look.plan(self.flow == Flow::Begun && event.is_none());
         let Some((flow, event)) = event else { return self.falls_behind(now, info) };
         self.flow = flow;
         // A stall is more than falling behind; whether that goes on is said after it.

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     broadcast::{
         self, Broadcast,
-        subscription::{Haste, Subscription},
+        subscription::{Delivery, Subscription},
     },
     events::{EngineEvent, RelayTotals},
     random::random_unit,
@@ -187,7 +187,7 @@ impl Runner {
     /// Waits until there is something to start with and an encoder that continues it.
     async fn encoder_sends(&mut self) -> Result<(), Over> {
         let mut phase = self.context.broadcast.phase();
-        let mut subscription = Subscription::new(&self.context.broadcast, Haste::Hurried);
+        let mut subscription = Subscription::new(&self.context.broadcast, Delivery::Batched);
         let ready = async {
             while *phase.borrow_and_update() != broadcast::Phase::Live {
                 if phase.changed().await.is_err() {

@@ -21,6 +21,7 @@ const LONG: Duration = Duration::from_secs(60);
 #[tokio::test(start_paused = true)]
 async fn pieces_are_collected_until_their_time() {
     let (mut client, mut paced, _) = connected(LONG).await;
+    paced.near = Duration::ZERO;
     tokio::time::sleep_until(next_wake(Instant::now(), LONG)).await;
     let due = next_wake(Instant::now(), LONG);
     let pieces = async {

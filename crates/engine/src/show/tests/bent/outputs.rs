@@ -11,7 +11,7 @@ use super::bends::{Frame, Show, marks};
 use crate::{
     broadcast::{
         Broadcast,
-        subscription::{Haste, Subscription},
+        subscription::{Delivery, Subscription},
     },
     outputs::hls::{Output, Reader, Served},
     rtmp::feed::{Audience, Feed, Filled, Origin},
@@ -61,7 +61,7 @@ pub(super) struct Played {
 }
 
 fn feed(broadcast: &Arc<Broadcast>) -> Feed {
-    Feed::new(Subscription::new(broadcast, Haste::Hurried), Audience::Platform, Origin::default())
+    Feed::new(Subscription::new(broadcast, Delivery::Batched), Audience::Platform, Origin::default())
 }
 
 impl Outputs {

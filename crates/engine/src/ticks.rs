@@ -1,0 +1,181 @@
+//! One tick for all that a thread of the data plane does at intervals: a timer for each of them would wake the thread as often, each time
+//! with cold caches, and costs a system call when it is set (the runtime tells its own poll of an earlier time).
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+/// Between two ticks: a platform is seconds away from its viewers.
+pub(crate) const TICK: Duration = Duration::from_millis(40);
+
+/// The first wake after `after`: multiples of `pause` on one clock, so that the streams of a thread wake it together.
+pub(crate) fn next_wake(after: Instant, pause: Duration) -> Instant {
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let pause_ns = pause.as_nanos().max(1);
+    let since_ns = after.saturating_duration_since(*EPOCH).as_nanos();
+    after + Duration::from_nanos((pause_ns - since_ns % pause_ns) as u64)
+}
+
+/// The ticks of a thread, counted, for as long as somebody holds them.
+#[derive(Debug, Default)]
+struct Ticker(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    count: u64,
+    /// It ticks no more.
+    is_over: bool,
+    /// Who waits, and for which tick.
+    waiting: Vec<(u64, Waker)>,
+}
+
+/// Every tick, or every so many of them. Those of all who wait for the same number fall together.
+#[derive(Debug)]
+pub(crate) struct Ticks {
+    ticker: Arc<Ticker>,
+    every: u64,
+    /// The tick that is waited for.
+    due: u64,
+    /// Who was told to wait for it.
+    registered: Option<Waker>,
+}
+
+impl Ticks {
+    /// Each tick. Has to be called on a runtime.
+    pub(crate) fn new() -> Self {
+        Self::every(1)
+    }
+
+    /// Every `every`th tick.
+    pub(crate) fn every(every: u64) -> Self {
+        let ticker = Ticker::of_thread();
+        let mut ticks = Self { ticker, every, due: 0, registered: None };
+        ticks.due = ticks.after(ticks.ticker.lock().count);
+        ticks
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub(crate) async fn next(&mut self) {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await;
+    }
+
+    /// Ready at each tick once; those that were missed count as one.
+    pub(crate) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.ticker.lock();
+        let count = state.count;
+        if count >= self.due {
+            drop(state);
+            self.due = self.after(count);
+            self.registered = None;
+            return Poll::Ready(());
+        }
+        if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waiting.push((self.due, cx.waker().clone()));
+            drop(state);
+            self.registered = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn after(&self, count: u64) -> u64 {
+        (count / self.every + 1) * self.every
+    }
+}
+
+impl Ticker {
+    /// That of the thread, started if there is none. A runtime that ended took its own along.
+    fn of_thread() -> Arc<Self> {
+        thread_local! {
+            static RUNNING: RefCell<Weak<Ticker>> = const { RefCell::new(Weak::new()) };
+        }
+        RUNNING.with_borrow_mut(|running| {
+            running.upgrade().filter(|ticker| !ticker.lock().is_over).unwrap_or_else(|| {
+                let ticker = Arc::new(Self::default());
+                *running = Arc::downgrade(&ticker);
+                tokio::spawn(Arc::clone(&ticker).run());
+                ticker
+            })
+        })
+    }
+
+    /// Ticks until nobody holds it.
+    async fn run(self: Arc<Self>) {
+        let mut woken = Vec::new();
+        loop {
+            sleep_until(next_wake(Instant::now(), TICK)).await;
+            let mut state = self.lock();
+            if Arc::strong_count(&self) == 1 {
+                state.is_over = true;
+                return;
+            }
+            state.count += 1;
+            let count = state.count;
+            woken.extend(state.waiting.extract_if(.., |(due, _)| *due <= count).map(|(_, waker)| waker));
+            drop(state);
+            woken.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// A poisoned lock still guards a whole state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many ticks there are in about so long.
+pub(crate) const fn ticks_in(time: Duration) -> u64 {
+    (time.as_millis() / TICK.as_millis()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wakes_of_all_streams_coincide() {
+        let pause = TICK;
+        let now = next_wake(Instant::now(), pause) + Duration::from_millis(3);
+        let wake = next_wake(now, pause);
+        assert!(wake > now && wake - now <= pause);
+        for later_ms in [1, 7, 39] {
+            let other = next_wake(now + Duration::from_millis(later_ms), pause);
+            assert!(other == wake || other == wake + pause, "{later_ms}");
+        }
+        assert_eq!(next_wake(wake, pause), wake + pause);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_woken_by_one_timer_and_those_that_missed_some_once() {
+        let (mut each, mut third) = (Ticks::new(), Ticks::every(3));
+        each.next().await;
+        let begun = Instant::now();
+        for _ in 0..6 {
+            each.next().await;
+        }
+        assert_eq!(begun.elapsed(), 6 * TICK);
+        third.next().await;
+        assert_eq!(begun.elapsed(), 6 * TICK, "one of two was missed, and counts as the other");
+        third.next().await;
+        let (at, step) = (begun.elapsed(), begun.elapsed() - 6 * TICK);
+        assert!(step > Duration::ZERO && step <= 3 * TICK, "{at:?}");
+        third.next().await;
+        assert_eq!(begun.elapsed() - at, 3 * TICK);
+        each.next().await;
+        assert_eq!(begun.elapsed() - at, 3 * TICK, "it is due at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ticks_end_with_those_who_wait_and_begin_again() {
+        let ticks = Ticks::new();
+        let ticker = Arc::downgrade(&ticks.ticker);
+        drop(ticks);
+        tokio::time::sleep(2 * TICK).await;
+        assert!(ticker.upgrade().is_none());
+        Ticks::new().next().await;
+    }
+}
