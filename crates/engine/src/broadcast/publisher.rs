@@ -7,7 +7,7 @@ use std::{
 
 use gostream_proto::{
     codec,
-    flv::{AudioTag, Normaliser, Oddities, Stamped},
+    flv::{self, AudioTag, Normaliser, Oddities, Stamped},
     packet::{Packet, PacketKind},
     rtmp::media::{Media, MediaKind},
     time::{Clock, Elementary, Findings, Timestamp},
@@ -354,7 +354,7 @@ fn learn_tracks(packet: &Packet, meter: &mut Meter) {
         (PacketKind::AudioHeader, _) | (PacketKind::Audio, _)
             if packet.kind == PacketKind::AudioHeader || !meter.has_audio() =>
         {
-            if let Some(track) = AudioTag::parse(&packet.body).ok().and_then(|tag| codec::audio_track(&tag)) {
+            if let Some(track) = AudioTag::parse(&packet.body).ok().and_then(|tag| flv::audio_track(&tag)) {
                 meter.set_audio_track(track);
             }
         }
