@@ -18,7 +18,7 @@ use crate::{
     database::Store,
     entity::{audit, moment::Moment},
     error::Error,
-    revocation::lock_user,
+    lock::lock_user,
 };
 
 /// What is noted when the right password was given.

@@ -28,6 +28,7 @@ use self::{
     sqlite::open_sqlite,
 };
 use crate::{
+    clear_logins,
     entity::canary,
     error::Error,
     migration::Migrator,
@@ -199,7 +200,7 @@ impl Store {
         Migrator::up(&transaction, None).with_subscriber(NoSubscriber::new()).await.map_err(failed)?;
         self.check_canary(&transaction).await?;
         sqlite::mark(&transaction).await.map_err(failed)?;
-        let sealed = self.seal_logins(&transaction).await?;
+        let sealed = clear_logins::seal_all(&self.keyring, &transaction).await?;
         transaction.commit().await.map_err(failed)?;
         if sealed > 0 {
             self.scrub().await;

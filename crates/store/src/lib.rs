@@ -8,10 +8,12 @@
 
 mod audit;
 pub mod backup;
+mod clear_logins;
 mod database;
 mod destination;
 mod entity;
 mod error;
+mod lock;
 mod migration;
 mod node;
 mod project;
@@ -33,6 +35,7 @@ pub use crate::{
     audit::{AuditEntry, FieldChange},
     database::{NodeLock, Store, WithoutLog, missing_file, without_log},
     destination::{Destination, DestinationChange, NewDestination},
+    entity::stream::StreamStatus,
     error::{Cause, Error, Trouble},
     node::Weight,
     project::{NewProject, Project, ProjectChange},
@@ -42,7 +45,7 @@ pub use crate::{
     secret::Keyring,
     server_url::{LOGIN_MASK, is_masked},
     session::{NewSession, SESSIONS_MAX, Session},
-    stream::{Stream, StreamPage, StreamStatus},
+    stream::{Stream, StreamPage},
     timeline::{EventRelay, NewStreamEvent, StreamEvent},
     token::{ApiToken, NewToken, Scope, TOKEN_PREFIX},
     user::{Credentials, User},

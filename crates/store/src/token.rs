@@ -15,7 +15,7 @@ use crate::{
     database::Store,
     entity::{api_token, moment::Moment, session, user},
     error::Error,
-    revocation::lock_user,
+    lock::lock_user,
     user::User,
 };
 
