@@ -8,6 +8,7 @@
 
 mod audit;
 pub mod backup;
+mod canary;
 mod clear_logins;
 mod database;
 mod destination;
@@ -16,6 +17,7 @@ mod error;
 mod lock;
 mod migration;
 mod node;
+mod open;
 mod project;
 mod pull;
 mod revocation;
@@ -27,7 +29,6 @@ mod stream;
 mod timeline;
 mod token;
 mod user;
-mod writer;
 
 pub use secrecy::SecretString;
 

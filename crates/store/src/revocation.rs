@@ -105,7 +105,7 @@ impl Store {
     /// Deletes an account with all that it has, what the audit log says of it as well. [`Error::NotFound`] if there is no such
     /// account.
     pub async fn remove_user(&self, user: Uuid) -> Result<(), Error> {
-        let deleted = user::Entity::delete_by_id(user).exec(&self.writer()).await;
+        let deleted = user::Entity::delete_by_id(user).exec(self.writer()).await;
         match deleted.map_err(Error::writing("The account"))?.rows_affected {
             0 => Err(Error::NotFound),
             _ => Ok(()),

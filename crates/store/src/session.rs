@@ -144,7 +144,7 @@ impl Store {
                 ..Default::default()
             };
             let which = session::Column::Id.eq(row.id);
-            let noted = session::Entity::update_many().set(seen).filter(which).exec(&self.writer()).await;
+            let noted = session::Entity::update_many().set(seen).filter(which).exec(self.writer()).await;
             if let Err(error) = noted.map_err(Error::writing("The session")) {
                 tracing::warn!(%error, "The use of a session could not be noted.");
             }
@@ -193,7 +193,7 @@ impl Store {
     /// Forgets the sessions that have expired by `now`, and tells how many.
     pub async fn prune_sessions(&self, now: OffsetDateTime) -> Result<u64, Error> {
         let which = session::Column::ExpiresAt.lte(Moment::from(now));
-        let deleted = session::Entity::delete_many().filter(which).exec(&self.writer()).await;
+        let deleted = session::Entity::delete_many().filter(which).exec(self.writer()).await;
         Ok(deleted.map_err(Error::writing("The sessions"))?.rows_affected)
     }
 

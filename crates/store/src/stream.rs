@@ -78,7 +78,7 @@ impl Store {
         };
         let added = stream::Entity::insert(row)
             .on_conflict_do_nothing_on([stream::Column::Id])
-            .exec_without_returning(&self.writer())
+            .exec_without_returning(self.writer())
             .await;
         added.map(drop).map_err(Error::adding("The stream"))
     }
@@ -105,7 +105,7 @@ impl Store {
             .set(end(at, REASON_KILLED))
             .filter(stream::Column::Node.eq(node))
             .filter(is_open())
-            .exec(&self.writer())
+            .exec(self.writer())
             .await;
         Ok(closed.map_err(Error::writing("The abandoned streams"))?.rows_affected)
     }
@@ -187,7 +187,7 @@ impl Store {
             .set(change)
             .filter(stream::Column::Id.eq(stream))
             .filter(is_open())
-            .exec(&self.writer())
+            .exec(self.writer())
             .await;
         if changed.map_err(Error::writing("The stream"))?.rows_affected > 0 {
             return Ok(());
