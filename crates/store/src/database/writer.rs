@@ -26,7 +26,7 @@ impl Writer {
         Self { connection, lost: Arc::default() }
     }
 
-    /// For what is no change of a row.
+    /// For statements outside of a transaction, such as `VACUUM`.
     pub(super) fn connection(&self) -> &DatabaseConnection {
         &self.connection
     }
