@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use gostream_proto::{
-    codec::{self, aac, av1, mp3},
-    flv::{AudioTag, Content, VideoTag, audio_packet, video_packet},
+    codec::{aac, av1, mp3},
+    flv::{self, AudioTag, Content, VideoTag, audio_packet, video_packet},
     time::Timestamp,
     track::{AudioCodec, VideoCodec},
 };
@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 
 /// What a tag says of its track, and what its codec says.
 fn ask_audio(tag: &AudioTag) {
-    let track = codec::audio_track(tag);
+    let track = flv::audio_track(tag);
     match (tag.codec, tag.content) {
         (AudioCodec::Aac, Content::Header) => {
             let config = aac::Config::parse(&tag.payload).ok();
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(video_packet(Timestamp::ZERO, body.clone()).body, body, "a relay sends what came");
     assert_eq!(audio_packet(Timestamp::ZERO, body.clone()).body, body, "a relay sends what came");
     if let Ok(tag) = VideoTag::parse(&body) {
-        let track = codec::video_track(&tag);
+        let track = flv::video_track(&tag);
         assert_eq!(track.is_some(), tag.content == Content::Header);
         if tag.codec == VideoCodec::Av1 {
             let _ = av1::is_key(&tag.payload);

@@ -5,7 +5,6 @@ use std::{path::Path, process::Command};
 
 use bytes::Bytes;
 use gostream_proto::{
-    codec,
     flv::{self, AudioTag, VideoTag, file},
     hls::{Segment, Segmenter, Window},
     packet::{Packet, PacketKind},
@@ -126,11 +125,11 @@ fn size_and_rate_are_those_that_the_encoder_was_told() {
         let source = format!("-f lavfi -i testsrc2=size={width}x{height}:rate={rate}");
         let packets = clip(&format!("{source} {AUDIO} -t 1 -c:v libx264 {options} {AAC}"));
         let body = |kind| packets.iter().find(|packet| packet.kind == kind).map(|packet| &packet.body);
-        let video = body(PacketKind::VideoHeader).and_then(|body| codec::video_track(&VideoTag::parse(body).ok()?));
+        let video = body(PacketKind::VideoHeader).and_then(|body| flv::video_track(&VideoTag::parse(body).ok()?));
         let video = video.expect("has a header");
         assert_eq!((video.codec.name(), video.width, video.height), ("h264", Some(width), Some(height)), "{options}");
         assert!(video.fps.is_some_and(|fps| (fps - rate).abs() < 0.01), "{options}: {:?}", video.fps);
-        let audio = body(PacketKind::AudioHeader).and_then(|body| codec::audio_track(&AudioTag::parse(body).ok()?));
+        let audio = body(PacketKind::AudioHeader).and_then(|body| flv::audio_track(&AudioTag::parse(body).ok()?));
         let audio = audio.expect("has a header");
         assert_eq!((audio.codec.name(), audio.sample_rate, audio.channels), ("aac", Some(44_100), Some(1)));
     }

@@ -1,9 +1,7 @@
 //! The server put together: what starts in which order, and stops in the reverse.
 
 use std::{
-    io,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -20,9 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::open::Opened;
-pub use self::open::open_store;
+pub use self::{error::StartError, open::open_store};
 use crate::{
-    acme::Renewal,
     api::{self, Context, Followers, Shown, Turns},
     config::{Settings, Tls},
     data_dir::{self, Held},
@@ -35,9 +32,10 @@ use crate::{
     pulse::{self, Pulse},
     reconcile::{Gate, Reconciler, Wakes},
     strangers::Strangers,
-    tls::{self, ACME_TLS_1, Certificates, Keeper},
+    tls::{self, ACME_TLS_1, Certificates, Keeper, acme::Renewal},
 };
 
+mod error;
 mod open;
 
 /// Events that wait for the history writer; a stream makes a handful in its life, and each account has its share
@@ -49,59 +47,6 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the database may take to close: one that hangs must not keep a server from stopping.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Why the server cannot start: a sentence each.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data directory or a file in it.
-    #[error(transparent)]
-    DataDir(#[from] data_dir::Error),
-    /// The certificate.
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] gostream_store::Error),
-    /// A data directory with half of a server.
-    #[error(
-        "There is no database in {}, but {} is the key of one. If its disk is not mounted, or its file or the log beside it \
-         (its name ends in -wal) was moved, bring it back; to begin with a new server, move the key away.",
-        path.display(), key.display()
-    )]
-    NoDatabase {
-        /// Where the database would be.
-        path: PathBuf,
-        /// The secret key.
-        key: PathBuf,
-    },
-    /// RTMP.
-    #[error(transparent)]
-    Engine(#[from] gostream_engine::StartError),
-    /// A port of ours.
-    #[error("{setting}: cannot listen on {address}: {source}. Is another server running there?")]
-    Listen {
-        /// The setting.
-        setting: &'static str,
-        /// Its value.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl StartError {
-    /// Whether a setting has to change, rather than the world around.
-    pub fn is_setting(&self) -> bool {
-        use gostream_store::Error;
-        matches!(
-            self,
-            Self::Tls(_)
-                | Self::Store(Error::WrongSecretKey | Error::Url | Error::TransactionPooling)
-                | Self::DataDir(data_dir::Error::Readable { .. })
-        )
-    }
-}
 
 /// A running server.
 #[derive(Debug)]

@@ -16,9 +16,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    acme,
     config::{Settings, Tls},
-    tls::{self, Certificates},
+    tls::{self, Certificates, acme},
 };
 
 /// Longer than the server itself waits for its database, and shorter than any health check waits for us.

@@ -2,69 +2,20 @@
 
 mod line;
 mod mend;
+mod writer;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::Duration;
 
-use gostream_engine::{
-    Engine, EngineEvent,
-    events::EventReceiver,
-    spec::{RelayId, StreamId},
-    status::RelayState,
-};
-use gostream_store::{Error, NewStreamEvent, Store, StreamStatus, Weight};
-use time::OffsetDateTime;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use gostream_engine::{Engine, EngineEvent, events::EventReceiver};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::line::happened;
-use crate::{metrics::Metrics, reconcile::Wakes};
+pub(crate) use self::writer::{EVENTS_MAX, Writer};
 
-/// Of one stream so much is kept: a destination that fails every few seconds for a day must not fill the disk.
-pub(crate) const EVENTS_MAX: usize = 1_000;
-/// Of those, what relays do leaves so much to the stream itself and to how relays ended.
-const EVENTS_RESERVED: usize = 200;
-/// So often the database may refuse an event while it answers otherwise; that is no outage, and the next ones wait.
-const TRIES_MAX: u32 = 5;
-/// A database that takes longer for one event has stopped answering, and the connection with it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two tries.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often the rows are compared with what is live.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Writes what happens into the database.
-pub(crate) struct Writer {
-    store: Store,
-    node: String,
-    wakes: Arc<Wakes>,
-    metrics: Arc<Metrics>,
-    /// What was written of each running stream.
-    written: HashMap<StreamId, Written>,
-}
-
-/// What was written of a stream, or left out on purpose.
-#[derive(Debug)]
-struct Written {
-    /// Lines of its timeline.
-    lines: usize,
-    /// Its encoder was away.
-    reconnecting: bool,
-    /// The newest state of each relay, and when it began.
-    relays: HashMap<RelayId, (RelayState, SystemTime)>,
-    /// When it was live for certain.
-    seen_at: SystemTime,
-}
-
 impl Writer {
-    /// A writer for the streams of this node.
-    pub(crate) fn new(store: Store, node: String, wakes: Arc<Wakes>, metrics: Arc<Metrics>) -> Self {
-        Self { store, node, wakes, metrics, written: HashMap::new() }
-    }
-
     /// Writes events until the engine is gone, or until `stop`, after which it writes what is left and returns.
     pub(crate) async fn run(mut self, mut events: EventReceiver, engine: Engine, stop: CancellationToken) {
         let mut sweep = interval(SWEEP_INTERVAL);
@@ -96,122 +47,6 @@ impl Writer {
             }
         }
     }
-
-    /// Writes what an event says, and that its stream began if that was lost. Tells whether the database took it.
-    async fn take(&mut self, event: EngineEvent, stop: &CancellationToken) -> bool {
-        let (project, stream) = (event.project(), event.stream());
-        let begins = matches!(event, EngineEvent::StreamStarted { .. });
-        if !begins && !self.written.contains_key(&stream) {
-            let begun = EngineEvent::StreamStarted { project, stream, at: line::began_at(stream) };
-            self.write(&begun, stop).await;
-        }
-        let written = self.written.get(&stream);
-        match &event {
-            // The encoder went and came back, or the other way round, and one of both was lost.
-            EngineEvent::StreamPhase { reconnecting, .. }
-                if written.is_some_and(|written| written.reconnecting == *reconnecting) =>
-            {
-                true
-            }
-            event => self.write(event, stop).await,
-        }
-    }
-
-    async fn write(&mut self, event: &EngineEvent, stop: &CancellationToken) -> bool {
-        // Rows that changed between the admission and the start were missed by everyone.
-        if let EngineEvent::StreamStarted { project, .. } = event {
-            self.wakes.wake(project.0);
-        }
-        let happened = self.has_room(event).then(|| happened(event)).flatten();
-        self.write_patiently(event, happened, stop).await
-    }
-
-    /// Whether the stream's timeline takes one more. Its own events and the ends of relays always find room.
-    fn has_room(&mut self, event: &EngineEvent) -> bool {
-        let stream = event.stream();
-        let max = match *event {
-            EngineEvent::StreamStarted { at, .. } => {
-                let relays = HashMap::new();
-                self.written.insert(stream, Written { lines: 0, reconnecting: false, relays, seen_at: at });
-                EVENTS_MAX
-            }
-            EngineEvent::StreamEnded { .. } => {
-                self.written.remove(&stream);
-                return true;
-            }
-            EngineEvent::RelayChanged { .. } | EngineEvent::StreamNotice { .. } => EVENTS_MAX - EVENTS_RESERVED,
-            EngineEvent::StreamPhase { .. } | EngineEvent::RelayEnded { .. } => EVENTS_MAX - 1,
-        };
-        let Some(written) = self.written.get_mut(&stream) else { return true };
-        written.note(event);
-        let has_room = written.lines < max;
-        written.lines += usize::from(has_room);
-        has_room
-    }
-
-    /// Tells whether the database took it, or has nothing that it could belong to.
-    async fn write_patiently(
-        &self,
-        event: &EngineEvent,
-        happened: Option<NewStreamEvent>,
-        stop: &CancellationToken,
-    ) -> bool {
-        let mut tries = 0;
-        while tries < TRIES_MAX {
-            match timeout(WRITE_TIMEOUT, self.write_once(event, happened.clone())).await {
-                Ok(Ok(())) => return true,
-                // The project was deleted, and its history with it.
-                Ok(Err(Error::NotFound)) => return true,
-                Ok(Err(error)) => tracing::warn!(%error, "The history could not be written."),
-                Err(_) => tracing::warn!("The history could not be written: the database does not answer."),
-            }
-            // While the database is away, or full, events wait for it, however long that takes; the queue bounds how many.
-            let written = timeout(WRITE_TIMEOUT, self.store.beat(&self.node, Weight::Heavy)).await;
-            let answers = written.is_ok_and(|written| written.is_ok());
-            tries += u32::from(answers);
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(RETRY_PAUSE) => {}
-            }
-        }
-        false
-    }
-
-    async fn write_once(&self, event: &EngineEvent, happened: Option<NewStreamEvent>) -> Result<(), Error> {
-        match *event {
-            EngineEvent::StreamStarted { project, stream, at } => {
-                self.store.start_stream(stream.0, project.0, &self.node, wall(at)).await?;
-            }
-            EngineEvent::StreamPhase { stream, reconnecting, .. } => {
-                let status = if reconnecting { StreamStatus::Reconnecting } else { StreamStatus::Live };
-                self.store.set_stream_status(stream.0, status).await?;
-            }
-            EngineEvent::StreamEnded { stream, at, reason, .. } => {
-                self.store.end_stream(stream.0, wall(at), reason.name()).await?;
-            }
-            EngineEvent::RelayChanged { .. } | EngineEvent::RelayEnded { .. } | EngineEvent::StreamNotice { .. } => {}
-        }
-        match happened {
-            Some(happened) => self.store.add_stream_event(happened).await,
-            None => Ok(()),
-        }
-    }
-}
-
-impl Written {
-    /// What the newest event says of the stream and its relays, whether or not there is room for a line.
-    fn note(&mut self, event: &EngineEvent) {
-        match *event {
-            EngineEvent::StreamPhase { reconnecting, .. } => self.reconnecting = reconnecting,
-            EngineEvent::RelayChanged { relay, state, at, .. } => drop(self.relays.insert(relay, (state, at))),
-            EngineEvent::RelayEnded { relay, at, .. } => drop(self.relays.insert(relay, (RelayState::Off, at))),
-            EngineEvent::StreamStarted { .. } | EngineEvent::StreamNotice { .. } | EngineEvent::StreamEnded { .. } => {}
-        }
-    }
-}
-
-fn wall(at: SystemTime) -> OffsetDateTime {
-    OffsetDateTime::from(at)
 }
 
 #[cfg(test)]

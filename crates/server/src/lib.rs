@@ -1,7 +1,6 @@
 //! The control plane: HTTP, settings, logins, and how rows and running streams meet. The `gostream` program is a thin
 //! shell around this library, so that tests run the same server.
 
-mod acme;
 mod api;
 pub mod app;
 pub mod backup;

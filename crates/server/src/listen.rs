@@ -34,6 +34,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::held::Held;
 use self::{
     activity::Activity,
     answer::{Answer, UnderWay},
@@ -42,6 +43,7 @@ use crate::tls::ACME_TLS_1;
 
 mod activity;
 mod answer;
+mod held;
 
 /// Each connection costs a task and some kilobytes. Half of them are left for others when a school that watches behind one
 /// address fills its share; those that have not asked for anything yet are few, and not for long.
@@ -91,12 +93,6 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// It is a proxy that is believed about whom it speaks for.
     pub(crate) is_proxy: bool,
-}
-
-/// That a request is under way, and its place, put into it: a handler that runs on without its client holds both until it ends.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    _request: Arc<(Place, activity::Request)>,
 }
 
 /// Who is believed about whom it speaks for, put into every request.
@@ -249,7 +245,7 @@ impl Connection {
                 Some(site) => requests.connect_with(Some(site), ends.clone()),
                 None => requests.enter(None),
             };
-            let held = place.map(|place| Held { _request: Arc::new((place, begun.begin())) });
+            let held = place.map(|place| Held::new(place, begun.begin()));
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(Proxies(Arc::clone(&proxies)));

@@ -18,7 +18,7 @@ use crate::{
     database::Store,
     entity::{audit, moment::Moment},
     error::Error,
-    revocation::lock_user,
+    lock::lock_user,
 };
 
 /// What is noted when the right password was given.
@@ -251,7 +251,7 @@ impl Store {
     /// Writes down what a user did that changed no row of ours. [`Error::NotFound`] if the account is gone.
     pub async fn add_audit(&self, user: Uuid, action: &'static str, object: Option<String>) -> Result<(), Error> {
         let entry = Entry { user, action, object, changes: Vec::new() };
-        entry.insert(&self.writer(), self.address).await?;
+        entry.insert(self.writer(), self.address).await?;
         entry.log(self.address);
         Ok(())
     }
@@ -327,7 +327,7 @@ impl Store {
     pub async fn forget_audit(&self, before: OffsetDateTime) -> Result<u64, Error> {
         let gone = audit::Entity::delete_many()
             .filter(audit::Column::At.lt(Moment::from(before)))
-            .exec(&self.writer())
+            .exec(self.writer())
             .await;
         Ok(gone.map_err(Error::writing("The audit log"))?.rows_affected)
     }

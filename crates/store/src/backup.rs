@@ -20,7 +20,8 @@ use sqlx::{
 
 use self::checksum::Verdict;
 use crate::{
-    database::{CANARY_PLACE, SQLITE_BUSY_TIMEOUT, Store, mark_closed, open_sqlite_alone, sqlite_options},
+    canary::CANARY_PLACE,
+    database::{SQLITE_BUSY_TIMEOUT, Store, mark_closed, open_sqlite_alone, sqlite_options},
     error::{Cause, Error as StoreError},
     secret::Keyring,
 };

@@ -16,8 +16,8 @@ use crate::{
     database::Store,
     entity::{destination, moment::Moment},
     error::Error,
+    lock::lock_user,
     project,
-    revocation::lock_user,
     secret::Place,
     server_url,
 };

@@ -8,12 +8,16 @@
 
 mod audit;
 pub mod backup;
+mod canary;
+mod clear_logins;
 mod database;
 mod destination;
 mod entity;
 mod error;
+mod lock;
 mod migration;
 mod node;
+mod open;
 mod project;
 mod pull;
 mod revocation;
@@ -25,7 +29,6 @@ mod stream;
 mod timeline;
 mod token;
 mod user;
-mod writer;
 
 pub use secrecy::SecretString;
 
@@ -33,6 +36,7 @@ pub use crate::{
     audit::{AuditEntry, FieldChange},
     database::{NodeLock, Store, WithoutLog, missing_file, without_log},
     destination::{Destination, DestinationChange, NewDestination},
+    entity::stream::StreamStatus,
     error::{Cause, Error, Trouble},
     node::Weight,
     project::{NewProject, Project, ProjectChange},
@@ -42,7 +46,7 @@ pub use crate::{
     secret::Keyring,
     server_url::{LOGIN_MASK, is_masked},
     session::{NewSession, SESSIONS_MAX, Session},
-    stream::{Stream, StreamPage, StreamStatus},
+    stream::{Stream, StreamPage},
     timeline::{EventRelay, NewStreamEvent, StreamEvent},
     token::{ApiToken, NewToken, Scope, TOKEN_PREFIX},
     user::{Credentials, User},

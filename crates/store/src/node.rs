@@ -35,7 +35,7 @@ impl Store {
         if self.reader().get_database_backend() == DbBackend::Sqlite {
             return Ok(());
         }
-        let gone = node::Entity::delete_by_id(node).exec(&self.writer()).await;
+        let gone = node::Entity::delete_by_id(node).exec(self.writer()).await;
         gone.map(drop).map_err(Error::writing("The server"))
     }
 
@@ -66,7 +66,7 @@ impl Store {
         let row = node::ActiveModel { id: Set(node.to_owned()), seen_at: Set(Moment::now()), padding: Set(padding) };
         let mut latest = OnConflict::column(node::Column::Id);
         latest.update_columns([node::Column::SeenAt, node::Column::Padding]);
-        let written = node::Entity::insert(row).on_conflict(latest).exec_without_returning(&self.writer()).await;
+        let written = node::Entity::insert(row).on_conflict(latest).exec_without_returning(self.writer()).await;
         written.map(drop).map_err(Error::writing("The database"))
     }
 }

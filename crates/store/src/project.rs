@@ -17,7 +17,7 @@ use crate::{
     database::Store,
     entity::{moment::Moment, project},
     error::Error,
-    revocation::lock_user,
+    lock::lock_user,
     secret::Place,
     server_url,
 };

@@ -36,7 +36,7 @@ impl Store {
                 pull_until: Set(Some((now + PULL_LEASE).into())),
                 ..Default::default()
             };
-            let taken = Entity::update_many().set(change).filter(wanted()).filter(due).exec(&self.writer()).await;
+            let taken = Entity::update_many().set(change).filter(wanted()).filter(due).exec(self.writer()).await;
             taken.map_err(Error::writing("The project"))?;
         }
         let mine = Entity::find().filter(wanted()).filter(Column::PullNode.eq(node)).all(self.reader()).await;

@@ -5,7 +5,7 @@
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::LockType,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ use crate::{
     database::Store,
     entity::{api_token, moment::Moment, project, session, user},
     error::Error,
+    lock::lock_user,
     session::{NewSession, Session},
     user::User,
 };
@@ -104,7 +105,7 @@ impl Store {
     /// Deletes an account with all that it has, what the audit log says of it as well. [`Error::NotFound`] if there is no such
     /// account.
     pub async fn remove_user(&self, user: Uuid) -> Result<(), Error> {
-        let deleted = user::Entity::delete_by_id(user).exec(&self.writer()).await;
+        let deleted = user::Entity::delete_by_id(user).exec(self.writer()).await;
         match deleted.map_err(Error::writing("The account"))?.rows_affected {
             0 => Err(Error::NotFound),
             _ => Ok(()),
@@ -186,12 +187,4 @@ impl Store {
         }
         Ok(projects)
     }
-}
-
-/// The account's row, which nobody else changes before the transaction ends. SQLite's lock is that of the whole database.
-/// [`Error::NotFound`] if the account is gone.
-pub(crate) async fn lock_user(transaction: &DatabaseTransaction, id: Uuid) -> Result<user::Model, Error> {
-    // Rows that refer to the account may come and go meanwhile.
-    let found = user::Entity::find_by_id(id).lock(LockType::NoKeyUpdate).one(transaction).await;
-    found.map_err(Error::reading("The account"))?.ok_or(Error::NotFound)
 }

@@ -8,7 +8,8 @@ use sea_orm::{ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTra
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    database::{CANARY, CANARY_PLACE, Store},
+    canary::{CANARY, CANARY_PLACE},
+    database::Store,
     destination,
     entity::{canary, destination as destinations, project as projects, session},
     error::Error,

@@ -15,8 +15,8 @@ use crate::{
     database::Store,
     entity::{moment::Moment, session, user},
     error::Error,
-    revocation::lock_user,
-    user::User,
+    lock::lock_user,
+    user::{User, insert_user},
 };
 
 /// Browsers send up to this much to say what they are; the rest says nothing to a person.
@@ -69,6 +69,20 @@ impl From<session::Model> for Session {
 }
 
 impl Store {
+    /// Adds an account and logs it in, both or neither.
+    pub async fn sign_up(
+        &self,
+        email: &str,
+        password_hash: &str,
+        new: NewSession<'_>,
+    ) -> Result<(User, Session), Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
+        let user = insert_user(&transaction, email, password_hash).await?;
+        let session = self.add_session(&transaction, user.id, new).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, "signup")).await?;
+        Ok((user, session))
+    }
+
     /// Logs a user in. `user` is the account as it was when the password was checked: [`Error::LoginsEnded`] if its logins
     /// ended since, [`Error::NotFound`] if the account is gone. Beyond [`SESSIONS_MAX`] the oldest end.
     pub async fn start_session(&self, user: &User, new: NewSession<'_>) -> Result<Session, Error> {
@@ -130,7 +144,7 @@ impl Store {
                 ..Default::default()
             };
             let which = session::Column::Id.eq(row.id);
-            let noted = session::Entity::update_many().set(seen).filter(which).exec(&self.writer()).await;
+            let noted = session::Entity::update_many().set(seen).filter(which).exec(self.writer()).await;
             if let Err(error) = noted.map_err(Error::writing("The session")) {
                 tracing::warn!(%error, "The use of a session could not be noted.");
             }
@@ -179,7 +193,7 @@ impl Store {
     /// Forgets the sessions that have expired by `now`, and tells how many.
     pub async fn prune_sessions(&self, now: OffsetDateTime) -> Result<u64, Error> {
         let which = session::Column::ExpiresAt.lte(Moment::from(now));
-        let deleted = session::Entity::delete_many().filter(which).exec(&self.writer()).await;
+        let deleted = session::Entity::delete_many().filter(which).exec(self.writer()).await;
         Ok(deleted.map_err(Error::writing("The sessions"))?.rows_affected)
     }
 

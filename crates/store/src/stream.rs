@@ -2,15 +2,18 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, DeriveActiveEnum, EntityTrait as _, EnumIter, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, prelude::Expr,
+    ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, prelude::Expr,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
     database::Store,
-    entity::{moment::Moment, stream},
+    entity::{
+        moment::Moment,
+        stream::{self, StreamStatus},
+    },
     error::Error,
 };
 
@@ -18,21 +21,6 @@ use crate::{
 const REASON_KILLED: &str = "server_killed";
 /// The reason of streams that end without one.
 const REASON_NONE: &str = "ended";
-
-/// How far a stream is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text")]
-pub enum StreamStatus {
-    /// The encoder sends.
-    #[sea_orm(string_value = "live")]
-    Live,
-    /// The encoder is away, and may come back.
-    #[sea_orm(string_value = "reconnecting")]
-    Reconnecting,
-    /// Over.
-    #[sea_orm(string_value = "ended")]
-    Ended,
-}
 
 /// One live session of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +78,7 @@ impl Store {
         };
         let added = stream::Entity::insert(row)
             .on_conflict_do_nothing_on([stream::Column::Id])
-            .exec_without_returning(&self.writer())
+            .exec_without_returning(self.writer())
             .await;
         added.map(drop).map_err(Error::adding("The stream"))
     }
@@ -117,7 +105,7 @@ impl Store {
             .set(end(at, REASON_KILLED))
             .filter(stream::Column::Node.eq(node))
             .filter(is_open())
-            .exec(&self.writer())
+            .exec(self.writer())
             .await;
         Ok(closed.map_err(Error::writing("The abandoned streams"))?.rows_affected)
     }
@@ -199,7 +187,7 @@ impl Store {
             .set(change)
             .filter(stream::Column::Id.eq(stream))
             .filter(is_open())
-            .exec(&self.writer())
+            .exec(self.writer())
             .await;
         if changed.map_err(Error::writing("The stream"))?.rows_affected > 0 {
             return Ok(());

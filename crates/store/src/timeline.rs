@@ -100,7 +100,7 @@ impl Store {
         };
         let added = stream_event::Entity::insert(row)
             .on_conflict_do_nothing_on([stream_event::Column::Id])
-            .exec_without_returning(&self.writer())
+            .exec_without_returning(self.writer())
             .await;
         added.map(drop).map_err(Error::adding("The event"))
     }
@@ -122,7 +122,7 @@ impl Store {
         let before: crate::entity::moment::Moment = before.into();
         let gone = stream_event::Entity::delete_many()
             .filter(stream_event::Column::At.lt(before))
-            .exec(&self.writer())
+            .exec(self.writer())
             .await;
         Ok(gone.map_err(Error::writing("The timeline"))?.rows_affected)
     }

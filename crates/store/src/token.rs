@@ -15,7 +15,7 @@ use crate::{
     database::Store,
     entity::{api_token, moment::Moment, session, user},
     error::Error,
-    revocation::lock_user,
+    lock::lock_user,
     user::User,
 };
 
@@ -165,7 +165,7 @@ impl Store {
             let noted = api_token::Entity::update_many()
                 .set(used)
                 .filter(api_token::Column::Id.eq(row.id))
-                .exec(&self.writer())
+                .exec(self.writer())
                 .await;
             // That it was used is worth less than its use.
             if let Err(error) = noted {
@@ -185,7 +185,7 @@ impl Store {
     /// Forgets the tokens that have ended by `now`, and tells how many.
     pub async fn prune_tokens(&self, now: OffsetDateTime) -> Result<u64, Error> {
         let ended = api_token::Column::ExpiresAt.lte(Moment::from(now));
-        let deleted = api_token::Entity::delete_many().filter(ended).exec(&self.writer()).await;
+        let deleted = api_token::Entity::delete_many().filter(ended).exec(self.writer()).await;
         Ok(deleted.map_err(Error::writing("The tokens"))?.rows_affected)
     }
 }

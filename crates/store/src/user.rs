@@ -14,7 +14,6 @@ use crate::{
     database::Store,
     entity::{moment::Moment, user},
     error::Error,
-    session::{NewSession, Session},
 };
 
 /// An account.
@@ -63,23 +62,9 @@ impl Store {
     /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
     pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The account"))?;
-        let user = insert(&transaction, email, password_hash).await?;
+        let user = insert_user(&transaction, email, password_hash).await?;
         self.commit(transaction, "The account", Entry::new(user.id, "account_added")).await?;
         Ok(user)
-    }
-
-    /// Adds an account and logs it in, both or neither.
-    pub async fn sign_up(
-        &self,
-        email: &str,
-        password_hash: &str,
-        new: NewSession<'_>,
-    ) -> Result<(User, Session), Error> {
-        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
-        let user = insert(&transaction, email, password_hash).await?;
-        let session = self.add_session(&transaction, user.id, new).await?;
-        self.commit(transaction, "The account", Entry::new(user.id, "signup")).await?;
-        Ok((user, session))
     }
 
     /// The account with this id.
@@ -96,7 +81,12 @@ impl Store {
     }
 }
 
-async fn insert(transaction: &DatabaseTransaction, email: &str, password_hash: &str) -> Result<User, Error> {
+/// A new account, in a transaction that the caller ends. [`Error::EmailTaken`] if there is one with this address, in any case.
+pub(crate) async fn insert_user(
+    transaction: &DatabaseTransaction,
+    email: &str,
+    password_hash: &str,
+) -> Result<User, Error> {
     let now = Moment::now();
     let row = user::ActiveModel {
         id: Set(Uuid::now_v7()),

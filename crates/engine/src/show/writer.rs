@@ -7,7 +7,7 @@ use std::{
 
 use gostream_proto::{
     codec,
-    flv::{AudioTag, Stamped},
+    flv::{self, AudioTag, Stamped},
     packet::{Packet, PacketKind},
     rtmp::media::{Media, MediaKind},
     track::Codec,
@@ -256,7 +256,7 @@ fn learn_tracks(packet: &Packet, meter: &mut Meter) {
         (PacketKind::AudioHeader, _) | (PacketKind::Audio, _)
             if packet.kind == PacketKind::AudioHeader || !meter.has_audio() =>
         {
-            if let Some(track) = AudioTag::parse(&packet.body).ok().and_then(|tag| codec::audio_track(&tag)) {
+            if let Some(track) = AudioTag::parse(&packet.body).ok().and_then(|tag| flv::audio_track(&tag)) {
                 meter.set_audio_track(track);
             }
         }

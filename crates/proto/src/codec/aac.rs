@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Error, bits::Bits};
+use super::{bits::Bits, error::Error};
 
 /// Samples per second by samplingFrequencyIndex.
 const RATES: [u32; 13] =

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Error, Picture, bits::Bits};
+use super::{bits::Bits, error::Error, picture::Picture};
 
 const OBU_SEQUENCE_HEADER: u32 = 1;
 const OBU_FRAME_HEADER: u32 = 3;

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
-    Error, Picture,
     bits::{Bits, unescape},
+    error::Error,
+    picture::Picture,
 };
 
 /// NAL unit types (H.264 table 7-1) that a packager has to know.

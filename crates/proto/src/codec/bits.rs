@@ -1,6 +1,6 @@
 //! Reading bits: fixed fields and Exp-Golomb codes (ITU-T H.264 section 9.1) from NAL unit payloads and OBUs.
 
-use super::Error;
+use super::error::Error;
 
 /// Reads bits from the most significant on.
 #[derive(Debug)]

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use bytes::{Buf, Bytes};
 
 use super::{
-    Error, Picture,
     bits::{Bits, unescape},
+    error::Error,
+    picture::Picture,
 };
 
 const NAL_SPS: u8 = 33;

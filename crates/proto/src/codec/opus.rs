@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::Error;
+use super::error::Error;
 
 /// Samples per second of every decoder, and of all times.
 pub const RATE: u32 = 48_000;

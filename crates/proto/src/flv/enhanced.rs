@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::Error;
+use super::tag::Error;
 
 /// The packet type that says that a ModEx prefix follows.
 pub(super) const MOD_EX: u8 = 7;

@@ -10,53 +10,31 @@
 //! that is missing, empty or contradicted by the parameter sets among the pictures is written from those.
 
 mod audio;
+mod oddities;
+mod stamped;
 mod units;
 mod video;
 
 use bytes::Bytes;
 
-use super::{AudioTag, Content, MAIN_TRACK, VideoTag};
+pub use oddities::Oddities;
+pub use stamped::Stamped;
+
+use super::{
+    audio::AudioTag,
+    tag::{Content, MAIN_TRACK},
+    video::VideoTag,
+};
 use crate::{
     packet::{Packet, PacketKind},
     time::Timestamp,
 };
 use audio::AudioNormaliser;
+use stamped::Out;
 use video::VideoNormaliser;
 
 /// A video message that is no longer than the header of a legacy tag holds no picture.
 const TAG_BYTES: usize = 5;
-
-/// What was mended or found odd, for the stream's owner to know. Each stays set once it was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Oddities {
-    /// Start codes instead of lengths before NAL units; converted.
-    pub start_codes: bool,
-    /// Empty NAL units; left out.
-    pub empty_units: bool,
-    /// Slices of a picture in messages of their own; joined from the second picture on.
-    pub split_pictures: bool,
-    /// Keyframe flags that the bitstream contradicts.
-    pub wrong_flags: bool,
-    /// No video header, or an empty one; written from the parameter sets among the pictures.
-    pub missing_header: bool,
-    /// A video header that the parameter sets among the pictures contradict; those are used.
-    pub contradicted_header: bool,
-    /// AAC in ADTS frames; their headers are taken off.
-    pub adts: bool,
-    /// AAC whose channels have no number: it cannot be previewed.
-    pub unnumbered_channels: bool,
-}
-
-/// A packet, and the time that it was stamped with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamped {
-    /// The packet. Its time counts from its stamp: several frames may have come in one message.
-    pub packet: Packet,
-    /// Milliseconds on the encoder's clock, wrapping at 32 bits.
-    pub wire: u32,
-    /// It was held until now: it came with the video message before this one.
-    pub was_held: bool,
-}
 
 /// Turns the messages of one broadcast into packets.
 #[derive(Clone, Debug, Default)]
@@ -117,19 +95,6 @@ impl Normaliser {
     /// What was seen so far.
     pub fn oddities(&self) -> Oddities {
         self.oddities
-    }
-}
-
-/// Where the packets of one message go.
-struct Out<'a> {
-    wire: u32,
-    out: &'a mut Vec<Stamped>,
-}
-
-impl Out<'_> {
-    fn push(&mut self, packet: Packet) {
-        let wire = self.wire;
-        self.out.push(Stamped { packet, wire, was_held: false });
     }
 }
 

@@ -7,7 +7,10 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Content, Error, enhanced::Enhanced};
+use super::{
+    enhanced::Enhanced,
+    tag::{Content, Error},
+};
 use crate::track::VideoCodec;
 
 const KEY_FRAME: u8 = 1;

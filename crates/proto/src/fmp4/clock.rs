@@ -5,8 +5,13 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{OFFSET_MS, Sample, VIDEO_TICKS_PER_MS};
+use super::sample::Sample;
 use crate::time::Timestamp;
+
+/// Ticks per millisecond of video: the clock of MPEG, 90 kHz.
+pub const VIDEO_TICKS_PER_MS: i64 = 90;
+/// Added to every time, so that a stream may begin a little before 0; as much as in MPEG-TS.
+pub const OFFSET_MS: i64 = 1_400;
 
 /// A picture on its way into a sample.
 #[derive(Clone, Debug)]

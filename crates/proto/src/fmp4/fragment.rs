@@ -5,24 +5,10 @@ use std::sync::OnceLock;
 use bytes::{BufMut, Bytes};
 
 use super::{
-    AUDIO_TRACK, NON_SYNC, SYNC, VIDEO_TRACK,
     boxes::{boxed, full_box},
+    sample::{NON_SYNC, SYNC, Sample},
+    track::{AUDIO_TRACK, VIDEO_TRACK},
 };
-
-/// One access unit. Times are ticks of its track.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// When it is decoded.
-    pub dts: i64,
-    /// From here to the next sample.
-    pub duration: u32,
-    /// Presentation time minus decode time; may be negative.
-    pub composition: i32,
-    /// Decoding can start with it.
-    pub sync: bool,
-    /// Its bytes, a slice of the packet's.
-    pub payload: Bytes,
-}
 
 /// Samples that belong together. Its `moof` is made when first asked for.
 #[derive(Debug)]

@@ -3,9 +3,10 @@
 use bytes::{BufMut, Bytes};
 
 use super::{
-    AUDIO_TRACK, NON_SYNC, SYNC, Tracks, VIDEO_TICKS_PER_MS, VIDEO_TRACK,
     boxes::{boxed, full_box},
-    track::{Audio, Config, Video},
+    clock::VIDEO_TICKS_PER_MS,
+    sample::{NON_SYNC, SYNC},
+    track::{AUDIO_TRACK, Audio, Config, Tracks, VIDEO_TRACK, Video},
 };
 
 /// Ticks per second of what concerns the whole movie.

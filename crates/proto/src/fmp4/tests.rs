@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mp4_atom::{Any, Codec, Decode as _};
 use proptest::prelude::*;
 
-use super::*;
+use super::{track::VIDEO_TRACK, *};
 use crate::{
     flv::{AudioTag, Content, VideoTag, audio_packet, video_packet},
     time::Timestamp,

@@ -10,6 +10,10 @@ use crate::{
     track::{AudioCodec, Codec, VideoCodec},
 };
 
+/// The tracks' numbers in the file.
+pub(super) const VIDEO_TRACK: u32 = 1;
+pub(super) const AUDIO_TRACK: u32 = 2;
+
 /// The longest codec header that is taken, in bytes: parameter sets are a few hundred.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Sample rates that go into a file: those of AAC and a little room. Times are counted in them.

@@ -13,16 +13,7 @@
 //! One packet that does not fit is an outlier when the next one fits again. When the next one continues it, the track has
 //! another clock from there on; the other track follows by the same difference if it jumps as well.
 
-use super::{Timestamp, healing::Healing};
-
-/// Which track a packet belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Elementary {
-    /// Pictures.
-    Video,
-    /// Sound.
-    Audio,
-}
+use super::{elementary::Elementary, healing::Healing, timestamp::Timestamp};
 
 /// A step ahead up to this is an encoder's own affair.
 const STEP_MS: i64 = 1_000;

@@ -12,7 +12,7 @@
 //! go on                                     a clock that is fast or slow                healed
 //! ```
 
-use super::Elementary;
+use super::elementary::Elementary;
 
 /// How long packets are collected before the one with the least delay is judged.
 const WINDOW_MS: i64 = 2_000;

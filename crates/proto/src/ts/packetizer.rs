@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{
-    Continuity, Tracks,
     pes::Pes,
     tables::{self, PAT_PID, PMT_PID, VIDEO_PID},
+    track::Tracks,
 };
 
 const PACKET: usize = 188;
@@ -14,6 +14,15 @@ const PAYLOAD: usize = 184;
 const CLOCK_FIELD: usize = 8;
 /// Length and flags.
 const FLAGS_FIELD: usize = 2;
+
+/// The 4-bit counters of each PID (section 2.4.3.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Continuity {
+    pub(super) pat: u8,
+    pub(super) pmt: u8,
+    pub(super) video: u8,
+    pub(super) audio: u8,
+}
 
 /// Writes transport packets, or only counts them.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Program association and program map tables (ISO 13818-1 section 2.4.4).
 
-use super::{Audio, Tracks};
+use super::track::{Audio, Tracks};
 
 /// The PIDs that nginx-rtmp uses, too.
 pub(super) const PAT_PID: u16 = 0;

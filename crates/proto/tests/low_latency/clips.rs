@@ -110,7 +110,7 @@ impl Clip {
             .iter()
             .filter(|packet| packet.kind.is_audio())
             .filter_map(|p| AudioTag::parse(&p.body).ok());
-        let track = tags.filter_map(|tag| codec::audio_track(&tag)).next();
+        let track = tags.filter_map(|tag| flv::audio_track(&tag)).next();
         i64::from(track.and_then(|track| track.sample_rate).unwrap_or(48_000))
     }
 

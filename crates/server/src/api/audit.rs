@@ -1,61 +1,13 @@
 //! Writing down who did what: in the database for the account page, and in the log for the operator. The store writes the
 //! line of a change itself, in the transaction of the change; here is the rest.
 
-use std::{
-    collections::HashSet,
-    convert::Infallible,
-    net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{convert::Infallible, net::IpAddr};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use gostream_store::{Project, Store};
 use uuid::Uuid;
 
-use super::{
-    Ctx, extract,
-    proof::{Login, Proof},
-};
-
-/// Beyond so many pairs everything is forgotten, and written down once more: some megabytes.
-const SHOWN_MAX: usize = 100_000;
-
-/// Which login, or token, has been shown the stream keys of which projects. Every answer about a project holds its key, and a
-/// line for each would bury the rest; the first time tells who had it.
-#[derive(Debug, Default)]
-pub(crate) struct Shown(Mutex<HashSet<(Uuid, Uuid)>>);
-
-impl Shown {
-    /// Whether this login sees the key of this project for the first time.
-    fn is_new(&self, login: Proof, project: Uuid) -> bool {
-        !self.lock().contains(&(login.id(), project))
-    }
-
-    /// It is written down that this login saw the key of this project.
-    fn noted(&self, login: Proof, project: Uuid) {
-        let mut shown = self.lock();
-        if shown.len() >= SHOWN_MAX {
-            shown.clear();
-        }
-        shown.insert((login.id(), project));
-    }
-
-    /// The project has a new key, which nobody has seen.
-    pub(super) fn renewed(&self, project: Uuid) {
-        self.lock().retain(|&(_, known)| known != project);
-    }
-
-    /// The project has a new key, which only this login has seen: making it is written down as such.
-    pub(super) fn made_by(&self, login: Proof, project: Uuid) {
-        self.renewed(project);
-        self.noted(login, project);
-    }
-
-    /// A poisoned lock still guards a whole set.
-    fn lock(&self) -> MutexGuard<'_, HashSet<(Uuid, Uuid)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use super::{context::Ctx, extract, login::Login};
 
 /// Where a request came from, to be noted with what it did.
 pub(super) struct Audit {
@@ -109,26 +61,5 @@ impl Audit {
         if self.note(ctx, login.user.id, "stream_key_shown", Some(&object)).await {
             new.iter().for_each(|project| ctx.shown.noted(login.proof, project.id));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_saw_which_key_is_remembered_within_bounds() {
-        let shown = Shown::default();
-        let (login, kept) = (Proof::Session(Uuid::new_v4()), Uuid::new_v4());
-        shown.made_by(login, kept);
-        assert!(!shown.is_new(login, kept));
-        assert!(shown.is_new(Proof::Token(Uuid::new_v4()), kept), "another login");
-        for _ in 1..SHOWN_MAX {
-            shown.noted(login, Uuid::new_v4());
-        }
-        assert!(!shown.is_new(login, kept));
-        // Projects that are made and deleted leave pairs, which count as well.
-        shown.made_by(login, Uuid::new_v4());
-        assert_eq!(shown.lock().len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, header, request::Parts},
     response::{AppendHeaders, IntoResponse, Response},
 };
-use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
+use axum_extra::extract::cookie::{Cookie, SameSite};
 use gostream_store::{Error, NewSession, Session as Begun, User as Row};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -16,13 +16,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Ctx,
     audit::Audit,
+    context::Ctx,
+    cookie::{COOKIE, HOST_COOKIE, no_cookie},
     error::Problem,
     extract::{self, Json},
     field::{self, Fields},
     guesses,
-    proof::{Login, Person},
+    login::{Login, Person},
 };
 use crate::{
     config::Signup,
@@ -34,11 +35,6 @@ use crate::{
     },
 };
 
-/// The cookie that carries the token for the page, over plain HTTP.
-pub(super) const COOKIE: &str = "gostream_session";
-/// The same over HTTPS: browsers take this name only from the host itself, over HTTPS and for all paths, so that neither a
-/// neighbour below the same domain nor an attacker on the way can plant one (RFC 6265bis section 4.1.3.2).
-pub(super) const HOST_COOKIE: &str = "__Host-gostream_session";
 /// Of the browser's name, this much is kept with the session.
 const AGENT_CHARS_MAX: usize = 200;
 
@@ -177,12 +173,6 @@ pub(super) async fn logout(State(ctx): State<Ctx>, person: Person, audit: Audit)
     audit.store(&ctx).end_session(person.session).await?;
     ctx.wakes.sessions_ended();
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
-}
-
-/// Takes the cookie away.
-pub(super) fn no_cookie() -> CookieJar {
-    let gone = |name: &'static str| Cookie::build((name, "")).path("/").secure(name == HOST_COOKIE).removal();
-    CookieJar::new().add(gone(COOKIE)).add(gone(HOST_COOKIE))
 }
 
 /// Who is logged in.

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    Ctx,
     audit::Audit,
+    context::Ctx,
     error::Problem,
     extract::{Id, Json, Links},
     field::{self, Fields},
-    proof::Login,
+    login::Login,
     recipient,
     view::{Destination, Probe, Viewer},
 };

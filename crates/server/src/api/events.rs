@@ -11,11 +11,7 @@ use axum::{
     response::{IntoResponse, Sse, sse},
 };
 use futures::Stream;
-use gostream_engine::{
-    door::{Door, Place, Places},
-    spec::ProjectId,
-    status::ProjectStatus,
-};
+use gostream_engine::{door::Place, spec::ProjectId, status::ProjectStatus};
 use tokio::{
     sync::{broadcast, watch},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -23,11 +19,11 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Ctx,
     audit::Audit,
+    context::Ctx,
     error::Problem,
     extract::{Id, Links},
-    proof::Login,
+    login::Login,
     view::{Project, Viewer},
 };
 use crate::reconcile::Change;
@@ -36,15 +32,6 @@ use crate::reconcile::Change;
 const PACE: Duration = Duration::from_millis(200);
 /// How often rows and session are read although nobody said that they changed.
 const RECHECK: Duration = Duration::from_secs(5);
-/// How many projects' events an account may follow at once, each of which reads rows every [`RECHECK`]: a script follows
-/// all of its projects, a hundred by default, and people leave pages open.
-const PLACES: Places = Places {
-    waiting: usize::MAX,
-    waiting_per_address: usize::MAX,
-    connections: usize::MAX,
-    connections_per_address: 256,
-    proxies: 0,
-};
 /// After so long without an event a `heartbeat` is sent: proxies do not close a connection that is never quiet for long, and a
 /// page knows within two of them that a proxy holds its events back. Browsers hide comments, so it is an event.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -74,7 +61,7 @@ pub(super) async fn follow(
     Id(id): Id,
     links: Links,
 ) -> Result<impl IntoResponse, Problem> {
-    let place = ctx.followers.0.enter(Some(login.user.id)).ok_or_else(one_too_many)?;
+    let place = ctx.followers.enter(login.user.id)?;
     // Subscribed before the first look, so that nothing falls in between.
     let changes = ctx.wakes.subscribe();
     let status = ctx.engine.watch(ProjectId(id));
@@ -89,23 +76,6 @@ pub(super) async fn follow(
     let heartbeat =
         sse::KeepAlive::new().interval(HEARTBEAT).event(sse::Event::default().event("heartbeat").data("{}"));
     Ok((STREAMED, Sse::new(events(follower)).keep_alive(heartbeat)))
-}
-
-/// Counts who follows.
-#[derive(Debug)]
-pub(crate) struct Followers(Arc<Door<Uuid>>);
-
-impl Default for Followers {
-    fn default() -> Self {
-        Self(Door::new(PLACES))
-    }
-}
-
-fn one_too_many() -> Problem {
-    let most = PLACES.connections_per_address;
-    Problem::quota(format!(
-        "This account follows {most} projects' events already. Close a page, or a script, that does."
-    ))
 }
 
 struct Follower {
@@ -189,7 +159,7 @@ impl Follower {
 
     /// Only what the database says counts: nobody is logged out because it is away.
     async fn is_logged_out(&self) -> bool {
-        self.login.proof.counts(&self.ctx, self.login.user.id).await.is_ok_and(|counts| !counts)
+        self.login.counts(&self.ctx).await.is_ok_and(|counts| !counts)
     }
 
     async fn look(&mut self) -> Result<Option<Project>, Problem> {

@@ -14,7 +14,7 @@ use serde::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Ctx, error::Problem};
+use super::{context::Ctx, error::Problem};
 use crate::listen::{Peer, Proxies};
 
 /// From when the handler wants it. The largest that is taken needs 13 kB/s by then, a usual one of some hundred bytes very little.

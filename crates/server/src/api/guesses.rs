@@ -9,7 +9,7 @@ use gostream_store::User;
 use time::Duration;
 use uuid::Uuid;
 
-use super::{Ctx, error::Problem};
+use super::{context::Ctx, error::Problem};
 use crate::login::{browser::Browser, limit::Guesser, refused};
 
 /// The cookie of a browser that logged in before.

@@ -6,7 +6,7 @@ use axum::{Json as Answer, extract::State, http::StatusCode};
 use gostream_store::Trouble;
 use tokio::time::timeout;
 
-use super::{Ctx, error::Problem};
+use super::{context::Ctx, error::Problem};
 use crate::platform::{self, Platform};
 
 /// A database that takes longer is away.

@@ -15,7 +15,7 @@ use gostream_engine::{
     spec::StreamKey,
 };
 
-use super::{Ctx, error::Problem};
+use super::{context::Ctx, error::Problem};
 
 const PLAYLIST: [(HeaderName, &str); 2] =
     [(header::CONTENT_TYPE, "application/vnd.apple.mpegurl"), (header::CACHE_CONTROL, "no-cache")];

@@ -16,7 +16,7 @@ use gostream_engine::{spec::ProjectId, status::PullState};
 use gostream_proto::hook::Notice;
 use gostream_store::Project;
 
-use super::{Ctx, error::Problem, extract};
+use super::{context::Ctx, error::Problem, extract};
 use crate::{
     fronts::{Left, Play, Publisher},
     login::refused,

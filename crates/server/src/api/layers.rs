@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Ctx, error::Problem, extract};
+use super::{context::Ctx, error::Problem, extract};
 use crate::listen::Held;
 
 /// How long a client waits for a handler, the arrival of the body included. Two hashes in a row, after those of others, take a few seconds.

@@ -1,4 +1,4 @@
-//! The HTTP API: every route in one table, and what all of them share.
+//! The HTTP API: every route in one table.
 
 use std::sync::Arc;
 
@@ -10,9 +10,6 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use gostream_engine::Engine;
-use gostream_store::Store;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
@@ -21,41 +18,37 @@ use tower_http::{
     },
     cors::{Any, CorsLayer},
 };
-use url::Url;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::{audit::Shown, events::Followers, turns::Turns};
-use crate::{
-    config::{Quota, Signup},
-    fronts::Fronts,
-    login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
-    metrics::Metrics,
-    pulse::Pulse,
-    reconcile::Wakes,
-    strangers::Strangers,
-    web,
-};
+use self::context::Ctx;
+pub(crate) use self::{context::Context, followers::Followers, shown::Shown, turns::Turns};
+use crate::web;
 
 mod audit;
 mod auth;
+mod context;
+mod cookie;
 mod destinations;
 mod docs;
 mod error;
 mod events;
 mod extract;
 mod field;
+mod followers;
 mod guesses;
 mod health;
 mod hls;
 mod hooks;
 mod layers;
+mod login;
 mod password;
 mod projects;
 mod proof;
 mod recipient;
 mod revoke;
 mod sessions;
+mod shown;
 mod streams;
 mod tokens;
 mod turns;
@@ -65,57 +58,6 @@ pub(crate) use field::email;
 
 /// No body of this API is near this; keys and URLs are a few kilobytes at most.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-
-/// What handlers work with.
-#[derive(Debug)]
-pub(crate) struct Context {
-    /// The rows.
-    pub store: Store,
-    /// What runs.
-    pub engine: Engine,
-    /// Where handlers say what changed.
-    pub wakes: Arc<Wakes>,
-    /// Encoders with unknown keys.
-    pub strangers: Arc<Strangers>,
-    /// Who publishes at servers that streams are pulled from.
-    pub fronts: Arc<Fronts>,
-    /// Who has been shown which stream keys.
-    pub shown: Shown,
-    /// Who follows events.
-    pub followers: Followers,
-    /// Signs logins.
-    pub tokens: Tokens,
-    /// Knows browsers that logged in before.
-    pub browsers: Browsers,
-    /// Judges and hashes passwords.
-    pub passwords: Passwords,
-    /// Whether the database keeps changes.
-    pub pulse: Arc<Pulse>,
-    /// Who comes next to the database.
-    pub turns: Turns,
-    /// Slows down guessing.
-    pub limits: Arc<Limits>,
-    /// What an account may have.
-    pub quota: Quota,
-    /// Counts requests.
-    pub metrics: Arc<Metrics>,
-    /// This server among others on the same database.
-    pub node: String,
-    /// Base of links, if set.
-    pub public_url: Option<Url>,
-    /// Where encoders connect.
-    pub rtmp_port: u16,
-    /// Whether this server itself speaks HTTPS.
-    pub tls: bool,
-    /// Who may make accounts.
-    pub signup: Signup,
-    /// Handlers that run, whether or not their client is still there.
-    pub handlers: TaskTracker,
-    /// Cancelled when the server begins to stop.
-    pub stopping: CancellationToken,
-}
-
-type Ctx = Arc<Context>;
 
 /// The table of routes, with the document that describes them.
 fn routes() -> OpenApiRouter<Ctx> {

@@ -10,13 +10,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    Ctx,
     audit::Audit,
     auth::Client,
+    context::Ctx,
     error::Problem,
     extract::Json,
     field,
-    proof::Person,
+    login::Person,
     revoke::{self, Also},
 };
 use crate::login::{limit::Guesser, refused};

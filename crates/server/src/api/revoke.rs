@@ -5,7 +5,7 @@ use gostream_store::{Revoke, Revoked};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::Ctx;
+use super::context::Ctx;
 
 /// What ends besides sessions.
 #[derive(Clone, Copy, Deserialize, IntoParams)]

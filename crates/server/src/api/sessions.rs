@@ -12,12 +12,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Ctx,
     audit::Audit,
-    auth::{self, User},
+    auth::User,
+    context::Ctx,
+    cookie::no_cookie,
     error::Problem,
     extract::{Id, Query},
-    proof::{Login, Person},
+    login::{Login, Person},
     revoke::{self, Also},
 };
 
@@ -123,5 +124,5 @@ pub(super) async fn end_all(
 ) -> Result<Response, Problem> {
     let revoked = audit.store(&ctx).end_sessions(login.user.id, also.into()).await?;
     revoke::follow(&ctx, &revoked);
-    Ok((StatusCode::NO_CONTENT, auth::no_cookie()).into_response())
+    Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }

@@ -11,10 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    Ctx,
+    context::Ctx,
     error::Problem,
     extract::{Id, Links, Query},
-    proof::Login,
+    login::Login,
     view::{Stream, StreamEvent, Viewer},
 };
 

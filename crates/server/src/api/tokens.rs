@@ -9,12 +9,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Ctx,
     audit::Audit,
+    context::Ctx,
     error::Problem,
     extract::{Id, Json},
     field::{self, Fields},
-    proof::Person,
+    login::Person,
 };
 
 /// Of changes, and of lines about who got in; a person looks at the last weeks.

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 use tokio::{net::TcpListener, time::Instant};
 
-use super::StartError;
+use super::error::StartError;
 use crate::{
     config::{SecretKey, SecretKeySource, Settings},
     data_dir::{self, Held, KeyFile, LOCK_PATIENCE},

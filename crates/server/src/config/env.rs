@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Error, SETTINGS, Source, Values};
+use super::{error::Error, source::Source, table::SETTINGS, values::Values};
 
 /// Every variable that begins like this must be a setting, so that a typing error is not silently ignored.
 const PREFIX: &str = "GOSTREAM_";

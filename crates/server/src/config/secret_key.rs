@@ -1,6 +1,6 @@
 //! The secret key: 32 bytes that print as `****`.
 
-use std::{fmt, io};
+use std::{fmt, io, path::PathBuf};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
@@ -26,4 +26,15 @@ impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("****")
     }
+}
+
+/// Where the 32 secret bytes come from.
+#[derive(Clone, Debug)]
+pub enum SecretKeySource {
+    /// Given as a setting, decoded.
+    Given(SecretKey),
+    /// In a file that the operator keeps.
+    File(PathBuf),
+    /// In `data_dir/secret.key`, made on first start.
+    DataDir,
 }

@@ -1,6 +1,6 @@
 //! Settings: who wins, what is refused, and what is shown.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret as _;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::{Error, Values, value};
+use super::{error::Error, value, values::Values};
 
 /// The directory of Let's Encrypt: <https://letsencrypt.org/docs/acme-protocol-updates/>.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";

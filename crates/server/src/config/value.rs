@@ -13,7 +13,7 @@ use base64::{
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::{LogFormat, SecretKey, Signup};
+use super::{log::LogFormat, secret_key::SecretKey, signup::Signup};
 
 /// No platform holds a session for longer than minutes; an hour is surely a typing error's upper end.
 const GRACE_MAX: Duration = Duration::from_secs(3_600);

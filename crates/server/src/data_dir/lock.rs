@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, NODE_FILE};
+use super::{error::Error, node::NODE_FILE};
 use crate::config::Settings;
 
 /// The file that a running server holds a lock on, as do commands that must be alone.

@@ -8,9 +8,13 @@ use gostream_engine::{
     status::RelayState,
 };
 use gostream_store::NewStreamEvent;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::wall;
+/// For rows.
+pub(super) fn wall(at: SystemTime) -> OffsetDateTime {
+    OffsetDateTime::from(at)
+}
 
 /// When a stream began, by its id; now for an id that does not say it.
 pub(super) fn began_at(stream: StreamId) -> SystemTime {
@@ -68,7 +72,6 @@ pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
 #[cfg(test)]
 mod tests {
     use gostream_engine::{spec::ProjectId, status::Notice};
-    use time::OffsetDateTime;
 
     use super::*;
 

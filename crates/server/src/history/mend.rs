@@ -15,7 +15,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{WRITE_TIMEOUT, Writer, wall};
+use super::{
+    line::wall,
+    writer::{WRITE_TIMEOUT, Writer},
+};
 
 /// The reason of streams whose end was lost.
 const REASON_NOT_RECORDED: &str = "not_recorded";

@@ -1,18 +1,25 @@
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use gostream_engine::{
     Admission, EndReason, EngineConfig, Refusal,
     events::{self, EventReceiver},
     net::BoxFuture,
-    spec::{AccountId, DestinationId, Goodbye, ProjectId, ProjectSpec, StreamKey},
-    status::StreamPhase,
+    spec::{AccountId, DestinationId, Goodbye, ProjectId, ProjectSpec, RelayId, StreamId, StreamKey},
+    status::{RelayState, StreamPhase},
 };
-use gostream_store::{Keyring, Stream};
+use gostream_store::{Keyring, Store, Stream, StreamStatus};
 use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::*;
+use super::{line::wall, *};
+use crate::metrics::Metrics;
 
 /// Lets everybody in, to one project.
 struct Open(ProjectSpec);

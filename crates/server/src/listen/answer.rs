@@ -18,7 +18,7 @@ use axum::{
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
-use super::Held;
+use super::held::Held;
 
 /// Who takes longer for a segment cannot watch the stream, and what 50 kbit/s carry by then is more than the dashboard.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{ACQUIRE_TIMEOUT, ALONE_PATIENCE, BUSY_RETRY};
+use super::timeouts::{ACQUIRE_TIMEOUT, ALONE_PATIENCE, BUSY_RETRY};
 use crate::error::{Cause, Error};
 
 /// PostgreSQL allows 100 connections by default; several servers and a person with `psql` share them.
@@ -35,7 +35,8 @@ const NODE_KEEPALIVE: &str =
     "SET tcp_keepalives_idle TO 10; SET tcp_keepalives_interval TO 5; SET tcp_keepalives_count TO 3";
 /// PostgreSQL's advisory lock that each connection shares, and that a command takes for itself that must be alone.
 const USE_LOCK: i64 = i64::from_be_bytes(*b"gs-inuse");
-pub(super) async fn open_postgres(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
+
+pub(crate) async fn open_postgres(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
     let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
     require_sessions(&options).await?;
     let pool = PgPoolOptions::new()
@@ -189,7 +190,7 @@ impl NodeLock {
 }
 
 /// One connection, which holds the lock that keeps all others out until it is closed.
-pub(super) async fn open_postgres_alone(url: &str) -> Result<DatabaseConnection, Error> {
+pub(crate) async fn open_postgres_alone(url: &str) -> Result<DatabaseConnection, Error> {
     let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
     let failed = |error: sqlx::Error| Error::Connect(Cause::from(error));
     let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);

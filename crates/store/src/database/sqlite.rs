@@ -19,7 +19,7 @@ use sqlx::{
 
 use time::OffsetDateTime;
 
-use super::{ACQUIRE_TIMEOUT, ALONE_PATIENCE, BUSY_RETRY};
+use super::timeouts::{ACQUIRE_TIMEOUT, ALONE_PATIENCE, BUSY_RETRY};
 use crate::{entity::moment::Moment, error::Error};
 
 /// SQLite lets readers go on beside the one writer. More than a few only take turns on the disk.
@@ -38,7 +38,7 @@ const FORMAT_WITH_LOG: u8 = 2;
 const HEAD_BYTES: usize = 100;
 
 /// Says in the head of the file that it is ours.
-pub(super) async fn mark(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+pub(crate) async fn mark(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     if transaction.get_database_backend() != DbBackend::Sqlite {
         return Ok(());
     }
@@ -137,7 +137,7 @@ pub(crate) fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, Error> {
     Ok(options)
 }
 
-pub(super) async fn open_sqlite(
+pub(crate) async fn open_sqlite(
     options: SqliteConnectOptions,
 ) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
     let path = options.get_filename();

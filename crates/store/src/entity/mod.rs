@@ -1,4 +1,5 @@
-//! The tables as SeaORM sees them. Only this crate sees these types; what leaves it are the rows of the modules beside.
+//! The tables as SeaORM sees them. Only this crate sees these types, but for the words of a column; what leaves it are the rows of
+//! the modules beside.
 
 pub(crate) mod api_token;
 pub(crate) mod audit;

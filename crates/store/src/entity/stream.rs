@@ -3,7 +3,21 @@
 use sea_orm::entity::prelude::*;
 
 use super::moment::Moment;
-use crate::stream::StreamStatus;
+
+/// How far a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum StreamStatus {
+    /// The encoder sends.
+    #[sea_orm(string_value = "live")]
+    Live,
+    /// The encoder is away, and may come back.
+    #[sea_orm(string_value = "reconnecting")]
+    Reconnecting,
+    /// Over.
+    #[sea_orm(string_value = "ended")]
+    Ended,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "streams")]

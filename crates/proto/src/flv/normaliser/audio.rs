@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{Oddities, Out};
+use super::{oddities::Oddities, stamped::Out};
 use crate::{
     codec::aac,
-    flv::{AudioTag, Content, audio::Legacy},
+    flv::{
+        audio::{AudioTag, Legacy},
+        tag::Content,
+    },
     packet::{Packet, PacketKind},
     time::Timestamp,
     track::{AudioCodec, Codec},

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::Oddities;
+use super::oddities::Oddities;
 use crate::{
     codec::nal::{self, Filling, Survey},
-    flv::VideoTag,
+    flv::video::VideoTag,
     limits::MESSAGE_BYTES_MAX,
     packet::{Packet, PacketKind},
     time::Timestamp,

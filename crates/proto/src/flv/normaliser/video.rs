@@ -3,7 +3,8 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
-    Oddities, Out, Stamped,
+    oddities::Oddities,
+    stamped::{Out, Stamped},
     units::{Layout, Mended, with_payload},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
         av1, avc, hevc,
         nal::{self, Survey},
     },
-    flv::{Content, VideoTag},
+    flv::{tag::Content, video::VideoTag},
     limits::MESSAGE_BYTES_MAX,
     packet::{Packet, PacketKind},
     time::Timestamp,

@@ -1,5 +1,10 @@
 //! What a player asks for: the names in the playlists, and the delivery directives in a query (section 6.2.5).
 
+/// The name of the multivariant playlist.
+pub const MULTIVARIANT_NAME: &str = "index.m3u8";
+/// The name of the media playlist, as the multivariant playlist has it.
+pub const MEDIA_NAME: &str = "media.m3u8";
+
 /// A file of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum File {
@@ -22,8 +27,8 @@ impl File {
             return Some(Self::Init(number(version)?.try_into().ok()?));
         }
         match name {
-            super::MULTIVARIANT_NAME => Some(Self::Multivariant),
-            super::MEDIA_NAME => Some(Self::Media),
+            MULTIVARIANT_NAME => Some(Self::Multivariant),
+            MEDIA_NAME => Some(Self::Media),
             _ => {
                 let numbers = name.strip_suffix(".m4s")?;
                 match numbers.split_once('.') {

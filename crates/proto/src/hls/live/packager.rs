@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::segment::{Building, Init, Part, Segment};
+use super::{
+    segment::{Building, Init, Part, Segment},
+    timing::{PART_MS, PART_TARGET_MS},
+};
 use crate::{
     fmp4::{self, Audio, AudioClock, Picture, Sample, Tracks, Video, VideoClock},
     hls::{
@@ -329,7 +332,7 @@ impl Open {
     /// Ends parts before a packet of the leading track: one that is long enough; or several, when nothing came for long.
     fn end_parts_before(&mut self, dts: Timestamp, leads: Leads, fragments: &mut u32) {
         self.end_parts_by(dts, leads, fragments);
-        if dts.ms_since(self.building.start) >= super::PART_MS {
+        if dts.ms_since(self.building.start) >= PART_MS {
             self.end_part(dts, leads, fragments);
         }
     }
@@ -337,8 +340,8 @@ impl Open {
     /// Ends parts of the full length while more than one is left until `end`. A picture that lasts longer than its part
     /// reaches into the time of the next, whose sound goes there.
     fn end_parts_by(&mut self, end: Timestamp, leads: Leads, fragments: &mut u32) {
-        while end.ms_since(self.building.start) > super::PART_TARGET_MS {
-            let border = self.building.start + super::PART_TARGET_MS;
+        while end.ms_since(self.building.start) > PART_TARGET_MS {
+            let border = self.building.start + PART_TARGET_MS;
             let later = match leads.audio_rate {
                 Some(rate) => self.building.split_audio(fmp4::audio_ticks(border, rate)),
                 None => Vec::new(),

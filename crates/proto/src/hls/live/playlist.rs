@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::{
-    Live, MEDIA_NAME, PART_TARGET_MS,
-    segment::{Init, Part},
+    name::MEDIA_NAME,
+    segment::{Init, Part, Segment},
+    stream::Live,
+    timing::PART_TARGET_MS,
     window::Window,
 };
 use crate::{fmp4::Tracks, hls::playlist::date_time};
@@ -50,7 +52,7 @@ pub(super) fn media(live: &Live, skip: bool) -> String {
         let _ = writeln!(text, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
     for segment in listed.skip(skipped) {
-        let &super::segment::Segment { sequence, discontinuity, program_date_ms, ref init, .. } = segment.as_ref();
+        let &Segment { sequence, discontinuity, program_date_ms, ref init, .. } = segment.as_ref();
         entry(&mut text, &mut version, &Entry { discontinuity, program_date_ms, init });
         if live.parts && sequence >= live.parts_from {
             parts(&mut text, sequence, segment.parts.iter().map(AsRef::as_ref));

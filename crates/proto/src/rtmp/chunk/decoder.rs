@@ -8,7 +8,10 @@ use std::collections::HashMap;
 
 use bytes::{BufMut, BytesMut};
 
-use super::{DEFAULT_CHUNK_SIZE, EXTENDED, arena::Arena};
+use super::{
+    arena::Arena,
+    format::{DEFAULT_CHUNK_SIZE, EXTENDED},
+};
 use crate::{
     limits,
     rtmp::message::{Message, MessageType},

@@ -11,7 +11,7 @@ use std::{array, num::NonZeroUsize};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{DEFAULT_CHUNK_SIZE, EXTENDED};
+use super::format::{DEFAULT_CHUNK_SIZE, EXTENDED};
 use crate::rtmp::message::{Message, MessageType};
 
 /// One-byte chunk stream ids only; see [`super::csid`].

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::wall;
+use super::moment::wall;
 
 /// Of a destination's stream key this much is shown, so that its owner recognises it.
 const HINT_CHARS: usize = 4;

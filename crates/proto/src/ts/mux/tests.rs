@@ -1,11 +1,12 @@
 //! The layout of transport packets. That players read them is proven with FFmpeg, in `tests/`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    codec::aac,
     flv::{self, Content, VideoTag},
     time::Timestamp,
 };

@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
 use super::{error::Error, issued::Issued};
-use crate::{config::Acme, data_dir, tls};
+use crate::{config::Acme, data_dir, tls::error::Error as TlsError};
 
 const FOLDER: &str = "acme";
 /// The account's key with its name at the authority.
@@ -49,11 +49,9 @@ impl Store {
     }
 
     /// The certificate that the server of this data directory shows.
-    pub(crate) fn shown(&self) -> Result<Arc<CertifiedKey>, tls::Error> {
+    pub(crate) fn shown(&self) -> Result<Arc<CertifiedKey>, TlsError> {
         let issued = self.issued().ok().flatten().or_else(|| self.own().ok().flatten());
-        issued
-            .map(|issued| issued.certificate)
-            .ok_or_else(|| tls::Error::None { path: self.folder.clone() })
+        issued.map(|issued| issued.certificate).ok_or_else(|| TlsError::None { path: self.folder.clone() })
     }
 
     /// The stored certificate, if there is one.

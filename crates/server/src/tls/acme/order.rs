@@ -1,7 +1,7 @@
 //! One order, from the account to the certificate (RFC 8555 section 7.1): who we are, what we want, the proof that the
 //! names are ours, and the certificate.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -17,9 +17,11 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{ORDER_TIMEOUT, error::Error, store::Store};
-use crate::{config::Acme, tls::Certificates};
+use super::{error::Error, store::Store};
+use crate::{config::Acme, tls::certificates::Certificates};
 
+/// From the order to the certificate. Authorities look within seconds, from several places.
+pub(super) const ORDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// RFC 8555 section 6.7: an account that the authority has forgotten, or another authority at the same address.
 const NO_SUCH_ACCOUNT: &str = "accountDoesNotExist";
 

@@ -11,7 +11,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Acme, data_dir, tls::Certificates};
+use super::certificates::Certificates;
+use crate::{config::Acme, data_dir};
 
 mod error;
 mod issued;
@@ -22,11 +23,9 @@ mod tests;
 
 use error::Error;
 use issued::Issued;
-use order::Authority;
+use order::{Authority, ORDER_TIMEOUT};
 pub(crate) use store::Store;
 
-/// From the order to the certificate. Authorities look within seconds, from several places.
-const ORDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The pause after a first failure. Doubled each time, five tries fall into the first hour, which is how many failures Let's
 /// Encrypt allows a name in one (letsencrypt.org/docs/rate-limits).
 const PAUSE_MIN: Duration = Duration::from_secs(2 * 60);

@@ -1,0 +1,118 @@
+//! What players get: playlists, and the files that those name.
+
+use bytes::Bytes;
+
+use super::{name::Request, playlist, stream::Live, timing::PART_TARGET_MS};
+
+/// How many parts ahead of the newest a player may ask for: three divided by the part target in seconds (section 6.2.5.2).
+const PARTS_AHEAD_MAX: u64 = (3_000 / PART_TARGET_MS + 1) as u64;
+/// How many segments ahead of the newest.
+const SEGMENTS_AHEAD_MAX: u64 = 2;
+/// How many target durations a request may be held (section 6.2.5.2).
+const HOLD_TARGETS_MAX: u64 = 3;
+
+/// What to answer to a request for the media playlist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The playlist.
+    Ready(String),
+    /// What it waits for is not there: ask again when something new is.
+    NotYet,
+    /// Status 400, and why.
+    BadRequest(&'static str),
+    /// There is nothing to list so far.
+    Empty,
+}
+
+/// What to answer to a request for a segment or a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// Its bytes, in pieces that share those of the packets.
+    Ready(Vec<Bytes>),
+    /// It was hinted and comes next: ask again when something new is there.
+    NotYet,
+    /// Status 404.
+    Gone,
+}
+
+impl Live {
+    /// How long a request may be held, in ms.
+    pub fn hold_max_ms(&self) -> u64 {
+        HOLD_TARGETS_MAX * self.window.target_s.max(1) * 1_000
+    }
+
+    /// The media playlist.
+    pub fn playlist(&self, request: &Request) -> Answer {
+        let Some(last) = self.window.last() else { return Answer::Empty };
+        // Directives have no meaning in a playlist that no longer changes (section 6.2.5).
+        if self.ended {
+            return Answer::Ready(playlist::media(self, false));
+        }
+        let answer = match (request.msn, request.part.filter(|_| self.parts)) {
+            (None, _) if request.part.is_some() => Answer::BadRequest("_HLS_part needs _HLS_msn"),
+            (None, _) => Answer::Ready(String::new()),
+            (Some(msn), _) if msn > self.newest_msn(last.sequence) + SEGMENTS_AHEAD_MAX => {
+                Answer::BadRequest("_HLS_msn is too far ahead")
+            }
+            (Some(msn), None) if msn <= last.sequence => Answer::Ready(String::new()),
+            (Some(_), None) => Answer::NotYet,
+            (Some(msn), Some(part)) => self.has_part(msn, part),
+        };
+        match answer {
+            Answer::Ready(_) => Answer::Ready(playlist::media(self, request.skip)),
+            other => other,
+        }
+    }
+
+    /// The multivariant playlist; `None` before the first segment.
+    pub fn multivariant(&self) -> Option<String> {
+        let last = self.window.last()?;
+        Some(playlist::multivariant(&self.window, &last.init.tracks))
+    }
+
+    /// Init segment `version`, while a segment needs it.
+    pub fn init(&self, version: u32) -> Option<Bytes> {
+        let kept = self.window.segments().map(|segment| &segment.init);
+        let open = self.packager.open.iter().map(|open| &open.init);
+        kept.chain(open).find(|init| init.version == version).map(|init| init.bytes.clone())
+    }
+
+    /// Segment `msn`.
+    pub fn segment(&self, msn: u64) -> Fetch {
+        match self.window.segment(msn) {
+            Some(segment) => Fetch::Ready(segment.bytes()),
+            None => Fetch::Gone,
+        }
+    }
+
+    /// Part `part` of segment `msn`.
+    pub fn part(&self, msn: u64, part: u64) -> Fetch {
+        let parts = match (self.window.segment(msn), &self.packager.open) {
+            (Some(segment), _) => &segment.parts[..],
+            (None, Some(open)) if msn == self.packager.next_sequence => &open.parts,
+            _ => &[],
+        };
+        match usize::try_from(part).ok().and_then(|part| parts.get(part)) {
+            Some(part) => Fetch::Ready(part.fragment.bytes()),
+            None if self.hint() == Some((msn, part)) => Fetch::NotYet,
+            None => Fetch::Gone,
+        }
+    }
+
+    /// Whether this part, or a later one, is listed.
+    fn has_part(&self, msn: u64, part: u64) -> Answer {
+        let Some((hint_msn, hint_part)) = self.hint() else { return Answer::NotYet };
+        // A part behind the last of its segment is the first of the next (section 6.2.5.2). Segments that are no longer
+        // kept are behind either way.
+        let parts = self.window.segment(msn).map_or(u64::MAX, |segment| segment.parts.len() as u64);
+        let (msn, part) = if msn < hint_msn && part >= parts { (msn + 1, 0) } else { (msn, part) };
+        let ahead = if msn == hint_msn { part.saturating_sub(hint_part) } else { part };
+        if (msn, part) < (hint_msn, hint_part) {
+            Answer::Ready(String::new())
+        } else if ahead >= PARTS_AHEAD_MAX {
+            Answer::BadRequest("_HLS_part is too far ahead")
+        } else {
+            Answer::NotYet
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A certificate in PEM files, read again when they change.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustls::{
+    RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::CertifiedKey,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{certificates::Certificates, error::Error};
+use crate::config::TlsFiles;
+
+/// How often the files are looked at. Certificates are renewed days before they end.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Certificates {
+    /// Reads the files for the first time.
+    pub(crate) fn load(files: &TlsFiles) -> Result<Arc<Self>, Error> {
+        Ok(Self::new(Arc::new(read(files)?)))
+    }
+
+    /// Reads the files again. On an error the certificate in use stays.
+    pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), Error> {
+        self.show(Arc::new(read(files)?));
+        Ok(())
+    }
+
+    /// Looks at the files until `stop`, and reads them again after a change, or when asked to.
+    pub(super) async fn watch(&self, files: TlsFiles, stop: CancellationToken) {
+        let mut seen = stamps(&files);
+        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.reload_asked.notified() => true,
+                _ = ticks.tick() => false,
+            };
+            let stamp = stamps(&files);
+            if stamp == seen && !asked {
+                continue;
+            }
+            // Seen even when it fails: half-written files come with another stamp once they are whole.
+            seen = stamp;
+            match self.reload(&files) {
+                Ok(()) => tracing::info!("The certificate was read again."),
+                Err(error) => tracing::warn!(%error, "The changed certificate cannot be used; the old one stays."),
+            }
+        }
+    }
+}
+
+fn stamps(files: &TlsFiles) -> [Option<(SystemTime, u64)>; 2] {
+    let stamp = |path| -> io::Result<_> {
+        let metadata = fs::metadata(path)?;
+        Ok((metadata.modified()?, metadata.len()))
+    };
+    [stamp(&files.cert).ok(), stamp(&files.key).ok()]
+}
+
+/// The roots that a file holds, and nothing else.
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Error> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let read = read.map_err(|source| Error::Read { setting: "acme.ca", path: path.to_owned(), source })?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(read);
+    if roots.is_empty() { Err(Error::NoRoot { path: path.to_owned() }) } else { Ok(roots) }
+}
+
+fn read(files: &TlsFiles) -> Result<CertifiedKey, Error> {
+    let failed = |setting, path: &PathBuf| {
+        let path = path.clone();
+        move |source| Error::Read { setting, path, source }
+    };
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(failed("tls.cert", &files.cert))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(failed("tls.key", &files.key))?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(Error::Pair)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_pair(files: &TlsFiles) -> Vec<u8> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+        fs::write(&files.cert, made.cert.pem()).expect("written");
+        fs::write(&files.key, made.signing_key.serialize_pem()).expect("written");
+        made.cert.der().to_vec()
+    }
+
+    fn leaf(certificates: &Certificates) -> Vec<u8> {
+        certificates.current.load().cert.first().expect("a leaf").to_vec()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_are_read_again_at_once_when_asked_for() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let files = TlsFiles { cert: temp.path().join("cert.pem"), key: temp.path().join("key.pem") };
+        write_pair(&files);
+        let certificates = Certificates::load(&files).expect("loads");
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn({
+            let (certificates, files, stop) = (certificates.clone(), files.clone(), stop.clone());
+            async move { certificates.watch(files, stop).await }
+        });
+        let begun = tokio::time::Instant::now();
+        tokio::task::yield_now().await;
+        let second = write_pair(&files);
+        certificates.ask_to_reload();
+        while leaf(&certificates) != second {
+            tokio::task::yield_now().await;
+        }
+        assert!(begun.elapsed() < WATCH_INTERVAL, "not only when it is looked at the next time");
+        stop.cancel();
+        watching.await.expect("ends");
+    }
+
+    #[test]
+    fn a_changed_pair_is_taken_and_a_spoiled_one_is_not() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let files = TlsFiles { cert: temp.path().join("cert.pem"), key: temp.path().join("key.pem") };
+        let first = write_pair(&files);
+        let certificates = Certificates::load(&files).expect("loads");
+        assert_eq!(leaf(&certificates), first);
+
+        let second = write_pair(&files);
+        certificates.reload(&files).expect("reloads");
+        assert_eq!(leaf(&certificates), second);
+
+        let key = fs::read(&files.key).expect("readable");
+        write_pair(&files);
+        fs::write(&files.key, key).expect("written");
+        assert!(matches!(certificates.reload(&files), Err(Error::Pair(_))), "certificate and key of two pairs");
+        fs::write(&files.cert, "no PEM").expect("written");
+        assert!(certificates.reload(&files).is_err());
+        assert_eq!(leaf(&certificates), second, "the good one stays");
+    }
+}
