@@ -1,5 +1,6 @@
 // A real Caddy that compresses holds the event stream back until there is enough to compress: the page notices, asks instead, says
 // so, and returns to the stream when a proxy lets it through.
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -66,4 +67,42 @@ test("behind a proxy that holds events back the page asks, and says so", { timeo
   await followed;
   encode(streamKey);
   await state.waitFor();
+});
+
+test("events that are refused are not blamed on a proxy that holds them back", {
+  timeout: 240_000,
+}, async (t) => {
+  const { server, chromium, encode } = await stage(t);
+  const { name, streamKey } = await server.project(EMAIL, "Sunday service");
+  const port = await freePort();
+  const why = "Close a page, or a script, that follows.";
+  const problem = JSON.stringify({
+    type: "about:blank",
+    title: "Forbidden",
+    status: 403,
+    code: "quota_exceeded",
+    detail: why,
+  });
+  const refuses = `@events path /api/projects/*/events\nheader @events Content-Type application/problem+json\nrespond @events \`${problem}\` 403`;
+  const refusing = await caddy(t, server, port, refuses);
+
+  const page = await (await chromium.newContext()).newPage();
+  page.setDefaultTimeout(30_000);
+  let asked = 0;
+  page.on("request", (request) => (asked += request.url().endsWith("/events") ? 1 : 0));
+  await page.goto(`${refusing.url}/login`);
+  await enter(page, EMAIL, PASSWORD, "Log in");
+  await page.getByText(name).click();
+  await page.getByTestId("refused").filter({ hasText: why }).waitFor();
+  await accessible(page, "refused");
+  encode(streamKey);
+  await page.getByTestId("project-state").filter({ hasText: "LIVE" }).waitFor({ timeout: 15_000 });
+  assert.equal(await page.getByTestId("held-back").count(), 0);
+  assert.ok(asked >= 2 && asked <= 6, `asked ${asked} times`);
+
+  await refusing.end();
+  await page.getByTestId("away").waitFor();
+  await caddy(t, server, port, "");
+  await page.getByTestId("away").waitFor({ state: "detached" });
+  await page.getByTestId("refused").waitFor({ state: "detached", timeout: 60_000 });
 });

@@ -6,6 +6,7 @@ pub mod app;
 pub mod backup;
 pub mod cli;
 pub mod config;
+mod control;
 mod data_dir;
 mod fronts;
 pub mod health;

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    control::cluster::{INBOX_INTERVAL, Inbox},
     fronts::Fronts,
     login::{limit::Limits, refused},
     strangers::Strangers,
@@ -169,11 +170,21 @@ impl Reconciler {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(INBOX_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut inbox = Inbox::new(self.gate.store.clone(), self.engine.clone(), self.node.clone());
         loop {
             let projects: Vec<ProjectId> = tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.gate.wakes.some.notified() => self.gate.wakes.take().into_iter().map(ProjectId).collect(),
-                _ = sweep.tick() => self.engine.live(),
+                _ = sweep.tick() => {
+                    inbox.carry_out().await;
+                    self.engine.live()
+                }
+                _ = look.tick(), if inbox.expects_commands() => {
+                    inbox.carry_out().await;
+                    continue;
+                }
             };
             for project in projects {
                 self.reconcile(project).await;

@@ -26,6 +26,7 @@ mod secret;
 mod server_url;
 mod session;
 mod stream;
+mod stream_command;
 mod timeline;
 mod token;
 mod user;
@@ -47,6 +48,7 @@ pub use crate::{
     server_url::{LOGIN_MASK, is_masked},
     session::{NewSession, SESSIONS_MAX, Session},
     stream::{Stream, StreamPage},
+    stream_command::{COMMAND_LIFETIME, StreamAction, StreamCommand, StreamCommands},
     timeline::{EventRelay, NewStreamEvent, StreamEvent},
     token::{ApiToken, NewToken, Scope, TOKEN_PREFIX},
     user::{Credentials, User},

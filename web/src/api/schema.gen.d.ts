@@ -237,7 +237,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Tries again now instead of after the pause. Does nothing unless the relay is waiting to. */
+        /**
+         * Tries again now instead of after the pause. Does nothing unless the relay is waiting to. Where another server on the same
+         *     database owns the stream, it happens within seconds.
+         */
         post: operations["retryRelay"];
         delete?: never;
         options?: never;
@@ -437,7 +440,8 @@ export interface paths {
         put?: never;
         /**
          * Ends the running stream now: the encoder is closed, and destinations are told that the show is over. While the encoder is
-         *     away this is how not to wait for it. Nothing happens when the project is offline.
+         *     away this is how not to wait for it. Nothing happens when the project is offline. A stream that another server on the same
+         *     database owns ends within seconds.
          */
         post: operations["endStream"];
         delete?: never;

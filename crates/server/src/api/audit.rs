@@ -8,6 +8,7 @@ use gostream_store::{Project, Store};
 use uuid::Uuid;
 
 use super::{context::Ctx, extract, login::Login};
+use crate::control::commands::Commands;
 
 /// Where a request came from, to be noted with what it did.
 pub(super) struct Audit {
@@ -28,15 +29,9 @@ impl Audit {
         ctx.store.acting_from(self.address)
     }
 
-    /// Notes what `user` did that changed no row. It was done already, so a database that is away fails nothing.
-    pub(super) async fn note(&self, ctx: &Ctx, user: Uuid, action: &'static str, object: Option<&str>) -> bool {
-        match self.store(ctx).add_audit(user, action, object.map(str::to_owned)).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, audit.action = action, audit.user = %user, "The audit log could not be written.");
-                false
-            }
-        }
+    /// Changes that note where they came from.
+    pub(super) fn commands<'a>(&self, ctx: &'a Ctx) -> Commands<'a> {
+        Commands { store: self.store(ctx), engine: &ctx.engine, node: &ctx.node }
     }
 
     /// Counts a wrong password.
@@ -58,7 +53,7 @@ impl Audit {
             more => format!("{} projects", more.len()),
         };
         // What could not be written is written the next time.
-        if self.note(ctx, login.user.id, "stream_key_shown", Some(&object)).await {
+        if self.commands(ctx).note(login.user.id, "stream_key_shown", Some(&object)).await {
             new.iter().for_each(|project| ctx.shown.noted(login.proof, project.id));
         }
     }

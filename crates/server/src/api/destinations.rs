@@ -1,7 +1,7 @@
 //! Destinations: saved places to send to, and the wish that a relay runs. What runs is the reconciler's business.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use gostream_engine::spec::{AccountId, DestinationId, ProjectId};
+use gostream_engine::spec::AccountId;
 use gostream_store::{DestinationChange, Error, NewDestination};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -225,7 +225,8 @@ pub(super) async fn stop(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
-/// Tries again now instead of after the pause. Does nothing unless the relay is waiting to.
+/// Tries again now instead of after the pause. Does nothing unless the relay is waiting to. Where another server on the same
+/// database owns the stream, it happens within seconds.
 #[utoipa::path(
     post, path = "/api/destinations/{id}/relay/retry", tag = "destinations", operation_id = "retryRelay", params(("id" = Uuid, Path)),
     responses(
@@ -244,8 +245,7 @@ pub(super) async fn retry(
 ) -> Result<Answer<Destination>, Problem> {
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     ctx.limits.dial(login.user.id).map_err(Problem::too_many)?;
-    ctx.engine.retry(ProjectId(row.project_id), DestinationId(row.id));
-    audit.note(&ctx, login.user.id, "relay_retried", Some(&row.name)).await;
+    audit.commands(&ctx).retry_relay(login.user.id, &row).await?;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 

@@ -240,7 +240,8 @@ pub(super) async fn rotate_playback_id(
 }
 
 /// Ends the running stream now: the encoder is closed, and destinations are told that the show is over. While the encoder is
-/// away this is how not to wait for it. Nothing happens when the project is offline.
+/// away this is how not to wait for it. Nothing happens when the project is offline. A stream that another server on the same
+/// database owns ends within seconds.
 #[utoipa::path(
     post, path = "/api/projects/{id}/stream/end", tag = "projects", operation_id = "endStream", params(("id" = Uuid, Path)),
     responses(
@@ -256,9 +257,7 @@ pub(super) async fn end_stream(
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
-    let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
-    ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
-    audit.note(&ctx, login.user.id, "stream_ended", Some(&row.name)).await;
+    let row = audit.commands(&ctx).end_stream(login.user.id, id).await?;
     audit.keys_shown(&ctx, &login, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }

@@ -1,6 +1,7 @@
 //! End to end: the real binary, real encoders in, real servers out.
 
 mod backup;
+mod cluster;
 mod encoders;
 mod everywhere;
 mod far;

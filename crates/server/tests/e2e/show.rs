@@ -130,6 +130,23 @@ impl Show {
         show
     }
 
+    /// Another server on the same PostgreSQL, with a data directory of its own, for the same account and project.
+    pub async fn beside(&self) -> Self {
+        let data = TempDir::new().expect("is made");
+        std::fs::copy(self.data.path().join("secret.key"), data.path().join("secret.key")).expect("is copied");
+        let [http, rtmp] = free_addresses();
+        let server = serve(&data, http, rtmp, &self.environment).await;
+        Self {
+            client: Client { address: http, token: self.client.token.clone() },
+            rtmp,
+            project: self.project.clone(),
+            key: self.key.clone(),
+            server,
+            environment: self.environment.clone(),
+            data,
+        }
+    }
+
     /// Kills the server with SIGKILL and starts it again on the same data.
     pub async fn kill_and_restart(&mut self) {
         self.kill();

@@ -10,5 +10,6 @@ pub(crate) mod node;
 pub(crate) mod project;
 pub(crate) mod session;
 pub(crate) mod stream;
+pub(crate) mod stream_command;
 pub(crate) mod stream_event;
 pub(crate) mod user;

@@ -10,8 +10,18 @@ use tempfile::TempDir;
 use super::Migrator;
 use crate::{Error, Keyring, Store};
 
-const TABLES: [&str; 9] =
-    ["users", "sessions", "projects", "destinations", "streams", "stream_events", "api_tokens", "audit", "canary"];
+const TABLES: [&str; 10] = [
+    "users",
+    "sessions",
+    "projects",
+    "destinations",
+    "streams",
+    "stream_events",
+    "stream_commands",
+    "api_tokens",
+    "audit",
+    "canary",
+];
 
 #[tokio::test]
 async fn up_and_down_and_up_on_sqlite() {

@@ -6,6 +6,7 @@ mod accounts;
 mod audits;
 mod backend;
 mod backups;
+mod commands;
 mod destinations;
 mod history;
 mod load;
@@ -53,6 +54,8 @@ stories! {
     pulls: a_stream_is_fetched_by_one_server, a_server_fetches_all_that_nobody_does;
     destinations: a_destination_lives_and_dies, a_change_leaves_the_rest, destinations_are_listed_oldest_first,
         nobody_reaches_the_destination_of_another;
+    commands: a_command_reaches_the_server_that_owns_the_stream, a_command_that_nobody_carries_out_is_removed,
+        a_command_and_its_line_are_kept_together_or_not_at_all;
     history: a_stream_lives_and_ends_once, pages_stay_put_while_streams_begin, a_made_up_cursor_is_refused,
         a_killed_server_leaves_no_open_stream, history_goes_with_its_project,
         a_timeline_keeps_what_happened_under_the_names_of_then;

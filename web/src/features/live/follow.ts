@@ -67,11 +67,14 @@ export function useFollow(id: string): {
   away: boolean;
   /** A proxy holds events back, and the page asks instead. */
   heldBack: boolean;
+  /** The server refuses events, and the page asks instead: its reason, which may be empty. */
+  refused: string | undefined;
   gone: boolean;
 } {
   const cache = useQueryClient();
   const [away, setAway] = useState(false);
   const [heldBack, setHeldBack] = useState(false);
+  const [refused, setRefused] = useState<string>();
   const [gone, setGone] = useState(false);
   useEffect(
     () =>
@@ -82,12 +85,13 @@ export function useFollow(id: string): {
         },
         away: setAway,
         heldBack: setHeldBack,
+        refused: setRefused,
         gone: () => setGone(true),
         loggedOut: () => cache.setQueryData(sessionQuery.queryKey, null),
       }),
     [id, cache],
   );
-  return { away, heldBack, gone };
+  return { away, heldBack, refused, gone };
 }
 
 /** The server's time, each second: for running clocks and countdowns. */

@@ -8,6 +8,8 @@ class Stream extends EventTarget {
   static opened: Stream[] = [];
   onerror: (() => void) | null = null;
   closed = false;
+  /** Of a stream that the server refuses, `EventSource.CLOSED`. */
+  readyState = 1;
 
   constructor() {
     super();
@@ -18,13 +20,26 @@ class Stream extends EventTarget {
     this.closed = true;
   }
 
+  /** The server answers, and not with a stream. */
+  refuse() {
+    this.readyState = 2;
+    this.onerror?.();
+  }
+
   say(name: string, project?: Project) {
     if (!this.closed) this.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(project ?? {}) }));
   }
 }
 
 const named = (name: string) => ({ id: "p", name }) as unknown as Project;
-const shown = { name: "", away: false, heldBack: false, gone: false, loggedOut: false };
+const shown = {
+  name: "",
+  away: false,
+  heldBack: false,
+  gone: false,
+  loggedOut: false,
+  refused: undefined as string | undefined,
+};
 /** What the server answers to a question. */
 let answer: () => Promise<unknown>;
 const ok = (name: string) => async () => ({ data: named(name), response: new Response() });
@@ -44,11 +59,19 @@ beforeEach(() => {
   Stream.opened = [];
   answer = ok("asked");
   vi.spyOn(api, "GET").mockImplementation((() => answer()) as never);
-  Object.assign(shown, { name: "", away: false, heldBack: false, gone: false, loggedOut: false });
+  Object.assign(shown, {
+    name: "",
+    away: false,
+    heldBack: false,
+    gone: false,
+    loggedOut: false,
+    refused: undefined,
+  });
   end = follow("p", {
     project: ({ name }) => Object.assign(shown, { name }),
     away: (away) => Object.assign(shown, { away }),
     heldBack: (heldBack) => Object.assign(shown, { heldBack }),
+    refused: (refused) => Object.assign(shown, { refused }),
     gone: () => Object.assign(shown, { gone: true }),
     loggedOut: () => Object.assign(shown, { loggedOut: true }),
   });
@@ -157,4 +180,83 @@ it.each([
   expect(shown).toMatchObject(expected);
   expect(api.GET).toHaveBeenCalledTimes(1);
   expect(Stream.opened).toHaveLength(1);
+});
+
+/** A server that answers for the project and refuses its events, for a while. Counts what it is asked. */
+function refuses(status: number, headers: Record<string, string> = {}) {
+  const asked = { events: 0, project: 0, streams: 0 };
+  class Refused extends Stream {
+    constructor() {
+      super();
+      asked.streams += 1;
+      queueMicrotask(() => this.refuse());
+    }
+  }
+  vi.stubGlobal("EventSource", Refused);
+  vi.mocked(api.GET).mockImplementation((async (path: string) => {
+    if (!path.endsWith("/events")) {
+      asked.project += 1;
+      return { data: named("asked"), response: new Response() };
+    }
+    asked.events += 1;
+    return { error: { detail: "Close a page." }, response: new Response(null, { status, headers }) };
+  }) as never);
+  newest().refuse();
+  asked.streams += 1;
+  return asked;
+}
+
+it("events that are refused are asked for less and less, and the page says that it asks, and why", async () => {
+  const asked = refuses(403);
+  await pass(60_000);
+  expect(shown).toMatchObject({ name: "asked", refused: "Close a page.", heldBack: false, away: false });
+  // At 0, 10 and 30 s; the project every 3 s.
+  expect(asked).toEqual({ streams: 3, events: 3, project: 21 });
+  await pass(3_600_000);
+  expect(asked.streams).toBeLessThan(20);
+  expect(asked.streams).toBeGreaterThan(14);
+
+  vi.stubGlobal("EventSource", Stream);
+  const before = Stream.opened.length;
+  while (Stream.opened.length === before) await pass(1_000);
+  newest().say("snapshot", named("old"));
+  await pass(5_000);
+  newest().say("heartbeat");
+  newest().say("status", named("from the stream"));
+  expect(shown).toMatchObject({ name: "from the stream", refused: undefined, heldBack: false });
+});
+
+it("events are not asked for before the server wishes", async () => {
+  const asked = refuses(503, { "retry-after": "45" });
+  await pass(44_000);
+  expect(asked).toMatchObject({ streams: 1, events: 1 });
+  expect(shown).toMatchObject({ name: "asked", refused: "Close a page.", heldBack: false });
+  await pass(5_000);
+  expect(asked).toMatchObject({ streams: 2, events: 2 });
+});
+
+it("a project is not asked for before the server wishes", async () => {
+  const busy = { response: new Response(null, { status: 503, headers: { "retry-after": "20" } }) };
+  answer = async () => busy;
+  newest().onerror?.();
+  await pass(19_000);
+  expect(api.GET).toHaveBeenCalledTimes(1);
+  await pass(2_000);
+  expect(api.GET).toHaveBeenCalledTimes(2);
+});
+
+it("events that break off again and again are asked for less and less, and no proxy is blamed", async () => {
+  for (let spent = 0; spent < 60_000; spent += 500) {
+    if (!newest().closed) {
+      newest().say("snapshot", named("asked"));
+      await pass(1_100);
+      spent += 1_100;
+      newest().say("heartbeat");
+      newest().onerror?.();
+    }
+    await pass(500);
+    expect(shown).toMatchObject({ heldBack: false, refused: undefined });
+  }
+  expect(Stream.opened.length).toBeLessThan(10);
+  expect(Stream.opened.length).toBeGreaterThan(4);
 });

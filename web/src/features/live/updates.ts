@@ -8,12 +8,23 @@ const OPENING_MS = 5_000;
 const SILENCE_MS = 11_000;
 /** Events this far apart did not come in one block. */
 const APART_MS = 1_000;
+/** A stream that gave events for so long may end without being suspected. */
+const SETTLED_MS = 30_000;
 /** Between two questions while no events come. */
 export const ASK_MS = 3_000;
 /** Between two attempts with a stream that gave nothing. */
 const RETRY_MS = 30_000;
+/** After the first refusal of a stream; twice as long after each further one. */
+const REFUSED_MS = 10_000;
+/** After the second stream in a row that broke off; twice as long after each further one. */
+const BROKEN_MS = 1_000;
+/** The longest pause of our own choice, and the longest that the server may ask for. */
+const PAUSE_MS_MAX = 300_000;
+const RETRY_AFTER_MS_MAX = 3_600_000;
 /** A question without an answer: the line is dead. */
 const ANSWER_MS = 6_000;
+/** `EventSource.CLOSED`: the server answered, and not with a stream. After a broken line it would be `CONNECTING`. */
+const CLOSED = 2;
 
 /** What happens, for the one who shows it. */
 export type Listener = {
@@ -22,12 +33,28 @@ export type Listener = {
   away: (away: boolean) => void;
   /** Whether events are held back, and the page asks instead. */
   heldBack: (heldBack: boolean) => void;
+  /** The server refuses the event stream, and the page asks instead: its reason, which may be empty. `undefined` when it does not. */
+  refused: (why: string | undefined) => void;
   gone: () => void;
   loggedOut: () => void;
 };
 
+/** Why a stream ended: it gave nothing in time, the server refused it, or it gave events before. */
+type Failure = "held" | "refused" | "broken";
+
+/** A pause that grows with each failure in a row. */
+const pause = (first: number, failures: number) => Math.min(first * 2 ** failures, PAUSE_MS_MAX);
+
+/** How long the server asks not to be asked, in milliseconds. */
+function retryAfter(response: Response | undefined): number {
+  const seconds = Number(response?.headers.get("retry-after") ?? 0);
+  return seconds > 0 ? Math.min(seconds * 1_000, RETRY_AFTER_MS_MAX) : 0;
+}
+
 /** Follows a project until the function that it returns is called. */
 export function follow(id: string, listener: Listener): () => void {
+  const path = { id };
+  let ended = false;
   let source: EventSource | undefined;
   let silence: ReturnType<typeof setTimeout> | undefined;
   let question: ReturnType<typeof setTimeout> | undefined;
@@ -36,6 +63,10 @@ export function follow(id: string, listener: Listener): () => void {
   /** Of the events of this stream. */
   let firstAt: number | undefined;
   let isFlowing = false;
+  /** Of the last stream, and how many in a row ended so. */
+  let failure: Failure | undefined;
+  let failures = 0;
+  let why = "";
   let retryAt = 0;
   let taken = 0;
   let asked = 0;
@@ -48,7 +79,7 @@ export function follow(id: string, listener: Listener): () => void {
   const end = () => {
     close();
     clearTimeout(question);
-    asked += 1;
+    ended = true;
   };
 
   const open = () => {
@@ -60,9 +91,11 @@ export function follow(id: string, listener: Listener): () => void {
       const now = performance.now();
       firstAt ??= now;
       isFlowing ||= now - firstAt >= APART_MS;
+      if (now - firstAt >= SETTLED_MS) [failure, failures] = [undefined, 0];
       if (streaming || !isFlowing) return;
       streaming = true;
       listener.heldBack(false);
+      listener.refused(undefined);
       // What changed since the last answer may have been in an event that was not believed yet.
       void ask();
     };
@@ -80,23 +113,44 @@ export function follow(id: string, listener: Listener): () => void {
     silence = setTimeout(lost, OPENING_MS);
   };
 
-  /** The stream ended or is silent: the server restarts, the session is over, the project is gone, or a proxy holds it back. */
+  /** The stream ended or is silent: the server restarts or refuses it, the session is over, the project is gone, or a proxy holds it back. */
   const lost = () => {
+    const now: Failure = source?.readyState === CLOSED ? "refused" : isFlowing ? "broken" : "held";
     close();
-    if (!isFlowing) retryAt = performance.now() + RETRY_MS;
-    if (!streaming) return;
+    failures = now === failure ? failures + 1 : 0;
+    failure = now;
+    retryAt = performance.now() + pauseAfter(now);
+    const wasStreaming = streaming;
     streaming = false;
-    void ask();
+    const known = now === "refused" ? askWhy() : Promise.resolve();
+    if (wasStreaming) void known.then(ask);
+  };
+
+  const pauseAfter = (now: Failure) => {
+    if (now === "refused") return pause(REFUSED_MS, failures);
+    if (now === "held") return RETRY_MS;
+    // Most streams that break off do so once, since the server restarts.
+    return failures > 0 ? pause(BROKEN_MS, failures - 1) : 0;
+  };
+
+  /** The browser does not say why a stream was refused. */
+  const askWhy = async () => {
+    const init = { params: { path }, parseAs: "stream", signal: AbortSignal.timeout(ANSWER_MS) } as const;
+    const answer = await api.GET("/api/projects/{id}/events", init).catch(() => undefined);
+    if (ended || !answer || source) return;
+    void (answer.data as ReadableStream | undefined)?.cancel();
+    retryAt = Math.max(retryAt, performance.now() + retryAfter(answer.response));
+    why = (answer.error as { detail?: string } | undefined)?.detail ?? "";
   };
 
   const ask = async () => {
+    if (ended) return;
     clearTimeout(question);
     asked += 1;
     const [turn, before] = [asked, taken];
-    const signal = AbortSignal.timeout(ANSWER_MS);
-    const path = { id };
-    const answer = await api.GET("/api/projects/{id}", { params: { path }, signal }).catch(() => undefined);
-    if (turn !== asked) return;
+    const init = { params: { path }, signal: AbortSignal.timeout(ANSWER_MS) };
+    const answer = await api.GET("/api/projects/{id}", init).catch(() => undefined);
+    if (ended || turn !== asked) return;
     const status = answer?.response.status;
     if (status === 401) return [end(), listener.loggedOut()];
     if (status === 404) return [end(), listener.gone()];
@@ -104,12 +158,18 @@ export function follow(id: string, listener: Listener): () => void {
     if (answer?.data && taken === before) listener.project(answer.data);
     listener.away(!answer?.data);
     if (streaming) return;
-    question = setTimeout(ask, ASK_MS);
+    question = setTimeout(ask, Math.max(ASK_MS, retryAfter(answer?.response)));
     // A server that was away says nothing about proxies.
-    if (!answer?.data) retryAt = 0;
+    if (!answer?.data && failure !== "refused") retryAt = 0;
     const isDue = performance.now() >= retryAt;
-    if (!answer?.data || !isDue) listener.heldBack(!!answer?.data);
+    if (!answer?.data || !isDue) show(!!answer?.data);
     if (answer?.data && isDue && !source) open();
+  };
+
+  /** Says why the page asks, which it does only of a server that is there. */
+  const show = (isThere: boolean) => {
+    listener.heldBack(isThere && failure === "held");
+    listener.refused(isThere && failure === "refused" ? why : undefined);
   };
 
   open();

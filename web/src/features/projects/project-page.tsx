@@ -27,7 +27,7 @@ const platformsQuery = queryOptions({
 export function ProjectPage({ id }: { id: string }) {
   const { data: project, error } = useQuery(projectQuery(id));
   const { data: platforms = [] } = useQuery(platformsQuery);
-  const { away, heldBack, gone } = useFollow(id);
+  const { away, heldBack, refused, gone } = useFollow(id);
   // What is about to end is not asked for any more.
   const ending = useIsMutating({ mutationKey: endsStream(id) }) > 0;
   if (gone || (error instanceof Problem && error.status === 404)) return <NotFound />;
@@ -54,6 +54,12 @@ export function ProjectPage({ id }: { id: string }) {
         <p role="status" className="bg-warn-soft text-warn rounded-lg px-4 py-3" data-testid="held-back">
           <span aria-hidden="true">▲ </span>A proxy between you and the server holds back live updates; the
           page asks every {ASK_MS / 1_000} seconds instead.
+        </p>
+      )}
+      {refused !== undefined && (
+        <p role="status" className="bg-warn-soft text-warn rounded-lg px-4 py-3" data-testid="refused">
+          <span aria-hidden="true">▲ </span>The server sends this page no live updates right now. {refused}{" "}
+          The page asks every {ASK_MS / 1_000} seconds instead.
         </p>
       )}
       {project.status === "reconnecting" && (

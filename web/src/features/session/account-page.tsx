@@ -1,7 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 
-import { api, Problem, take } from "../../api/client";
+import { api, beginLogin, Problem, take } from "../../api/client";
 import { Button } from "../../components/ui/button";
 import { Failure, Field } from "../../components/ui/field";
 import { moment } from "../../lib/format";
@@ -26,6 +26,8 @@ export function AccountPage() {
     onSuccess: () => {
       setCurrent("");
       setNew("");
+      // This one goes on as a new session: what the old one asked for meanwhile may still be refused.
+      beginLogin();
       // Sessions, tokens and stream keys are others now.
       return cache.invalidateQueries();
     },

@@ -1,0 +1,68 @@
+use std::{net::SocketAddr, sync::Arc};
+
+use gostream_engine::{
+    Admission, EngineConfig, Refusal, events,
+    net::BoxFuture,
+    spec::{AccountId, Goodbye, ProjectSpec, StreamKey},
+};
+use gostream_store::{Keyring, Stream};
+use gostream_testkit::encoder::Encoder;
+use tempfile::TempDir;
+
+use super::*;
+
+/// Lets every key into one project.
+struct Open(ProjectId);
+
+impl Admission for Open {
+    fn admit<'a>(&'a self, key: &'a StreamKey, _peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
+        Box::pin(async move {
+            Ok(ProjectSpec {
+                id: self.0,
+                account: AccountId(Uuid::nil()),
+                stream_key: key.clone(),
+                playback_id: "watch".to_owned(),
+                goodbye: Goodbye::Ends,
+                destinations: Vec::new(),
+            })
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_ends_the_stream_that_it_was_given_for_and_no_later_one() {
+    let data = TempDir::new().expect("is made");
+    let url = format!("sqlite://{}/store.db", data.path().display());
+    let store = Store::open(&url, Keyring::new([7; 32])).await.expect("opens");
+    let owner = store.add_user("me@example.org", "hash").await.expect("is added").id;
+    let id = store.add_project(owner, "Sunday service").await.expect("is added").id;
+    let config = EngineConfig { rtmp_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..EngineConfig::default() };
+    let engine = Engine::start(config, Arc::new(Open(ProjectId(id))), events::channel(16).0).await.expect("starts");
+    let mut inbox = Inbox::new(store.clone(), engine.clone(), "here".to_owned());
+    let begun = async |stream: Uuid| -> Stream {
+        store.start_stream(stream, id, "here", OffsetDateTime::now_utc()).await.expect("is written");
+        store.open_stream(id).await.expect("is read").expect("is open")
+    };
+    let end = async |stream: Stream| {
+        let audit = ("stream_ended", "Sunday service");
+        store.add_stream_commands(owner, &[stream], StreamAction::End, audit).await.expect("is written");
+    };
+    let left = async || store.stream_commands("here", OffsetDateTime::now_utc()).await.expect("is read").due.len();
+
+    let earlier = begun(Uuid::now_v7()).await;
+    let mut encoder = Encoder::publish(engine.rtmp_addr(), "key").await.expect("is admitted");
+    let live = engine.status(ProjectId(id)).expect("is live").stream.id.0;
+    end(earlier).await;
+    inbox.carry_out().await;
+    assert_eq!((engine.streams().len(), left().await), (1, 0), "it was for another stream");
+
+    end(begun(live).await).await;
+    // The database takes no more: the command is carried out, and not again.
+    store.refuse_changes();
+    inbox.carry_out().await;
+    encoder.closed().await.expect("is closed");
+    assert_eq!((left().await, inbox.carried_out.len()), (1, 1));
+    inbox.carry_out().await;
+    assert_eq!(inbox.carried_out.len(), 1);
+    engine.shutdown().await;
+}

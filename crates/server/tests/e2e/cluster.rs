@@ -1,0 +1,89 @@
+//! Two servers on one PostgreSQL: whichever is asked, the one that owns the stream does it.
+
+use std::time::{Duration, Instant};
+
+use gostream_testkit::{
+    PATIENCE,
+    clip::Clip,
+    platform::{Behaviour, Platform},
+    postgres::Postgres,
+};
+use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::show::{Show, free_addresses};
+
+/// What another server is asked for happens within this time.
+const PASSED_ON_MAX: Duration = Duration::from_secs(6);
+
+/// Two servers, of which the first is going to own the stream.
+async fn two_servers(postgres: &Postgres) -> (Show, Show) {
+    let owner = Show::start(&[("GOSTREAM_DATABASE_URL", &postgres.database())]).await;
+    let other = owner.beside().await;
+    (owner, other)
+}
+
+/// When the first destination tries again, while it waits to.
+fn next_attempt(project: &Value) -> Option<OffsetDateTime> {
+    let relay = &project["destinations"][0]["relay"];
+    let at = relay["nextAttemptAt"].as_str().filter(|_| relay["state"] == "backoff")?;
+    Some(OffsetDateTime::parse(at, &Rfc3339).expect("is a time"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_server_ends_a_stream_that_another_one_owns() {
+    let clip = Clip::usual(20).expect("FFmpeg makes it");
+    let postgres = Postgres::start().expect("starts");
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let (owner, other) = two_servers(&postgres).await;
+    owner.destination(&platform.url(), "key").await;
+    let end = format!("/api/projects/{}/stream/end", owner.project);
+    let answer = other.client.post(&end, json!({})).await.json(200);
+    assert_eq!(answer["status"], "offline", "it is live nowhere: {answer:#}");
+
+    let encoder = owner.publish(&clip.path, &["-stream_loop", "-1"]);
+    owner.until_all_live().await;
+    other.until("live", |project| project["status"] == "live").await;
+    let asked = Instant::now();
+    other.client.post(&end, json!({})).await.json(200);
+    let (ended, _) = encoder.wait(PATIENCE).await.expect("is closed");
+    let took = asked.elapsed();
+    println!("from stream/end at the other server to the end of the encoder: {took:?}");
+    assert!(!ended.success(), "FFmpeg sees that the server closed");
+    assert!(took < PASSED_ON_MAX, "{took:?}");
+    platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye && visit.over)).await;
+    other.until("offline", |project| project["status"] == "offline").await;
+    for server in [&owner, &other] {
+        let history = server.client.get(&format!("/api/projects/{}/streams", server.project)).await.json(200);
+        assert_eq!(history["items"][0]["endReason"], "ended_by_owner", "{history:#}");
+    }
+    let audit = other.client.get("/api/auth/audit").await.json(200);
+    let lines = audit.as_array().expect("is a list").iter().filter(|line| line["action"] == "stream_ended");
+    assert_eq!(lines.count(), 2, "each request is noted once: {audit:#}");
+
+    // The next stream is another one.
+    let _encoder = owner.publish(&clip.path, &["-stream_loop", "-1"]);
+    platform.until("a second visit", |visits| visits.len() == 2 && visits[1].media.len() > 200).await;
+    assert_eq!(owner.status().await["status"], "live");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_server_lets_a_destination_of_another_one_try_again() {
+    let clip = Clip::usual(20).expect("FFmpeg makes it");
+    let postgres = Postgres::start().expect("starts");
+    let (owner, other) = two_servers(&postgres).await;
+    let [address, _] = free_addresses();
+    let destination = owner.destination(&format!("rtmp://{address}/live"), "key").await;
+    let _encoder = owner.publish(&clip.path, &["-stream_loop", "-1"]);
+    let is_long = |at: OffsetDateTime| at - OffsetDateTime::now_utc() > PASSED_ON_MAX;
+    let waiting = owner.until("in a long pause", |project| next_attempt(project).is_some_and(is_long)).await;
+    let due = next_attempt(&waiting).expect("waits");
+
+    let platform = Platform::start_at(address, Behaviour::default()).await.expect("listens");
+    other.relay(&destination, "retry").await;
+    platform.until("a visit", |visits| !visits.is_empty()).await;
+    let early = due - OffsetDateTime::now_utc();
+    println!("before its pause was over: {early}");
+    assert!(early.is_positive(), "{early}");
+    owner.until_all_live().await;
+}

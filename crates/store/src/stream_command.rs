@@ -1,0 +1,163 @@
+//! Commands for streams that another server owns: rows that its reconciler carries out and removes.
+
+use std::time::Duration;
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, Condition, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    audit::Entry,
+    database::Store,
+    entity::{moment::Moment, stream_command},
+    error::Error,
+    stream::Stream,
+};
+
+/// An older command is removed without being carried out: who gave it has looked elsewhere by now. The clocks of servers may differ
+/// by less than this.
+pub const COMMAND_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The column `kind`.
+const END: &str = "end";
+const RETRY: &str = "retry";
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamAction {
+    /// The stream ends, as its owner wishes.
+    End,
+    /// The relay to this destination does not wait for its next attempt.
+    Retry(Uuid),
+}
+
+/// A command for one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamCommand {
+    /// Names the command.
+    pub id: Uuid,
+    /// The project that was live when the command was given.
+    pub project_id: Uuid,
+    /// Its stream at that time; the command is about no later one.
+    pub stream_id: Uuid,
+    /// What to do.
+    pub action: StreamAction,
+}
+
+/// What a server finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamCommands {
+    /// To be carried out by this server, oldest first.
+    pub due: Vec<StreamCommand>,
+    /// Older than [`COMMAND_LIFETIME`], of any server: to be removed.
+    pub expired: Vec<Uuid>,
+}
+
+impl StreamAction {
+    /// The columns `kind` and `destination_id`.
+    fn columns(self) -> (&'static str, Option<Uuid>) {
+        match self {
+            Self::End => (END, None),
+            Self::Retry(destination) => (RETRY, Some(destination)),
+        }
+    }
+}
+
+impl Store {
+    /// Whether other servers may use the same database.
+    pub fn is_shared(&self) -> bool {
+        self.reader().get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Leaves `action` for the servers that own these streams, with a line in the audit log of `user`: both are kept, or neither.
+    /// A command replaces an older one for the same. [`Error::NotFound`] if a stream is gone.
+    pub async fn add_stream_commands(
+        &self,
+        user: Uuid,
+        streams: &[Stream],
+        action: StreamAction,
+        audit: (&'static str, &str),
+    ) -> Result<(), Error> {
+        use stream_command::{ActiveModel, Column, Entity};
+
+        let now = OffsetDateTime::now_utc();
+        let (kind, destination) = action.columns();
+        let same_destination = match destination {
+            Some(destination) => Column::DestinationId.eq(destination),
+            None => Column::DestinationId.is_null(),
+        };
+        let same = Condition::all()
+            .add(Column::StreamId.is_in(streams.iter().map(|stream| stream.id)))
+            .add(Column::Kind.eq(kind))
+            .add(same_destination);
+        let replaced = Condition::any().add(same).add(is_expired(now));
+        let rows = streams.iter().map(|stream| ActiveModel {
+            id: Set(Uuid::now_v7()),
+            node: Set(stream.node.clone()),
+            project_id: Set(stream.project_id),
+            stream_id: Set(stream.id),
+            kind: Set(kind.to_owned()),
+            destination_id: Set(destination),
+            created_at: Set(now.into()),
+        });
+        let what = "The command";
+        let transaction = self.begin().await.map_err(Error::writing(what))?;
+        let removed = Entity::delete_many().filter(replaced).exec(&transaction).await;
+        removed.map_err(Error::writing(what))?;
+        let added = Entity::insert_many(rows).exec_without_returning(&transaction).await;
+        added.map_err(Error::adding(what))?;
+        let (name, object) = audit;
+        self.commit(transaction, what, Entry::new(user, name).about(object)).await
+    }
+
+    /// What `node` is to carry out, and what no server carried out in time.
+    pub async fn stream_commands(&self, node: &str, now: OffsetDateTime) -> Result<StreamCommands, Error> {
+        use stream_command::{Column, Entity};
+
+        let found = Entity::find()
+            .filter(Condition::any().add(Column::Node.eq(node)).add(is_expired(now)))
+            .order_by_asc(Column::CreatedAt)
+            .order_by_asc(Column::Id)
+            .all(self.reader())
+            .await;
+        let mut commands = StreamCommands::default();
+        for row in found.map_err(Error::reading("The commands"))? {
+            let is_due = OffsetDateTime::from(row.created_at) >= now - COMMAND_LIFETIME;
+            match row.action().filter(|_| is_due) {
+                Some(action) => {
+                    let stream_command::Model { id, project_id, stream_id, .. } = row;
+                    commands.due.push(StreamCommand { id, project_id, stream_id, action });
+                }
+                None => commands.expired.push(row.id),
+            }
+        }
+        Ok(commands)
+    }
+
+    /// Removes commands that were carried out, or that are not to be.
+    pub async fn remove_stream_commands(&self, ids: &[Uuid]) -> Result<(), Error> {
+        let ids = ids.iter().copied();
+        let gone = stream_command::Entity::delete_many()
+            .filter(stream_command::Column::Id.is_in(ids))
+            .exec(self.writer())
+            .await;
+        gone.map(drop).map_err(Error::writing("The commands"))
+    }
+}
+
+impl stream_command::Model {
+    /// `None` for a row that a newer version wrote.
+    fn action(&self) -> Option<StreamAction> {
+        match (self.kind.as_str(), self.destination_id) {
+            (END, None) => Some(StreamAction::End),
+            (RETRY, Some(destination)) => Some(StreamAction::Retry(destination)),
+            _ => None,
+        }
+    }
+}
+
+fn is_expired(now: OffsetDateTime) -> Condition {
+    Condition::all().add(stream_command::Column::CreatedAt.lt(Moment::from(now - COMMAND_LIFETIME)))
+}
