@@ -3,12 +3,17 @@
 
 use std::{
     cell::RefCell,
+    io,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::unix::pipe::Receiver,
+    time::{Instant, sleep_until},
+};
 
 /// Between two ticks: a platform is seconds away from its viewers.
 pub(crate) const TICK: Duration = Duration::from_millis(40);
@@ -105,9 +110,9 @@ impl Ticker {
 
     /// Ticks until nobody holds it.
     async fn run(self: Arc<Self>) {
-        let mut woken = Vec::new();
+        let (mut timer, mut woken) = (Timer::start(), Vec::new());
         loop {
-            sleep_until(next_wake(Instant::now(), TICK)).await;
+            timer.next().await;
             let mut state = self.lock();
             if Arc::strong_count(&self) == 1 {
                 state.is_over = true;
@@ -124,6 +129,51 @@ impl Ticker {
     /// A poisoned lock still guards a whole state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What wakes the thread. The kernel's own timer, once set, costs neither a call to set it again nor the wakes in between by which the
+/// runtime's wheel moves timers from one level to the next.
+enum Timer {
+    Kernel(Receiver),
+    Runtime,
+}
+
+impl Timer {
+    fn start() -> Self {
+        // A test may stop the runtime's clock.
+        if cfg!(test) { Self::Runtime } else { Self::of_kernel().unwrap_or(Self::Runtime) }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn of_kernel() -> io::Result<Self> {
+        use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        let now = Instant::now();
+        let first = next_wake(now, TICK) - now;
+        timer.set(Expiration::IntervalDelayed(first.into(), TICK.into()), TimerSetTimeFlags::empty())?;
+        // To the runtime it is what a pipe is: a descriptor that becomes readable.
+        Ok(Self::Kernel(Receiver::from_owned_fd_unchecked(timer.into())?))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of_kernel() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Waits for the next tick; those that were missed count as one.
+    async fn next(&mut self) {
+        match self {
+            Self::Runtime => sleep_until(next_wake(Instant::now(), TICK)).await,
+            Self::Kernel(timer) => {
+                let mut expirations = [0; 8];
+                if timer.read(&mut expirations).await.is_err() {
+                    *self = Self::Runtime;
+                }
+            }
+        }
     }
 }
 

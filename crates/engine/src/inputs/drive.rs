@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     events::{EndReason, Excess},
-    patience::within,
+    patience::Silence,
     show::{shared::Shared, writer::Publisher},
 };
 
@@ -31,6 +31,11 @@ pub(crate) trait Source {
 
     /// For how long packets are collected before readers are woken for them: it need not be read more often.
     fn set_pause(&mut self, _pause: Duration) {}
+
+    /// Whether it is read on ticks, so that readers can be woken for all that was read.
+    fn is_read_on_ticks(&self) -> bool {
+        false
+    }
 }
 
 /// What a source delivers.
@@ -86,21 +91,27 @@ enum Taken<E> {
 
 async fn take_media<S: Source>(source: &mut S, publisher: &mut Publisher, shared: &Shared) -> Taken<S::Error> {
     let mut received_bytes = source.received_bytes();
+    let mut silence = Silence::new(shared.limits.silence);
     loop {
         match take_received(source, publisher, shared, &mut received_bytes) {
             Ok(None) => {}
             Ok(Some(taken)) => return taken,
             Err(error) => return Taken::Lost(error),
         }
-        let due = publisher.flush(Instant::now());
+        let due = publisher.flush(Instant::now(), source.is_read_on_ticks());
         source.set_pause(publisher.pause());
         let exchanged = match due {
             // Time to wake the readers.
             Some(due) => timeout_at(due, source.exchange()).await.unwrap_or(Ok(())),
-            None => within(shared.limits.silence, source.exchange()).await.unwrap_or_else(|_| Err(source.silent())),
+            None => tokio::select! {
+                biased;
+                exchanged = source.exchange() => exchanged,
+                () = silence.is_long() => Err(source.silent()),
+            },
         };
-        if let Err(error) = exchanged {
-            return Taken::Lost(error);
+        match exchanged {
+            Ok(()) => silence.heard(),
+            Err(error) => return Taken::Lost(error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An encoder that publishes by RTMP.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Buf as _;
 use gostream_proto::rtmp::server::Event;
@@ -92,7 +92,11 @@ where
         Over::Late("media")
     }
 
-    fn set_pause(&mut self, pause: std::time::Duration) {
+    fn set_pause(&mut self, pause: Duration) {
         self.pace.set(pause);
+    }
+
+    fn is_read_on_ticks(&self) -> bool {
+        self.pace.is_on_ticks()
     }
 }

@@ -96,6 +96,11 @@ impl Pace {
         self.0.store(pause.as_micros() as u64, Ordering::Relaxed);
     }
 
+    /// Whether it is read on ticks.
+    pub(crate) fn is_on_ticks(&self) -> bool {
+        self.get() == TICK
+    }
+
     fn get(&self) -> Duration {
         Duration::from_micros(self.0.load(Ordering::Relaxed))
     }

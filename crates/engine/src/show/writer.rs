@@ -105,10 +105,10 @@ impl Publisher {
     }
 
     /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
-    /// to call again if it is too early.
-    pub(crate) fn flush(&mut self, now: Instant) -> Option<Instant> {
+    /// to call again if it is too early. What was read on a tick is due, however many reads it took.
+    pub(crate) fn flush(&mut self, now: Instant, on_tick: bool) -> Option<Instant> {
         let whole = self.release_held(now);
-        let due = self.wake(now);
+        let due = self.wake(now, on_tick);
         [whole, due].into_iter().flatten().min()
     }
 
@@ -131,9 +131,9 @@ impl Publisher {
         None
     }
 
-    fn wake(&mut self, now: Instant) -> Option<Instant> {
+    fn wake(&mut self, now: Instant, on_tick: bool) -> Option<Instant> {
         let pause = self.pause();
-        if !pause.is_zero() {
+        if !pause.is_zero() && !on_tick {
             let due = next_wake(self.woke_at, pause);
             if now < due {
                 return Some(due);
