@@ -16,6 +16,7 @@ use tracing::{Instrument, info, info_span};
 
 use super::{
     plan::{Action, plan},
+    running::Running,
     uplink::{Load, Shortage, Uplink, UplinkWatch},
 };
 use crate::{
@@ -95,12 +96,6 @@ struct Supervisor {
     held_until: SystemTime,
     uplink: UplinkWatch,
     changed: Arc<Notify>,
-}
-
-struct Running {
-    relay: Relay,
-    /// Bytes sent at the last status intervals.
-    sent: VecDeque<(Instant, u64)>,
 }
 
 impl Supervisor {
@@ -332,39 +327,6 @@ impl Supervisor {
             backups: backups.collect(),
             relays: destinations.map(|d| relay(RelayId::primary(d.id))).collect(),
         }
-    }
-}
-
-impl Running {
-    fn status(&self, newest_ms: Option<i64>) -> RelayStatus {
-        let view = self.relay.view();
-        let counters = &self.relay.counters;
-        let lag = newest_ms.zip(counters.read_ms()).map_or(0, |(newest, read)| (newest - read).max(0));
-        let flows = view.state.is_connected();
-        RelayStatus {
-            state: view.state,
-            since: view.since,
-            attempt: view.attempt,
-            next_attempt_at: view.next_attempt_at,
-            last_error: view.last_error,
-            sent_bytes: counters.sent_bytes(),
-            kbps: if flows { self.kbps() } else { 0 },
-            lag_ms: lag.try_into().unwrap_or(u32::MAX),
-            rtt_ms: counters.rtt_ms(),
-            dropped_frames: counters.skipped_frames(),
-            reconnects: view.reconnects.values().sum(),
-            reconnects_by: view.reconnects,
-        }
-    }
-
-    fn kbps(&self) -> u32 {
-        let (Some(&(from, before)), Some(&(to, after))) = (self.sent.front(), self.sent.back()) else { return 0 };
-        let ms = (to - from).as_millis() as u64;
-        // Bits per millisecond are kilobits per second.
-        (after - before)
-            .saturating_mul(8)
-            .checked_div(ms)
-            .map_or(0, |kbps| kbps.try_into().unwrap_or(u32::MAX))
     }
 }
 
