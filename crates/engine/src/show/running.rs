@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use crate::{outputs::relay::task::Relay, status::RelayStatus};
+use crate::{broadcast::Broadcast, outputs::relay::task::Relay, status::RelayStatus};
 
 /// As the supervisor holds it.
 pub(super) struct Running {
@@ -15,10 +15,11 @@ pub(super) struct Running {
 
 impl Running {
     /// What there is to say of it.
-    pub(super) fn status(&self, newest_ms: Option<i64>) -> RelayStatus {
+    pub(super) fn status(&self, broadcast: &Broadcast) -> RelayStatus {
         let view = self.relay.view();
         let counters = &self.relay.counters;
-        let lag = newest_ms.zip(counters.read_ms()).map_or(0, |(newest, read)| (newest - read).max(0));
+        let due = broadcast.newest_due_ms(counters.delay_ms());
+        let lag = due.zip(counters.read_ms()).map_or(0, |(due, read)| (due - read).max(0));
         let flows = view.state.is_connected();
         RelayStatus {
             state: view.state,
@@ -28,6 +29,7 @@ impl Running {
             last_error: view.last_error,
             sent_bytes: counters.sent_bytes(),
             kbps: if flows { self.kbps() } else { 0 },
+            delay_ms: 0,
             lag_ms: lag.try_into().unwrap_or(u32::MAX),
             rtt_ms: counters.rtt_ms(),
             dropped_frames: counters.skipped_frames(),

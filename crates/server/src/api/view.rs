@@ -310,14 +310,14 @@ fn live_stream(status: &ProjectStatus) -> Stream {
         id: stream.id.0,
         project_id: status.project.0,
         status: match stream.phase {
-            StreamPhase::Live => "live",
+            StreamPhase::Live | StreamPhase::Ending { .. } => "live",
             StreamPhase::Reconnecting { .. } => "reconnecting",
         },
         started_at: wall(stream.started_at),
         ended_at: None,
         end_reason: None,
         held_until: match stream.phase {
-            StreamPhase::Live => None,
+            StreamPhase::Live | StreamPhase::Ending { .. } => None,
             StreamPhase::Reconnecting { until } => Some(wall(until)),
         },
         preview_ready: stream.hls_ready,
