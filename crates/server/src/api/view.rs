@@ -144,6 +144,11 @@ pub(super) struct Stream {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     held_until: Option<OffsetDateTime>,
+    /// After the encoder is done: until when destinations with a delay get the rest. A new stream, ending this one, or stopping them
+    /// cuts that short.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
+    rest_until: Option<OffsetDateTime>,
     /// Whether players have something to fetch. It takes a few seconds, and never comes for codecs that no browser plays.
     preview_ready: bool,
     /// What the encoder sends now; `null` once the stream ended.
@@ -320,6 +325,10 @@ fn live_stream(status: &ProjectStatus) -> Stream {
             StreamPhase::Live | StreamPhase::Ending { .. } => None,
             StreamPhase::Reconnecting { until } => Some(wall(until)),
         },
+        rest_until: match stream.phase {
+            StreamPhase::Ending { until } => Some(wall(until)),
+            StreamPhase::Live | StreamPhase::Reconnecting { .. } => None,
+        },
         preview_ready: stream.hls_ready,
         video: stream.video.as_ref().map(Video::from),
         audio: stream.audio.as_ref().map(Audio::from),
@@ -342,6 +351,7 @@ fn past_stream(row: store::Stream) -> Stream {
         ended_at: row.ended_at,
         end_reason: row.end_reason,
         held_until: None,
+        rest_until: None,
         preview_ready: false,
         video: None,
         audio: None,

@@ -10,6 +10,7 @@ mod m0017_audit_changes;
 mod m0018_url_logins;
 mod m0019_revocation;
 mod m0020_nodes;
+mod m0023_delay;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_url_logins::Migration),
             Box::new(m0019_revocation::Migration),
             Box::new(m0020_nodes::Migration),
+            Box::new(m0023_delay::Migration),
         ]
     }
 }
