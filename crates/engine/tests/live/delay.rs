@@ -151,6 +151,8 @@ async fn rest_of_a_delay_is_cut_by_whatever_is_more_urgent() {
         until_goodbye(&platforms[0]).await;
         let ending = |status: &ProjectStatus| matches!(status.stream.phase, StreamPhase::Ending { .. });
         stage.until(spec.id, "ending", ending).await;
+        let refusal = Encoder::play(stage.address, "key").await.expect_err("there is nothing new to play");
+        assert_eq!(refusal.to_string(), "NetStream.Play.StreamNotFound");
         match cut {
             "a new stream" => {
                 let encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
