@@ -137,8 +137,8 @@ pub struct RelayStatus {
     pub sent_bytes: u64,
     /// Kilobits per second over the last seconds.
     pub kbps: u32,
-    /// How much later than it comes the destination gets the stream, as its owner wants, in ms. Less than is wanted when there is no
-    /// room to keep so much of the stream, and until a change of it has found its keyframe.
+    /// How much later than it comes the destination gets the stream, in ms. It differs from the owner's wish until a change
+    /// reaches its keyframe, and when there is no room to keep that much of the stream.
     pub delay_ms: u32,
     /// How far behind the newest packet that is due the relay is, in ms.
     pub lag_ms: u32,

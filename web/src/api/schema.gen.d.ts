@@ -679,7 +679,7 @@ export interface components {
             createdAt: string;
             /**
              * Format: int32
-             * @description The destination gets the stream so many seconds later.
+             * @description By how many seconds the destination gets the stream later.
              */
             delaySeconds: number;
             /** @description Whether a relay should run while the project is live. */
@@ -711,7 +711,7 @@ export interface components {
             backupUrl?: string | null;
             /**
              * Format: int64
-             * @description The destination gets the stream so many seconds later.
+             * @description By how many seconds the destination gets the stream later.
              * @default 0
              */
             delaySeconds: number;

@@ -184,7 +184,7 @@ impl Broadcast {
         self.born + Duration::from_millis(ms.max(0).unsigned_abs())
     }
 
-    /// Packets are kept for destinations that get the stream so many ms later, as long as there is room.
+    /// Packets are kept for destinations with a delay of up to `delay_ms`, as long as there is room.
     pub(crate) fn keep_for(&self, delay_ms: i64) {
         self.ring().keep_for(delay_ms);
     }

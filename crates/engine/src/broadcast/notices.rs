@@ -68,7 +68,7 @@ impl Notices {
         }
     }
 
-    /// There is no room to keep the stream for the delay of a destination, which gets it so much later instead.
+    /// There is no room to keep the stream for the delay of a destination, which is `delay_ms` instead of `asked_ms`.
     pub(crate) fn add_shortened_delay(&mut self, asked_ms: i64, delay_ms: i64) {
         let (asked, left) = (asked_ms / 1_000, delay_ms as f64 / 1_000.0);
         let message = format!(

@@ -150,7 +150,7 @@ impl Ring {
         sequence < self.near.at
     }
 
-    /// Packets are kept for a delay of so many ms, and no longer.
+    /// Packets are kept for readers with a delay of up to `delay_ms`, and no longer.
     pub(crate) fn keep_for(&mut self, delay_ms: i64) {
         let shorter = delay_ms < self.delay_ms;
         self.delay_ms = delay_ms;

@@ -101,12 +101,12 @@ impl Subscription {
         &self.broadcast
     }
 
-    /// How much later it gets the stream, in ms. Less than it was set to when there was no room to keep so much.
+    /// How much later it gets the stream, in ms. Less than it was set to when there was no room to keep that much.
     pub(crate) fn delay_ms(&self) -> i64 {
         self.delayed.as_ref().map_or(0, |delayed| delayed.delay_ms)
     }
 
-    /// Gets the stream so much later from the next packet on.
+    /// The delay from the next packet on.
     pub(crate) fn set_delay(&mut self, delay_ms: i64) {
         if delay_ms == self.delay_ms() {
             return;

@@ -70,7 +70,7 @@ async fn one_of_three_gets_the_same_bytes_three_seconds_later() {
         .until(spec.id, "ending", |status| matches!(status.stream.phase, StreamPhase::Ending { .. }))
         .await;
     assert_eq!(status.relays[&spec.destinations[1].id].state, RelayState::Live, "it gets the rest");
-    assert!(status.relays[&spec.destinations[1].id].lag_ms < 1_000, "its delay is no lag: {status:#?}");
+    assert!(status.relays[&spec.destinations[1].id].lag_ms < 2_000, "its delay is no lag: {status:#?}");
     let over = |status: &ProjectStatus| status.relays[&spec.destinations[0].id].state == RelayState::Off;
     stage.until(spec.id, "over for the others", over).await;
     let all = sending.await.expect("is sent");
@@ -85,7 +85,7 @@ async fn one_of_three_gets_the_same_bytes_three_seconds_later() {
         assert_eq!((before.kind, before.timestamp, &before.body), (after.kind, after.timestamp, &after.body));
         let later = came_later - came;
         // Headers and the first pictures come with the first look.
-        assert!(later >= 2 * SECOND + SECOND / 2 && later <= 4 * SECOND, "{later:?} later at {}", after.timestamp);
+        assert!(later >= 2 * SECOND + SECOND / 2 && later <= 5 * SECOND, "{later:?} later at {}", after.timestamp);
     }
     stage.until_offline(spec.id).await;
 }

@@ -40,7 +40,7 @@ pub(super) struct DestinationInput {
     #[serde(default)]
     #[schema(required = false, default = false)]
     enabled: bool,
-    /// The destination gets the stream so many seconds later.
+    /// By how many seconds the destination gets the stream later.
     #[serde(default)]
     #[schema(required = false, default = 0, minimum = 0, maximum = 300)]
     delay_seconds: i64,

@@ -1,4 +1,4 @@
-//! Destinations with a delay, on a clock that stands still until it is told to go on.
+//! Destinations with a delay, on a paused clock.
 
 use std::{collections::BTreeMap, time::Duration};
 

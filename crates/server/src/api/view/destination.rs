@@ -39,7 +39,7 @@ pub(in crate::api) struct Destination {
     stream_key_hint: String,
     /// Whether a relay should run while the project is live.
     enabled: bool,
-    /// The destination gets the stream so many seconds later.
+    /// By how many seconds the destination gets the stream later.
     delay_seconds: u16,
     relay: Relay,
     /// What runs to the backup server; `null` without one.
