@@ -1,6 +1,6 @@
 //! What should be: the control plane hands the engine one [`ProjectSpec`] per live project.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use gostream_proto::rtmp::url::RtmpUrl;
 use uuid::Uuid;
@@ -108,6 +108,8 @@ pub struct DestinationSpec {
     pub backup: Option<Target>,
     /// Whether a relay should run.
     pub enabled: bool,
+    /// How much later it gets the stream.
+    pub delay: Duration,
 }
 
 /// One of the connections to a destination, each with a relay of its own.

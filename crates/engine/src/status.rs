@@ -68,6 +68,11 @@ pub enum StreamPhase {
         /// When the wait ends and the stream with it.
         until: SystemTime,
     },
+    /// The encoder is done; destinations with a delay still get the rest.
+    Ending {
+        /// When the last of them has it.
+        until: SystemTime,
+    },
 }
 
 /// What is live, in so far as the history keeps it.
@@ -132,7 +137,10 @@ pub struct RelayStatus {
     pub sent_bytes: u64,
     /// Kilobits per second over the last seconds.
     pub kbps: u32,
-    /// How far behind the newest packet the relay is, in ms.
+    /// How much later than it comes the destination gets the stream, in ms. It differs from the owner's wish until a change
+    /// reaches its keyframe, and when there is no room to keep that much of the stream.
+    pub delay_ms: u32,
+    /// How far behind the newest packet that is due the relay is, in ms.
     pub lag_ms: u32,
     /// How long the way to the platform and back is, in ms, where the kernel tells.
     pub rtt_ms: Option<f64>,
@@ -155,6 +163,7 @@ impl RelayStatus {
             last_error: None,
             sent_bytes: 0,
             kbps: 0,
+            delay_ms: 0,
             lag_ms: 0,
             rtt_ms: None,
             dropped_frames: 0,

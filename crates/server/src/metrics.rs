@@ -283,7 +283,9 @@ const RELAY_COUNTERS: [RelayMetric<u64>; 1] = [(
 
 /// What is measured of each relay, in seconds.
 const RELAY_SECONDS: [RelayMetric<Option<f64>>; 2] = [
-    ("relay_lag", "How far behind the newest packet the relay is", |relay| Some(f64::from(relay.lag_ms) / 1_000.0)),
+    ("relay_lag", "How far behind the newest packet that is due after its delay the relay is", |relay| {
+        Some(f64::from(relay.lag_ms) / 1_000.0)
+    }),
     ("relay_rtt", "Round-trip time to the destination", |relay| relay.rtt_ms.map(|ms| ms / 1_000.0)),
 ];
 

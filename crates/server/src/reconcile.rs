@@ -281,6 +281,7 @@ pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
             backup: backup.map(|url| Target { url, key: key.clone() }),
             target: Target { url, key },
             enabled: row.enabled,
+            delay: Duration::from_secs(row.delay_seconds.into()),
         }),
         // The API takes only URLs that parse, so somebody wrote to the database.
         Err(error) => {

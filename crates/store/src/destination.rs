@@ -48,6 +48,8 @@ pub struct Destination {
     pub stream_key: SecretString,
     /// Whether the owner wants it on.
     pub enabled: bool,
+    /// How much later it gets the stream, in seconds: 0 to 300.
+    pub delay_seconds: u16,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// When anything of it last changed.
@@ -69,6 +71,8 @@ pub struct NewDestination {
     pub stream_key: SecretString,
     /// See [`Destination::enabled`].
     pub enabled: bool,
+    /// See [`Destination::delay_seconds`].
+    pub delay_seconds: u16,
 }
 
 /// What changes of a destination: all that is given.
@@ -86,6 +90,8 @@ pub struct DestinationChange {
     pub stream_key: Option<SecretString>,
     /// See [`Destination::enabled`].
     pub enabled: Option<bool>,
+    /// See [`Destination::delay_seconds`].
+    pub delay_seconds: Option<u16>,
 }
 
 impl Destination {
@@ -149,6 +155,7 @@ impl Store {
             backup_login: Set(backup_login),
             stream_key: Set(self.keyring().seal(key_of(id), new.stream_key.expose_secret())?),
             enabled: Set(new.enabled),
+            delay_seconds: Set(new.delay_seconds.into()),
             created_at: Set(now),
             updated_at: Set(now),
         };
@@ -189,6 +196,7 @@ impl Store {
         new.platform = change.platform.unwrap_or(new.platform);
         new.name = change.name.unwrap_or(new.name);
         new.enabled = change.enabled.unwrap_or(new.enabled);
+        new.delay_seconds = change.delay_seconds.map_or(new.delay_seconds, i32::from);
         if let Some(url) = change.rtmp_url {
             (new.rtmp_url, new.rtmp_login) = server_url::sealed(self.keyring(), login_of(id), &url, new.rtmp_login)?;
         }
@@ -260,6 +268,7 @@ impl Store {
             rtmp_url: row.rtmp_url,
             backup_url: row.backup_url,
             enabled: row.enabled,
+            delay_seconds: row.delay_seconds.try_into().unwrap_or(0),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         })
@@ -286,6 +295,7 @@ fn changes(old: Option<&destination::Model>, new: Option<&destination::Model>) -
         old.and_then(|row| row.backup_url.as_ref()),
         new.and_then(|row| row.backup_url.as_ref()),
     );
+    changes.field("delaySeconds", old.map(|row| &row.delay_seconds), new.map(|row| &row.delay_seconds));
     changes.field("enabled", old.map(|row| &row.enabled), new.map(|row| &row.enabled));
     if let (Some(old), Some(new)) = (old, new) {
         for (field, is_another) in [

@@ -681,6 +681,11 @@ export interface components {
             backupUrl: string | null;
             /** Format: date-time */
             createdAt: string;
+            /**
+             * Format: int32
+             * @description By how many seconds the destination gets the stream later.
+             */
+            delaySeconds: number;
             /** @description Whether a relay should run while the project is live. */
             enabled: boolean;
             /** Format: uuid */
@@ -709,6 +714,12 @@ export interface components {
              */
             backupUrl?: string | null;
             /**
+             * Format: int64
+             * @description By how many seconds the destination gets the stream later.
+             * @default 0
+             */
+            delaySeconds: number;
+            /**
              * @description Whether a relay should run while the project is live. Off unless said.
              * @default false
              */
@@ -732,6 +743,11 @@ export interface components {
         DestinationPatch: {
             /** @description `null` takes the backup server away. */
             backupUrl?: string | null;
+            /**
+             * Format: int64
+             * @description While live, the relay goes on at the next keyframe that fits, over the same connection: viewers see a part again, or miss one.
+             */
+            delaySeconds?: number | null;
             enabled?: boolean | null;
             name?: string | null;
             platform?: string | null;
@@ -1053,6 +1069,12 @@ export interface components {
              */
             attempt: number;
             /**
+             * Format: int32
+             * @description How much later than it comes the destination gets the stream. After a change of its delay this follows at a keyframe; it is
+             *     less than the delay where the stream is too large to be kept for so long, which a notice of the stream says.
+             */
+            delayMs: number;
+            /**
              * Format: int64
              * @description Video frames skipped because the destination was too slow.
              */
@@ -1061,7 +1083,7 @@ export interface components {
             kbps: number;
             /**
              * Format: int32
-             * @description How far behind the newest packet the relay is.
+             * @description How far behind the newest packet that is due after the delay the relay is.
              */
             lagMs: number;
             lastError: components["schemas"]["RelayError"] | null;
@@ -1155,6 +1177,12 @@ export interface components {
             previewReady: boolean;
             /** Format: uuid */
             projectId: string;
+            /**
+             * Format: date-time
+             * @description After the encoder is done: until when destinations with a delay get the rest. A new stream, ending this one, or stopping them
+             *     cuts that short.
+             */
+            restUntil: string | null;
             /**
              * Format: int32
              * @description How fast the encoder's media comes by the wall clock, over the last 18 s, in percent: 100 keeps up. `null` for the first

@@ -21,6 +21,7 @@ use std::{
 };
 
 use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::ticks::TICK;
 use crate::{
@@ -54,6 +55,8 @@ pub struct Broadcast {
     phase: watch::Sender<Phase>,
     /// When the phase began, in ms since the broadcast did.
     phase_ms: AtomicU64,
+    /// Cancelled when destinations with a delay get no more than they have.
+    cut: CancellationToken,
     /// The uplink of this server is too small for what it sends.
     uplink_short: AtomicBool,
 }
@@ -85,6 +88,7 @@ impl Broadcast {
             immediate_readers: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Live),
             phase_ms: AtomicU64::new(0),
+            cut: CancellationToken::new(),
             uplink_short: AtomicBool::new(false),
         })
     }
@@ -111,8 +115,11 @@ impl Broadcast {
     }
 
     /// Ends the broadcast; the first reason stays. Readers are told of the last packets first: they may have been kept for the
-    /// next wake.
+    /// next wake. Where the encoder ended it, destinations with a delay still get the rest.
     pub fn end(&self, reason: EndReason) {
+        if !matches!(reason, EndReason::EncoderStopped | EndReason::EncoderLost) {
+            self.cut.cancel();
+        }
         self.wake_readers();
         self.phase.send_if_modified(|phase| {
             let open = !matches!(phase, Phase::Ended(_));
@@ -122,6 +129,12 @@ impl Broadcast {
             }
             open
         });
+    }
+
+    /// Cancelled once destinations with a delay get no more than they have: the owner or the server ended the stream, or another
+    /// one of the project waits.
+    pub(crate) fn cut(&self) -> &CancellationToken {
+        &self.cut
     }
 
     /// The rates and tracks of the incoming stream.
@@ -159,11 +172,6 @@ impl Broadcast {
         self.notices().set_uplink(short);
     }
 
-    /// Whether a reader that comes now can start at once.
-    pub fn can_start(&self) -> bool {
-        self.ring().start(&mut None).is_some()
-    }
-
     /// How long the broadcast has run, in ms: the clock of arrivals.
     pub fn age_ms(&self) -> i64 {
         self.ms_at(Instant::now())
@@ -171,6 +179,28 @@ impl Broadcast {
 
     pub(crate) fn ms_at(&self, moment: Instant) -> i64 {
         moment.saturating_duration_since(self.born).as_millis() as i64
+    }
+
+    pub(crate) fn moment_at(&self, ms: i64) -> Instant {
+        self.born + Duration::from_millis(ms.max(0).unsigned_abs())
+    }
+
+    /// Packets are kept for destinations with a delay of up to `delay_ms`, as long as there is room.
+    pub(crate) fn keep_for(&self, delay_ms: i64) {
+        self.ring().keep_for(delay_ms);
+    }
+
+    /// When the newest packet came that is due at this delay, in ms since the broadcast began.
+    pub(crate) fn newest_due_ms(&self, delay_ms: i64) -> Option<i64> {
+        let now_ms = self.age_ms();
+        let ring = self.ring();
+        if delay_ms > 0 { ring.newest_ms_until(now_ms - delay_ms) } else { ring.newest_ms() }
+    }
+
+    /// How long until the newest packet is due at this delay.
+    pub(crate) fn rest_of(&self, delay_ms: i64) -> Duration {
+        let due_ms = self.newest_ms().map_or(0, |newest_ms| newest_ms + delay_ms);
+        Duration::from_millis((due_ms - self.age_ms()).max(0).unsigned_abs())
     }
 
     /// When the newest packet came, in ms since the broadcast began.

@@ -68,6 +68,15 @@ impl Notices {
         }
     }
 
+    /// There is no room to keep the stream for the delay of a destination, which is `delay_ms` instead of `asked_ms`.
+    pub(crate) fn add_shortened_delay(&mut self, asked_ms: i64, delay_ms: i64) {
+        let (asked, left) = (asked_ms / 1_000, delay_ms as f64 / 1_000.0);
+        let message = format!(
+            "Your stream is too large to be kept for {asked} s: a destination with that delay gets it {left:.0} s later. Lower the              bitrate in your encoder, or the delay of the destination."
+        );
+        self.add("delay_shortened", message);
+    }
+
     /// The encoder left, or another one came.
     pub(crate) fn forget_slow_encoder(&mut self) {
         self.remove(SLOW_ENCODER);

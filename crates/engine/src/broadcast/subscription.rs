@@ -1,14 +1,24 @@
 //! A subscription: one reader's cursor over a broadcast.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use gostream_proto::time::Timestamp;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     Broadcast,
-    ring::{Entry, Headers, Start, Why},
+    ring::{Entry, Headers, Moment, Start, Why},
 };
+use crate::ticks::{TICK, next_wake};
+
+/// A reader with a delay looks again after this time even where nothing is due before: packets may become due for want of room.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Reads a broadcast at its own pace, from a keyframe on, never from inside a GOP.
 #[derive(Debug)]
@@ -16,12 +26,23 @@ pub struct Subscription {
     broadcast: Arc<Broadcast>,
     head: watch::Receiver<u64>,
     delivery: Delivery,
+    /// What it sees, where that is not the newest.
+    delayed: Option<Delayed>,
+    /// A change of its delay leads there.
+    turn: Option<u64>,
     /// The number of the packet wanted next; `None` until a start is there.
     next: Option<u64>,
     /// The first packet that it would have started at, as long as it waits for a start.
     waits_from: Option<u64>,
     /// See [`Entry::video_frames_before`]: the first frame not read yet.
     video_frames_read: u64,
+}
+
+/// A reader that gets the stream later.
+#[derive(Debug)]
+struct Delayed {
+    delay_ms: i64,
+    moment: Moment,
 }
 
 /// How soon a reader wants packets.
@@ -60,12 +81,19 @@ pub struct Begin {
 impl Subscription {
     /// A new reader, which joins at the newest keyframe.
     pub fn new(broadcast: &Arc<Broadcast>, delivery: Delivery) -> Self {
-        if delivery == Delivery::Immediate {
-            broadcast.immediate_readers.fetch_add(1, Ordering::Relaxed);
-        }
         let head = broadcast.head.subscribe();
-        let broadcast = Arc::clone(broadcast);
-        Self { broadcast, head, delivery, next: None, waits_from: None, video_frames_read: 0 }
+        let subscription = Self {
+            broadcast: Arc::clone(broadcast),
+            head,
+            delivery,
+            delayed: None,
+            turn: None,
+            next: None,
+            waits_from: None,
+            video_frames_read: 0,
+        };
+        subscription.count_if_immediate(true);
+        subscription
     }
 
     /// The broadcast it reads.
@@ -73,17 +101,78 @@ impl Subscription {
         &self.broadcast
     }
 
+    /// How much later it gets the stream, in ms. Less than it was set to when there was no room to keep that much.
+    pub(crate) fn delay_ms(&self) -> i64 {
+        self.delayed.as_ref().map_or(0, |delayed| delayed.delay_ms)
+    }
+
+    /// The delay from the next packet on.
+    pub(crate) fn set_delay(&mut self, delay_ms: i64) {
+        if delay_ms == self.delay_ms() {
+            return;
+        }
+        self.count_if_immediate(false);
+        self.delayed = (delay_ms > 0).then(|| {
+            let moment = self.delayed.take().map(|delayed| delayed.moment).unwrap_or_default();
+            Delayed { delay_ms, moment }
+        });
+        self.count_if_immediate(true);
+    }
+
+    /// Goes on with another delay at the packet of that number, or starts again.
+    pub(crate) fn turn_to(&mut self, delay_ms: i64, sequence: Option<u64>) {
+        // What is older than the moment that it knows is not due at another delay, or is no more.
+        self.set_delay(0);
+        self.set_delay(delay_ms);
+        self.turn = sequence;
+        if sequence.is_none() {
+            self.next = None;
+            self.waits_from = None;
+        }
+    }
+
+    /// The number after the newest codec header that replaced another, as far as it reads.
+    pub(crate) fn changed_header(&self) -> u64 {
+        self.delayed
+            .as_ref()
+            .map_or_else(|| self.broadcast.ring().changed(), |delayed| delayed.moment.changed())
+    }
+
     /// Waits until there may be something new to read.
     pub async fn changed(&mut self) {
-        if self.head.changed().await.is_err() {
+        if let Some(due) = self.due(Instant::now()) {
+            sleep_until(due).await;
+        } else if self.head.changed().await.is_err() {
             // The sender lives in the broadcast that this subscription holds.
             std::future::pending::<()>().await;
         }
     }
 
+    /// When a reader with a delay has to look.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let Delayed { delay_ms, moment } = self.delayed.as_ref()?;
+        let again = now + LOOK_AGAIN.min(Duration::from_millis(delay_ms.unsigned_abs()));
+        let next_ms = self.broadcast.ring().get(moment.packets().end).map(|entry| entry.arrived_ms + delay_ms);
+        let due = next_ms.map_or(again, |ms| self.broadcast.moment_at(ms).clamp(now, again));
+        Some(next_wake(due, TICK))
+    }
+
     /// Whether there may be something new to read. Costs less than looking.
     pub fn has_changed(&self) -> bool {
-        self.next.is_none() || self.head.has_changed().unwrap_or(false)
+        self.next.is_none() || self.delayed.is_some() || self.head.has_changed().unwrap_or(false)
+    }
+
+    /// Whether a reader that comes now can start at once.
+    pub(crate) fn can_start(&mut self) -> bool {
+        let now_ms = self.broadcast.age_ms();
+        let mut ring = self.broadcast.ring();
+        match &mut self.delayed {
+            Some(Delayed { delay_ms, moment }) => {
+                ring.follow(moment, now_ms - *delay_ms);
+                ring.start_at(moment, &mut None).is_some()
+            }
+            None => ring.start(&mut None).is_some(),
+        }
     }
 
     /// Reads packets of up to about `bytes_max` in all (at least one, if there is any) into `batch`, which is cleared first.
@@ -94,23 +183,36 @@ impl Subscription {
         batch.bytes = 0;
         self.head.mark_unchanged();
         let mut ring = self.broadcast.ring();
+        let packets = match &mut self.delayed {
+            Some(Delayed { delay_ms, moment }) => {
+                let now_ms = self.broadcast.age_ms();
+                if let Some(arrived_ms) = ring.follow(moment, now_ms - *delay_ms) {
+                    *delay_ms = (now_ms - arrived_ms).clamp(1, *delay_ms);
+                }
+                moment.packets()
+            }
+            None => ring.newest(),
+        };
+        let turned = self.turn.take().and_then(|sequence| ring.start_with(sequence));
+        let is_turn = turned.is_some();
         let mut next = match self.next {
-            Some(next) if !ring.is_gone(next) => next,
+            Some(next) if !is_turn && next >= packets.start => next,
             reading => {
-                let Some(Start { sequence, headers, video_frames_before, earliest, why }) =
-                    ring.start(&mut self.waits_from)
-                else {
-                    return;
-                };
+                let start = turned.or_else(|| match &mut self.delayed {
+                    Some(Delayed { moment, .. }) => ring.start_at(moment, &mut self.waits_from),
+                    None => ring.start(&mut self.waits_from),
+                });
+                let Some(Start { sequence, headers, video_frames_before, earliest, why }) = start else { return };
                 self.waits_from = None;
-                if reading.is_some() {
+                if reading.is_some() && !is_turn {
                     batch.skipped_frames = video_frames_before.saturating_sub(self.video_frames_read);
                 }
                 batch.begin = Some(Begin { headers, earliest, why });
                 sequence
             }
         };
-        while let Some(entry) = ring.get(next).filter(|_| batch.bytes < bytes_max) {
+        while next < packets.end && batch.bytes < bytes_max {
+            let Some(entry) = ring.get(next) else { break };
             batch.bytes += entry.packet.held_bytes();
             batch.entries.push(Arc::clone(entry));
             next += 1;
@@ -122,12 +224,22 @@ impl Subscription {
             self.broadcast.notices().add_start(begin.why);
         }
     }
+
+    /// Readers with a delay wake by themselves, however soon they want packets.
+    fn count_if_immediate(&self, counts: bool) {
+        if self.delivery == Delivery::Immediate && self.delayed.is_none() {
+            let readers = &self.broadcast.immediate_readers;
+            if counts {
+                readers.fetch_add(1, Ordering::Relaxed)
+            } else {
+                readers.fetch_sub(1, Ordering::Relaxed)
+            };
+        }
+    }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if self.delivery == Delivery::Immediate {
-            self.broadcast.immediate_readers.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.count_if_immediate(false);
     }
 }

@@ -19,7 +19,8 @@ use crate::{
     patience::run_time,
     rtmp::{
         connection::{Connection, Over},
-        feed::{Audience, Feed, Origin},
+        feed::{Audience, Feed},
+        origin::Origin,
     },
 };
 

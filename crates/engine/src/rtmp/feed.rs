@@ -1,9 +1,9 @@
 //! A feed: a subscription on its way to one RTMP connection, with that connection's clock.
 //!
 //! The only change to a stream is one constant offset of its times: a connection begins at 0 with the packet it begins
-//! with.
+//! with. Where the delay of a destination changes, so does the offset, see [`super::origin`].
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{sync::Arc, time::Duration};
 
 use gostream_proto::{
     packet::PacketKind,
@@ -11,10 +11,16 @@ use gostream_proto::{
     time::{REORDER_MS, Timestamp},
 };
 
+use tokio::time::timeout;
+
+use super::origin::{Origin, Running, Turn};
 use crate::broadcast::{
     ring::{Entry, Headers},
     subscription::{Batch, Subscription},
 };
+
+/// A change of the delay is looked after this often where no packets come.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Who is fed: platforms get metadata wrapped and small chunks, players bare metadata and large ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,24 +29,6 @@ pub enum Audience {
     Platform,
     /// A player that pulls from us.
     Player,
-}
-
-/// Where the clock of a destination begins: at the packet that its first connection begins with. It runs as long as one of
-/// its connections does, and whichever comes meanwhile joins in the middle: platforms compare the times of primary and
-/// backup. Behind the last of them the next one begins anew, at 0.
-#[derive(Clone, Debug, Default)]
-pub struct Origin(Arc<Mutex<Weak<Timestamp>>>);
-
-impl Origin {
-    /// The beginning of the clock that runs, or of another one at `first`.
-    fn running_or(&self, first: Timestamp) -> Arc<Timestamp> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.upgrade().unwrap_or_else(|| {
-            let begun = Arc::new(first);
-            *running = Arc::downgrade(&begun);
-            begun
-        })
-    }
 }
 
 /// Reads a broadcast and hands out RTMP media.
@@ -52,8 +40,10 @@ pub struct Feed {
     unread: bool,
     headers: Headers,
     /// The media time that is 0 on the wire.
-    base: Option<Arc<Timestamp>>,
+    base: Option<(Arc<Running>, Timestamp)>,
     origin: Origin,
+    /// The change of the delay that it follows already.
+    turn: Turn,
     /// The newest frame of each main track.
     last_video: Option<Timestamp>,
     last_audio: Option<Timestamp>,
@@ -85,6 +75,7 @@ impl Feed {
             headers: Headers::default(),
             base: None,
             origin,
+            turn: Turn::default(),
             last_video: None,
             last_audio: None,
             earliest: None,
@@ -95,7 +86,11 @@ impl Feed {
 
     /// Waits until there may be something new.
     pub async fn changed(&mut self) {
-        self.subscription.changed().await;
+        if self.origin.is_turning() {
+            let _ = timeout(LOOK_AGAIN, self.subscription.changed()).await;
+        } else {
+            self.subscription.changed().await;
+        }
         // Being told counts as having looked.
         self.unread = true;
     }
@@ -110,24 +105,48 @@ impl Feed {
         self.last_read_ms
     }
 
-    /// How long before the newest packet that one came, in ms.
+    /// How long before the newest packet that is due that one came, in ms.
     pub fn lag_ms(&self) -> i64 {
-        let newest = self.subscription.broadcast().newest_ms();
-        newest.zip(self.last_read_ms).map_or(0, |(newest, read)| newest - read)
+        let due = self.subscription.broadcast().newest_due_ms(self.delay_ms());
+        due.zip(self.last_read_ms).map_or(0, |(due, read)| (due - read).max(0))
+    }
+
+    /// How much later than it comes the stream is handed out, in ms.
+    pub fn delay_ms(&self) -> i64 {
+        self.turn.delay_ms
     }
 
     /// Hands about `bytes_max` of media to `send`.
     pub fn fill(&mut self, bytes_max: usize, mut send: impl FnMut(&MediaOut<'_>)) -> Filled {
+        self.follow_delay();
         if !self.unread && !self.subscription.has_changed() {
             return Filled::Nothing;
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.subscription.read(&mut batch, bytes_max);
+        if self.subscription.delay_ms() < self.turn.delay_ms {
+            self.turn.delay_ms = self.subscription.delay_ms();
+            self.origin.shorten(self.turn, self.subscription.broadcast());
+        }
         // What did not fit is read without being told again.
         self.unread = batch.bytes >= bytes_max;
         let filled = self.hand_out(&batch, &mut send);
         self.batch = batch;
         filled
+    }
+
+    /// Goes on with the delay that the destination has by now.
+    fn follow_delay(&mut self) {
+        let broadcast = self.subscription.broadcast();
+        let (turn, base) = self.origin.turn(broadcast, || self.subscription.changed_header());
+        if turn.number == self.turn.number {
+            self.subscription.set_delay(turn.delay_ms);
+        } else {
+            self.subscription.turn_to(turn.delay_ms, turn.at.filter(|_| self.base.is_some()));
+            self.base = self.base.take().map(|(running, _)| (running, base));
+            self.unread = true;
+        }
+        self.turn = turn;
     }
 
     fn hand_out(&mut self, batch: &Batch, send: &mut impl FnMut(&MediaOut<'_>)) -> Filled {
@@ -194,8 +213,8 @@ impl Feed {
         if self.base.is_none() && !packet.kind.is_header() {
             self.base = Some(self.origin.running_or(self.earliest.unwrap_or(packet.dts)));
         }
-        let Some(base) = &self.base else { return Timestamp::ZERO };
-        let time = Timestamp::from_ms(packet.dts.ms_since(**base));
+        let Some((_, base)) = self.base else { return Timestamp::ZERO };
+        let time = Timestamp::from_ms(packet.dts.ms_since(base));
         let time = time.max(Timestamp::ZERO);
         let (last, reorder_ms) = match packet.kind {
             kind if kind.is_video() => (&mut self.last_video, REORDER_MS),

@@ -11,5 +11,6 @@ pub mod dial;
 pub mod error;
 pub mod feed;
 mod mtu;
+pub(crate) mod origin;
 pub(crate) mod paced;
 pub mod wire;

@@ -6,6 +6,7 @@ mod plan;
 pub(crate) mod rate_limit;
 pub(crate) mod registry;
 mod revoked;
+mod running;
 pub(crate) mod seat;
 pub(crate) mod shared;
 pub(crate) mod starts;

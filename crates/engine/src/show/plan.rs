@@ -16,6 +16,7 @@ pub enum Action {
 }
 
 /// Compares what should be with what runs. Renaming a destination changes nothing here; a new URL or key restarts that one.
+/// Another delay does not: running relays change to it.
 pub fn plan(desired: &[DestinationSpec], running: &BTreeMap<RelayId, Target>) -> Vec<Action> {
     let legs = desired.iter().filter(|d| d.enabled).flat_map(|d| {
         let backup = d.backup.as_ref().map(|backup| (RelayId::backup(d.id), backup));
@@ -33,7 +34,7 @@ pub fn plan(desired: &[DestinationSpec], running: &BTreeMap<RelayId, Target>) ->
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, time::Duration};
 
     use gostream_proto::rtmp::url::RtmpUrl;
     use proptest::prelude::*;
@@ -72,7 +73,7 @@ mod tests {
             let desired: Vec<_> = desired
                 .into_iter()
                 .map(|(n, (enabled, at, backup))| {
-                    DestinationSpec { id: id(n), target: target(at), backup: backup.map(target), enabled }
+                    DestinationSpec { id: id(n), target: target(at), backup: backup.map(target), enabled, delay: Duration::ZERO }
                 })
                 .collect();
             let relay = |(n, primary)| if primary { RelayId::primary(id(n)) } else { RelayId::backup(id(n)) };

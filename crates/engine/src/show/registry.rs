@@ -72,11 +72,13 @@ impl Registry {
         self.tables().revoked.add(project, Instant::now());
     }
 
-    /// The live project that an answer is about, if it is still what was asked about.
+    /// The live project that an answer is about, if it is still what was asked about and has not ended: destinations with a delay
+    /// may get the rest for minutes.
     pub(crate) fn answered(&self, spec: &ProjectSpec, asked: Asked) -> Option<Arc<Live>> {
         let tables = self.tables();
         let live = tables.live.get(&spec.id).filter(|_| !tables.revoked.concerns(spec.id, asked, Instant::now()))?;
-        (live.spec.borrow().stream_key == spec.stream_key).then(|| Arc::clone(live))
+        let is_it = !live.broadcast.is_ended() && live.spec.borrow().stream_key == spec.stream_key;
+        is_it.then(|| Arc::clone(live))
     }
 
     /// What a publisher of that key was last admitted to, if that has not ended.

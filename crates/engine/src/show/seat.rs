@@ -81,6 +81,8 @@ impl Shared {
                     return Ok((live, ticket));
                 }
                 Seating::Ending(live) => {
+                    // What destinations with a delay would still get is less than the stream that waits.
+                    live.broadcast.cut().cancel();
                     live.over.cancelled().await;
                     continue;
                 }

@@ -16,6 +16,7 @@ use tracing::{Instrument, info, info_span};
 
 use super::{
     plan::{Action, plan},
+    running::Running,
     uplink::{Load, Shortage, Uplink, UplinkWatch},
 };
 use crate::ticks::{Ticks, ticks_in};
@@ -26,8 +27,8 @@ use crate::{
         hls,
         relay::{context::Context, starts::Starts, task::Relay, way::Slow},
     },
-    rtmp::{dial::Dialer, feed::Origin},
-    spec::{DestinationId, ProjectSpec, RelayId, Target},
+    rtmp::{dial::Dialer, origin::Origin},
+    spec::{DestinationId, DestinationSpec, ProjectSpec, RelayId, Target},
     status::{ProjectStatus, RelayState, RelayStatus, StreamPhase, StreamStatus},
 };
 
@@ -86,7 +87,7 @@ struct Supervisor {
     closing: HashMap<RelayId, JoinHandle<()>>,
     /// When relays were stopped; those not listed were off from the beginning.
     stopped: HashMap<RelayId, SystemTime>,
-    /// The clocks that the legs of a destination share.
+    /// The clocks that the legs of a destination share, and its delay.
     origins: HashMap<DestinationId, Origin>,
     /// When the next relay may begin.
     starts: Starts,
@@ -96,12 +97,6 @@ struct Supervisor {
     held_until: SystemTime,
     uplink: UplinkWatch,
     changed: Arc<Notify>,
-}
-
-struct Running {
-    relay: Relay,
-    /// Bytes sent at the last status intervals.
-    sent: VecDeque<(Instant, u64)>,
 }
 
 impl Supervisor {
@@ -131,14 +126,19 @@ impl Supervisor {
             self.tell_phase(now_in);
             let deadline = match now_in {
                 Phase::Ended(reason) => {
-                    self.say_goodbye().await;
-                    return reason;
+                    self.part_from_those_that_are_done();
+                    if self.delayed_until_ms().is_none() {
+                        self.say_goodbye().await;
+                        return reason;
+                    }
+                    None
                 }
                 Phase::Dropped(at) => Some(at + self.orders.grace),
                 Phase::Live => None,
             };
             self.report_notices();
             self.publish_status(now_in);
+            let is_ended = matches!(now_in, Phase::Ended(_));
             tokio::select! {
                 () = status_ticks.next() => self.sample(),
                 () = changed.notified() => {}
@@ -153,6 +153,7 @@ impl Supervisor {
                         }
                     }
                 }
+                () = self.orders.broadcast.cut().cancelled(), if is_ended => {}
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.orders.broadcast.end(EndReason::EncoderLost);
                 }
@@ -197,17 +198,48 @@ impl Supervisor {
         let is_desired = |id: &DestinationId| desired.iter().any(|destination| destination.id == *id);
         self.stopped.retain(|id, _| is_desired(&id.destination));
         self.origins.retain(|id, _| is_desired(id));
+        for DestinationSpec { id, delay, .. } in &desired {
+            let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+            self.origins.entry(*id).or_default().want(delay_ms, &self.orders.broadcast);
+        }
         let running = self.relays.iter().map(|(&id, running)| (id, running.relay.target.clone())).collect();
         for action in plan(&desired, &running) {
-            match action {
-                Action::Start(id, target) => self.start(id, target),
-                Action::Stop(id) => self.stop(id),
-                Action::Restart(id, target) => {
-                    self.stop(id);
-                    self.start(id, target);
-                }
+            if let Action::Stop(id) | Action::Restart(id, _) = action {
+                self.stop(id);
+            }
+            // Nothing begins after the end.
+            if let Action::Start(id, target) | Action::Restart(id, target) = action
+                && !self.orders.broadcast.is_ended()
+            {
+                self.start(id, target);
             }
         }
+        self.keep_what_is_delayed();
+    }
+
+    /// The broadcast is kept for as long as the slowest of the destinations needs it.
+    fn keep_what_is_delayed(&self) {
+        let delays = self.relays.keys().filter_map(|id| self.origins.get(&id.destination));
+        self.orders.broadcast.keep_for(delays.map(Origin::kept_ms).max().unwrap_or(0));
+    }
+
+    /// After the end of the broadcast: when the last destination with a delay has the rest, in ms since the broadcast began.
+    /// `None` when none gets any more.
+    fn delayed_until_ms(&self) -> Option<i64> {
+        let gets_more = |(id, running): (&RelayId, &Running)| {
+            let delay_ms = self.origins.get(&id.destination)?.delay_ms();
+            (delay_ms > 0 && !running.relay.is_over()).then_some(delay_ms)
+        };
+        let longest_ms = self.relays.iter().filter_map(gets_more).max()?;
+        let newest_ms = self.orders.broadcast.newest_ms()?;
+        (!self.orders.broadcast.cut().is_cancelled()).then_some(newest_ms + longest_ms)
+    }
+
+    /// After the end of the broadcast: relays that said goodbye are off.
+    fn part_from_those_that_are_done(&mut self) {
+        let done: Vec<_> =
+            self.relays.iter().filter(|(_, running)| running.relay.is_over()).map(|(&id, _)| id).collect();
+        done.into_iter().for_each(|id| self.stop(id));
     }
 
     fn start(&mut self, id: RelayId, target: Target) {
@@ -250,6 +282,7 @@ impl Supervisor {
     }
 
     fn sample(&mut self) {
+        self.keep_what_is_delayed();
         let now = Instant::now();
         for running in self.relays.values_mut() {
             running.sent.push_back((now, running.relay.counters.sent_bytes()));
@@ -294,6 +327,11 @@ impl Supervisor {
         });
     }
 
+    fn ends_at(&self) -> SystemTime {
+        let ms = self.delayed_until_ms().unwrap_or_default().unsigned_abs();
+        self.orders.broadcast.started_at + Duration::from_millis(ms)
+    }
+
     fn status(&self, phase: Phase) -> ProjectStatus {
         let broadcast = &self.orders.broadcast;
         let now_ms = broadcast.age_ms();
@@ -302,7 +340,8 @@ impl Supervisor {
             id: broadcast.stream,
             phase: match phase {
                 Phase::Dropped(_) => StreamPhase::Reconnecting { until: self.held_until },
-                Phase::Live | Phase::Ended(_) => StreamPhase::Live,
+                Phase::Live => StreamPhase::Live,
+                Phase::Ended(_) => StreamPhase::Ending { until: self.ends_at() },
             },
             started_at: broadcast.started_at,
             video: meter.video(now_ms),
@@ -314,11 +353,12 @@ impl Supervisor {
             notices: broadcast.notices().all().to_vec(),
         };
         drop(meter);
-        let newest = broadcast.newest_ms();
         let spec = self.orders.spec.borrow();
         let relay = |id: RelayId| {
             let off = || RelayStatus::off(self.stopped.get(&id).copied().unwrap_or(broadcast.started_at));
-            let mut status = self.relays.get(&id).map_or_else(off, |running| running.status(newest));
+            let mut status = self.relays.get(&id).map_or_else(off, |running| running.status(broadcast));
+            let delay_ms = self.origins.get(&id.destination).map_or(0, Origin::delay_ms);
+            status.delay_ms = delay_ms.try_into().unwrap_or(u32::MAX);
             if status.state == RelayState::Degraded && broadcast.is_uplink_short() {
                 status.last_error = Some(Slow::Uplink.for_status());
             }
@@ -332,39 +372,6 @@ impl Supervisor {
             backups: backups.collect(),
             relays: destinations.map(|d| relay(RelayId::primary(d.id))).collect(),
         }
-    }
-}
-
-impl Running {
-    fn status(&self, newest_ms: Option<i64>) -> RelayStatus {
-        let view = self.relay.view();
-        let counters = &self.relay.counters;
-        let lag = newest_ms.zip(counters.read_ms()).map_or(0, |(newest, read)| (newest - read).max(0));
-        let flows = view.state.is_connected();
-        RelayStatus {
-            state: view.state,
-            since: view.since,
-            attempt: view.attempt,
-            next_attempt_at: view.next_attempt_at,
-            last_error: view.last_error,
-            sent_bytes: counters.sent_bytes(),
-            kbps: if flows { self.kbps() } else { 0 },
-            lag_ms: lag.try_into().unwrap_or(u32::MAX),
-            rtt_ms: counters.rtt_ms(),
-            dropped_frames: counters.skipped_frames(),
-            reconnects: view.reconnects.values().sum(),
-            reconnects_by: view.reconnects,
-        }
-    }
-
-    fn kbps(&self) -> u32 {
-        let (Some(&(from, before)), Some(&(to, after))) = (self.sent.front(), self.sent.back()) else { return 0 };
-        let ms = (to - from).as_millis() as u64;
-        // Bits per millisecond are kilobits per second.
-        (after - before)
-            .saturating_mul(8)
-            .checked_div(ms)
-            .map_or(0, |kbps| kbps.try_into().unwrap_or(u32::MAX))
     }
 }
 

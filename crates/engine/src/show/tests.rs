@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 use super::{live::Live, writer::Publisher};
 use crate::broadcast::{subscription::Delivery, *};
-use crate::rtmp::feed::{Audience, Feed, Filled, Origin, PLATFORM_CHUNK_BYTES};
+use crate::rtmp::feed::{Audience, Feed, Filled, PLATFORM_CHUNK_BYTES};
+use crate::rtmp::origin::Origin;
 use crate::{
     broadcast::subscription::Subscription,
     outputs::hls,

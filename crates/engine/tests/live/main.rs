@@ -2,6 +2,7 @@
 
 mod away;
 mod days;
+mod delay;
 mod encoder;
 mod errors;
 mod excess;

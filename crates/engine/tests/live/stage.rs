@@ -151,6 +151,7 @@ pub fn destination(n: usize, url: &str) -> DestinationSpec {
         target: Target { url: RtmpUrl::parse(url).expect("is a URL"), key: StreamKey::new(format!("key-{n}")) },
         backup: None,
         enabled: true,
+        delay: Duration::ZERO,
     }
 }
 

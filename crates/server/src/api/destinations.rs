@@ -40,6 +40,10 @@ pub(super) struct DestinationInput {
     #[serde(default)]
     #[schema(required = false, default = false)]
     enabled: bool,
+    /// By how many seconds the destination gets the stream later.
+    #[serde(default)]
+    #[schema(required = false, default = 0, minimum = 0, maximum = 300)]
+    delay_seconds: i64,
 }
 
 /// What changes; the rest stays.
@@ -58,6 +62,9 @@ pub(super) struct DestinationPatch {
     #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 1024)]
     stream_key: Option<SecretString>,
     enabled: Option<bool>,
+    /// While live, the relay goes on at the next keyframe that fits, over the same connection: viewers see a part again, or miss one.
+    #[schema(minimum = 0, maximum = 300)]
+    delay_seconds: Option<i64>,
 }
 
 /// Adds a destination to a project.
@@ -101,11 +108,13 @@ impl DestinationInput {
         let rtmp_url = fields.take("rtmpUrl", field::rtmp_url(&self.rtmp_url));
         let stream_key = fields.take("streamKey", field::stream_key(self.stream_key.expose_secret()));
         let backup_url = fields.take_if_given("backupUrl", self.backup_url.as_deref(), field::rtmp_url);
-        match (platform, name, rtmp_url, stream_key, backup_url) {
-            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key), Some(backup_url)) => {
+        let delay = fields.take("delaySeconds", field::delay(self.delay_seconds));
+        match (platform, name, rtmp_url, stream_key, backup_url, delay) {
+            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key), Some(backup_url), Some(delay_seconds)) => {
                 recipient::has_login("rtmpUrl", Some(&rtmp_url))?;
                 recipient::has_login("backupUrl", backup_url.as_deref())?;
-                Ok(NewDestination { platform, name, rtmp_url, backup_url, stream_key, enabled: self.enabled })
+                let enabled = self.enabled;
+                Ok(NewDestination { platform, name, rtmp_url, backup_url, stream_key, enabled, delay_seconds })
             }
             _ => Err(fields.into()),
         }
@@ -122,10 +131,14 @@ impl DestinationPatch {
         let stream_key = fields.take_if_given("streamKey", key, field::stream_key);
         let backup = self.backup_url.as_ref().and_then(|given| given.as_deref());
         let backup_url = fields.take_if_given("backupUrl", backup, field::rtmp_url);
+        let delay = self.delay_seconds.map(|seconds| fields.take("delaySeconds", field::delay(seconds)));
+        let is_delay_right = delay.is_none_or(|delay| delay.is_some());
         match (platform, name, rtmp_url, stream_key, backup_url) {
-            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key), Some(backup_url)) => {
+            (Some(platform), Some(name), Some(rtmp_url), Some(stream_key), Some(backup_url)) if is_delay_right => {
+                let delay_seconds = delay.flatten();
+                let enabled = self.enabled;
                 let backup_url = self.backup_url.is_some().then_some(backup_url);
-                Ok(DestinationChange { platform, name, rtmp_url, backup_url, stream_key, enabled: self.enabled })
+                Ok(DestinationChange { platform, name, rtmp_url, backup_url, stream_key, enabled, delay_seconds })
             }
             _ => Err(fields.into()),
         }

@@ -16,6 +16,8 @@ const EMAIL_LOCAL_MAX: usize = 64;
 const LABEL_MAX: usize = 63;
 /// Enough for a title, short enough for a card.
 const NAME_CHARS_MAX: usize = 100;
+/// The engine keeps a stream of 7 Mbit/s for so long.
+const DELAY_SECONDS_MAX: u16 = 300;
 /// Platforms' longest keys (signed ones) are near 300.
 const STREAM_KEY_CHARS_MAX: usize = 1_024;
 
@@ -131,6 +133,12 @@ fn has_odd_joiner(name: &str) -> bool {
         '\u{FE00}'..='\u{FE0F}' => after_letter(n),
         _ => joins(c) && !(at(n.checked_sub(1)) && at(Some(n + 1))),
     })
+}
+
+/// How much later a destination gets the stream, in seconds.
+pub(super) fn delay(seconds: i64) -> Result<u16, String> {
+    let fits = u16::try_from(seconds).ok().filter(|seconds| *seconds <= DELAY_SECONDS_MAX);
+    fits.ok_or_else(|| format!("A delay has 0 to {DELAY_SECONDS_MAX} seconds."))
 }
 
 /// The id of a platform of the catalogue.

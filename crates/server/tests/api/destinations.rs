@@ -16,7 +16,8 @@ pub async fn a_destination_lives_and_dies(app: &TestApp) {
     let relay = created["relay"].as_object().unwrap();
     let mut fields: Vec<_> = relay.keys().map(String::as_str).collect();
     fields.sort_unstable();
-    let contract = "attempt droppedFrames kbps lagMs lastError nextAttemptAt reconnects rttMs sentBytes since state";
+    let contract =
+        "attempt delayMs droppedFrames kbps lagMs lastError nextAttemptAt reconnects rttMs sentBytes since state";
     assert_eq!(fields, contract.split(' ').collect::<Vec<_>>());
 
     let twitch = json!({"platform": "twitch", "name": "Mine", "rtmpUrl": "rtmp://live.twitch.tv/app",

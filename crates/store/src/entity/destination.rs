@@ -23,6 +23,7 @@ pub(crate) struct Model {
     /// Sealed.
     pub(crate) stream_key: Vec<u8>,
     pub(crate) enabled: bool,
+    pub(crate) delay_seconds: i32,
     pub(crate) created_at: Moment,
     pub(crate) updated_at: Moment,
 }

@@ -11,6 +11,7 @@ mod m0018_url_logins;
 mod m0019_revocation;
 mod m0020_nodes;
 mod m0021_stream_commands;
+mod m0023_delay;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0019_revocation::Migration),
             Box::new(m0020_nodes::Migration),
             Box::new(m0021_stream_commands::Migration),
+            Box::new(m0023_delay::Migration),
         ]
     }
 }

@@ -84,6 +84,7 @@ pub fn new_destination(name: &str, key: &str) -> NewDestination {
         backup_url: None,
         stream_key: SecretString::from(key),
         enabled: true,
+        delay_seconds: 0,
     }
 }
 

@@ -64,12 +64,16 @@ pub async fn a_change_leaves_the_rest(db: &Backend) {
         backup_url: Some(Some("rtmp://c.example.org/app".to_owned())),
         stream_key: None,
         enabled: Some(true),
+        delay_seconds: Some(300),
     };
     let rest = store.change_destination(owner.id, id, change).await.unwrap();
     assert_eq!(facts(&rest), (id, project.id, "custom", "Backup", "rtmp://b.example.org/app", "second", true));
     assert_eq!(rest.backup_url.as_deref(), Some("rtmp://c.example.org/app"));
+    assert_eq!([off.delay_seconds, rest.delay_seconds], [0, 300]);
     let found = store.destination(owner.id, id).await.unwrap().unwrap();
-    assert_eq!((facts(&found), found.updated_at), (facts(&rest), rest.updated_at));
+    assert_eq!((facts(&found), found.delay_seconds, found.updated_at), (facts(&rest), 300, rest.updated_at));
+    let change = DestinationChange { delay_seconds: Some(301), ..Default::default() };
+    store.change_destination(owner.id, id, change).await.expect_err("the table bounds it, too");
     let change = DestinationChange { backup_url: Some(None), ..Default::default() };
     assert_eq!(store.change_destination(owner.id, id, change).await.unwrap().backup_url, None);
 

@@ -52,12 +52,12 @@ export function DestinationCard({ destination, project, platforms }: Props) {
               <RelayState relay={relay} />
             </span>
           </div>
-          <Facts relay={relay} enabled={enabled} live={Boolean(project.stream)} />
+          <Facts relay={relay} destination={destination} live={Boolean(project.stream)} />
           {backupRelay && enabled && (
             <div className="flex flex-wrap gap-x-3" data-testid="backup">
               <span className="text-muted">Backup server:</span>
               <RelayState relay={backupRelay} />
-              <Facts relay={backupRelay} enabled={enabled} live={Boolean(project.stream)} />
+              <Facts relay={backupRelay} destination={destination} live={Boolean(project.stream)} />
             </div>
           )}
         </div>
@@ -134,13 +134,22 @@ function Trouble({ relay, platform }: { relay: Relay; platform: Platform | undef
   );
 }
 
-function Facts({ relay, enabled, live }: { relay: Relay; enabled: boolean; live: boolean }) {
+/** How much later than it comes the stream is sent; where that is not what the owner wants (yet), both. */
+function delay(relay: Relay, wanted: number) {
+  const is = `${seconds(relay.delayMs / 1000)} later on purpose`;
+  return Math.abs(relay.delayMs - wanted * 1000) < 500 ? is : `${is} (${seconds(wanted)} wanted)`;
+}
+
+type FactsProps = { relay: Relay; destination: Destination; live: boolean };
+
+function Facts({ relay, destination: { enabled, delaySeconds }, live }: FactsProps) {
   const now = useNow();
   const since = clock(now - Date.parse(relay.since));
   const words: string[] = [];
   if (isOn(relay) || relay.state === "stalled") {
     words.push(bitrate(relay.kbps), since);
     if (relay.rttMs !== null) words.push(`${Math.max(1, Math.round(relay.rttMs))} ms away`);
+    if (relay.delayMs > 0 || delaySeconds > 0) words.push(delay(relay, delaySeconds));
     if (relay.lagMs > BEHIND_MS) words.push(`behind by ${seconds(relay.lagMs / 1000)}`);
     if (relay.droppedFrames > 0) words.push(`${relay.droppedFrames} frames skipped`);
     if (relay.reconnects > 0) words.push(`connected again ${relay.reconnects}×`);
@@ -149,7 +158,8 @@ function Facts({ relay, enabled, live }: { relay: Relay; enabled: boolean; live:
   } else if (relay.state === "off") {
     words.push(enabled && live ? "starting…" : "ready");
   } else if (relay.state === "waiting") {
-    words.push("starts by itself when you go live");
+    const later = delaySeconds > 0 ? `, ${seconds(delaySeconds)} later` : "";
+    words.push(`starts by itself when you go live${later}`);
   }
   return <p className="text-muted">{words.join(" · ")}</p>;
 }

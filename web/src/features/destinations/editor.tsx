@@ -102,6 +102,8 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
   const [rtmpUrl, setUrl] = useState(destination?.rtmpUrl ?? platform?.servers[0]?.url ?? "");
   const [streamKey, setKey] = useState("");
   const [backup, setBackup] = useState(destination?.backupUrl ?? "");
+  const [delay, setDelay] = useState(String(destination?.delaySeconds ?? 0));
+  const delaySeconds = Math.round(Number(delay)) || 0;
   const offered = platform?.servers.find(({ url }) => url === rtmpUrl)?.backup;
   const backupUrl = backup || null;
   // The server asks for the key as well; who reads it before is not surprised.
@@ -111,10 +113,18 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
   const save = useMutation({
     mutationFn: () => {
       if (destination) {
-        const body = { name, rtmpUrl, backupUrl, ...(streamKey ? { streamKey } : {}) };
+        const body = { name, rtmpUrl, backupUrl, delaySeconds, ...(streamKey ? { streamKey } : {}) };
         return take(api.PATCH("/api/destinations/{id}", { params: { path: { id: destination.id } }, body }));
       }
-      const body = { platform: platformId, name, rtmpUrl, backupUrl, streamKey, enabled: false };
+      const body = {
+        platform: platformId,
+        name,
+        rtmpUrl,
+        backupUrl,
+        delaySeconds,
+        streamKey,
+        enabled: false,
+      };
       return take(
         api.POST("/api/projects/{id}/destinations", { params: { path: { id: project.id } }, body }),
       );
@@ -217,6 +227,22 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
           </div>
         </details>
       )}
+      <details open={delaySeconds !== 0 || Boolean(fields.delaySeconds)}>
+        <summary className="text-muted">Delay</summary>
+        <div className="pt-2">
+          <Field
+            label="Delay in seconds"
+            type="number"
+            min={0}
+            max={300}
+            step={1}
+            value={delay}
+            onChange={(e) => setDelay(e.target.value)}
+            error={fields.delaySeconds}
+            hint="Sends the stream later, e.g. so that you can stop it before viewers see a mistake. 0 to 300; while live, viewers see a part again, or miss one, when it changes."
+          />
+        </div>
+      </details>
       {platform && <Limits platform={platform} />}
       {problem && Object.keys(fields).length === 0 && <Failure>{problem.message}</Failure>}
       <div className="flex justify-end">

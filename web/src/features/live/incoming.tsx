@@ -70,6 +70,29 @@ function Warning({ testId, children }: { testId?: string; children: ReactNode })
   );
 }
 
+/** The encoder is done, and destinations with a delay are not: how long they take, and the way not to wait. */
+export function Rest({ project, until }: { project: Project; until: number }) {
+  const now = useNow();
+  const left = Math.max(0, Math.ceil((until - now) / 1000));
+  const end = useMutation({
+    mutationKey: endsStream(project.id),
+    mutationFn: () =>
+      take(api.POST("/api/projects/{id}/stream/end", { params: { path: { id: project.id } } })),
+  });
+  return (
+    <div
+      role="status"
+      className="panel px-4 py-3 flex flex-wrap items-center gap-3 justify-between"
+      data-testid="rest"
+    >
+      <p>Your encoder is done. Destinations with a delay get the rest for {left} s more.</p>
+      <Button look="danger" onClick={() => end.mutate()} busy={end.isPending && "Ending…"}>
+        End now
+      </Button>
+    </div>
+  );
+}
+
 /** The encoder dropped: how long it is waited for, and the way not to wait. */
 export function Reconnecting({ project, until }: { project: Project; until: number }) {
   const now = useNow();

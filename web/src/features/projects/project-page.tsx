@@ -11,7 +11,7 @@ import { Charts } from "../live/chart";
 import { endsStream, projectQuery, useFollow, useNow } from "../live/follow";
 import { Guide } from "../live/guide";
 import { History, JustOver } from "../live/history";
-import { Incoming, Reconnecting, Uplink } from "../live/incoming";
+import { Incoming, Reconnecting, Rest, Uplink } from "../live/incoming";
 import { Preview } from "../live/preview";
 import { ago } from "../live/report";
 import { ASK_MS } from "../live/updates";
@@ -40,6 +40,7 @@ export function ProjectPage({ id }: { id: string }) {
   }
   if (!project) return <Skeleton />;
   const heldUntil = project.stream?.heldUntil;
+  const restUntil = project.stream?.restUntil;
   return (
     <main className="mx-auto max-w-[110rem] p-4 space-y-4" data-testid="project">
       <LiveBar project={project} />
@@ -65,6 +66,7 @@ export function ProjectPage({ id }: { id: string }) {
       {project.status === "reconnecting" && (
         <Reconnecting project={project} until={heldUntil ? Date.parse(heldUntil) : Number.NaN} />
       )}
+      {restUntil && <Rest project={project} until={Date.parse(restUntil)} />}
       <div className={`grid lg:grid-cols-2 gap-4 items-start ${away ? "opacity-50" : ""}`}>
         <div className="order-1 lg:order-2 space-y-4 min-w-0">
           <Uplink project={project} />
@@ -73,7 +75,7 @@ export function ProjectPage({ id }: { id: string }) {
         <div className="order-2 lg:order-1 space-y-4 min-w-0">
           {!project.stream && <JustOver id={id} />}
           {!project.stream && <Waiting project={project} />}
-          {project.stream && !ending && <Preview project={project} />}
+          {project.stream && !ending && !restUntil && <Preview project={project} />}
           <Incoming project={project} platforms={platforms} />
           <Charts id={id} destinations={project.destinations ?? []} />
           {project.stream && (

@@ -1,5 +1,7 @@
 //! Bounds, starts and counts.
 
+mod delayed;
+
 use bytes::Bytes;
 use gostream_proto::{
     rtmp::{

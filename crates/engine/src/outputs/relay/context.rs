@@ -7,7 +7,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     broadcast::Broadcast,
     events::EventSink,
-    rtmp::{dial::Dialer, feed::Origin},
+    rtmp::{dial::Dialer, origin::Origin},
 };
 
 /// What a relay needs.
@@ -23,6 +23,6 @@ pub struct Context {
     pub events: EventSink,
     /// When the first connection may be made.
     pub not_before: Instant,
-    /// Where the connection's clock begins.
+    /// Where the connection's clock begins, and how much later the destination gets the stream.
     pub origin: Origin,
 }

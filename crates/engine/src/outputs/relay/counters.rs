@@ -10,6 +10,7 @@ use std::{
 pub struct Counters {
     sent_bytes: AtomicU64,
     read_ms: AtomicI64,
+    delay_ms: AtomicI64,
     skipped_frames: AtomicU64,
     /// Skipped on connections before this one.
     skipped_before: AtomicU64,
@@ -26,6 +27,11 @@ impl Counters {
     /// When the newest packet that was handed to the connection came, in ms since the broadcast began.
     pub fn read_ms(&self) -> Option<i64> {
         Some(self.read_ms.load(Ordering::Relaxed)).filter(|&ms| ms != i64::MIN)
+    }
+
+    /// How much later than they come packets are handed to the connection, in ms.
+    pub fn delay_ms(&self) -> i64 {
+        self.delay_ms.load(Ordering::Relaxed)
     }
 
     /// Video frames skipped because the destination was too slow.
@@ -47,7 +53,8 @@ impl Counters {
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn set_read(&self, ms: Option<i64>, skipped_frames: u64) {
+    pub(super) fn set_read(&self, ms: Option<i64>, delay_ms: i64, skipped_frames: u64) {
+        self.delay_ms.store(delay_ms, Ordering::Relaxed);
         self.read_ms.store(ms.unwrap_or(i64::MIN), Ordering::Relaxed);
         self.skipped_frames.store(skipped_frames, Ordering::Relaxed);
     }

@@ -191,7 +191,7 @@ impl Session {
     fn fill(&mut self) -> Filled {
         let Self { line: Conversation { client, .. }, feed, .. } = self;
         let filled = feed.fill(OUTBOX_BYTES, |media| client.send_media(media));
-        self.counters.set_read(self.feed.last_read_ms(), self.feed.skipped_frames());
+        self.counters.set_read(self.feed.last_read_ms(), self.feed.delay_ms(), self.feed.skipped_frames());
         filled
     }
 

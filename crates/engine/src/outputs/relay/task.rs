@@ -1,12 +1,16 @@
 //! The task of a relay: a thin shell around its [`State`]. It owns the one connection and does what the state says.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use gostream_proto::rtmp::url::RtmpUrl;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info, info_span, warn};
@@ -29,6 +33,11 @@ use crate::{
     spec::{RelayId, Target},
     status::{RelayError, RelayState},
 };
+
+/// A stream that came within a moment is due within a moment: so long its first connection may take.
+const FIRST_CONNECTION: Duration = Duration::from_secs(5);
+/// Waiting for the end of a delay looks this often whether it changed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A running relay, as its supervisor holds it.
 #[derive(Debug)]
@@ -86,7 +95,9 @@ impl Relay {
             if let Some(after) = after {
                 let _ = after.await;
             }
+            let changed = Arc::clone(&runner.context.changed);
             runner.run().await;
+            changed.notify_one();
         });
         Self { target, counters, view: seen, retry, stop, task }
     }
@@ -99,6 +110,11 @@ impl Relay {
     /// Do not wait for the next attempt.
     pub fn retry_now(&self) {
         self.retry.notify_one();
+    }
+
+    /// Whether it has ended by itself.
+    pub fn is_over(&self) -> bool {
+        self.view.has_changed().is_err()
     }
 
     /// Waits for its end, which comes when the broadcast ends.
@@ -164,7 +180,7 @@ impl Runner {
                     let stop = self.stop.clone();
                     let event = tokio::select! {
                         () = stop.cancelled() => return Err(Over),
-                        ended = ended(&self.context.broadcast) => return Err(ended),
+                        over = over(&self.context, self.patience()) => return Err(over),
                         () = sleep_until(until) => Event::Due,
                         () = self.retry.notified() => Event::RetryNow,
                     };
@@ -179,44 +195,58 @@ impl Runner {
     async fn may_begin(&self) -> Result<(), Over> {
         tokio::select! {
             () = self.stop.cancelled() => Err(Over),
-            over = ended(&self.context.broadcast) => Err(over),
+            over = over(&self.context, self.patience()) => Err(over),
             () = sleep_until(self.context.not_before) => Ok(()),
         }
     }
 
     /// Waits until there is something to start with and an encoder that continues it.
     async fn encoder_sends(&mut self) -> Result<(), Over> {
-        let mut phase = self.context.broadcast.phase();
-        let mut subscription = Subscription::new(&self.context.broadcast, Delivery::Batched);
+        let Context { broadcast, origin, .. } = &self.context;
+        let mut phase = broadcast.phase();
+        let mut subscription = Subscription::new(broadcast, Delivery::Batched);
+        let patience_ms = self.patience().as_millis() as i64;
         let ready = async {
-            while *phase.borrow_and_update() != broadcast::Phase::Live {
-                if phase.changed().await.is_err() {
+            loop {
+                let delay_ms = origin.delay_ms();
+                subscription.set_delay(delay_ms);
+                // With a delay there may be more to come when the encoder is away.
+                let is_live = *phase.borrow_and_update() == broadcast::Phase::Live;
+                let continues = is_live || delay_ms > 0 && !broadcast.rest_of(delay_ms + patience_ms).is_zero();
+                if continues && subscription.can_start() {
                     return;
                 }
-            }
-            while !self.context.broadcast.can_start() {
-                subscription.changed().await;
+                tokio::select! {
+                    () = subscription.changed() => {}
+                    Ok(()) = phase.changed() => {}
+                    else => return,
+                }
             }
         };
         tokio::select! {
             () = self.stop.cancelled() => Err(Over),
-            over = ended(&self.context.broadcast) => Err(over),
+            over = over(&self.context, self.patience()) => Err(over),
             () = ready => Ok(()),
         }
+    }
+
+    /// How long after the last packet is due a connection still makes sense: the first has something to send.
+    fn patience(&self) -> Duration {
+        if self.state.attempt() <= 1 { FIRST_CONNECTION } else { Duration::ZERO }
     }
 
     /// One connection from dialling to its end.
     async fn connection(&mut self) -> Result<Event, Over> {
         let stop = self.stop.clone();
-        let broadcast = Arc::clone(&self.context.broadcast);
+        let context = self.context.clone();
         let target = match self.moved_to.take() {
             Some(url) => Target { url, key: self.target.key.clone() },
             None => self.target.clone(),
         };
         let opened = tokio::select! {
             () = stop.cancelled() => return Err(Over),
-            over = ended(&broadcast) => return Err(over),
-            opened = Session::open(&self.context, &target, &self.counters).instrument(self.span.clone()) => opened,
+            over = over(&context, self.patience()) => return Err(over),
+            opened = Session::open(&context, &target, &self.counters).instrument(self.span.clone()) => opened,
         };
         let mut session = match opened {
             Ok(session) => session,
@@ -230,7 +260,7 @@ impl Runner {
                     session.finish(false).instrument(self.span.clone()).await;
                     return Err(Over);
                 }
-                over = ended(&broadcast) => {
+                over = over(&context, Duration::ZERO) => {
                     session.finish(true).instrument(self.span.clone()).await;
                     return Err(over);
                 }
@@ -291,10 +321,21 @@ impl Runner {
     }
 }
 
-/// Resolves when the broadcast is over.
-async fn ended(broadcast: &Broadcast) -> Over {
+/// Resolves when the broadcast is over, and the destination's delay after it, and then some patience.
+async fn over(Context { broadcast, origin, .. }: &Context, patience: Duration) -> Over {
     broadcast.ended().await;
-    Over
+    let patience_ms = patience.as_millis() as i64;
+    loop {
+        let rest = broadcast.rest_of(origin.delay_ms() + patience_ms);
+        if origin.delay_ms() == 0 || rest.is_zero() {
+            return Over;
+        }
+        tokio::select! {
+            () = broadcast.cut().cancelled() => return Over,
+            // The delay may change meanwhile.
+            () = sleep(rest.min(LOOK_AGAIN)) => {}
+        }
+    }
 }
 
 fn view_of(state: &State) -> View {

@@ -39,6 +39,8 @@ pub(in crate::api) struct Destination {
     stream_key_hint: String,
     /// Whether a relay should run while the project is live.
     enabled: bool,
+    /// By how many seconds the destination gets the stream later.
+    delay_seconds: u16,
     relay: Relay,
     /// What runs to the backup server; `null` without one.
     #[schema(required)]
@@ -67,7 +69,10 @@ pub(in crate::api) struct Relay {
     last_error: Option<RelayError>,
     sent_bytes: u64,
     kbps: u32,
-    /// How far behind the newest packet the relay is.
+    /// How much later than it comes the destination gets the stream. After a change of its delay this follows at a keyframe; it is
+    /// less than the delay where the stream is too large to be kept for so long, which a notice of the stream says.
+    delay_ms: u32,
+    /// How far behind the newest packet that is due after the delay the relay is.
     lag_ms: u32,
     /// Milliseconds to the platform and back; `null` while not connected.
     #[schema(required)]
@@ -133,6 +138,7 @@ impl Destination {
             backup_url: row.backup_url,
             stream_key_hint: hint(row.stream_key.expose_secret()),
             enabled: row.enabled,
+            delay_seconds: row.delay_seconds,
             relay,
             backup_relay,
             created_at: row.created_at,
@@ -159,6 +165,7 @@ impl Relay {
             last_error: None,
             sent_bytes: 0,
             kbps: 0,
+            delay_ms: 0,
             lag_ms: 0,
             rtt_ms: None,
             dropped_frames: 0,
@@ -178,6 +185,7 @@ impl From<&RelayStatus> for Relay {
             last_error: error.cloned().map(RelayError::from),
             sent_bytes: relay.sent_bytes,
             kbps: relay.kbps,
+            delay_ms: relay.delay_ms,
             lag_ms: relay.lag_ms,
             rtt_ms: relay.rtt_ms.map(|ms| (ms * 10.0).round() / 10.0),
             dropped_frames: relay.dropped_frames,

@@ -30,6 +30,11 @@ pub(in crate::api) struct Stream {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     held_until: Option<OffsetDateTime>,
+    /// After the encoder is done: until when destinations with a delay get the rest. A new stream, ending this one, or stopping them
+    /// cuts that short.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
+    rest_until: Option<OffsetDateTime>,
     /// Whether players have something to fetch. It takes a few seconds, and never comes for codecs that no browser plays.
     preview_ready: bool,
     /// What the encoder sends now; `null` once the stream ended.
@@ -107,15 +112,19 @@ pub(super) fn live_stream(status: &ProjectStatus) -> Stream {
         id: stream.id.0,
         project_id: status.project.0,
         status: match stream.phase {
-            StreamPhase::Live => "live",
+            StreamPhase::Live | StreamPhase::Ending { .. } => "live",
             StreamPhase::Reconnecting { .. } => "reconnecting",
         },
         started_at: wall(stream.started_at),
         ended_at: None,
         end_reason: None,
         held_until: match stream.phase {
-            StreamPhase::Live => None,
+            StreamPhase::Live | StreamPhase::Ending { .. } => None,
             StreamPhase::Reconnecting { until } => Some(wall(until)),
+        },
+        rest_until: match stream.phase {
+            StreamPhase::Ending { until } => Some(wall(until)),
+            StreamPhase::Live | StreamPhase::Reconnecting { .. } => None,
         },
         preview_ready: stream.hls_ready,
         video: stream.video.as_ref().map(Video::from),
@@ -139,6 +148,7 @@ pub(super) fn past_stream(row: store::Stream) -> Stream {
         ended_at: row.ended_at,
         end_reason: row.end_reason,
         held_until: None,
+        rest_until: None,
         preview_ready: false,
         video: None,
         audio: None,

@@ -14,7 +14,10 @@ use crate::{
         subscription::{Delivery, Subscription},
     },
     outputs::hls::{Output, Reader, Served},
-    rtmp::feed::{Audience, Feed, Filled, Origin},
+    rtmp::{
+        feed::{Audience, Feed, Filled},
+        origin::Origin,
+    },
 };
 
 /// When broadcasts begin, in ms since 1970.

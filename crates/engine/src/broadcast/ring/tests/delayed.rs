@@ -1,0 +1,114 @@
+//! Readers with a delay, and those without beside them.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Packets of any kind and size, each some time after the one before.
+fn packets() -> impl Strategy<Value = Vec<(PacketKind, i64, usize)>> {
+    let kind = prop_oneof![
+        1 => Just(VideoHeader),
+        1 => Just(AudioHeader),
+        2 => Just(Keyframe),
+        20 => Just(InterFrame),
+        20 => Just(Audio),
+    ];
+    let bytes = prop_oneof![20 => 0..5_000_usize, 1 => 0..20 * 1024 * 1024_usize];
+    prop::collection::vec((kind, 0..600_i64, bytes), 0..400)
+}
+
+/// What a reader finds, to be compared.
+fn found(start: Option<Start>) -> Option<(u64, Why, i64, u64, Vec<Bytes>)> {
+    let start = start?;
+    let headers = start.headers.iter().map(|entry| entry.packet.body.clone()).collect();
+    Some((start.sequence, start.why, start.earliest.as_ms(), start.video_frames_before, headers))
+}
+
+fn of(kind: PacketKind, ms: i64, bytes: usize) -> Packet {
+    // One allocation for all: what is counted is the length.
+    static BODY: std::sync::LazyLock<Bytes> = std::sync::LazyLock::new(|| Bytes::from(vec![0; 20 * 1024 * 1024]));
+    Packet::opaque(kind, Timestamp::from_ms(ms), BODY.slice(..bytes))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn delays_of_others_change_nothing_for_a_reader_without_one(packets in packets(), delay_ms in 1..300_000_i64) {
+        let (mut alone, mut beside, mut ms) = (Ring::default(), Ring::default(), 0);
+        beside.keep_for(delay_ms);
+        let mut waits = [None, None];
+        for (n, (kind, pause_ms, bytes)) in packets.into_iter().enumerate() {
+            ms += pause_ms;
+            alone.push(of(kind, ms, bytes), ms);
+            beside.push(of(kind, ms, bytes), ms);
+            prop_assert_eq!(alone.newest(), beside.newest());
+            prop_assert_eq!(found(alone.start(&mut None)), found(beside.start(&mut None)));
+            let [here, there] = &mut waits;
+            prop_assert_eq!(found(alone.start(here)), found(beside.start(there)));
+            prop_assert!(beside.held_bytes() <= KEPT_BYTES_MAX + DELAYED_BYTES_MAX);
+            if n % 100 == 99 {
+                beside.keep_for(0);
+                prop_assert_eq!(alone.held_bytes(), beside.held_bytes(), "what was kept is let go");
+                prop_assert_eq!(alone.newest(), beside.newest());
+                beside.keep_for(delay_ms);
+            }
+        }
+    }
+
+    #[test]
+    fn delayed_reader_finds_what_one_without_found_then(
+        packets in packets(),
+        delay_ms in 1..60_000_i64,
+        joins_at in 0..400_usize,
+    ) {
+        let (mut ring, mut ms) = (Ring::default(), 0);
+        ring.keep_for(delay_ms);
+        let (mut then, mut moment) = (Vec::new(), Moment::default());
+        for (n, (kind, pause_ms, bytes)) in packets.into_iter().enumerate() {
+            ms += pause_ms;
+            // No more than fits.
+            ring.push(of(kind, ms, bytes.min(100_000)), ms);
+            then.push((ms, ring.newest(), found(ring.start(&mut None))));
+            if n < joins_at {
+                continue;
+            }
+            prop_assert_eq!(ring.follow(&mut moment, ms - delay_ms), None, "nothing is due early");
+            let due = then.iter().rfind(|(at_ms, ..)| *at_ms <= ms - delay_ms);
+            let Some((_, packets, start)) = due else {
+                prop_assert!(moment.packets().is_empty());
+                continue;
+            };
+            // What came in a pause of the encoder before is dropped up to a pause sooner.
+            prop_assert_eq!(moment.packets(), packets.start.max(ring.first)..packets.end);
+            if packets.start < ring.first {
+                continue;
+            }
+            // Who waits for a keyframe is known to the ring, and differs.
+            let here = found(ring.start_at(&mut moment, &mut None));
+            let waits = |start: &Option<(u64, Why, i64, u64, Vec<Bytes>)>| {
+                start.as_ref().is_none_or(|(_, why, ..)| *why == Why::NoKeyframe)
+            };
+            prop_assert!(here == *start || waits(&here) && waits(start), "{:?} {:?}", here, start);
+        }
+    }
+}
+
+#[test]
+fn packets_for_delayed_readers_are_bounded_by_number() {
+    let mut ring = Ring::default();
+    ring.keep_for(300_000);
+    let mut moment = Moment::default();
+    let mut early = 0;
+    for n in 0..600_000 {
+        ring.push(packet(Audio, 0, 0), n / 10);
+        if n % 1_000 == 0 {
+            let before = moment.packets();
+            early += u32::from(ring.follow(&mut moment, n / 10 - 300_000).is_some());
+            assert!(moment.packets().start <= before.end, "none is missed at {n}");
+        }
+    }
+    assert!(ring.entries.len() <= KEPT_PACKETS_MAX + DELAYED_PACKETS_MAX);
+    assert!(early > 100, "they are due early instead");
+    assert!(ring.held_bytes() <= KEPT_BYTES_MAX + DELAYED_BYTES_MAX);
+}
