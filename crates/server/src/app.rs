@@ -22,6 +22,7 @@ pub use self::{error::StartError, open::open_store};
 use crate::{
     api::{self, Context, Followers, Shown, Turns},
     config::{Settings, Tls},
+    control::{admission::Gate, reconciler::Reconciler, wakes::Wakes},
     data_dir::{self, Held},
     fronts::Fronts,
     history, housekeeping,
@@ -30,7 +31,6 @@ use crate::{
     metrics::{self, Metrics},
     process::FileLimit,
     pulse::{self, Pulse},
-    reconcile::{Gate, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper, acme::Renewal},
 };

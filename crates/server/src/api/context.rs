@@ -10,11 +10,11 @@ use url::Url;
 use super::{followers::Followers, shown::Shown, turns::Turns};
 use crate::{
     config::{Quota, Signup},
+    control::wakes::Wakes,
     fronts::Fronts,
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
     pulse::Pulse,
-    reconcile::Wakes,
     strangers::Strangers,
 };
 

@@ -1,6 +1,9 @@
+use std::net::SocketAddr;
+
 use gostream_engine::{EngineConfig, events};
-use gostream_store::Keyring;
+use gostream_store::{Keyring, Store};
 use gostream_testkit::{PATIENCE, encoder::Encoder};
+use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use super::*;
