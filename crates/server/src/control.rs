@@ -4,6 +4,8 @@
 pub(crate) mod admission;
 pub(crate) mod cluster;
 pub(crate) mod commands;
+mod queue;
 pub(crate) mod reconciler;
 pub(crate) mod rows;
+pub(crate) mod sync;
 pub(crate) mod wakes;

@@ -6,107 +6,184 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use gostream_engine::{Applied, EndReason, Engine, spec::ProjectId};
+use gostream_store::Error;
 use time::OffsetDateTime;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Interval, MissedTickBehavior, interval, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     admission::Gate,
     cluster::{INBOX_INTERVAL, Inbox},
+    queue::Queue,
     rows,
+    sync::{Cause, Noted, SyncErrors},
 };
 use crate::fronts::Fronts;
 
-/// How long the rows of one project may take: a database that hangs must not hold up the reconciler for ever.
-const ROWS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often every live project is looked at, woken or not. A key that another process replaced, such as `gostream user
 /// password`, ends its publisher within this time.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// How long one project may take. Its rows take milliseconds; one that hangs is given up on before the next sweep tries it again.
+const PROJECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long the projects to pull may take to be read, one query for all of them.
+const PULLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Keeps every live project as its rows say.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     /// What encoders are asked at.
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) engine: Engine,
-    pub(crate) fronts: Arc<Fronts>,
+    gate: Arc<Gate>,
+    engine: Engine,
+    fronts: Arc<Fronts>,
     /// This server among others on the same database.
-    pub(crate) node: String,
+    node: String,
+    /// Where it is kept what failed.
+    pub(crate) sync_errors: Arc<SyncErrors>,
 }
 
 impl Reconciler {
-    /// Works until `stop`.
+    pub(crate) fn new(gate: Arc<Gate>, engine: Engine, fronts: Arc<Fronts>, node: String) -> Self {
+        Self { gate, engine, fronts, node, sync_errors: Arc::default() }
+    }
+
+    /// Works until `stop`. Projects, pulls and commands of other servers do not wait for each other.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut sweep = interval(SWEEP_INTERVAL);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = interval(INBOX_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut inbox = Inbox::new(self.gate.store.clone(), self.engine.clone(), self.node.clone());
+        let changed = Notify::new();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep_projects(&changed) => {}
+            () = self.keep_pulls(&changed) => {}
+            () = self.carry_out_commands() => {}
+        }
+    }
+
+    /// Reconciles projects side by side: those that changed, and with each sweep every live one.
+    async fn keep_projects(&self, changed: &Notify) {
+        let (mut queue, mut running) = (Queue::default(), FuturesUnordered::new());
+        let mut sweep = every(SWEEP_INTERVAL);
         loop {
-            let projects: Vec<ProjectId> = tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.gate.wakes.some() => self.gate.wakes.take().into_iter().map(ProjectId).collect(),
+            tokio::select! {
+                () = self.gate.wakes.some() => {
+                    self.gate.wakes.take().into_iter().for_each(|project| queue.wake(ProjectId(project)));
+                    changed.notify_one();
+                }
                 _ = sweep.tick() => {
-                    inbox.carry_out().await;
-                    self.engine.live()
+                    let live = self.engine.live();
+                    self.sync_errors.retain(&live).into_iter().for_each(|over| self.gate.wakes.sync_changed(over.0));
+                    live.into_iter().for_each(|project| queue.sweep(project));
                 }
-                _ = look.tick(), if inbox.expects_commands() => {
-                    inbox.carry_out().await;
-                    continue;
-                }
-            };
-            for project in projects {
-                self.reconcile(project).await;
+                Some(project) = running.next() => queue.finished(project),
             }
-            self.pull().await;
+            while let Some(project) = queue.next(|project| self.sync_errors.of(project).is_some()) {
+                running.push(async move {
+                    self.reconcile(project).await;
+                    project
+                });
+            }
         }
     }
 
-    /// Fetches what is this server's to fetch. When the rows cannot be read, everything goes on as it was.
-    async fn pull(&self) {
+    /// Fetches what is this server's to fetch, whenever rows changed and at each sweep.
+    async fn keep_pulls(&self, changed: &Notify) {
+        let (mut sweep, mut was_failing) = (every(SWEEP_INTERVAL), false);
+        loop {
+            tokio::select! {
+                () = changed.notified() => {}
+                _ = sweep.tick() => {}
+            }
+            was_failing = !self.pull(was_failing).await;
+        }
+    }
+
+    /// Carries out what other servers ask for.
+    async fn carry_out_commands(&self) {
+        let mut inbox = Inbox::new(self.gate.store.clone(), self.engine.clone(), self.node.clone());
+        let (mut sweep, mut look) = (every(SWEEP_INTERVAL), every(INBOX_INTERVAL));
+        loop {
+            tokio::select! {
+                _ = sweep.tick() => {}
+                _ = look.tick(), if inbox.expects_commands() => {}
+            }
+            inbox.carry_out().await;
+        }
+    }
+
+    /// Tells whether the rows were read; when they cannot be, everything goes on as it was.
+    async fn pull(&self, was_failing: bool) -> bool {
         let claimed = self.gate.store.claim_pulls(&self.node, OffsetDateTime::now_utc());
-        let rows = match timeout(ROWS_TIMEOUT, claimed).await {
-            Ok(Ok(rows)) => rows,
-            Ok(Err(error)) => return tracing::warn!(%error, "The projects to pull could not be read."),
-            Err(_) => return tracing::warn!("The projects to pull could not be read in time."),
-        };
-        self.fronts.retain(&rows.iter().map(|row| row.id).collect());
-        self.engine.pull(rows.iter().filter_map(rows::pull_spec).collect());
+        match timeout(PULLS_TIMEOUT, claimed).await {
+            Ok(Ok(rows)) => {
+                self.fronts.retain(&rows.iter().map(|row| row.id).collect());
+                self.engine.pull(rows.iter().filter_map(rows::pull_spec).collect());
+                return true;
+            }
+            Ok(Err(error)) if !was_failing => tracing::warn!(%error, "The projects to pull could not be read."),
+            Err(_) if !was_failing => tracing::warn!("The projects to pull could not be read in time."),
+            _ => {}
+        }
+        false
     }
 
+    /// Makes a live project as its rows say. When that fails, it runs on as it was, the failure is kept, and the next sweep tries
+    /// again.
     async fn reconcile(&self, project: ProjectId) {
-        if !self.engine.live().contains(&project) {
-            return;
+        let result = timeout(PROJECT_TIMEOUT, self.follow(project)).await;
+        let failure = match &result {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) => Some(Cause::Unreadable),
+            Err(_) => Some(Cause::Late),
+        };
+        let noted = self.sync_errors.note(project, failure, OffsetDateTime::now_utc());
+        match (noted, result) {
+            (Noted::Fails, Ok(Err(error))) => {
+                tracing::warn!(%error, project.id = %project, "The rows of a project cannot be read. Its changes wait.");
+            }
+            (Noted::Fails, _) => {
+                tracing::warn!(project.id = %project, "The rows of a project cannot be read in time. Its changes wait.");
+            }
+            (Noted::Recovers, _) => {
+                tracing::info!(project.id = %project, "Changes of a project are carried out again.")
+            }
+            (Noted::Same | Noted::FailsOtherwise, _) => {}
         }
-        if self.apply(project).await == Some(Applied::OtherKey) {
+        if noted != Noted::Same {
+            self.gate.wakes.sync_changed(project.0);
+        }
+    }
+
+    async fn follow(&self, project: ProjectId) -> Result<(), Error> {
+        if self.engine.live().contains(&project) && self.apply(project).await? == Applied::OtherKey {
             // Rows that were read while the key was replaced, and its next stream began, say the old one. Those that are read
             // now were written before that stream, or say truly that its key was replaced.
-            if self.apply(project).await == Some(Applied::OtherKey) {
+            if self.apply(project).await? == Applied::OtherKey {
                 self.engine.end(project, EndReason::EndedByOwner);
             }
         }
+        Ok(())
     }
 
-    /// Hands the engine what the rows say; ends the stream of a project that has none. `None` when they cannot be read: the
-    /// next sweep tries again, and until then everything runs on as it was.
-    async fn apply(&self, project: ProjectId) -> Option<Applied> {
-        match timeout(ROWS_TIMEOUT, rows::read(&self.gate.store, project.0)).await {
-            Err(_) => {
-                tracing::warn!(project.id = %project, "The rows of a project could not be read in time.");
-                None
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, project.id = %project, "The rows of a project could not be read.");
-                None
-            }
-            Ok(Ok(None)) => {
+    /// Hands the engine what the rows say; ends the stream of a project that has none.
+    async fn apply(&self, project: ProjectId) -> Result<Applied, Error> {
+        Ok(match rows::read(&self.gate.store, project.0).await? {
+            Some((row, destinations)) => self.engine.apply(rows::spec(&row, &destinations)),
+            None => {
                 self.engine.end(project, EndReason::EndedByOwner);
-                Some(Applied::Yes)
+                Applied::Yes
             }
-            Ok(Ok(Some((row, destinations)))) => Some(self.engine.apply(rows::spec(&row, &destinations))),
-        }
+        })
     }
+}
+
+/// Ticks at once and then at this interval, which a late tick does not shorten.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 #[cfg(test)]

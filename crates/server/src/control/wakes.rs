@@ -14,7 +14,7 @@ const CHANGES_MAX: usize = 256;
 /// Something that open event streams want to know at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Rows of this project changed.
+    /// Rows of this project changed, or whether they are carried out.
     Project(Uuid),
     /// Some session ended.
     Sessions,
@@ -52,6 +52,11 @@ impl Wakes {
     /// An encoder tried an unknown key: open event streams look whether it concerns them.
     pub(crate) fn stranger_came(&self) {
         self.tell(Change::Stranger);
+    }
+
+    /// Whether changes of `project` are carried out is another now: open event streams read it again.
+    pub(super) fn sync_changed(&self, project: Uuid) {
+        self.tell(Change::Project(project));
     }
 
     /// Every change from now on.
