@@ -61,13 +61,15 @@ check: lint audit ## Lint everything, audit the dependencies, compile the fuzz t
 	cargo check --quiet --manifest-path fuzz/Cargo.toml
 
 .PHONY: lint
-lint: web ## Formatting, clippy, the fences between crates, tidiness
+lint: web ## Formatting, clippy, the fences between crates and within them, tidiness
 	@scripts/install-peers lint
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	cd web && npm run check
 	@scripts/fences
+	@cargo test --locked --quiet --package gostream-testkit --test house >/dev/null || \
+	  cargo test --locked --quiet --package gostream-testkit --test house
 	@scripts/tidy
 
 .PHONY: audit

@@ -22,6 +22,7 @@ pub use self::{error::StartError, open::open_store};
 use crate::{
     api::{self, Context, Followers, Shown, Turns},
     config::{Settings, Tls},
+    control::{admission::Gate, reconciler::Reconciler, wakes::Wakes},
     data_dir::{self, Held},
     fronts::Fronts,
     history, housekeeping,
@@ -30,7 +31,6 @@ use crate::{
     metrics::{self, Metrics},
     process::FileLimit,
     pulse::{self, Pulse},
-    reconcile::{Gate, Reconciler, Wakes},
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper, acme::Renewal},
 };
@@ -89,8 +89,7 @@ impl App {
         let metrics_page = Arc::new(Metrics::new(engine.clone(), pulse.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, engine.clone(), ended.clone()));
-        let reconciler = Reconciler { gate, engine: engine.clone(), fronts: fronts.clone(), node: node.clone() };
-        tasks.spawn(reconciler.run(ended.clone()));
+        let reconciler = Reconciler::new(gate, engine.clone(), fronts.clone(), node.clone());
         let acceptor =
             certificates.clone().zip(keeper).map(|(shown, keeper)| keep(shown, keeper, &tasks, ended.clone()));
         let ctx = Arc::new(Context {
@@ -113,10 +112,12 @@ impl App {
             store,
             engine,
             wakes,
+            sync_errors: reconciler.sync_errors.clone(),
             node,
             handlers: tasks.clone(),
             stopping,
         });
+        tasks.spawn(reconciler.run(ended.clone()));
         look_after(&ctx, file, held.clone(), lock, &ended);
         let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
         let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));

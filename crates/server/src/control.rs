@@ -1,4 +1,11 @@
-//! How a request changes what runs, on whichever server that is.
+//! How a request changes what runs, on whichever server that is: handlers write rows and wake, the reconciler reads them and
+//! tells the engine.
 
+pub(crate) mod admission;
 pub(crate) mod cluster;
 pub(crate) mod commands;
+mod queue;
+pub(crate) mod reconciler;
+pub(crate) mod rows;
+pub(crate) mod sync;
+pub(crate) mod wakes;

@@ -19,7 +19,6 @@ pub mod notify;
 mod platform;
 pub mod process;
 mod pulse;
-mod reconcile;
 pub mod rotate;
 mod strangers;
 pub mod telemetry;

@@ -1034,6 +1034,7 @@ export interface components {
             stream: components["schemas"]["Stream"] | null;
             /** @description Goes into the encoder's "stream key" field. Anyone who has it can publish. `****` for a token that may only read. */
             streamKey: string;
+            syncError: components["schemas"]["SyncError"] | null;
             unknownKey: components["schemas"]["UnknownKey"] | null;
             /** Format: date-time */
             updatedAt: string;
@@ -1227,6 +1228,15 @@ export interface components {
          * @enum {string}
          */
         StreamState: "live" | "reconnecting" | "ended";
+        /** @description Why changes of a project are not carried out yet. The stream goes on as it was, and they are tried every few seconds. */
+        SyncError: {
+            /** @description Stable, for programs: `database_slow`, `rows_unreadable`. */
+            code: string;
+            /** @description What happened and what to do. */
+            message: string;
+            /** Format: date-time */
+            since: string;
+        };
         /**
          * @description What a token may do.
          * @enum {string}

@@ -10,11 +10,11 @@ use url::Url;
 use super::{followers::Followers, shown::Shown, turns::Turns};
 use crate::{
     config::{Quota, Signup},
+    control::{sync::SyncErrors, wakes::Wakes},
     fronts::Fronts,
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
     pulse::Pulse,
-    reconcile::Wakes,
     strangers::Strangers,
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Context {
     pub engine: Engine,
     /// Where handlers say what changed.
     pub wakes: Arc<Wakes>,
+    /// Live projects whose changes are not carried out yet.
+    pub sync_errors: Arc<SyncErrors>,
     /// Encoders with unknown keys.
     pub strangers: Arc<Strangers>,
     /// Who publishes at servers that streams are pulled from.

@@ -17,7 +17,7 @@ use super::{
     recipient,
     view::{Destination, Probe, Viewer},
 };
-use crate::reconcile::destination_spec;
+use crate::control::rows::destination_spec;
 
 /// A new destination.
 #[derive(Deserialize, ToSchema)]

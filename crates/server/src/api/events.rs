@@ -26,7 +26,7 @@ use super::{
     login::Login,
     view::{Project, Viewer},
 };
-use crate::reconcile::Change;
+use crate::control::wakes::Change;
 
 /// Between two events at least; what happens in between arrives together.
 const PACE: Duration = Duration::from_millis(200);

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{self, happened, wall};
-use crate::{metrics::Metrics, reconcile::Wakes};
+use crate::{control::wakes::Wakes, metrics::Metrics};
 
 /// Of one stream so much is kept: a destination that fails every few seconds for a day must not fill the disk.
 pub(crate) const EVENTS_MAX: usize = 1_000;

@@ -27,6 +27,7 @@ mod reports;
 mod revocation;
 mod security;
 mod serving;
+mod side_by_side;
 mod stalls;
 mod tokens;
 

@@ -16,6 +16,7 @@ import { Preview } from "../live/preview";
 import { ago } from "../live/report";
 import { ASK_MS } from "../live/updates";
 import { ProjectMenu } from "./project-menu";
+import { Unsynced } from "./unsynced";
 
 const platformsQuery = queryOptions({
   queryKey: ["platforms"],
@@ -63,6 +64,7 @@ export function ProjectPage({ id }: { id: string }) {
           The page asks every {ASK_MS / 1_000} seconds instead.
         </p>
       )}
+      {!away && project.syncError && <Unsynced error={project.syncError} />}
       {project.status === "reconnecting" && (
         <Reconnecting project={project} until={heldUntil ? Date.parse(heldUntil) : Number.NaN} />
       )}

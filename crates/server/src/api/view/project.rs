@@ -10,7 +10,7 @@ use super::{
     destination::{Destination, RelayError},
     stream::Stream,
 };
-use crate::api::login::Login;
+use crate::{api::login::Login, control::sync};
 
 /// In place of a stream key that is not shown.
 const HIDDEN: &str = "****";
@@ -43,6 +43,9 @@ pub(in crate::api) struct Project {
     pub(super) pull: Option<Pull>,
     #[schema(value_type = ProjectState)]
     pub(super) status: &'static str,
+    /// Changes are not carried out on the running stream yet; `null` when they are. Only the server that runs the stream knows.
+    #[schema(required)]
+    pub(super) sync_error: Option<SyncError>,
     /// The running stream, or `null`.
     #[schema(required)]
     pub(super) stream: Option<Stream>,
@@ -68,6 +71,18 @@ impl Project {
         let legacy_hls_url = self.legacy_hls_url.replace(&self.stream_key, HIDDEN);
         Self { stream_key: HIDDEN.to_owned(), legacy_hls_url, ..self }
     }
+}
+
+/// Why changes of a project are not carried out yet. The stream goes on as it was, and they are tried every few seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct SyncError {
+    /// Stable, for programs: `database_slow`, `rows_unreadable`.
+    code: &'static str,
+    /// What happened and what to do.
+    message: &'static str,
+    #[serde(with = "time::serde::rfc3339")]
+    since: OffsetDateTime,
 }
 
 /// How a stream is pulled from another server.
@@ -108,6 +123,13 @@ pub(in crate::api) enum ProjectState {
     Offline,
     Live,
     Reconnecting,
+}
+
+impl From<sync::SyncError> for SyncError {
+    fn from(error: sync::SyncError) -> Self {
+        let sync::SyncError { cause, since } = error;
+        Self { code: cause.code(), message: cause.message(), since }
+    }
 }
 
 impl From<status::PullStatus> for Pull {

@@ -6,7 +6,7 @@ use gostream_engine::{
     spec::{AccountId, Goodbye, ProjectSpec, StreamKey},
 };
 use gostream_store::{Keyring, Stream};
-use gostream_testkit::encoder::Encoder;
+use gostream_testkit::{PATIENCE, encoder::Encoder};
 use tempfile::TempDir;
 
 use super::*;
@@ -51,7 +51,14 @@ async fn a_command_ends_the_stream_that_it_was_given_for_and_no_later_one() {
 
     let earlier = begun(Uuid::now_v7()).await;
     let mut encoder = Encoder::publish(engine.rtmp_addr(), "key").await.expect("is admitted");
-    let live = engine.status(ProjectId(id)).expect("is live").stream.id.0;
+    let mut watch = engine.watch(ProjectId(id));
+    // A status is published moments after the admission.
+    let status = timeout(PATIENCE, watch.wait_for(Option::is_some))
+        .await
+        .expect("is published")
+        .expect("is watched")
+        .clone();
+    let live = status.expect("is live").stream.id.0;
     end(earlier).await;
     inbox.carry_out().await;
     assert_eq!((engine.streams().len(), left().await), (1, 0), "it was for another stream");

@@ -1,6 +1,9 @@
+use std::net::SocketAddr;
+
 use gostream_engine::{EngineConfig, events};
-use gostream_store::Keyring;
+use gostream_store::{Keyring, Store};
 use gostream_testkit::{PATIENCE, encoder::Encoder};
+use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -22,8 +25,7 @@ async fn a_stream_ends_whose_key_was_replaced_or_whose_project_was_deleted_elsew
     });
     let config = EngineConfig { rtmp_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..EngineConfig::default() };
     let engine = Engine::start(config, gate.clone(), events::channel(16).0).await.expect("starts");
-    let (node, fronts) = ("node".to_owned(), Arc::default());
-    let reconciler = Reconciler { gate, engine: engine.clone(), fronts, node };
+    let reconciler = Reconciler::new(gate, engine.clone(), Arc::default(), "node".to_owned());
     let id = ProjectId(project.id);
     let mut watch = engine.watch(id);
 

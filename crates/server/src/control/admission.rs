@@ -1,0 +1,73 @@
+//! Who may publish: the engine asks, the rows answer.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use gostream_engine::{
+    Admission, Refusal,
+    net::BoxFuture,
+    spec::{ProjectSpec, StreamKey},
+};
+use gostream_store::Store;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{rows::spec, wakes::Wakes};
+use crate::{
+    login::{limit::Limits, refused},
+    strangers::Strangers,
+};
+
+/// How long an encoder waits for the database before it is told to come back.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an address that keeps trying unknown keys waits for each answer. It holds one of its few places meanwhile.
+const GUESS_DELAY: Duration = Duration::from_secs(2);
+
+/// Answers the engine's one question from the database, until `stopping`.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) store: Store,
+    pub(crate) wakes: Arc<Wakes>,
+    pub(crate) strangers: Arc<Strangers>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Gate {
+    async fn spec_of(&self, key: &StreamKey) -> Result<ProjectSpec, Refusal> {
+        let unavailable = |error| {
+            tracing::warn!(%error, "The database did not answer for an encoder.");
+            Refusal::Unavailable
+        };
+        let project = self.store.project_by_stream_key(key.expose()).await.map_err(unavailable)?;
+        let project = project.ok_or(Refusal::UnknownKey)?;
+        let destinations = self.store.destinations(project.id).await.map_err(unavailable)?;
+        Ok(spec(&project, &destinations))
+    }
+}
+
+impl Admission for Gate {
+    fn admit<'a>(&'a self, key: &'a StreamKey, peer: SocketAddr) -> BoxFuture<'a, Result<ProjectSpec, Refusal>> {
+        Box::pin(async move {
+            if self.stopping.is_cancelled() {
+                return Err(Refusal::Unavailable);
+            }
+            let answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
+            if matches!(answer, Err(Refusal::UnknownKey)) {
+                refused("stream_key", Some(peer.ip()));
+                if self.strangers.tried(peer.ip(), SystemTime::now()) {
+                    self.wakes.stranger_came();
+                }
+                if self.limits.stream_key(peer.ip()).is_err() {
+                    sleep(GUESS_DELAY).await;
+                }
+            }
+            let spec = answer?;
+            self.strangers.found_home(peer.ip());
+            Ok(spec)
+        })
+    }
+}

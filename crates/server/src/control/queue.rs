@@ -1,0 +1,120 @@
+//! Which project is reconciled next. Owns no task and no clock.
+
+use std::collections::{HashSet, VecDeque};
+
+use gostream_engine::spec::ProjectId;
+
+/// Projects that are reconciled at the same time. Each holds one connection at a time, and PostgreSQL has ten for everything: one
+/// whose query is given up on is free up to 5 s later.
+const PLACES: usize = 8;
+/// Of these, as many are for projects that failed the last time: the others find room, however many hang.
+const PLACES_OF_FAILING: usize = 2;
+
+/// Each project is in line once, and reconciled once at a time.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    line: VecDeque<ProjectId>,
+    waiting: HashSet<ProjectId>,
+    running: HashSet<ProjectId>,
+    /// Those of the running ones that had failed before.
+    failing: HashSet<ProjectId>,
+}
+
+impl Queue {
+    /// Rows of the project changed: it comes before the swept ones, and once more if it is being reconciled, since that may have
+    /// read the rows before they changed.
+    pub(super) fn wake(&mut self, project: ProjectId) {
+        if !self.waiting.insert(project) {
+            self.line.retain(|other| *other != project);
+        }
+        self.line.push_front(project);
+    }
+
+    /// The project's turn has come, changed or not.
+    pub(super) fn sweep(&mut self, project: ProjectId) {
+        if !self.running.contains(&project) && self.waiting.insert(project) {
+            self.line.push_back(project);
+        }
+    }
+
+    /// The next project that may be reconciled now. [`Queue::finished`] gives its place back.
+    pub(super) fn next(&mut self, fails: impl Fn(ProjectId) -> bool) -> Option<ProjectId> {
+        if self.running.len() >= PLACES {
+            return None;
+        }
+        let is_full_of_failing = self.failing.len() >= PLACES_OF_FAILING;
+        let may = |project: &ProjectId| !(self.running.contains(project) || is_full_of_failing && fails(*project));
+        let project = self.line.remove(self.line.iter().position(may)?)?;
+        self.waiting.remove(&project);
+        self.running.insert(project);
+        if fails(project) {
+            self.failing.insert(project);
+        }
+        Some(project)
+    }
+
+    pub(super) fn finished(&mut self, project: ProjectId) {
+        self.running.remove(&project);
+        self.failing.remove(&project);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn project(number: u128) -> ProjectId {
+        ProjectId(Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn a_project_that_changes_while_it_is_reconciled_is_reconciled_again_afterwards() {
+        let (mut queue, healthy) = (Queue::default(), |_| false);
+        queue.wake(project(1));
+        queue.wake(project(1));
+        assert_eq!(queue.next(healthy), Some(project(1)));
+        assert_eq!(queue.next(healthy), None, "it is in line once");
+        queue.sweep(project(1));
+        assert_eq!(queue.next(healthy), None, "nothing changed");
+        queue.wake(project(1));
+        assert_eq!(queue.next(healthy), None, "never twice at a time");
+        queue.finished(project(1));
+        assert_eq!(queue.next(healthy), Some(project(1)));
+        queue.finished(project(1));
+        assert_eq!(queue.next(healthy), None);
+    }
+
+    #[test]
+    fn a_changed_project_comes_before_swept_ones() {
+        let (mut queue, healthy) = (Queue::default(), |_| false);
+        (1..=20).for_each(|number| queue.sweep(project(number)));
+        queue.wake(project(19));
+        queue.wake(project(21));
+        let order: Vec<_> = std::iter::from_fn(|| queue.next(healthy)).collect();
+        assert_eq!(order[..3], [project(21), project(19), project(1)]);
+        assert_eq!(order.len(), PLACES);
+        queue.finished(project(1));
+        assert!(queue.next(healthy).is_some(), "a place is free");
+        assert_eq!(queue.next(healthy), None);
+    }
+
+    #[test]
+    fn failing_projects_leave_room_and_get_their_turn_in_order() {
+        let (mut queue, fails) = (Queue::default(), |id: ProjectId| id.0.as_u128() <= 30);
+        let mut tried = HashSet::new();
+        for _ in 0..15 {
+            (1..=30).for_each(|number| queue.sweep(project(number)));
+            queue.wake(project(31));
+            let taken: Vec<_> = std::iter::from_fn(|| queue.next(fails)).collect();
+            assert_eq!(taken.len(), PLACES_OF_FAILING + 1, "{taken:?}");
+            assert!(taken.contains(&project(31)));
+            for project in taken {
+                queue.finished(project);
+                tried.insert(project);
+            }
+        }
+        assert_eq!(tried.len(), 31, "each was tried");
+    }
+}
