@@ -31,6 +31,47 @@ fn folders_of_a_crate_import_in_one_direction() {
     assert!(circles.is_empty(), "Move what is shared below both:\n{}", circles.join("\n"));
 }
 
+#[test]
+fn the_map_of_the_house_is_true() {
+    /// Lists that grow by one file each time, and say nothing else.
+    const LISTS: [&str; 2] = ["entity", "migration"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("is readable");
+    let map = text.split("```").nth(1).expect("is the first code block");
+    let mut wrong = Vec::new();
+    for name in CRATES {
+        let words: BTreeSet<&str> = words_of(map, name).collect();
+        for module in House::read(name)
+            .files
+            .keys()
+            .filter(|module| !LISTS.iter().any(|list| module.starts_with(&[(*list).to_owned()])))
+        {
+            if module.last().is_some_and(|last| !words.contains(last.as_str())) {
+                wrong.push(format!("{name} has {}", module.join("/")));
+            }
+        }
+    }
+    for path in text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|path| path.contains("/src/") && !path.contains(['*', '{']))
+    {
+        if !root.join("crates").join(path).exists() && !root.join(path).exists() {
+            wrong.push(format!("there is no {path}"));
+        }
+    }
+    assert!(wrong.is_empty(), "ARCHITECTURE.md does not fit the source: {wrong:#?}");
+}
+
+/// What the map says of a crate: from its line to the next that begins as far left.
+fn words_of<'a>(map: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let head = format!("  {name}/src/");
+    let lines = map.lines().skip_while(move |line| !line.starts_with(&head));
+    let lines = lines.enumerate().take_while(|(n, line)| *n == 0 || line.starts_with("   ")).map(|(_, line)| line);
+    lines.flat_map(|line| line.split(|sign: char| !(sign.is_alphanumeric() || sign == '_')))
+}
+
 /// The modules of a crate, and which other ones the file of each imports.
 #[derive(Default)]
 struct House {

@@ -1,8 +1,7 @@
 //! A broadcast: a stream while it runs, in memory. One writer, any number of readers.
 //!
-//! [`ring`] holds the newest packets, [`publisher`] writes them, a [`subscription`] reads them at its own pace, and
-//! [`feed`] turns what was read into RTMP media for one connection. Writing never waits for a reader, and [`pace`] says how
-//! often readers hear of it.
+//! [`ring`] holds the newest packets, [`incoming`] what is known of the encoder's stream, and a [`subscription`] reads at its own pace.
+//! Writing never waits for a reader, and [`wake_schedule`] says how often readers hear of it.
 
 pub(crate) mod incoming;
 pub mod meter;

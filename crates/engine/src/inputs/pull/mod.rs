@@ -1,7 +1,7 @@
 //! Pulls: streams that do not come by themselves but are fetched from another RTMP server, most often an nginx-rtmp that
 //! encoders know already. A pull plays from there and writes into the broadcast as an encoder's connection does.
 //!
-//! [`task`] says when to try and what becomes of a stream, [`source`] is one connection, [`trouble`] says what went wrong. An
+//! [`task`] says when to try and what becomes of a stream, [`source`] is one connection, [`error`] says what went wrong. An
 //! encoder that publishes here comes first: while it does, nothing is fetched.
 
 mod error;
