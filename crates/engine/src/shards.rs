@@ -14,6 +14,8 @@ use std::{
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+use crate::ticks;
+
 /// Running threads.
 #[derive(Debug, Default)]
 pub(crate) struct Shards {
@@ -32,6 +34,7 @@ impl Shards {
             shards.handles.push(runtime.handle().clone());
             let stop = shards.stop.clone();
             let thread = thread::Builder::new().name(format!("media-{n}")).spawn(move || {
+                ticks::own_thread();
                 runtime.block_on(stop.cancelled());
                 // A name that is still being resolved is not waited for.
                 runtime.shutdown_background();

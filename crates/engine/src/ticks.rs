@@ -2,7 +2,7 @@
 //! with cold caches, and costs a system call when it is set (the runtime tells its own poll of an earlier time).
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
@@ -24,6 +24,20 @@ pub(crate) fn next_wake(after: Instant, pause: Duration) -> Instant {
     let pause_ns = pause.as_nanos().max(1);
     let since_ns = after.saturating_duration_since(*EPOCH).as_nanos();
     after + Duration::from_nanos((pause_ns - since_ns % pause_ns) as u64)
+}
+
+thread_local! {
+    static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that the thread, and its clock, are the data plane's alone.
+pub(crate) fn own_thread() {
+    OWN_THREAD.set(true);
+}
+
+/// Whether it is so.
+pub(crate) fn is_own_thread() -> bool {
+    OWN_THREAD.get()
 }
 
 /// The ticks of a thread, counted, for as long as somebody holds them.
@@ -141,8 +155,8 @@ enum Timer {
 
 impl Timer {
     fn start() -> Self {
-        // A test may stop the runtime's clock.
-        if cfg!(test) { Self::Runtime } else { Self::of_kernel().unwrap_or(Self::Runtime) }
+        // Whoever lends the engine a runtime may stop its clock, and move it; the kernel's goes on by itself.
+        if OWN_THREAD.get() { Self::of_kernel().unwrap_or(Self::Runtime) } else { Self::Runtime }
     }
 
     #[cfg(target_os = "linux")]
