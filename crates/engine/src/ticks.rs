@@ -35,12 +35,7 @@ pub(crate) fn own_thread() {
     OWN_THREAD.set(true);
 }
 
-/// Whether it is so.
-pub(crate) fn is_own_thread() -> bool {
-    OWN_THREAD.get()
-}
-
-/// The ticks of a thread, counted, for as long as somebody holds them.
+/// The ticks of a thread, counted, for as long as a [`Ticks`] refers to them.
 #[derive(Debug, Default)]
 struct Ticker(Mutex<State>);
 
@@ -53,14 +48,14 @@ struct State {
     waiting: Vec<(u64, Waker)>,
 }
 
-/// Every tick, or every so many of them. Those of all who wait for the same number fall together.
+/// Each tick, or each second, third, … of them: all that wait for each third one are woken by the same.
 #[derive(Debug)]
 pub(crate) struct Ticks {
     ticker: Arc<Ticker>,
     every: u64,
     /// The tick that is waited for.
     due: u64,
-    /// Who was told to wait for it.
+    /// The task that waits for it.
     registered: Option<Waker>,
 }
 
@@ -122,7 +117,7 @@ impl Ticker {
         })
     }
 
-    /// Ticks until nobody holds it.
+    /// Ticks until nothing refers to it.
     async fn run(self: Arc<Self>) {
         let (mut timer, mut woken) = (Timer::start(), Vec::new());
         loop {
@@ -155,7 +150,7 @@ enum Timer {
 
 impl Timer {
     fn start() -> Self {
-        // Whoever lends the engine a runtime may stop its clock, and move it; the kernel's goes on by itself.
+        // The clock of a runtime that is lent may be stopped and moved; the kernel's goes on by itself.
         if OWN_THREAD.get() { Self::of_kernel().unwrap_or(Self::Runtime) } else { Self::Runtime }
     }
 

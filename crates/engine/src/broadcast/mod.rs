@@ -22,7 +22,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::ticks::{TICK, is_own_thread};
+use crate::ticks::TICK;
 use crate::{
     events::EndReason,
     spec::{ProjectId, StreamId},
@@ -238,11 +238,7 @@ impl Broadcast {
 
     /// How long to collect packets before readers are woken for them.
     pub(crate) fn pause_between_wakes(&self) -> Duration {
-        match self.immediate_readers.load(Ordering::Relaxed) {
-            // On a runtime that is lent, whose clock may be moved, nothing waits for it.
-            0 if !is_own_thread() => Duration::ZERO,
-            readers => wake_schedule::pause_for(readers, self.born.elapsed()),
-        }
+        wake_schedule::pause_for(self.immediate_readers.load(Ordering::Relaxed), self.born.elapsed())
     }
 
     /// Tells readers that there is more to read.
