@@ -72,51 +72,46 @@ function Warning({ testId, children }: { testId?: string; children: ReactNode })
 
 /** The encoder is done, and destinations with a delay are not: how long they take, and the way not to wait. */
 export function Rest({ project, until }: { project: Project; until: number }) {
-  const now = useNow();
-  const left = Math.max(0, Math.ceil((until - now) / 1000));
-  const end = useMutation({
-    mutationKey: endsStream(project.id),
-    mutationFn: () =>
-      take(api.POST("/api/projects/{id}/stream/end", { params: { path: { id: project.id } } })),
-  });
+  const left = useSecondsTo(until);
   return (
-    <div
-      role="status"
-      className="panel px-4 py-3 flex flex-wrap items-center gap-3 justify-between"
-      data-testid="rest"
-    >
+    <div role="status" className={`panel ${ROW}`} data-testid="rest">
       <p>Your encoder is done. Destinations with a delay get the rest for {left} s more.</p>
-      <Button look="danger" onClick={() => end.mutate()} busy={end.isPending && "Ending…"}>
-        End now
-      </Button>
+      <EndNow project={project} />
     </div>
   );
 }
 
 /** The encoder dropped: how long it is waited for, and the way not to wait. */
 export function Reconnecting({ project, until }: { project: Project; until: number }) {
-  const now = useNow();
-  const left = Math.max(0, Math.ceil((until - now) / 1000));
-  const end = useMutation({
-    mutationKey: endsStream(project.id),
-    mutationFn: () =>
-      take(api.POST("/api/projects/{id}/stream/end", { params: { path: { id: project.id } } })),
-  });
+  const left = useSecondsTo(until);
   const on = (project.destinations ?? []).filter(({ relay }) => isOn(relay)).length;
   return (
-    <div
-      role="status"
-      className="bg-warn-soft text-warn rounded-lg px-4 py-3 flex flex-wrap items-center gap-3 justify-between"
-    >
+    <div role="status" className={`bg-warn-soft text-warn rounded-lg ${ROW}`}>
       <p data-testid="reconnecting">
         <span aria-hidden="true">▲ </span>
         Your encoder dropped.{" "}
         {on > 0 ? `${on === 1 ? "One platform is" : `${on} platforms are`} held` : "The stream is held"}
         {Number.isFinite(until) ? ` for ${left} s more` : ""}; start streaming again and the show goes on.
       </p>
-      <Button look="danger" onClick={() => end.mutate()} busy={end.isPending && "Ending…"}>
-        End now
-      </Button>
+      <EndNow project={project} />
     </div>
+  );
+}
+
+/** A sentence and what to do about it. */
+const ROW = "px-4 py-3 flex flex-wrap items-center gap-3 justify-between";
+
+const useSecondsTo = (moment: number) => Math.max(0, Math.ceil((moment - useNow()) / 1000));
+
+function EndNow({ project }: { project: Project }) {
+  const end = useMutation({
+    mutationKey: endsStream(project.id),
+    mutationFn: () =>
+      take(api.POST("/api/projects/{id}/stream/end", { params: { path: { id: project.id } } })),
+  });
+  return (
+    <Button look="danger" onClick={() => end.mutate()} busy={end.isPending && "Ending…"}>
+      End now
+    </Button>
   );
 }
