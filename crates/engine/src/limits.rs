@@ -37,7 +37,7 @@ pub(crate) struct Allowed {
     pub(crate) messages: u32,
 }
 
-/// How often something may happen: so many times at once, and once in each interval.
+/// How often something may happen: a number of times at once, and once in each interval after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// At once.

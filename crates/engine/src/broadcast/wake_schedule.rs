@@ -13,7 +13,7 @@ const PAUSE_PER_READER: Duration = Duration::from_micros(800);
 /// As long as a broadcast is younger than this, readers are not kept waiting: encoders begin with a burst, and HLS with its first keyframe.
 const BEGINNING: Duration = Duration::from_secs(2);
 
-/// The pause between two wakes of a broadcast of this age with so many immediate readers.
+/// The pause between two wakes of a broadcast of this age with that many immediate readers.
 pub(crate) fn pause_for(immediate_readers: usize, age: Duration) -> Duration {
     match immediate_readers {
         0 if age < BEGINNING => Duration::ZERO,

@@ -32,7 +32,7 @@ pub(crate) trait Source {
     /// For how long packets are collected before readers are woken for them: it need not be read more often.
     fn set_pause(&mut self, _pause: Duration) {}
 
-    /// Whether it is read on ticks, so that readers can be woken for all that was read.
+    /// Whether it is read on ticks and at no other time, so that readers are woken for all that was read.
     fn is_read_on_ticks(&self) -> bool {
         false
     }
@@ -65,40 +65,23 @@ pub(crate) enum Stop<E> {
 /// Writes what the source delivers until there is no more of it. Cancel safe.
 pub(crate) async fn drive<S: Source>(source: &mut S, publisher: &mut Publisher, shared: &Shared) -> Stop<S::Error> {
     let (leave, broadcast) = (publisher.leave().clone(), Arc::clone(publisher.broadcast()));
-    let stop = tokio::select! {
+    tokio::select! {
         biased;
-        () = leave.cancelled() => return Stop::TakenOver,
-        () = broadcast.ended() => return Stop::BroadcastEnded,
+        () = leave.cancelled() => Stop::TakenOver,
+        () = broadcast.ended() => Stop::BroadcastEnded,
         stop = take_media(source, publisher, shared) => stop,
-    };
-    match stop {
-        Taken::Ended => Stop::Ended,
-        Taken::Lost(error) => Stop::Lost(error),
-        Taken::TooFast(excess) => {
-            let reason = EndReason::TooFast(excess);
-            shared.resting.begin(broadcast.project, Instant::now());
-            broadcast.end(reason);
-            Stop::TooFast(reason)
-        }
     }
 }
 
-enum Taken<E> {
-    Ended,
-    Lost(E),
-    TooFast(Excess),
-}
-
-async fn take_media<S: Source>(source: &mut S, publisher: &mut Publisher, shared: &Shared) -> Taken<S::Error> {
+async fn take_media<S: Source>(source: &mut S, publisher: &mut Publisher, shared: &Shared) -> Stop<S::Error> {
     let mut received_bytes = source.received_bytes();
     let mut silence = Silence::new(shared.limits.silence);
     loop {
-        match take_received(source, publisher, shared, &mut received_bytes) {
-            Ok(None) => {}
-            Ok(Some(taken)) => return taken,
-            Err(error) => return Taken::Lost(error),
+        if let Some(stop) = take_received(source, publisher, shared, &mut received_bytes) {
+            return stop;
         }
-        let due = publisher.flush(Instant::now(), source.is_read_on_ticks());
+        let now = Instant::now();
+        let due = if source.is_read_on_ticks() { publisher.flush_at_once(now) } else { publisher.flush(now) };
         source.set_pause(publisher.pause());
         let exchanged = match due {
             // Time to wake the readers.
@@ -111,31 +94,40 @@ async fn take_media<S: Source>(source: &mut S, publisher: &mut Publisher, shared
         };
         match exchanged {
             Ok(()) => silence.heard(),
-            Err(error) => return Taken::Lost(error),
+            Err(error) => return Stop::Lost(error),
         }
     }
 }
 
-/// Writes all that was received. An error of the source comes after what came before it.
+/// Writes all that was received, and says if nothing may follow.
 fn take_received<S: Source>(
     source: &mut S,
     publisher: &mut Publisher,
     shared: &Shared,
     received_bytes: &mut u64,
-) -> Result<Option<Taken<S::Error>>, S::Error> {
+) -> Option<Stop<S::Error>> {
     let (now, allowed) = (Instant::now(), shared.limits.ingest());
-    while let Some(event) = source.next()? {
-        match event {
-            SourceEvent::Media(media) => {
+    loop {
+        match source.next() {
+            Ok(Some(SourceEvent::Media(media))) => {
                 if let Some(excess) = publisher.count_message(allowed, now) {
-                    return Ok(Some(Taken::TooFast(excess)));
+                    return Some(too_fast(excess, publisher, shared));
                 }
                 publisher.push(media, now);
             }
-            SourceEvent::Ended => return Ok(Some(Taken::Ended)),
+            Ok(Some(SourceEvent::Ended)) => return Some(Stop::Ended),
+            Ok(None) => break,
+            Err(error) => return Some(Stop::Lost(error)),
         }
     }
     let before = std::mem::replace(received_bytes, source.received_bytes());
-    let excess = publisher.count_bytes(allowed, *received_bytes - before, now);
-    Ok(excess.map(Taken::TooFast))
+    let excess = publisher.count_bytes(allowed, *received_bytes - before, now)?;
+    Some(too_fast(excess, publisher, shared))
+}
+
+fn too_fast<E>(excess: Excess, publisher: &Publisher, shared: &Shared) -> Stop<E> {
+    let (broadcast, reason) = (publisher.broadcast(), EndReason::TooFast(excess));
+    shared.resting.begin(broadcast.project, Instant::now());
+    broadcast.end(reason);
+    Stop::TooFast(reason)
 }

@@ -1,4 +1,4 @@
-//! How names become addresses, for whoever asks.
+//! How names become addresses: what a resolver is asked, and answers.
 
 use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin};
 

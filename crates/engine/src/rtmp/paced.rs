@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -85,24 +85,31 @@ impl Look {
     }
 }
 
-/// How often the socket is read; held by whoever knows who waits for the packets.
+/// How often the socket is read: shared by the socket and by what knows who waits for the packets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pace(Arc<AtomicU64>);
+pub(crate) struct Pace(Arc<PaceState>);
+
+#[derive(Debug, Default)]
+struct PaceState {
+    pause_us: AtomicU64,
+    /// It is read before the end of a pause as well.
+    is_early: AtomicBool,
+}
 
 impl Pace {
     /// Read with such pauses; short ones mean as soon as something comes.
     pub(crate) fn set(&self, pause: Duration) {
         let pause = if pause < PAUSE_MIN { Duration::ZERO } else { pause };
-        self.0.store(pause.as_micros() as u64, Ordering::Relaxed);
+        self.0.pause_us.store(pause.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Whether it is read on ticks.
+    /// Whether it is read on ticks and at no other time.
     pub(crate) fn is_on_ticks(&self) -> bool {
-        self.get() == TICK
+        self.get() == TICK && !self.0.is_early.load(Ordering::Relaxed)
     }
 
     fn get(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
+        Duration::from_micros(self.0.pause_us.load(Ordering::Relaxed))
     }
 }
 
@@ -150,6 +157,7 @@ impl PacedStream {
             return;
         }
         let is_early = self.waits.are_likely() && self.waits.rtt > self.near;
+        self.pace.0.is_early.store(is_early, Ordering::Relaxed);
         if self.pause == TICK && !is_early {
             self.is_first_look = true;
             if !matches!(self.look, Look::OnTicks(_)) {

@@ -63,7 +63,7 @@ impl Live {
         Arc::new(Self { broadcast, spec, retries, hls, over: CancellationToken::new(), publisher, pace })
     }
 
-    /// Takes the publisher's seat; whoever had it is told to leave.
+    /// Takes the publisher's seat; the previous publisher is told to leave.
     #[cfg(test)]
     pub(crate) fn take_seat(&self) -> Ticket {
         let mut seat = self.seat();

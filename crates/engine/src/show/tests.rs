@@ -119,7 +119,7 @@ fn fifty_days_keep_their_times_over_both_wraps() {
         let timestamp = START.wrapping_add(at as u32);
         let media = Media { kind: MediaKind::Video, timestamp, body: body.clone() };
         publisher.push(media, began + Duration::from_millis(at));
-        publisher.flush(Instant::now(), false);
+        publisher.flush(Instant::now());
         assert_eq!(feed.fill(usize::MAX, |media| connection.client.send_media(media)), Filled::Media, "at {at}");
         let events = connection.arrived();
         let Some(server::Event::Media(media)) = events.last() else { panic!("{} events at {at}", events.len()) };
@@ -152,7 +152,7 @@ async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
     let fill = |feed: &mut Feed| feed.fill(usize::MAX, |_| {});
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media));
     publisher.push(frame(40, 0x27), now);
-    assert!(publisher.flush(Instant::now(), false).is_some(), "too early to wake all of them");
+    assert!(publisher.flush(Instant::now()).is_some(), "too early to wake all of them");
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Nothing));
     live.broadcast.end(EndReason::EndedByOwner);
     assert!(feeds.iter_mut().all(|feed| fill(feed) == Filled::Media), "the last packet");
@@ -197,7 +197,7 @@ fn what_is_no_frame_moves_no_times() {
             push(MediaKind::Data, 0, b"\x02\0\x0AonTextData", ms);
         }
     }
-    publisher.flush(began + Duration::from_secs(5), false);
+    publisher.flush(began + Duration::from_secs(5));
     let mut sound = Vec::new();
     feed.fill(usize::MAX, |media| {
         if media.kind == MediaKind::Audio && media.payload[1] == 1 {

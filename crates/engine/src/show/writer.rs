@@ -105,11 +105,18 @@ impl Publisher {
     }
 
     /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
-    /// to call again if it is too early. What was read on a tick is due, however many reads it took.
-    pub(crate) fn flush(&mut self, now: Instant, on_tick: bool) -> Option<Instant> {
+    /// to call again if it is too early.
+    pub(crate) fn flush(&mut self, now: Instant) -> Option<Instant> {
         let whole = self.release_held(now);
-        let due = self.wake(now, on_tick);
+        let due = self.wake(now);
         [whole, due].into_iter().flatten().min()
+    }
+
+    /// The same on a tick, when it is never too early: only a picture that might go on is waited for.
+    pub(crate) fn flush_at_once(&mut self, now: Instant) -> Option<Instant> {
+        let whole = self.release_held(now);
+        self.wake_readers(now);
+        whole
     }
 
     /// A picture that might go on is whole when nothing follows. Gives the time at which it is.
@@ -131,17 +138,21 @@ impl Publisher {
         None
     }
 
-    fn wake(&mut self, now: Instant, on_tick: bool) -> Option<Instant> {
+    fn wake(&mut self, now: Instant) -> Option<Instant> {
         let pause = self.pause();
-        if !pause.is_zero() && !on_tick {
+        if !pause.is_zero() {
             let due = next_wake(self.woke_at, pause);
             if now < due {
                 return Some(due);
             }
         }
+        self.wake_readers(now);
+        None
+    }
+
+    fn wake_readers(&mut self, now: Instant) {
         self.woke_at = now;
         self.live.broadcast.wake_readers();
-        None
     }
 
     /// How long packets may be collected.

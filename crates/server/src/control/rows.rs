@@ -55,7 +55,7 @@ pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
             enabled: row.enabled,
             delay: Duration::from_secs(row.delay_seconds.into()),
         }),
-        // The API takes only URLs that parse, so somebody wrote to the database.
+        // The API takes only URLs that parse, so the row was written by another program.
         Err(error) => {
             tracing::warn!(%error, destination.id = %row.id, "A saved destination has no usable URL.");
             None

@@ -3,7 +3,7 @@
 /// What the other server told about a stream, by way of its hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Somebody publishes there.
+    /// A publisher is there.
     Published,
     /// The publisher that was played left.
     Unpublished,

@@ -92,3 +92,19 @@ fn short_pauses_are_none() {
         assert_eq!(!pace.get().is_zero(), paced, "{pause_ms}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn readers_wait_for_the_tick_where_an_encoder_is_looked_at_before_it() {
+    let (mut client, mut paced, pace) = connected(TICK).await;
+    let mut read = [0; 10];
+    for (near, on_ticks) in [(Duration::ZERO, false), (Duration::MAX, true), (Duration::ZERO, false)] {
+        paced.near = near;
+        // The first look that is due plans the next one with it.
+        for piece in [b"one", b"two", b"six"] {
+            client.write_all(piece).await.expect("writes");
+            tokio::time::advance(2 * TICK).await;
+            assert_eq!(paced.read(&mut read).await.expect("reads"), 3);
+        }
+        assert_eq!(pace.is_on_ticks(), on_ticks);
+    }
+}

@@ -37,7 +37,7 @@ fn play(seed: u64) -> Result<(), String> {
         while read_ms + READ_MS <= *at_ms {
             read_ms += READ_MS;
             if let Some(publisher) = &mut publisher {
-                publisher.flush(born + Duration::from_millis(read_ms.unsigned_abs()), false);
+                publisher.flush(born + Duration::from_millis(read_ms.unsigned_abs()));
             }
             outputs.read();
         }
