@@ -162,6 +162,7 @@ impl Engine {
             events,
             grace: config.reconnect_grace,
             uplink: Arc::default(),
+            delay_room: Arc::default(),
         });
         let bound = |listener: &TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
         let rtmp_addr = bound(&rtmp, config.rtmp_listen);

@@ -189,6 +189,11 @@ impl Broadcast {
         self.ring().keep_for(delay_ms);
     }
 
+    /// How much memory they may take beyond what is kept of every stream.
+    pub(crate) fn set_delay_room(&self, bytes: usize) {
+        self.ring().set_room(bytes);
+    }
+
     /// When the newest packet came that is due at this delay, in ms since the broadcast began.
     pub(crate) fn newest_due_ms(&self, delay_ms: i64) -> Option<i64> {
         let now_ms = self.age_ms();

@@ -33,15 +33,14 @@ use self::{mark::Mark, seen::Seen, window::Window};
 /// How much is kept, by arrival and by media time: a destination that is further behind would show its viewers old pictures.
 const KEPT_MS_MAX: i64 = 10_000;
 /// Memory that is kept: 10 s of 50 Mbit/s.
-const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How many packets are kept: 10 s of what a publisher may send, and half as much again.
 const KEPT_PACKETS_MAX: usize = 15_000;
 /// Memory that is kept besides for destinations with a delay: five minutes of 7 Mbit/s, or one of 35.
-const DELAYED_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub(crate) const DELAYED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Packets that are kept besides for them: the same number a second, for the longest delay. Their own cost counts as bytes, too.
 const DELAYED_PACKETS_MAX: usize = 30 * KEPT_PACKETS_MAX;
 /// Packets that will soon be dropped for want of room are due at every delay: a seventh of the room is left to read them in.
-const DUE_BYTES: usize = (KEPT_BYTES_MAX + DELAYED_BYTES_MAX) / 7 * 6;
 const DUE_PACKETS: usize = (KEPT_PACKETS_MAX + DELAYED_PACKETS_MAX) / 7 * 6;
 /// Chunks of packets that are older than this are dropped: hardly a destination is so far behind, and one that is lays them
 /// out for itself.
@@ -56,6 +55,8 @@ pub struct Ring {
     fresh: u64,
     /// Memory of all entries, without their chunks.
     bytes: usize,
+    /// Memory for readers with a delay that others have.
+    taken_room: usize,
     /// All that came.
     seen: Seen,
     /// All that came before the front entry.
@@ -126,8 +127,13 @@ impl Ring {
 
     /// When the newest packet came that came until `until_ms`.
     pub(crate) fn newest_ms_until(&self, until_ms: i64) -> Option<i64> {
-        let came = self.entries.partition_point(|entry| entry.arrived_ms <= until_ms);
+        let came = (self.came_until(until_ms) - self.first) as usize;
         self.entries.get(came.checked_sub(1)?).map(|entry| entry.arrived_ms)
+    }
+
+    /// One past the number of the newest packet that came until `until_ms`.
+    pub(crate) fn came_until(&self, until_ms: i64) -> u64 {
+        self.first + self.entries.partition_point(|entry| entry.arrived_ms <= until_ms) as u64
     }
 
     /// The number after the newest codec header that replaced another.
@@ -158,6 +164,15 @@ impl Ring {
             self.evict();
             self.entries.shrink_to(2 * self.entries.len());
         }
+    }
+
+    /// Of the memory for readers with a delay, no more than this may be taken from now on.
+    pub(crate) fn set_room(&mut self, bytes: usize) {
+        self.taken_room = DELAYED_BYTES_MAX.saturating_sub(bytes);
+    }
+
+    fn bytes_max(&self) -> usize {
+        KEPT_BYTES_MAX + DELAYED_BYTES_MAX - self.taken_room
     }
 
     /// Where a reader can start now, by the rules of [`window`].
@@ -231,7 +246,7 @@ impl Ring {
 
     /// How far the times of what came until `until_ms` reach past the times from that packet on, in ms: the most of both tracks.
     pub(crate) fn overlap_ms(&self, until_ms: i64, sequence: u64) -> Option<i64> {
-        let came = self.entries.partition_point(|entry| entry.arrived_ms <= until_ms);
+        let came = (self.came_until(until_ms) - self.first) as usize;
         let next = (sequence.checked_sub(self.first)? as usize).min(self.entries.len());
         let is_near = |entry: &&Arc<Entry>| until_ms - entry.arrived_ms <= KEPT_MS_MAX;
         let overlap = |is_of_track: fn(PacketKind) -> bool| {
@@ -260,13 +275,14 @@ impl Ring {
             let spans = (now_ms - oldest.arrived_ms).max(media_ms - oldest.media_ms);
             spans <= KEPT_MS_MAX && bytes <= KEPT_BYTES_MAX && packets <= KEPT_PACKETS_MAX
         });
+        let bytes_max = self.bytes_max();
+        let due_bytes = bytes_max / 7 * 6;
         self.due
-            .advance(&self.entries, self.first, |_, bytes, packets| bytes <= DUE_BYTES && packets <= DUE_PACKETS);
+            .advance(&self.entries, self.first, |_, bytes, packets| bytes <= due_bytes && packets <= DUE_PACKETS);
         while self.first < self.near.at {
             let Some(front) = self.entries.front() else { return };
             let is_wanted = self.delay_ms > 0 && now_ms - front.arrived_ms <= self.delay_ms + KEPT_MS_MAX;
-            let fits = self.bytes <= KEPT_BYTES_MAX + DELAYED_BYTES_MAX
-                && self.entries.len() <= KEPT_PACKETS_MAX + DELAYED_PACKETS_MAX;
+            let fits = self.bytes <= bytes_max && self.entries.len() <= KEPT_PACKETS_MAX + DELAYED_PACKETS_MAX;
             if is_wanted && fits {
                 return;
             }

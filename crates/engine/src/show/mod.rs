@@ -1,6 +1,7 @@
 //! A live project, its show: one broadcast, the seat of who writes it, and the outputs that read it.
 
 pub(crate) mod cooldown;
+pub(crate) mod delay_room;
 pub(crate) mod live;
 mod plan;
 pub(crate) mod rate_limit;

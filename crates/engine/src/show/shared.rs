@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{
     cooldown::Resting,
+    delay_room::DelayRoom,
     live::Live,
     registry::Registry,
     starts::Starts,
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) events: EventSender,
     pub(crate) grace: Duration,
     pub(crate) uplink: Arc<Uplink>,
+    pub(crate) delay_room: Arc<DelayRoom>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -83,6 +85,7 @@ impl Shared {
             dialer: self.dialer.of(spec.account),
             grace: self.grace,
             uplink: Arc::clone(&self.uplink),
+            delay_room: Arc::clone(&self.delay_room),
         };
         self.tasks.spawn(hls::run(output, broadcast));
         let (shared, ending) = (Arc::clone(self), Arc::clone(&live));

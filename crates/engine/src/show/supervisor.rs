@@ -15,6 +15,7 @@ use tokio::{
 use tracing::{Instrument, info, info_span};
 
 use super::{
+    delay_room::{DelayRoom, DelayShare},
     plan::{Action, plan},
     running::Running,
     uplink::{Load, Shortage, Uplink, UplinkWatch},
@@ -59,6 +60,8 @@ pub(crate) struct Orders {
     pub(crate) grace: Duration,
     /// What all streams send.
     pub(crate) uplink: Arc<Uplink>,
+    /// What all streams may keep for delays.
+    pub(crate) delay_room: Arc<DelayRoom>,
 }
 
 /// Runs until the broadcast ended and every relay said goodbye.
@@ -96,15 +99,18 @@ struct Supervisor {
     /// Until when the encoder is waited for: read off the wall clock once, so that it stands still.
     held_until: SystemTime,
     uplink: UplinkWatch,
+    delay_share: DelayShare,
     changed: Arc<Notify>,
 }
 
 impl Supervisor {
     fn new(orders: Orders) -> Self {
         let uplink = UplinkWatch::new(Arc::clone(&orders.uplink), orders.broadcast.stream);
+        let delay_share = orders.delay_room.share(orders.spec.borrow().account);
         Self {
             orders,
             uplink,
+            delay_share,
             relays: BTreeMap::new(),
             closing: HashMap::new(),
             stopped: HashMap::new(),
@@ -218,9 +224,13 @@ impl Supervisor {
     }
 
     /// The broadcast is kept for as long as the slowest of the destinations needs it.
-    fn keep_what_is_delayed(&self) {
+    fn keep_what_is_delayed(&mut self) {
         let delays = self.relays.keys().filter_map(|id| self.origins.get(&id.destination));
-        self.orders.broadcast.keep_for(delays.map(Origin::kept_ms).max().unwrap_or(0));
+        let delay_ms = delays.map(Origin::kept_ms).max().unwrap_or(0);
+        let broadcast = &self.orders.broadcast;
+        let held_bytes = if delay_ms > 0 { broadcast.ring_bytes() } else { 0 };
+        broadcast.set_delay_room(self.delay_share.resize(held_bytes));
+        broadcast.keep_for(delay_ms);
     }
 
     /// After the end of the broadcast: when the last destination with a delay has the rest, in ms since the broadcast began.

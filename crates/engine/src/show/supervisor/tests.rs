@@ -39,6 +39,7 @@ async fn every_drop_is_noted_with_its_return() {
         ),
         grace: Duration::from_secs(60),
         uplink: Arc::default(),
+        delay_room: Arc::default(),
     };
     let supervisor = tokio::spawn(supervise(orders));
     let mut noted = Vec::new();
