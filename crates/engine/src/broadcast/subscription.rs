@@ -1,6 +1,7 @@
 //! A subscription: one reader's cursor over a broadcast.
 
 use std::{
+    ops::Range,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use tokio::{
 
 use super::{
     Broadcast,
-    ring::{Entry, Headers, Moment, Start, Why},
+    ring::{Entry, Headers, Moment, Ring, Start, Why},
 };
 use crate::ticks::{TICK, next_wake};
 
@@ -29,13 +30,22 @@ pub struct Subscription {
     /// What it sees, where that is not the newest.
     delayed: Option<Delayed>,
     /// A change of its delay leads there.
-    turn: Option<u64>,
+    turn: Option<Path>,
     /// The number of the packet wanted next; `None` until a start is there.
     next: Option<u64>,
     /// The first packet that it would have started at, as long as it waits for a start.
     waits_from: Option<u64>,
     /// See [`Entry::video_frames_before`]: the first frame not read yet.
     video_frames_read: u64,
+}
+
+/// From one delay to another. All readers that go it hand out the same packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Path {
+    /// Up to this number packets are read at the delay that was.
+    pub(crate) leave: u64,
+    /// There reading goes on.
+    pub(crate) at: u64,
 }
 
 /// A reader that gets the stream later.
@@ -119,16 +129,21 @@ impl Subscription {
         self.count_if_immediate(true);
     }
 
-    /// Goes on with another delay at the packet of that number, or starts again.
-    pub(crate) fn turn_to(&mut self, delay_ms: i64, sequence: Option<u64>) {
+    /// Goes on with another delay: along the path, or starts again.
+    pub(crate) fn turn_to(&mut self, delay_ms: i64, path: Option<Path>) {
         // What is older than the moment that it knows is not due at another delay, or is no more.
         self.set_delay(0);
         self.set_delay(delay_ms);
-        self.turn = sequence;
-        if sequence.is_none() {
+        self.turn = path;
+        if path.is_none() {
             self.next = None;
             self.waits_from = None;
         }
+    }
+
+    /// Whether it has not come to the end of the path yet.
+    pub(crate) fn is_turning(&self) -> bool {
+        self.turn.is_some()
     }
 
     /// The number after the newest codec header that replaced another, as far as it reads.
@@ -182,7 +197,8 @@ impl Subscription {
         batch.skipped_frames = 0;
         batch.bytes = 0;
         self.head.mark_unchanged();
-        let mut ring = self.broadcast.ring();
+        let broadcast = Arc::clone(&self.broadcast);
+        let mut ring = broadcast.ring();
         let packets = match &mut self.delayed {
             Some(Delayed { delay_ms, moment }) => {
                 let now_ms = self.broadcast.age_ms();
@@ -193,9 +209,14 @@ impl Subscription {
             }
             None => ring.newest(),
         };
-        let turned = self.turn.take().and_then(|sequence| ring.start_with(sequence));
+        if let Some(next) = self.before_turn().filter(|&next| ring.get(next).is_some()) {
+            let leave = self.turn.map_or(next, |path| path.leave);
+            self.take(&ring, next..leave, batch, bytes_max);
+            return;
+        }
+        let turned = self.turn.take().and_then(|path| ring.start_with(path.at));
         let is_turn = turned.is_some();
-        let mut next = match self.next {
+        let next = match self.next {
             Some(next) if !is_turn && next >= packets.start => next,
             reading => {
                 let start = turned.or_else(|| match &mut self.delayed {
@@ -211,6 +232,23 @@ impl Subscription {
                 sequence
             }
         };
+        self.take(&ring, next..packets.end, batch, bytes_max);
+        drop(ring);
+        if let Some(begin) = &batch.begin {
+            self.broadcast.notices().add_start(begin.why);
+        }
+    }
+
+    /// Readers with a delay wake by themselves, however soon they want packets.
+    /// The packet that is read next at the delay that was.
+    fn before_turn(&self) -> Option<u64> {
+        let path = self.turn?;
+        self.next.filter(|&next| next < path.leave)
+    }
+
+    /// Takes those packets, as far as they are there and fit.
+    fn take(&mut self, ring: &Ring, packets: Range<u64>, batch: &mut Batch, bytes_max: usize) {
+        let mut next = packets.start;
         while next < packets.end && batch.bytes < bytes_max {
             let Some(entry) = ring.get(next) else { break };
             batch.bytes += entry.packet.held_bytes();
@@ -219,13 +257,8 @@ impl Subscription {
         }
         self.video_frames_read = ring.get(next).map_or(ring.video_frames(), |entry| entry.video_frames_before);
         self.next = Some(next);
-        drop(ring);
-        if let Some(begin) = &batch.begin {
-            self.broadcast.notices().add_start(begin.why);
-        }
     }
 
-    /// Readers with a delay wake by themselves, however soon they want packets.
     fn count_if_immediate(&self, counts: bool) {
         if self.delivery == Delivery::Immediate && self.delayed.is_none() {
             let readers = &self.broadcast.immediate_readers;

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::origin::{Origin, Running, Turn};
 use crate::broadcast::{
     ring::{Entry, Headers},
-    subscription::{Batch, Subscription},
+    subscription::{Batch, Path, Subscription},
 };
 
 /// A change of the delay is looked after this often where no packets come.
@@ -44,6 +44,8 @@ pub struct Feed {
     origin: Origin,
     /// The change of the delay that it follows already.
     turn: Turn,
+    /// The beginning of the clock from the end of the turn on.
+    next_base: Option<Timestamp>,
     /// The newest frame of each main track.
     last_video: Option<Timestamp>,
     last_audio: Option<Timestamp>,
@@ -76,6 +78,7 @@ impl Feed {
             base: None,
             origin,
             turn: Turn::default(),
+            next_base: None,
             last_video: None,
             last_audio: None,
             earliest: None,
@@ -128,8 +131,12 @@ impl Feed {
             self.turn.delay_ms = self.subscription.delay_ms();
             self.origin.shorten(self.turn, self.subscription.broadcast());
         }
+        let is_turning = self.subscription.is_turning();
+        if let Some(base) = self.next_base.take_if(|_| !is_turning) {
+            self.base = self.base.take().map(|(running, _)| (running, base));
+        }
         // What did not fit is read without being told again.
-        self.unread = batch.bytes >= bytes_max;
+        self.unread = batch.bytes >= bytes_max || is_turning;
         let filled = self.hand_out(&batch, &mut send);
         self.batch = batch;
         filled
@@ -142,8 +149,11 @@ impl Feed {
         if turn.number == self.turn.number {
             self.subscription.set_delay(turn.delay_ms);
         } else {
-            self.subscription.turn_to(turn.delay_ms, turn.at.filter(|_| self.base.is_some()));
-            self.base = self.base.take().map(|(running, _)| (running, base));
+            // One that missed a turn goes on with the newest at once.
+            let missed = turn.number > self.turn.number + 1;
+            let path = turn.path.map(|path| if missed { Path { leave: 0, ..path } } else { path });
+            self.subscription.turn_to(turn.delay_ms, path.filter(|_| self.base.is_some()));
+            self.next_base = Some(base);
             self.unread = true;
         }
         self.turn = turn;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use gostream_proto::time::Timestamp;
 
-use crate::broadcast::Broadcast;
+use crate::broadcast::{Broadcast, subscription::Path};
 
 /// Where the clock of a destination begins: at the packet that its first connection begins with. It runs as long as one of
 /// its connections does, and whichever comes meanwhile joins in the middle: platforms compare the times of primary and
@@ -39,8 +39,8 @@ pub(super) struct Turn {
     pub(super) number: u64,
     /// The delay since then, in ms.
     pub(super) delay_ms: i64,
-    /// The packet at which readers go on; those that send nothing yet start at any.
-    pub(super) at: Option<u64>,
+    /// How readers go on; those that send nothing yet start anywhere.
+    pub(super) path: Option<Path>,
 }
 
 impl Origin {
@@ -113,7 +113,7 @@ impl Clock {
     /// Where nothing is sent yet, nothing is in the way of the delay that is wanted.
     fn settle(&mut self) {
         if self.running.strong_count() == 0 && self.wanted_ms != self.turn.delay_ms {
-            self.turn = Turn { number: self.turn.number + 1, delay_ms: self.wanted_ms, at: None };
+            self.turn = Turn { number: self.turn.number + 1, delay_ms: self.wanted_ms, path: None };
             self.since_ms = None;
         }
     }
@@ -127,6 +127,8 @@ impl Clock {
         let delay_ms = wanted_ms.min(now_ms - arrived_ms);
         self.since_ms = None;
         let (longer_ms, due_ms) = (delay_ms - before_ms, arrived_ms + delay_ms - before_ms);
+        // One connection may have read just now, another a while ago: both hand out all that was due before.
+        let path = Path { leave: ring.came_until(due_ms - 1), at };
         let shift_ms = ring.overlap_ms(due_ms, at).map_or(longer_ms, |overlap_ms| longer_ms.max(overlap_ms));
         drop(ring);
         if delay_ms < wanted_ms {
@@ -136,7 +138,7 @@ impl Clock {
             }
         }
         self.base = self.base - shift_ms;
-        self.turn = Turn { number: self.turn.number + 1, delay_ms, at: Some(at) };
+        self.turn = Turn { number: self.turn.number + 1, delay_ms, path: Some(path) };
     }
 }
 
