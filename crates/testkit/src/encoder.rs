@@ -68,10 +68,7 @@ impl Encoder {
     /// The next thing that the server says.
     pub async fn event(&mut self) -> anyhow::Result<Event> {
         loop {
-            let mut input = self.received.as_ref();
-            let event = self.session.advance(&mut input)?;
-            let used = self.received.len() - input.len();
-            self.received.advance(used);
+            let event = self.session.next_event(&mut self.received)?;
             if let Some(event) = event {
                 return Ok(event);
             }
@@ -128,14 +125,11 @@ impl Encoder {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
-            let mut input = self.received.as_ref();
-            while let Some(event) = self.session.advance(&mut input)? {
+            while let Some(event) = self.session.next_event(&mut self.received)? {
                 if let Event::Refused { code, .. } = event {
                     bail!(code);
                 }
             }
-            let used = self.received.len() - input.len();
-            self.received.advance(used);
         }
         self.flush().await
     }

@@ -6,15 +6,16 @@ use std::{io, time::Duration};
 use bytes::Buf;
 use gostream_proto::rtmp::{
     auth,
-    client::{ClientSession, Event, Intent, Request, Step},
+    client::{self, ClientSession, Event, Intent, Request},
     url::RtmpUrl,
 };
 use tokio::time::timeout;
 
 use super::{
-    dial::Dialer,
+    dial::{Dialer, Transport},
     error::Failure,
     feed::PLATFORM_CHUNK_BYTES,
+    steps::{Step, Steps},
     wire::{Exchanged, Wire},
 };
 use crate::{
@@ -53,14 +54,16 @@ pub struct Conversation {
 
 impl Conversation {
     /// Connects to `target`, follows redirects and authentication. With [`Intent::Push`] the server has said yes; with
-    /// [`Intent::Pull`] it was asked to play, and may answer when somebody publishes there.
-    pub async fn open(dialer: &Dialer, target: &Target, ask: &Ask) -> Result<Self, Failure> {
+    /// [`Intent::Pull`] it was asked to play, and may answer once the stream is published there. With [`Intent::Probe`] it would accept a stream.
+    pub(crate) async fn open(dialer: &Dialer, target: &Target, ask: &Ask, steps: &mut Steps) -> Result<Self, Failure> {
         let mut url = target.url.clone();
         let mut app = url.app().to_owned();
         let mut was_redirected = false;
         for _ in 0..HOPS_MAX {
-            let mut conversation = Self::dial(dialer, &url, &app, target, ask).await?;
-            match timeout(PERMISSION, conversation.negotiate(&url, ask.intent)).await {
+            steps.begin(Step::Resolve);
+            let transport = dialer.connect(&url, steps).await?;
+            let mut conversation = Self::new(transport, &url, &app, target, ask);
+            match timeout(PERMISSION, conversation.negotiate(&url, ask.intent, steps)).await {
                 Ok(Ok(Outcome::Granted)) => return Ok(conversation),
                 Ok(Ok(Outcome::Redirect(location))) => {
                     was_redirected = true;
@@ -83,8 +86,7 @@ impl Conversation {
         }
     }
 
-    async fn dial(dialer: &Dialer, url: &RtmpUrl, app: &str, target: &Target, ask: &Ask) -> Result<Self, Failure> {
-        let transport = dialer.connect(url).await?;
+    fn new(transport: Transport, url: &RtmpUrl, app: &str, target: &Target, ask: &Ask) -> Self {
         let request = Request {
             intent: ask.intent,
             app: app.to_owned(),
@@ -94,15 +96,15 @@ impl Conversation {
             enhanced: ask.enhanced,
             flash_version: ask.flash_version.clone(),
         };
-        Ok(Self {
+        Self {
             host: url.host().to_owned(),
             wire: Wire::new(transport, ask.read_bytes),
             client: ClientSession::new(request, random_filler()),
-        })
+        }
     }
 
     /// Talks until the server says yes, no, or elsewhere.
-    async fn negotiate(&mut self, url: &RtmpUrl, intent: Intent) -> Result<Outcome, Failure> {
+    async fn negotiate(&mut self, url: &RtmpUrl, intent: Intent, steps: &mut Steps) -> Result<Outcome, Failure> {
         loop {
             let host = self.host.clone();
             if self.exchange_all().await.is_err() {
@@ -113,11 +115,20 @@ impl Conversation {
                 };
                 return Err(failure.unless_large_packets_are_lost(info, &self.host));
             }
-            while let Some(event) = self.next_event()? {
+            loop {
+                let event = self.next_event()?;
+                if steps.current().0 == Step::Handshake && self.client.is_handshaken() {
+                    steps.advance_to(Step::RtmpConnect);
+                }
+                let Some(event) = event else { break };
                 match event {
+                    Event::Connected => steps.advance_to(Step::CreateStream),
                     // Anything still to be sent goes out before media.
                     Event::Ready => return Ok(Outcome::Granted),
-                    Event::StreamCreated if intent == Intent::Pull => return Ok(Outcome::Granted),
+                    Event::StreamCreated if intent != Intent::Push => {
+                        steps.finish();
+                        return Ok(Outcome::Granted);
+                    }
                     Event::Redirect(location) => return Ok(Outcome::Redirect(location)),
                     Event::Refused { step, code, description } => {
                         let answer = authentication(url, &description).map(Outcome::Authenticate);
@@ -139,12 +150,8 @@ impl Conversation {
     }
 
     /// The next event in what was received.
-    pub fn next_event(&mut self) -> Result<Option<Event>, Failure> {
-        let mut input = self.wire.received.as_ref();
-        let event = self.client.advance(&mut input);
-        let used = self.wire.received.len() - input.len();
-        self.wire.received.advance(used);
-        event.map_err(|error| {
+    pub(crate) fn next_event(&mut self) -> Result<Option<Event>, Failure> {
+        self.client.next_event(&mut self.wire.received).map_err(|error| {
             tracing::debug!(relay.host = self.host, %error, "The server sent what is no RTMP.");
             Failure::NotRtmp { host: self.host.clone() }
         })
@@ -179,7 +186,7 @@ pub(crate) fn follow(url: &RtmpUrl, location: &str) -> Result<RtmpUrl, Failure> 
 
 /// What the next connection's application carries as its query, if the refusal asks for Adobe authentication and the URL has a
 /// login.
-pub(crate) fn authentication(url: &RtmpUrl, description: &str) -> Option<String> {
+fn authentication(url: &RtmpUrl, description: &str) -> Option<String> {
     let mut challenge = [0; 4];
     fill_random(&mut challenge);
     let challenge = format!("{:08x}", u32::from_be_bytes(challenge));
@@ -190,10 +197,10 @@ pub(crate) fn authentication(url: &RtmpUrl, description: &str) -> Option<String>
 }
 
 /// Some servers close instead of saying no: nginx-rtmp for an unknown application, others for a wrong key.
-pub(crate) fn closed_during(step: Step, host: String) -> Failure {
+pub(crate) fn closed_during(step: client::Step, host: String) -> Failure {
     match step {
-        Step::Connect | Step::CreateStream => Failure::ConnectRejected { answer: Default::default() },
-        Step::Start => Failure::KeyRejected { answer: Default::default() },
-        Step::Running => Failure::ConnectionLost { host },
+        client::Step::Connect | client::Step::CreateStream => Failure::ConnectRejected { answer: Default::default() },
+        client::Step::Start => Failure::KeyRejected { answer: Default::default() },
+        client::Step::Running => Failure::ConnectionLost { host },
     }
 }

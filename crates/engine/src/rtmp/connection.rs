@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use gostream_proto::rtmp::server::{self, Event, ServerSession};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
@@ -66,11 +66,7 @@ where
 
     /// The next event in what was received.
     pub(crate) fn next_event(&mut self) -> Result<Option<Event>, server::Error> {
-        let mut input = self.received.as_ref();
-        let event = self.rtmp.advance(&mut input);
-        let used = self.received.len() - input.len();
-        self.received.advance(used);
-        event
+        self.rtmp.next_event(&mut self.received)
     }
 
     /// Reads some bytes.

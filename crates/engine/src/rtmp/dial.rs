@@ -26,7 +26,11 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use uuid::Uuid;
 
-use super::{certificate::CertificateProblem, error::Failure};
+use super::{
+    certificate::CertificateProblem,
+    error::Failure,
+    steps::{Step, Steps},
+};
 use crate::{
     net::{self, Egress, Forbidden, OwnAddresses, Resolve},
     shares::{Bounds, Shares},
@@ -90,15 +94,23 @@ impl Dialer {
         Self { account, ..self.clone() }
     }
 
-    /// Connects; names are resolved anew each time.
-    pub async fn connect(&self, url: &RtmpUrl) -> Result<Transport, Failure> {
+    /// Connects; names are resolved again each time.
+    pub(crate) async fn connect(&self, url: &RtmpUrl, steps: &mut Steps) -> Result<Transport, Failure> {
         let addresses = self.resolve(url).await?;
+        steps.advance_to(Step::Connect);
         let tcp = connect_any(addresses, url).await?;
-        if url.is_tls() { self.wrap(tcp, url).await } else { Ok(Transport::Plain(tcp)) }
+        if !url.is_tls() {
+            steps.advance_to(Step::Handshake);
+            return Ok(Transport::Plain(tcp));
+        }
+        steps.advance_to(Step::Tls);
+        let transport = self.wrap(tcp, url).await?;
+        steps.advance_to(Step::Handshake);
+        Ok(transport)
     }
 
     /// The addresses behind a URL that relays may reach, in the order to try them.
-    pub(crate) async fn resolve(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, Failure> {
+    async fn resolve(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, Failure> {
         let host = url.host().to_owned();
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, url.port())],
@@ -138,7 +150,7 @@ impl Dialer {
         }
     }
 
-    pub(crate) async fn wrap(&self, tcp: TcpStream, url: &RtmpUrl) -> Result<Transport, Failure> {
+    async fn wrap(&self, tcp: TcpStream, url: &RtmpUrl) -> Result<Transport, Failure> {
         let host = url.host().to_owned();
         let Ok(name) = ServerName::try_from(host.clone()) else { return Err(Failure::Dns { host }) };
         let connector = TlsConnector::from(Arc::clone(&self.tls));
@@ -177,7 +189,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The first address that answers; each has a head start over the next.
-pub(crate) async fn connect_any(addresses: Vec<SocketAddr>, url: &RtmpUrl) -> Result<TcpStream, Failure> {
+async fn connect_any(addresses: Vec<SocketAddr>, url: &RtmpUrl) -> Result<TcpStream, Failure> {
     let host = format!("{}:{}", url.host(), url.port());
     let mut attempts = JoinSet::new();
     let mut remaining = addresses.into_iter();

@@ -1,6 +1,6 @@
 //! RTMP over sockets, what inputs and outputs share of it.
 //!
-//! [`dial`] makes connections, [`connect`] talks until a server says yes, [`wire`] carries the bytes, [`error`] names what can go
+//! [`dial`] makes connections, [`connect`] talks until a server accepts, `steps` says how far it got, [`wire`] carries the bytes, [`error`] names what can go
 //! wrong, [`certificate`] what is wrong with a certificate, `mtu` whether large packets arrive. [`connection`] is one that was accepted,
 //! [`paced`] its socket. [`feed`] turns what was read from a broadcast into media of one connection.
 
@@ -13,4 +13,5 @@ pub mod feed;
 mod mtu;
 pub(crate) mod origin;
 pub(crate) mod paced;
+pub(crate) mod steps;
 pub mod wire;

@@ -12,12 +12,14 @@
 
 use std::num::NonZeroUsize;
 
+use bytes::BytesMut;
+
 use super::{
     amf0::{Value, object},
     chunk::{self, Bounds, csid},
     command::Command,
     handshake::{self, Handshake, RANDOM_BYTES},
-    link::Link,
+    link::{self, Link},
     media::{Media, MediaOut},
     message::{Control, Message, MessageType},
     outbox::Outbox,
@@ -162,6 +164,11 @@ impl ClientSession {
     /// The newest byte count that the server acknowledged, modulo 2^32; many never do.
     pub fn acknowledged(&self) -> Option<u32> {
         self.link.peer_acknowledged()
+    }
+
+    /// The next event in `received`, with its bytes removed. `None` when more bytes are needed; call until then.
+    pub fn next_event(&mut self, received: &mut BytesMut) -> Result<Option<Event>, Error> {
+        link::consume(received, |input| self.advance(input))
     }
 
     /// Takes bytes off the front of `input` up to the next event; `None` when all are used up. Call until then.

@@ -1,5 +1,7 @@
 //! What both ends of a connection share once the handshake is over: messages in and out, protocol control answered.
 
+use bytes::{Buf as _, BytesMut};
+
 use super::{
     chunk::{self, Bounds, Decoder, csid},
     media::MediaOut,
@@ -10,6 +12,15 @@ use super::{
 /// We announce it and acknowledge at least as often, asked or not: some encoders stop sending when they are never
 /// acknowledged. The figure is what MediaMTX and SRS use.
 pub const WINDOW_ACK_BYTES: u32 = 2_500_000;
+
+/// Removes from `received` what `parse` takes off the front of it.
+pub(super) fn consume<T>(received: &mut BytesMut, parse: impl FnOnce(&mut &[u8]) -> T) -> T {
+    let mut input = received.as_ref();
+    let parsed = parse(&mut input);
+    let used = received.len() - input.len();
+    received.advance(used);
+    parsed
+}
 
 /// One connection's messages.
 #[derive(Debug)]

@@ -11,13 +11,15 @@
 
 use std::num::NonZeroUsize;
 
+use bytes::BytesMut;
+
 use super::{
     amf0::{Value, object},
     chunk::{self, Bounds, csid},
     command::{Command, status},
     handshake::{self, Handshake, RANDOM_BYTES},
     key::requested_key,
-    link::{Link, WINDOW_ACK_BYTES},
+    link::{self, Link, WINDOW_ACK_BYTES},
     media::{Media, MediaOut},
     message::{Control, Message, MessageType},
     outbox::Outbox,
@@ -118,6 +120,11 @@ impl ServerSession {
     /// Whether the handshake is over.
     pub fn is_handshaken(&self) -> bool {
         self.phase != Phase::Handshake
+    }
+
+    /// The next event in `received`, with its bytes removed. `None` when more bytes are needed; call until then.
+    pub fn next_event(&mut self, received: &mut BytesMut) -> Result<Option<Event>, Error> {
+        link::consume(received, |input| self.advance(input))
     }
 
     /// Takes bytes off the front of `input` up to the next event; `None` when all are used up. Call until then.

@@ -1,6 +1,6 @@
 use tokio::net::TcpListener;
 
-use super::*;
+use super::{super::steps::Steps, *};
 
 fn addresses(list: &[&str]) -> Vec<SocketAddr> {
     list.iter().map(|text| SocketAddr::new(text.parse().expect("is an address"), 1)).collect()
@@ -66,7 +66,7 @@ async fn failures_have_names() {
         ("rtmp://[::ffff:169.254.169.254]/live".to_owned(), "address_forbidden"),
         ("rtmp://no-such-host.invalid/live".to_owned(), "dns"),
     ] {
-        let failure = dialer().connect(&url(&target)).await.expect_err("cannot connect");
+        let failure = dialer().connect(&url(&target), &mut Steps::new()).await.expect_err("cannot connect");
         assert_eq!(failure.code(), code, "{target}");
     }
 }
@@ -95,7 +95,10 @@ async fn an_outage_of_the_name_service_is_no_typing_mistake() {
         (None, "no_name_server", "The name server of this machine does not answer"),
     ] {
         let dialer = Dialer::new(Arc::new(Fails(fails)), Egress::default(), OwnAddresses::default(), Some(vec![]));
-        let failure = dialer.connect(&url("rtmp://live.example/app")).await.expect_err("cannot connect");
+        let failure = dialer
+            .connect(&url("rtmp://live.example/app"), &mut Steps::new())
+            .await
+            .expect_err("cannot connect");
         let sentence = failure.to_string();
         assert_eq!(failure.code(), code, "{fails:?}");
         assert!(sentence.contains(words) && sentence.contains("live.example"), "{sentence}");
@@ -112,7 +115,10 @@ async fn plain_server_behind_rtmps_is_a_tls_failure() {
         tokio::io::AsyncWriteExt::write_all(&mut stream, &[3; 100]).await.expect("writes");
         stream
     });
-    let failure = dialer().connect(&url(&format!("rtmps://127.0.0.1:{port}/live"))).await.expect_err("no TLS");
+    let failure = dialer()
+        .connect(&url(&format!("rtmps://127.0.0.1:{port}/live")), &mut Steps::new())
+        .await
+        .expect_err("no TLS");
     assert_eq!(failure.code(), "tls");
     server.abort();
 }
