@@ -17,7 +17,7 @@ use crate::{
     broadcast::{Broadcast, Phase},
     door::Door,
     events::EventSender,
-    inputs::pull::{Pulls, order::Order},
+    inputs::pull::{Pulls, upstream::Upstream},
     limits::Limits,
     listen::rtmp::{self, Port},
     net::{self, Egress, OwnAddresses, Resolve, SystemResolver, proxy::ProxyProtocol},
@@ -222,12 +222,12 @@ impl Engine {
 
     /// Somebody publishes the project's stream on the server that it is pulled from.
     pub fn pull_published(&self, project: ProjectId) {
-        self.pulls.order(project, Order::Published);
+        self.pulls.report(project, Upstream::Published);
     }
 
     /// The publisher that is pulled from left: the stream ends as if its encoder had said goodbye here.
     pub fn pull_unpublished(&self, project: ProjectId) {
-        self.pulls.order(project, Order::Unpublished);
+        self.pulls.report(project, Upstream::Unpublished);
     }
 
     /// How the project's pull goes; `None` when there is none here.

@@ -1,13 +1,14 @@
 //! Pulls: streams that do not come by themselves but are fetched from another RTMP server, most often an nginx-rtmp that
 //! encoders know already. A pull plays from there and writes into the broadcast as an encoder's connection does.
 //!
-//! [`task`] says when to try and what becomes of a stream, [`source`] is one connection, [`error`] says what went wrong. An
-//! encoder that publishes here comes first: while it does, nothing is fetched.
+//! [`state`] decides, [`task`] carries it out, [`source`] is one connection, [`error`] says what went wrong, [`upstream`] what the other
+//! server's hooks report. An encoder that publishes here comes first: while it does, nothing is fetched.
 
 mod error;
-pub(crate) mod order;
 mod source;
+mod state;
 mod task;
+pub(crate) mod upstream;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,21 +19,21 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
-use super::pull::{order::Order, task::Puller};
+use super::pull::{task::Puller, upstream::Upstream};
 use crate::{
     show::shared::Shared,
     spec::{ProjectId, PullSpec, Target},
     status::PullStatus,
 };
 
-/// Orders that may wait; a pull takes them within moments.
-const ORDERS: usize = 16;
+/// Reports that may wait; a pull takes them within moments.
+const REPORTS: usize = 16;
 
 /// A running pull.
 #[derive(Debug)]
 struct Pull {
     source: Target,
-    orders: mpsc::Sender<Order>,
+    reports: mpsc::Sender<Upstream>,
     status: watch::Receiver<PullStatus>,
     stop: CancellationToken,
 }
@@ -60,11 +61,11 @@ impl Pulls {
         }
     }
 
-    /// Tells a pull what the other server said. Nothing happens when there is none for this project.
-    pub(crate) fn order(&self, project: ProjectId, order: Order) {
+    /// Passes a report on to the project's pull. Without a pull, nothing happens.
+    pub(crate) fn report(&self, project: ProjectId, report: Upstream) {
         if let Some(pull) = self.lock().get(&project) {
-            // When so many wait already, the next try finds out by itself.
-            let _ = pull.orders.try_send(order);
+            // With [`REPORTS`] waiting already, the next connection finds out by itself.
+            let _ = pull.reports.try_send(report);
         }
     }
 
@@ -82,12 +83,12 @@ impl Pulls {
 impl Pull {
     /// On a thread of the data plane, where its broadcast will run.
     fn start(spec: PullSpec, shared: &Arc<Shared>) -> Self {
-        let (orders, taken) = mpsc::channel(ORDERS);
-        let (told, status) = watch::channel(PullStatus::default());
+        let (reports, reported) = mpsc::channel(REPORTS);
+        let (status_sender, status) = watch::channel(PullStatus::default());
         let stop = shared.closing.child_token();
         let span = info_span!("pull", pull.project = %spec.project, pull.host = spec.source.url.host());
         let source = spec.source.clone();
-        let puller = Puller::new(spec, Arc::clone(shared), taken, told);
+        let puller = Puller::new(spec, Arc::clone(shared), reported, status_sender);
         let stopped = stop.clone();
         let task = async move {
             tokio::select! {
@@ -100,6 +101,6 @@ impl Pull {
             None => drop(shared.tasks.spawn(task)),
             Some(shard) => drop(shared.tasks.spawn_on(task, shard)),
         }
-        Self { source, orders, status, stop }
+        Self { source, reports, status, stop }
     }
 }

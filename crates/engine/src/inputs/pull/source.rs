@@ -11,6 +11,7 @@ use crate::{
         connect::{Ask, Conversation},
         dial::Dialer,
         error::Failure,
+        steps::Steps,
         wire::Exchanged,
     },
     spec::Target,
@@ -27,7 +28,7 @@ impl PullSource {
     pub(super) async fn open(dialer: &Dialer, target: &Target, identity: &str) -> Result<Self, Failure> {
         let flash_version = Some(identity.to_owned());
         let ask = Ask { intent: Intent::Pull, enhanced: true, flash_version, read_bytes: READ_BYTES };
-        Ok(Self { line: Conversation::open(dialer, target, &ask).await? })
+        Ok(Self { line: Conversation::open(dialer, target, &ask, &mut Steps::new()).await? })
     }
 
     /// The server's address.

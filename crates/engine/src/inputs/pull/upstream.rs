@@ -1,8 +1,8 @@
-//! What the servers that streams are pulled from say of them, apart from the stream itself.
+//! What the hooks of an upstream server report.
 
-/// What the other server told about a stream, by way of its hooks.
+/// A report about one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum Upstream {
     /// A publisher is there.
     Published,
     /// The publisher that was played left.
