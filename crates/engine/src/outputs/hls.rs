@@ -16,13 +16,17 @@ use gostream_proto::{
     packet::Packet,
 };
 use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
 
-use crate::broadcast::{
-    Broadcast,
-    ring::Why,
-    subscription::{Batch, Delivery, Subscription},
+use super::sink::{Sink, over};
+use crate::{
+    broadcast::{
+        Broadcast,
+        ring::Why,
+        subscription::{Batch, Subscription},
+    },
+    ticks::{Ticks, ticks_in},
 };
-use crate::ticks::{Ticks, ticks_in};
 
 /// Between two reads of a broadcast whose readers are woken for each packet: parts are half a second, and nobody sees so little on top.
 const READ_TICKS: u64 = ticks_in(Duration::from_millis(80));
@@ -141,26 +145,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The way of packets from a broadcast into its outputs.
+/// Packages a broadcast into its [`Output`].
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct Hls {
     output: Arc<Output>,
-    subscription: Subscription,
     batch: Batch,
     conformer: Conformer,
-    /// What became of the packets of a batch, and when each came.
+    /// The packets of a batch, conformed, each with its arrival in ms since 1970.
     conformed: Vec<(Packet, u64)>,
     segmenter: Segmenter,
     /// What the preview leaves out.
     unsupported: Unsupported,
 }
 
-impl Reader {
-    pub(crate) fn new(output: Arc<Output>, broadcast: &Arc<Broadcast>) -> Self {
+impl Hls {
+    pub(crate) fn new(output: Arc<Output>) -> Self {
         let segmenter = Segmenter::numbered_from(output.first);
         Self {
             output,
-            subscription: Subscription::new(broadcast, Delivery::Batched),
             batch: Batch::default(),
             conformer: Conformer::default(),
             conformed: Vec::new(),
@@ -169,9 +171,9 @@ impl Reader {
         }
     }
 
-    /// Reads what is there. `began_ms` is when the broadcast began, in ms since 1970. Says whether anything was there.
-    pub(crate) fn read(&mut self, began_ms: u64) -> bool {
-        self.subscription.read(&mut self.batch, READ_BYTES);
+    /// Reads all packets there are; `began_ms` is when the broadcast began, in ms since 1970. False when there were none.
+    pub(crate) fn read(&mut self, subscription: &mut Subscription, began_ms: u64) -> bool {
+        subscription.read(&mut self.batch, READ_BYTES);
         if self.batch.begin.as_ref().is_some_and(|begin| begin.why == Why::NoKeyframe) {
             self.segmenter.begin_anywhere();
             lock(&self.output.live).begin_anywhere();
@@ -181,14 +183,14 @@ impl Reader {
             let wall_ms = began_ms + entry.arrived_ms.unsigned_abs();
             self.conformer.push(&entry.packet, wall_ms, &mut self.conformed);
         }
-        self.cut();
+        self.cut(subscription.broadcast());
         !self.batch.entries.is_empty()
     }
 
     /// The broadcast is over: what is open is listed, and nothing follows.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(mut self, broadcast: &Broadcast) {
         self.conformer.finish(&mut self.conformed);
-        self.cut();
+        self.cut(broadcast);
         if let Some(segment) = self.segmenter.end() {
             lock(&self.output.classic).push(segment);
         }
@@ -197,7 +199,7 @@ impl Reader {
         self.output.listed.send_replace(());
     }
 
-    fn cut(&mut self) {
+    fn cut(&mut self, broadcast: &Broadcast) {
         let mut live = lock(&self.output.live);
         let mut listed = false;
         for (packet, wall_ms) in self.conformed.drain(..) {
@@ -212,29 +214,33 @@ impl Reader {
             self.output.listed.send_replace(());
         }
         if std::mem::replace(&mut self.unsupported, left_out) != left_out {
-            self.subscription.broadcast().notices().add_unsupported(left_out.video, left_out.audio);
+            broadcast.notices().add_unsupported(left_out.video, left_out.audio);
         }
     }
 }
 
-/// Cuts a broadcast into segments until it ends.
-pub(crate) async fn run(output: Arc<Output>, broadcast: Arc<Broadcast>) {
-    let mut reader = Reader::new(output, &broadcast);
-    let (mut over, mut ticks) = (false, Ticks::every(READ_TICKS));
-    while !over {
-        // Once it is over, the last is read.
-        over = tokio::select! {
-            () = reader.subscription.changed() => false,
-            () = broadcast.ended() => true,
-        };
-        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        // Not before the first keyframe, which might not be the newest after a pause.
-        if reader.read(wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs())) && !broadcast.wakes_on_ticks() {
-            tokio::select! {
-                () = ticks.next() => {}
-                () = broadcast.ended() => {}
+impl Sink for Hls {
+    async fn run(mut self, mut subscription: Subscription, stop: CancellationToken) {
+        let broadcast = Arc::clone(subscription.broadcast());
+        let mut ticks = Ticks::every(READ_TICKS);
+        loop {
+            let is_over = tokio::select! {
+                () = subscription.changed() => false,
+                () = over(&broadcast, &stop) => true,
+            };
+            let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+            // Not before the first keyframe, which might not be the newest after a pause.
+            let has_read = self.read(&mut subscription, wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs()));
+            if is_over {
+                break;
+            }
+            if has_read && !broadcast.wakes_on_ticks() {
+                tokio::select! {
+                    () = ticks.next() => {}
+                    () = over(&broadcast, &stop) => {}
+                }
             }
         }
+        self.finish(&broadcast);
     }
-    reader.finish();
 }

@@ -76,8 +76,8 @@ impl Shared {
         let output = Arc::new(hls::Output::new(broadcast.started_at));
         let live = Live::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
         let orders = Orders {
-            broadcast: Arc::clone(&broadcast),
-            hls: Arc::clone(&output),
+            broadcast,
+            hls: output,
             spec: spec_seen,
             retries: retry_requests,
             status,
@@ -87,7 +87,6 @@ impl Shared {
             uplink: Arc::clone(&self.uplink),
             delay_room: Arc::clone(&self.delay_room),
         };
-        self.tasks.spawn(hls::run(output, broadcast));
         let (shared, ending) = (Arc::clone(self), Arc::clone(&live));
         self.tasks.spawn(async move {
             supervise(orders).await;

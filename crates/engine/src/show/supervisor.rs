@@ -25,8 +25,9 @@ use crate::{
     broadcast::{Broadcast, Phase},
     events::{EndReason, EngineEvent, EventSink},
     outputs::{
-        hls,
-        relay::{context::Context, starts::Starts, task::Relay, way::Slow},
+        hls::{self, Hls},
+        relay::{context::Context, rtmp::RtmpSession, starts::Starts, task::Relay, way::Slow},
+        sink::RunningSink,
     },
     rtmp::{dial::Dialer, origin::Origin},
     spec::{DestinationId, DestinationSpec, ProjectSpec, RelayId, Target},
@@ -88,6 +89,8 @@ struct Supervisor {
     relays: BTreeMap<RelayId, Running>,
     /// Relays that are saying goodbye; one to the same place begins only behind it.
     closing: HashMap<RelayId, JoinHandle<()>>,
+    /// Outputs without a connection.
+    sinks: Vec<RunningSink>,
     /// When relays were stopped; those not listed were off from the beginning.
     stopped: HashMap<RelayId, SystemTime>,
     /// The clocks that the legs of a destination share, and its delay.
@@ -112,6 +115,7 @@ impl Supervisor {
             uplink,
             delay_share,
             relays: BTreeMap::new(),
+            sinks: Vec::new(),
             closing: HashMap::new(),
             stopped: HashMap::new(),
             origins: HashMap::new(),
@@ -126,6 +130,7 @@ impl Supervisor {
         let mut phase = self.orders.broadcast.phase();
         let mut status_ticks = Ticks::every(STATUS_TICKS);
         let changed = Arc::clone(&self.changed);
+        self.sinks.push(RunningSink::start(Hls::new(Arc::clone(&self.orders.hls)), &self.orders.broadcast));
         self.carry_out_plan();
         loop {
             let now_in = *phase.borrow_and_update();
@@ -263,7 +268,7 @@ impl Supervisor {
             not_before,
             origin: self.origins.entry(id.destination).or_default().clone(),
         };
-        let relay = Relay::start(id, target, context, self.closing.remove(&id));
+        let relay = Relay::start::<RtmpSession>(id, target, context, self.closing.remove(&id));
         self.relays.insert(id, Running { relay, sent: VecDeque::new() });
     }
 
@@ -277,13 +282,16 @@ impl Supervisor {
     /// The broadcast is over: relays notice by themselves, send what is left and say goodbye.
     async fn say_goodbye(&mut self) {
         let mut tasks: Vec<_> = self.closing.drain().map(|(_, task)| task).collect();
-        let relays = std::mem::take(&mut self.relays);
+        let (relays, sinks) = (std::mem::take(&mut self.relays), std::mem::take(&mut self.sinks));
         let waited = timeout(GOODBYES, async {
             for running in relays.into_values() {
                 running.relay.join().await;
             }
             for task in &mut tasks {
                 let _ = task.await;
+            }
+            for sink in sinks {
+                sink.stop().await;
             }
         });
         if waited.await.is_err() {

@@ -78,7 +78,7 @@ impl Connection {
     }
 }
 
-fn live() -> Arc<Live> {
+pub(crate) fn live() -> Arc<Live> {
     let broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
     let spec = ProjectSpec {
         id: broadcast.project,

@@ -1,4 +1,4 @@
-//! One connection to a platform, from the first byte to the last.
+//! A connection to a platform by RTMP, from the first byte to the last.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -11,6 +11,7 @@ use super::{
     behind::Behind,
     context::Context,
     counters::Counters,
+    session::{Event, Finish, Session},
     way::{Slow, Way},
 };
 use crate::ticks::{Ticks, ticks_in};
@@ -18,9 +19,10 @@ use crate::{
     broadcast::subscription::{Delivery, Subscription},
     limits::OUTBOX_BYTES,
     rtmp::{
-        connect::{Ask, Conversation},
+        connect::{Ask, Conversation, follow},
         error::Failure,
         feed::{Audience, Feed, Filled},
+        steps::Steps,
         wire::Exchanged,
     },
     spec::Target,
@@ -41,7 +43,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A connection that may publish.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct RtmpSession {
+    target: Target,
     line: Conversation,
     feed: Feed,
     counters: Arc<Counters>,
@@ -98,32 +101,14 @@ impl Look {
     }
 }
 
-/// What happened on it.
-#[derive(Debug)]
-pub enum Event {
-    /// The first media arrived.
-    Flows,
-    /// Media stopped arriving.
-    Stuck,
-    /// It arrives again.
-    Progress,
-    /// It falls behind, and why.
-    Behind(Slow),
-    /// It does no more.
-    CaughtUp,
-    /// It ended.
-    Lost(Failure),
-    /// The platform wants us elsewhere.
-    Moved(Option<String>),
-}
-
-impl Session {
-    /// Connects to `target`, follows redirects and authentication, and asks to publish.
-    pub async fn open(context: &Context, target: &Target, counters: &Arc<Counters>) -> Result<Self, Failure> {
+impl Session for RtmpSession {
+    /// Follows redirects and authentication.
+    async fn open(context: &Context, target: &Target, counters: &Arc<Counters>) -> Result<Self, Failure> {
         let enhanced = context.broadcast.is_enhanced();
         let ask = Ask { intent: Intent::Push, enhanced, flash_version: None, read_bytes: READ_BYTES };
-        let line = Conversation::open(&context.dialer, target, &ask).await?;
+        let line = Conversation::open(&context.dialer, target, &ask, &mut Steps::new()).await?;
         Ok(Self {
+            target: target.clone(),
             line,
             feed: Feed::new(
                 Subscription::new(&context.broadcast, Delivery::Batched),
@@ -141,8 +126,7 @@ impl Session {
         })
     }
 
-    /// Sends media until something happens that the relay has to know. Cancel safe.
-    pub async fn run(&mut self) -> Event {
+    async fn run(&mut self) -> Event {
         // What came together with the permission to publish.
         if let Some(event) = self.on_received() {
             return event;
@@ -170,9 +154,8 @@ impl Session {
         }
     }
 
-    /// Says goodbye and closes: the platform ends the broadcast for its viewers. With `drain`, what the ring still holds
-    /// goes out first.
-    pub async fn finish(mut self, drain: bool) {
+    async fn finish(mut self, how: Finish) {
+        let drain = how == Finish::Drained;
         let deadline = Instant::now() + if drain { 2 * GOODBYE } else { GOODBYE };
         let goodbye = async {
             while drain && self.fill() == Filled::Media {
@@ -187,7 +170,9 @@ impl Session {
             tracing::debug!(relay.host = self.line.host, "The platform did not take the goodbye in time.");
         }
     }
+}
 
+impl RtmpSession {
     fn fill(&mut self) -> Filled {
         let Self { line: Conversation { client, .. }, feed, .. } = self;
         let filled = feed.fill(OUTBOX_BYTES, |media| client.send_media(media));
@@ -268,11 +253,17 @@ impl Session {
                     Some(Event::Lost(Failure::from_refusal(step, code, description)))
                 }
                 Ok(Some(client::Event::Ended)) => Some(Event::Lost(self.lost())),
-                Ok(Some(client::Event::ReconnectRequest(url))) => Some(Event::Moved(url)),
-                Ok(Some(client::Event::Redirect(url))) => Some(Event::Moved(Some(url))),
+                Ok(Some(client::Event::ReconnectRequest(url))) => Some(self.moved(url.as_deref())),
+                Ok(Some(client::Event::Redirect(url))) => Some(self.moved(Some(&url))),
                 Ok(Some(_)) => continue,
             };
         }
+    }
+
+    /// The platform wants another connection, to `location` if it is one that may be followed.
+    fn moved(&self, location: Option<&str>) -> Event {
+        let url = location.and_then(|location| follow(&self.target.url, location).ok());
+        Event::Moved(url.map(|url| Target { url, key: self.target.key.clone() }))
     }
 
     async fn write_all(&mut self) -> std::io::Result<()> {

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use gostream_proto::rtmp::url::RtmpUrl;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -18,7 +17,7 @@ use tracing::{Instrument, Span, info, info_span, warn};
 use super::{
     context::Context,
     counters::Counters,
-    session::{self, Session},
+    session::{self, Finish, Session},
     state::{Action, Event, Phase, State},
     way::Slow,
 };
@@ -29,7 +28,7 @@ use crate::{
     },
     events::{EngineEvent, RelayTotals},
     random::random_unit,
-    rtmp::{connect::follow, error::Failure},
+    rtmp::error::Failure,
     spec::{RelayId, Target},
     status::{RelayError, RelayState},
 };
@@ -71,7 +70,7 @@ pub struct View {
 
 impl Relay {
     /// Begins. If a relay to the same destination is still saying goodbye, `after` is its task.
-    pub fn start(id: RelayId, target: Target, context: Context, after: Option<JoinHandle<()>>) -> Self {
+    pub fn start<S: Session>(id: RelayId, target: Target, context: Context, after: Option<JoinHandle<()>>) -> Self {
         let counters = Arc::new(Counters::default());
         counters.close();
         let retry = Arc::new(Notify::new());
@@ -96,7 +95,7 @@ impl Relay {
                 let _ = after.await;
             }
             let changed = Arc::clone(&runner.context.changed);
-            runner.run().await;
+            runner.run::<S>().await;
             changed.notify_one();
         });
         Self { target, counters, view: seen, retry, stop, task }
@@ -135,7 +134,7 @@ struct Runner {
     id: RelayId,
     target: Target,
     /// Where the platform wants the next connection.
-    moved_to: Option<RtmpUrl>,
+    moved_to: Option<Target>,
     context: Context,
     state: State,
     view: watch::Sender<View>,
@@ -150,8 +149,8 @@ struct Runner {
 struct Over;
 
 impl Runner {
-    async fn run(mut self) {
-        let outcome = self.run_until_over().await;
+    async fn run<S: Session>(mut self) {
+        let outcome = self.run_until_over::<S>().await;
         debug_assert!(outcome.is_err());
         let totals = RelayTotals {
             sent_bytes: self.counters.sent_bytes(),
@@ -164,7 +163,7 @@ impl Runner {
         self.span.in_scope(|| info!("The relay ended."));
     }
 
-    async fn run_until_over(&mut self) -> Result<(), Over> {
+    async fn run_until_over<S: Session>(&mut self) -> Result<(), Over> {
         self.may_begin().await?;
         self.encoder_sends().await?;
         let mut action = self.on(Event::Begin);
@@ -172,7 +171,7 @@ impl Runner {
             action = match action {
                 // Behind an event that ends a wait or a connection there is always one of these two.
                 Action::Connect | Action::Nothing => {
-                    let event = self.connection().await?;
+                    let event = self.connection::<S>().await?;
                     self.on(event)
                 }
                 Action::Wait { until } => {
@@ -236,17 +235,14 @@ impl Runner {
     }
 
     /// One connection from dialling to its end.
-    async fn connection(&mut self) -> Result<Event, Over> {
+    async fn connection<S: Session>(&mut self) -> Result<Event, Over> {
         let stop = self.stop.clone();
         let context = self.context.clone();
-        let target = match self.moved_to.take() {
-            Some(url) => Target { url, key: self.target.key.clone() },
-            None => self.target.clone(),
-        };
+        let target = self.moved_to.take().unwrap_or_else(|| self.target.clone());
         let opened = tokio::select! {
             () = stop.cancelled() => return Err(Over),
             over = over(&context, self.patience()) => return Err(over),
-            opened = Session::open(&context, &target, &self.counters).instrument(self.span.clone()) => opened,
+            opened = S::open(&context, &target, &self.counters).instrument(self.span.clone()) => opened,
         };
         let mut session = match opened {
             Ok(session) => session,
@@ -257,11 +253,11 @@ impl Runner {
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    session.finish(false).instrument(self.span.clone()).await;
+                    session.finish(Finish::AtOnce).instrument(self.span.clone()).await;
                     return Err(Over);
                 }
                 over = over(&context, Duration::ZERO) => {
-                    session.finish(true).instrument(self.span.clone()).await;
+                    session.finish(Finish::Drained).instrument(self.span.clone()).await;
                     return Err(over);
                 }
                 event = session.run() => event,
@@ -273,8 +269,8 @@ impl Runner {
                 session::Event::Behind(slow) => self.on(Event::Behind(slow)),
                 session::Event::CaughtUp => self.on(Event::CaughtUp),
                 session::Event::Lost(failure) => return Ok(Event::Lost(failure)),
-                session::Event::Moved(location) => {
-                    self.moved_to = location.and_then(|location| follow(&target.url, &location).ok());
+                session::Event::Moved(target) => {
+                    self.moved_to = target;
                     return Ok(Event::Lost(Failure::Moved));
                 }
             };

@@ -13,7 +13,7 @@ use crate::{
         Broadcast,
         subscription::{Delivery, Subscription},
     },
-    outputs::hls::{Output, Reader, Served},
+    outputs::hls::{Hls, Output, Served},
     rtmp::{
         feed::{Audience, Feed, Filled},
         origin::Origin,
@@ -34,7 +34,8 @@ pub(super) struct Outputs {
     connections: usize,
     arrived: Vec<Arrived>,
     output: Arc<Output>,
-    reader: Reader,
+    hls: Hls,
+    subscription: Subscription,
     classic: Playlist,
     live: Playlist,
 }
@@ -75,7 +76,8 @@ impl Outputs {
             feed: feed(broadcast),
             connections: 1,
             arrived: Vec::new(),
-            reader: Reader::new(Arc::clone(&output), broadcast),
+            hls: Hls::new(Arc::clone(&output)),
+            subscription: Subscription::new(broadcast, Delivery::Batched),
             output,
             classic: Playlist::default(),
             live: Playlist::default(),
@@ -95,7 +97,7 @@ impl Outputs {
             self.feed = self::feed(&self.broadcast);
             self.connections += 1;
         }
-        if self.reader.read(BEGAN_MS) {
+        if self.hls.read(&mut self.subscription, BEGAN_MS) {
             self.look();
         }
     }
@@ -117,8 +119,8 @@ impl Outputs {
     }
 
     pub(super) fn finish(mut self) -> Played {
-        let next = Reader::new(Arc::clone(&self.output), &self.broadcast);
-        std::mem::replace(&mut self.reader, next).finish();
+        let next = Hls::new(Arc::clone(&self.output));
+        std::mem::replace(&mut self.hls, next).finish(&self.broadcast);
         self.look();
         let Self { connections, arrived, classic, live, .. } = self;
         Played { connections, arrived, classic, live }
