@@ -71,7 +71,8 @@ async fn restart(stage: &Stage, spec: &ProjectSpec, platform: Platform) -> (Plat
     (platform, began.elapsed())
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// One thread for all tasks: each thread has a task of its own for its ticks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn twenty_restarts_of_a_destination_leave_nothing_behind() {
     let stage = Stage::new().await;
     let mut platform = Platform::start(Behaviour::default()).await.expect("listens");

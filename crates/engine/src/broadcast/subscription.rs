@@ -239,7 +239,6 @@ impl Subscription {
         }
     }
 
-    /// Readers with a delay wake by themselves, however soon they want packets.
     /// The packet that is read next at the delay that was.
     fn before_turn(&self) -> Option<u64> {
         let path = self.turn?;
@@ -259,6 +258,7 @@ impl Subscription {
         self.next = Some(next);
     }
 
+    /// Readers with a delay wake by themselves, however soon they want packets.
     fn count_if_immediate(&self, counts: bool) {
         if self.delivery == Delivery::Immediate && self.delayed.is_none() {
             let readers = &self.broadcast.immediate_readers;

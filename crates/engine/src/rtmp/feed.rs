@@ -121,12 +121,11 @@ impl Feed {
 
     /// Hands about `bytes_max` of media to `send`.
     pub fn fill(&mut self, bytes_max: usize, mut send: impl FnMut(&MediaOut<'_>)) -> Filled {
-        self.follow_delay();
-        if !self.unread && !self.subscription.has_changed() {
+        let mut batch = std::mem::take(&mut self.batch);
+        if !self.read(&mut batch, bytes_max) {
+            self.batch = batch;
             return Filled::Nothing;
         }
-        let mut batch = std::mem::take(&mut self.batch);
-        self.subscription.read(&mut batch, bytes_max);
         if self.subscription.delay_ms() < self.turn.delay_ms {
             self.turn.delay_ms = self.subscription.delay_ms();
             self.origin.shorten(self.turn, self.subscription.broadcast());
@@ -142,21 +141,27 @@ impl Feed {
         filled
     }
 
-    /// Goes on with the delay that the destination has by now.
-    fn follow_delay(&mut self) {
-        let broadcast = self.subscription.broadcast();
-        let (turn, base) = self.origin.turn(broadcast, || self.subscription.changed_header());
+    /// Reads at the delay that the destination has by now. False when there is nothing new.
+    fn read(&mut self, batch: &mut Batch, bytes_max: usize) -> bool {
+        let Self { origin, subscription, .. } = self;
+        let current = origin.current(subscription.broadcast(), || subscription.changed_header());
+        let turn = current.turn;
         if turn.number == self.turn.number {
-            self.subscription.set_delay(turn.delay_ms);
+            subscription.set_delay(turn.delay_ms);
         } else {
             // One that missed a turn goes on with the newest at once.
             let missed = turn.number > self.turn.number + 1;
             let path = turn.path.map(|path| if missed { Path { leave: 0, ..path } } else { path });
-            self.subscription.turn_to(turn.delay_ms, path.filter(|_| self.base.is_some()));
-            self.next_base = Some(base);
+            subscription.turn_to(turn.delay_ms, path.filter(|_| self.base.is_some()));
+            self.next_base = Some(current.base);
             self.unread = true;
         }
         self.turn = turn;
+        let may_read = self.unread || subscription.has_changed();
+        if may_read {
+            subscription.read(batch, bytes_max);
+        }
+        may_read
     }
 
     fn hand_out(&mut self, batch: &Batch, send: &mut impl FnMut(&MediaOut<'_>)) -> Filled {

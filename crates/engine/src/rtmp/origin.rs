@@ -43,6 +43,15 @@ pub(super) struct Turn {
     pub(super) path: Option<Path>,
 }
 
+/// The clock as it is now. While one leg holds this, no other turns: what it reads meanwhile is what all of them read before the turn.
+#[derive(Debug)]
+pub(super) struct Current<'a> {
+    pub(super) turn: Turn,
+    /// The media time that is 0 on the wire since then.
+    pub(super) base: Timestamp,
+    _clock: MutexGuard<'a, Clock>,
+}
+
 impl Origin {
     /// The owner wants this delay. What is sent already turns as soon as it can.
     pub(crate) fn want(&self, delay_ms: i64, broadcast: &Broadcast) {
@@ -72,15 +81,15 @@ impl Origin {
         self.clock().since_ms.is_some()
     }
 
-    /// The newest turn and the beginning of the clock since then. `changed` is the number after the newest codec header that
+    /// The newest turn, and a new one if it is time for it. `changed` is the number after the newest codec header that
     /// replaced another: the connection does not go back before it.
-    pub(super) fn turn(&self, broadcast: &Broadcast, changed: impl FnOnce() -> u64) -> (Turn, Timestamp) {
+    pub(super) fn current(&self, broadcast: &Broadcast, changed: impl FnOnce() -> u64) -> Current<'_> {
         let mut clock = self.clock();
         clock.settle();
         if let Some(since_ms) = clock.since_ms {
             clock.try_to_turn(since_ms, broadcast, changed());
         }
-        (clock.turn, clock.base)
+        Current { turn: clock.turn, base: clock.base, _clock: clock }
     }
 
     /// There is no room for the delay since that turn, and it is shorter by now.
