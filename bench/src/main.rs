@@ -32,6 +32,9 @@ struct Options {
     /// Measure each for so many seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Seconds before that, for caches and windows to fill: a show lasts hours.
+    #[arg(long, default_value_t = 16)]
+    warm_up: u64,
     /// Where the JSON and the plot go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -20,7 +19,7 @@ use crate::{
     viewers::Viewers,
 };
 
-/// Behind the last connection, before anything is measured: joins and bursts are over.
+/// After the last connection: joins and bursts are over.
 const SETTLE: Duration = Duration::from_secs(4);
 /// For all destinations to be connected.
 const CONNECT: Duration = Duration::from_secs(90);
@@ -90,7 +89,7 @@ fn all() -> anyhow::Result<Vec<Scenario>> {
         contenders: contenders.to_vec(),
     };
     let mut scenarios = Vec::new();
-    for (destinations, contenders) in [(1, EVERYBODY), (10, EVERYBODY), (50, EVERYBODY), (200, SERVERS)] {
+    for (destinations, contenders) in [(1, EVERYBODY), (5, SERVERS), (10, EVERYBODY), (50, EVERYBODY), (200, SERVERS)] {
         let name = format!("fan-out to {destinations}");
         scenarios.push(Scenario { destinations, ..scenario(name, &large, contenders) });
     }
@@ -114,7 +113,7 @@ pub async fn run_all(options: &Options) -> anyhow::Result<Vec<Measured>> {
         let asked = |contender: &&Contender| contender.name().contains(&options.contender);
         for &contender in scenario.contenders.iter().filter(asked) {
             eprintln!("{}: {}", scenario.name, contender.name());
-            match run(&scenario, contender, &options.server, Duration::from_secs(options.seconds)).await {
+            match run(&scenario, contender, options).await {
                 Ok(measured) => results.push(measured),
                 Err(error) => eprintln!("  could not be measured: {error:#}"),
             }
@@ -123,7 +122,8 @@ pub async fn run_all(options: &Options) -> anyhow::Result<Vec<Measured>> {
     Ok(results)
 }
 
-async fn run(scenario: &Scenario, contender: Contender, server: &Path, time: Duration) -> anyhow::Result<Measured> {
+async fn run(scenario: &Scenario, contender: Contender, options: &Options) -> anyhow::Result<Measured> {
+    let time = Duration::from_secs(options.seconds);
     let departures = Departures::default();
     let folder = TempDir::new()?;
     let certificate = Certificate::for_names(&["localhost"])?;
@@ -142,7 +142,7 @@ async fn run(scenario: &Scenario, contender: Contender, server: &Path, time: Dur
         }
     };
     let task = Task {
-        server,
+        server: &options.server,
         streams: scenario.streams,
         destinations: (0..scenario.destinations).map(url).collect(),
         hls: scenario.hls,
@@ -164,7 +164,7 @@ async fn run(scenario: &Scenario, contender: Contender, server: &Path, time: Dur
         }
         sleep(Duration::from_millis(100)).await;
     }
-    sleep(SETTLE).await;
+    sleep(SETTLE + Duration::from_secs(options.warm_up)).await;
 
     let measured = match running.playback.first().filter(|_| scenario.viewers > 0) {
         Some((address, id)) => {
