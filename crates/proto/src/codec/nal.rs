@@ -1,4 +1,4 @@
-//! NAL units: how they lie in an access unit, and what those of H.264 and H.265 say of a picture.
+//! NAL units: how they are framed in an access unit, and what H.264 and H.265 units say about a picture.
 //!
 //! ```text
 //! ISO 14496-15 section 5.3.3.1   length (1, 2 or 4 bytes)  unit   length  unit  ...
@@ -10,25 +10,25 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::bits::{Bits, unescape};
 use crate::track::VideoCodec;
 
-/// The longest SEI unit that is looked into: a recovery point has a few bytes, and other messages may come first.
+/// Longer SEI units are not searched, in bytes: a recovery point has a few bytes, but other messages may precede it.
 const SEI_BYTES_MAX: usize = 4 * 1024;
 /// payloadType of a recovery point (H.264 table D-1; H.265 annex D.2.1).
 const RECOVERY_POINT: usize = 6;
 
-/// What the NAL units of a message say.
+/// What the NAL units of a message contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// There is a slice.
+    /// At least one slice.
     pub has_slice: bool,
     /// The first slice begins a picture.
     pub begins_picture: bool,
-    /// Decoding can start here: IDR, BLA, CRA, or a recovery point.
+    /// Decoding can start here: IDR, BLA, CRA, or a recovery point SEI.
     pub random_access: bool,
-    /// Every slice is an intra slice, as far as that can be read.
+    /// Every slice whose type can be read is an intra slice.
     pub intra: bool,
 }
 
-/// The NAL units of an access unit in length-prefixed form; stops at one that is cut short, and passes over empty ones.
+/// The NAL units of a length-prefixed access unit, without empty ones. Stops at a truncated unit.
 pub fn units(access_unit: &[u8], length_bytes: usize) -> impl Iterator<Item = &[u8]> {
     prefixed(access_unit, length_bytes).filter(|nal| !nal.is_empty())
 }
@@ -43,18 +43,18 @@ fn prefixed(mut access_unit: &[u8], length_bytes: usize) -> impl Iterator<Item =
     })
 }
 
-/// How length-prefixed units fill their access unit.
+/// Whether the length prefixes of an access unit add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filling {
-    /// To the last byte.
+    /// They add up to the access unit.
     Whole,
-    /// To the last byte, with empty units among them.
+    /// They add up, and some units are empty.
     WithEmpty,
-    /// Not: the lengths do not add up.
+    /// They do not add up.
     Broken,
 }
 
-/// Whether the lengths of the units add up to the access unit.
+/// Checks the length prefixes of an access unit.
 pub fn filling(access_unit: &[u8], length_bytes: usize) -> Filling {
     let (mut bytes, mut empty) = (0, false);
     for nal in prefixed(access_unit, length_bytes) {
@@ -68,12 +68,12 @@ pub fn filling(access_unit: &[u8], length_bytes: usize) -> Filling {
     }
 }
 
-/// Whether bytes begin as a byte stream does.
+/// Whether the bytes begin with a start code.
 pub fn has_start_code(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])
 }
 
-/// The units of a byte stream; what comes before the first start code is the first of them.
+/// The NAL units of a byte stream. Bytes before the first start code are returned as the first unit.
 pub fn split_start_codes(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(bytes);
     std::iter::from_fn(move || {
@@ -81,13 +81,13 @@ pub fn split_start_codes(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         let end = bytes.windows(3).position(|three| three == [0, 0, 1]);
         rest = end.and_then(|end| bytes.get(end + 3..));
         let unit = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-        // Zero bytes before a start code belong to it, and no unit ends with one.
+        // Zero bytes before a start code belong to the start code; a unit never ends with a zero byte.
         Some(unit.get(..unit.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)).unwrap_or_default())
     })
     .filter(|unit| !unit.is_empty())
 }
 
-/// Units in length-prefixed form. Those that are too long for their length are left out.
+/// Units in length-prefixed form. Units that are too long for the length field are left out.
 pub fn length_prefixed<'a>(units: impl Iterator<Item = &'a [u8]>, length_bytes: usize) -> Bytes {
     let mut out = BytesMut::new();
     for unit in units {
@@ -99,7 +99,7 @@ pub fn length_prefixed<'a>(units: impl Iterator<Item = &'a [u8]>, length_bytes: 
     out.freeze()
 }
 
-/// What the units of an H.264 or H.265 message say; nothing for other codecs.
+/// Examines the units of an H.264 or H.265 message; empty for other codecs.
 pub fn survey<'a>(codec: VideoCodec, units: impl Iterator<Item = &'a [u8]>) -> Survey {
     let mut survey = Survey { intra: true, ..Survey::default() };
     for unit in units {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_known_by_their_slices() {
+    fn slices_show_pictures_and_keyframes() {
         let begins = Survey { has_slice: true, begins_picture: true, ..Survey::default() };
         // first_mb_in_slice 0 and slice_type 7 (I): 1 0001000; slice_type 5 (P): 1 00110.
         assert_eq!(avc(&[&[0x65, 0x88, 0x80]]), Survey { random_access: true, intra: true, ..begins });
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_hold_the_same_units() {
+    fn start_codes_and_length_prefixes_frame_the_same_units() {
         let stream = [0, 0, 0, 1, 9, 0x30, 0, 0, 1, 0x65, 1, 0, 0, 2, 0, 0, 0, 1, 0x65, 7];
         let units: Vec<_> = split_start_codes(&stream).collect();
         assert_eq!(units, [&[9, 0x30][..], &[0x65, 1, 0, 0, 2], &[0x65, 7]]);
@@ -226,7 +226,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_surveyed(bytes in prop::collection::vec(any::<u8>(), 0..60), length_bytes in 1_usize..=4) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), length_bytes in 1_usize..=4) {
             for codec in [VideoCodec::Avc, VideoCodec::Hevc] {
                 let _ = survey(codec, units(&bytes, length_bytes));
                 let _ = survey(codec, split_start_codes(&bytes));

@@ -1,8 +1,8 @@
-//! What a sequence parameter set or a sequence header says of its pictures.
+//! Picture size and frame rate, from a sequence parameter set or a sequence header.
 
 use super::error::Error;
 
-/// The size of a picture and, if announced, how many come in a second.
+/// Picture size and, if signalled, frame rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Picture {
     /// Pixels, after cropping.
@@ -14,7 +14,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A picture of coded samples cropped by so many on both sides together.
+    /// Applies cropping. `crop` is the sum of both sides, in pixels.
     pub(super) fn cropped(coded: (u64, u64), crop: (u64, u64), fps: Option<f64>) -> Result<Self, Error> {
         let side = |coded: u64, crop: u64| {
             coded

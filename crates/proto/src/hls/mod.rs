@@ -1,4 +1,4 @@
-//! HLS (RFC 8216): cutting a broadcast into segments and listing them.
+//! HLS (RFC 8216): cuts a broadcast into segments and lists them.
 
 mod conform;
 mod cut;

@@ -1,6 +1,6 @@
-//! Adobe publish authentication (`authmod=adobe`), as librtmp and Adobe Media Server do it.
+//! Adobe publish authentication (`authmod=adobe`), compatible with librtmp and Adobe Media Server.
 //!
-//! The server refuses `connect` with a description that says what it wants; the client connects again with an answer
+//! The server refuses `connect` with a description that contains its challenge. The client connects again with its response
 //! in the query of the application:
 //!
 //! ```text
@@ -14,22 +14,22 @@ use md5::{Digest, Md5};
 
 use super::url::Login;
 
-/// What to put into the query of the next connection's application, or that the server said no for good.
+/// The next step after a refused `connect`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Connect again with this query behind the application.
+    /// Connect again with this query appended to the application.
     Query(String),
-    /// The server knows no such user or password.
+    /// The server does not accept this user or password.
     Refused,
 }
 
-/// Whether the description of a refused `connect` is about who may come in.
+/// Whether the description of a refused `connect` is about authentication.
 pub fn is_about_login(description: &str) -> bool {
     description.contains("authmod=adobe")
 }
 
-/// Reads the description of a refused `connect`. `None` when it is about something else. `client_challenge` is 8 random
-/// hexadecimal digits.
+/// Parses the description of a refused `connect`. `None` if it is not about authentication. `client_challenge` is 8
+/// random hexadecimal digits.
 pub fn next_step(description: &str, login: &Login, client_challenge: &str) -> Option<Step> {
     if !is_about_login(description) {
         return None;
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_steps_are_told_apart() {
+    fn the_three_steps_are_distinguished() {
         let need = "[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : ";
         assert_eq!(next_step(need, &login(), "00c0ffee"), Some(Step::Query("authmod=adobe&user=me".to_owned())));
         let failed = "[ AccessManager.Reject ] : [ authmod=adobe ] : ?reason=authfailed&opaque=x";
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn response_signs_salt_and_both_challenges() {
-        // The response as `printf %s … | openssl md5 -binary | base64`, run twice, makes it.
+        // The response as computed by `printf %s … | openssl md5 -binary | base64`, run twice.
         let asked = "[ authmod=adobe ] : ?reason=needauth&user=me&salt=abcd&challenge=1234&opaque=1234";
         let Some(Step::Query(query)) = next_step(asked, &login(), "00c0ffee") else { panic!("answers") };
         let response = "Ve7jpZmGDGpaNEI9pHvD5w==";

@@ -1,6 +1,6 @@
-//! The two main tracks, as the clock counts them.
+//! The two main tracks of a broadcast.
 
-/// Which track a packet belongs to.
+/// Which main track a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Elementary {
     /// Pictures.

@@ -1,93 +1,94 @@
-//! Holding media time against the time of arrival: an encoder whose clock runs a few percent fast or slow would be minutes
-//! away from its viewers after an hour.
+//! Drift correction: compares media time with arrival time. Without it, an encoder whose clock is a few percent fast or slow
+//! would be minutes away from its viewers after an hour.
 //!
-//! Every two seconds the packet with the least delay says where media time is. When it keeps moving away from where it
-//! began by more than what networks do, times are stretched or squeezed, both tracks alike, until they are back. A
-//! controller with a proportional and an integral part follows a constant drift without an error that stays.
+//! Every two seconds, the packet with the least delay shows the current lead of media time over arrival. If the lead keeps
+//! moving away from its initial value by more than network delays explain, times are stretched or squeezed, equally for both
+//! tracks, until it is back. A proportional-integral controller follows a constant drift without a remaining error.
 //!
 //! ```text
-//! times leave where they began, and         it is                                       done
-//! come back within half a minute            a network that was narrow                   nothing
-//! stay where they are then                  an encoder that slept, or had to catch up   that is where they should be
-//! go on                                     a clock that is fast or slow                healed
+//! the lead leaves its initial value, and    cause                                      action
+//! returns within half a minute              temporary congestion                       none
+//! stays at the new value                    the encoder slept, or had to catch up      the new value becomes the intended one
+//! keeps moving                              the clock is fast or slow                  corrected
 //! ```
 
 use super::elementary::Elementary;
 
-/// How long packets are collected before the one with the least delay is judged.
+/// Length of a window, in ms. The packet with the least delay represents the window.
 const WINDOW_MS: i64 = 2_000;
-/// Windows in which a stream finds its place: encoders, and servers that are pulled from, begin with a burst.
+/// Windows before the initial lead is fixed: encoders, and servers that are pulled from, begin with a burst.
 const SETTLING: u32 = 2;
-/// Media time further away than this is healed.
+/// A larger error, in ms, is corrected.
 const TOLERATED_MS: i64 = 300;
-/// For this number of windows media time has to be ahead, or late: a network makes up for a delay, a slow clock does not.
+/// The error must have lasted for this number of windows: a network delay is made up, a slow clock is not.
 const AHEAD_WINDOWS: u32 = 8;
 const LATE_WINDOWS: u32 = 15;
-/// Over this number of windows it is seen whether media time still moves.
+/// The number of windows over which movement of media time is measured.
 const MOVING_WINDOWS: u32 = 4;
-/// Times that moved by this, most of it before those windows, made one step.
+/// A movement of this much, in ms, most of it before those windows, was a single step.
 const STEP_MS: i64 = 150;
-/// Times that came back by this are not those of a fast or slow clock: more than jitter.
+/// If the error shrinks by this much, in ms, the clock is not fast or slow; more than jitter.
 const BACK_MS: i64 = 150;
-/// A window that lasts longer, since nothing came, counts as this.
+/// A longer window, during which no packets arrived, counts as this many seconds.
 const SECONDS_MAX: f64 = 2.0 * WINDOW_MS as f64 / 1_000.0;
-/// Nearer than this the healing ends, if the clock is right by then.
+/// Below this error, in ms, correction ends if the rate is right by then.
 const HEALED_MS: i64 = 30;
 const HEALED_RATE: f64 = 0.002;
-/// The tracks are healed alike unless they are further apart than this, and then until they are as near as that.
+/// Both tracks get the same correction unless their errors differ by more than the first value; then they are corrected
+/// separately until they differ by less than the second. In ms.
 const APART_MS: i64 = 250;
 const TOGETHER_MS: i64 = 30;
-/// The controller per second of error, critically damped: it is back within some ten seconds.
+/// Controller gains per second of error, critically damped: an error is corrected within about ten seconds.
 const PROPORTIONAL: f64 = 0.15;
 const INTEGRAL: f64 = PROPORTIONAL * PROPORTIONAL / 4.0;
-/// Times are stretched up to threefold and squeezed down to a third, never turned back.
+/// Times are stretched at most threefold and squeezed at most to a third; they never go back.
 const RATES: std::ops::RangeInclusive<f64> = -0.67..=2.0;
-/// A healing of this much is told.
+/// A correction of this much, in ms, is reported.
 const TOLD_MS: f64 = 1_000.0;
-/// Tracks that are further apart than this are told.
+/// A skew between the tracks above this, in ms, is reported.
 const SKEW_TOLD_MS: i64 = 500;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Healing {
-    /// When the window began.
+    /// Start of the window, in ms.
     began_ms: Option<i64>,
     video: Lead,
     audio: Lead,
-    /// The tracks moved away from each other, so each is healed by itself.
+    /// The tracks moved apart, so each is corrected separately.
     apart: bool,
     skew_ms: Option<i64>,
 }
 
-/// How far the times of a track are ahead of its arrivals, in ms, and what is done about it.
+/// The lead of a track's times over their arrivals, in ms, and its correction.
 #[derive(Clone, Debug, Default)]
 struct Lead {
-    /// The most in this window.
+    /// The highest lead in this window.
     most: Option<i64>,
-    /// The most in the settling windows: what it should be.
+    /// The highest lead in the settling windows: the intended lead.
     base: Option<i64>,
     windows: u32,
     control: Control,
 }
 
-/// What is done about an error.
+/// The correction of one track.
 #[derive(Clone, Copy, Debug, Default)]
 struct Control {
-    /// For how many windows media time has been too far away.
+    /// Number of windows for which the error was too large.
     away: u32,
-    /// Where it was before, in ms.
+    /// The error before that, in ms.
     before_ms: i64,
     /// The newest errors, in ms, newest first.
     recent_ms: [i64; MOVING_WINDOWS as usize],
     heals: bool,
     integral: f64,
-    /// What is added to each millisecond.
+    /// Added to each millisecond.
     rate: f64,
-    /// What was healed, in ms.
+    /// Total correction, in ms.
     healed_ms: f64,
 }
 
 impl Healing {
-    /// How much is added to each millisecond of a track.
+    /// The correction added to each millisecond of a track.
     pub(super) fn rate(&self, track: Elementary) -> f64 {
         match track {
             Elementary::Video => self.video.control.rate,
@@ -95,7 +96,7 @@ impl Healing {
         }
     }
 
-    /// Counts a packet whose time is `lead_ms` ahead of its arrival. Says whether something was judged.
+    /// Counts a packet whose time is `lead_ms` ahead of its arrival. Returns whether a window ended.
     pub(super) fn count(&mut self, track: Elementary, lead_ms: i64, arrived_ms: i64) -> bool {
         let began_ms = *self.began_ms.get_or_insert(arrived_ms);
         let is_over = arrived_ms - began_ms >= WINDOW_MS;
@@ -108,13 +109,13 @@ impl Healing {
         is_over
     }
 
-    /// An encoder returned: how far the times of a track are ahead of its arrivals when all is well is known.
+    /// An encoder returned: sets the intended lead of a track.
     pub(super) fn resume(&mut self, track: Elementary, base_ms: i64) {
         let lead = self.lead(track);
         (lead.base, lead.windows) = (Some(base_ms), SETTLING);
     }
 
-    /// How far the times of a track are ahead of its arrivals when all is well.
+    /// The intended lead of a track, in ms.
     pub(super) fn base_ms(&self, track: Elementary) -> Option<i64> {
         match track {
             Elementary::Video => self.video.base,
@@ -129,12 +130,13 @@ impl Healing {
         }
     }
 
-    /// How much later pictures arrive than the sound of the same moment, if that is worth telling.
+    /// How much later pictures arrive than the audio of the same moment, in ms, if it is to be reported.
     pub(super) fn skew_ms(&self) -> Option<i64> {
         self.skew_ms
     }
 
-    /// How much faster than arrivals the encoder's clock runs, in percent, once that made a second.
+    /// How much faster than the wall clock the encoder's clock runs, in percent, once the difference adds up to one
+    /// second.
     pub(super) fn drift_percent(&self) -> Option<f64> {
         let (video, audio) = (&self.video.control, &self.audio.control);
         let most = if video.healed_ms.abs() >= audio.healed_ms.abs() { video } else { audio };
@@ -163,7 +165,8 @@ impl Healing {
                 let step_ms = lead.control.judge(*error, seconds);
                 lead.base = lead.base.map(|base| base + step_ms);
             }
-            // Two tracks that go the same way have one clock: one that is healed alone moves away from the other.
+            // Tracks that drift in the same direction have one clock: correcting only one would move it away from the
+            // other.
             let heals = leads.iter().find(|(lead, _)| lead.control.heals).and_then(|&(_, error)| error);
             for (lead, error) in leads {
                 let goes_along = heals.zip(error).is_some_and(|(other, own)| other.signum() == own.signum());
@@ -186,12 +189,12 @@ impl Healing {
 }
 
 impl Lead {
-    /// How far the track is from where it should be; `None` while that is not known, and when nothing came.
+    /// The error of the track in this window; `None` until the intended lead is known, and without packets.
     fn error(&self) -> Option<i64> {
         Some(self.most? - self.base.filter(|_| self.windows >= SETTLING)?)
     }
 
-    /// Finds out where a track should be; `beside` is the error of the other one. Gives no error.
+    /// Fixes the intended lead of a track; `beside` is the error of the other track. Returns no error.
     fn settle(&mut self, beside: Option<i64>) -> Option<i64> {
         if let Some(most) = self.most.filter(|_| self.windows < SETTLING) {
             self.windows += 1;
@@ -202,7 +205,7 @@ impl Lead {
 }
 
 impl Control {
-    /// Takes the error of a window, and decides whether it is healed. Gives by how much it changed for good.
+    /// Takes the error of a window and decides whether it is corrected. Returns by how much the intended lead changed.
     fn judge(&mut self, error_ms: Option<i64>, seconds: f64) -> i64 {
         self.healed_ms += self.rate * seconds * 1_000.0;
         let Some(error_ms) = error_ms else { return 0 };
@@ -214,7 +217,7 @@ impl Control {
                 (self.away, self.before_ms) = (0, error_ms);
                 return 0;
             }
-            // A clock that is fast or slow never comes back.
+            // The error of a fast or slow clock never changes its sign.
             if error_ms.signum() == -newest_ms.signum() {
                 (self.away, self.before_ms) = (0, 0);
             } else if newest_ms.abs() - error_ms.abs() > BACK_MS {
@@ -237,7 +240,7 @@ impl Control {
         0
     }
 
-    /// Heals the error of a window.
+    /// Corrects the error of a window.
     fn steer(&mut self, error_ms: Option<i64>, seconds: f64) {
         let Some(error_ms) = error_ms.filter(|_| self.heals) else { return };
         let error_s = error_ms as f64 / 1_000.0;
@@ -245,10 +248,10 @@ impl Control {
         self.rate = (self.integral - PROPORTIONAL * error_s).clamp(*RATES.start(), *RATES.end());
     }
 
-    /// Whether media time made one step and stays there. `of_late_ms` is how much it moved over the newest windows.
+    /// Whether media time made a single step and stays there. `of_late_ms` is its movement over the newest windows.
     fn is_step(&self, error_ms: i64, of_late_ms: i64) -> bool {
         let moved_ms = (error_ms - self.before_ms).abs();
-        // By window, it moved three times as fast as it does now.
+        // Per window, it moved three times as fast as it does now.
         let (windows, of_late) = (i64::from(self.away), i64::from(MOVING_WINDOWS));
         self.away > MOVING_WINDOWS && moved_ms >= STEP_MS && 3 * of_late_ms * windows < moved_ms * of_late
     }

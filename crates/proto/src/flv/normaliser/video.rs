@@ -19,22 +19,22 @@ use crate::{
     track::{Codec, VideoCodec},
 };
 
-/// Lengths are of four bytes unless a header says otherwise.
+/// Bytes of a length prefix unless a header says otherwise.
 const LENGTH_BYTES: usize = 4;
-/// NAL units that wait for their picture, in bytes: parameter sets and SEI are small.
+/// Bound on the NAL units that precede a picture, in bytes: parameter sets and SEI are small.
 const PREAMBLE_BYTES_MAX: usize = 64 * 1024;
 
-/// A header that sets decoders up.
+/// A codec header.
 #[derive(Clone, Debug)]
 struct Header {
-    /// The codec of its tag, and of the pictures that belong to it.
+    /// The codec in its tag, which its pictures share.
     tagged: VideoCodec,
     codec: VideoCodec,
     record: Bytes,
     config: Config,
 }
 
-/// What a header says, where it can be read.
+/// The parsed record, if it can be parsed.
 #[derive(Clone, Debug)]
 enum Config {
     Avc(avc::Config),
@@ -65,28 +65,28 @@ impl Header {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct VideoNormaliser {
-    /// The newest header that came.
+    /// The newest header received.
     header: Option<Header>,
-    /// The parameter sets that decoders use instead, as they came among the pictures.
+    /// In-band parameter sets that decoders use instead of the header.
     learned: Option<avc::Config>,
-    /// Units that wait for their picture.
+    /// Units that precede the next picture.
     preamble: Vec<Bytes>,
     /// The newest picture.
     picture: Option<Picture>,
-    /// The encoder splits its pictures: the newest one, until another message shows that it is whole.
+    /// Set for encoders that split pictures: the newest picture, until another message shows that it is complete.
     held: Option<Held>,
 }
 
-/// A picture that may go on.
+/// A picture that may get more slices.
 #[derive(Clone, Copy, Debug)]
 struct Picture {
-    /// What it was stamped with: its other slices have the same stamp.
+    /// The timestamp of its message; its other slices have the same one.
     wire: u32,
-    /// Memory that it takes, with all of its slices.
+    /// Memory of all its slices, in bytes.
     bytes: usize,
 }
 
-/// A picture and the slices that came after its beginning.
+/// A picture and the slices received after its first message.
 #[derive(Clone, Debug)]
 struct Held {
     begin: Stamped,
@@ -114,7 +114,7 @@ impl VideoNormaliser {
         self.held.take().map(Held::whole)
     }
 
-    /// A message comes. One with another stamp shows that the newest picture is whole.
+    /// Called for each other message: a different timestamp shows that the newest picture is complete.
     pub(super) fn pass(&mut self, out: &mut Out<'_>) {
         if self.held.as_ref().is_some_and(|held| held.begin.wire != out.wire) {
             self.release(out);
@@ -130,7 +130,7 @@ impl VideoNormaliser {
             (Content::Keyframe | Content::Frame, VideoCodec::Avc | VideoCodec::Hevc) => {
                 return self.on_nal_units(&tag, body, oddities, out);
             }
-            // Between the slices of a picture, too.
+            // May come between the slices of a picture.
             (Content::Other, _) => return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body)),
             _ => self.release(out),
         }
@@ -166,7 +166,7 @@ impl VideoNormaliser {
         let layout = self.layout(tag);
         let flagged = tag.content == Content::Keyframe;
         let Some(mut mended) = layout.mend(tag, &message, oddities) else {
-            // Nothing that we understand: the flags are all there is to go by.
+            // Not in a known format: only the flags are available.
             self.release(out);
             return out.push(picture(tag, message, flagged, tag.payload.clone()));
         };
@@ -205,12 +205,12 @@ impl VideoNormaliser {
         }
     }
 
-    /// More slices of the newest picture.
+    /// Appends slices to the newest picture.
     fn on_slices(&mut self, codec: VideoCodec, mended: Mended, oddities: &mut Oddities, out: &mut Out<'_>) {
         let Some(picture) = &mut self.picture else { return };
         picture.bytes = picture.bytes.saturating_add(mended.payload.len() + size_of::<Packet>());
         if picture.bytes > MESSAGE_BYTES_MAX {
-            // No picture is as large: it is never to end.
+            // No real picture is this large.
             self.release(out);
             return out.push(mended.marker());
         }
@@ -225,12 +225,12 @@ impl VideoNormaliser {
         out.push(Packet { codec: Codec::Video(codec), payload: mended.payload, ..slices });
     }
 
-    /// The picture that was held is whole.
+    /// Passes on the picture that was held back; it is complete.
     fn release(&mut self, out: &mut Out<'_>) {
         out.out.extend(self.held.take().map(Held::whole));
     }
 
-    /// Units ahead of their picture go out with it.
+    /// Keeps units that precede their picture, to pass them on with it.
     fn on_preamble(&mut self, mended: &Mended, layout: Layout, oddities: &mut Oddities, out: &mut Out<'_>) {
         let held = |unit: &[u8]| unit.len() + size_of::<Bytes>();
         let waiting: usize = self.preamble.iter().map(|unit| held(unit)).sum();
@@ -239,11 +239,11 @@ impl VideoNormaliser {
             return out.push(mended.marker());
         }
         oddities.split_pictures = true;
-        // Copied: they are small, and their message lies in a block with many others.
+        // Copied, because they are small and their message shares a block with many others.
         self.preamble.extend(layout.units(&mended.payload).map(Bytes::copy_from_slice));
     }
 
-    /// Takes the parameter sets before a keyframe for what decoders use, where the header says nothing or something else.
+    /// Makes the parameter sets before a keyframe the current ones if the header is missing or differs.
     fn learn(
         &mut self,
         tag: &VideoTag,
@@ -254,7 +254,7 @@ impl VideoNormaliser {
     ) {
         let of_kind = |wanted| {
             let units = nal::units(payload, length_bytes).filter(move |unit| avc::nal::kind(unit) == wanted);
-            // A record holds no more.
+            // A record has room for no more.
             units.take(0x1F).map(|unit| Bytes::copy_from_slice(avc::trimmed(unit))).collect::<Vec<_>>()
         };
         let sps = of_kind(avc::nal::SPS);
@@ -280,7 +280,7 @@ impl VideoNormaliser {
         let is_complete = header.is_some_and(avc::Config::is_complete);
         oddities.contradicted_header |= is_complete;
         oddities.missing_header |= !is_complete;
-        // Where the encoder's own header serves, RTMP outputs get that alone.
+        // If the encoder's own header is usable, RTMP outputs get only that one.
         let body = if is_complete {
             Bytes::new()
         } else {
@@ -288,11 +288,11 @@ impl VideoNormaliser {
         };
         out.push(header_packet(VideoCodec::Avc, record, body));
         self.learned = Some(config);
-        // That of another codec is over.
+        // Drops a header of another codec.
         self.header.take_if(|header| header.tagged != tag.codec);
     }
 
-    /// How the units of a picture lie in its message.
+    /// How the units of a picture are framed in its message.
     fn layout(&self, tag: &VideoTag) -> Layout {
         let own = self.header.as_ref().filter(|header| header.tagged == tag.codec);
         let length_bytes = match self.header.as_ref().map(|header| &header.config) {
@@ -304,8 +304,8 @@ impl VideoNormaliser {
     }
 }
 
-/// Whether decoding can start at a picture. An encoder that marks intra pictures without saying in the bitstream that
-/// decoding can start there is believed.
+/// Whether decoding can start at a picture. An intra picture that the encoder flags as keyframe is accepted even if the
+/// bitstream does not mark a random access point.
 fn is_key(survey: Survey, flagged: bool) -> bool {
     survey.random_access || flagged && survey.intra
 }
@@ -321,7 +321,7 @@ fn header_packet(codec: VideoCodec, payload: Bytes, body: Bytes) -> Packet {
     Packet { codec, payload, ..Packet::opaque(PacketKind::VideoHeader, Timestamp::ZERO, body) }
 }
 
-/// A record for a header that holds the parameter sets of H.264 with start codes.
+/// A record for an H.264 header that contains parameter sets with start codes.
 fn record_of_byte_stream(header: &Header) -> Option<(Bytes, avc::Config)> {
     if header.codec != VideoCodec::Avc || !nal::has_start_code(&header.record) {
         return None;

@@ -1,35 +1,36 @@
-//! What players get: playlists, and the files that those name.
+//! Responses to players: playlists, and the files that they list.
 
 use bytes::Bytes;
 
 use super::{name::Request, playlist, stream::Live, timing::PART_TARGET_MS};
 
-/// How many parts ahead of the newest a player may ask for: three divided by the part target in seconds (section 6.2.5.2).
+/// How many parts ahead of the newest a player may request: three divided by the part target in seconds (section
+/// 6.2.5.2).
 const PARTS_AHEAD_MAX: u64 = (3_000 / PART_TARGET_MS + 1) as u64;
-/// How many segments ahead of the newest.
+/// How many segments ahead of the newest a player may request.
 const SEGMENTS_AHEAD_MAX: u64 = 2;
 /// How many target durations a request may be held (section 6.2.5.2).
 const HOLD_TARGETS_MAX: u64 = 3;
 
-/// What to answer to a request for the media playlist.
+/// The response to a request for the media playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The playlist.
     Ready(String),
-    /// What it waits for is not there: ask again when something new is.
+    /// What the request waits for is not there yet. Ask again after the next change.
     NotYet,
-    /// Status 400, and why.
+    /// Status 400, with the reason.
     BadRequest(&'static str),
-    /// There is nothing to list so far.
+    /// Nothing is listed so far.
     Empty,
 }
 
-/// What to answer to a request for a segment or a part.
+/// The response to a request for a segment or a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetch {
-    /// Its bytes, in pieces that share those of the packets.
+    /// The file, in pieces that share the bytes of the packets.
     Ready(Vec<Bytes>),
-    /// It was hinted and comes next: ask again when something new is there.
+    /// The part was announced in a preload hint. Ask again after the next change.
     NotYet,
     /// Status 404.
     Gone,
@@ -44,7 +45,7 @@ impl Live {
     /// The media playlist.
     pub fn playlist(&self, request: &Request) -> Answer {
         let Some(last) = self.window.last() else { return Answer::Empty };
-        // Directives have no meaning in a playlist that no longer changes (section 6.2.5).
+        // Delivery directives are ignored once the playlist no longer changes (section 6.2.5).
         if self.ended {
             return Answer::Ready(playlist::media(self, false));
         }
@@ -70,7 +71,7 @@ impl Live {
         Some(playlist::multivariant(&self.window, &last.init.tracks))
     }
 
-    /// Init segment `version`, while a segment needs it.
+    /// Init segment `version`, while a segment refers to it.
     pub fn init(&self, version: u32) -> Option<Bytes> {
         let kept = self.window.segments().map(|segment| &segment.init);
         let open = self.packager.open.iter().map(|open| &open.init);
@@ -102,8 +103,8 @@ impl Live {
     /// Whether this part, or a later one, is listed.
     fn has_part(&self, msn: u64, part: u64) -> Answer {
         let Some((hint_msn, hint_part)) = self.hint() else { return Answer::NotYet };
-        // A part behind the last of its segment is the first of the next (section 6.2.5.2). Segments that are no longer
-        // kept are behind either way.
+        // A part after the last one of its segment is the first part of the next segment (section 6.2.5.2). Segments
+        // that were already removed are in the past either way.
         let parts = self.window.segment(msn).map_or(u64::MAX, |segment| segment.parts.len() as u64);
         let (msn, part) = if msn < hint_msn && part >= parts { (msn + 1, 0) } else { (msn, part) };
         let ahead = if msn == hint_msn { part.saturating_sub(hint_part) } else { part };

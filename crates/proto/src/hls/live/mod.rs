@@ -1,15 +1,15 @@
 //! Low-latency HLS (draft-pantos-hls-rfc8216bis) over fragmented MP4: one stream, from packets to playlists and files.
 //!
-//! [`Live`] takes packets and knows at any time what each file of the stream is. Nobody watches most streams, so a packet
-//! costs a parsed tag and a place in a list; boxes and playlists are made when asked for. It never waits: an answer of
-//! [`Answer::NotYet`] or [`Fetch::NotYet`] is for the caller to hold until [`Live::push`] says that something new is there,
-//! and to give up on after three target durations ([`Live::hold_max_ms`]) with status 503 (section 6.2.5.2).
+//! [`Live`] takes packets and can return every file of the stream at any time. Most streams have no viewers, so a packet
+//! costs one tag parse and one list entry; boxes and playlists are built on request. It never waits: on [`Answer::NotYet`]
+//! or [`Fetch::NotYet`] the caller holds the request until [`Live::push`] reports a change, and gives up after three target
+//! durations ([`Live::hold_max_ms`]) with status 503 (section 6.2.5.2).
 //!
-//! Parts last about half a second. Their target duration is one constant for all streams, because a player that sees it
-//! change stalls. A part ends before the first picture (without video: the first sound) from `PART_MS` on. When that comes
-//! later than `PART_TARGET_MS`, the part ends there all the same, in the middle of a picture, so that none is longer than
-//! announced nor shorter than 85 % of it. A stream whose first segment shows steps longer than `PART_GAP_MAX_MS` (slides)
-//! has no parts: one could not be told in time.
+//! Parts last about half a second. Their target duration is the same constant for all streams, because a player stalls when
+//! it changes. A part ends before the first picture (without video: the first audio frame) from `PART_MS` on. If that comes
+//! later than `PART_TARGET_MS`, the part ends at `PART_TARGET_MS`, within a picture, so that no part is longer than announced
+//! or shorter than 85 % of it. A stream whose first segment has steps longer than `PART_GAP_MAX_MS` (slides) has no parts:
+//! a part could not be published in time.
 
 mod answer;
 mod name;

@@ -1,4 +1,4 @@
-//! Cuts packets into parts and segments of fragmented MP4. Segments end where those of MPEG-TS do.
+//! Cuts packets into parts and segments of fragmented MP4. Segments end where the MPEG-TS segments end.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     track::{AudioCodec, Codec, VideoCodec},
 };
 
-/// What came of a packet.
+/// What a packet completed.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// A segment ended.
@@ -28,12 +28,12 @@ pub(super) struct Output {
     pub(super) part: bool,
 }
 
-/// What the stream has that does not go into the file.
+/// Codecs of the stream that cannot be packaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsupported {
-    /// Video of this codec is left out.
+    /// Video of this codec is left out of the file.
     pub video: Option<VideoCodec>,
-    /// Audio of this codec is left out.
+    /// Audio of this codec is left out of the file.
     pub audio: Option<AudioCodec>,
 }
 
@@ -41,31 +41,31 @@ pub struct Unsupported {
 #[derive(Debug, Default)]
 pub(super) struct Packager {
     tracks: Tracks,
-    /// The headers in force, to know an equal one.
+    /// The current headers, to recognise a repeated one.
     video_header: Option<Bytes>,
     audio_header: Option<Bytes>,
     /// Tracks that differ from those of the open segment.
     changed: Changed,
     pub(super) unsupported: Unsupported,
     pub(super) cutter: Cutter,
-    /// The open segment lacks the video track, of which no picture came yet.
+    /// The open segment lacks the video track because no picture has arrived.
     awaits_pictures: bool,
     /// The next segment may begin with any picture.
     pub(super) anywhere: bool,
     init: Option<Arc<Init>>,
     pub(super) open: Option<Open>,
     pub(super) next_sequence: u64,
-    /// The number of the first segment, and the version of the first init segment.
+    /// Number of the first segment and of the first init segment.
     first: u64,
     fragments: u32,
     discontinuity_next: bool,
-    /// A media time and the wall clock time it stands for.
+    /// A media time and the wall-clock time of it.
     wall: Option<(Timestamp, u64)>,
     video: VideoClock,
     audio: AudioClock,
 }
 
-/// The segment that is being made.
+/// The open segment.
 #[derive(Debug)]
 pub(super) struct Open {
     span: Span,
@@ -75,24 +75,24 @@ pub(super) struct Open {
     pub(super) init: Arc<Init>,
     pub(super) parts: Vec<Arc<Part>>,
     building: Building,
-    /// The time of the newest picture (without video: sound), and the longest step between two.
+    /// Time of the newest picture (without video: audio frame), and the longest step between two.
     lead: Option<Timestamp>,
     gap_max_ms: i64,
 }
 
-/// A packet of a track that goes into the file.
+/// A frame of a track that is in the file.
 enum Frame {
     Video(Picture),
     Audio { samples: u32, rate: u32, payload: Bytes },
 }
 
 impl Packager {
-    /// Numbers segments and init segments from `first` on.
+    /// Numbers segments and init segments from `first`.
     pub(super) fn numbered_from(first: u64) -> Self {
         Self { next_sequence: first, first, ..Self::default() }
     }
 
-    /// Takes the next packet, which came at `wall_ms` (ms since 1970).
+    /// Takes the next packet, which arrived at `wall_ms` (ms since 1970).
     pub(super) fn push(&mut self, packet: &Packet, wall_ms: u64) -> Output {
         match packet.kind {
             PacketKind::VideoHeader => self.on_video_header(packet),
@@ -135,7 +135,7 @@ impl Packager {
         output
     }
 
-    /// Ends the open segment at `end`, as when the stream is over.
+    /// Ends the open segment at `end`, as at the end of the stream.
     pub(super) fn finish(&mut self, end: Timestamp) -> Option<Segment> {
         let flushed = self.video.flush();
         if let Some(open) = &mut self.open {
@@ -144,7 +144,7 @@ impl Packager {
         self.finish_before(end)
     }
 
-    /// Ends the open segment at `end`. A picture whose successor has not come goes into the next one.
+    /// Ends the open segment at `end`. A picture whose duration is unknown goes into the next segment.
     fn finish_before(&mut self, end: Timestamp) -> Option<Segment> {
         let mut open = self.open.take()?;
         let leads = self.leads();
@@ -195,13 +195,13 @@ impl Packager {
         self.tracks.audio = Audio::from_packet(packet).map(Arc::new);
         match (&self.tracks.audio, audio_codec(packet)) {
             (Some(_), _) => (self.unsupported.audio, self.changed.audio) = (None, true),
-            // AAC waits for its header.
+            // AAC needs its header.
             (None, None | Some(AudioCodec::Aac)) => {}
             (None, codec) => self.unsupported.audio = codec,
         }
     }
 
-    /// Codecs that go into the file have headers; a picture of another one tells which it is.
+    /// Packaged codecs have headers; a picture without one shows its unsupported codec.
     fn on_headerless_video(&mut self, packet: &Packet) {
         let supported = |codec: &_| matches!(codec, VideoCodec::Avc | VideoCodec::Hevc | VideoCodec::Av1);
         if let Some(codec) = video_codec(packet).filter(|codec| !supported(codec)) {
@@ -209,7 +209,7 @@ impl Packager {
         }
     }
 
-    /// What goes into the file of a packet.
+    /// The frame of a packet, if its track is in the file.
     fn frame(&self, packet: &Packet) -> Option<Frame> {
         if packet.kind.is_picture() {
             let track = self.tracks.video.as_deref()?;
@@ -234,13 +234,13 @@ impl Packager {
         }
     }
 
-    /// The tracks of the open segment decide where its parts end.
+    /// Which track decides where parts of the open segment end.
     fn leads(&self) -> Leads {
         let audio_rate = self.init.as_ref().and_then(|init| init.tracks.audio.as_ref()).map(|audio| audio.rate);
         Leads { video: self.init.as_ref().is_some_and(|init| init.tracks.video.is_some()), audio_rate }
     }
 
-    /// The held picture lasts until `dts`.
+    /// Releases the held picture; it lasts until `dts`.
     fn release(&mut self, dts: Timestamp) {
         if self.changed.video {
             return;
@@ -252,7 +252,7 @@ impl Packager {
         }
     }
 
-    /// Ends the parts that are long enough before a packet that goes on in the same segment.
+    /// Ends parts that are long enough before a packet of the same segment.
     fn end_parts(&mut self, place: Place) -> bool {
         let leads = self.leads();
         let Some(open) = self.open.as_mut().filter(|_| place.leads) else { return false };
@@ -268,7 +268,7 @@ impl Packager {
         let Changed { video, audio } = std::mem::take(&mut self.changed);
         let changed = (video || audio || awaited) && self.next_sequence > self.first;
         let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
-        // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
+        // One reading of the wall clock is used until the next discontinuity, so that program dates follow media time.
         if discontinuity {
             (self.video, self.audio) = Default::default();
             self.wall = None;
@@ -298,7 +298,7 @@ impl Packager {
         });
     }
 
-    /// The packet goes into the open segment.
+    /// Puts a packet into the open segment.
     fn put(&mut self, packet: &Packet, place: Place, frame: Frame) {
         let leads = self.leads();
         let Some(open) = &mut self.open else { return };
@@ -308,7 +308,7 @@ impl Packager {
             open.lead = Some(packet.dts);
         }
         match frame {
-            // What belongs to a header that the open segment does not have waits for the next segment.
+            // Packets of a header that the open segment does not have wait for the next segment.
             Frame::Video(_) if self.changed.video => {}
             Frame::Audio { .. } if self.changed.audio => {}
             Frame::Video(picture) => self.video.hold(picture),
@@ -320,16 +320,16 @@ impl Packager {
     }
 }
 
-/// Which tracks a segment has.
+/// The tracks of a segment.
 #[derive(Clone, Copy, Debug)]
 struct Leads {
-    /// Parts end before pictures; without video, before sound.
+    /// Parts end before pictures; without video, before audio frames.
     video: bool,
     audio_rate: Option<u32>,
 }
 
 impl Open {
-    /// Ends parts before a packet of the leading track: one that is long enough; or several, when nothing came for long.
+    /// Ends parts before a packet of the leading track: one that is long enough, or several after a long gap.
     fn end_parts_before(&mut self, dts: Timestamp, leads: Leads, fragments: &mut u32) {
         self.end_parts_by(dts, leads, fragments);
         if dts.ms_since(self.building.start) >= PART_MS {
@@ -337,8 +337,8 @@ impl Open {
         }
     }
 
-    /// Ends parts of the full length while more than one is left until `end`. A picture that lasts longer than its part
-    /// reaches into the time of the next, whose sound goes there.
+    /// Ends full-length parts while more than one remains before `end`. If a picture lasts longer than its part, audio
+    /// of that time goes into the next part.
     fn end_parts_by(&mut self, end: Timestamp, leads: Leads, fragments: &mut u32) {
         while end.ms_since(self.building.start) > PART_TARGET_MS {
             let border = self.building.start + PART_TARGET_MS;
