@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// A hook call: a publisher connects or disconnects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Notice {
+pub struct HookCall {
     /// The stream key: the name that the publisher uses, without white space at its ends.
     pub key: Option<String>,
     /// The name had white space at its ends.
@@ -15,7 +15,7 @@ pub struct Notice {
     pub client_id: String,
 }
 
-impl Notice {
+impl HookCall {
     /// Parses a hook call. Missing fields are empty.
     pub fn parse(query: &str, form: &str) -> Self {
         // nginx-rtmp writes `addr` and `clientid` before `call`, and the publisher's own arguments after it.
@@ -54,8 +54,8 @@ fn has_variable(query: &str) -> bool {
 fn name(pairs: &str) -> Option<String> {
     let value = |(key, value): (_, Cow<'_, str>)| (key == "name").then(|| value.into_owned());
     let parse = || form_urlencoded::parse(pairs.as_bytes());
-    let behind_call = parse().skip_while(|(key, _)| key != "call").find_map(value);
-    behind_call.or_else(|| parse().find_map(value)).filter(|name| !name.is_empty())
+    let after_call = parse().skip_while(|(key, _)| key != "call").find_map(value);
+    after_call.or_else(|| parse().find_map(value)).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
             ("a=b&name=KEY", "other=1"),
             ("name=", "name=KEY"),
         ] {
-            assert_eq!(Notice::parse(query, form).key.as_deref(), Some("KEY"), "query {query}, form {form}");
+            assert_eq!(HookCall::parse(query, form).key.as_deref(), Some("KEY"), "query {query}, form {form}");
         }
     }
 
@@ -90,28 +90,28 @@ mod tests {
     fn the_connection_fields_from_nginx_are_used() {
         let nginx = "app=live&addr=1.2.3.4&clientid=17&call=publish&name=KEY&type=live&clientid=18&addr=4.3.2.1&call=x";
         for (query, form) in [("", nginx), ("name=$name", nginx), (nginx, ""), ("addr=9.9.9.9&clientid=1", nginx)] {
-            let Notice { address, client_id, .. } = Notice::parse(query, form);
+            let HookCall { address, client_id, .. } = HookCall::parse(query, form);
             assert_eq!((address.as_str(), client_id.as_str()), ("1.2.3.4", "17"), "{query} {form}");
         }
         // If nginx sends no connection fields, the publisher must not be able to set them in its arguments.
         let bare = "call=publish&name=KEY&clientid=17&addr=1.2.3.4";
-        let Notice { address, client_id, .. } = Notice::parse("", bare);
+        let HookCall { address, client_id, .. } = HookCall::parse("", bare);
         assert_eq!((address.as_str(), client_id.as_str()), ("", ""));
     }
 
     #[test]
     fn white_space_around_the_name_is_trimmed_and_reported() {
-        let key = |name: &str| Notice::parse("", &format!("call=publish&name={name}&type=live"));
+        let key = |name: &str| HookCall::parse("", &format!("call=publish&name={name}&type=live"));
         for name in ["KEY%20", "+KEY", "%09KEY%0D%0A", "KEY%C2%A0"] {
-            let notice = key(name);
-            assert_eq!((notice.key.as_deref(), notice.was_trimmed), (Some("KEY"), true), "{name}");
+            let call = key(name);
+            assert_eq!((call.key.as_deref(), call.was_trimmed), (Some("KEY"), true), "{name}");
         }
         assert!(!key("KEY").was_trimmed && !key("").was_trimmed);
     }
 
     #[test]
     fn escapes_are_decoded_and_empty_calls_have_no_key() {
-        assert_eq!(Notice::parse("", "call=publish&name=a%20b%26c").key.as_deref(), Some("a b&c"));
+        assert_eq!(HookCall::parse("", "call=publish&name=a%20b%26c").key.as_deref(), Some("a b&c"));
         for (query, form) in [
             ("", ""),
             ("name=", "name="),
@@ -119,7 +119,7 @@ mod tests {
             ("key=KEY", "call=publish"),
             ("", "{\"name\":\"KEY\"}"),
         ] {
-            assert_eq!(Notice::parse(query, form).key, None, "{query} {form}");
+            assert_eq!(HookCall::parse(query, form).key, None, "{query} {form}");
         }
     }
 }

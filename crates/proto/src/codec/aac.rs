@@ -94,8 +94,8 @@ impl Program {
     }
 }
 
-/// Copies the bits `begin..end` of `config`, a program_config_element, to the form that it has as the first element of a
-/// frame: after its element id (5), with byte alignment and an empty comment at its end.
+/// Copies the bits `begin..end` of `config`, a program_config_element, to the form that it has as the first element of
+/// a frame: after its element id (5), with byte alignment and an empty comment at its end.
 fn element(config: &[u8], begin: usize, end: usize) -> Result<([u8; ELEMENT_BYTES_MAX], u8), Error> {
     const ID_PCE: [bool; 3] = [true, false, true];
     let mut bits = Bits::new(config);

@@ -1,9 +1,9 @@
-//! AV1: the AV1CodecConfigurationRecord (AV1 in ISOBMFF section 2.3) and the sequence header OBU (AV1 specification section
-//! 5.5).
+//! AV1: the AV1CodecConfigurationRecord (AV1 in ISOBMFF section 2.3) and the sequence header OBU (AV1 specification
+//! section 5.5).
 
 use bytes::Bytes;
 
-use super::{bits::Bits, error::Error, picture::Picture};
+use super::{bits::Bits, error::Error, picture::PictureFormat};
 
 const OBU_SEQUENCE_HEADER: u32 = 1;
 const OBU_FRAME_HEADER: u32 = 3;
@@ -43,7 +43,7 @@ impl Config {
     }
 
     /// Size and frame rate from the sequence header.
-    pub fn picture(&self) -> Result<Picture, Error> {
+    pub fn picture(&self) -> Result<PictureFormat, Error> {
         let mut bits = Bits::new(&self.obus);
         bits.skip(1)?;
         if bits.u(4)? != OBU_SEQUENCE_HEADER {
@@ -97,7 +97,7 @@ fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-fn sequence_header(bits: &mut Bits<'_>) -> Result<Picture, Error> {
+fn sequence_header(bits: &mut Bits<'_>) -> Result<PictureFormat, Error> {
     bits.skip(3)?;
     bits.skip(1)?;
     let reduced = bits.flag()?;
@@ -126,7 +126,7 @@ fn sequence_header(bits: &mut Bits<'_>) -> Result<Picture, Error> {
     }
     let (width_bits, height_bits) = (bits.u(4)? + 1, bits.u(4)? + 1);
     let (width, height) = (u64::from(bits.u(width_bits)?) + 1, u64::from(bits.u(height_bits)?) + 1);
-    Picture::cropped((width, height), (0, 0), None)
+    PictureFormat::cropped((width, height), (0, 0), None)
 }
 
 /// Skips timing information. Returns the bit length of the decoder model's delays, if there is a decoder model.
@@ -157,7 +157,7 @@ mod tests {
     fn libaom_record_is_parsed() {
         let config = Config::parse(&Bytes::from_static(RECORD)).expect("parses");
         assert_eq!(config.codec_string(), "av01.0.01M.08");
-        assert_eq!(config.picture(), Ok(Picture { width: 640, height: 360, fps: None }));
+        assert_eq!(config.picture(), Ok(PictureFormat { width: 640, height: 360, fps: None }));
     }
 
     proptest! {

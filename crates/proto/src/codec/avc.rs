@@ -1,5 +1,5 @@
-//! H.264: the AVCDecoderConfigurationRecord (ISO 14496-15 section 5.3.3.1.2) and the sequence parameter set (ITU-T H.264
-//! section 7.3.2.1.1).
+//! H.264: the AVCDecoderConfigurationRecord (ISO 14496-15 section 5.3.3.1.2) and the sequence parameter set (ITU-T
+//! H.264 section 7.3.2.1.1).
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::{
     bits::{Bits, unescape},
     error::Error,
-    picture::Picture,
+    picture::PictureFormat,
 };
 
 /// NAL unit types (H.264 table 7-1) that a packager needs.
@@ -17,7 +17,7 @@ pub mod nal {
     pub const IDR: u8 = 5;
     /// Sequence parameter set.
     pub const SPS: u8 = 7;
-    /// Picture parameter set.
+    /// PictureFormat parameter set.
     pub const PPS: u8 = 8;
     /// Access unit delimiter.
     pub const AUD: u8 = 9;
@@ -37,7 +37,7 @@ pub struct Config {
     pub length_bytes: usize,
     /// Sequence parameter sets.
     pub sps: Vec<Bytes>,
-    /// Picture parameter sets.
+    /// PictureFormat parameter sets.
     pub pps: Vec<Bytes>,
 }
 
@@ -64,7 +64,7 @@ impl Config {
     }
 
     /// Size and frame rate from the first sequence parameter set.
-    pub fn picture(&self) -> Result<Picture, Error> {
+    pub fn picture(&self) -> Result<PictureFormat, Error> {
         picture(self.sps.first().ok_or(Error::Truncated)?)
     }
 
@@ -130,7 +130,7 @@ fn parameter_sets(rest: &mut Bytes, count: u8) -> Result<Vec<Bytes>, Error> {
 const CHROMA_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
 /// Parses a sequence parameter set NAL unit.
-pub fn picture(sps: &[u8]) -> Result<Picture, Error> {
+pub fn picture(sps: &[u8]) -> Result<PictureFormat, Error> {
     let payload = unescape(sps.get(1..).ok_or(Error::Truncated)?);
     let mut bits = Bits::new(&payload);
     let profile = bits.u(8)?;
@@ -169,7 +169,7 @@ pub fn picture(sps: &[u8]) -> Result<Picture, Error> {
         crop = ((left + right) * unit_x, (top + bottom) * unit_y * fields);
     }
     let fps = if bits.flag().unwrap_or(false) { frame_rate(&mut bits).unwrap_or(None) } else { None };
-    Picture::cropped((width_blocks * 16, height_units * 16 * fields), crop, fps)
+    PictureFormat::cropped((width_blocks * 16, height_units * 16 * fields), crop, fps)
 }
 
 fn skip_scaling_lists(bits: &mut Bits<'_>, count: usize) -> Result<(), Error> {
@@ -241,7 +241,8 @@ mod tests {
 
     use super::*;
 
-    /// x264's header of 1920x1080 at 30 fps, High profile (`ffmpeg -f lavfi -i testsrc2=s=1920x1080:r=30 -c:v libx264 -f flv`).
+    /// x264's header of 1920x1080 at 30 fps, High profile (`ffmpeg -f lavfi -i testsrc2=s=1920x1080:r=30 -c:v libx264
+    /// -f flv`).
     const FULL_HD: &[u8] = &[
         0x01, 0x64, 0x00, 0x28, 0xFF, 0xE1, 0x00, 0x1B, 0x67, 0x64, 0x00, 0x28, 0xAC, 0xD9, 0x40, 0x78, 0x02, 0x27,
         0xE5, 0xC0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xF0, 0x3C, 0x60, 0xC6, 0x58, 0x01,
@@ -253,7 +254,7 @@ mod tests {
         let config = Config::parse(&Bytes::from_static(FULL_HD)).expect("parses");
         assert_eq!((config.length_bytes, config.sps.len(), config.pps.len()), (4, 1, 1));
         assert_eq!(config.codec_string(), "avc1.640028");
-        assert_eq!(config.picture(), Ok(Picture { width: 1920, height: 1080, fps: Some(30.0) }));
+        assert_eq!(config.picture(), Ok(PictureFormat { width: 1920, height: 1080, fps: Some(30.0) }));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use super::{
     bits::{Bits, unescape},
     error::Error,
-    picture::Picture,
+    picture::PictureFormat,
 };
 
 const NAL_SPS: u8 = 33;
@@ -76,7 +76,7 @@ impl Config {
     }
 
     /// Size and frame rate from the sequence parameter set.
-    pub fn picture(&self) -> Result<Picture, Error> {
+    pub fn picture(&self) -> Result<PictureFormat, Error> {
         let (_, sps) = self.parameter_sets.iter().find(|(kind, _)| *kind == NAL_SPS).ok_or(Error::Truncated)?;
         picture(sps)
     }
@@ -106,7 +106,7 @@ impl Config {
 }
 
 /// Parses a sequence parameter set NAL unit.
-pub fn picture(sps: &[u8]) -> Result<Picture, Error> {
+pub fn picture(sps: &[u8]) -> Result<PictureFormat, Error> {
     let payload = unescape(sps.get(2..).ok_or(Error::Truncated)?);
     let mut bits = Bits::new(&payload);
     bits.skip(4)?;
@@ -127,7 +127,7 @@ pub fn picture(sps: &[u8]) -> Result<Picture, Error> {
         crop = ((left + right) * unit_x, (top + bottom) * unit_y);
     }
     // The frame rate is at the far end of the SPS; it is measured instead.
-    Picture::cropped((width, height), crop, None)
+    PictureFormat::cropped((width, height), crop, None)
 }
 
 fn skip_profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Result<(), Error> {
@@ -152,7 +152,8 @@ mod tests {
 
     use super::*;
 
-    /// x265's record of 1280x720 (`ffmpeg -f lavfi -i testsrc2=s=1280x720 -c:v libx265 -tag:v hvc1`, from the hvcC box).
+    /// x265's record of 1280x720 (`ffmpeg -f lavfi -i testsrc2=s=1280x720 -c:v libx265 -tag:v hvc1`, from the hvcC
+    /// box).
     const RECORD: &[u8] = &[
         0x01, 0x01, 0x60, 0x00, 0x00, 0x00, 0x90, 0x00, 0x00, 0x00, 0x00, 0x00, 0x5D, 0xF0, 0x00, 0xFC, 0xFD, 0xF8,
         0xF8, 0x00, 0x00, 0x0F, 0x03, 0xA0, 0x00, 0x01, 0x00, 0x18, 0x40, 0x01, 0x0C, 0x01, 0xFF, 0xFF, 0x01, 0x60,
@@ -168,7 +169,7 @@ mod tests {
         let config = Config::parse(&Bytes::from_static(RECORD)).expect("parses");
         assert_eq!((config.length_bytes, config.parameter_sets.len()), (4, 3));
         assert_eq!(config.codec_string(), "hvc1.1.6.L93.90");
-        assert_eq!(config.picture(), Ok(Picture { width: 1280, height: 720, fps: None }));
+        assert_eq!(config.picture(), Ok(PictureFormat { width: 1280, height: 720, fps: None }));
         assert!(is_config(&Bytes::from_static(RECORD)));
     }
 

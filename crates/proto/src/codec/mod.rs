@@ -14,7 +14,7 @@ mod picture;
 use bytes::Bytes;
 
 pub use error::Error;
-pub use picture::Picture;
+pub use picture::PictureFormat;
 
 use crate::track::{VideoCodec, VideoTrack};
 

@@ -17,7 +17,7 @@ const RECOVERY_POINT: usize = 6;
 
 /// What the NAL units of a message contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
+pub struct NalSummary {
     /// At least one slice.
     pub has_slice: bool,
     /// The first slice begins a picture.
@@ -45,26 +45,26 @@ fn prefixed(mut access_unit: &[u8], length_bytes: usize) -> impl Iterator<Item =
 
 /// Whether the length prefixes of an access unit add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filling {
+pub enum Framing {
     /// They add up to the access unit.
-    Whole,
+    Complete,
     /// They add up, and some units are empty.
-    WithEmpty,
+    WithEmptyUnits,
     /// They do not add up.
-    Broken,
+    Invalid,
 }
 
 /// Checks the length prefixes of an access unit.
-pub fn filling(access_unit: &[u8], length_bytes: usize) -> Filling {
+pub fn framing(access_unit: &[u8], length_bytes: usize) -> Framing {
     let (mut bytes, mut empty) = (0, false);
     for nal in prefixed(access_unit, length_bytes) {
         bytes += length_bytes + nal.len();
         empty |= nal.is_empty();
     }
     match (bytes == access_unit.len(), empty) {
-        (false, _) => Filling::Broken,
-        (true, true) => Filling::WithEmpty,
-        (true, false) => Filling::Whole,
+        (false, _) => Framing::Invalid,
+        (true, true) => Framing::WithEmptyUnits,
+        (true, false) => Framing::Complete,
     }
 }
 
@@ -100,20 +100,20 @@ pub fn length_prefixed<'a>(units: impl Iterator<Item = &'a [u8]>, length_bytes: 
 }
 
 /// Examines the units of an H.264 or H.265 message; empty for other codecs.
-pub fn survey<'a>(codec: VideoCodec, units: impl Iterator<Item = &'a [u8]>) -> Survey {
-    let mut survey = Survey { intra: true, ..Survey::default() };
+pub fn summarize<'a>(codec: VideoCodec, units: impl Iterator<Item = &'a [u8]>) -> NalSummary {
+    let mut summary = NalSummary { intra: true, ..NalSummary::default() };
     for unit in units {
         match codec {
-            VideoCodec::Avc => survey.see_avc(unit),
-            VideoCodec::Hevc => survey.see_hevc(unit),
+            VideoCodec::Avc => summary.see_avc(unit),
+            VideoCodec::Hevc => summary.see_hevc(unit),
             _ => {}
         }
     }
-    survey.intra &= survey.has_slice;
-    survey
+    summary.intra &= summary.has_slice;
+    summary
 }
 
-impl Survey {
+impl NalSummary {
     /// H.264 tables 7-1 and 7-6, section 7.3.3.
     fn see_avc(&mut self, unit: &[u8]) {
         let &[first, ref rest @ ..] = unit else { return };
@@ -187,26 +187,26 @@ mod tests {
 
     use super::*;
 
-    fn avc(units: &[&[u8]]) -> Survey {
-        survey(VideoCodec::Avc, units.iter().copied())
+    fn avc(units: &[&[u8]]) -> NalSummary {
+        summarize(VideoCodec::Avc, units.iter().copied())
     }
 
     #[test]
     fn slices_show_pictures_and_keyframes() {
-        let begins = Survey { has_slice: true, begins_picture: true, ..Survey::default() };
+        let begins = NalSummary { has_slice: true, begins_picture: true, ..NalSummary::default() };
         // first_mb_in_slice 0 and slice_type 7 (I): 1 0001000; slice_type 5 (P): 1 00110.
-        assert_eq!(avc(&[&[0x65, 0x88, 0x80]]), Survey { random_access: true, intra: true, ..begins });
-        assert_eq!(avc(&[&[0x41, 0x88, 0x80]]), Survey { intra: true, ..begins });
+        assert_eq!(avc(&[&[0x65, 0x88, 0x80]]), NalSummary { random_access: true, intra: true, ..begins });
+        assert_eq!(avc(&[&[0x41, 0x88, 0x80]]), NalSummary { intra: true, ..begins });
         assert_eq!(avc(&[&[0x41, 0x9A, 0x00]]), begins);
         assert_eq!(avc(&[&[0x41, 0x9A], &[0x41, 0x13]]), begins);
-        assert_eq!(avc(&[&[0x41, 0x13]]), Survey { has_slice: true, ..Survey::default() });
+        assert_eq!(avc(&[&[0x41, 0x13]]), NalSummary { has_slice: true, ..NalSummary::default() });
         // A recovery point after another message with a long payload.
         let sei = [&[0x06, 5, 0xFF, 2][..], &[9; 257], &[6, 1, 0x80, 0x80]].concat();
-        assert_eq!(avc(&[&sei, &[0x41, 0x9A]]), Survey { random_access: true, ..begins });
-        assert_eq!(avc(&[&[0x06, 4, 1, 0xB5, 0x80]]), Survey::default());
+        assert_eq!(avc(&[&sei, &[0x41, 0x9A]]), NalSummary { random_access: true, ..begins });
+        assert_eq!(avc(&[&[0x06, 4, 1, 0xB5, 0x80]]), NalSummary::default());
         for (kind, random_access) in [(1, false), (16, true), (19, true), (21, true), (22, false)] {
-            let seen = survey(VideoCodec::Hevc, [&[kind << 1, 1, 0x80][..]].into_iter());
-            assert_eq!(seen, Survey { random_access, intra: random_access, ..begins }, "{kind}");
+            let seen = summarize(VideoCodec::Hevc, [&[kind << 1, 1, 0x80][..]].into_iter());
+            assert_eq!(seen, NalSummary { random_access, intra: random_access, ..begins }, "{kind}");
         }
     }
 
@@ -217,19 +217,19 @@ mod tests {
         assert_eq!(units, [&[9, 0x30][..], &[0x65, 1, 0, 0, 2], &[0x65, 7]]);
         for length_bytes in [1, 2, 4] {
             let prefixed = length_prefixed(units.iter().copied(), length_bytes);
-            assert_eq!(filling(&prefixed, length_bytes), Filling::Whole);
+            assert_eq!(framing(&prefixed, length_bytes), Framing::Complete);
             assert_eq!(super::units(&prefixed, length_bytes).collect::<Vec<_>>(), units);
         }
-        assert_eq!(filling(&stream, 4), Filling::Broken);
-        assert_eq!(filling(&[0, 0, 0, 0, 0, 0, 0, 1, 9], 4), Filling::WithEmpty);
+        assert_eq!(framing(&stream, 4), Framing::Invalid);
+        assert_eq!(framing(&[0, 0, 0, 0, 0, 0, 0, 1, 9], 4), Framing::WithEmptyUnits);
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), length_bytes in 1_usize..=4) {
             for codec in [VideoCodec::Avc, VideoCodec::Hevc] {
-                let _ = survey(codec, units(&bytes, length_bytes));
-                let _ = survey(codec, split_start_codes(&bytes));
+                let _ = summarize(codec, units(&bytes, length_bytes));
+                let _ = summarize(codec, split_start_codes(&bytes));
             }
         }
     }

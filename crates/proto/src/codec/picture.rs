@@ -1,10 +1,10 @@
-//! Picture size and frame rate, from a sequence parameter set or a sequence header.
+//! PictureFormat size and frame rate, from a sequence parameter set or a sequence header.
 
 use super::error::Error;
 
-/// Picture size and, if signalled, frame rate.
+/// PictureFormat size and, if signalled, frame rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Picture {
+pub struct PictureFormat {
     /// Pixels, after cropping.
     pub width: u32,
     /// Pixels, after cropping.
@@ -13,7 +13,7 @@ pub struct Picture {
     pub fps: Option<f64>,
 }
 
-impl Picture {
+impl PictureFormat {
     /// Applies cropping. `crop` is the sum of both sides, in pixels.
     pub(super) fn cropped(coded: (u64, u64), crop: (u64, u64), fps: Option<f64>) -> Result<Self, Error> {
         let side = |coded: u64, crop: u64| {

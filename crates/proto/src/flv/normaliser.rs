@@ -7,9 +7,9 @@
 //!         ──► payload    length-prefixed NAL units, a raw AAC frame or a configuration record, for packagers
 //! ```
 //!
-//! A header that initialises decoders in the same way as the previous one is not treated as a header: readers pass it on
-//! and need not act on it. If a header is missing, empty, or contradicted by in-band parameter sets, one is built from the
-//! parameter sets.
+//! A header that initialises decoders in the same way as the previous one is not treated as a header: readers pass it
+//! on and need not act on it. If a header is missing, empty, or contradicted by in-band parameter sets, one is built
+//! from the parameter sets.
 
 mod audio;
 mod oddities;

@@ -1,7 +1,7 @@
 //! Converts the encoder's milliseconds to ticks: sample durations without gaps and without drift.
 //!
-//! A picture lasts until the next one, so the newest picture is held until its successor arrives. Audio time is counted in
-//! samples, because RTMP rounds times to milliseconds and players want a steady rate.
+//! A picture lasts until the next one, so the newest picture is held until its successor arrives. Audio time is counted
+//! in samples, because RTMP rounds times to milliseconds and players want a steady rate.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -15,7 +15,7 @@ pub const OFFSET_MS: i64 = 1_400;
 
 /// A picture that becomes a sample once its duration is known.
 #[derive(Clone, Debug)]
-pub struct Picture {
+pub struct PendingPicture {
     /// Decode time.
     pub dts: Timestamp,
     /// Presentation time minus decode time, in ms.
@@ -60,7 +60,7 @@ impl VideoClock {
     }
 
     /// Holds a picture until its successor arrives. The previous one must have been released.
-    pub fn hold(&mut self, picture: Picture) {
+    pub fn hold(&mut self, picture: PendingPicture) {
         let wanted = video_ticks(picture.dts);
         let dts = wanted.max(self.end);
         // The presentation time remains the encoder's.

@@ -155,8 +155,8 @@ fn fragment_shares_payloads_and_has_their_offsets() {
     }
 }
 
-fn at(ms: i64, cts_ms: i32) -> Picture {
-    Picture { dts: Timestamp::from_ms(ms), cts_ms, sync: false, payload: Bytes::new() }
+fn at(ms: i64, cts_ms: i32) -> PendingPicture {
+    PendingPicture { dts: Timestamp::from_ms(ms), cts_ms, sync: false, payload: Bytes::new() }
 }
 
 proptest! {

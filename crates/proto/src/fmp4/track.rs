@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    codec::{Picture, aac, av1, avc, hevc, opus},
+    codec::{PictureFormat, aac, av1, avc, hevc, opus},
     packet::{Packet, PacketKind},
     track::{AudioCodec, Codec, VideoCodec},
 };
@@ -64,7 +64,7 @@ impl Video {
         if record.len() > HEADER_BYTES_MAX {
             return None;
         }
-        let named = |entry: &[u8; 4], config: &[u8; 4], codec_string, picture: Picture| {
+        let named = |entry: &[u8; 4], config: &[u8; 4], codec_string, picture: PictureFormat| {
             let (width, height) = (u16::try_from(picture.width).ok()?, u16::try_from(picture.height).ok()?);
             let record = record.clone();
             Some(Self { tagged: codec, entry: *entry, config: *config, record, width, height, codec_string })

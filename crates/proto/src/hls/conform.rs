@@ -48,8 +48,8 @@ pub struct Conformer {
     /// Decode time of the first picture.
     begin: Option<Timestamp>,
     reorder: Reorder,
-    picture: Option<Seen>,
-    sound: Option<Seen>,
+    picture: Option<NewestPacket>,
+    sound: Option<NewestPacket>,
     /// Added to audio times, in ms.
     shift_ms: i64,
     silence: Option<Silence>,
@@ -59,7 +59,7 @@ pub struct Conformer {
 
 /// The newest packet of a track.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct NewestPacket {
     dts: Timestamp,
     arrived_ms: u64,
     /// The newest time of the other track when this packet arrived.
@@ -126,7 +126,7 @@ impl Conformer {
                 self.begin.get_or_insert(packet.dts);
                 self.skip_hole(packet.dts, wall_ms);
                 let beside = self.sound.map(|sound| sound.dts);
-                self.picture = Some(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
+                self.picture = Some(NewestPacket { dts: packet.dts, arrived_ms: wall_ms, beside });
                 self.fill(packet.dts, wall_ms, out);
                 return out.push((self.reorder.order(packet), wall_ms));
             }
@@ -165,7 +165,7 @@ impl Conformer {
             && let Some(beside) = sound.beside
         {
             let dts = sound.dts + picture.ms_since(beside);
-            *sound = Seen { dts, arrived_ms: wall_ms, beside: Some(picture) };
+            *sound = NewestPacket { dts, arrived_ms: wall_ms, beside: Some(picture) };
             silence.frames = 0;
         }
     }
@@ -190,7 +190,7 @@ impl Conformer {
             let frame_ms = silence.frame_ms();
             silence.fill(begin - frame_ms, dts - frame_ms, wall_ms, out);
         }
-        self.sound = Some(Seen { dts, arrived_ms: wall_ms, beside: self.picture.map(|picture| picture.dts) });
+        self.sound = Some(NewestPacket { dts, arrived_ms: wall_ms, beside: self.picture.map(|picture| picture.dts) });
         if let Some(silence) = &mut self.silence {
             silence.frames = 0;
         }

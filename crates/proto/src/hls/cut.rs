@@ -58,7 +58,7 @@ pub(super) fn target_s(first_ms: i64) -> u64 {
 pub(super) struct Cutter {
     /// The maximum segment length in ms, once the first segment is finished.
     limit_ms: Option<i64>,
-    picture: Option<Picture>,
+    picture: Option<NewestPicture>,
     /// Time and arrival of the newest audio packet.
     sound: Option<(Timestamp, u64)>,
     keyframe: Option<Timestamp>,
@@ -70,7 +70,7 @@ pub(super) struct Cutter {
 
 /// The newest picture.
 #[derive(Clone, Copy, Debug)]
-struct Picture {
+struct NewestPicture {
     dts: Timestamp,
     arrived_ms: u64,
     /// Time of the newest audio packet when the picture arrived.
@@ -81,7 +81,7 @@ struct Picture {
 
 /// The position of a packet in its stream.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// Its time on the pictures' timeline, if the stream has pictures.
     pub(super) at: Timestamp,
     /// Parts and segments may end before this packet.
@@ -92,28 +92,28 @@ pub(super) struct Place {
 
 impl Cutter {
     /// The position of the next packet, which arrived at `wall_ms`.
-    pub(super) fn place(&mut self, packet: &Packet, has_video: bool, wall_ms: u64) -> Place {
+    pub(super) fn position(&mut self, packet: &Packet, has_video: bool, wall_ms: u64) -> Position {
         let dts = packet.dts;
         if packet.kind.is_picture() && has_video {
             let step_ms = self.picture.map_or(0, |before| dts.ms_since(before.dts).clamp(0, LONGEST_MS));
             // Audio from before a pause does not show where audio is now.
             let recent = self.sound.filter(|(_, came_ms)| wall_ms.saturating_sub(*came_ms) <= PAUSE_MS as u64);
-            self.picture = Some(Picture { dts, arrived_ms: wall_ms, sound: recent.map(|(dts, _)| dts), step_ms });
+            self.picture = Some(NewestPicture { dts, arrived_ms: wall_ms, sound: recent.map(|(dts, _)| dts), step_ms });
             if packet.kind == PacketKind::Keyframe {
                 let interval = self.keyframe.replace(dts).map_or(0, |before| dts.ms_since(before));
                 // A pause does not show the encoder's GOP length, and old GOPs are forgotten.
                 let interval = if step_ms > PAUSE_MS { 0 } else { interval.clamp(0, LONGEST_MS) };
                 self.gop_ms = interval.max(self.gop_ms - self.gop_ms / 4);
             }
-            return Place { at: dts, leads: true, step_ms };
+            return Position { at: dts, leads: true, step_ms };
         }
         if packet.kind != PacketKind::Audio {
             let at = self.picture.map_or(dts, |picture| picture.dts);
-            return Place { at, leads: false, step_ms: 0 };
+            return Position { at, leads: false, step_ms: 0 };
         }
         self.sound = Some((dts, wall_ms));
         let Some(picture) = self.picture.as_mut().filter(|_| has_video) else {
-            return Place { at: dts, leads: true, step_ms: 0 };
+            return Position { at: dts, leads: true, step_ms: 0 };
         };
         let since = dts.ms_since(*picture.sound.get_or_insert(dts)).max(0);
         let silent_ms = wall_ms.saturating_sub(picture.arrived_ms) as i64;
@@ -122,7 +122,7 @@ impl Cutter {
         // After a network stall, audio and pictures arrive together.
         let leads = silent_ms > away_ms && since > away_ms;
         // Audio does not advance faster than the wall clock: delayed audio arrives all at once.
-        Place { at: picture.dts + since.min(silent_ms + FRAME_MS), leads, step_ms: 0 }
+        Position { at: picture.dts + since.min(silent_ms + FRAME_MS), leads, step_ms: 0 }
     }
 
     /// Whether a picture arrived so far.
@@ -130,18 +130,18 @@ impl Cutter {
         self.picture.is_some()
     }
 
-    /// Whether, and why, the segment ends before the packet at `place`. `begins`: a segment can begin with the packet.
-    /// `changed`: the packet's tracks differ from those of the segment.
-    pub(super) fn cut_before(&self, span: &Span, place: Place, begins: bool, changed: bool) -> Option<Cut> {
-        let length = place.at.ms_since(span.start);
-        let step = place.at.ms_since(span.newest);
+    /// Whether, and why, the segment ends before the packet at `position`. `begins`: a segment can begin with the
+    /// packet. `changed`: the packet's tracks differ from those of the segment.
+    pub(super) fn cut_before(&self, span: &Span, position: Position, begins: bool, changed: bool) -> Option<Cut> {
+        let length = position.at.ms_since(span.start);
+        let step = position.at.ms_since(span.newest);
         let limit = self.limit_ms.unwrap_or(LONGEST_MS);
         let is_fixed = self.limit_ms.is_some();
         // The next keyframe, or the next packet, would be too late.
-        let is_keyframe = self.keyframe == Some(place.at);
+        let is_keyframe = self.keyframe == Some(position.at);
         let last_keyframe = is_fixed && length + self.gop_ms > limit;
-        let is_due = is_fixed && place.step_ms <= limit;
-        let last_packet = length > limit || is_due && length + place.step_ms > limit;
+        let is_due = is_fixed && position.step_ms <= limit;
+        let last_packet = length > limit || is_due && length + position.step_ms > limit;
         if step > HOLE_MS.max(limit) {
             Some(Cut::Hole)
         } else if is_fixed && length > limit + SOUND_WAITS_MS + FRAME_MS {
@@ -151,7 +151,7 @@ impl Cutter {
         {
             Some(Cut::Boundary)
         } else if span.bytes >= BYTES_MAX
-            || place.leads && last_packet
+            || position.leads && last_packet
             || length > limit + if is_fixed { SOUND_WAITS_MS } else { TARGET_MS }
         {
             Some(Cut::Forced)
@@ -160,16 +160,16 @@ impl Cutter {
         }
     }
 
-    /// Where a segment ends before the packet at `place`. The first pictures may be much later than the audio that they
-    /// arrive with; packets before them keep their own duration.
-    pub(super) fn end_before(span: &Span, place: Place) -> Timestamp {
-        if span.newest.ms_since(place.at) > TOLERANCE_MS { span.newest } else { place.at }
+    /// Where a segment ends before the packet at `position`. The first pictures may be much later than the audio that
+    /// they arrive with; packets before them keep their own duration.
+    pub(super) fn end_before(span: &Span, position: Position) -> Timestamp {
+        if span.newest.ms_since(position.at) > TOLERANCE_MS { span.newest } else { position.at }
     }
 
     /// Where a segment ends before a hole: after its last frame, but at most at the length limit.
-    pub(super) fn end_before_hole(&self, span: &Span, place: Place) -> Timestamp {
+    pub(super) fn end_before_hole(&self, span: &Span, position: Position) -> Timestamp {
         let limit = self.limit_ms.unwrap_or(LONGEST_MS);
-        if place.at.ms_since(span.newest) > HOLE_MS.max(limit) { span.newest + FRAME_MS } else { span.start + limit }
+        if position.at.ms_since(span.newest) > HOLE_MS.max(limit) { span.newest + FRAME_MS } else { span.start + limit }
     }
 
     /// Where the last segment of a stream, or of its tracks, ends.
@@ -203,8 +203,8 @@ impl From<Timestamp> for Span {
 
 impl Span {
     /// Adds a packet to the segment.
-    pub(super) fn take(&mut self, packet: &Packet, place: Place) {
-        self.newest = self.newest.max(place.at);
+    pub(super) fn take(&mut self, packet: &Packet, position: Position) {
+        self.newest = self.newest.max(position.at);
         // Empty packets use memory, too.
         self.bytes += packet.held_bytes();
     }

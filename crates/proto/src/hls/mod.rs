@@ -2,12 +2,12 @@
 
 mod conform;
 mod cut;
-pub mod live;
+pub mod low_latency;
 pub mod playlist;
 pub mod segmenter;
 pub mod window;
 
 pub use conform::Conformer;
-pub use live::Live;
+pub use low_latency::LowLatencyStream;
 pub use segmenter::{Segment, Segmenter};
 pub use window::Window;

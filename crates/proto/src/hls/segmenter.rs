@@ -12,7 +12,7 @@ use crate::{
     ts::{self, Audio, Tracks},
 };
 
-use super::cut::{Cut, Cutter, FRAME_MS, Place, Span};
+use super::cut::{Cut, Cutter, FRAME_MS, Position, Span};
 
 /// A finished segment. Its MPEG-TS form is built on first use.
 #[derive(Debug)]
@@ -140,29 +140,29 @@ impl Segmenter {
             }
             return None;
         }
-        let place = self.cutter.place(packet, self.tracks.video.is_some(), wall_ms);
-        let begins = self.begins_at(packet, place);
+        let position = self.cutter.position(packet, self.tracks.video.is_some(), wall_ms);
+        let begins = self.begins_at(packet, position);
         let changed = self.changed.concerns(packet) || self.awaits_pictures && packet.kind.is_picture();
-        let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, place, begins, changed));
+        let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, position, begins, changed));
         let finished = match cut {
             None => None,
             Some(Cut::Boundary | Cut::Forced) => {
-                let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, place));
-                self.finish(end.unwrap_or(place.at))
+                let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, position));
+                self.finish(end.unwrap_or(position.at))
             }
             Some(Cut::Hole | Cut::Pause) => {
-                let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
+                let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, position));
                 self.discontinuity_next = true;
-                self.finish(end.unwrap_or(place.at))
+                self.finish(end.unwrap_or(position.at))
             }
         };
         if matches!(cut, Some(Cut::Forced | Cut::Pause)) || self.open.is_none() && begins {
-            self.begin(packet, place, wall_ms);
+            self.begin(packet, position, wall_ms);
         }
         // Packets of a header that the open segment does not have wait for the next segment.
         let waits = if packet.kind.is_picture() { self.changed.video } else { self.changed.audio };
         if let Some(open) = self.open.as_mut() {
-            open.span.take(packet, place);
+            open.span.take(packet, position);
             if !waits {
                 open.packets.push(packet.clone());
             }
@@ -240,15 +240,15 @@ impl Segmenter {
         }
     }
 
-    fn begins_at(&self, packet: &Packet, place: Place) -> bool {
+    fn begins_at(&self, packet: &Packet, position: Position) -> bool {
         match packet.kind {
             PacketKind::Keyframe => self.tracks.video.is_some(),
             PacketKind::InterFrame => self.tracks.video.is_some() && self.anywhere,
-            _ => self.tracks.audio.is_some() && place.leads,
+            _ => self.tracks.audio.is_some() && position.leads,
         }
     }
 
-    fn begin(&mut self, packet: &Packet, place: Place, wall_ms: u64) {
+    fn begin(&mut self, packet: &Packet, position: Position, wall_ms: u64) {
         self.anywhere = false;
         let awaits = self.tracks.video.is_some() && !self.cutter.has_pictures();
         let awaited = std::mem::replace(&mut self.awaits_pictures, awaits) && !awaits;
@@ -260,11 +260,11 @@ impl Segmenter {
             self.state = ts::State::default();
             self.clock = None;
         }
-        self.clock.get_or_insert((place.at, wall_ms));
+        self.clock.get_or_insert((position.at, wall_ms));
         let mut tracks = self.tracks.clone();
         tracks.video.take_if(|_| self.awaits_pictures);
         self.open = Some(Open {
-            span: Span::from(place.at),
+            span: Span::from(position.at),
             discontinuity,
             independent: packet.kind == PacketKind::Keyframe || tracks.video.is_none(),
             packets: Vec::new(),

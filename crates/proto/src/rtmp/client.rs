@@ -8,8 +8,8 @@
 //!   probe: createStream -> _result, and no further
 //! ```
 //!
-//! It sends the same commands as OBS, because every platform accepts those. Media must not be sent before [`Event::Ready`]:
-//! servers drop earlier messages, codec headers included.
+//! It sends the same commands as OBS, because every platform accepts those. Media must not be sent before
+//! [`Event::Ready`]: servers drop earlier messages, codec headers included.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,5 @@
-//! The handshake (RTMP 1.0 section 5.2), and its digest form, which Flash-age clients and some hardware encoders verify.
+//! The handshake (RTMP 1.0 section 5.2), and its digest form, which Flash-age clients and some hardware encoders
+//! verify.
 //!
 //! ```text
 //! client  C0 (1: version 3)  C1 (4 time, 4 version, 1528 random)           C2 (1536: echo of S1)

@@ -3,8 +3,9 @@
 /// The stream key in the `publish` or `play` name of a client, with the application and `tcUrl` of its `connect`.
 ///
 /// A query after the name is not part of the key (`KEY?x=1`). Of a full URL only the last segment is the key
-/// (`rtmp://host/live/KEY`). An empty name means that the user put the key into the server field, so the key is the last
-/// segment of the application. White space around the key comes from copying and is removed. `None` if nothing is left.
+/// (`rtmp://host/live/KEY`). An empty name means that the user put the key into the server field, so the key is the
+/// last segment of the application. White space around the key comes from copying and is removed. `None` if nothing is
+/// left.
 pub fn requested_key<'a>(app: &'a str, tc_url: &'a str, name: &'a str) -> Option<&'a str> {
     let name = if name.contains("://") { last_segment(name) } else { name };
     let name = trimmed(without_query(name));

@@ -1,7 +1,7 @@
 //! The send queue of a connection: small parts are written here, large ones are shared with other connections.
 //!
-//! It is a [`Buf`] with vectored chunks, so one `writev` sends headers and payloads of many messages at once, and no payload
-//! byte is copied.
+//! It is a [`Buf`] with vectored chunks, so one `writev` sends headers and payloads of many messages at once, and no
+//! payload byte is copied.
 
 use std::{collections::VecDeque, io::IoSlice};
 

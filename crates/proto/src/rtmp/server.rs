@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The session answers every call that needs no decision. A request to publish or play is an [`Event`] that the caller
-//! answers; until then the caller must not feed more bytes. Clients differ in which calls they make and in which order. Only
-//! the order `connect`, `createStream`, `publish` is assumed; unknown calls get an empty result.
+//! answers; until then the caller must not feed more bytes. Clients differ in which calls they make and in which order.
+//! Only the order `connect`, `createStream`, `publish` is assumed; unknown calls get an empty result.
 
 use std::num::NonZeroUsize;
 
@@ -64,7 +64,7 @@ enum Phase {
     Handshake,
     Commands,
     /// A request waits for the caller's answer.
-    Asking {
+    AwaitingDecision {
         stream_id: u32,
         publish: bool,
     },
@@ -141,7 +141,7 @@ impl ServerSession {
 
     /// Accepts the publish request. Larger messages are allowed from now on.
     pub fn accept_publish(&mut self) {
-        let Phase::Asking { stream_id, publish: true } = self.phase else { return };
+        let Phase::AwaitingDecision { stream_id, publish: true } = self.phase else { return };
         self.phase = Phase::Publishing { stream_id };
         self.link.decoder.set_bounds(Bounds::ADMITTED);
         self.link.control(Control::StreamBegin(stream_id));
@@ -150,7 +150,7 @@ impl ServerSession {
 
     /// Accepts the play request; [`ServerSession::send_media`] may follow.
     pub fn accept_play(&mut self) {
-        let Phase::Asking { stream_id, publish: false } = self.phase else { return };
+        let Phase::AwaitingDecision { stream_id, publish: false } = self.phase else { return };
         self.phase = Phase::Playing { stream_id };
         self.link.control(Control::StreamBegin(stream_id));
         self.on_status(stream_id, "status", "NetStream.Play.Reset", "Resetting.");
@@ -160,7 +160,7 @@ impl ServerSession {
     /// Refuses the request, or revokes what was accepted. Close the connection after sending. OBS shows an error for
     /// `NetStream.Publish.Denied` and `NetStream.Publish.BadName`, FFmpeg for any code with level `error`.
     pub fn refuse(&mut self, code: &str, description: &str) {
-        let (Phase::Asking { stream_id, .. } | Phase::Publishing { stream_id }) = self.phase else { return };
+        let (Phase::AwaitingDecision { stream_id, .. } | Phase::Publishing { stream_id }) = self.phase else { return };
         self.phase = Phase::Commands;
         self.on_status(stream_id, "error", code, description);
     }
@@ -203,7 +203,7 @@ impl ServerSession {
                 let answer = Command::new("onFCPublish", transaction, Value::Null, vec![info]);
                 self.link.send(csid::COMMAND, &answer.message(0));
             }
-            "FCUnpublish" | "deleteStream" | "closeStream" | "close" => return Ok(self.on_goodbye(command)),
+            "FCUnpublish" | "deleteStream" | "closeStream" | "close" => return Ok(self.on_unpublish(command)),
             "getStreamLength" => self.result(transaction, Value::Number(0.0)),
             "_result" | "_error" | "onStatus" => {}
             _ => self.result(transaction, Value::Null),
@@ -251,12 +251,12 @@ impl ServerSession {
         let key = requested_key(app, &self.tc_url, command.text(0).unwrap_or_default()).map(str::to_owned);
         // The response uses the message stream that was created, whatever stream the request came on.
         let stream_id = if stream_id == 0 { STREAM_ID } else { stream_id };
-        self.phase = Phase::Asking { stream_id, publish };
+        self.phase = Phase::AwaitingDecision { stream_id, publish };
         Ok(Some(if publish { Event::Publish(key) } else { Event::Play(key) }))
     }
 
     /// `deleteStream` has a number as its argument, from GStreamer a text. There is only one stream, so it is ignored.
-    fn on_goodbye(&mut self, command: &Command) -> Option<Event> {
+    fn on_unpublish(&mut self, command: &Command) -> Option<Event> {
         let event = match self.phase {
             Phase::Publishing { .. } => Some(Event::Unpublish),
             Phase::Playing { .. } => Some(Event::Stop),

@@ -1,8 +1,8 @@
 //! RTMP URLs, split without changing a byte.
 //!
-//! Platforms give meaning to every byte of a URL: `live2?backup=1` is an application name, `live/input` is one too, and some
-//! URLs have none. General URL libraries move the query, decode escapes and add ports, so this parser is our own. The stream
-//! key is never part of the URL here.
+//! Platforms give meaning to every byte of a URL: `live2?backup=1` is an application name, `live/input` is one too, and
+//! some URLs have none. General URL libraries move the query, decode escapes and add ports, so this parser is our own.
+//! The stream key is never part of the URL here.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! One clock for the two tracks of a broadcast.
 //!
-//! The encoder's times are kept: both the step between two packets of a track and the difference between the tracks. They
-//! are compared with arrival times, which show when the encoder's clock jumped:
+//! The encoder's times are kept: both the step between two packets of a track and the difference between the tracks.
+//! They are compared with arrival times, which show when the encoder's clock jumped:
 //!
 //! ```text
 //! step of the track's own times   accepted when
@@ -10,10 +10,10 @@
 //! anything else                   never: the packet is placed by its arrival
 //! ```
 //!
-//! A single packet that does not fit is an outlier if the next one fits again. If the next one continues it, the track has
-//! switched to another clock; the other track follows by the same difference if it jumps as well.
+//! A single packet that does not fit is an outlier if the next one fits again. If the next one continues it, the track
+//! has switched to another clock; the other track follows by the same difference if it jumps as well.
 
-use super::{elementary::Elementary, healing::Healing, timestamp::Timestamp};
+use super::{drift::DriftCorrection, main_track::MainTrack, timestamp::Timestamp};
 
 /// Steps ahead up to this, in ms, are always accepted.
 const STEP_MS: i64 = 1_000;
@@ -58,12 +58,12 @@ pub struct Findings {
 
 /// Turns the 32-bit timestamps of one broadcast into [`Timestamp`]s.
 ///
-/// Differences use serial-number arithmetic (RFC 1982), so the wrap after 49.7 days is seamless. It needs the time of every
-/// packet of the two main tracks, in the order of arrival.
+/// Differences use serial-number arithmetic (RFC 1982), so the wrap after 49.7 days is seamless. It needs the time of
+/// every packet of the two main tracks, in the order of arrival.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    video: Option<Line>,
-    audio: Option<Line>,
+    video: Option<TrackClock>,
+    audio: Option<TrackClock>,
     /// Arrival of the encoder's first packet, in ms.
     began_ms: i64,
     /// The encoder restarted: the next packet starts new track clocks.
@@ -77,13 +77,13 @@ pub struct Clock {
     arrived_ms: i64,
     /// Total time without packets of either track so far, in ms.
     quiet_ms: i64,
-    healing: Healing,
+    drift: DriftCorrection,
     findings: Findings,
 }
 
 /// The clock of one track. `source` is the encoder's time in ms, with wraps and jumps removed.
 #[derive(Clone, Debug)]
-struct Line {
+struct TrackClock {
     /// The newest packet that fitted.
     good: Point,
     /// The newest packet.
@@ -97,17 +97,17 @@ struct Line {
     /// [`Clock::quiet_ms`] at the newest packet.
     quiet_ms: i64,
     /// How much of that time was not counted before the suspect, in ms.
-    left_out_ms: i64,
+    uncounted_ms: i64,
     /// `source` of the other track at the newest packet that fitted.
-    beside: Option<i64>,
+    other_source: Option<i64>,
     /// Drift correction of the other track at the newest packet, in microseconds.
-    healed_beside_us: Option<i64>,
+    other_correction_us: Option<i64>,
     /// The highest `source` so far.
     top: i64,
     /// Where the newest suspect was placed; packets that fit again are not placed before it.
     floor: i64,
     /// Total drift correction in microseconds: media time is `source` plus this.
-    healed_us: i64,
+    correction_us: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,7 @@ struct Point {
 /// One track switched to another clock.
 #[derive(Clone, Copy, Debug)]
 struct Shift {
-    track: Elementary,
+    track: MainTrack,
     by_ms: i64,
     arrived_ms: i64,
 }
@@ -132,8 +132,8 @@ impl Point {
     }
 }
 
-impl Line {
-    fn begin(wire: u32, source: i64, arrived_ms: i64, healed_us: i64) -> Self {
+impl TrackClock {
+    fn begin(wire: u32, source: i64, arrived_ms: i64, correction_us: i64) -> Self {
         let point = Point { wire, source, arrived_ms };
         Self {
             good: point,
@@ -142,17 +142,17 @@ impl Line {
             lead_ms: source - arrived_ms,
             step_ms: GAP_MS,
             quiet_ms: 0,
-            left_out_ms: 0,
-            beside: None,
-            healed_beside_us: None,
+            uncounted_ms: 0,
+            other_source: None,
+            other_correction_us: None,
             top: source,
             floor: i64::MIN,
-            healed_us,
+            correction_us,
         }
     }
 
     fn time(&self, source: i64) -> i64 {
-        source + self.healed_us.div_euclid(1_000)
+        source + self.correction_us.div_euclid(1_000)
     }
 
     /// Media time of the newest packet.
@@ -170,7 +170,7 @@ impl Line {
             return false;
         }
         // The time of a silent track advances with the other track.
-        let passed = other.zip(self.beside).map_or(0, |(other, before)| other.last.source - before);
+        let passed = other.zip(self.other_source).map_or(0, |(other, before)| other.last.source - before);
         if elapsed - self.stalled_ms(point.arrived_ms, quiet_ms) > SILENT_MS && passed - step > LATE_MS {
             return false;
         }
@@ -223,11 +223,11 @@ impl Line {
         // Reordered pictures do not advance the correction twice. A track that was silent gets the correction of the
         // other.
         let way = point.source - self.top;
-        if let Some((other, before_us)) = other.zip(self.healed_beside_us).filter(|_| way > SILENT_MS) {
+        if let Some((other, before_us)) = other.zip(self.other_correction_us).filter(|_| way > SILENT_MS) {
             // A packet placed by its arrival needs no correction.
-            self.healed_us += if fits { other.healed_us - before_us } else { 0 };
+            self.correction_us += if fits { other.correction_us - before_us } else { 0 };
         } else if (1..=SILENT_MS).contains(&way) {
-            self.healed_us += (way as f64 * rate * 1_000.0).round() as i64;
+            self.correction_us += (way as f64 * rate * 1_000.0).round() as i64;
         }
         self.top = self.top.max(point.source);
         self.last = point;
@@ -236,24 +236,24 @@ impl Line {
             self.floor = point.source;
         } else {
             self.good = point;
-            self.beside = other.map(|other| other.last.source);
+            self.other_source = other.map(|other| other.last.source);
         }
-        self.healed_beside_us = other.map(|other| other.healed_us);
+        self.other_correction_us = other.map(|other| other.correction_us);
     }
 }
 
 impl Clock {
     /// The media time of a packet with timestamp `wire` that arrived at `arrived_ms`, on a clock that never goes back.
     /// The very first packet keeps its own timestamp.
-    pub fn place(&mut self, track: Elementary, wire: u32, arrived_ms: i64) -> Timestamp {
+    pub fn place(&mut self, track: MainTrack, wire: u32, arrived_ms: i64) -> Timestamp {
         if std::mem::take(&mut self.restarted) {
             self.begin_again(track, wire, arrived_ms);
         }
         let (mut own, other) = match track {
-            Elementary::Video => (self.video.take(), self.audio.as_ref()),
-            Elementary::Audio => (self.audio.take(), self.video.as_ref()),
+            MainTrack::Video => (self.video.take(), self.audio.as_ref()),
+            MainTrack::Audio => (self.audio.take(), self.video.as_ref()),
         };
-        let rate = self.healing.rate(track);
+        let rate = self.drift.rate(track);
         let since_any = arrived_ms - self.arrived_ms;
         self.quiet_ms += if since_any > REORDER_MS && self.newest.is_some() { since_any } else { 0 };
         let quiet_ms = self.quiet_ms;
@@ -262,12 +262,13 @@ impl Clock {
                 if other.is_none() {
                     self.began_ms = arrived_ms;
                 }
-                let (source, healed_us) = first_of(wire, arrived_ms, other, arrived_ms - self.began_ms <= TOGETHER_MS);
+                let (source, correction_us) =
+                    first_of(wire, arrived_ms, other, arrived_ms - self.began_ms <= TOGETHER_MS);
                 if let Some((lead_ms, base_ms)) = self.resumed.take() {
                     // The tracks are corrected towards their intended lead, which differs between them.
-                    self.healing.resume(track, base_ms + source - arrived_ms - lead_ms);
+                    self.drift.resume(track, base_ms + source - arrived_ms - lead_ms);
                 }
-                own.insert(Line::begin(wire, source, arrived_ms, healed_us))
+                own.insert(TrackClock::begin(wire, source, arrived_ms, correction_us))
             }
             Some(line) => {
                 let point = Point { wire, source: line.good.at(wire), arrived_ms };
@@ -283,13 +284,13 @@ impl Clock {
                     line.advance(moved, true, rate, other);
                 } else if line.continues_suspect(wire, arrived_ms) {
                     // The track switched to another clock, so this was not a stall.
-                    let continued = Point { source: line.last.at(wire) + line.left_out_ms, ..point };
+                    let continued = Point { source: line.last.at(wire) + line.uncounted_ms, ..point };
                     self.shift = Some(Shift { track, by_ms: continued.source - point.source, arrived_ms });
                     self.findings.jumps += 1;
                     line.advance(continued, true, rate, other);
                 } else {
                     let placed = Point { source: line.by_arrival(arrived_ms, quiet_ms), ..point };
-                    line.left_out_ms = line.stalled_ms(arrived_ms, quiet_ms);
+                    line.uncounted_ms = line.stalled_ms(arrived_ms, quiet_ms);
                     line.advance(placed, false, rate, other);
                 }
                 line
@@ -298,21 +299,21 @@ impl Clock {
         line.quiet_ms = quiet_ms;
         let time = Timestamp::from_ms(line.newest());
         match track {
-            Elementary::Video => self.video = own,
-            Elementary::Audio => self.audio = own,
+            MainTrack::Video => self.video = own,
+            MainTrack::Audio => self.audio = own,
         }
         self.newest = self.newest.max(Some(time));
         self.arrived_ms = arrived_ms;
-        if self.healing.count(track, time.as_ms() - arrived_ms, arrived_ms) {
-            self.findings.skew_ms = self.healing.skew_ms();
-            self.findings.drift_percent = self.healing.drift_percent().or(self.findings.drift_percent);
+        if self.drift.count(track, time.as_ms() - arrived_ms, arrived_ms) {
+            self.findings.skew_ms = self.drift.skew_ms();
+            self.findings.drift_percent = self.drift.drift_percent().or(self.findings.drift_percent);
         }
         time
     }
 
     /// The media time of a packet that belongs to a main track without being part of it (a side track, a marker), on
     /// the main track's clock.
-    pub fn beside(&self, track: Elementary, wire: u32) -> Timestamp {
+    pub fn side_time(&self, track: MainTrack, wire: u32) -> Timestamp {
         let line = self.line(track).or(self.video.as_ref()).or(self.audio.as_ref());
         let newest = self.newest.unwrap_or(Timestamp::from_ms(wire.into()));
         let time = line.map_or(newest, |line| Timestamp::from_ms(line.time(line.good.at(wire))));
@@ -327,19 +328,19 @@ impl Clock {
     }
 
     /// The newest time of a track; without packets of that track, the newest time of all.
-    pub fn newest_of(&self, track: Elementary) -> Option<Timestamp> {
+    pub fn newest_of(&self, track: MainTrack) -> Option<Timestamp> {
         self.line(track).map(|line| Timestamp::from_ms(line.newest())).or(self.newest)
     }
 
     /// The track's time on the encoder's own clock, in ms: jumps removed, drift not corrected.
-    pub fn source_of(&self, track: Elementary) -> Option<i64> {
+    pub fn source_of(&self, track: MainTrack) -> Option<i64> {
         self.line(track).map(|line| line.top)
     }
 
-    fn line(&self, track: Elementary) -> Option<&Line> {
+    fn line(&self, track: MainTrack) -> Option<&TrackClock> {
         match track {
-            Elementary::Video => self.video.as_ref(),
-            Elementary::Audio => self.audio.as_ref(),
+            MainTrack::Video => self.video.as_ref(),
+            MainTrack::Audio => self.audio.as_ref(),
         }
     }
 
@@ -353,24 +354,24 @@ impl Clock {
         self.findings
     }
 
-    fn begin_again(&mut self, track: Elementary, wire: u32, arrived_ms: i64) {
+    fn begin_again(&mut self, track: MainTrack, wire: u32, arrived_ms: i64) {
         // The tracks may differ: each continues from its own time, or at its arrival.
         let source = match self.line(track) {
             Some(line) => {
                 let (newest, passed) = (line.newest(), arrived_ms - line.last.arrived_ms);
-                let by_arrival = self.healing.base_ms(track).map_or(newest + passed, |base| arrived_ms + base);
+                let by_arrival = self.drift.base_ms(track).map_or(newest + passed, |base| arrived_ms + base);
                 by_arrival.max(newest + GAP_MS)
             }
             None => self.newest.map_or(0, Timestamp::as_ms) + (arrived_ms - self.arrived_ms).max(GAP_MS),
         };
-        let line = Some(Line::begin(wire, source, arrived_ms, 0));
+        let line = Some(TrackClock::begin(wire, source, arrived_ms, 0));
         (self.video, self.audio) = match track {
-            Elementary::Video => (line, None),
-            Elementary::Audio => (None, line),
+            MainTrack::Video => (line, None),
+            MainTrack::Audio => (None, line),
         };
-        let base_ms = std::mem::take(&mut self.healing).base_ms(track);
+        let base_ms = std::mem::take(&mut self.drift).base_ms(track);
         if let Some(base_ms) = base_ms {
-            self.healing.resume(track, base_ms);
+            self.drift.resume(track, base_ms);
         }
         self.resumed = base_ms.map(|base_ms| (source - arrived_ms, base_ms));
         (self.began_ms, self.shift) = (arrived_ms, None);
@@ -383,7 +384,7 @@ fn is_ahead(from: u32, to: u32) -> bool {
 }
 
 /// Where a track begins, and its drift correction at that point. `together`: both tracks begin now.
-fn first_of(wire: u32, arrived_ms: i64, other: Option<&Line>, together: bool) -> (i64, i64) {
+fn first_of(wire: u32, arrived_ms: i64, other: Option<&TrackClock>, together: bool) -> (i64, i64) {
     let Some(other) = other else { return (wire.into(), 0) };
     let silent_ms = arrived_ms - other.last.arrived_ms;
     let (shared, expected) = (other.good.at(wire), other.last.source + silent_ms);
@@ -391,7 +392,7 @@ fn first_of(wire: u32, arrived_ms: i64, other: Option<&Line>, together: bool) ->
     // A network stall delays both tracks.
     let stalled = silent_ms > STEP_MS && (shared - other.last.source).abs() <= LATE_MS;
     let is_shared = apart <= if together { SKEW_MS } else { LATE_MS } || stalled;
-    (if is_shared { shared } else { expected }, other.healed_us)
+    (if is_shared { shared } else { expected }, other.correction_us)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Muxes packets into a segment.
 //!
-//! A segment is a pure function of its packets and of the [`State`] at its start. [`advance`] computes the state at its end
-//! without muxing, so a segment that is never requested is never muxed.
+//! A segment is a pure function of its packets and of the [`State`] at its start. [`advance`] computes the state at its
+//! end without muxing, so a segment that is never requested is never muxed.
 
 use bytes::Bytes;
 

@@ -131,7 +131,11 @@ fn slices_in_separate_messages_become_one_picture() {
     let mut out = Vec::new();
     messages.iter().for_each(|(wire, body)| normaliser.video(body.clone(), *wire, &mut out));
     let seen: Vec<_> = out.iter().map(|stamped| (stamped.packet.kind, stamped.wire)).collect();
-    assert_eq!(seen, [(VideoHeader, 0), (Keyframe, 0), (InterFrame, 40), (InterFrame, 80)], "the last picture may have more slices");
+    assert_eq!(
+        seen,
+        [(VideoHeader, 0), (Keyframe, 0), (InterFrame, 40), (InterFrame, 80)],
+        "the last picture may have more slices"
+    );
     let picture = &out[1].packet;
     let units: Vec<_> = nal::units(&picture.payload, 4).collect();
     assert_eq!(units, [&sets[..], &[IDR, IDR_MORE, IDR_MORE]].concat());
@@ -194,7 +198,11 @@ fn in_band_parameter_sets_replace_a_bad_header() {
     let (packets, oddities) =
         video(&[header(&record(&other, PPS)), in_band.clone(), header(&record(&other, PPS)), in_band]);
     assert_eq!(kinds(&packets), [VideoHeader, VideoHeader, Keyframe, VideoOther, Keyframe]);
-    assert_eq!((packets[1].body.len(), &packets[1].payload), (0, &record(SPS, PPS)), "relays keep the encoder's own header");
+    assert_eq!(
+        (packets[1].body.len(), &packets[1].payload),
+        (0, &record(SPS, PPS)),
+        "relays keep the encoder's own header"
+    );
     assert!(oddities.contradicted_header && !oddities.missing_header);
 }
 

@@ -5,12 +5,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use super::{
     oddities::Oddities,
     stamped::{Out, Stamped},
-    units::{Layout, Mended, with_payload},
+    units::{Layout, Repaired, with_payload},
 };
 use crate::{
     codec::{
         av1, avc, hevc,
-        nal::{self, Survey},
+        nal::{self, NalSummary},
     },
     flv::{tag::Content, video::VideoTag},
     limits::MESSAGE_BYTES_MAX,
@@ -31,12 +31,12 @@ struct Header {
     tagged: VideoCodec,
     codec: VideoCodec,
     record: Bytes,
-    config: Config,
+    config: ParsedHeader,
 }
 
 /// The parsed record, if it can be parsed.
 #[derive(Clone, Debug)]
-enum Config {
+enum ParsedHeader {
     Avc(avc::Config),
     Hevc(hevc::Config),
     Other,
@@ -46,18 +46,18 @@ impl Header {
     fn new(tagged: VideoCodec, record: Bytes) -> Self {
         let (codec, config) = match tagged {
             VideoCodec::Avc if hevc::is_config(&record) => (VideoCodec::Hevc, None),
-            VideoCodec::Avc => (tagged, avc::Config::parse(&record).ok().map(Config::Avc)),
+            VideoCodec::Avc => (tagged, avc::Config::parse(&record).ok().map(ParsedHeader::Avc)),
             _ => (tagged, None),
         };
-        let hevc = || hevc::Config::parse(&record).ok().filter(|_| codec == VideoCodec::Hevc).map(Config::Hevc);
-        let config = config.or_else(hevc).unwrap_or(Config::Other);
+        let hevc = || hevc::Config::parse(&record).ok().filter(|_| codec == VideoCodec::Hevc).map(ParsedHeader::Hevc);
+        let config = config.or_else(hevc).unwrap_or(ParsedHeader::Other);
         Self { tagged, codec, record, config }
     }
 
     fn is_equivalent(&self, other: &Self) -> bool {
         match (&self.config, &other.config) {
-            (Config::Avc(own), Config::Avc(others)) => own.is_equivalent(others),
-            (Config::Hevc(own), Config::Hevc(others)) => own.is_equivalent(others),
+            (ParsedHeader::Avc(own), ParsedHeader::Avc(others)) => own.is_equivalent(others),
+            (ParsedHeader::Hevc(own), ParsedHeader::Hevc(others)) => own.is_equivalent(others),
             _ => self.codec == other.codec && self.record == other.record,
         }
     }
@@ -72,14 +72,14 @@ pub(super) struct VideoNormaliser {
     /// Units that precede the next picture.
     preamble: Vec<Bytes>,
     /// The newest picture.
-    picture: Option<Picture>,
+    picture: Option<OpenPicture>,
     /// Set for encoders that split pictures: the newest picture, until another message shows that it is complete.
     held: Option<Held>,
 }
 
 /// A picture that may get more slices.
 #[derive(Clone, Copy, Debug)]
-struct Picture {
+struct OpenPicture {
     /// The timestamp of its message; its other slices have the same one.
     wire: u32,
     /// Memory of all its slices, in bytes.
@@ -152,7 +152,7 @@ impl VideoNormaliser {
         if let Some((record, config)) = record_of_byte_stream(&header) {
             oddities.start_codes = true;
             body = with_payload(&body, tag, &record);
-            header = Header { record, config: Config::Avc(config), ..header };
+            header = Header { record, config: ParsedHeader::Avc(config), ..header };
         }
         if self.header.as_ref().is_some_and(|known| known.is_equivalent(&header)) {
             return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));
@@ -165,39 +165,39 @@ impl VideoNormaliser {
     fn on_nal_units(&mut self, tag: &VideoTag, message: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         let layout = self.layout(tag);
         let flagged = tag.content == Content::Keyframe;
-        let Some(mut mended) = layout.mend(tag, &message, oddities) else {
+        let Some(mut repaired) = layout.repair(tag, &message, oddities) else {
             // Not in a known format: only the flags are available.
             self.release(out);
             return out.push(picture(tag, message, flagged, tag.payload.clone()));
         };
-        if mended.payload.is_empty() {
-            return out.push(mended.marker());
+        if repaired.payload.is_empty() {
+            return out.push(repaired.marker());
         }
-        let (wire, survey) = (out.wire, mended.survey);
+        let (wire, summary) = (out.wire, repaired.summary);
         let is_newest = self.picture.is_some_and(|picture| picture.wire == wire);
-        if is_newest && survey.has_slice && !survey.begins_picture {
-            return self.on_slices(tag.codec, mended, oddities, out);
+        if is_newest && summary.has_slice && !summary.begins_picture {
+            return self.on_slices(tag.codec, repaired, oddities, out);
         }
         self.release(out);
-        if !survey.has_slice {
-            return self.on_preamble(&mended, layout, oddities, out);
+        if !summary.has_slice {
+            return self.on_preamble(&repaired, layout, oddities, out);
         }
         if !self.preamble.is_empty() {
-            let units = self.preamble.iter().map(Bytes::as_ref).chain(layout.units(&mended.payload));
+            let units = self.preamble.iter().map(Bytes::as_ref).chain(layout.units(&repaired.payload));
             let payload = nal::length_prefixed(units, layout.length_bytes);
             self.preamble.clear();
-            mended.survey = layout.survey(&payload);
-            mended.body = with_payload(&message, tag, &payload);
-            mended.payload = payload;
+            repaired.summary = layout.summarize(&payload);
+            repaired.body = with_payload(&message, tag, &payload);
+            repaired.payload = payload;
         }
-        let Mended { payload, body, survey, is_alone } = mended;
-        let key = is_key(survey, flagged);
+        let Repaired { payload, body, summary, is_alone } = repaired;
+        let key = is_key(summary, flagged);
         oddities.wrong_flags |= key != flagged;
         if key && layout.codec == VideoCodec::Avc {
             self.learn(tag, &payload, layout.length_bytes, oddities, out);
         }
         let packet = picture(tag, body, key, payload);
-        self.picture = Some(Picture { wire, bytes: packet.held_bytes() });
+        self.picture = Some(OpenPicture { wire, bytes: packet.held_bytes() });
         if oddities.split_pictures && is_alone {
             self.held = Some(Held { begin: Stamped { packet, wire, was_held: true }, slices: BytesMut::new() });
         } else {
@@ -206,23 +206,23 @@ impl VideoNormaliser {
     }
 
     /// Appends slices to the newest picture.
-    fn on_slices(&mut self, codec: VideoCodec, mended: Mended, oddities: &mut Oddities, out: &mut Out<'_>) {
+    fn on_slices(&mut self, codec: VideoCodec, repaired: Repaired, oddities: &mut Oddities, out: &mut Out<'_>) {
         let Some(picture) = &mut self.picture else { return };
-        picture.bytes = picture.bytes.saturating_add(mended.payload.len() + size_of::<Packet>());
+        picture.bytes = picture.bytes.saturating_add(repaired.payload.len() + size_of::<Packet>());
         if picture.bytes > MESSAGE_BYTES_MAX {
             // No real picture is this large.
             self.release(out);
-            return out.push(mended.marker());
+            return out.push(repaired.marker());
         }
-        if mended.is_alone
+        if repaired.is_alone
             && let Some(held) = &mut self.held
         {
-            return held.slices.put_slice(&mended.payload);
+            return held.slices.put_slice(&repaired.payload);
         }
         self.release(out);
         oddities.split_pictures = true;
-        let slices = Packet::opaque(PacketKind::Slices, Timestamp::ZERO, mended.body);
-        out.push(Packet { codec: Codec::Video(codec), payload: mended.payload, ..slices });
+        let slices = Packet::opaque(PacketKind::Slices, Timestamp::ZERO, repaired.body);
+        out.push(Packet { codec: Codec::Video(codec), payload: repaired.payload, ..slices });
     }
 
     /// Passes on the picture that was held back; it is complete.
@@ -231,16 +231,16 @@ impl VideoNormaliser {
     }
 
     /// Keeps units that precede their picture, to pass them on with it.
-    fn on_preamble(&mut self, mended: &Mended, layout: Layout, oddities: &mut Oddities, out: &mut Out<'_>) {
+    fn on_preamble(&mut self, repaired: &Repaired, layout: Layout, oddities: &mut Oddities, out: &mut Out<'_>) {
         let held = |unit: &[u8]| unit.len() + size_of::<Bytes>();
         let waiting: usize = self.preamble.iter().map(|unit| held(unit)).sum();
-        let more: usize = layout.units(&mended.payload).map(held).sum();
-        if waiting + more > PREAMBLE_BYTES_MAX || !mended.is_alone {
-            return out.push(mended.marker());
+        let more: usize = layout.units(&repaired.payload).map(held).sum();
+        if waiting + more > PREAMBLE_BYTES_MAX || !repaired.is_alone {
+            return out.push(repaired.marker());
         }
         oddities.split_pictures = true;
         // Copied, because they are small and their message shares a block with many others.
-        self.preamble.extend(layout.units(&mended.payload).map(Bytes::copy_from_slice));
+        self.preamble.extend(layout.units(&repaired.payload).map(Bytes::copy_from_slice));
     }
 
     /// Makes the parameter sets before a keyframe the current ones if the header is missing or differs.
@@ -262,7 +262,7 @@ impl VideoNormaliser {
             return;
         }
         let header = match self.header.as_ref().map(|header| (header.tagged, &header.config)) {
-            Some((_, Config::Avc(config))) => Some(config),
+            Some((_, ParsedHeader::Avc(config))) => Some(config),
             Some((tagged, _)) if tagged == tag.codec => return,
             _ => None,
         };
@@ -296,8 +296,8 @@ impl VideoNormaliser {
     fn layout(&self, tag: &VideoTag) -> Layout {
         let own = self.header.as_ref().filter(|header| header.tagged == tag.codec);
         let length_bytes = match self.header.as_ref().map(|header| &header.config) {
-            Some(Config::Avc(config)) => config.length_bytes,
-            Some(Config::Hevc(config)) => config.length_bytes,
+            Some(ParsedHeader::Avc(config)) => config.length_bytes,
+            Some(ParsedHeader::Hevc(config)) => config.length_bytes,
             _ => LENGTH_BYTES,
         };
         Layout { codec: own.map_or(tag.codec, |header| header.codec), length_bytes }
@@ -306,8 +306,8 @@ impl VideoNormaliser {
 
 /// Whether decoding can start at a picture. An intra picture that the encoder flags as keyframe is accepted even if the
 /// bitstream does not mark a random access point.
-fn is_key(survey: Survey, flagged: bool) -> bool {
-    survey.random_access || flagged && survey.intra
+fn is_key(summary: NalSummary, flagged: bool) -> bool {
+    summary.random_access || flagged && summary.intra
 }
 
 fn picture(tag: &VideoTag, body: Bytes, key: bool, payload: Bytes) -> Packet {

@@ -1,8 +1,8 @@
 //! Decodes chunks to messages.
 //!
-//! Payload bytes are copied once, from the read buffer into the message's own buffer. The decoder accepts everything that
-//! real encoders send: any chunk stream id, compressed headers on a new chunk stream, restarted messages, and extended
-//! timestamps with and without repetition. It is strict about memory.
+//! Payload bytes are copied once, from the read buffer into the message's own buffer. The decoder accepts everything
+//! that real encoders send: any chunk stream id, compressed headers on a new chunk stream, restarted messages, and
+//! extended timestamps with and without repetition. It is strict about memory.
 
 use std::collections::HashMap;
 

@@ -1,11 +1,12 @@
 //! Encodes messages to chunks.
 //!
-//! Only the header of a message's first chunk ([`Encoder::header`]) depends on the connection, and it is often the same for
-//! many connections. The rest, the payload with a one-byte type 3 header between chunks, depends only on payload, chunk
-//! stream and chunk size: [`lay_out`] builds it once, and with [`super::SharedChunks`] every connection sends the same bytes.
+//! Only the header of a message's first chunk ([`Encoder::header`]) depends on the connection, and it is often the same
+//! for many connections. The rest, the payload with a one-byte type 3 header between chunks, depends only on payload,
+//! chunk stream and chunk size: [`lay_out`] builds it once, and with [`super::SharedChunks`] every connection sends the
+//! same bytes.
 //!
-//! This works because media is sent with deltas (type 1), which need no extended timestamp. An absolute time above 4 h 39 m
-//! would put one into every type 3 chunk; [`Encoder::message`] handles that case for single messages.
+//! This works because media is sent with deltas (type 1), which need no extended timestamp. An absolute time above 4 h
+//! 39 m would put one into every type 3 chunk; [`Encoder::message`] handles that case for single messages.
 
 use std::{array, num::NonZeroUsize};
 

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use Elementary::{Audio, Video};
+use MainTrack::{Audio, Video};
 
 /// A packet on its way: its track, timestamp, arrival, and true time.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    track: Elementary,
+    track: MainTrack,
     wire: u32,
     arrived_ms: i64,
     true_ms: i64,
@@ -305,7 +305,7 @@ fn skew_is_kept_when_the_encoder_returns() {
 
 /// How far a track goes back at most. Each step is a track, the timestamp step since its previous packet, and the
 /// arrival step since the previous packet of any track.
-fn sent_back(steps: &[(Elementary, u32, i64)]) -> i64 {
+fn sent_back(steps: &[(MainTrack, u32, i64)]) -> i64 {
     let (mut clock, mut arrived_ms, mut worst_ms) = (Clock::default(), 0, 0);
     let mut tracks: [(u32, Option<Timestamp>); 2] = Default::default();
     for &(track, step, later_ms) in steps {

@@ -1,9 +1,9 @@
 //! The live window: which segments are listed, and which are only kept.
 //!
-//! Ten segments are listed. Removed segments are kept for as long as a playlist lasts, as RFC 8216 section 6.2.2 requires.
-//! Both are bounded by bytes, too. At a high bitrate, first fewer removed segments are kept; then the list shrinks to six
-//! segments (which Apple's authoring specification asks for), and for very large segments to three target durations, the
-//! minimum that is allowed. Kept segments share the bytes of the packets.
+//! Ten segments are listed. Removed segments are kept for as long as a playlist lasts, as RFC 8216 section 6.2.2
+//! requires. Both are bounded by bytes, too. At a high bitrate, first fewer removed segments are kept; then the list
+//! shrinks to six segments (which Apple's authoring specification asks for), and for very large segments to three
+//! target durations, the minimum that is allowed. Kept segments share the bytes of the packets.
 
 use std::{collections::VecDeque, sync::Arc};
 

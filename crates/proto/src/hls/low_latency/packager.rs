@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    segment::{Building, Init, Part, Segment},
+    segment::{Init, OpenPart, Part, Segment},
     timing::{PART_MS, PART_TARGET_MS},
 };
 use crate::{
-    fmp4::{self, Audio, AudioClock, Picture, Sample, Tracks, Video, VideoClock},
+    fmp4::{self, Audio, AudioClock, PendingPicture, Sample, Tracks, Video, VideoClock},
     hls::{
-        cut::{Cut, Cutter, Place, Span},
+        cut::{Cut, Cutter, Position, Span},
         segmenter::Changed,
     },
     packet::{Packet, PacketKind},
@@ -21,7 +21,7 @@ use crate::{
 
 /// What a packet completed.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub(super) struct Completed {
     /// A segment ended.
     pub(super) segment: Option<Segment>,
     /// A part ended.
@@ -74,7 +74,7 @@ pub(super) struct Open {
     pub(super) program_date_ms: u64,
     pub(super) init: Arc<Init>,
     pub(super) parts: Vec<Arc<Part>>,
-    building: Building,
+    open_part: OpenPart,
     /// Time of the newest picture (without video: audio frame), and the longest step between two.
     lead: Option<Timestamp>,
     gap_max_ms: i64,
@@ -82,7 +82,7 @@ pub(super) struct Open {
 
 /// A frame of a track that is in the file.
 enum Frame {
-    Video(Picture),
+    Video(PendingPicture),
     Audio { samples: u32, rate: u32, payload: Bytes },
 }
 
@@ -93,7 +93,7 @@ impl Packager {
     }
 
     /// Takes the next packet, which arrived at `wall_ms` (ms since 1970).
-    pub(super) fn push(&mut self, packet: &Packet, wall_ms: u64) -> Output {
+    pub(super) fn push(&mut self, packet: &Packet, wall_ms: u64) -> Completed {
         match packet.kind {
             PacketKind::VideoHeader => self.on_video_header(packet),
             PacketKind::AudioHeader => self.on_audio_header(packet),
@@ -105,41 +105,41 @@ impl Packager {
             if !self.changed.video && self.open.as_mut().is_some_and(|open| open.span.extend(packet)) {
                 self.video.extend(&packet.payload);
             }
-            return Output::default();
+            return Completed::default();
         }
-        let Some(frame) = self.frame(packet) else { return Output::default() };
-        let place = self.cutter.place(packet, self.tracks.video.is_some(), wall_ms);
-        let begins = self.begins_at(packet, place);
+        let Some(frame) = self.frame(packet) else { return Completed::default() };
+        let position = self.cutter.position(packet, self.tracks.video.is_some(), wall_ms);
+        let begins = self.begins_at(packet, position);
         let changed = self.changed.video || self.changed.audio || self.awaits_pictures && packet.kind.is_picture();
-        let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, place, begins, changed));
-        let mut output = Output::default();
+        let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, position, begins, changed));
+        let mut completed = Completed::default();
         if !matches!(cut, Some(Cut::Hole | Cut::Pause)) && packet.kind.is_picture() {
             self.release(packet.dts);
         }
         match cut {
-            None => output.part = self.end_parts(place),
+            None => completed.part = self.end_parts(position),
             Some(Cut::Boundary | Cut::Forced) => {
-                let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, place));
-                output.segment = self.finish_before(end.unwrap_or(place.at));
+                let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, position));
+                completed.segment = self.finish_before(end.unwrap_or(position.at));
             }
             Some(Cut::Hole | Cut::Pause) => {
-                let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
+                let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, position));
                 self.discontinuity_next = true;
-                output.segment = self.finish(end.unwrap_or(place.at));
+                completed.segment = self.finish(end.unwrap_or(position.at));
             }
         }
         if matches!(cut, Some(Cut::Forced | Cut::Pause)) || self.open.is_none() && begins {
-            self.begin(packet, place, wall_ms);
+            self.begin(packet, position, wall_ms);
         }
-        self.put(packet, place, frame);
-        output
+        self.put(packet, position, frame);
+        completed
     }
 
     /// Ends the open segment at `end`, as at the end of the stream.
     pub(super) fn finish(&mut self, end: Timestamp) -> Option<Segment> {
         let flushed = self.video.flush();
         if let Some(open) = &mut self.open {
-            open.building.video.extend(flushed);
+            open.open_part.video.extend(flushed);
         }
         self.finish_before(end)
     }
@@ -215,7 +215,7 @@ impl Packager {
             let track = self.tracks.video.as_deref()?;
             let sync = packet.kind == PacketKind::Keyframe;
             let payload = packet.payload.clone();
-            return track.takes(packet).then_some(Frame::Video(Picture {
+            return track.takes(packet).then_some(Frame::Video(PendingPicture {
                 dts: packet.dts,
                 cts_ms: packet.cts_ms,
                 sync,
@@ -226,18 +226,18 @@ impl Packager {
         Some(Frame::Audio { samples: track.samples(packet)?, rate: track.rate, payload: packet.payload.clone() })
     }
 
-    fn begins_at(&self, packet: &Packet, place: Place) -> bool {
+    fn begins_at(&self, packet: &Packet, position: Position) -> bool {
         match packet.kind {
             PacketKind::Keyframe => true,
             PacketKind::InterFrame => self.anywhere,
-            _ => place.leads,
+            _ => position.leads,
         }
     }
 
     /// Which track decides where parts of the open segment end.
-    fn leads(&self) -> Leads {
+    fn leads(&self) -> Leading {
         let audio_rate = self.init.as_ref().and_then(|init| init.tracks.audio.as_ref()).map(|audio| audio.rate);
-        Leads { video: self.init.as_ref().is_some_and(|init| init.tracks.video.is_some()), audio_rate }
+        Leading { video: self.init.as_ref().is_some_and(|init| init.tracks.video.is_some()), audio_rate }
     }
 
     /// Releases the held picture; it lasts until `dts`.
@@ -248,20 +248,20 @@ impl Packager {
         if let Some(sample) = self.video.release(dts)
             && let Some(open) = &mut self.open
         {
-            open.building.video.push(sample);
+            open.open_part.video.push(sample);
         }
     }
 
     /// Ends parts that are long enough before a packet of the same segment.
-    fn end_parts(&mut self, place: Place) -> bool {
+    fn end_parts(&mut self, position: Position) -> bool {
         let leads = self.leads();
-        let Some(open) = self.open.as_mut().filter(|_| place.leads) else { return false };
+        let Some(open) = self.open.as_mut().filter(|_| position.leads) else { return false };
         let before = open.parts.len();
-        open.end_parts_before(place.at, leads, &mut self.fragments);
+        open.end_parts_before(position.at, leads, &mut self.fragments);
         open.parts.len() > before
     }
 
-    fn begin(&mut self, packet: &Packet, place: Place, wall_ms: u64) {
+    fn begin(&mut self, packet: &Packet, position: Position, wall_ms: u64) {
         self.anywhere = false;
         let awaits = self.tracks.video.is_some() && !self.cutter.has_pictures();
         let awaited = std::mem::replace(&mut self.awaits_pictures, awaits) && !awaits;
@@ -273,7 +273,7 @@ impl Packager {
             (self.video, self.audio) = Default::default();
             self.wall = None;
         }
-        let (wall_start, wall_start_ms) = *self.wall.get_or_insert((place.at, wall_ms));
+        let (wall_start, wall_start_ms) = *self.wall.get_or_insert((position.at, wall_ms));
         let mut tracks = self.tracks.clone();
         tracks.video.take_if(|_| awaits);
         let init = match self.init.take() {
@@ -286,23 +286,23 @@ impl Packager {
         };
         self.init = Some(Arc::clone(&init));
         self.open = Some(Open {
-            span: Span::from(place.at),
+            span: Span::from(position.at),
             discontinuity,
             independent: packet.kind == PacketKind::Keyframe || tracks.video.is_none(),
-            program_date_ms: wall_start_ms.saturating_add_signed(place.at.ms_since(wall_start)),
+            program_date_ms: wall_start_ms.saturating_add_signed(position.at.ms_since(wall_start)),
             init,
             parts: Vec::new(),
-            building: Building::from(place.at),
+            open_part: OpenPart::from(position.at),
             lead: None,
             gap_max_ms: 0,
         });
     }
 
     /// Puts a packet into the open segment.
-    fn put(&mut self, packet: &Packet, place: Place, frame: Frame) {
+    fn put(&mut self, packet: &Packet, position: Position, frame: Frame) {
         let leads = self.leads();
         let Some(open) = &mut self.open else { return };
-        open.span.take(packet, place);
+        open.span.take(packet, position);
         if leads.video == packet.kind.is_picture() {
             open.gap_max_ms = open.gap_max_ms.max(open.lead.map_or(0, |lead| packet.dts.ms_since(lead)));
             open.lead = Some(packet.dts);
@@ -314,7 +314,7 @@ impl Packager {
             Frame::Video(picture) => self.video.hold(picture),
             Frame::Audio { samples, rate, payload } => {
                 let Some(dts) = self.audio.place(packet.dts, samples, rate) else { return };
-                open.building.push_audio(Sample { dts, duration: samples, composition: 0, sync: true, payload });
+                open.open_part.push_audio(Sample { dts, duration: samples, composition: 0, sync: true, payload });
             }
         }
     }
@@ -322,7 +322,7 @@ impl Packager {
 
 /// The tracks of a segment.
 #[derive(Clone, Copy, Debug)]
-struct Leads {
+struct Leading {
     /// Parts end before pictures; without video, before audio frames.
     video: bool,
     audio_rate: Option<u32>,
@@ -330,30 +330,30 @@ struct Leads {
 
 impl Open {
     /// Ends parts before a packet of the leading track: one that is long enough, or several after a long gap.
-    fn end_parts_before(&mut self, dts: Timestamp, leads: Leads, fragments: &mut u32) {
+    fn end_parts_before(&mut self, dts: Timestamp, leads: Leading, fragments: &mut u32) {
         self.end_parts_by(dts, leads, fragments);
-        if dts.ms_since(self.building.start) >= PART_MS {
+        if dts.ms_since(self.open_part.start) >= PART_MS {
             self.end_part(dts, leads, fragments);
         }
     }
 
     /// Ends full-length parts while more than one remains before `end`. If a picture lasts longer than its part, audio
     /// of that time goes into the next part.
-    fn end_parts_by(&mut self, end: Timestamp, leads: Leads, fragments: &mut u32) {
-        while end.ms_since(self.building.start) > PART_TARGET_MS {
-            let border = self.building.start + PART_TARGET_MS;
+    fn end_parts_by(&mut self, end: Timestamp, leads: Leading, fragments: &mut u32) {
+        while end.ms_since(self.open_part.start) > PART_TARGET_MS {
+            let border = self.open_part.start + PART_TARGET_MS;
             let later = match leads.audio_rate {
-                Some(rate) => self.building.split_audio(fmp4::audio_ticks(border, rate)),
+                Some(rate) => self.open_part.split_audio(fmp4::audio_ticks(border, rate)),
                 None => Vec::new(),
             };
             self.end_part(border, leads, fragments);
-            self.building.audio = later;
+            self.open_part.audio = later;
         }
     }
 
-    fn end_part(&mut self, end: Timestamp, leads: Leads, fragments: &mut u32) {
+    fn end_part(&mut self, end: Timestamp, leads: Leading, fragments: &mut u32) {
         *fragments = fragments.wrapping_add(1);
-        let built = std::mem::replace(&mut self.building, Building::from(end));
+        let built = std::mem::replace(&mut self.open_part, OpenPart::from(end));
         self.parts.push(Arc::new(built.into_part(end, leads.video, *fragments)));
     }
 }

@@ -42,7 +42,7 @@ impl File {
 
 /// Delivery directives in a request for the media playlist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Request {
+pub struct PlaylistRequest {
     /// `_HLS_msn`: respond once this segment is listed.
     pub msn: Option<u64>,
     /// `_HLS_part`: respond once this part of the segment is listed.
@@ -51,7 +51,7 @@ pub struct Request {
     pub skip: bool,
 }
 
-impl Request {
+impl PlaylistRequest {
     /// Parses the directives in a query string without its question mark; other parameters are ignored. An error is the
     /// reason to return with status 400.
     pub fn parse(query: &str) -> Result<Self, &'static str> {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn directives_are_parsed_among_other_parameters() {
-        let request = |msn, part, skip| Ok(Request { msn, part, skip });
+        let request = |msn, part, skip| Ok(PlaylistRequest { msn, part, skip });
         for (query, expected) in [
             ("", request(None, None, false)),
             ("token=a&_HLS_msn=17&_HLS_part=3&_HLS_skip=YES", request(Some(17), Some(3), true)),
@@ -120,17 +120,17 @@ mod tests {
             ("_HLS_msn=", Err("_HLS_msn is not a number")),
             ("_HLS_msn=1&_HLS_part=x", Err("_HLS_part is not a number")),
         ] {
-            assert_eq!(Request::parse(query), expected, "{query}");
+            assert_eq!(PlaylistRequest::parse(query), expected, "{query}");
         }
     }
 
     proptest! {
         #[test]
         fn arbitrary_names_and_queries_do_not_panic(text in ".{0,40}", msn in any::<u64>(), part in any::<u64>()) {
-            let _ = (File::parse(&text), Request::parse(&text));
+            let _ = (File::parse(&text), PlaylistRequest::parse(&text));
             prop_assert_eq!(File::parse(&format!("{msn}.{part}.m4s")), Some(File::Part(msn, part)));
             let query = format!("{text}&_HLS_msn={msn}");
-            prop_assert!(Request::parse(&query).is_err() || Request::parse(&query).is_ok_and(|r| r.msn == Some(msn)));
+            prop_assert!(PlaylistRequest::parse(&query).is_err() || PlaylistRequest::parse(&query).is_ok_and(|r| r.msn == Some(msn)));
         }
     }
 }

@@ -11,9 +11,9 @@ use crate::{packet::Packet, time::Timestamp};
 /// Parts further from the end than this many target durations are no longer listed (section 6.2.2).
 const PART_TARGETS: u64 = 3;
 
-/// The low-latency output of one stream.
+/// The low-latency completed of one stream.
 #[derive(Debug, Default)]
-pub struct Live {
+pub struct LowLatencyStream {
     pub(super) packager: Packager,
     pub(super) window: Window,
     /// Whether parts are listed; decided by the first segment.
@@ -24,7 +24,7 @@ pub struct Live {
     pub(super) ended: bool,
 }
 
-impl Live {
+impl LowLatencyStream {
     /// A stream whose files are numbered from `first`. Caches keep files forever, so a number must not be reused at the
     /// same URL: a stream that replaces another continues its numbers.
     pub fn numbered_from(first: u64) -> Self {
@@ -37,9 +37,9 @@ impl Live {
         if self.ended {
             return false;
         }
-        let output = self.packager.push(packet, wall_ms);
-        let listed = output.segment.is_some() || output.part && self.parts;
-        self.take(output.segment);
+        let completed = self.packager.push(packet, wall_ms);
+        let listed = completed.segment.is_some() || completed.part && self.parts;
+        self.take(completed.segment);
         if listed {
             self.unlist_parts();
         }

@@ -2,7 +2,7 @@
 
 /// Which main track a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Elementary {
+pub enum MainTrack {
     /// Pictures.
     Video,
     /// Sound.

@@ -65,19 +65,19 @@ pub(super) struct Part {
 
 /// The open part.
 #[derive(Debug)]
-pub(super) struct Building {
+pub(super) struct OpenPart {
     pub(super) start: Timestamp,
     pub(super) video: Vec<Sample>,
     pub(super) audio: Vec<Sample>,
 }
 
-impl From<Timestamp> for Building {
+impl From<Timestamp> for OpenPart {
     fn from(start: Timestamp) -> Self {
         Self { start, video: Vec::new(), audio: Vec::new() }
     }
 }
 
-impl Building {
+impl OpenPart {
     /// Appends an audio sample. The previous sample is extended up to it, so that silence that was not sent leaves no
     /// gap.
     pub(super) fn push_audio(&mut self, sample: Sample) {

@@ -1,9 +1,10 @@
-//! Drift correction: compares media time with arrival time. Without it, an encoder whose clock is a few percent fast or slow
-//! would be minutes away from its viewers after an hour.
+//! Drift correction: compares media time with arrival time. Without it, an encoder whose clock is a few percent fast or
+//! slow would be minutes away from its viewers after an hour.
 //!
-//! Every two seconds, the packet with the least delay shows the current lead of media time over arrival. If the lead keeps
-//! moving away from its initial value by more than network delays explain, times are stretched or squeezed, equally for both
-//! tracks, until it is back. A proportional-integral controller follows a constant drift without a remaining error.
+//! Every two seconds, the packet with the least delay shows the current lead of media time over arrival. If the lead
+//! keeps moving away from its initial value by more than network delays explain, times are stretched or squeezed,
+//! equally for both tracks, until it is back. A proportional-integral controller follows a constant drift without a
+//! remaining error.
 //!
 //! ```text
 //! the lead leaves its initial value, and    cause                                      action
@@ -12,7 +13,7 @@
 //! keeps moving                              the clock is fast or slow                  corrected
 //! ```
 
-use super::elementary::Elementary;
+use super::main_track::MainTrack;
 
 /// Length of a window, in ms. The packet with the least delay represents the window.
 const WINDOW_MS: i64 = 2_000;
@@ -32,8 +33,8 @@ const BACK_MS: i64 = 150;
 /// A longer window, during which no packets arrived, counts as this many seconds.
 const SECONDS_MAX: f64 = 2.0 * WINDOW_MS as f64 / 1_000.0;
 /// Below this error, in ms, correction ends if the rate is right by then.
-const HEALED_MS: i64 = 30;
-const HEALED_RATE: f64 = 0.002;
+const CORRECTED_MS: i64 = 30;
+const CORRECTED_RATE: f64 = 0.002;
 /// Both tracks get the same correction unless their errors differ by more than the first value; then they are corrected
 /// separately until they differ by less than the second. In ms.
 const APART_MS: i64 = 250;
@@ -44,18 +45,18 @@ const INTEGRAL: f64 = PROPORTIONAL * PROPORTIONAL / 4.0;
 /// Times are stretched at most threefold and squeezed at most to a third; they never go back.
 const RATES: std::ops::RangeInclusive<f64> = -0.67..=2.0;
 /// A correction of this much, in ms, is reported.
-const TOLD_MS: f64 = 1_000.0;
+const REPORTED_MS: f64 = 1_000.0;
 /// A skew between the tracks above this, in ms, is reported.
-const SKEW_TOLD_MS: i64 = 500;
+const SKEW_REPORTED_MS: i64 = 500;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Healing {
+pub(super) struct DriftCorrection {
     /// Start of the window, in ms.
     began_ms: Option<i64>,
     video: Lead,
     audio: Lead,
     /// The tracks moved apart, so each is corrected separately.
-    apart: bool,
+    separate: bool,
     skew_ms: Option<i64>,
 }
 
@@ -74,30 +75,30 @@ struct Lead {
 #[derive(Clone, Copy, Debug, Default)]
 struct Control {
     /// Number of windows for which the error was too large.
-    away: u32,
+    off_windows: u32,
     /// The error before that, in ms.
     before_ms: i64,
     /// The newest errors, in ms, newest first.
     recent_ms: [i64; MOVING_WINDOWS as usize],
-    heals: bool,
+    active: bool,
     integral: f64,
     /// Added to each millisecond.
     rate: f64,
     /// Total correction, in ms.
-    healed_ms: f64,
+    corrected_ms: f64,
 }
 
-impl Healing {
+impl DriftCorrection {
     /// The correction added to each millisecond of a track.
-    pub(super) fn rate(&self, track: Elementary) -> f64 {
+    pub(super) fn rate(&self, track: MainTrack) -> f64 {
         match track {
-            Elementary::Video => self.video.control.rate,
-            Elementary::Audio => self.audio.control.rate,
+            MainTrack::Video => self.video.control.rate,
+            MainTrack::Audio => self.audio.control.rate,
         }
     }
 
     /// Counts a packet whose time is `lead_ms` ahead of its arrival. Returns whether a window ended.
-    pub(super) fn count(&mut self, track: Elementary, lead_ms: i64, arrived_ms: i64) -> bool {
+    pub(super) fn count(&mut self, track: MainTrack, lead_ms: i64, arrived_ms: i64) -> bool {
         let began_ms = *self.began_ms.get_or_insert(arrived_ms);
         let is_over = arrived_ms - began_ms >= WINDOW_MS;
         if is_over {
@@ -110,23 +111,23 @@ impl Healing {
     }
 
     /// An encoder returned: sets the intended lead of a track.
-    pub(super) fn resume(&mut self, track: Elementary, base_ms: i64) {
+    pub(super) fn resume(&mut self, track: MainTrack, base_ms: i64) {
         let lead = self.lead(track);
         (lead.base, lead.windows) = (Some(base_ms), SETTLING);
     }
 
     /// The intended lead of a track, in ms.
-    pub(super) fn base_ms(&self, track: Elementary) -> Option<i64> {
+    pub(super) fn base_ms(&self, track: MainTrack) -> Option<i64> {
         match track {
-            Elementary::Video => self.video.base,
-            Elementary::Audio => self.audio.base,
+            MainTrack::Video => self.video.base,
+            MainTrack::Audio => self.audio.base,
         }
     }
 
-    fn lead(&mut self, track: Elementary) -> &mut Lead {
+    fn lead(&mut self, track: MainTrack) -> &mut Lead {
         match track {
-            Elementary::Video => &mut self.video,
-            Elementary::Audio => &mut self.audio,
+            MainTrack::Video => &mut self.video,
+            MainTrack::Audio => &mut self.audio,
         }
     }
 
@@ -139,27 +140,27 @@ impl Healing {
     /// second.
     pub(super) fn drift_percent(&self) -> Option<f64> {
         let (video, audio) = (&self.video.control, &self.audio.control);
-        let most = if video.healed_ms.abs() >= audio.healed_ms.abs() { video } else { audio };
-        let told = most.healed_ms.abs() >= TOLD_MS && most.integral.abs() > HEALED_RATE;
-        told.then(|| -100.0 * most.integral / (1.0 + most.integral))
+        let most = if video.corrected_ms.abs() >= audio.corrected_ms.abs() { video } else { audio };
+        let reported = most.corrected_ms.abs() >= REPORTED_MS && most.integral.abs() > CORRECTED_RATE;
+        reported.then(|| -100.0 * most.integral / (1.0 + most.integral))
     }
 
     fn judge(&mut self, seconds: f64) {
         if let (Some(video), Some(audio)) = (self.video.most, self.audio.most) {
-            self.skew_ms = Some(audio - video).filter(|skew| skew.abs() >= SKEW_TOLD_MS);
+            self.skew_ms = Some(audio - video).filter(|skew| skew.abs() >= SKEW_REPORTED_MS);
         }
         let seconds = seconds.min(SECONDS_MAX);
         let errors = (self.video.error(), self.audio.error());
         let errors =
             (errors.0.or_else(|| self.video.settle(errors.1)), errors.1.or_else(|| self.audio.settle(errors.0)));
         if let (Some(video), Some(audio)) = errors {
-            let was_apart = self.apart;
-            self.apart = (video - audio).abs() > if was_apart { TOGETHER_MS } else { APART_MS };
-            if was_apart && !self.apart {
+            let was_separate = self.separate;
+            self.separate = (video - audio).abs() > if was_separate { TOGETHER_MS } else { APART_MS };
+            if was_separate && !self.separate {
                 self.audio.control = self.video.control;
             }
         }
-        if self.apart {
+        if self.separate {
             let mut leads = [(&mut self.video, errors.0), (&mut self.audio, errors.1)];
             for (lead, error) in &mut leads {
                 let step_ms = lead.control.judge(*error, seconds);
@@ -167,10 +168,10 @@ impl Healing {
             }
             // Tracks that drift in the same direction have one clock: correcting only one would move it away from the
             // other.
-            let heals = leads.iter().find(|(lead, _)| lead.control.heals).and_then(|&(_, error)| error);
+            let active = leads.iter().find(|(lead, _)| lead.control.active).and_then(|&(_, error)| error);
             for (lead, error) in leads {
-                let goes_along = heals.zip(error).is_some_and(|(other, own)| other.signum() == own.signum());
-                lead.control.heals |= goes_along && error.is_some_and(|error| error.abs() > TOLERATED_MS);
+                let same_direction = active.zip(error).is_some_and(|(other, own)| other.signum() == own.signum());
+                lead.control.active |= same_direction && error.is_some_and(|error| error.abs() > TOLERATED_MS);
                 lead.control.steer(error, seconds);
             }
         } else {
@@ -207,42 +208,42 @@ impl Lead {
 impl Control {
     /// Takes the error of a window and decides whether it is corrected. Returns by how much the intended lead changed.
     fn judge(&mut self, error_ms: Option<i64>, seconds: f64) -> i64 {
-        self.healed_ms += self.rate * seconds * 1_000.0;
+        self.corrected_ms += self.rate * seconds * 1_000.0;
         let Some(error_ms) = error_ms else { return 0 };
         let newest_ms = self.recent_ms[0];
         self.recent_ms.rotate_right(1);
         let recent_ms = std::mem::replace(&mut self.recent_ms[0], error_ms);
-        if !self.heals {
+        if !self.active {
             if error_ms.abs() <= TOLERATED_MS {
-                (self.away, self.before_ms) = (0, error_ms);
+                (self.off_windows, self.before_ms) = (0, error_ms);
                 return 0;
             }
             // The error of a fast or slow clock never changes its sign.
             if error_ms.signum() == -newest_ms.signum() {
-                (self.away, self.before_ms) = (0, 0);
+                (self.off_windows, self.before_ms) = (0, 0);
             } else if newest_ms.abs() - error_ms.abs() > BACK_MS {
-                self.away = 0;
+                self.off_windows = 0;
             }
-            self.away += 1;
+            self.off_windows += 1;
             let now_ms = (error_ms - newest_ms).abs();
             let of_late_ms = (error_ms - recent_ms).abs().max(2 * now_ms);
             if self.is_step(error_ms, of_late_ms) {
-                *self = Self { healed_ms: self.healed_ms, ..Self::default() };
+                *self = Self { corrected_ms: self.corrected_ms, ..Self::default() };
                 return error_ms;
             }
             let patience = if error_ms > 0 { AHEAD_WINDOWS } else { LATE_WINDOWS };
-            let goes_on = error_ms.abs() >= recent_ms.abs()
-                && 3 * now_ms * i64::from(self.away) >= (error_ms - self.before_ms).abs();
-            self.heals = self.away >= patience && goes_on;
-        } else if error_ms.abs() <= HEALED_MS && self.integral.abs() <= HEALED_RATE {
-            *self = Self { healed_ms: self.healed_ms, ..Self::default() };
+            let keeps_moving = error_ms.abs() >= recent_ms.abs()
+                && 3 * now_ms * i64::from(self.off_windows) >= (error_ms - self.before_ms).abs();
+            self.active = self.off_windows >= patience && keeps_moving;
+        } else if error_ms.abs() <= CORRECTED_MS && self.integral.abs() <= CORRECTED_RATE {
+            *self = Self { corrected_ms: self.corrected_ms, ..Self::default() };
         }
         0
     }
 
     /// Corrects the error of a window.
     fn steer(&mut self, error_ms: Option<i64>, seconds: f64) {
-        let Some(error_ms) = error_ms.filter(|_| self.heals) else { return };
+        let Some(error_ms) = error_ms.filter(|_| self.active) else { return };
         let error_s = error_ms as f64 / 1_000.0;
         self.integral = (self.integral - INTEGRAL * error_s * seconds).clamp(*RATES.start(), *RATES.end());
         self.rate = (self.integral - PROPORTIONAL * error_s).clamp(*RATES.start(), *RATES.end());
@@ -252,7 +253,7 @@ impl Control {
     fn is_step(&self, error_ms: i64, of_late_ms: i64) -> bool {
         let moved_ms = (error_ms - self.before_ms).abs();
         // Per window, it moved three times as fast as it does now.
-        let (windows, of_late) = (i64::from(self.away), i64::from(MOVING_WINDOWS));
-        self.away > MOVING_WINDOWS && moved_ms >= STEP_MS && 3 * of_late_ms * windows < moved_ms * of_late
+        let (windows, of_late) = (i64::from(self.off_windows), i64::from(MOVING_WINDOWS));
+        self.off_windows > MOVING_WINDOWS && moved_ms >= STEP_MS && 3 * of_late_ms * windows < moved_ms * of_late
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{
-    name::MEDIA_NAME,
+    request::MEDIA_NAME,
     segment::{Init, Part, Segment},
-    stream::Live,
+    stream::LowLatencyStream,
     timing::PART_TARGET_MS,
     window::Window,
 };
@@ -29,7 +29,7 @@ struct Entry<'a> {
 }
 
 /// The media playlist. With `skip` it is a delta update, if segments can be skipped.
-pub(super) fn media(live: &Live, skip: bool) -> String {
+pub(super) fn media(live: &LowLatencyStream, skip: bool) -> String {
     let mut text = String::with_capacity(2_048);
     let listed = live.window.listed();
     let open = live.open_parts();
@@ -75,7 +75,7 @@ pub(super) fn media(live: &Live, skip: bool) -> String {
     text
 }
 
-fn head(text: &mut String, live: &Live) {
+fn head(text: &mut String, live: &LowLatencyStream) {
     let target_s = live.window.target_s;
     let _ = writeln!(text, "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{target_s}");
     let (skip, hold_back) = (SKIP_TARGETS * target_s, HOLD_BACK_TARGETS * target_s);

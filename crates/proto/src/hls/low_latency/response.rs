@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{name::Request, playlist, stream::Live, timing::PART_TARGET_MS};
+use super::{playlist, request::PlaylistRequest, stream::LowLatencyStream, timing::PART_TARGET_MS};
 
 /// How many parts ahead of the newest a player may request: three divided by the part target in seconds (section
 /// 6.2.5.2).
@@ -14,7 +14,7 @@ const HOLD_TARGETS_MAX: u64 = 3;
 
 /// The response to a request for the media playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum PlaylistResponse {
     /// The playlist.
     Ready(String),
     /// What the request waits for is not there yet. Ask again after the next change.
@@ -27,7 +27,7 @@ pub enum Answer {
 
 /// The response to a request for a segment or a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetch {
+pub enum FileResponse {
     /// The file, in pieces that share the bytes of the packets.
     Ready(Vec<Bytes>),
     /// The part was announced in a preload hint. Ask again after the next change.
@@ -36,31 +36,31 @@ pub enum Fetch {
     Gone,
 }
 
-impl Live {
+impl LowLatencyStream {
     /// How long a request may be held, in ms.
     pub fn hold_max_ms(&self) -> u64 {
         HOLD_TARGETS_MAX * self.window.target_s.max(1) * 1_000
     }
 
     /// The media playlist.
-    pub fn playlist(&self, request: &Request) -> Answer {
-        let Some(last) = self.window.last() else { return Answer::Empty };
+    pub fn playlist(&self, request: &PlaylistRequest) -> PlaylistResponse {
+        let Some(last) = self.window.last() else { return PlaylistResponse::Empty };
         // Delivery directives are ignored once the playlist no longer changes (section 6.2.5).
         if self.ended {
-            return Answer::Ready(playlist::media(self, false));
+            return PlaylistResponse::Ready(playlist::media(self, false));
         }
         let answer = match (request.msn, request.part.filter(|_| self.parts)) {
-            (None, _) if request.part.is_some() => Answer::BadRequest("_HLS_part needs _HLS_msn"),
-            (None, _) => Answer::Ready(String::new()),
+            (None, _) if request.part.is_some() => PlaylistResponse::BadRequest("_HLS_part needs _HLS_msn"),
+            (None, _) => PlaylistResponse::Ready(String::new()),
             (Some(msn), _) if msn > self.newest_msn(last.sequence) + SEGMENTS_AHEAD_MAX => {
-                Answer::BadRequest("_HLS_msn is too far ahead")
+                PlaylistResponse::BadRequest("_HLS_msn is too far ahead")
             }
-            (Some(msn), None) if msn <= last.sequence => Answer::Ready(String::new()),
-            (Some(_), None) => Answer::NotYet,
+            (Some(msn), None) if msn <= last.sequence => PlaylistResponse::Ready(String::new()),
+            (Some(_), None) => PlaylistResponse::NotYet,
             (Some(msn), Some(part)) => self.has_part(msn, part),
         };
         match answer {
-            Answer::Ready(_) => Answer::Ready(playlist::media(self, request.skip)),
+            PlaylistResponse::Ready(_) => PlaylistResponse::Ready(playlist::media(self, request.skip)),
             other => other,
         }
     }
@@ -79,41 +79,41 @@ impl Live {
     }
 
     /// Segment `msn`.
-    pub fn segment(&self, msn: u64) -> Fetch {
+    pub fn segment(&self, msn: u64) -> FileResponse {
         match self.window.segment(msn) {
-            Some(segment) => Fetch::Ready(segment.bytes()),
-            None => Fetch::Gone,
+            Some(segment) => FileResponse::Ready(segment.bytes()),
+            None => FileResponse::Gone,
         }
     }
 
     /// Part `part` of segment `msn`.
-    pub fn part(&self, msn: u64, part: u64) -> Fetch {
+    pub fn part(&self, msn: u64, part: u64) -> FileResponse {
         let parts = match (self.window.segment(msn), &self.packager.open) {
             (Some(segment), _) => &segment.parts[..],
             (None, Some(open)) if msn == self.packager.next_sequence => &open.parts,
             _ => &[],
         };
         match usize::try_from(part).ok().and_then(|part| parts.get(part)) {
-            Some(part) => Fetch::Ready(part.fragment.bytes()),
-            None if self.hint() == Some((msn, part)) => Fetch::NotYet,
-            None => Fetch::Gone,
+            Some(part) => FileResponse::Ready(part.fragment.bytes()),
+            None if self.hint() == Some((msn, part)) => FileResponse::NotYet,
+            None => FileResponse::Gone,
         }
     }
 
     /// Whether this part, or a later one, is listed.
-    fn has_part(&self, msn: u64, part: u64) -> Answer {
-        let Some((hint_msn, hint_part)) = self.hint() else { return Answer::NotYet };
+    fn has_part(&self, msn: u64, part: u64) -> PlaylistResponse {
+        let Some((hint_msn, hint_part)) = self.hint() else { return PlaylistResponse::NotYet };
         // A part after the last one of its segment is the first part of the next segment (section 6.2.5.2). Segments
         // that were already removed are in the past either way.
         let parts = self.window.segment(msn).map_or(u64::MAX, |segment| segment.parts.len() as u64);
         let (msn, part) = if msn < hint_msn && part >= parts { (msn + 1, 0) } else { (msn, part) };
         let ahead = if msn == hint_msn { part.saturating_sub(hint_part) } else { part };
         if (msn, part) < (hint_msn, hint_part) {
-            Answer::Ready(String::new())
+            PlaylistResponse::Ready(String::new())
         } else if ahead >= PARTS_AHEAD_MAX {
-            Answer::BadRequest("_HLS_part is too far ahead")
+            PlaylistResponse::BadRequest("_HLS_part is too far ahead")
         } else {
-            Answer::NotYet
+            PlaylistResponse::NotYet
         }
     }
 }
