@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::app::{TestApp, destination, text};
 
-pub async fn a_destination_lives_and_dies(app: &TestApp) {
+pub async fn a_destination_is_created_changed_and_deleted(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}/destinations", text(&project["id"]));

@@ -61,10 +61,10 @@ stories! {
     accounts: sign_up_log_in_and_out, a_taken_email_is_told, wrong_credentials_look_alike, a_new_password_ends_other_sessions,
         guessing_is_slowed_down;
     origin: a_cookie_alone_reads_and_same_origin_writes;
-    projects: a_project_lives_and_dies, history_is_paged;
+    projects: a_project_is_created_changed_and_deleted, history_is_paged;
     pulls: a_project_says_where_its_stream_is_fetched, hooks_say_when_to_fetch_and_when_it_is_over;
     delays: a_destination_gets_the_stream_later;
-    destinations: a_destination_lives_and_dies, keys_and_urls_are_kept_to_the_letter;
+    destinations: a_destination_is_created_changed_and_deleted, keys_and_urls_are_kept_to_the_letter;
     bad_input: bodies_that_are_no_json, fields_that_cannot_be_taken, ids_paths_and_methods;
     ownership: every_route_hides_what_is_not_yours;
     hooks: the_hooks_of_nginx_rtmp;

@@ -256,7 +256,7 @@ async fn copied_server_does_not_take_over_when_the_first_loses_its_connection() 
         sleep(Duration::from_millis(150)).await;
     }
     let (told, status) = second.await.expect("ends");
-    assert!(status.code() == Some(1) && told.contains("Another server with the name of this one"), "{told}");
+    assert!(status.code() == Some(1) && told.contains("Another server with the same node id"), "{told}");
     assert_eq!(show.status().await["status"], "live");
     let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
     assert_eq!(streams["items"][0]["status"], "live", "{streams}");
