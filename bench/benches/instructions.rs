@@ -1,7 +1,7 @@
-//! How many instructions the hot paths take, counted under valgrind: noise cannot move these figures, so a change of a few
-//! per cent is a change of the code. `make instructions` runs them.
+//! Instruction counts of the hot paths, measured with valgrind. They have no noise, so a change of a few per cent is a
+//! change of the code. Run with `make instructions`.
 
-#![allow(missing_docs, reason = "the macros make items without")]
+#![allow(missing_docs, reason = "the macros generate undocumented items")]
 
 use std::{hint::black_box, num::NonZeroUsize};
 
@@ -16,14 +16,14 @@ use gostream_proto::{
         media::{Media, MediaKind},
         message::{Message, MessageType},
     },
-    time::{Clock, Elementary, Timestamp},
+    time::{Clock, MainTrack, Timestamp},
 };
 use gostream_testkit::script::Script;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 
 const CHUNK: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not zero");
 
-/// Two seconds at 25 frames of 24 kB: 4.8 Mbit/s.
+/// Two seconds at 25 frames of 24 kB per second: 4.8 Mbit/s.
 fn script() -> Script {
     Script { ms: 2_100, gop_ms: 2_000, frame_bytes: 24_000, ..Script::default() }
 }
@@ -32,7 +32,7 @@ fn frame() -> Bytes {
     Bytes::from(vec![0x27; 24_000])
 }
 
-/// A message of 24 kB in chunks of 4 kB, as it comes from an encoder.
+/// A message of 24 kB in chunks of 4 kB, as an encoder sends it.
 fn chunked() -> Vec<u8> {
     let mut encoder = Encoder::default();
     encoder.set_chunk_size(CHUNK);
@@ -102,7 +102,7 @@ fn encode_header() -> usize {
     [0, 40, 80, 120].map(header).into_iter().sum()
 }
 
-// What each message costs before it is a packet with its time.
+// The cost of a message until it is a packet with a time.
 #[library_benchmark]
 #[bench::two_seconds(script().write())]
 fn normalise_and_place(media: Vec<Media>) -> usize {
@@ -110,13 +110,13 @@ fn normalise_and_place(media: Vec<Media>) -> usize {
     let mut count = 0;
     for Media { kind, timestamp, body } in media {
         let track = match kind {
-            MediaKind::Video => Elementary::Video,
-            MediaKind::Audio => Elementary::Audio,
+            MediaKind::Video => MainTrack::Video,
+            MediaKind::Audio => MainTrack::Audio,
             _ => continue,
         };
         match track {
-            Elementary::Video => normaliser.video(body, timestamp, &mut packets),
-            Elementary::Audio => normaliser.audio(body, timestamp, &mut packets),
+            MainTrack::Video => normaliser.video(body, timestamp, &mut packets),
+            MainTrack::Audio => normaliser.audio(body, timestamp, &mut packets),
         }
         for stamped in packets.drain(..) {
             black_box((clock.place(track, stamped.wire, timestamp.into()), stamped));

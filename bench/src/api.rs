@@ -1,4 +1,4 @@
-//! As much HTTP as it takes to set a server up.
+//! A minimal HTTP client, enough to set up a server.
 
 use std::net::SocketAddr;
 
@@ -12,14 +12,14 @@ use tokio::{
 /// A client of the API.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Where the server listens.
+    /// The server's address.
     pub address: SocketAddr,
-    /// The login.
+    /// The API token.
     pub token: String,
 }
 
 impl Api {
-    /// Sends JSON and gives the answer's.
+    /// Sends JSON and returns the response's JSON.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let (status, answer) = self.send("POST", path, &body.to_string()).await?;
         if !(200..300).contains(&status) {
@@ -28,7 +28,7 @@ impl Api {
         serde_json::from_slice(&answer.into_bytes()).context("the answer is no JSON")
     }
 
-    /// The status and the body of an answer.
+    /// Status and body of a response.
     pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
         self.send("GET", path, "").await
     }

@@ -1,4 +1,4 @@
-//! The servers that are compared, each set up as its users would.
+//! The servers under comparison, each configured as its users would do it.
 
 use std::{
     fs,
@@ -16,24 +16,24 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::{api::Api, usage::Usage};
 
-/// Where Debian's package puts the module.
+/// The path of the module in Debian's package.
 const NGINX_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
-/// How long a server may take to be ready.
+/// Time limit for a server to become ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Who is measured.
+/// A server under comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
     /// This project.
     GoStream,
-    /// nginx-rtmp, one worker, `push` for each destination.
+    /// nginx-rtmp, one worker, one `push` per destination.
     NginxPush,
-    /// The original design: nginx-rtmp takes the stream, one FFmpeg per destination pulls and pushes it.
+    /// The original design: nginx-rtmp receives the stream, and one FFmpeg per destination pulls and pushes it.
     FfmpegEach,
 }
 
 impl Contender {
-    /// For the table.
+    /// The name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::GoStream => "GoStream",
@@ -43,16 +43,16 @@ impl Contender {
     }
 }
 
-/// What a server is asked to do.
+/// What a server must do.
 #[derive(Clone, Debug)]
 pub struct Task<'a> {
     /// The server binary of this project.
     pub server: &'a Path,
-    /// Streams to take in.
+    /// Number of incoming streams.
     pub streams: usize,
-    /// Where each stream goes, `{n}` standing for the number of the destination.
+    /// Destination URLs of each stream; `{n}` is the number of the destination.
     pub destinations: Vec<String>,
-    /// HLS must be there for whoever asks.
+    /// HLS must be available.
     pub hls: bool,
     /// A certificate to trust.
     pub trusted: Option<&'a Path>,
@@ -61,16 +61,16 @@ pub struct Task<'a> {
 /// A server that is ready.
 #[derive(Debug)]
 pub struct Running {
-    /// Where encoders publish.
+    /// Address for encoders.
     pub rtmp: SocketAddr,
-    /// With which keys.
+    /// Stream keys.
     pub keys: Vec<String>,
-    /// Where this project's players find the streams: the address and a playback id for each.
+    /// Address and playback id of each stream, for players of this project.
     pub playback: Vec<(SocketAddr, String)>,
-    /// From start to ready.
+    /// Time from start to ready.
     pub ready_after: Duration,
     children: Vec<Child>,
-    /// FFmpeg can only start once there is something to pull.
+    /// FFmpeg can start only when there is a stream to pull.
     pulls: Vec<Vec<String>>,
     _folder: TempDir,
 }
@@ -84,7 +84,7 @@ impl Running {
         }
     }
 
-    /// What it costs so far.
+    /// Resource usage so far.
     pub fn usage(&self) -> Usage {
         Usage::of(&self.children.iter().map(Child::id).collect::<Vec<_>>())
     }
@@ -201,7 +201,7 @@ impl Running {
     }
 }
 
-/// FFmpeg's arguments, one process per destination.
+/// FFmpeg's arguments, for one process per destination.
 fn pulls(rtmp: SocketAddr, keys: &[String], destinations: &[String]) -> Vec<Vec<String>> {
     let pull = |(n, url): (usize, &String)| {
         let arguments = format!(
@@ -217,7 +217,7 @@ fn pulls(rtmp: SocketAddr, keys: &[String], destinations: &[String]) -> Vec<Vec<
 impl Drop for Running {
     fn drop(&mut self) {
         for child in self.children.iter_mut().rev() {
-            // nginx passes a polite end on to its worker; all of them obey within seconds.
+            // nginx forwards SIGTERM to its worker; all processes exit within seconds.
             let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
             let _ = child.wait();
         }

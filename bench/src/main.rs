@@ -1,8 +1,8 @@
-//! Side-by-side measurements: us, nginx-rtmp and the original design (nginx-rtmp with one FFmpeg per destination), one after
-//! the other in one run, on the same clip and the same machine.
+//! Side-by-side measurements of GoStream, nginx-rtmp and the original design (nginx-rtmp with one FFmpeg per
+//! destination), one after the other in one run, with the same clip on the same machine.
 //!
-//! What is compared is CPU time of whole server processes, memory, bytes that really arrived, and the delay that a server
-//! adds. Noise hits all of them alike, so the ratios say more than the figures. `bench/README.md` explains.
+//! It compares CPU time of whole server processes, memory, bytes that arrived, and the delay that a server adds. Noise
+//! affects all servers alike, so the ratios are more meaningful than the figures. See `bench/README.md`.
 
 mod api;
 mod contender;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Measures GoStream beside nginx-rtmp and FFmpeg.
+/// Compares GoStream with nginx-rtmp and FFmpeg.
 #[derive(Debug, Parser)]
 struct Options {
     /// The server to measure.
@@ -29,20 +29,20 @@ struct Options {
     /// Only servers whose name contains this.
     #[arg(long, default_value = "")]
     contender: String,
-    /// Measure each for so many seconds.
+    /// Duration of each measurement in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Seconds before that, for caches and windows to fill: a show lasts hours.
     #[arg(long, default_value_t = 16)]
     warm_up: u64,
-    /// Where the JSON and the plot go.
+    /// Directory for the JSON and the plot.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
 }
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    // The sinks decrypt and the source waits for nobody; two threads are what the machine has.
+    // The sinks decrypt, and the source must not be delayed; the reference machine has two cores.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let results = runtime.block_on(scenario::run_all(&options))?;
     println!("\n{}", report::table(&results));

@@ -1,10 +1,10 @@
-//! The results: a table with ratios, JSON for programs, a plot for people.
+//! The results as a table with ratios, as JSON, and as a plot.
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use crate::scenario::Measured;
 
-/// A table in Markdown; ratios are ours over theirs, so below 1 is better.
+/// A Markdown table. Ratios are ours divided by theirs: below 1 is better.
 pub fn table(results: &[Measured]) -> String {
     let mut table = String::from(
         "| scenario | server | CPU ms/s each | ours ÷ theirs | memory MiB | arrived Mbit/s | least ÷ most | delay p50 / p99 / max ms | ready ms |\n\
@@ -49,7 +49,7 @@ pub fn write(folder: &Path, results: &[Measured]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bars of the CPU time each, on a logarithmic scale: the differences are of orders.
+/// Bars of CPU time on a logarithmic scale, since values differ by orders of magnitude.
 fn plot(results: &[Measured]) -> String {
     const ROW: usize = 22;
     const LEFT: usize = 430;

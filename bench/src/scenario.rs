@@ -1,4 +1,4 @@
-//! What is measured, one scenario after the other.
+//! The scenarios.
 
 use std::{
     fs,
@@ -19,44 +19,44 @@ use crate::{
     viewers::Viewers,
 };
 
-/// After the last connection: joins and bursts are over.
+/// Pause after the last connection before measuring, until joins and bursts are over.
 const SETTLE: Duration = Duration::from_secs(4);
-/// For all destinations to be connected.
+/// Time limit for all destinations to connect.
 const CONNECT: Duration = Duration::from_secs(90);
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    /// What was asked.
+    /// The scenario.
     pub scenario: String,
-    /// Of whom.
+    /// The server.
     pub contender: &'static str,
-    /// Destinations, or streams where there are none.
+    /// Destinations, or streams if there are no destinations.
     pub units: usize,
-    /// CPU milliseconds a second, of all its processes.
+    /// CPU milliseconds per second, of all its processes.
     pub cpu_ms_per_s: f64,
-    /// The same for each unit.
+    /// The same per unit.
     pub cpu_ms_per_s_unit: f64,
     /// Resident memory of all its processes in MiB.
     pub memory_mib: f64,
-    /// Megabits a second that arrived at the sinks.
+    /// Megabits per second that arrived at the sinks.
     pub arrived_mbit_s: f64,
-    /// The least that a destination got, as a part of what the best got.
+    /// The least that a destination got, as a fraction of the most.
     pub evenness: f64,
-    /// Delay from the encoder's write to the sink's read, in milliseconds.
+    /// Delay from the encoder's write to the sink's read.
     pub delay_ms: Option<Delay>,
-    /// From start to ready, in milliseconds.
+    /// Time from start to ready, in milliseconds.
     pub ready_ms: f64,
 }
 
-/// Percentiles of the delay.
+/// Percentiles of the delay, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Delay {
-    /// Half are below.
+    /// The median.
     pub p50: f64,
-    /// One in a hundred is above.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The worst.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -106,7 +106,7 @@ fn all() -> anyhow::Result<Vec<Scenario>> {
     Ok(scenarios)
 }
 
-/// Runs every scenario that was asked for.
+/// Runs every selected scenario.
 pub async fn run_all(options: &Options) -> anyhow::Result<Vec<Measured>> {
     let mut results = Vec::new();
     for scenario in all()?.into_iter().filter(|scenario| scenario.name.contains(&options.only)) {
@@ -134,7 +134,7 @@ async fn run(scenario: &Scenario, contender: Contender, options: &Options) -> an
     let sink = Sink::start(departures.clone(), tls).await?;
     let port = sink.address.port();
     let url = |n: usize| {
-        // An application of its own for each: nginx-rtmp pushes once per URL.
+        // Each has its own application: nginx-rtmp pushes once per URL.
         if scenario.tls {
             format!("rtmps://localhost:{port}/app{n}")
         } else {
@@ -178,7 +178,7 @@ async fn run(scenario: &Scenario, contender: Contender, options: &Options) -> an
     Ok(measured)
 }
 
-/// The cost of viewers, and how much later than the first of them the others have each playlist.
+/// The cost of viewers, and how much later than the first viewer the others get each playlist.
 async fn watched(
     scenario: &Scenario,
     running: &Running,
@@ -205,7 +205,7 @@ async fn watched(
     })
 }
 
-/// Of a sorted list.
+/// Expects a sorted list.
 fn percentiles(delays: &[Duration]) -> Option<Delay> {
     let at = |part: f64| {
         let index = ((delays.len() as f64 * part) as usize).min(delays.len().saturating_sub(1));

@@ -1,7 +1,7 @@
-//! The platforms: take every connection, count every byte, and measure the delay on a few of them.
+//! The platforms: accept every connection, count every byte, and measure the delay on a few connections.
 //!
-//! A sink must cost little, or it would measure itself: behind the handshake most connections throw their bytes away
-//! inside the kernel (`MSG_TRUNC`, tcp(7)); only the first few are understood.
+//! A sink must be cheap, or it would measure itself. After the handshake, most connections discard their bytes inside
+//! the kernel (`MSG_TRUNC`, tcp(7)); only the first few are parsed.
 
 use std::{
     io,
@@ -29,22 +29,22 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::source::Departures;
 
-/// So many connections are understood message by message.
+/// Number of connections that are parsed message by message.
 const UNDERSTOOD: usize = 4;
-/// Thrown away at a time.
+/// Bytes discarded at a time.
 const DISCARD_BYTES: usize = 1024 * 1024;
 
 /// A listening platform.
 #[derive(Debug)]
 pub struct Sink {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     state: Arc<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Media bytes of every connection that publishes.
+    /// Media bytes of every publishing connection.
     connections: Mutex<Vec<Arc<AtomicU64>>>,
     understood: AtomicUsize,
     measures: AtomicBool,
@@ -53,7 +53,7 @@ struct State {
 }
 
 impl Sink {
-    /// Listens on a free port, with TLS if given.
+    /// Listens on a free port, with TLS if configured.
     pub async fn start(departures: Departures, tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.bind("127.0.0.1:0".parse()?)?;
@@ -64,7 +64,7 @@ impl Sink {
         Ok(Self { address, state })
     }
 
-    /// Connections that sent media.
+    /// Number of connections that sent media.
     pub fn receiving(&self) -> usize {
         self.counts().iter().filter(|&&bytes| bytes > 0).count()
     }
@@ -75,12 +75,12 @@ impl Sink {
         connections.iter().map(|bytes| bytes.load(Ordering::Relaxed)).collect()
     }
 
-    /// Begins to note delays.
+    /// Starts to record delays.
     pub fn measure(&self) {
         self.state.measures.store(true, Ordering::Relaxed);
     }
 
-    /// The delays noted, sorted.
+    /// The recorded delays, sorted.
     pub fn delays(&self) -> Vec<Duration> {
         let mut delays = self.state.delays.lock().unwrap_or_else(PoisonError::into_inner).clone();
         delays.sort_unstable();
@@ -133,7 +133,7 @@ async fn encrypted(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &Stat
     }
 }
 
-/// One connection up to its media, or to its end if it is one of those that are understood.
+/// Handles a connection until its media begins, or until its end if it is parsed.
 struct Taker<'a> {
     state: &'a State,
     bytes: Arc<AtomicU64>,

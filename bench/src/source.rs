@@ -1,4 +1,4 @@
-//! The encoder: publishes a clip again and again in real time, and remembers when each frame left.
+//! The encoder: publishes a clip in a loop in real time, and records when each frame was sent.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ use gostream_testkit::{clip, encoder::Encoder, process};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-/// Seconds of the clip; it is looped.
+/// Seconds of the clip, which is looped.
 const CLIP_SECONDS: u32 = 10;
 
 /// A clip in memory.
 #[derive(Clone, Debug)]
 pub struct Clip {
-    /// What it is, for the table.
+    /// Its description in the table.
     pub name: &'static str,
     /// Codec headers.
     headers: Arc<Vec<Media>>,
@@ -30,12 +30,12 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// 1080p60 at 6 Mbit/s with 160 kbit/s of sound: what people send to YouTube.
+    /// 1080p60 at 6 Mbit/s with 160 kbit/s of audio, as people send it to YouTube.
     pub fn large() -> anyhow::Result<Self> {
         Self::make("1080p60, 6.2 Mbit/s", "1920x1080", 60, "6000k", "160k")
     }
 
-    /// 720p30 at 2.4 Mbit/s with 128 kbit/s of sound.
+    /// 720p30 at 2.4 Mbit/s with 128 kbit/s of audio.
     pub fn small() -> anyhow::Result<Self> {
         Self::make("720p30, 2.5 Mbit/s", "1280x720", 30, "2400k", "128k")
     }
@@ -101,7 +101,7 @@ fn kbit(text: &str) -> &str {
     text.trim_end_matches('k')
 }
 
-/// When frames left: written by the source, read by the sinks.
+/// When frames were sent: written by the source, read by the sinks.
 #[derive(Clone, Debug, Default)]
 pub struct Departures(Arc<Mutex<HashMap<u64, Instant>>>);
 
@@ -110,7 +110,7 @@ impl Departures {
         self.lock().insert(mark(body), Instant::now());
     }
 
-    /// How long ago a frame left.
+    /// Time since a frame was sent.
     pub fn delay(&self, body: &Bytes) -> Option<Duration> {
         Some(self.lock().get(&mark(body))?.elapsed())
     }
@@ -120,7 +120,7 @@ impl Departures {
     }
 }
 
-/// Tells one frame of the clip from the others.
+/// Identifies a frame of the clip.
 fn mark(body: &Bytes) -> u64 {
     let mut hasher = DefaultHasher::new();
     (body.len(), body.get(..body.len().min(256))).hash(&mut hasher);

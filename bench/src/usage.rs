@@ -1,4 +1,4 @@
-//! What processes cost: CPU time from the scheduler's own books, and resident memory.
+//! Resource usage of processes: CPU time from the scheduler's statistics, and resident memory.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,17 +6,17 @@ use std::{
     time::Duration,
 };
 
-/// The processes of a contender at one moment.
+/// The processes of a server at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
-    /// Nanoseconds on a CPU of each thread.
+    /// CPU nanoseconds of each thread.
     threads: BTreeMap<u32, u64>,
     /// Resident memory in KiB.
     pub resident_kb: u64,
 }
 
 impl Usage {
-    /// These processes and all their children.
+    /// The given processes and all their descendants.
     pub fn of(roots: &[u32]) -> Self {
         let mut all = Self::default();
         for pid in family(roots) {
@@ -26,14 +26,14 @@ impl Usage {
         all
     }
 
-    /// Time on a CPU since `before`. A thread that ended meanwhile took its account with it, and is left out.
+    /// CPU time since `before`. A thread that has exited is not counted.
     pub fn cpu_since(&self, before: &Self) -> Duration {
         let spent = self.threads.iter().map(|(id, ns)| ns - before.threads.get(id).copied().unwrap_or(0));
         Duration::from_nanos(spent.sum())
     }
 }
 
-/// The processes and whatever descends from them.
+/// The given processes and all their descendants.
 fn family(roots: &[u32]) -> BTreeSet<u32> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()
@@ -58,11 +58,11 @@ fn family(roots: &[u32]) -> BTreeSet<u32> {
 
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, spaces too.
+    // The name in parentheses may contain anything, including spaces.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Nanoseconds on a CPU of every thread (proc(5), `schedstat`): exact, where the ticks of `stat` are 10 ms.
+/// CPU nanoseconds of every thread (proc(5), `schedstat`): exact, unlike the 10 ms ticks of `stat`.
 fn threads(pid: u32) -> Vec<(u32, u64)> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let spent = |thread: fs::DirEntry| {

@@ -1,5 +1,5 @@
-//! Viewers of the low-latency preview: each holds one connection, asks for the next playlist before it is there, and fetches
-//! every part, as a player does.
+//! Viewers of the low-latency preview. Like a player, each keeps one connection, requests the next playlist before it
+//! exists, and fetches every part.
 
 use std::{
     collections::HashMap,
@@ -36,7 +36,7 @@ struct Seen {
 }
 
 impl Viewers {
-    /// So many viewers of that playback id.
+    /// Starts `count` viewers of a playback id.
     pub fn start(count: usize, address: SocketAddr, playback_id: &str) -> Self {
         let seen = Arc::new(Seen::default());
         let mut tasks = JoinSet::new();
@@ -46,17 +46,17 @@ impl Viewers {
         Self { seen, tasks }
     }
 
-    /// Begins to note how late each playlist is.
+    /// Starts to record how late each playlist is.
     pub fn measure(&self) {
         self.seen.measures.store(true, Ordering::Relaxed);
     }
 
-    /// Bytes of media that all of them got.
+    /// Media bytes that all viewers received.
     pub fn bytes(&self) -> u64 {
         self.seen.bytes.load(Ordering::Relaxed)
     }
 
-    /// How much later than the first viewer the others had each playlist, sorted. An error if a viewer gave up.
+    /// How much later than the first viewer the others had each playlist, sorted. An error if a viewer failed.
     pub fn lateness(&mut self) -> anyhow::Result<Vec<Duration>> {
         if let Some(ended) = self.tasks.try_join_next() {
             ended?.context("a viewer gave up")?;
@@ -101,7 +101,7 @@ impl Seen {
     }
 }
 
-/// One request on a kept connection.
+/// One request on a persistent connection.
 async fn get(connection: &mut BufReader<TcpStream>, path: &str) -> anyhow::Result<Vec<u8>> {
     connection
         .get_mut()

@@ -1,8 +1,8 @@
-//! Makes the program follow the page: when `web/dist` changes, the files are embedded anew.
+//! Rebuilds the program when `web/dist` changes, because it embeds these files.
 
 fn main() {
     const DIST: &str = "../../web/dist";
-    // An empty folder, where the page was not built, is one that cargo can watch.
+    // Without a built page the folder is missing; cargo can only watch an existing one.
     if let Err(error) = std::fs::create_dir_all(DIST) {
         println!("cargo::warning={DIST} cannot be made: {error}");
     }

@@ -1,43 +1,42 @@
-//! From messages to what a packager gets: through the normaliser, a clock and the conformer, as in the engine.
+//! From messages to the packager's input, as in the engine: normaliser, clock, conformer.
 
 use bytes::Bytes;
 use gostream_proto::{
     flv::{Normaliser, Stamped},
     hls::Conformer,
     packet::Packet,
-    time::{Clock, Elementary, Timestamp},
+    time::{Clock, MainTrack, Timestamp},
 };
 
 use crate::messages::{AAC_HEADER, AVC_HEADER, Message};
 
-/// The wall clock at the first message: late enough to jump back, in ms since 1970.
+/// The wall clock at the first message, in ms since 1970; late enough to allow jumps back.
 const WALL_MS: u64 = 1_700_000_000_000;
-/// Packets that wait in the opening of a stream, until its tracks are known.
+/// Packets that wait in the opening of a stream until its tracks are known.
 const OPENING_MAX: usize = 1_024;
-/// Packets that come of one at most, besides those that waited: silence.
+/// Packets produced for one packet at most, in addition to those that waited: silence.
 const MADE_MAX: usize = 2_048;
 
-/// A stream on its way.
+/// A stream in progress.
 pub struct Chain {
     normaliser: Normaliser,
-    /// `None` to have the encoder's own times, whatever they are: packagers do not rely on a clock.
+    /// `None` to keep the encoder's own times unchanged: packagers must not rely on a clock.
     clock: Option<Clock>,
     conformer: Conformer,
-    /// Of the newest message.
+    /// Timestamp of the newest message.
     stamp_ms: i64,
     arrived_ms: i64,
-    /// When the newest video message came.
+    /// Arrival of the newest video message.
     video_ms: i64,
     wall_ms: u64,
     normalised: Vec<Stamped>,
     conformed: Vec<(Packet, u64)>,
-    /// Packets of the opening; `None` after it.
+    /// Packets in the opening; `None` after it.
     opening: Option<usize>,
 }
 
 impl Chain {
-    /// A stream that begins with the headers that `choice` says: bit 0 for video, bit 1 for audio. With bit 3 a clock places
-    /// its packets.
+    /// A stream with the headers selected by `choice`: bit 0 video, bit 1 audio. With bit 3, a clock assigns the times.
     pub fn begin(choice: u8) -> Self {
         let mut chain = Self {
             normaliser: Normaliser::default(),
@@ -60,7 +59,7 @@ impl Chain {
         chain
     }
 
-    /// Takes a message, and gives the packets that players get, with the wall clock time at which each came.
+    /// Takes a message. Returns the packets that players get, with the wall-clock time of their arrival.
     pub fn push(&mut self, message: Message) -> impl Iterator<Item = (Packet, u64)> {
         if message.restarts {
             self.normalised.extend(self.normaliser.finish());
@@ -83,7 +82,7 @@ impl Chain {
         self.conformed.drain(..)
     }
 
-    /// Gives packets their times, and the conformer the packets.
+    /// Assigns times to the packets and passes them to the conformer.
     fn pass_on(&mut self) {
         let mut normalised = std::mem::take(&mut self.normalised);
         let mut placed = None;
@@ -94,23 +93,23 @@ impl Chain {
             self.conformer.push(&packet, self.wall_ms, &mut self.conformed);
             let made = self.conformed.len() - before;
             let waiting = self.opening.map_or(0, |waiting| waiting + 1);
-            assert!(waiting <= OPENING_MAX && made <= waiting + MADE_MAX, "{made} packets come of one, {waiting} wait");
+            assert!(waiting <= OPENING_MAX && made <= waiting + MADE_MAX, "one packet produced {made}, {waiting} wait");
             self.opening = self.opening.filter(|_| made == 0).map(|_| waiting);
         }
         self.normalised = normalised;
     }
 
-    /// Nothing follows.
+    /// Flushes at the end of the stream.
     pub fn finish(&mut self) -> impl Iterator<Item = (Packet, u64)> {
         self.conformer.finish(&mut self.conformed);
         self.conformed.drain(..)
     }
 
-    /// The time of a packet, as the engine finds it; `placed` is that of the newest stamp of its message.
+    /// The time of a packet, as the engine computes it. `placed` is the time of the newest timestamp of its message.
     fn place(&mut self, stamped: &Stamped, placed: &mut Option<(u32, Timestamp)>) -> Timestamp {
         let Stamped { packet, wire, was_held } = stamped;
         let Some(clock) = &mut self.clock else { return Timestamp::from_ms(self.stamp_ms) + packet.dts.as_ms() };
-        let track = if packet.kind.is_audio() { Elementary::Audio } else { Elementary::Video };
+        let track = if packet.kind.is_audio() { MainTrack::Audio } else { MainTrack::Video };
         if !packet.kind.is_frame() {
             return clock.newest_of(track).unwrap_or_default();
         }

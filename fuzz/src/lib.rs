@@ -1,5 +1,5 @@
-//! What the targets share: sessions brought to a stage by a real peer, so that the fuzzer does not have to invent a
-//! handshake first, messages in the forms of encoders, and input that arrives in pieces.
+//! Shared by the targets: sessions that a real peer brought to a certain stage, so that the fuzzer need not invent a
+//! handshake; messages in the forms of encoders; and input that arrives in pieces.
 
 pub mod chain;
 pub mod messages;
@@ -12,12 +12,12 @@ use gostream_proto::rtmp::{
     server::{self, ServerSession},
 };
 
-/// More rounds than any conversation takes.
+/// More rounds than any connection setup needs.
 const ROUNDS: usize = 16;
-/// The client's last part of the handshake.
+/// Bytes of C2, the last part of the client's handshake.
 const C2_BYTES: usize = 1_536;
 
-/// How far a conversation got: one of these, chosen by the first byte of the input.
+/// The stages of a connection. The first byte of the input selects one.
 const STAGES: [(Intent, Step); 8] = [
     (Intent::Push, Step::Connect),
     (Intent::Push, Step::CreateStream),
@@ -29,7 +29,7 @@ const STAGES: [(Intent, Step); 8] = [
     (Intent::Pull, Step::Start),
 ];
 
-/// Both ends of a connection that got as far as the first byte of `data` says, and the rest of `data`.
+/// Both ends of a connection at the stage selected by the first byte of `data`, and the rest of `data`.
 pub fn ends(data: &[u8]) -> Option<(ServerSession, ClientSession, &[u8])> {
     let (&choice, rest) = data.split_first()?;
     let (intent, step) = STAGES[choice as usize % STAGES.len()];
@@ -44,26 +44,26 @@ pub fn ends(data: &[u8]) -> Option<(ServerSession, ClientSession, &[u8])> {
     };
     let mut client = ClientSession::new(request, [1; RANDOM_BYTES]);
     let mut server = ServerSession::new([2; RANDOM_BYTES]);
-    // The handshake, and not a byte more: what is glued to its end belongs to later stages.
-    serve(&mut server, &client.outbox().drain()).expect("our own client is understood");
+    // The handshake only: bytes after its end belong to later stages.
+    serve(&mut server, &client.outbox().drain()).expect("the server accepts our client");
     let mut answer = server.outbox().drain();
-    client.advance(&mut answer.as_ref()).expect("our own server is understood");
+    client.advance(&mut answer.as_ref()).expect("our client accepts the server");
     let mut sent = client.outbox().drain();
-    serve(&mut server, &sent.split_to(C2_BYTES)).expect("our own client is understood");
+    serve(&mut server, &sent.split_to(C2_BYTES)).expect("the server accepts our client");
     for _ in 0..ROUNDS {
         if client.step() == step {
             return Some((server, client, rest));
         }
-        serve(&mut server, &sent).expect("our own client is understood");
+        serve(&mut server, &sent).expect("the server accepts our client");
         answer = server.outbox().drain();
         let mut input = answer.as_ref();
-        while client.step() != step && client.advance(&mut input).expect("our own server is understood").is_some() {}
+        while client.step() != step && client.advance(&mut input).expect("our client accepts the server").is_some() {}
         sent = client.outbox().drain();
     }
-    panic!("the conversation never got to {intent:?} {step:?}");
+    panic!("the connection never reached {intent:?} {step:?}");
 }
 
-/// Gives bytes to a server that takes every publisher and player, and collects what happened.
+/// Feeds bytes to a server that accepts every publisher and player, and collects its events.
 pub fn serve(server: &mut ServerSession, mut input: &[u8]) -> Result<Vec<server::Event>, server::Error> {
     let mut events = Vec::new();
     while let Some(event) = server.advance(&mut input)? {
@@ -77,7 +77,7 @@ pub fn serve(server: &mut ServerSession, mut input: &[u8]) -> Result<Vec<server:
     Ok(events)
 }
 
-/// Cuts `data` into pieces whose lengths vary with `seed`, as a network does.
+/// Cuts `data` into pieces whose lengths vary with `seed`.
 pub fn pieces(data: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = data;
     let mut length = usize::from(seed);
@@ -92,7 +92,7 @@ pub fn pieces(data: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Splits `data` into records of one length byte and so many bytes: a list of small inputs.
+/// Splits `data` into records, each with a length byte before it.
 pub fn records(data: &[u8]) -> impl Iterator<Item = Bytes> {
     let mut rest = data;
     std::iter::from_fn(move || {

@@ -1,5 +1,5 @@
-//! Messages of an encoder that a fuzzer meets in seconds and not in days: records say what is in a message, and lengths,
-//! start codes, tags and configuration records are put around it.
+//! Messages of an encoder, in a form that a fuzzer finds in seconds instead of days: a record describes the content of
+//! a message, and lengths, start codes, tags and configuration records are added around it.
 //!
 //! ```text
 //! form (8 bits)  step (8)  wall (8)  content
@@ -10,15 +10,15 @@ use gostream_proto::codec::{aac, avc, nal};
 
 use crate::records;
 
-/// The forms of a message, by the low bits of its first byte.
+/// The forms of a message, selected by the low bits of its first byte.
 const FORMS: [fn(u8, &[u8]) -> Bytes; 8] =
     [raw, raw, length_prefixed, start_coded, hevc, raw_aac, adts, parameter_sets];
-/// The longest message that a record is blown up to.
+/// The longest message that a record is padded to, in bytes.
 const PADDED_BYTES: usize = 64 * 1024;
-/// A tag's keyframe flag.
+/// The keyframe flag of a tag.
 const KEY: u8 = 0x08;
 
-/// Real headers, so that frames find a track.
+/// Real headers, so that frames belong to a track.
 pub const AVC_HEADER: &[u8] = &[
     0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0x17, 0x67, 0x42, 0xC0, 0x1E, 0xDA, 0x02, 0x80, 0xBF, 0xE5,
     0xC0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xF0, 0x3C, 0x58, 1, 0, 4, 0x68, 0xCE, 0x0F,
@@ -27,30 +27,30 @@ pub const AVC_HEADER: &[u8] = &[
 /// AAC-LC, 48 kHz, stereo.
 pub const AAC_HEADER: &[u8] = &[0xAF, 0, 0x11, 0x90];
 
-/// A message, and when it comes.
+/// A message and its arrival.
 #[derive(Debug)]
 pub struct Message {
-    /// Sound, not pictures.
+    /// Audio instead of video.
     pub is_audio: bool,
-    /// How much later than the message before it is stamped, in ms.
+    /// Timestamp step since the previous message, in ms.
     pub step_ms: i64,
-    /// How much the wall clock went on since the message before, in ms.
+    /// Wall-clock step since the previous message, in ms.
     pub wall_ms: i64,
-    /// How often it comes.
+    /// How often the message is repeated.
     pub times: usize,
-    /// The connection before it broke.
+    /// The connection was interrupted before this message.
     pub restarts: bool,
-    /// What is in it.
+    /// Its body.
     pub body: Bytes,
 }
 
 impl Message {
-    /// The message that a record describes. `large`: it may be long, and come many times.
+    /// The message described by a record. `large`: it may be long and repeated many times.
     pub fn read(record: &[u8], large: bool) -> Option<Self> {
         let &[form, step, wall, ref content @ ..] = record else { return None };
         let mut body = FORMS[usize::from(form & 7)](form & KEY, content).to_vec();
         if large && form & 0x80 != 0 {
-            // Nothing in it looks like a start code, and slices may have any length.
+            // Contains no start codes, and slices may have any length.
             pad(&mut body);
         }
         let step_ms = step_ms(step);
@@ -67,7 +67,7 @@ impl Message {
     }
 }
 
-/// Steps as encoders make them, back and ahead, and the jumps of their clocks.
+/// Steps as encoders make them, ahead and back, and clock jumps.
 fn step_ms(byte: u8) -> i64 {
     match byte {
         0..=199 => i64::from(byte) * 10,
@@ -85,7 +85,7 @@ fn step_ms(byte: u8) -> i64 {
     }
 }
 
-/// Makes the last unit of a picture in an ordinary tag longer.
+/// Pads the last unit of a picture in a legacy tag.
 fn pad(body: &mut Vec<u8>) {
     const TAG_BYTES: usize = 5;
     if !matches!(body[..], [0x17 | 0x27, 1, _, _, _, _, _, _, _, _, ..]) {
@@ -138,7 +138,7 @@ fn adts(_key: u8, content: &[u8]) -> Bytes {
     body.freeze()
 }
 
-/// A header of parameter sets, those that are none among them.
+/// A header of parameter sets, including invalid ones.
 fn parameter_sets(_key: u8, content: &[u8]) -> Bytes {
     let (pps, sps): (Vec<_>, Vec<_>) = records(content).partition(|unit| avc::nal::kind(unit) == avc::nal::PPS);
     let record = avc::Config::record(&sps, &pps).unwrap_or_default();

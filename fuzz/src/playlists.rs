@@ -1,4 +1,5 @@
-//! What holds for every media playlist of a stream, and from one to the next (RFC 8216 and draft-pantos-hls-rfc8216bis).
+//! Invariants of every media playlist of a stream, and from one playlist to the next (RFC 8216 and
+//! draft-pantos-hls-rfc8216bis).
 
 use std::collections::BTreeMap;
 
@@ -6,10 +7,10 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct Playlists {
     target_s: Option<u64>,
-    /// The numbers of the first segment, and of its discontinuity sequence, in the newest playlist.
+    /// First segment and discontinuity sequence of the newest playlist.
     first: u64,
     discontinuities: u64,
-    /// How long segments and parts are, by their names.
+    /// Durations of segments and parts, by name.
     durations_ms: BTreeMap<String, u64>,
 }
 
@@ -35,7 +36,7 @@ impl Playlists {
         self.take_parts(text);
     }
 
-    /// No part is longer than announced, and none but the last of its segment shorter than 85 % of that.
+    /// No part is longer than announced, and none but the last of its segment is shorter than 85 % of it.
     fn take_parts(&mut self, text: &str) {
         let Some((_, target)) = text.split_once("#EXT-X-PART-INF:PART-TARGET=") else { return };
         let target_ms = ms(target.lines().next().expect("is a number"));
@@ -54,7 +55,7 @@ impl Playlists {
         }
     }
 
-    /// What was listed once is listed alike again.
+    /// A listed file is listed again with the same duration.
     fn stays(&mut self, name: &str, ms: u64) {
         let before = *self.durations_ms.entry(name.to_owned()).or_insert(ms);
         assert_eq!(before, ms, "{name} does not change");

@@ -1,4 +1,4 @@
-//! AMF0: any bytes are read or refused, and what was read comes back the same after writing it.
+//! AMF0: arbitrary bytes are decoded or refused, and decoded values round-trip.
 #![no_main]
 
 use bytes::BytesMut;
@@ -14,8 +14,8 @@ fn written(values: &[Value]) -> BytesMut {
 fuzz_target!(|data: &[u8]| {
     let leading = decode_leading(data);
     let Ok(values) = decode_all(data) else { return };
-    // Bytes are compared, since a NaN differs from itself.
+    // Compares bytes, because a NaN is not equal to itself.
     assert_eq!(written(&leading), written(&values));
-    let again = decode_all(&written(&values)).expect("what was written is read");
+    let again = decode_all(&written(&values)).expect("encoded values decode");
     assert_eq!(written(&again), written(&values));
 });

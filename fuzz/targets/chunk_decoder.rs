@@ -1,4 +1,4 @@
-//! Chunks: the same messages come out however the network cuts the bytes, and no more is held than the bounds allow.
+//! Chunks: messages do not depend on how the network splits the bytes, and memory stays within the bounds.
 #![no_main]
 
 use gostream_fuzz::pieces;

@@ -1,20 +1,20 @@
-//! The clock: whatever encoders stamp and however it arrives, times are times, and a track that only goes ahead is not sent
+//! The clock: for arbitrary timestamps and arrivals, times are valid, and a track with rising timestamps does not go
 //! back.
 #![no_main]
 
-use gostream_proto::time::{Clock, Elementary, REORDER_MS, Timestamp};
+use gostream_proto::time::{Clock, MainTrack, REORDER_MS, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
 const RECORD_BYTES: usize = 4;
-/// How long the engine holds a picture.
+/// How long the engine holds back a picture.
 const HELD_MS: i64 = 150;
 
-/// The stamps of a track, and what became of them.
+/// The timestamps and times of a track.
 struct Track {
     wire: Option<u32>,
     newest: Option<Timestamp>,
     arrived_ms: i64,
-    /// How far its stamps went ahead; `None` once they stepped back.
+    /// Sum of the timestamp steps; `None` once a step went back.
     ahead_ms: Option<i32>,
 }
 
@@ -25,7 +25,7 @@ impl Default for Track {
 }
 
 impl Track {
-    /// The stamp of the next packet, as `how` says.
+    /// The timestamp of the next packet, selected by `how`.
     fn next(&self, how: u8, [a, b, c]: [u8; 3], other: &Self) -> u32 {
         let (own, others, step) = (self.wire.unwrap_or(0), other.wire.unwrap_or(0), u32::from(a) << (b % 32));
         match how {
@@ -40,10 +40,10 @@ impl Track {
         }
     }
 
-    /// A packet with this stamp is at that time.
+    /// Records the time of a packet.
     fn came(&mut self, wire: u32, time: Timestamp) {
         let step = self.wire.map_or(0, |before| wire.wrapping_sub(before) as i32);
-        // Half way round the circle of stamps, later is earlier.
+        // Beyond half the timestamp range, later wraps to earlier.
         self.ahead_ms = self.ahead_ms.filter(|_| step >= 0).and_then(|ahead| ahead.checked_add(step));
         if let (Some(before), Some(_)) = (self.newest, self.ahead_ms) {
             assert!(time.ms_since(before) >= -REORDER_MS, "from {before} back to {time}");
@@ -51,7 +51,7 @@ impl Track {
         (self.wire, self.newest) = (Some(wire), Some(time));
     }
 
-    /// Another encoder goes on, with stamps of its own.
+    /// Another encoder continues, with timestamps of its own.
     fn restart(&mut self) {
         *self = Self { arrived_ms: self.arrived_ms, ..Self::default() };
     }
@@ -64,8 +64,8 @@ fuzz_target!(|data: &[u8]| {
     for record in data.chunks_exact(RECORD_BYTES) {
         let &[form, a, b, c] = record else { unreachable!("of that length") };
         let (track, own, other) = match form & 1 {
-            0 => (Elementary::Video, &mut video, &mut audio),
-            _ => (Elementary::Audio, &mut audio, &mut video),
+            0 => (MainTrack::Video, &mut video, &mut audio),
+            _ => (MainTrack::Audio, &mut audio, &mut video),
         };
         let wire = own.next(form >> 1 & 7, [a, b, c], other);
         arrived_ms += match form >> 4 & 7 {
@@ -79,8 +79,8 @@ fuzz_target!(|data: &[u8]| {
             _ => i64::from(u16::from_be_bytes([a, b])),
         };
         if form & 0x80 != 0 {
-            // A side track; and now and then the encoder restarts.
-            let _ = clock.beside(track, wire);
+            // A side track; occasionally the encoder restarts.
+            let _ = clock.side_time(track, wire);
             if c == 0xFF {
                 clock.restart();
                 own.restart();
@@ -89,13 +89,13 @@ fuzz_target!(|data: &[u8]| {
             continue;
         }
         let newest = clock.newest();
-        // A picture that might have gone on is placed late, by when it came.
+        // A picture that was held back is placed late, with the time of its arrival.
         let held_ms = if form >> 4 & 7 == 0 { i64::from(c).min(HELD_MS) } else { 0 };
         own.arrived_ms = own.arrived_ms.max(arrived_ms - held_ms);
         let time = clock.place(track, wire, own.arrived_ms);
         assert_eq!(clock.newest_of(track), Some(time));
         own.came(wire, time);
-        assert!(clock.newest() >= newest.max(Some(time)), "the newest time is never less");
+        assert!(clock.newest() >= newest.max(Some(time)), "the newest time never decreases");
         assert!(clock.findings().drift_percent.is_none_or(f64::is_finite));
     }
 });

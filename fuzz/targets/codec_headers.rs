@@ -1,24 +1,25 @@
-//! Codec headers of every kind, and what tells frames apart: read or refused, and what was read can be asked everything.
+//! Codec headers of every kind, and frame classification: parsed or refused, and every accessor works on what was
+//! parsed.
 #![no_main]
 
 use bytes::Bytes;
 use gostream_proto::{
     codec::{
         aac, av1, avc, hevc, mp3,
-        nal::{self, Filling},
+        nal::{self, Framing},
     },
     track::VideoCodec,
 };
 use libfuzzer_sys::fuzz_target;
 
-/// The longest frame without a sound, in bytes: seven channels take some forty.
+/// The longest silent frame, in bytes: seven channels take about forty.
 const SILENCE_BYTES_MAX: usize = 64;
 
 fn ask_avc(record: &Bytes) {
     let Ok(config) = avc::Config::parse(record) else { return };
     let _ = (config.picture(), config.codec_string());
     assert!(config.is_equivalent(&config));
-    // A record of the same parameter sets says the same, where it can.
+    // A record built from the same parameter sets has the same properties.
     if let Some(again) = avc::Config::record(&config.sps, &config.pps) {
         let again = avc::Config::parse(&again).expect("what was written is read");
         assert_eq!(again.sps, config.sps);
@@ -32,7 +33,7 @@ fn ask_aac(record: &[u8]) {
     let _ = (config.output_rate(), config.codec_string(), config.frame_samples());
     assert!(config.adts_header(1 << 13).is_none(), "the length has 13 bits");
     assert_eq!(config.fits_adts(), config.adts_header(record.len()).is_some());
-    // Channels that the bitstream describes have a number, or a description that goes before a frame.
+    // Channels described in the bitstream have a number, or an element that goes before a frame.
     let element = config.channel_element();
     assert!(element.is_empty() || config.has_unnumbered_channels());
     if let Some(simplified) = config.simplified() {
@@ -44,7 +45,7 @@ fn ask_aac(record: &[u8]) {
     let Some(silence) = config.silence() else { return };
     assert!(!silence.is_empty() && silence.len() <= SILENCE_BYTES_MAX && !config.has_unnumbered_channels());
     assert!(aac::adts_frames(&silence).is_none(), "a raw frame does not look like ADTS");
-    // A rate without a number has no ADTS header.
+    // A rate without an index has no ADTS header.
     let Some(header) = config.adts_header(silence.len()) else { return };
     let framed = Bytes::from([&header, silence.as_ref()].concat());
     let (described, frames) = aac::adts_frames(&framed).expect("what was written is read");
@@ -67,15 +68,15 @@ fn ask_units(bytes: &[u8]) {
     for length_bytes in [1, 2, 3, 4] {
         let units: usize = nal::units(bytes, length_bytes).map(|unit| unit.len() + length_bytes).sum();
         assert!(units <= bytes.len());
-        assert_eq!(nal::filling(bytes, length_bytes) == Filling::Whole, units == bytes.len());
+        assert_eq!(nal::framing(bytes, length_bytes) == Framing::Complete, units == bytes.len());
         let again = nal::length_prefixed(nal::units(bytes, length_bytes), length_bytes);
-        assert_eq!((nal::filling(&again, length_bytes), again.len()), (Filling::Whole, units));
+        assert_eq!((nal::framing(&again, length_bytes), again.len()), (Framing::Complete, units));
     }
     let split = nal::length_prefixed(nal::split_start_codes(bytes), 4);
-    assert_eq!(nal::filling(&split, 4), Filling::Whole);
+    assert_eq!(nal::framing(&split, 4), Framing::Complete);
     for codec in [VideoCodec::Avc, VideoCodec::Hevc, VideoCodec::Av1] {
-        let survey = nal::survey(codec, nal::units(&split, 4));
-        assert!(survey.has_slice || !survey.begins_picture && !survey.intra);
+        let summary = nal::summarize(codec, nal::units(&split, 4));
+        assert!(summary.has_slice || !summary.begins_picture && !summary.intra);
     }
 }
 
@@ -108,12 +109,12 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         8 => {
-            // What follows the first frame header changes nothing.
+            // Bytes after the first frame header do not matter.
             let key = av1::is_key(data);
             let longer = [data, &[0x12, 0]].concat();
             assert!(key.is_none() || av1::is_key(&longer) == key);
         }
-        // 5, and 9 for byte streams.
+        // 5 for AVC, 9 for byte streams.
         _ => ask_units(data),
     }
 });

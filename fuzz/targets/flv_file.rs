@@ -1,4 +1,4 @@
-//! FLV files: tags come out until the first that is cut short, and hold no more than the file.
+//! FLV files: tags are returned up to the first truncated one, and are no larger than the file.
 #![no_main]
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! FLV tags: read or refused, classified all the same, and what is written again is read the same.
+//! FLV tags: parsed or refused, classified in either case, and parsed tags round-trip.
 #![no_main]
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use gostream_proto::{
 };
 use libfuzzer_sys::fuzz_target;
 
-/// What a tag says of its track, and what its codec says.
+/// Queries track and codec properties of a tag.
 fn ask_audio(tag: &AudioTag) {
     let track = flv::audio_track(tag);
     match (tag.codec, tag.content) {
@@ -33,15 +33,15 @@ fn ask_audio(tag: &AudioTag) {
 
 fuzz_target!(|data: &[u8]| {
     let body = Bytes::copy_from_slice(data);
-    assert_eq!(video_packet(Timestamp::ZERO, body.clone()).body, body, "a relay sends what came");
-    assert_eq!(audio_packet(Timestamp::ZERO, body.clone()).body, body, "a relay sends what came");
+    assert_eq!(video_packet(Timestamp::ZERO, body.clone()).body, body, "a relay sends the body unchanged");
+    assert_eq!(audio_packet(Timestamp::ZERO, body.clone()).body, body, "a relay sends the body unchanged");
     if let Ok(tag) = VideoTag::parse(&body) {
         let track = flv::video_track(&tag);
         assert_eq!(track.is_some(), tag.content == Content::Header);
         if tag.codec == VideoCodec::Av1 {
             let _ = av1::is_key(&tag.payload);
         }
-        // What is written is one track of a known codec; commands and metadata have no form of their own.
+        // Only one track of a known codec can be encoded; commands and metadata have no encoder.
         let writable = tag.track == 0 && tag.content != Content::Other && !matches!(tag.codec, VideoCodec::Other(_));
         if let Some(again) = writable.then(|| VideoTag::parse(&tag.encode()).expect("what was written is read")) {
             assert_eq!((again.codec, again.content, again.payload), (tag.codec, tag.content, tag.payload));
@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(tag) = AudioTag::parse(&body) {
         ask_audio(&tag);
-        // AAC and MP3 are written in the old form, which has no end, and no header for MP3.
+        // AAC and MP3 are encoded as legacy tags, which have no end of sequence, and no header for MP3.
         let writable = match tag.content {
             Content::Header => tag.codec != AudioCodec::Mp3,
             content => content == Content::Frame,

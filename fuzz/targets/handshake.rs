@@ -1,4 +1,4 @@
-//! Handshakes: both ends come to the same result however the bytes are cut, and leave what follows alone.
+//! Handshakes: both ends have the same result however the bytes are split, and leave later bytes unread.
 #![no_main]
 
 use bytes::BytesMut;
@@ -6,10 +6,10 @@ use gostream_fuzz::pieces;
 use gostream_proto::rtmp::handshake::{Error, Handshake, RANDOM_BYTES};
 use libfuzzer_sys::fuzz_target;
 
-/// C0 and C1, then C2; the other end sends as much.
+/// C0, C1 and C2; the other end sends as many bytes.
 const BYTES: usize = 1 + 2 * 1_536;
 
-/// What came of it: done or why not, the answer, how much was left behind the handshake.
+/// The result, the response, and the number of bytes after the handshake.
 type Outcome = (Result<bool, Error>, BytesMut, usize);
 
 fn shake<'a>(mut end: Handshake, inputs: impl Iterator<Item = &'a [u8]>) -> Outcome {
@@ -27,7 +27,7 @@ fn shake<'a>(mut end: Handshake, inputs: impl Iterator<Item = &'a [u8]>) -> Outc
 
 fuzz_target!(|data: &[u8]| {
     let Some((&seed, data)) = data.split_first() else { return };
-    // Mostly long enough, since fuzzers prefer short inputs.
+    // Usually extended to the full length, since fuzzers prefer short inputs.
     let mut long = data.to_vec();
     if seed & 1 == 0 {
         long.resize(long.len().max(BYTES), seed);

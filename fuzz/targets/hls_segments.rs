@@ -1,4 +1,4 @@
-//! HLS: whatever an encoder sends becomes whole MPEG-TS packets, and playlists that keep what they announced.
+//! HLS: arbitrary encoder input results in whole MPEG-TS packets and consistent playlists.
 #![no_main]
 
 use gostream_fuzz::{chain::Chain, messages::Message, playlists::Playlists, records};
@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 const TS_PACKET_BYTES: usize = 188;
 
-/// The output as the engine has it.
+/// The classic HLS output as in the engine.
 #[derive(Default)]
 struct Output {
     segmenter: Segmenter,

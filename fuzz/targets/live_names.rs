@@ -1,12 +1,12 @@
-//! Low-latency HLS: any file name and any query is understood or refused, and a name means one file.
+//! Low-latency HLS: file names and queries are parsed or refused, and each file has exactly one name.
 #![no_main]
 
-use gostream_proto::hls::live::{File, Request};
+use gostream_proto::hls::low_latency::{File, PlaylistRequest};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };
-    let _ = Request::parse(text);
+    let _ = PlaylistRequest::parse(text);
     let name = match File::parse(text) {
         None => return,
         Some(File::Multivariant) => "index.m3u8".to_owned(),

@@ -1,15 +1,14 @@
-//! Low-latency HLS: whatever an encoder sends becomes whole boxes, and playlists whose files are there and that keep what they
-//! announced.
+//! Low-latency HLS: arbitrary encoder input results in whole boxes and consistent playlists whose files exist.
 #![no_main]
 
 use gostream_fuzz::{chain::Chain, messages::Message, playlists::Playlists, records};
 use gostream_proto::hls::{
-    Live,
-    live::{Answer, Fetch, File, Request},
+    LowLatencyStream,
+    low_latency::{PlaylistResponse, FileResponse, File, PlaylistRequest},
 };
 use libfuzzer_sys::fuzz_target;
 
-/// Every box ends where the next begins, and `moof` and `mdat` take turns.
+/// Every box ends where the next begins, and `moof` and `mdat` alternate.
 fn assert_boxes(bytes: &[u8]) {
     let mut rest = bytes;
     let mut expected = b"moof";
@@ -22,15 +21,15 @@ fn assert_boxes(bytes: &[u8]) {
     assert_eq!(expected, b"moof");
 }
 
-fn assert_there(fetched: Fetch) {
-    let Fetch::Ready(pieces) = fetched else { panic!("a listed file is there") };
+fn assert_there(fetched: FileResponse) {
+    let FileResponse::Ready(pieces) = fetched else { panic!("a listed file is there") };
     assert_boxes(&pieces.concat());
 }
 
-fn assert_listed(live: &Live, playlists: &mut Playlists, skip: bool) {
-    let text = match live.playlist(&Request { skip, ..Request::default() }) {
-        Answer::Ready(text) => text,
-        Answer::Empty => return,
+fn assert_listed(live: &LowLatencyStream, playlists: &mut Playlists, skip: bool) {
+    let text = match live.playlist(&PlaylistRequest { skip, ..PlaylistRequest::default() }) {
+        PlaylistResponse::Ready(text) => text,
+        PlaylistResponse::Empty => return,
         other => panic!("{other:?}"),
     };
     playlists.take(&text);
@@ -38,7 +37,7 @@ fn assert_listed(live: &Live, playlists: &mut Playlists, skip: bool) {
         let quoted = line.split_once("URI=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(name, _)| name);
         match File::parse(quoted.unwrap_or(line)) {
             Some(File::Part(msn, part)) if line.starts_with("#EXT-X-PART:") => assert_there(live.part(msn, part)),
-            Some(File::Part(msn, part)) => assert_eq!(live.part(msn, part), Fetch::NotYet, "the hint"),
+            Some(File::Part(msn, part)) => assert_eq!(live.part(msn, part), FileResponse::NotYet, "the hint"),
             Some(File::Segment(msn)) => assert_there(live.segment(msn)),
             Some(File::Init(version)) => assert!(live.init(version).is_some()),
             _ => assert!(line.starts_with('#'), "{line}"),
@@ -48,7 +47,7 @@ fn assert_listed(live: &Live, playlists: &mut Playlists, skip: bool) {
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, data)) = data.split_first() else { return };
-    let (mut chain, mut live, mut playlists) = (Chain::begin(choice), Live::default(), Playlists::default());
+    let (mut chain, mut live, mut playlists) = (Chain::begin(choice), LowLatencyStream::default(), Playlists::default());
     if choice & 0x10 != 0 {
         live.begin_anywhere();
     }

@@ -1,5 +1,5 @@
-//! The normaliser: whatever an encoder sends, readers can rely on what is said of it, in the order in which it came, and no
-//! more is held than a picture and what waits for it.
+//! The normaliser: for arbitrary encoder input, packet kinds are reliable, the order is kept, and memory is bounded by
+//! a picture and the units that wait for it.
 #![no_main]
 
 use std::{collections::VecDeque, sync::Arc};
@@ -9,7 +9,7 @@ use gostream_fuzz::{messages::Message, records};
 use gostream_proto::{
     codec::{
         avc, hevc,
-        nal::{self, Filling},
+        nal::{self, Framing},
     },
     flv::{AudioTag, Content, Normaliser, Stamped, VideoTag},
     limits::MESSAGE_BYTES_MAX,
@@ -18,16 +18,16 @@ use gostream_proto::{
 };
 use libfuzzer_sys::fuzz_target;
 
-/// What the messages of a stream may have together: more than a normaliser may hold.
+/// Total bytes of the messages of a stream: more than a normaliser may hold.
 const BUDGET_BYTES: usize = 40 * 1024 * 1024;
-/// Messages that a normaliser may keep alive: two headers and a picture.
+/// Messages that a normaliser may keep in memory: two headers and a picture.
 const KEPT_MESSAGES: usize = 3;
 /// Units that wait for their picture, in bytes.
 const PREAMBLE_BYTES_MAX: usize = 64 * 1024;
-/// Packets of one message: frames of ADTS, and a header before them; or what was held, and a header before its picture.
+/// Packets of one message: ADTS frames and a header before them; or a held picture, and a header before the next.
 const PACKETS_MAX: usize = 300;
 
-/// The bytes of a message, to know whether they are still held.
+/// The bytes of a message, with a reference count that shows whether they are still held.
 struct Tracked(Bytes, #[expect(dead_code, reason = "counts those that are alive")] Arc<()>);
 
 impl AsRef<[u8]> for Tracked {
@@ -36,7 +36,7 @@ impl AsRef<[u8]> for Tracked {
     }
 }
 
-/// The stamps of video messages in the order in which they came, those from before the newest packet left out.
+/// Timestamps of video messages in order of arrival, without those before the newest packet.
 #[derive(Default)]
 struct Order(VecDeque<u32>);
 
@@ -45,23 +45,23 @@ impl Order {
         self.0.push_back(wire);
     }
 
-    /// A packet with this stamp comes out: of no message before that of the packet before it.
+    /// Checks that a packet's message is not before the message of the previous packet.
     fn came(&mut self, wire: u32) {
         let place = self.0.iter().position(|sent| *sent == wire);
         self.0.drain(..place.expect("packets come in the order of their messages"));
     }
 }
 
-/// What a reader knows of the stream.
+/// The state of a reader.
 #[derive(Default)]
 struct Reader {
-    /// Of the newest header; `None` when it cannot be read.
+    /// From the newest header; `None` if it cannot be parsed.
     length_bytes: Option<usize>,
     video: Option<VideoCodec>,
 }
 
 impl Reader {
-    /// Takes a packet that came of `message`, or of one before it.
+    /// Takes a packet made from `message` or from an earlier one.
     fn take(&mut self, packet: &Packet, message: &Bytes) {
         match packet.kind {
             PacketKind::VideoHeader => self.take_video_header(packet, message),
@@ -76,10 +76,10 @@ impl Reader {
         let avc = avc::Config::parse(&packet.payload).ok().filter(|_| codec == VideoCodec::Avc);
         let hevc = hevc::Config::parse(&packet.payload).ok().filter(|_| codec == VideoCodec::Hevc);
         let is_own = message.windows(packet.payload.len()).any(|window| window == packet.payload);
-        assert!(is_own || avc.as_ref().is_some_and(|avc| !avc.sps.is_empty()), "what is made parses");
+        assert!(is_own || avc.as_ref().is_some_and(|avc| !avc.sps.is_empty()), "a built header can be parsed");
         self.length_bytes = avc.map(|avc| avc.length_bytes).or(hevc.map(|hevc| hevc.length_bytes));
         self.video = Some(codec);
-        // Relays keep the encoder's own header where it serves.
+        // Relays keep the encoder's own header if it is usable.
         if !packet.body.is_empty() {
             let tag = VideoTag::parse(&packet.body).expect("is a tag");
             assert_eq!((tag.content, &tag.payload), (Content::Header, &packet.payload));
@@ -89,7 +89,7 @@ impl Reader {
 
     fn take_picture(&self, packet: &Packet) {
         let Codec::Video(codec) = packet.codec else {
-            assert!(packet.payload.is_empty(), "what is not understood is not packaged");
+            assert!(packet.payload.is_empty(), "an unreadable message is not packaged");
             return;
         };
         let tag = VideoTag::parse(&packet.body).expect("is a tag");
@@ -98,21 +98,21 @@ impl Reader {
         assert!(packet.kind == PacketKind::Slices || tag.cts_ms == packet.cts_ms);
         assert!(packet.body.len() <= MESSAGE_BYTES_MAX + PREAMBLE_BYTES_MAX);
         let length_bytes = self.length_bytes.unwrap_or(4);
-        let filling = nal::filling(&packet.payload, length_bytes);
-        let is_understood = filling == Filling::Whole;
+        let framing = nal::framing(&packet.payload, length_bytes);
+        let is_understood = framing == Framing::Complete;
         if !matches!(codec, VideoCodec::Avc | VideoCodec::Hevc) || !is_understood {
-            assert_eq!(tag.payload, packet.payload, "what is not understood passes as it came");
+            assert_eq!(tag.payload, packet.payload, "an unreadable message is unchanged");
             let has_units = matches!(codec, VideoCodec::Avc | VideoCodec::Hevc);
-            assert!(!has_units || filling == Filling::Broken && !nal::has_start_code(&packet.payload));
+            assert!(!has_units || framing == Framing::Invalid && !nal::has_start_code(&packet.payload));
             return;
         }
-        // What RTMP outputs get is the same: units that are glued together are glued in it as well.
+        // RTMP outputs get the same units, possibly several under one length prefix.
         let has_other_tracks = tag.payload.as_ptr_range().end != packet.body.as_ptr_range().end;
         assert!(has_other_tracks || units(&tag.payload, length_bytes) == units(&packet.payload, length_bytes));
     }
 }
 
-/// The units of a picture, those under one length as well.
+/// The units of a picture, including several under one length prefix.
 fn units(payload: &Bytes, length_bytes: usize) -> Vec<&[u8]> {
     nal::units(payload, length_bytes).flat_map(nal::split_start_codes).collect()
 }
@@ -121,7 +121,7 @@ fn take_sound(packet: &Packet) {
     let tag = AudioTag::parse(&packet.body).expect("is a tag");
     assert_eq!((Codec::Audio(tag.codec), tag.track), (packet.codec, 0));
     if packet.kind == PacketKind::AudioHeader {
-        // Channels that the bitstream describes may get a number.
+        // Channels described in the bitstream may get a channelConfiguration.
         assert_eq!(tag.content, Content::Header);
     } else {
         assert_eq!((tag.content, &tag.payload), (Content::Frame, &packet.payload));
@@ -130,7 +130,7 @@ fn take_sound(packet: &Packet) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    // One input in 256, since it takes long.
+    // For one input in 256, since it is slow.
     let large = data.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)) == 0xFF;
     let (mut normaliser, mut reader, mut order) = (Normaliser::default(), Reader::default(), Order::default());
     let (mut wire, mut bytes, alive) = (0_u32, 0, Arc::new(()));
@@ -159,7 +159,7 @@ fuzz_target!(|data: &[u8]| {
                 }
                 reader.take(&packet, &message.body);
             }
-            assert!(Arc::strong_count(&alive) - 1 <= KEPT_MESSAGES, "messages are not kept for what is small in them");
+            assert!(Arc::strong_count(&alive) - 1 <= KEPT_MESSAGES, "messages are not kept for small slices of them");
         }
     }
 });

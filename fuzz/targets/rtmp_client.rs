@@ -1,4 +1,4 @@
-//! The client end against a server that says anything, at every stage of the conversation.
+//! The client end against a server that sends arbitrary bytes, at every stage of the connection.
 #![no_main]
 
 use bytes::Bytes;
@@ -30,12 +30,12 @@ fuzz_target!(|data: &[u8]| {
     let outcome = listen(&mut whole, std::iter::once(rest));
     assert_eq!(outcome, listen(&mut cut, pieces(rest, data.len() as u8)));
 
-    // A stream that is played ends once, and nothing of it comes behind.
+    // A played stream ends once, and no media follows.
     let end = outcome.0.iter().position(|event| *event == Event::Ended);
     let behind = end.map_or(&[][..], |end| &outcome.0[end + 1..]);
     assert!(!behind.iter().any(|event| matches!(event, Event::Media(_))));
 
-    // Whatever the server said, media goes out only when it may.
+    // Media is sent only when the state allows it.
     whole.outbox().drain();
     let body = Bytes::from_static(&[0xAF, 1, 2, 3]);
     let chunks = SharedChunks::default();

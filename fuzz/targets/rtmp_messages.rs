@@ -1,4 +1,4 @@
-//! What is inside messages: control messages, aggregates, commands, data.
+//! Message contents: control messages, aggregates, commands, data.
 #![no_main]
 
 use bytes::Bytes;

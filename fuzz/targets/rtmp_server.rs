@@ -1,4 +1,4 @@
-//! The server end against a client that says anything, at every stage of the conversation.
+//! The server end against a client that sends arbitrary bytes, at every stage of the connection.
 #![no_main]
 
 use gostream_fuzz::{ends, pieces, serve};

@@ -1,4 +1,4 @@
-//! RTMP URLs and the key that a client asks for: any text is split or refused, and what was split can be read again.
+//! RTMP URLs and stream keys: arbitrary text is parsed or refused, and parsed URLs round-trip.
 #![no_main]
 
 use gostream_proto::rtmp::{key::requested_key, url::RtmpUrl};
@@ -9,8 +9,8 @@ fuzz_target!(|text: &str| {
     let (app, tc_url, name) =
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     if let Some(key) = requested_key(app, tc_url, name) {
-        assert!(!key.is_empty() && text.contains(key), "a key is part of what the client said");
-        assert_eq!(key, key.trim(), "white space around it is none of it");
+        assert!(!key.is_empty() && text.contains(key), "a key is part of the client's text");
+        assert_eq!(key, key.trim(), "the key has no white space around it");
     }
     let Ok(url) = RtmpUrl::parse(text) else { return };
     assert!(!url.host().is_empty() && url.port() != 0);

@@ -1,6 +1,6 @@
-//! A destination that comes and goes costs nothing in the end: no file descriptor, no task, no memory.
+//! A destination that repeatedly restarts leaks no file descriptor, no task and no memory.
 //!
-//! It stands alone in its program, because what it counts belongs to the whole process.
+//! This is a test program of its own, because the figures belong to the whole process.
 
 #[allow(dead_code, reason = "the live tests use the rest")]
 #[path = "live/stage.rs"]
@@ -22,13 +22,13 @@ use tokio::{
 
 use stage::Stage;
 
-/// How often a condition is looked at that nobody tells us about.
+/// Poll interval for conditions without a notification.
 const LOOK: Duration = Duration::from_millis(20);
 const RESTARTS: u32 = 20;
-/// What allocators and a ring that fills may take on top: it holds 10 s of 0.6 Mbit/s.
+/// Allowed growth, for allocators and for the ring, which holds 10 s of 0.6 Mbit/s.
 const GROWTH_KIB_MAX: u64 = 8 * 1024;
 
-/// What the process holds.
+/// Resources of the process.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     files: usize,
@@ -48,14 +48,14 @@ impl Held {
     }
 }
 
-/// Kills the platform, starts another one in its place, and gives it with the time until the first video was there.
+/// Kills the platform and starts another one in its place. Returns it with the time until its first video message.
 async fn restart(stage: &Stage, spec: &ProjectSpec, platform: Platform) -> (Platform, Duration) {
     let address = platform.address();
     stage.until_relay(spec, 0, RelayState::Live).await;
     platform.stop().await;
     let platform = Platform::start_at(address, Behaviour::default()).await.expect("listens again");
     let began = Instant::now();
-    // A retry may come before the loss was seen, so it is asked for until it helps.
+    // A retry may be requested before the loss was detected, so it is repeated.
     let mut looks = interval(LOOK);
     let asking = async {
         loop {
@@ -73,17 +73,17 @@ async fn restart(stage: &Stage, spec: &ProjectSpec, platform: Platform) -> (Plat
 
 // One thread for all tasks: each thread has a task of its own for its ticks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn twenty_restarts_of_a_destination_leave_nothing_behind() {
+async fn twenty_restarts_of_a_destination_leak_nothing() {
     let stage = Stage::new().await;
     let mut platform = Platform::start(Behaviour::default()).await.expect("listens");
     let spec = stage.project("key", &[&platform]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
     let sending = tokio::spawn(async move {
-        // Longer than the test takes; the test ends it.
+        // Longer than the test, which aborts it.
         let _ = encoder.send_paced(&Script { ms: 120_000, ..Script::default() }.write(), 1.0).await;
     });
     platform.until_video(3).await;
-    // The first time around, libraries set up what they keep.
+    // In the first round, libraries allocate what they keep.
     (platform, _) = restart(&stage, &spec, platform).await;
     let before = Held::now();
     for round in 2..=RESTARTS + 1 {
@@ -104,7 +104,7 @@ async fn twenty_restarts_of_a_destination_leave_nothing_behind() {
         }
     };
     let Ok(after) = timeout(PATIENCE, settled).await else {
-        panic!("something is left behind: {before:?}, then {:?}", Held::now());
+        panic!("a resource leaked: {before:?}, then {:?}", Held::now());
     };
     println!("before: {before:?}; after {RESTARTS} restarts: {after:?}");
     assert!(after.memory_kib < before.memory_kib + GROWTH_KIB_MAX, "{before:?}, then {after:?}");

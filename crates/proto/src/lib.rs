@@ -1,9 +1,9 @@
-//! The bytes of live streaming: RTMP, FLV, codec headers, MPEG-TS, fragmented MP4, playlists,
-//! and the hooks of nginx-rtmp.
+//! The bytes of live streaming: RTMP, FLV, codec headers, MPEG-TS, fragmented MP4, playlists, and the hooks of
+//! nginx-rtmp.
 //!
-//! Everything here is pure: bytes and values go in, bytes and values come out. No sockets, no clock, no tasks, no
-//! randomness of its own; whoever calls brings those. Input from the network never panics and never allocates more
-//! than [`limits`] allow.
+//! Everything here is pure: bytes and values go in, bytes and values come out. This crate has no sockets, no clock, no
+//! tasks and no source of randomness; callers provide time and random bytes. Input from the network never panics and
+//! never allocates more than [`limits`] allow.
 
 pub mod codec;
 pub mod flv;

@@ -4,40 +4,40 @@ use bytes::Bytes;
 
 use crate::{time::Timestamp, track::Codec};
 
-/// What a packet is to a reader that must decide where to start and what to keep.
+/// The kind of a packet, for readers that decide where to start and what to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PacketKind {
     /// `onMetaData`, as AMF0 bytes without the `@setDataFrame` wrapper.
     Metadata,
-    /// Data that announces what follows (`onExpectAdditionalMedia`), as AMF0 bytes: readers need it first.
+    /// Data that announces what follows (`onExpectAdditionalMedia`), as AMF0 bytes. New readers need it first.
     Announcement,
-    /// Other timed data (`onTextData`, `onCuePoint`, `onCaptionInfo`), as AMF0 bytes: passed on in its place.
+    /// Other timed data (`onTextData`, `onCuePoint`, `onCaptionInfo`), as AMF0 bytes; passed on in order.
     Data,
-    /// A video codec header (AVCDecoderConfigurationRecord, hvcC, av1C, ...) that differs from the one before it.
+    /// A video codec header (AVCDecoderConfigurationRecord, hvcC, av1C, ...) that differs from the previous one.
     VideoHeader,
-    /// A picture that decoding can start at, as the bitstream says.
+    /// A picture that decoding can start at, according to the bitstream.
     Keyframe,
     /// A picture that needs earlier ones.
     InterFrame,
-    /// More slices of the picture before, in a message of their own.
+    /// More slices of the previous picture, in a separate message.
     Slices,
-    /// A video message without a picture: a repeated header, an end of sequence, HDR metadata, an empty one. Passed on in
-    /// its place; its time is not to be relied on.
+    /// A video message without a picture: a repeated header, an end of sequence, HDR metadata, or an empty message.
+    /// Passed on in order; its time is not reliable.
     VideoOther,
-    /// An audio codec header (AudioSpecificConfig, ...) that differs from the one before it.
+    /// An audio codec header (AudioSpecificConfig, ...) that differs from the previous one.
     AudioHeader,
     /// An audio frame.
     Audio,
-    /// An audio message without sound: a repeated header, a channel layout, an empty one. Passed on in its place; its time is
-    /// not to be relied on.
+    /// An audio message without audio: a repeated header, a channel layout, or an empty message. Passed on in order;
+    /// its time is not reliable.
     AudioOther,
-    /// A codec header of another video track than the main one (Enhanced RTMP v2, multitrack).
+    /// A codec header of a video track other than the main one (Enhanced RTMP v2, multitrack).
     SideVideoHeader,
-    /// A frame of another video track.
+    /// A frame of a video track other than the main one.
     SideVideo,
-    /// A codec header of another audio track.
+    /// A codec header of an audio track other than the main one.
     SideAudioHeader,
-    /// A frame of another audio track.
+    /// A frame of an audio track other than the main one.
     SideAudio,
 }
 
@@ -57,12 +57,12 @@ impl PacketKind {
         matches!(self, Self::Keyframe | Self::InterFrame)
     }
 
-    /// Whether the packet is media of a main track with a time of its own, not a header or a marker.
+    /// Whether the packet is a frame of a main track, with a time of its own; not a header or marker.
     pub const fn is_frame(self) -> bool {
         self.is_picture() || matches!(self, Self::Slices | Self::Audio)
     }
 
-    /// Whether readers need the packet before any media: codec headers, metadata and announcements.
+    /// Whether new readers need the packet before any media: codec headers, metadata and announcements.
     pub const fn is_header(self) -> bool {
         matches!(
             self,
@@ -79,35 +79,35 @@ impl PacketKind {
 /// One encoded access unit, codec header or metadata. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// What it is.
+    /// The kind of packet.
     pub kind: PacketKind,
-    /// The codec of its track, as far as it matters to readers that package.
+    /// The codec of its track; packagers use it.
     pub codec: Codec,
-    /// Decode time, unwrapped and continuous over encoder restarts.
+    /// Decode time, unwrapped and continuous across encoder restarts.
     pub dts: Timestamp,
     /// Composition time offset in ms (presentation = `dts + cts_ms`); 0 for audio. May be negative.
     pub cts_ms: i32,
-    /// The FLV tag body as it arrived (FLV 10.1 annex E.4.3 and E.4.2.1; Enhanced RTMP v2), or the AMF0 bytes of the
-    /// metadata: what RTMP outputs write. Empty for what only readers that package need.
+    /// The FLV tag body as received (FLV 10.1 annex E.4.3 and E.4.2.1; Enhanced RTMP v2), or the AMF0 bytes of
+    /// metadata. RTMP outputs write it. Empty for packets that only packagers need.
     pub body: Bytes,
-    /// The codec's own bytes in the form of ISO BMFF (length-prefixed NAL units, a raw AAC frame, a configuration record), for
-    /// readers that package; a slice of `body` unless something had to be mended. Empty for what they leave out.
+    /// The payload in ISO BMFF form (length-prefixed NAL units, a raw AAC frame, a configuration record), for
+    /// packagers. A slice of `body` unless it had to be repaired. Empty for packets that packagers ignore.
     pub payload: Bytes,
 }
 
 impl Packet {
-    /// A packet that RTMP outputs pass on and nobody packages.
+    /// A packet that RTMP outputs pass on and packagers ignore.
     pub fn opaque(kind: PacketKind, dts: Timestamp, body: Bytes) -> Self {
         Self { kind, codec: Codec::None, dts, cts_ms: 0, body, payload: Bytes::new() }
     }
 
-    /// More slices of its picture, in both forms.
+    /// Appends more slices of the picture, to `body` and `payload`.
     pub fn extend(&mut self, slices: &[u8]) {
         self.body = [&self.body, slices].concat().into();
         self.payload = [&self.payload, slices].concat().into();
     }
 
-    /// Memory that it takes; bytes of `payload` that are those of `body` count once.
+    /// Memory held, in bytes; bytes that `payload` shares with `body` count once.
     pub fn held_bytes(&self) -> usize {
         let own = if self.body.as_ptr_range().contains(&self.payload.as_ptr()) { 0 } else { self.payload.len() };
         self.body.len() + own + size_of::<Self>()

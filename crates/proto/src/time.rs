@@ -1,14 +1,13 @@
-//! Media time: the one clock of packets.
+//! Media time: the clock of packets.
 //!
-//! RTMP carries 32-bit millisecond timestamps that wrap after 49.7 days and that restart whenever an encoder does.
-//! Inside the server a [`Timestamp`] never wraps and never jumps: the [`Clock`] of a broadcast undoes both where packets
-//! come in.
+//! RTMP has 32-bit millisecond timestamps, which wrap after 49.7 days and restart with the encoder. A [`Timestamp`]
+//! never wraps and never jumps: the [`Clock`] of a broadcast removes both when packets arrive.
 
 mod clock;
-mod elementary;
-mod healing;
+mod drift;
+mod main_track;
 mod timestamp;
 
 pub use clock::{Clock, Findings, REORDER_MS};
-pub use elementary::Elementary;
+pub use main_track::MainTrack;
 pub use timestamp::Timestamp;

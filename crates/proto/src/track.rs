@@ -1,4 +1,4 @@
-//! Tracks: what the elementary streams of a broadcast are made of, read from their codec headers.
+//! Tracks: the elementary streams of a broadcast, as their codec headers describe them.
 
 /// A video codec, from an FLV CodecID or an Enhanced RTMP FourCC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,7 +15,8 @@ pub enum VideoCodec {
     Vp9,
     /// H.266 (`vvc1`).
     Vvc,
-    /// Anything else: passed through relays, never previewed. Holds the FLV CodecID or the FourCC as a big-endian number.
+    /// Any other codec: passed on by relays, never previewed. Holds the FLV CodecID or the FourCC as a big-endian
+    /// number.
     Other(u32),
 }
 
@@ -34,23 +35,24 @@ pub enum AudioCodec {
     Ac3,
     /// E-AC-3 (`ec-3`).
     Eac3,
-    /// Anything else: passed through relays, never previewed. Holds the SoundFormat or the FourCC as a big-endian number.
+    /// Any other codec: passed on by relays, never previewed. Holds the SoundFormat or the FourCC as a big-endian
+    /// number.
     Other(u32),
 }
 
 /// The codec of a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Codec {
-    /// None: metadata, or nothing that can be read.
+    /// No codec: metadata, or a packet that cannot be parsed.
     #[default]
     None,
-    /// Of a video track.
+    /// A video codec.
     Video(VideoCodec),
-    /// Of an audio track.
+    /// An audio codec.
     Audio(AudioCodec),
 }
 
-/// What is known of the video track; fields are `None` until the codec header tells them.
+/// The video track. Fields are `None` until a codec header provides them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VideoTrack {
     /// The codec.
@@ -59,11 +61,11 @@ pub struct VideoTrack {
     pub width: Option<u32>,
     /// Coded height in pixels after cropping.
     pub height: Option<u32>,
-    /// Frames per second that the codec header announces.
+    /// Frames per second, from the codec header.
     pub fps: Option<f64>,
 }
 
-/// What is known of the audio track; fields are `None` until the codec header tells them.
+/// The audio track. Fields are `None` until a codec header provides them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AudioTrack {
     /// The codec.
@@ -75,7 +77,7 @@ pub struct AudioTrack {
 }
 
 impl VideoCodec {
-    /// The name people know, as the API and the page show it: `h264`, `hevc`, `av1`, ...
+    /// The common name, as in the API and on the page: `h264`, `hevc`, `av1`, ...
     pub const fn name(self) -> &'static str {
         match self {
             Self::Avc => "h264",
@@ -90,7 +92,7 @@ impl VideoCodec {
 }
 
 impl AudioCodec {
-    /// The name people know, as the API and the page show it: `aac`, `mp3`, `opus`, ...
+    /// The common name, as in the API and on the page: `aac`, `mp3`, `opus`, ...
     pub const fn name(self) -> &'static str {
         match self {
             Self::Aac => "aac",

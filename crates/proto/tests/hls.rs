@@ -1,5 +1,5 @@
-//! Clips that FFmpeg made, through the segmenter and the muxer, and back to FFmpeg.
-#![expect(clippy::disallowed_methods, reason = "FFmpeg takes and gives files; the crate under test does not")]
+//! Clips made by FFmpeg, through the segmenter and the muxer, and back to FFmpeg.
+#![expect(clippy::disallowed_methods, reason = "FFmpeg reads and writes files; the crate under test does not")]
 
 use std::{path::Path, process::Command};
 
@@ -52,14 +52,14 @@ fn segments(packets: &[Packet]) -> Vec<Segment> {
     segments
 }
 
-/// What FFprobe reads of the joined segments: codec, decode time and flags of each packet.
+/// The joined segments according to FFprobe: codec, decode time and flags of each packet.
 fn probe(segments: &[Segment]) -> Vec<(String, f64)> {
     let folder = TempDir::new().expect("is made");
     let path = folder.path().join("joined.ts");
     let joined: Vec<u8> = segments.iter().flat_map(|segment| segment.ts().to_vec()).collect();
     std::fs::write(&path, joined).expect("is written");
     let complaints = run("ffmpeg", "-hide_banner -v error -f null - -i", &path);
-    assert_eq!(complaints, "", "FFmpeg decodes it without a word");
+    assert_eq!(complaints, "", "FFmpeg decodes it without a message");
     run("ffprobe", "-v error -show_entries packet=codec_type,dts_time -of csv=p=0", &path)
         .lines()
         .filter_map(|line| {
@@ -78,7 +78,7 @@ fn assert_whole(packets: &[Packet], probed: &[(String, f64)]) {
     for (kind, expected) in ["video", "audio"].into_iter().zip(frames(packets)) {
         let times: Vec<_> = probed.iter().filter(|(found, _)| found == kind).map(|(_, time)| *time).collect();
         assert_eq!(times.len(), expected, "{kind} packets");
-        assert!(times.is_sorted_by(|a, b| a < b), "{kind} times go on over segment borders");
+        assert!(times.is_sorted_by(|a, b| a < b), "{kind} times continue across segments");
     }
 }
 
@@ -92,7 +92,7 @@ fn h264_with_b_frames_and_aac_is_cut_at_keyframes_and_read_by_ffprobe() {
 }
 
 #[test]
-fn video_alone_and_audio_alone_are_segmented() {
+fn video_only_and_audio_only_streams_are_segmented() {
     for options in
         [format!("{VIDEO} -t 5 {H264}"), format!("{AUDIO} -t 5 {AAC}"), format!("{AUDIO} -t 5 -c:a libmp3lame")]
     {
@@ -104,7 +104,7 @@ fn video_alone_and_audio_alone_are_segmented() {
 }
 
 #[test]
-fn delimiters_of_the_encoder_and_gops_over_ten_seconds_are_read_by_ffprobe() {
+fn encoder_delimiters_and_gops_over_ten_seconds_are_read_by_ffprobe() {
     let long = "-c:v libx264 -preset ultrafast -bf 2 -g 9999 -x264-params aud=1:scenecut=0 -pix_fmt yuv420p";
     let packets = clip(&format!("{VIDEO} {AUDIO} -t 13 {long} {AAC}"));
     let segments = segments(&packets);
@@ -113,7 +113,7 @@ fn delimiters_of_the_encoder_and_gops_over_ten_seconds_are_read_by_ffprobe() {
 }
 
 #[test]
-fn size_and_rate_are_those_that_the_encoder_was_told() {
+fn size_and_rate_are_the_encoder_settings() {
     for (size, rate, options) in [
         ((320, 180), 30.0, "-pix_fmt yuv420p"),
         ((322, 182), 25.0, "-pix_fmt yuv420p -profile:v baseline"),
@@ -148,7 +148,7 @@ fn changed_header_is_a_discontinuity_and_an_equal_one_is_not() {
 }
 
 #[test]
-fn half_an_hour_is_listed_six_at_a_time_and_holds_memory_flat() {
+fn half_an_hour_lists_six_segments_and_uses_constant_memory() {
     let packets = clip(&format!("{VIDEO} {AUDIO} -t 10 {H264} {AAC}"));
     let mut segmenter = Segmenter::default();
     let mut window = Window::default();

@@ -1,5 +1,6 @@
-//! An encoder that sends one of the streams of `tests/odd_streams` in real time, for the browser's journeys (`web/e2e/odd.mjs`):
-//! `odd_encoder 127.0.0.1:1935 STREAM-KEY c8`. It says `sending` once it begins, and goodbye at the end.
+//! An encoder that sends one of the streams of `tests/odd_streams` in real time, for the browser tests
+//! (`web/e2e/odd.mjs`): `odd_encoder 127.0.0.1:1935 STREAM-KEY c8`. It prints `sending` when it starts, and unpublishes
+//! at the end.
 
 #[path = "../tests/odd_streams/bend.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]

@@ -7,7 +7,7 @@ use std::{
 
 use gostream_store::{
     Error as StoreError, Keyring, SecretString,
-    backup::{self, Belongings, Unpacked},
+    backup::{self, BackupExtras, Unpacked},
 };
 use secrecy::ExposeSecret as _;
 use time::{OffsetDateTime, macros::format_description};
@@ -73,9 +73,9 @@ pub async fn write(settings: &Settings, to: &Path) -> Result<(), Error> {
         return Err(backup::Error::NoDatabase { path: database }.into());
     }
     let key = data_dir::secret_key(settings)?;
-    let belongings =
-        Belongings { secret_key: SecretString::from(key.encoded()), node_id: data_dir::node_id(&settings.data_dir)? };
-    Ok(backup::write(url, &Keyring::new(key.0), &belongings, to).await?)
+    let extras =
+        BackupExtras { secret_key: SecretString::from(key.encoded()), node_id: data_dir::node_id(&settings.data_dir)? };
+    Ok(backup::write(url, &Keyring::new(key.0), &extras, to).await?)
 }
 
 /// Brings a backup back, and tells where what was there before lies now, if anything was.
@@ -98,12 +98,12 @@ pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Op
 
     // All of it is proved beside its place, before anything is touched.
     let draft = Draft(backup::beside(&database, &format!("{}.restoring", Uuid::new_v4())));
-    let Unpacked { belongings, is_verified } = backup::unpack(from, &draft.0).await?;
+    let Unpacked { extras, is_verified } = backup::unpack(from, &draft.0).await?;
     if !is_verified {
         tracing::warn!("The backup has no checksum, as older ones: whether it was changed since cannot be told.");
     }
-    let key = parse_secret_key(belongings.secret_key.expose_secret())
-        .ok_or_else(|| Error::NoKey { path: from.to_owned() })?;
+    let key =
+        parse_secret_key(extras.secret_key.expose_secret()).ok_or_else(|| Error::NoKey { path: from.to_owned() })?;
     check_given_key(settings, &key)?;
     backup::prove(&draft.0, Keyring::new(key.0)).await?;
 
@@ -111,7 +111,7 @@ pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Op
     if let Some(path) = key_file {
         data_dir::replace(&path, &key.encoded())?;
     }
-    data_dir::replace(&settings.data_dir.join(data_dir::NODE_FILE), &belongings.node_id)?;
+    data_dir::replace(&settings.data_dir.join(data_dir::NODE_FILE), &extras.node_id)?;
     // Last: a restore that stops half-way leaves no database, and not one with the key of another.
     backup::replace(&draft.0, &database).map_err(|source| Error::Place { path: database, source })?;
     Ok(aside)

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use gostream_store::{Error, Store, Trouble, Weight, backup};
+use gostream_store::{Error, HeartbeatSize, Store, Trouble, backup};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout},
@@ -96,7 +96,8 @@ impl Pulse {
             if file.as_ref().is_some_and(Opened::is_elsewhere) {
                 store.refuse_changes();
             }
-            self.ask(&store, &node, if heavy { Weight::Heavy } else { Weight::Light }, &mut since).await;
+            self.ask(&store, &node, if heavy { HeartbeatSize::Large } else { HeartbeatSize::Small }, &mut since)
+                .await;
             if self.trouble().is_none() {
                 held.note_written();
             }
@@ -115,8 +116,8 @@ impl Pulse {
     }
 
     /// Writes, and says what changed.
-    async fn ask(&self, store: &Store, node: &str, weight: Weight, since: &mut Instant) {
-        let written = match timeout(TIMEOUT, store.beat(node, weight)).await {
+    async fn ask(&self, store: &Store, node: &str, size: HeartbeatSize, since: &mut Instant) {
+        let written = match timeout(TIMEOUT, store.heartbeat(node, size)).await {
             Ok(written) => written.map_err(|error| (error.trouble().unwrap_or(Trouble::Away), Some(error))),
             Err(_) => Err((Trouble::Away, None)),
         };

@@ -1,5 +1,5 @@
-//! The audit log: who did what, from where, with old and new values. A change and its line are written in one transaction,
-//! so that there is no one without the other.
+//! The audit log: who changed what, from which address, with old and new values. A change and its audit line are
+//! written in one transaction, so neither exists without the other.
 
 use std::net::IpAddr;
 
@@ -21,11 +21,12 @@ use crate::{
     lock::lock_user,
 };
 
-/// What is noted when the right password was given.
+/// Actions recorded after a correct password.
 const LOGINS: [&str; 2] = ["login", "signup"];
-/// Of the addresses that a user logged in from, this many are told: some users travel much.
+/// At most this many login addresses of a user are returned.
 const ADDRESSES_MAX: u64 = 256;
-/// Who gets in, and with what. These lines are bounded apart from those of changes, which a script, or a thief, makes by thousands.
+/// Actions that concern access to the account. They are limited separately from other changes, of which a script, or an
+/// attacker, can make thousands.
 const ACCESS: [&str; 11] = [
     "account_added",
     "signup",
@@ -39,59 +40,59 @@ const ACCESS: [&str; 11] = [
     "tokens_deleted",
     "stream_keys_renewed",
 ];
-/// What strangers do to an account: their lines are counted together, and bounded apart from those of its owner.
+/// Failed attempts by others. They are counted together, and limited separately from the owner's lines.
 const FAILURES: [&str; 1] = ["login_failed"];
-/// Of an account's lines about access, and of those about changes, the newest are kept.
+/// Audit lines kept per account, for access and for other changes each; the newest are kept.
 const LINES_MAX: u64 = 2_000;
-/// The others are looked for with one line of so many.
+/// Old lines are deleted with one in this many new lines.
 const LINES_PRUNED: u128 = 64;
-/// Of a value, this many characters are kept.
+/// Characters kept of a value.
 const VALUE_CHARS_MAX: usize = 200;
-/// Failures from one address within this time are one line.
+/// Failures from one address within this time share one line.
 const FAILURES_FOLDED: Duration = Duration::HOUR;
-/// As many addresses have lines of their own within that time; the others share one.
+/// Addresses with lines of their own within that time; all others share one line.
 const FAILURE_LINES_MAX: u64 = 8;
-/// Of failures, this many lines are shown beside what was done.
+/// Failure lines returned in addition to the other lines.
 const FAILURES_SHOWN: u64 = 50;
-/// What is shown of a value that is not.
+/// Shown instead of a secret value.
 const SECRET: &str = "****";
 
-/// One thing that somebody did.
+/// One audit line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// When; of several failures, the last one.
+    /// Time of the action; of the last one, for counted failures.
     pub at: OffsetDateTime,
-    /// What, as a stable word.
+    /// The action, as a stable word.
     pub action: String,
-    /// To what, as its owner calls it.
+    /// The name of the changed object.
     pub object: Option<String>,
-    /// From which address.
+    /// The client's address.
     pub address: Option<String>,
-    /// What it changed.
+    /// The changed fields.
     pub changes: Vec<FieldChange>,
-    /// How many times; more than once for failures only.
+    /// Number of occurrences; above 1 only for failures.
     pub count: u64,
 }
 
-/// A field that was changed. Secrets are shown as `****`.
+/// A changed field. Secrets are shown as `****`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldChange {
-    /// Its name in the API.
+    /// The field's name in the API.
     pub field: String,
-    /// What it was; absent for what is new.
+    /// The old value; `None` for a new object.
     #[serde(default)]
     pub old: Option<String>,
-    /// What it is; absent for what is gone.
+    /// The new value; `None` for a removed one.
     #[serde(default)]
     pub new: Option<String>,
 }
 
-/// Collects what a change changes.
+/// Collects changed fields.
 #[derive(Debug, Default)]
 pub(crate) struct Changes(Vec<FieldChange>);
 
 impl Changes {
-    /// A field, if it is given and differs.
+    /// Adds a field if it is given and differs.
     pub(crate) fn field<T: PartialEq + ToString>(&mut self, field: &str, old: Option<&T>, new: Option<&T>) {
         if old != new {
             let (old, new) = (old.map(|old| cut(&old.to_string())), new.map(|new| cut(&new.to_string())));
@@ -99,7 +100,7 @@ impl Changes {
         }
     }
 
-    /// A secret that is another one now.
+    /// Adds a changed secret.
     pub(crate) fn secret(&mut self, field: &str) {
         let value = || Some(SECRET.to_owned());
         self.0.push(FieldChange { field: field.to_owned(), old: value(), new: value() });
@@ -109,7 +110,7 @@ impl Changes {
         self.0.is_empty()
     }
 
-    /// Whether this field alone changes.
+    /// Whether this is the only changed field.
     pub(crate) fn is_only(&self, field: &str) -> bool {
         self.0.len() == 1 && self.has(field)
     }
@@ -119,7 +120,7 @@ impl Changes {
     }
 }
 
-/// What is kept of a value.
+/// A value, cut to [`VALUE_CHARS_MAX`].
 fn cut(value: &str) -> String {
     match value.char_indices().nth(VALUE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &value[..end]),
@@ -127,7 +128,7 @@ fn cut(value: &str) -> String {
     }
 }
 
-/// The lines of an account about the same: access, changes, or failures.
+/// The lines of an account of the same kind: access, other changes, or failures.
 fn lines_like(user: Uuid, action: &str) -> Condition {
     let kind = match action {
         _ if FAILURES.contains(&action) => audit::Column::Action.is_in(FAILURES),
@@ -137,7 +138,7 @@ fn lines_like(user: Uuid, action: &str) -> Condition {
     Condition::all().add(audit::Column::UserId.eq(user)).add(kind)
 }
 
-/// A line that is about to be written.
+/// A line to be written.
 #[derive(Debug)]
 pub(crate) struct Entry {
     user: Uuid,
@@ -151,7 +152,7 @@ impl Entry {
         Self { user, action, object: None, changes: Vec::new() }
     }
 
-    /// To what it was done.
+    /// Sets the object's name.
     pub(crate) fn about(self, object: impl Into<String>) -> Self {
         Self { object: Some(cut(&object.into())), ..self }
     }
@@ -161,7 +162,7 @@ impl Entry {
     }
 
     async fn insert(&self, connection: &impl ConnectionTrait, address: Option<IpAddr>) -> Result<(), Error> {
-        // Strings and nothing else: there is no value that JSON could not hold.
+        // Only strings, so serialisation cannot fail.
         let changes = Some(&self.changes).filter(|changes| !changes.is_empty());
         let id = Uuid::now_v7();
         let row = audit::ActiveModel {
@@ -182,7 +183,7 @@ impl Entry {
         Ok(())
     }
 
-    /// Keeps the newest lines of this kind.
+    /// Deletes the oldest lines of this kind.
     async fn forget_oldest(&self, connection: &impl ConnectionTrait) -> Result<(), Error> {
         let kept = Query::select()
             .column(audit::Column::Id)
@@ -199,8 +200,8 @@ impl Entry {
         gone.map(drop).map_err(Error::writing("The audit log"))
     }
 
-    /// For the log of a server, which more people read than may know what is in an account: names and no values. A command has no
-    /// address, and its operator knows what it did.
+    /// Writes the line to the server's log without values, because more people read that log than may see the account's
+    /// data. Actions from the command line have no address and are not logged: the operator knows them.
     fn log(&self, address: Option<IpAddr>) {
         let Some(address) = address else { return };
         let fields: Vec<_> = self.changes.iter().map(|change| change.field.as_str()).collect();
@@ -216,14 +217,15 @@ impl Entry {
 }
 
 impl Store {
-    /// The same store for a request from `address`, which the audit log names. Without one it was the server's operator.
+    /// A store handle for requests from `address`, which is recorded in the audit log. `None` means the server's
+    /// operator.
     pub fn acting_from(&self, address: Option<IpAddr>) -> Self {
         let mut store = self.clone();
         store.address = address;
         store
     }
 
-    /// Ends a transaction with a line in the audit log: both are kept, or neither.
+    /// Commits a transaction together with an audit line.
     pub(crate) async fn commit(
         &self,
         transaction: DatabaseTransaction,
@@ -233,7 +235,7 @@ impl Store {
         self.commit_all(transaction, what, &[entry]).await
     }
 
-    /// The same with several lines, in this order.
+    /// Commits a transaction together with several audit lines, in this order.
     pub(crate) async fn commit_all(
         &self,
         transaction: DatabaseTransaction,
@@ -248,7 +250,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down what a user did that changed no row of ours. [`Error::NotFound`] if the account is gone.
+    /// Writes an audit line for an action that changed no row. [`Error::NotFound`] if the account is gone.
     pub async fn add_audit(&self, user: Uuid, action: &'static str, object: Option<String>) -> Result<(), Error> {
         let entry = Entry { user, action, object, changes: Vec::new() };
         entry.insert(self.writer(), self.address).await?;
@@ -256,14 +258,15 @@ impl Store {
         Ok(())
     }
 
-    /// Counts a failed login. An hour has a line for each of the first addresses, and one for all others.
+    /// Counts a failed login. Each hour has one line for each of the first addresses, and one for all others.
     pub async fn add_login_failure(&self, user: Uuid) -> Result<(), Error> {
         let failed = Error::writing;
         let transaction = self.begin().await.map_err(failed("The audit log"))?;
         lock_user(&transaction, user).await?;
         let action = FAILURES[0];
         let address = self.address.map(|address| address.to_string());
-        // By when a line began, which its id tells: one whose end moves on would be added to for ever.
+        // Selects by the time when a line began, which its id contains: a line selected by its last failure could be
+        // extended for ever.
         let since = first_id(OffsetDateTime::now_utc() - FAILURES_FOLDED);
         let recent = lines_like(user, action).add(audit::Column::Id.gte(since));
         let count = async |line: Expr| {
@@ -287,8 +290,7 @@ impl Store {
         transaction.commit().await.map_err(failed("The audit log"))
     }
 
-    /// The newest `limit` lines about who got in, as many about what was changed, and some about the failures of others, newest
-    /// first.
+    /// The newest `limit` lines about access, as many about other changes, and some failures, newest first.
     pub async fn audit(&self, user: Uuid, limit: u64) -> Result<Vec<AuditEntry>, Error> {
         let newest = async |like: &str, limit: u64| {
             let found = audit::Entity::find()
@@ -307,7 +309,7 @@ impl Store {
         Ok(rows.into_iter().map(AuditEntry::from).collect())
     }
 
-    /// The addresses from which a user logged in, as far as the log goes back, each once.
+    /// The distinct addresses from which a user logged in, as far as the log goes back.
     pub async fn login_addresses(&self, user: Uuid) -> Result<Vec<String>, Error> {
         let found = audit::Entity::find()
             .select_only()
@@ -323,7 +325,7 @@ impl Store {
         found.map_err(Error::reading("The audit log"))
     }
 
-    /// Forgets what was done before a moment, and tells how much that was.
+    /// Deletes lines from before a time, and returns their number.
     pub async fn forget_audit(&self, before: OffsetDateTime) -> Result<u64, Error> {
         let gone = audit::Entity::delete_many()
             .filter(audit::Column::At.lt(Moment::from(before)))
@@ -333,7 +335,7 @@ impl Store {
     }
 }
 
-/// The first id (UUID v7, RFC 9562 section 5.7) of a millisecond.
+/// The lowest id (UUID v7, RFC 9562 section 5.7) of a millisecond.
 fn first_id(at: OffsetDateTime) -> Uuid {
     Uuid::from_u128(u128::from(Moment::from(at).ms().unsigned_abs()) << 80)
 }
@@ -346,7 +348,7 @@ impl From<audit::Model> for AuditEntry {
             action: row.action,
             object: row.object,
             address: row.address,
-            // Only what another program wrote cannot be read.
+            // Only a row written by another program can be unreadable.
             changes: changes.and_then(Result::ok).unwrap_or_default(),
             count: u64::try_from(row.count).unwrap_or(1),
         }

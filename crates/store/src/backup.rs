@@ -1,9 +1,9 @@
-//! Backups: one file that holds the SQLite database, the secret key that opens it, and the name of the server.
+//! Backups: one file with the SQLite database, the secret key that decrypts it, and the node id.
 //!
-//! The file is itself a SQLite database: a copy of ours with one more table, `gostream_backup`, which holds what lies
-//! beside the database. So a backup is whole or is none, a checksum in it finds what was changed, and there is no second
-//! file to lose. A backup is read as a stranger's file: what could run inside SQLite (triggers, views, virtual tables) is
-//! refused. SQLite copies a database in use consistently; of PostgreSQL `pg_dump` knows more than we do.
+//! The file is itself a SQLite database: a copy of ours with one more table, `gostream_backup`, for the data that is
+//! stored outside the database. So a backup is either complete or not a backup; a checksum detects changes, and there
+//! is no second file to lose. A backup is read as untrusted input: everything that can execute inside SQLite (triggers,
+//! views, virtual tables) is refused. SQLite copies a database in use consistently; for PostgreSQL, use `pg_dump`.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,7 +20,7 @@ use sqlx::{
 
 use self::checksum::Verdict;
 use crate::{
-    canary::CANARY_PLACE,
+    canary::CANARY_LOCATION,
     database::{SQLITE_BUSY_TIMEOUT, Store, mark_closed, open_sqlite_alone, sqlite_options},
     error::{Cause, Error as StoreError},
     secret::Keyring,
@@ -28,75 +28,75 @@ use crate::{
 
 mod checksum;
 
-/// SQLite's result code for a statement that makes no sense, such as one about a table that is not there.
+/// SQLite's result code for an invalid statement, such as one that names a missing table.
 const SQLITE_ERROR: i32 = 1;
-/// SQLite's result code for a file that is no database.
+/// SQLite's result code for a file that is not a database.
 const SQLITE_NOTADB: i32 = 26;
 
-/// What a database needs besides itself to be that of the same server.
+/// What a server needs in addition to its database.
 #[derive(Debug)]
-pub struct Belongings {
-    /// The secret key, in the form of its file.
+pub struct BackupExtras {
+    /// The secret key, in the format of its file.
     pub secret_key: SecretString,
-    /// The server's name among others.
+    /// The server's node id.
     pub node_id: String,
 }
 
-/// What [`unpack`] found.
+/// The result of [`unpack`].
 #[derive(Debug)]
 pub struct Unpacked {
-    /// What lay beside the database.
-    pub belongings: Belongings,
-    /// Whether the checksum said that nothing was changed. Older backups have none.
+    /// The data from outside the database.
+    pub extras: BackupExtras,
+    /// Whether the checksum matched. Older backups have no checksum.
     pub is_verified: bool,
 }
 
-/// Why a backup was not made, or not restored: a sentence each.
+/// Why a backup could not be written or restored; each message is a sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The data is elsewhere.
+    /// The data is in PostgreSQL.
     #[error(
         "The data is in PostgreSQL: copy it with pg_dump, bring it back with pg_restore, and keep the secret key with the \
          copy, which is useless without it."
     )]
     NotSqlite,
-    /// Nothing to copy.
+    /// The database file does not exist.
     #[error("There is no database at {}: check data_dir and database.url.", path.display())]
     NoDatabase {
-        /// Where it would be.
+        /// Its expected path.
         path: PathBuf,
     },
-    /// The file is there already.
+    /// The target file already exists.
     #[error("{} exists, and a backup overwrites nothing: name another file.", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// The file is something else, or not even a database.
+    /// The file is not a backup.
     #[error("{} is no backup of GoStream: give a file that `gostream backup` wrote.", path.display())]
     NotABackup {
         /// The file.
         path: PathBuf,
     },
-    /// The copy is not what was written.
+    /// The content is damaged.
     #[error("{} is damaged ({found}): use another copy.", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What SQLite says is wrong, in one line.
+        /// What SQLite or the checksum found, in one line.
         found: String,
     },
-    /// Something in it that GoStream never makes, and that would act by itself in the restored database.
+    /// The file contains an object that GoStream never creates and that would execute in the restored database.
     #[error("{} was changed: it holds the {kind} `{name}`, which GoStream does not make. Use another copy.", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
         /// A trigger, a view.
         kind: String,
-        /// What it is called.
+        /// The object's name.
         name: String,
     },
-    /// A file cannot be written or read.
+    /// A file cannot be read or written.
     #[error("{} cannot be used: {source}.", path.display())]
     File {
         /// The file.
@@ -105,7 +105,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// SQLite could not copy.
+    /// SQLite could not write the copy.
     #[error("{} cannot be written: {source}.", path.display())]
     Copy {
         /// The file.
@@ -114,24 +114,24 @@ pub enum Error {
         #[source]
         source: Cause,
     },
-    /// The key does not fit, or the tables cannot be brought up to date.
+    /// The key does not match, or the migrations failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Copies the SQLite database at `url`, in use or not, with `belongings` into the new file `to`, which only its user may
-/// read. Before it says that it worked, the copy is checked, and opened with `keyring`.
-pub async fn write(url: &str, keyring: &Keyring, belongings: &Belongings, to: &Path) -> Result<(), Error> {
+/// Copies the SQLite database at `url`, in use or not, with `extras` into the new file `to`, readable by its user only.
+/// Before it returns, the copy is checked and opened with `keyring`.
+pub async fn write(url: &str, keyring: &Keyring, extras: &BackupExtras, to: &Path) -> Result<(), Error> {
     let from = file(url)?;
     if !from.exists() {
         return Err(Error::NoDatabase { path: from });
     }
-    // The name is taken first, by an empty file; the copy grows beside it and replaces it when it is whole.
+    // An empty file reserves the name; the copy is written next to it and replaces it when complete.
     let taken = Draft::create(to.to_owned())?;
     let draft = Draft::create(beside(to, "part"))?;
     copy(&from, &draft.path).await?;
     let mut connection = open(&draft.path).await.map_err(|error| copy_failed(to, error))?;
-    let packed = pack(&mut connection, belongings).await.map_err(|error| copy_failed(to, error));
+    let packed = pack(&mut connection, extras).await.map_err(|error| copy_failed(to, error));
     let checked = match packed {
         Ok(()) => check(&mut connection, keyring, to).await,
         failed => failed,
@@ -144,10 +144,10 @@ pub async fn write(url: &str, keyring: &Keyring, belongings: &Belongings, to: &P
     Ok(())
 }
 
-/// Takes a backup apart: the database goes to the new file `to`, checked, brought up to date, and rid of the rest.
+/// Extracts a backup into the new file `to`: the database is checked, migrated, and freed of the extras.
 pub async fn unpack(from: &Path, to: &Path) -> Result<Unpacked, Error> {
     let failed = |source| Error::File { path: from.to_owned(), source };
-    // A pipe would have us wait for its writer.
+    // Opening a pipe would wait for its writer.
     if !fs::metadata(from).map_err(failed)?.is_file() {
         return Err(Error::NotABackup { path: from.to_owned() });
     }
@@ -158,29 +158,29 @@ pub async fn unpack(from: &Path, to: &Path) -> Result<Unpacked, Error> {
         .open(to)
         .map_err(|source| Error::File { path: to.to_owned(), source })?;
     io::copy(&mut source, &mut target).map_err(failed)?;
-    // Of the copy: what is judged is what is taken.
+    // Verifies the copy, because the copy is what is used.
     let verdict = checksum::verify(to).map_err(failed)?;
     if verdict == Verdict::Changed {
-        let found = "it is not what its checksum was made of".to_owned();
+        let found = "its content does not match its checksum".to_owned();
         return Err(Error::Damaged { path: from.to_owned(), found });
     }
     let mut connection = open(to).await.map_err(|error| unreadable(from, error))?;
     let taken = take(&mut connection, from).await;
     let closed = connection.close().await.map_err(|error| copy_failed(to, error));
-    let belongings = taken.and_then(|belongings| closed.map(|()| belongings))?;
+    let extras = taken.and_then(|extras| closed.map(|()| extras))?;
     draft.keep_as(to)?;
-    Ok(Unpacked { belongings, is_verified: verdict == Verdict::Same })
+    Ok(Unpacked { extras, is_verified: verdict == Verdict::Same })
 }
 
-/// Opens the database in the file `path` as a server with `keyring` would, and closes it.
+/// Opens the database file `path` as a server with `keyring` would, and closes it.
 pub async fn prove(path: &Path, keyring: Keyring) -> Result<(), Error> {
     let store = Store::open_options(SqliteConnectOptions::new().filename(path), keyring).await?;
     store.close().await;
     Ok(())
 }
 
-/// [`StoreError::InUse`] while a server has the database in the file `path` open. Nothing can be told of a file that is no
-/// database; no server runs on it.
+/// [`StoreError::InUse`] while a server has the database file `path` open. A file that is not a database is never in
+/// use.
 pub async fn ensure_unused(path: &Path) -> Result<(), Error> {
     match open_sqlite_alone(SqliteConnectOptions::new().filename(path)).await {
         Ok(connection) => {
@@ -192,7 +192,7 @@ pub async fn ensure_unused(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// The file of a SQLite database.
+/// The path of a SQLite database URL.
 pub fn file(url: &str) -> Result<PathBuf, Error> {
     match url.split_once(':') {
         Some(("sqlite", _)) => Ok(sqlite_options(url)?.get_filename().to_owned()),
@@ -200,7 +200,7 @@ pub fn file(url: &str) -> Result<PathBuf, Error> {
     }
 }
 
-/// Flushes and renames a file, which survives a power cut once this returned.
+/// Flushes and renames a file durably: after the return, the change survives a power cut.
 pub fn replace(draft: &Path, path: &Path) -> io::Result<()> {
     File::open(draft)?.sync_all()?;
     fs::rename(draft, path)?;
@@ -216,7 +216,7 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// `VACUUM INTO` reads one moment of the database, however long it takes, and takes no lock that a writer needs.
+/// `VACUUM INTO` reads a consistent snapshot, however long it takes, and blocks no writer.
 async fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     let failed = |error: sqlx::Error| copy_failed(to, error);
     let options = SqliteConnectOptions::new().filename(from).busy_timeout(SQLITE_BUSY_TIMEOUT);
@@ -230,7 +230,7 @@ async fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     copied.map(drop).and(closed).map_err(failed)
 }
 
-/// A single file: no log beside it, flushed at each commit, and what is deleted is overwritten.
+/// Opens a single file: no write-ahead log, flushed at each commit, and deleted content is overwritten.
 async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -241,7 +241,7 @@ async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     options.disable_statement_logging().connect().await
 }
 
-async fn pack(connection: &mut SqliteConnection, belongings: &Belongings) -> Result<(), sqlx::Error> {
+async fn pack(connection: &mut SqliteConnection, extras: &BackupExtras) -> Result<(), sqlx::Error> {
     use secrecy::ExposeSecret as _;
 
     let table = "CREATE TABLE gostream_backup (secret_key TEXT NOT NULL, node_id TEXT NOT NULL, version TEXT NOT NULL, \
@@ -249,8 +249,8 @@ async fn pack(connection: &mut SqliteConnection, belongings: &Belongings) -> Res
     let mut transaction = connection.begin().await?;
     sqlx::query(table).execute(&mut *transaction).await?;
     sqlx::query("INSERT INTO gostream_backup VALUES (?, ?, ?, ?)")
-        .bind(belongings.secret_key.expose_secret())
-        .bind(&belongings.node_id)
+        .bind(extras.secret_key.expose_secret())
+        .bind(&extras.node_id)
         .bind(env!("CARGO_PKG_VERSION"))
         .bind(checksum::placeholder())
         .execute(&mut *transaction)
@@ -258,13 +258,15 @@ async fn pack(connection: &mut SqliteConnection, belongings: &Belongings) -> Res
     transaction.commit().await
 }
 
-/// Every page and index is in order, and the key opens the canary.
+/// Checks that every page and index is valid, and that the key decrypts the canary.
 async fn check(connection: &mut SqliteConnection, keyring: &Keyring, path: &Path) -> Result<(), Error> {
     check_integrity(connection, path).await?;
     let sealed = sqlx::query("SELECT sealed FROM canary").fetch_optional(&mut *connection).await;
     let sealed = sealed.and_then(|row| row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose());
     match sealed.map_err(|error| copy_failed(path, error))? {
-        Some(sealed) => keyring.unseal(CANARY_PLACE, &sealed).map(drop).map_err(|_| StoreError::WrongSecretKey.into()),
+        Some(sealed) => {
+            keyring.unseal(CANARY_LOCATION, &sealed).map(drop).map_err(|_| StoreError::WrongSecretKey.into())
+        }
         None => Err(StoreError::WrongSecretKey.into()),
     }
 }
@@ -276,7 +278,7 @@ async fn check_integrity(connection: &mut SqliteConnection, path: &Path) -> Resu
     if found == "ok" { Ok(()) } else { Err(damaged(found)) }
 }
 
-/// A table and an index hold data; everything else would act by itself.
+/// Only tables and indexes are pure data; anything else could execute.
 async fn refuse_foreign(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
     let foreign = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') \
                    OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL%') LIMIT 1";
@@ -288,8 +290,8 @@ async fn refuse_foreign(connection: &mut SqliteConnection, path: &Path) -> Resul
     }
 }
 
-async fn take(connection: &mut SqliteConnection, path: &Path) -> Result<Belongings, Error> {
-    // First, since asking a view for its rows runs what it says.
+async fn take(connection: &mut SqliteConnection, path: &Path) -> Result<BackupExtras, Error> {
+    // First, because reading from a view would execute it.
     refuse_foreign(connection, path).await?;
     let query = sqlx::query("SELECT secret_key, node_id FROM gostream_backup");
     let row = query.fetch_one(&mut *connection).await;
@@ -298,10 +300,10 @@ async fn take(connection: &mut SqliteConnection, path: &Path) -> Result<Belongin
     check_integrity(connection, path).await?;
     let dropped = sqlx::query("DROP TABLE gostream_backup").execute(connection).await;
     dropped.map_err(|error| unreadable(path, error))?;
-    Ok(Belongings { secret_key: secret_key.into(), node_id })
+    Ok(BackupExtras { secret_key: secret_key.into(), node_id })
 }
 
-/// SQLite knows a file that is no database, and does not know the table in one that is no backup.
+/// SQLite reports a file that is not a database, and a missing table in one that is not a backup.
 fn unreadable(path: &Path, error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
     match code {
@@ -314,7 +316,7 @@ fn copy_failed(path: &Path, error: impl Into<Cause>) -> Error {
     Error::Copy { path: path.to_owned(), source: error.into() }
 }
 
-/// A new file for its user only, that goes away again unless it is kept.
+/// A new file, readable by its user only, that is removed unless it is kept.
 struct Draft {
     path: PathBuf,
     kept: bool,
@@ -343,7 +345,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.kept {
-            // What cannot be removed was told by what failed before.
+            // The earlier failure is already reported.
             let _ = fs::remove_file(&self.path);
         }
     }

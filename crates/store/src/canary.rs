@@ -1,4 +1,4 @@
-//! The canary: a sealed row that tells whether the secret key is the one that the database was written with.
+//! The canary: an encrypted row that shows whether the secret key belongs to the database.
 
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait as _};
 use uuid::Uuid;
@@ -6,22 +6,22 @@ use uuid::Uuid;
 use crate::{
     entity::canary,
     error::Error,
-    secret::{Keyring, Place},
+    secret::{Keyring, Location},
 };
 
-/// What the canary says.
+/// The canary's plain text.
 pub(crate) const CANARY: &str = "gostream";
-/// Where it says it.
-pub(crate) const CANARY_PLACE: Place = Place { table: "canary", column: "sealed", row: Uuid::nil() };
+/// The canary's location.
+pub(crate) const CANARY_LOCATION: Location = Location { table: "canary", column: "sealed", row: Uuid::nil() };
 
-/// [`Error::WrongSecretKey`] if the canary was sealed with another key. A new database gets one.
+/// [`Error::WrongSecretKey`] if the canary was encrypted with another key. A new database gets a canary.
 pub(crate) async fn check(keyring: &Keyring, transaction: &DatabaseTransaction) -> Result<(), Error> {
-    let place = CANARY_PLACE;
-    let found = canary::Entity::find_by_id(place.row).one(transaction).await;
+    let location = CANARY_LOCATION;
+    let found = canary::Entity::find_by_id(location.row).one(transaction).await;
     match found.map_err(Error::reading("The check of the secret key"))? {
-        Some(row) => keyring.unseal(place, &row.sealed).map(drop).map_err(|_| Error::WrongSecretKey),
+        Some(row) => keyring.unseal(location, &row.sealed).map(drop).map_err(|_| Error::WrongSecretKey),
         None => {
-            let row = canary::ActiveModel { id: Set(place.row), sealed: Set(keyring.seal(place, CANARY)?) };
+            let row = canary::ActiveModel { id: Set(location.row), sealed: Set(keyring.seal(location, CANARY)?) };
             let added = canary::Entity::insert(row).exec_without_returning(transaction).await;
             added.map(drop).map_err(Error::writing("The check of the secret key"))
         }

@@ -1,4 +1,4 @@
-//! The two databases: how each is opened, and the handle to it.
+//! SQLite and PostgreSQL: opening, and the handle to either.
 
 mod handle;
 mod postgres;

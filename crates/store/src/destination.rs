@@ -1,4 +1,4 @@
-//! Destinations: saved places to send to. Their keys leave the database unsealed, for the relays alone.
+//! Destinations: saved places to send to. Their stream keys are decrypted only for relays.
 
 use sea_orm::{
     ActiveModelTrait as _,
@@ -18,11 +18,11 @@ use crate::{
     error::Error,
     lock::lock_user,
     project,
-    secret::Place,
+    secret::Location,
     server_url,
 };
 
-/// For errors.
+/// The subject of error messages.
 const THE_DESTINATION: &str = "The destination";
 
 /// A destination.
@@ -32,31 +32,31 @@ pub struct Destination {
     pub id: Uuid,
     /// The project it belongs to.
     pub project_id: Uuid,
-    /// An id of the catalogue, or `custom`; the store does not mind.
+    /// A platform id of the catalogue, or `custom`; not checked here.
     pub platform: String,
-    /// What the owner calls it.
+    /// The name given by the owner.
     pub name: String,
-    /// To the letter, but `****` for its login.
+    /// The URL as entered, with `****` instead of its login.
     pub rtmp_url: String,
     /// The login of that URL.
     pub rtmp_login: Option<SecretString>,
-    /// A second server of the platform; to the letter, but `****` for its login.
+    /// The URL of a second server of the platform, as entered, with `****` instead of its login.
     pub backup_url: Option<String>,
     /// The login of that URL.
     pub backup_login: Option<SecretString>,
-    /// To the letter.
+    /// The stream key as entered.
     pub stream_key: SecretString,
-    /// Whether the owner wants it on.
+    /// Whether the owner enabled it.
     pub enabled: bool,
-    /// How much later it gets the stream, in seconds: 0 to 300.
+    /// Delay of the stream to this destination, in seconds: 0 to 300.
     pub delay_seconds: u16,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: OffsetDateTime,
-    /// When anything of it last changed.
+    /// Time of the last change.
     pub updated_at: OffsetDateTime,
 }
 
-/// What a new destination consists of.
+/// The fields of a new destination.
 #[derive(Clone)]
 pub struct NewDestination {
     /// See [`Destination::platform`].
@@ -75,16 +75,16 @@ pub struct NewDestination {
     pub delay_seconds: u16,
 }
 
-/// What changes of a destination: all that is given.
+/// A change of a destination: only fields that are set change.
 #[derive(Clone, Default)]
 pub struct DestinationChange {
     /// See [`Destination::platform`].
     pub platform: Option<String>,
     /// See [`Destination::name`].
     pub name: Option<String>,
-    /// See [`Destination::rtmp_url`]; with its login, or `****` for the one that is stored.
+    /// See [`Destination::rtmp_url`]; with its login, or with `****` to keep the stored login.
     pub rtmp_url: Option<String>,
-    /// The same of [`Destination::backup_url`]; `Some(None)` takes it away.
+    /// See [`Destination::backup_url`], with a login as above; `Some(None)` removes it.
     pub backup_url: Option<Option<String>>,
     /// See [`Destination::stream_key`].
     pub stream_key: Option<SecretString>,
@@ -95,12 +95,12 @@ pub struct DestinationChange {
 }
 
 impl Destination {
-    /// Its server as it is dialed, with the login.
+    /// The server URL to connect to, with the login.
     pub fn server(&self) -> SecretString {
         server_url::join(&self.rtmp_url, self.rtmp_login.as_ref())
     }
 
-    /// Its backup server as it is dialed, with the login.
+    /// The backup server URL to connect to, with the login.
     pub fn backup_server(&self) -> Option<SecretString> {
         self.backup_url.as_deref().map(|url| server_url::join(url, self.backup_login.as_ref()))
     }
@@ -119,19 +119,19 @@ impl Store {
         rows.into_iter().map(|row| self.unsealed_destination(row)).collect()
     }
 
-    /// A destination of this owner.
+    /// The destination with this id, if it belongs to `owner`.
     pub async fn destination(&self, owner: Uuid, id: Uuid) -> Result<Option<Destination>, Error> {
         let found = destination::Entity::find().filter(owned(owner, id)).one(self.reader()).await;
         let row = found.map_err(Error::reading("The destination"))?;
         row.map(|row| self.unsealed_destination(row)).transpose()
     }
 
-    /// Adds a destination to a project of this owner. [`Error::NotFound`] if there is no such project.
+    /// Adds a destination to a project of `owner`. [`Error::NotFound`] if there is no such project.
     pub async fn add_destination(&self, owner: Uuid, project: Uuid, new: NewDestination) -> Result<Destination, Error> {
         self.add_destination_within(owner, project, new, u64::MAX).await
     }
 
-    /// The same for a project that may have `quota` of them: [`Error::Quota`], however many are added at once.
+    /// The same with a limit: [`Error::Quota`] if the project has `quota` destinations, also under concurrent calls.
     pub async fn add_destination_within(
         &self,
         owner: Uuid,
@@ -160,7 +160,7 @@ impl Store {
             updated_at: Set(now),
         };
         self.require_project(owner, project).await?;
-        // An account that has no share left does not take the one writer from the others.
+        // Checked first without the writer, so that an account at its limit does not block others.
         require_room(self.reader(), project, quota).await?;
         let transaction = self.begin().await.map_err(Error::writing(THE_DESTINATION))?;
         self.locked_project(&transaction, owner, project).await?;
@@ -172,7 +172,7 @@ impl Store {
         self.unsealed_destination(row)
     }
 
-    /// Changes what is given, in one step, and leaves the rest. A change of nothing is no change.
+    /// Applies a change in one transaction. A change without effect writes nothing.
     pub async fn change_destination(
         &self,
         owner: Uuid,
@@ -182,7 +182,7 @@ impl Store {
         self.revise_destination(owner, id, |_, _| Ok(change)).await
     }
 
-    /// The same with a change that depends on the URLs of its servers, as they are shown; nobody else changes them meanwhile.
+    /// The same for a change that is computed from the current, masked server URLs; the row is locked meanwhile.
     pub async fn revise_destination<E: From<Error>>(
         &self,
         owner: Uuid,
@@ -204,7 +204,7 @@ impl Store {
             (new.backup_url, new.backup_login) =
                 server_url::sealed_if_any(self.keyring(), backup_login_of(id), url, new.backup_login)?;
         }
-        // One that does not open is healed by any.
+        // A key that cannot be decrypted may be replaced by any key.
         let is_known = |key: &SecretString| {
             let old = self.keyring().unseal(key_of(id), &old.stream_key);
             old.is_ok_and(|old| old.expose_secret() == key.expose_secret())
@@ -229,7 +229,7 @@ impl Store {
         Ok(self.unsealed_destination(row)?)
     }
 
-    /// Deletes a destination and tells which project it was of.
+    /// Deletes a destination and returns its project.
     pub async fn delete_destination(&self, owner: Uuid, id: Uuid) -> Result<Uuid, Error> {
         let transaction = self.begin().await.map_err(Error::writing(THE_DESTINATION))?;
         let old = self.locked_destination(&transaction, owner, id).await?;
@@ -241,8 +241,7 @@ impl Store {
         Ok(old.project_id)
     }
 
-    /// A destination of this owner, which nobody else changes until the transaction ends; the account is locked first, as for a
-    /// project.
+    /// A destination of `owner`, locked until the transaction ends. The account is locked first, as for a project.
     async fn locked_destination(
         &self,
         transaction: &DatabaseTransaction,
@@ -256,7 +255,8 @@ impl Store {
     }
 
     fn unsealed_destination(&self, row: destination::Model) -> Result<Destination, Error> {
-        let login = |place, sealed: &Option<Vec<u8>>| server_url::unsealed(self.keyring(), place, sealed.as_ref());
+        let login =
+            |location, sealed: &Option<Vec<u8>>| server_url::unsealed(self.keyring(), location, sealed.as_ref());
         Ok(Destination {
             rtmp_login: login(login_of(row.id), &row.rtmp_login)?,
             backup_login: login(backup_login_of(row.id), &row.backup_login)?,
@@ -275,7 +275,7 @@ impl Store {
     }
 }
 
-/// [`Error::Quota`] for a project that has as many destinations as it may.
+/// [`Error::Quota`] if the project has `quota` destinations.
 async fn require_room(connection: &impl ConnectionTrait, project: Uuid, quota: u64) -> Result<(), Error> {
     let count = destination::Entity::find()
         .filter(destination::Column::ProjectId.eq(project))
@@ -284,7 +284,7 @@ async fn require_room(connection: &impl ConnectionTrait, project: Uuid, quota: u
     if count.map_err(Error::reading("The destinations"))? < quota { Ok(()) } else { Err(Error::Quota) }
 }
 
-/// What an audit line says of two states of a row.
+/// The changed fields between two states of a row, for the audit log.
 fn changes(old: Option<&destination::Model>, new: Option<&destination::Model>) -> Changes {
     let mut changes = Changes::default();
     changes.field("platform", old.map(|row| &row.platform), new.map(|row| &row.platform));
@@ -316,14 +316,14 @@ fn owned(owner: Uuid, id: Uuid) -> Condition {
     destination::Column::Id.eq(id).into_condition().add(of_owner)
 }
 
-pub(crate) fn key_of(destination: Uuid) -> Place {
-    Place { table: "destinations", column: "stream_key", row: destination }
+pub(crate) fn key_of(destination: Uuid) -> Location {
+    Location { table: "destinations", column: "stream_key", row: destination }
 }
 
-pub(crate) fn login_of(destination: Uuid) -> Place {
-    Place { table: "destinations", column: "rtmp_login", row: destination }
+pub(crate) fn login_of(destination: Uuid) -> Location {
+    Location { table: "destinations", column: "rtmp_login", row: destination }
 }
 
-pub(crate) fn backup_login_of(destination: Uuid) -> Place {
-    Place { table: "destinations", column: "backup_login", row: destination }
+pub(crate) fn backup_login_of(destination: Uuid) -> Location {
+    Location { table: "destinations", column: "backup_login", row: destination }
 }

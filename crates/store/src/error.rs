@@ -1,4 +1,4 @@
-//! What can go wrong, as sentences that hold neither a value nor a credential.
+//! Errors of the store. Their sentences contain no values and no credentials.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -8,83 +8,83 @@ use uuid::Uuid;
 /// Why a call to the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such row, or it belongs to somebody else.
+    /// No such row, or it belongs to another account.
     #[error("There is nothing with this id.")]
     NotFound,
-    /// There are as many as there may be.
-    #[error("There are as many as there may be.")]
+    /// The limit is reached.
+    #[error("The limit is reached.")]
     Quota,
     /// Another account has this email address.
     #[error("There is an account with this email address already.")]
     EmailTaken,
-    /// What was checked is no longer so: every login of the account ended meanwhile, or the session that asks did.
-    #[error("Every login of this account ended meanwhile.")]
+    /// All logins of the account, or the session of the request, ended after they were checked.
+    #[error("All logins of this account were ended in the meantime.")]
     LoginsEnded,
-    /// The cursor did not come from a page before.
-    #[error("The cursor is not one that a page gave.")]
+    /// The cursor is not from a previous page.
+    #[error("The cursor is not from a previous page.")]
     BadCursor,
-    /// The database was written with another secret key.
+    /// The database was encrypted with another secret key.
     #[error(
-        "The secret key is not the one that this database was written with: bring that key back (data_dir/secret.key, or \
+        "This database was encrypted with another secret key: restore that key (data_dir/secret.key, or \
          what secret_key sets), restore a backup, or start with a new database."
     )]
     WrongSecretKey,
-    /// Somebody else has the database open, or keeps it for himself.
+    /// Another process has the database open, or has exclusive access.
     #[error("Another process is using the database: stop every server on it, and try again.")]
     InUse,
-    /// Nothing was ever written there.
-    #[error("There is nothing in the database.")]
+    /// The database was never written to.
+    #[error("The database is empty.")]
     Empty,
-    /// A pooler in front of PostgreSQL.
+    /// A pooler in front of PostgreSQL that does not keep sessions.
     #[error(
-        "database.url leads to a pooler that gives a connection another session for each transaction: set its pool_mode to \
-         session, or name PostgreSQL itself."
+        "database.url leads to a pooler that may use another session for each transaction: set its pool_mode to \
+         session, or use the address of PostgreSQL itself."
     )]
     TransactionPooling,
-    /// Another server on the database has the same name.
+    /// Another server with the same node id uses the database.
     #[error(
-        "Another server with the name of this one uses the database: stop it, or, if this data directory is a copy of its, \
+        "Another server with the same node id uses the database: stop it, or, if this data directory is a copy, \
          remove node.id here."
     )]
     NodeInUse,
-    /// The URL names no database that we speak to.
+    /// The URL is not that of a supported database.
     #[error("A database URL looks like sqlite:///path/file.db or postgres://user:password@host/database.")]
     Url,
-    /// The database file cannot be made.
-    #[error("{} cannot be made: {source}", path.display())]
+    /// The database file cannot be created.
+    #[error("{} cannot be created: {source}", path.display())]
     CreateFile {
         /// The database file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The database does not answer, or does not let us in.
+    /// The database does not respond, or refuses the connection.
     #[error("No connection to the database: {0}")]
     Connect(#[source] Cause),
-    /// The tables cannot be brought up to date.
-    #[error("The tables cannot be brought up to date: {0}")]
+    /// A migration failed.
+    #[error("The tables cannot be migrated: {0}")]
     Migrate(#[source] Cause),
     /// A query failed.
     #[error("{what} cannot be read: {source}")]
     Read {
-        /// What was asked for, as the start of a sentence.
+        /// The object of the query, as the start of a sentence.
         what: &'static str,
-        /// What the database said.
+        /// The database's error.
         #[source]
         source: Cause,
     },
-    /// A change failed, and nothing of it was kept.
+    /// A change failed and was rolled back.
     #[error("{what} cannot be written: {source}")]
     Write {
-        /// What was to be changed, as the start of a sentence.
+        /// The object of the change, as the start of a sentence.
         what: &'static str,
-        /// What the database said.
+        /// The database's error.
         #[source]
         source: Cause,
     },
-    /// A sealed value was changed, or copied from another row or column.
-    #[error("The sealed {column} of {table} {row} does not open: it was not sealed there.")]
+    /// A sealed value was modified, or copied from another row or column.
+    #[error("The sealed {column} of {table} {row} cannot be decrypted: it belongs to another row, or was changed.")]
     Unseal {
         /// The table.
         table: &'static str,
@@ -93,45 +93,43 @@ pub enum Error {
         /// The row's id.
         row: Uuid,
     },
-    /// A value cannot be sealed. It would have to be larger than any key by orders of magnitude.
+    /// A value cannot be sealed, because it is larger than any key by orders of magnitude.
     #[error("A value of this size cannot be sealed.")]
     Seal,
-    /// The system has no random numbers.
-    #[error("The system gives no random numbers: {0}")]
+    /// The system's random number generator failed.
+    #[error("The system's random number generator failed: {0}")]
     Random(#[source] getrandom::Error),
 }
 
-/// A state in which a database keeps no change, whichever it is. What it is asked for it may still know.
+/// A condition in which the database stores no changes. Reads may still work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// Its disk has no room.
+    /// The disk is full.
     Full,
-    /// It, or its disk, may only be read.
+    /// The database or its disk is read-only.
     ReadOnly,
-    /// What is stored cannot be read, or makes no sense.
+    /// The database file is damaged.
     Damaged,
-    /// Its file was moved or replaced.
+    /// The database file was moved or replaced.
     Replaced,
-    /// It does not answer.
+    /// The database does not respond.
     Away,
 }
 
-/// What the database said, in one line. The driver's own error also carries the values of the row, which may be a
-/// password hash or a name; they are dropped here, so that no log can hold them.
+/// A database error in one line. The driver's own error also contains values of the row, which may be a password hash
+/// or a name; they are removed here, so that no log can contain them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cause {
-    said: String,
+    message: String,
     trouble: Option<Trouble>,
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.said)?;
+        f.write_str(&self.message)?;
         match self.trouble {
             Some(Trouble::Full) => f.write_str(". Its disk is full: make room there"),
-            Some(Trouble::ReadOnly) => {
-                f.write_str(". It can only be read: see who mounted, locked or failed over what")
-            }
+            Some(Trouble::ReadOnly) => f.write_str(". It is read-only: check its mount, its locks and its failover"),
             Some(Trouble::Damaged) => f.write_str(". Its file is damaged: restore the newest backup"),
             Some(Trouble::Replaced | Trouble::Away) | None => Ok(()),
         }
@@ -140,7 +138,7 @@ impl fmt::Display for Cause {
 
 impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.said, f)
+        fmt::Debug::fmt(&self.message, f)
     }
 }
 
@@ -153,27 +151,27 @@ impl From<DbErr> for Cause {
             | DbErr::Exec(RuntimeErr::SqlxError(cause))
             | DbErr::Query(RuntimeErr::SqlxError(cause)) => trouble_of(cause),
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Some(Trouble::Away),
-            // The only one that is ours.
+            // The writer's own error.
             DbErr::Custom(_) => Some(Trouble::Replaced),
             _ => None,
         };
-        Self { said: error.to_string(), trouble }
+        Self { message: error.to_string(), trouble }
     }
 }
 
 impl From<sqlx::Error> for Cause {
     fn from(error: sqlx::Error) -> Self {
         let said = match &error {
-            // The pool tries again and again while the port is closed, and forgets why.
+            // While the port is closed, the pool retries and loses the original error.
             sqlx::Error::PoolTimedOut => "it did not answer in time. Is it running, and is its URL right?".to_owned(),
             sqlx::Error::Io(error) => format!("{error}. Is it running, and is its URL right?"),
             error => error.to_string(),
         };
-        Self { said, trouble: trouble_of(&error) }
+        Self { message: said, trouble: trouble_of(&error) }
     }
 }
 
-/// What the codes of SQLite (the lowest byte of "Result and Error Codes") and PostgreSQL (appendix A) say of the whole.
+/// The condition that an error code shows: SQLite "Result and Error Codes" (lowest byte), PostgreSQL appendix A.
 fn trouble_of(error: &sqlx::Error) -> Option<Trouble> {
     let code = match error {
         sqlx::Error::Database(error) => error.code()?,
@@ -200,7 +198,7 @@ fn trouble_of(error: &sqlx::Error) -> Option<Trouble> {
 }
 
 impl Error {
-    /// Whether the database as a whole is in trouble, and what kind of.
+    /// The condition of the database, if this error shows one.
     pub fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::Connect(cause) | Self::Migrate(cause) => cause.trouble,
@@ -209,17 +207,17 @@ impl Error {
         }
     }
 
-    /// For `map_err`: a read of `what` failed.
+    /// For `map_err`: reading `what` failed.
     pub(crate) fn reading(what: &'static str) -> impl FnOnce(DbErr) -> Self {
         move |error| Self::Read { what, source: error.into() }
     }
 
-    /// For `map_err`: a change of `what` failed.
+    /// For `map_err`: changing `what` failed.
     pub(crate) fn writing(what: &'static str) -> impl FnOnce(DbErr) -> Self {
         move |error| Self::Write { what, source: error.into() }
     }
 
-    /// For `map_err`: a row of `what` was to be added; [`Error::NotFound`] if the row it belongs to is gone.
+    /// For `map_err`: adding a row of `what` failed; [`Error::NotFound`] if the row that it refers to is gone.
     pub(crate) fn adding(what: &'static str) -> impl FnOnce(DbErr) -> Self {
         move |error| match error.sql_err() {
             Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::NotFound,

@@ -1,15 +1,16 @@
-//! What GoStream keeps: users, sessions, projects, destinations and the history of streams, in SQLite or PostgreSQL.
+//! Persistent data of GoStream: users, sessions, projects, destinations and the history of streams, in SQLite or
+//! PostgreSQL.
 //!
-//! One code base for both: times are whole milliseconds, ids are UUIDs, every question is asked through SeaORM. Keys of
-//! projects and destinations are sealed before they reach the database. The `owner` of a call scopes it: what belongs to
-//! somebody else is as absent as what never was. Several processes may share one database; nothing here remembers rows.
+//! One code base for both: times are whole milliseconds, ids are UUIDs, and queries use SeaORM. Stream keys of projects
+//! and destinations are encrypted before they reach the database. The `owner` argument restricts a call to the rows of
+//! that account: rows of others are reported as not found. Several processes may share one database; rows are not
+//! cached here.
 //!
-//! The crate knows neither media nor HTTP. Input arrives checked; what is stored is stored to the letter.
+//! The crate knows neither media nor HTTP. Callers validate input; it is stored unchanged.
 
 mod audit;
 pub mod backup;
 mod canary;
-mod clear_logins;
 mod database;
 mod destination;
 mod entity;
@@ -18,6 +19,7 @@ mod lock;
 mod migration;
 mod node;
 mod open;
+mod plaintext_logins;
 mod project;
 mod pull;
 mod revocation;
@@ -39,7 +41,7 @@ pub use crate::{
     destination::{Destination, DestinationChange, NewDestination},
     entity::stream::StreamStatus,
     error::{Cause, Error, Trouble},
-    node::Weight,
+    node::HeartbeatSize,
     project::{NewProject, Project, ProjectChange},
     pull::PULL_LEASE,
     revocation::{Revoke, Revoked},

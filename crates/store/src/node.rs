@@ -1,4 +1,4 @@
-//! The servers on a database: each writes a row from time to time, and so finds out whether changes are kept.
+//! The servers of a database. Each writes a row at intervals, and thereby detects whether changes are stored.
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, DbBackend, DbErr, EntityTrait as _, QuerySelect as _, sea_query::OnConflict,
@@ -11,26 +11,26 @@ use crate::{
     error::Error,
 };
 
-/// Where there is room for so much, there is for what a request changes.
-const WEIGHT_BYTES: usize = 64 * 1_024;
+/// If there is space for this many bytes, there is space for the changes of a request.
+const LARGE_BYTES: usize = 64 * 1_024;
 
-/// How much a [`Store::beat`] writes.
+/// How much [`Store::heartbeat`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
-    /// A few bytes, which may find a place in a file that cannot grow.
-    Light,
-    /// More than any change of ours.
-    Heavy,
+pub enum HeartbeatSize {
+    /// A few bytes, which may fit into a file that cannot grow.
+    Small,
+    /// More than any of our changes.
+    Large,
 }
 
 impl Store {
-    /// When `node` last wrote, if it did not leave.
+    /// When `node` last wrote; `None` after it left.
     pub async fn seen_at(&self, node: &str) -> Result<Option<OffsetDateTime>, Error> {
         let found = node::Entity::find_by_id(node).one(self.reader()).await;
         Ok(found.map_err(Error::reading("The server"))?.map(|row| row.seen_at.into()))
     }
 
-    /// Says that `node` stopped, so that another with its name need not wait to be sure. On SQLite there is none.
+    /// Records that `node` stopped, so that a server that takes its name need not wait. Does nothing on SQLite.
     pub async fn leave(&self, node: &str) -> Result<(), Error> {
         if self.reader().get_database_backend() == DbBackend::Sqlite {
             return Ok(());
@@ -39,7 +39,7 @@ impl Store {
         gone.map(drop).map_err(Error::writing("The server"))
     }
 
-    /// When something was last written that says when: who did what, what was live, who was here.
+    /// The newest time in any row that has one: audit lines, streams, nodes.
     pub async fn newest_entry(&self) -> Result<Option<OffsetDateTime>, Error> {
         let failed = Error::reading("The newest entries");
         let newest = async || -> Result<[Option<Option<Moment>>; 3], DbErr> {
@@ -57,11 +57,11 @@ impl Store {
         Ok(newest.into_iter().flatten().flatten().map(OffsetDateTime::from).max())
     }
 
-    /// Writes that `node` is there, as any change is written: when this fails, changes are not kept.
-    pub async fn beat(&self, node: &str, weight: Weight) -> Result<(), Error> {
-        let padding = match weight {
-            Weight::Light => String::new(),
-            Weight::Heavy => " ".repeat(WEIGHT_BYTES),
+    /// Writes the row of `node` in the same way as any change. If this fails, changes are not stored.
+    pub async fn heartbeat(&self, node: &str, size: HeartbeatSize) -> Result<(), Error> {
+        let padding = match size {
+            HeartbeatSize::Small => String::new(),
+            HeartbeatSize::Large => " ".repeat(LARGE_BYTES),
         };
         let row = node::ActiveModel { id: Set(node.to_owned()), seen_at: Set(Moment::now()), padding: Set(padding) };
         let mut latest = OnConflict::column(node::Column::Id);

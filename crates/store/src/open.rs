@@ -1,4 +1,4 @@
-//! Opening a store: the database's tables are brought up to date, and the secret key is checked.
+//! Opening a store: runs migrations and checks the secret key.
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr};
 use sea_orm_migration::{MigratorTrait as _, SchemaManager};
@@ -6,22 +6,23 @@ use sqlx::sqlite::SqliteConnectOptions;
 use tracing::{instrument::WithSubscriber as _, subscriber::NoSubscriber};
 
 use crate::{
-    canary, clear_logins,
+    canary,
     database::{Store, mark, open_postgres, open_postgres_alone, open_sqlite, open_sqlite_alone, sqlite_options},
     error::Error,
     migration::Migrator,
+    plaintext_logins,
     secret::Keyring,
 };
 
-/// PostgreSQL's advisory lock that one starting server holds while it migrates: "gostream" in ASCII.
+/// The advisory lock of PostgreSQL that one starting server holds during migration: "gostream" in ASCII.
 const MIGRATION_LOCK: i64 = i64::from_be_bytes(*b"gostream");
 
-/// What to do with a database that was never written to.
+/// What to do with an empty database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begin {
-    /// Make the tables.
+    /// Create the tables.
     IfEmpty,
-    /// Leave it.
+    /// Refuse it.
     Not,
 }
 
@@ -34,20 +35,20 @@ async fn open_any(url: &str) -> Result<(DatabaseConnection, DatabaseConnection),
 }
 
 impl Store {
-    /// Opens `sqlite:///path/file.db` (made if missing, for this user only) or `postgres://…`, and brings its tables up
-    /// to date. [`Error::WrongSecretKey`] if the database was written with other keys.
+    /// Opens `sqlite:///path/file.db` (created if missing, readable by its user only) or `postgres://…`, and runs the
+    /// migrations. [`Error::WrongSecretKey`] if the database was encrypted with other keys.
     pub async fn open(url: &str, keyring: Keyring) -> Result<Self, Error> {
         let (reader, writer) = open_any(url).await?;
         Self::prepared(reader, writer, keyring, Begin::IfEmpty).await
     }
 
-    /// The same for a database that was written to before: [`Error::Empty`], and nothing is changed, for one that was not.
+    /// The same for an existing database: [`Error::Empty`] for an empty one, without changing it.
     pub async fn open_existing(url: &str, keyring: Keyring) -> Result<Self, Error> {
         let (reader, writer) = open_any(url).await?;
         Self::prepared(reader, writer, keyring, Begin::Not).await
     }
 
-    /// The same while nobody else has the database open, and nobody else may open it: [`Error::InUse`].
+    /// The same with exclusive access: [`Error::InUse`] if another process has the database open.
     pub(crate) async fn open_alone(url: &str, keyring: Keyring) -> Result<Self, Error> {
         let connection = match url.split_once(':') {
             Some(("sqlite", _)) => open_sqlite_alone(sqlite_options(url)?).await?,
@@ -57,7 +58,7 @@ impl Store {
         Self::prepared(connection.clone(), connection, keyring, Begin::IfEmpty).await
     }
 
-    /// The same with a SQLite file.
+    /// The same with options for a SQLite file.
     pub(crate) async fn open_options(options: SqliteConnectOptions, keyring: Keyring) -> Result<Self, Error> {
         let (reader, writer) = open_sqlite(options).await?;
         Self::prepared(reader, writer, keyring, Begin::IfEmpty).await
@@ -73,7 +74,7 @@ impl Store {
         match store.prepare(begin).await {
             Ok(()) => Ok(store),
             Err(error) => {
-                // Whoever tries another key next finds no connection of this one.
+                // Otherwise the next attempt with another key would find this connection.
                 store.close().await;
                 Err(error)
             }
@@ -85,18 +86,18 @@ impl Store {
         let failed = |error: DbErr| Error::Migrate(error.into());
         let transaction = self.begin().await.map_err(failed)?;
         if transaction.get_database_backend() == DbBackend::Postgres {
-            // A migration may take its time, and so may another server's that we wait for.
+            // A migration may be slow, and so may the migration of another server that this one waits for.
             let lock = format!("SET LOCAL statement_timeout TO 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
             transaction.execute_unprepared(&lock).await.map_err(failed)?;
         }
         if begin == Begin::Not && !SchemaManager::new(&transaction).has_table("canary").await.map_err(failed)? {
             return Err(Error::Empty);
         }
-        // The library would announce each step, in words of its own.
+        // The library would log each migration in its own words.
         Migrator::up(&transaction, None).with_subscriber(NoSubscriber::new()).await.map_err(failed)?;
         canary::check(self.keyring(), &transaction).await?;
         mark(&transaction).await.map_err(failed)?;
-        let sealed = clear_logins::seal_all(self.keyring(), &transaction).await?;
+        let sealed = plaintext_logins::seal_all(self.keyring(), &transaction).await?;
         transaction.commit().await.map_err(failed)?;
         if sealed > 0 {
             self.scrub().await;

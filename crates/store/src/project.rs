@@ -18,13 +18,13 @@ use crate::{
     entity::{moment::Moment, project},
     error::Error,
     lock::lock_user,
-    secret::Place,
+    secret::Location,
     server_url,
 };
 
-/// As many random bits as a UUID has, so that nobody finds a playback by guessing.
+/// As many random bits as in a UUID, so that a playback id cannot be guessed.
 const PLAYBACK_ID_BYTES: usize = 16;
-/// For errors.
+/// The subject of error messages.
 const THE_PROJECT: &str = "The project";
 
 /// A project.
@@ -34,26 +34,25 @@ pub struct Project {
     pub id: Uuid,
     /// Its owner.
     pub user_id: Uuid,
-    /// What the owner calls it.
+    /// The name given by the owner.
     pub name: String,
-    /// What an encoder publishes with: a UUID v4.
+    /// The key that an encoder publishes with: a UUID v4.
     pub stream_key: SecretString,
-    /// What a player asks for: 22 characters of base64url that have nothing to do with the key.
+    /// The id for players: 22 characters of base64url, unrelated to the key.
     pub playback_id: String,
-    /// An encoder's goodbye is taken for a drop: destinations are held for a while.
+    /// Whether an encoder's unpublish counts as an interruption: destinations stay connected for the grace time.
     pub hold_after_stop: bool,
-    /// The server that its stream is fetched from, if it does not come by itself: an RTMP URL without the key, with `****`
-    /// for its login.
+    /// The server that the stream is pulled from: an RTMP URL without the key, with `****` instead of its login.
     pub pull_url: Option<String>,
     /// The login of that URL.
     pub pull_login: Option<SecretString>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: OffsetDateTime,
-    /// When its name or key last changed.
+    /// Time of the last change of its name or key.
     pub updated_at: OffsetDateTime,
 }
 
-/// What a project is made of.
+/// The fields of a new project.
 #[derive(Clone, Debug, Default)]
 pub struct NewProject {
     /// See [`Project::name`].
@@ -68,19 +67,19 @@ impl From<&str> for NewProject {
     }
 }
 
-/// What changes of a project: all that is given.
+/// A change of a project: only fields that are set change.
 #[derive(Clone, Debug, Default)]
 pub struct ProjectChange {
     /// See [`Project::name`].
     pub name: Option<String>,
     /// See [`Project::hold_after_stop`].
     pub hold_after_stop: Option<bool>,
-    /// See [`Project::pull_url`]; `Some(None)` takes it away. With its login, or `****` for the one that is stored.
+    /// See [`Project::pull_url`]; `Some(None)` removes it. With its login, or with `****` to keep the stored login.
     pub pull_url: Option<Option<String>>,
 }
 
 impl Project {
-    /// The server to pull from as it is dialed, with its login.
+    /// The URL to pull from, with its login.
     pub fn pull_server(&self) -> Option<SecretString> {
         self.pull_url.as_deref().map(|url| server_url::join(url, self.pull_login.as_ref()))
     }
@@ -99,31 +98,31 @@ impl Store {
         rows.into_iter().map(|row| self.unsealed_project(row)).collect()
     }
 
-    /// A project of this owner.
+    /// The project with this id, if it belongs to `owner`.
     pub async fn project(&self, owner: Uuid, id: Uuid) -> Result<Option<Project>, Error> {
         let found = project::Entity::find_by_id(id).filter(project::Column::UserId.eq(owner)).one(self.reader()).await;
         self.unsealed_if_found(found.map_err(Error::reading("The project"))?)
     }
 
-    /// Any project, for the server itself.
+    /// A project of any owner, for the server itself.
     pub async fn project_by_id(&self, id: Uuid) -> Result<Option<Project>, Error> {
         let found = project::Entity::find_by_id(id).one(self.reader()).await;
         self.unsealed_if_found(found.map_err(Error::reading("The project"))?)
     }
 
-    /// The project that an encoder means, for the server itself. The key counts to the letter.
+    /// The project with this stream key, for the server itself. The key must match exactly.
     pub async fn project_by_stream_key(&self, key: &str) -> Result<Option<Project>, Error> {
         let hash = self.keyring().lookup(key);
         let found = project::Entity::find().filter(project::Column::StreamKeyHash.eq(hash)).one(self.reader()).await;
         self.unsealed_if_found(found.map_err(Error::reading("The project"))?)
     }
 
-    /// Adds a project with a stream key and a playback id of its own. [`Error::NotFound`] if the account is gone.
+    /// Adds a project with a new stream key and playback id. [`Error::NotFound`] if the account is gone.
     pub async fn add_project(&self, owner: Uuid, new: impl Into<NewProject>) -> Result<Project, Error> {
         self.add_project_within(owner, new, u64::MAX).await
     }
 
-    /// The same for an account that may have `quota` projects: [`Error::Quota`], however many are added at once.
+    /// The same with a limit: [`Error::Quota`] if the account has `quota` projects, also under concurrent calls.
     pub async fn add_project_within(
         &self,
         owner: Uuid,
@@ -150,7 +149,7 @@ impl Store {
             created_at: Set(now),
             updated_at: Set(now),
         };
-        // An account that has no share left does not take the one writer from the others.
+        // Checked first without the writer, so that an account at its limit does not block others.
         require_room(self.reader(), owner, quota).await?;
         let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
         lock_user(&transaction, owner).await?;
@@ -164,12 +163,12 @@ impl Store {
         self.unsealed_project(row)
     }
 
-    /// Changes what is given, in one step, and leaves the rest. A change of nothing is no change.
+    /// Applies a change in one transaction. A change without effect writes nothing.
     pub async fn change_project(&self, owner: Uuid, id: Uuid, change: ProjectChange) -> Result<Project, Error> {
         self.revise_project(owner, id, |_| Ok(change)).await
     }
 
-    /// The same with a change that depends on the URL that it is pulled from, as it is shown; nobody else changes it meanwhile.
+    /// The same for a change that is computed from the current, masked pull URL; the row is locked meanwhile.
     pub async fn revise_project<E: From<Error>>(
         &self,
         owner: Uuid,
@@ -207,7 +206,7 @@ impl Store {
         Ok(self.write_project(transaction, id, row, entry).await?)
     }
 
-    /// Gives a project a new stream key. The old one is unknown from now on.
+    /// Replaces the stream key. The old key is invalid from now on.
     pub async fn rotate_stream_key(&self, owner: Uuid, id: Uuid) -> Result<Project, Error> {
         let key = self.new_stream_key(id)?;
         let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
@@ -220,7 +219,7 @@ impl Store {
         self.write_project(transaction, id, change, entry).await
     }
 
-    /// Gives a project a new playback id. The old one is unknown from now on.
+    /// Replaces the playback id. The old id is invalid from now on.
     pub async fn rotate_playback_id(&self, owner: Uuid, id: Uuid) -> Result<Project, Error> {
         let transaction = self.begin().await.map_err(Error::writing(THE_PROJECT))?;
         let old = self.locked_project(&transaction, owner, id).await?;
@@ -245,7 +244,7 @@ impl Store {
         self.commit(transaction, THE_PROJECT, entry).await
     }
 
-    /// [`Error::NotFound`] unless there is such a project of this owner.
+    /// [`Error::NotFound`] unless `owner` has this project.
     pub(crate) async fn require_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
         let found = project::Entity::find_by_id(id)
             .filter(project::Column::UserId.eq(owner))
@@ -257,8 +256,8 @@ impl Store {
         found.map_err(Error::reading("The project"))?.map(drop).ok_or(Error::NotFound)
     }
 
-    /// A project of this owner, which nobody else changes until the transaction ends. The account is locked first, as when it is
-    /// deleted: each would wait for the other otherwise.
+    /// A project of `owner`, locked until the transaction ends. The account is locked first, as for its deletion; a
+    /// different order could deadlock.
     pub(crate) async fn locked_project(
         &self,
         transaction: &DatabaseTransaction,
@@ -318,7 +317,7 @@ impl Store {
     }
 }
 
-/// [`Error::Quota`] for an account that has as many projects as it may.
+/// [`Error::Quota`] if the account has `quota` projects.
 async fn require_room(connection: &impl ConnectionTrait, owner: Uuid, quota: u64) -> Result<(), Error> {
     let count = project::Entity::find().filter(project::Column::UserId.eq(owner)).count(connection).await;
     if count.map_err(Error::reading("The projects"))? < quota { Ok(()) } else { Err(Error::Quota) }
@@ -333,18 +332,18 @@ pub(crate) fn ids_of(owner: Uuid) -> SelectStatement {
         .take()
 }
 
-/// The two forms in which a stream key is stored.
+/// A stream key in the two forms that are stored.
 pub(crate) struct NewKey {
     pub(crate) sealed: Vec<u8>,
     pub(crate) hash: Vec<u8>,
 }
 
-pub(crate) fn key_of(project: Uuid) -> Place {
-    Place { table: "projects", column: "stream_key", row: project }
+pub(crate) fn key_of(project: Uuid) -> Location {
+    Location { table: "projects", column: "stream_key", row: project }
 }
 
-pub(crate) fn pull_login_of(project: Uuid) -> Place {
-    Place { table: "projects", column: "pull_login", row: project }
+pub(crate) fn pull_login_of(project: Uuid) -> Location {
+    Location { table: "projects", column: "pull_login", row: project }
 }
 
 fn new_playback_id() -> Result<String, Error> {

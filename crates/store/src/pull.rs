@@ -1,4 +1,4 @@
-//! Which server pulls the stream of which project: each is pulled by one, however many share the database.
+//! Assigns projects with a pull URL to servers: each is pulled by one server, however many share the database.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::{
     project::Project,
 };
 
-/// For so long a project stays with the server that took it and was not heard of since. It is renewed when half of it is
-/// over, so clocks of servers may differ by as much.
+/// Lease time: a project stays with its server for this long after the last renewal. Leases are renewed after half of
+/// it, so the clocks of servers may differ by the other half.
 pub const PULL_LEASE: Duration = Duration::from_secs(60);
 
 impl Store {
-    /// Takes the projects that nobody pulls, or whose server was not heard of for [`PULL_LEASE`], and gives all that are
-    /// `node`'s to pull.
+    /// Claims the projects that no server pulls, or whose lease ([`PULL_LEASE`]) expired, and returns all projects that
+    /// `node` must pull.
     pub async fn claim_pulls(&self, node: &str, now: OffsetDateTime) -> Result<Vec<Project>, Error> {
         use project::{Column, Entity};
 
@@ -28,7 +28,7 @@ impl Store {
                 .add(Column::PullNode.eq(node))
                 .add(Column::PullUntil.lt(Moment::from(now + PULL_LEASE / 2))),
         );
-        // Nothing is written unless there is something to write.
+        // Avoids a write if there is nothing to claim or renew.
         let found = Entity::find().filter(wanted()).filter(due.clone()).count(self.reader()).await;
         if found.map_err(Error::reading("The projects"))? > 0 {
             let change = project::ActiveModel {

@@ -1,7 +1,7 @@
-//! Ending the ways into an account: every session at once and, on request, its API tokens and stream keys.
+//! Revokes access to an account: all sessions and, on request, its API tokens and stream keys.
 //!
-//! Each change here locks the account's row and counts its `login_version` up. What was checked before, such as the password
-//! of a login that is still being hashed, compares that number under the same lock and begins nothing afterwards.
+//! Each revocation locks the account's row and increments its `login_version`. A login that was checked earlier, such
+//! as one whose password is still being hashed, compares that number under the same lock and fails afterwards.
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _,
@@ -19,35 +19,35 @@ use crate::{
     user::User,
 };
 
-/// What ends together with the sessions.
+/// What to revoke in addition to the sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoke {
     /// Every API token.
     pub tokens: bool,
-    /// The stream key of every project: each gets a new one.
+    /// The stream key of every project; each gets a new one.
     pub stream_keys: bool,
 }
 
 impl Revoke {
-    /// Sessions alone.
+    /// Only the sessions.
     pub const SESSIONS: Self = Self { tokens: false, stream_keys: false };
 }
 
-/// What ended.
+/// What was revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// The account as it is now: a new session may begin with it.
+    /// The account after the revocation; a new session may start with it.
     pub user: User,
-    /// How many sessions.
+    /// Number of sessions.
     pub sessions: u64,
-    /// How many tokens.
+    /// Number of tokens.
     pub tokens: u64,
-    /// The projects that have a new stream key. Who publishes with the old one has to be closed.
+    /// Projects with a new stream key. Connections that publish with the old key must be closed.
     pub renewed: Vec<Uuid>,
 }
 
 impl Revoked {
-    /// For the audit log: what was asked for, and each kind of thing that ended with it.
+    /// Audit lines: the requested action, and one for each kind of access that was revoked.
     fn lines(&self, action: &'static str) -> Vec<Entry> {
         let mut lines = vec![Entry::new(self.user.id, action)];
         if self.tokens > 0 {
@@ -62,8 +62,8 @@ impl Revoked {
 }
 
 impl Store {
-    /// Sets a new password and ends every session of the account and what `revoke` names, all or nothing. With `checked`, the
-    /// account as it was when the login that asks was checked: [`Error::LoginsEnded`] if its logins ended since.
+    /// Sets a new password and revokes every session and what `revoke` names, in one transaction. `checked` is the
+    /// account as of the check of the request's login: [`Error::LoginsEnded`] if its logins ended since.
     pub async fn set_password(
         &self,
         user: Uuid,
@@ -77,7 +77,7 @@ impl Store {
         Ok(revoked)
     }
 
-    /// The same for the user who is logged in as `checked`, and goes on with a new session: that one as well, or nothing.
+    /// The same for the logged-in user `checked`, who continues with a new session, created in the same transaction.
     pub async fn change_password(
         &self,
         checked: &User,
@@ -93,7 +93,7 @@ impl Store {
         Ok((revoked, session))
     }
 
-    /// Logs a user out everywhere, and ends what `revoke` names, all or nothing.
+    /// Ends every session of a user and what `revoke` names, in one transaction.
     pub async fn end_sessions(&self, user: Uuid, revoke: Revoke) -> Result<Revoked, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The sessions"))?;
         let change = lock_user(&transaction, user).await?.into_active_model();
@@ -102,8 +102,7 @@ impl Store {
         Ok(revoked)
     }
 
-    /// Deletes an account with all that it has, what the audit log says of it as well. [`Error::NotFound`] if there is no such
-    /// account.
+    /// Deletes an account with all its data, including its audit log. [`Error::NotFound`] if there is no such account.
     pub async fn remove_user(&self, user: Uuid) -> Result<(), Error> {
         let deleted = user::Entity::delete_by_id(user).exec(self.writer()).await;
         match deleted.map_err(Error::writing("The account"))?.rows_affected {

@@ -1,61 +1,62 @@
-//! Replacing the secret key: everything that the old one sealed is sealed with the new one, in one transaction.
+//! Replaces the secret key: decrypts everything with the old key and encrypts it with the new one, in one transaction.
 //!
-//! Nobody else may have the database open meanwhile: a server with the old key would go on sealing with it. SQLite locks the
-//! file. On PostgreSQL each connection of a server holds a shared lock, and this takes the exclusive one. It is held until
-//! [`Rotation::end`], so that the caller puts the new key into its place before anybody asks for it.
+//! No other process may have the database open, because a server with the old key would continue to encrypt with it.
+//! SQLite locks the file. On PostgreSQL each connection of a server holds a shared lock, and this takes the exclusive
+//! one. The lock is held until [`Rotation::end`], so that the caller can store the new key before anyone else reads it.
 
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    canary::{CANARY, CANARY_PLACE},
+    canary::{CANARY, CANARY_LOCATION},
     database::Store,
     destination,
     entity::{canary, destination as destinations, project as projects, session},
     error::Error,
     project,
-    secret::{Keyring, Place},
+    secret::{Keyring, Location},
 };
 
-/// A database that nobody else has open, and that its present key opens.
+/// A database that is open exclusively with its current key.
 #[derive(Debug)]
 pub struct Rotation(Store);
 
-/// What was sealed anew.
+/// What was encrypted with the new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
-    /// Keys of projects.
+    /// Number of project keys.
     pub projects: usize,
-    /// Keys of destinations.
+    /// Number of destination keys.
     pub destinations: usize,
 }
 
 impl Rotation {
-    /// Opens the database at `url` alone. [`Error::InUse`] while others have it open, [`Error::WrongSecretKey`] if
-    /// `present` is not its key.
+    /// Opens the database at `url` exclusively. [`Error::InUse`] while others have it open, [`Error::WrongSecretKey`]
+    /// if `present` is not its key.
     pub async fn begin(url: &str, present: Keyring) -> Result<Self, Error> {
         Store::open_alone(url, present).await.map(Self)
     }
 
-    /// Seals everything with `new`, or nothing. Sessions end, since the old key signed their tokens.
+    /// Encrypts everything with `new`, in one transaction. Sessions end, since their tokens are signed with the old
+    /// key.
     pub async fn reseal(&self, new: &Keyring) -> Result<Resealed, Error> {
         let transaction = self.0.begin().await.map_err(Error::writing("The sealed keys"))?;
         let resealed = Resealed {
             projects: self.reseal_projects(&transaction, new).await?,
             destinations: self.reseal_destinations(&transaction, new).await?,
         };
-        let row = canary::ActiveModel { id: Set(CANARY_PLACE.row), sealed: Set(new.seal(CANARY_PLACE, CANARY)?) };
+        let row = canary::ActiveModel { id: Set(CANARY_LOCATION.row), sealed: Set(new.seal(CANARY_LOCATION, CANARY)?) };
         let changed = canary::Entity::update(row).exec(&transaction).await;
         changed.map_err(Error::writing("The check of the secret key"))?;
         let ended = session::Entity::delete_many().exec(&transaction).await;
         ended.map_err(Error::writing("The sessions"))?;
         transaction.commit().await.map_err(Error::writing("The sealed keys"))?;
-        // What changed before this has left values of the old key in the file.
+        // Earlier changes left values encrypted with the old key in free pages of the file.
         self.0.scrub().await;
         Ok(resealed)
     }
 
-    /// Lets others in again.
+    /// Ends the exclusive access.
     pub async fn end(self) {
         self.0.close().await;
     }
@@ -63,13 +64,13 @@ impl Rotation {
     async fn reseal_projects(&self, transaction: &DatabaseTransaction, new: &Keyring) -> Result<usize, Error> {
         use projects::{Column, Entity};
 
-        // Some hundred bytes each: ten thousand projects are a few megabytes.
+        // A few hundred bytes each: ten thousand projects take a few megabytes.
         let rows = Entity::find().all(transaction).await.map_err(Error::reading("The projects"))?;
         for row in &rows {
-            let place = project::key_of(row.id);
-            let key = self.0.keyring().unseal(place, &row.stream_key)?;
+            let location = project::key_of(row.id);
+            let key = self.0.keyring().unseal(location, &row.stream_key)?;
             let change = projects::ActiveModel {
-                stream_key: Set(new.seal(place, key.expose_secret())?),
+                stream_key: Set(new.seal(location, key.expose_secret())?),
                 stream_key_hash: Set(new.lookup(key.expose_secret())),
                 pull_login: Set(self.resealed(project::pull_login_of(row.id), row.pull_login.as_ref(), new)?),
                 ..Default::default()
@@ -85,10 +86,10 @@ impl Rotation {
 
         let rows = Entity::find().all(transaction).await.map_err(Error::reading("The destinations"))?;
         for row in &rows {
-            let place = destination::key_of(row.id);
-            let key = self.0.keyring().unseal(place, &row.stream_key)?;
+            let location = destination::key_of(row.id);
+            let key = self.0.keyring().unseal(location, &row.stream_key)?;
             let change = destinations::ActiveModel {
-                stream_key: Set(new.seal(place, key.expose_secret())?),
+                stream_key: Set(new.seal(location, key.expose_secret())?),
                 rtmp_login: Set(self.resealed(destination::login_of(row.id), row.rtmp_login.as_ref(), new)?),
                 backup_login: Set(self.resealed(
                     destination::backup_login_of(row.id),
@@ -103,9 +104,9 @@ impl Rotation {
         Ok(rows.len())
     }
 
-    /// A value that not every row has.
-    fn resealed(&self, place: Place, sealed: Option<&Vec<u8>>, new: &Keyring) -> Result<Option<Vec<u8>>, Error> {
-        let reseal = |sealed| new.seal(place, self.0.keyring().unseal(place, sealed)?.expose_secret());
+    /// For nullable columns.
+    fn resealed(&self, location: Location, sealed: Option<&Vec<u8>>, new: &Keyring) -> Result<Option<Vec<u8>>, Error> {
+        let reseal = |sealed| new.seal(location, self.0.keyring().unseal(location, sealed)?.expose_secret());
         sealed.map(|sealed| reseal(sealed)).transpose()
     }
 }

@@ -1,33 +1,34 @@
-//! Logins in servers' URLs: a URL is stored and shown with `****` in the place of its login, which is stored sealed beside it.
+//! Logins in server URLs: a URL is stored and shown with `****` instead of its login, which is stored encrypted in
+//! another column.
 //!
 //! ```text
 //! rtmp://name:password@host/app   →   rtmp://****@host/app   and   name:password
 //! ```
-//! The login is what is before the last `@` of the authority, as in `gostream-proto`.
+//! The login is everything before the last `@` of the authority, as in `gostream-proto`.
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     error::Error,
-    secret::{Keyring, Place},
+    secret::{Keyring, Location},
 };
 
-/// What is shown in the place of a login.
+/// Shown instead of a login.
 pub const LOGIN_MASK: &str = "****";
 
-/// Where the login of a URL is, if it has one.
+/// Byte range of the login in a URL, if it has one.
 fn login_of(url: &str) -> Option<(usize, usize)> {
     let begin = url.find("://")? + 3;
     let authority = url[begin..].split(['/', '?']).next().unwrap_or_default();
     Some((begin, begin + authority.rfind('@')?))
 }
 
-/// Whether a URL has `****` for its login: the stored one is meant.
+/// Whether the URL has `****` as its login, which refers to the stored one.
 pub fn is_masked(url: &str) -> bool {
     login_of(url).is_some_and(|(begin, end)| &url[begin..end] == LOGIN_MASK)
 }
 
-/// The URL as it is shown, and its login.
+/// Splits a URL into its masked form and its login.
 pub(crate) fn split(url: &str) -> (String, Option<SecretString>) {
     match login_of(url) {
         Some((begin, end)) if &url[begin..end] != LOGIN_MASK => {
@@ -38,7 +39,7 @@ pub(crate) fn split(url: &str) -> (String, Option<SecretString>) {
     }
 }
 
-/// The URL as it is dialed.
+/// The URL to connect to.
 pub(crate) fn join(masked: &str, login: Option<&SecretString>) -> SecretString {
     match (login_of(masked), login) {
         (Some((begin, end)), Some(login)) => {
@@ -48,10 +49,10 @@ pub(crate) fn join(masked: &str, login: Option<&SecretString>) -> SecretString {
     }
 }
 
-/// The URL as it is shown, and its login as it is stored: `stored` where the URL has `****` for it.
+/// The masked URL and the sealed login for the database; `stored` if the login in the URL is `****`.
 pub(crate) fn sealed(
     keyring: &Keyring,
-    place: Place,
+    location: Location,
     url: &str,
     stored: Option<Vec<u8>>,
 ) -> Result<(String, Option<Vec<u8>>), Error> {
@@ -59,29 +60,29 @@ pub(crate) fn sealed(
         return Ok((url.to_owned(), stored));
     }
     let (masked, login) = split(url);
-    let login = login.map(|login| keyring.seal(place, login.expose_secret())).transpose()?;
+    let login = login.map(|login| keyring.seal(location, login.expose_secret())).transpose()?;
     Ok((masked, login))
 }
 
-/// The same of a URL that need not be there.
+/// The same for an optional URL.
 pub(crate) fn sealed_if_any(
     keyring: &Keyring,
-    place: Place,
+    location: Location,
     url: Option<String>,
     stored: Option<Vec<u8>>,
 ) -> Result<(Option<String>, Option<Vec<u8>>), Error> {
     let Some(url) = url else { return Ok((None, None)) };
-    let (url, login) = sealed(keyring, place, &url, stored)?;
+    let (url, login) = sealed(keyring, location, &url, stored)?;
     Ok((Some(url), login))
 }
 
-/// What is read of a stored login.
+/// Decrypts a stored login.
 pub(crate) fn unsealed(
     keyring: &Keyring,
-    place: Place,
+    location: Location,
     sealed: Option<&Vec<u8>>,
 ) -> Result<Option<SecretString>, Error> {
-    sealed.map(|sealed| keyring.unseal(place, sealed)).transpose()
+    sealed.map(|sealed| keyring.unseal(location, sealed)).transpose()
 }
 
 #[cfg(test)]
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_masked_and_comes_back() {
+    fn a_login_is_masked_and_restored() {
         for (url, masked, login) in [
             ("rtmp://me:secret@h/app", "rtmp://****@h/app", Some("me:secret")),
             ("rtmps://me:p@ss:w@h:1940/app?a=b@c", "rtmps://****@h:1940/app?a=b@c", Some("me:p@ss:w")),
@@ -108,7 +109,7 @@ mod tests {
             assert_eq!(parts(url), (masked.to_owned(), login.map(str::to_owned)), "{url}");
             assert_eq!(join(masked, split(url).1.as_ref()).expose_secret(), url);
             assert_eq!(is_masked(masked), login.is_some());
-            assert_eq!(parts(masked), (masked.to_owned(), None), "what is masked has no login");
+            assert_eq!(parts(masked), (masked.to_owned(), None), "a masked URL has no login");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions: who is logged in. They live here, so that a logout ends them for good and on every server.
+//! Sessions: logins of users. They are stored here so that a logout takes effect at once and on every server.
 
 use sea_orm::{
     ActiveModelTrait as _,
@@ -19,33 +19,33 @@ use crate::{
     user::{User, insert_user},
 };
 
-/// Browsers send up to this much to say what they are; the rest says nothing to a person.
+/// Characters kept of a `User-Agent`; more is not informative.
 const AGENT_CHARS_MAX: usize = 255;
-/// Sessions of an account. Nobody has as many browsers; a program that logs in each time would fill the list.
+/// Sessions per account. Nobody has this many browsers; a program that logs in each time would fill the list.
 pub const SESSIONS_MAX: u64 = 100;
-/// When a session was last used is written down no more often than this.
+/// The last use of a session is written at most this often.
 const USE_NOTED: Duration = Duration::MINUTE;
 
-/// A login.
+/// A session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// UUID v7.
     pub id: Uuid,
-    /// Whose it is.
+    /// The account.
     pub user_id: Uuid,
-    /// What the browser called itself.
+    /// The `User-Agent` of the login.
     pub agent: Option<String>,
-    /// When it began.
+    /// Time of the login.
     pub created_at: OffsetDateTime,
-    /// From when on it counts no more.
+    /// Time of expiry.
     pub expires_at: OffsetDateTime,
-    /// From where it was last used, to the minute.
+    /// The client address of the last use, updated once a minute.
     pub address: Option<String>,
-    /// When that was.
+    /// Time of the last use, updated once a minute.
     pub last_seen_at: Option<OffsetDateTime>,
 }
 
-/// A login that begins, at the address that the store acts from.
+/// A new session, from the address of the store handle.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSession<'a> {
     /// See [`Session::expires_at`].
@@ -69,7 +69,7 @@ impl From<session::Model> for Session {
 }
 
 impl Store {
-    /// Adds an account and logs it in, both or neither.
+    /// Adds an account and a session for it, in one transaction.
     pub async fn sign_up(
         &self,
         email: &str,
@@ -83,8 +83,8 @@ impl Store {
         Ok((user, session))
     }
 
-    /// Logs a user in. `user` is the account as it was when the password was checked: [`Error::LoginsEnded`] if its logins
-    /// ended since, [`Error::NotFound`] if the account is gone. Beyond [`SESSIONS_MAX`] the oldest end.
+    /// Starts a session. `user` is the account as of the password check: [`Error::LoginsEnded`] if its logins ended
+    /// since, [`Error::NotFound`] if the account is gone. Beyond [`SESSIONS_MAX`], the oldest sessions end.
     pub async fn start_session(&self, user: &User, new: NewSession<'_>) -> Result<Session, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The session"))?;
         if lock_user(&transaction, user.id).await?.login_version != user.login_version {
@@ -95,7 +95,7 @@ impl Store {
         Ok(session)
     }
 
-    /// A new session, in a transaction that the caller ends and that holds the account.
+    /// Adds a session in the caller's transaction, which holds the lock of the account.
     pub(crate) async fn add_session(
         &self,
         transaction: &DatabaseTransaction,
@@ -127,8 +127,7 @@ impl Store {
         Ok(row.into())
     }
 
-    /// The same as [`Self::session_user`], and notes that the session was used, and from where. That it cannot be noted
-    /// keeps nobody out.
+    /// Like [`Self::session_user`], and records time and address of the use. A failure to record does not deny access.
     pub async fn use_session(&self, session: Uuid, address: Option<&str>) -> Result<Option<User>, Error> {
         let found = session::Entity::find_by_id(session)
             .filter(session::Column::ExpiresAt.gt(Moment::now()))
@@ -146,13 +145,13 @@ impl Store {
             let which = session::Column::Id.eq(row.id);
             let noted = session::Entity::update_many().set(seen).filter(which).exec(self.writer()).await;
             if let Err(error) = noted.map_err(Error::writing("The session")) {
-                tracing::warn!(%error, "The use of a session could not be noted.");
+                tracing::warn!(%error, "The use of a session could not be recorded.");
             }
         }
         Ok(owner.map(User::from))
     }
 
-    /// Who is logged in with this session; nobody once it has ended or expired.
+    /// The user of a session; `None` once it has ended or expired.
     pub async fn session_user(&self, session: Uuid) -> Result<Option<User>, Error> {
         let current = Query::select()
             .column(session::Column::UserId)
@@ -164,7 +163,7 @@ impl Store {
         Ok(found.map_err(Error::reading("The session"))?.map(User::from))
     }
 
-    /// The sessions of a user that count, newest first.
+    /// The valid sessions of a user, newest first.
     pub async fn sessions(&self, user: Uuid) -> Result<Vec<Session>, Error> {
         let found = session::Entity::find()
             .filter(session::Column::UserId.eq(user))
@@ -185,12 +184,12 @@ impl Store {
         }
     }
 
-    /// Logs out. Fine if the session has ended already.
+    /// Ends a session; no error if it has already ended.
     pub async fn end_session(&self, session: Uuid) -> Result<(), Error> {
         self.delete_sessions(session::Column::Id.eq(session), "logout").await.map(drop)
     }
 
-    /// Forgets the sessions that have expired by `now`, and tells how many.
+    /// Deletes sessions that expired before `now`, and returns their number.
     pub async fn prune_sessions(&self, now: OffsetDateTime) -> Result<u64, Error> {
         let which = session::Column::ExpiresAt.lte(Moment::from(now));
         let deleted = session::Entity::delete_many().filter(which).exec(self.writer()).await;

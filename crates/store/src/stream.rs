@@ -1,4 +1,4 @@
-//! Streams: the history of what was live, and what is. A stream belongs to the server process (node) that runs it.
+//! Streams: the history, including streams that are live. A stream belongs to the node that runs it.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sea_orm::{
@@ -17,9 +17,9 @@ use crate::{
     error::Error,
 };
 
-/// The reason of streams that [`Store::close_abandoned_streams`] ends.
+/// The end reason set by [`Store::close_abandoned_streams`].
 const REASON_KILLED: &str = "server_killed";
-/// The reason of streams that end without one.
+/// The end reason of streams that end without a specific one.
 const REASON_NONE: &str = "ended";
 
 /// One live session of a project.
@@ -27,26 +27,26 @@ const REASON_NONE: &str = "ended";
 pub struct Stream {
     /// As given to [`Store::start_stream`].
     pub id: Uuid,
-    /// The project it is of.
+    /// The project.
     pub project_id: Uuid,
-    /// How far it is.
+    /// The status.
     pub status: StreamStatus,
-    /// When it began.
+    /// Time of the start.
     pub started_at: OffsetDateTime,
-    /// When it ended; set exactly when the status says so.
+    /// Time of the end; set exactly if the status is ended.
     pub ended_at: Option<OffsetDateTime>,
-    /// Why it ended, as a stable word.
+    /// The end reason, as a stable word.
     pub end_reason: Option<String>,
-    /// The server process that ran it.
+    /// The node that runs or ran it.
     pub node: String,
 }
 
-/// A piece of the history.
+/// A page of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPage {
     /// Newest first.
     pub items: Vec<Stream>,
-    /// Where the next page starts, if there is more.
+    /// The cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl From<stream::Model> for Stream {
 }
 
 impl Store {
-    /// Writes down that a stream began. Saying it twice is saying it once. [`Error::NotFound`] if the project is gone.
+    /// Records the start of a stream; idempotent. [`Error::NotFound`] if the project is gone.
     pub async fn start_stream(&self, stream: Uuid, project: Uuid, node: &str, at: OffsetDateTime) -> Result<(), Error> {
         let row = stream::ActiveModel {
             id: Set(stream),
@@ -83,7 +83,7 @@ impl Store {
         added.map(drop).map_err(Error::adding("The stream"))
     }
 
-    /// Writes down how far a stream is. One that has ended stays ended; [`StreamStatus::Ended`] ends it now.
+    /// Records a stream's status. An ended stream does not change; [`StreamStatus::Ended`] ends it now.
     /// [`Error::NotFound`] if there is no such stream.
     pub async fn set_stream_status(&self, stream: Uuid, status: StreamStatus) -> Result<(), Error> {
         if status == StreamStatus::Ended {
@@ -93,13 +93,12 @@ impl Store {
         self.change_open_stream(stream, change).await
     }
 
-    /// Writes down that a stream ended. One that has ended already keeps its first end. [`Error::NotFound`] if there is
-    /// no such stream.
+    /// Records the end of a stream; the first recorded end is kept. [`Error::NotFound`] if there is no such stream.
     pub async fn end_stream(&self, stream: Uuid, at: OffsetDateTime, reason: &str) -> Result<(), Error> {
         self.change_open_stream(stream, end(at, reason)).await
     }
 
-    /// Ends what a server process that was killed left open, and tells how many streams that were.
+    /// Ends the streams that a killed server process left open, and returns their number.
     pub async fn close_abandoned_streams(&self, node: &str, at: OffsetDateTime) -> Result<u64, Error> {
         let closed = stream::Entity::update_many()
             .set(end(at, REASON_KILLED))
@@ -110,8 +109,9 @@ impl Store {
         Ok(closed.map_err(Error::writing("The abandoned streams"))?.rows_affected)
     }
 
-    /// A page of a project's history, newest first: at most `limit` streams (at least one) after the cursor of the page
-    /// before. Streams that begin in the meantime move nothing. [`Error::NotFound`] if it is no project of this owner.
+    /// A page of a project's history, newest first: at most `limit` streams (at least one) after the cursor of the
+    /// previous page. Streams that start meanwhile do not shift pages. [`Error::NotFound`] unless `owner` has this
+    /// project.
     pub async fn streams(
         &self,
         owner: Uuid,
@@ -127,7 +127,7 @@ impl Store {
             .filter(after.map_or_else(Condition::all, Cursor::older))
             .order_by_desc(stream::Column::StartedAt)
             .order_by_desc(stream::Column::Id)
-            // One more than asked for tells whether there is a next page.
+            // One more than requested shows whether there is a next page.
             .limit(limit as u64 + 1)
             .all(self.reader())
             .await;
@@ -138,7 +138,7 @@ impl Store {
         Ok(StreamPage { items: rows.into_iter().map(Stream::from).collect(), next_cursor })
     }
 
-    /// The stream of this project that has not ended: the newest, should there be several.
+    /// The open stream of a project; the newest, should there be several.
     pub async fn open_stream(&self, project: Uuid) -> Result<Option<Stream>, Error> {
         let found = stream::Entity::find()
             .filter(stream::Column::ProjectId.eq(project))
@@ -150,7 +150,7 @@ impl Store {
         Ok(found.map_err(Error::reading("The stream"))?.map(Stream::from))
     }
 
-    /// The streams of these projects that have not ended, newest first.
+    /// The open streams of these projects, newest first.
     pub async fn open_streams(&self, projects: &[Uuid]) -> Result<Vec<Stream>, Error> {
         let found = stream::Entity::find()
             .filter(stream::Column::ProjectId.is_in(projects.iter().copied()))
@@ -162,7 +162,7 @@ impl Store {
         Ok(found.map_err(Error::reading("The streams"))?.into_iter().map(Stream::from).collect())
     }
 
-    /// The streams that a server process has open, for it to compare with what it runs.
+    /// The open streams of a node, which it compares with what it runs.
     pub async fn open_streams_at(&self, node: &str) -> Result<Vec<Stream>, Error> {
         let found = stream::Entity::find()
             .filter(stream::Column::Node.eq(node))
@@ -172,7 +172,7 @@ impl Store {
         Ok(found.map_err(Error::reading("The streams"))?.into_iter().map(Stream::from).collect())
     }
 
-    /// A stream of a project of this owner.
+    /// A stream of a project of `owner`.
     pub async fn stream(&self, owner: Uuid, project: Uuid, id: Uuid) -> Result<Option<Stream>, Error> {
         self.require_project(owner, project).await?;
         let found = stream::Entity::find_by_id(id)
@@ -216,7 +216,7 @@ fn is_open() -> Expr {
     stream::Column::EndedAt.is_null()
 }
 
-/// The last stream of a page. Opaque to others: base64url of
+/// The last stream of a page. Opaque to clients: base64url of
 ///
 /// ```text
 /// started_at, ms (8 bytes, big endian) | id (16 bytes)
@@ -239,7 +239,7 @@ impl Cursor {
         Ok(Self { started_at: Moment::from_ms(i64::from_be_bytes(*ms)), id })
     }
 
-    /// Whether a stream comes after this one in a list of the newest first.
+    /// Whether a stream comes after this one in a list with the newest first.
     fn older(self) -> Condition {
         let same_time = Condition::all()
             .add(stream::Column::StartedAt.eq(self.started_at))

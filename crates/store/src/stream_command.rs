@@ -1,4 +1,4 @@
-//! Commands for streams that another server owns: rows that its reconciler carries out and removes.
+//! Commands for streams on other nodes: rows that the reconciler of the owning node executes and removes.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     stream::Stream,
 };
 
-/// An older command is removed without being carried out: who gave it has looked elsewhere by now. The clocks of servers may differ
+/// An older command is removed without being executed: by then the user has moved on. The clocks of servers may differ
 /// by less than this.
 pub const COMMAND_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -24,34 +24,34 @@ pub const COMMAND_LIFETIME: Duration = Duration::from_secs(60);
 const END: &str = "end";
 const RETRY: &str = "retry";
 
-/// What is asked for.
+/// The requested action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamAction {
-    /// The stream ends, as its owner wishes.
+    /// End the stream, as its owner requested.
     End,
-    /// The relay to this destination does not wait for its next attempt.
+    /// Retry the relay to this destination without waiting for its next attempt.
     Retry(Uuid),
 }
 
-/// A command for one stream.
+/// A command for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamCommand {
-    /// Names the command.
+    /// The command's id.
     pub id: Uuid,
-    /// The project that was live when the command was given.
+    /// The project of the stream.
     pub project_id: Uuid,
-    /// Its stream at that time; the command is about no later one.
+    /// The stream; the command does not apply to a later one.
     pub stream_id: Uuid,
-    /// What to do.
+    /// The action.
     pub action: StreamAction,
 }
 
-/// What a server finds.
+/// The commands that a node finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamCommands {
-    /// To be carried out by this server, oldest first.
+    /// Commands for this node to execute, oldest first.
     pub due: Vec<StreamCommand>,
-    /// Older than [`COMMAND_LIFETIME`], of any server: to be removed.
+    /// Commands older than [`COMMAND_LIFETIME`], of any node, to be removed.
     pub expired: Vec<Uuid>,
 }
 
@@ -71,8 +71,8 @@ impl Store {
         self.reader().get_database_backend() == DbBackend::Postgres
     }
 
-    /// Leaves `action` for the servers that own these streams, with a line in the audit log of `user`: both are kept, or neither.
-    /// A command replaces an older one for the same. [`Error::NotFound`] if a stream is gone.
+    /// Adds `action` for the nodes that run these streams, with a line in the audit log of `user`, in one transaction.
+    /// A command replaces an older equal one. [`Error::NotFound`] if a stream is gone.
     pub async fn add_stream_commands(
         &self,
         user: Uuid,
@@ -112,7 +112,7 @@ impl Store {
         self.commit(transaction, what, Entry::new(user, name).about(object)).await
     }
 
-    /// What `node` is to carry out, and what no server carried out in time.
+    /// The commands that `node` must execute, and those that no node executed in time.
     pub async fn stream_commands(&self, node: &str, now: OffsetDateTime) -> Result<StreamCommands, Error> {
         use stream_command::{Column, Entity};
 
@@ -136,7 +136,7 @@ impl Store {
         Ok(commands)
     }
 
-    /// Removes commands that were carried out, or that are not to be.
+    /// Removes commands that were executed or have expired.
     pub async fn remove_stream_commands(&self, ids: &[Uuid]) -> Result<(), Error> {
         let ids = ids.iter().copied();
         let gone = stream_command::Entity::delete_many()

@@ -1,4 +1,4 @@
-//! The timeline of a stream: what happened to it and to every relay, when and why.
+//! The timeline of a stream: state changes of the stream and of its relays, with time and reason.
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -12,52 +12,52 @@ use crate::{
     error::Error,
 };
 
-/// One thing that happened.
+/// A state change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEvent {
     /// UUID v7.
     pub id: Uuid,
-    /// The stream it happened to.
+    /// The stream.
     pub stream_id: Uuid,
-    /// When.
+    /// Time of the change.
     pub at: OffsetDateTime,
-    /// To which relay; `None` when it happened to the stream itself.
+    /// The relay; `None` for the stream itself.
     pub relay: Option<EventRelay>,
-    /// The state that began, as the API calls it.
+    /// The new state, as named in the API.
     pub state: String,
-    /// Why, as a stable word.
+    /// The reason, as a stable word.
     pub code: Option<String>,
-    /// Why, as a sentence.
+    /// The reason, as a sentence.
     pub message: Option<String>,
-    /// What a relay sent in all, at its end.
+    /// Total bytes that the relay sent, at its end.
     pub sent_bytes: Option<u64>,
-    /// Frames that it skipped, at its end.
+    /// Frames that the relay skipped, at its end.
     pub dropped_frames: Option<u64>,
 }
 
-/// A relay as its destination was called when something happened.
+/// A relay, with the destination's name at the time of the event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventRelay {
     /// The destination; it may have been deleted since.
     pub destination_id: Uuid,
-    /// Which of its connections: `primary` or `backup`.
+    /// The leg: `primary` or `backup`.
     pub leg: String,
-    /// Its name then.
+    /// The destination's name at that time.
     pub name: String,
-    /// Its platform.
+    /// The destination's platform.
     pub platform: String,
 }
 
-/// What is written down. The names are looked up.
+/// An event to be recorded. Names are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewStreamEvent {
-    /// Saying the same id again is saying it once.
+    /// Recording the same id again has no effect.
     pub id: Uuid,
     /// The stream.
     pub stream_id: Uuid,
-    /// When.
+    /// Time of the change.
     pub at: OffsetDateTime,
-    /// The destination and the leg, for what happened to a relay.
+    /// Destination and leg, for an event of a relay.
     pub relay: Option<(Uuid, &'static str)>,
     /// See [`StreamEvent::state`].
     pub state: &'static str,
@@ -72,8 +72,8 @@ pub struct NewStreamEvent {
 }
 
 impl Store {
-    /// Writes down what happened. [`Error::NotFound`] if the stream is gone. What happens to a destination that was deleted
-    /// meanwhile is written down without its name.
+    /// Records an event. [`Error::NotFound`] if the stream is gone. An event of a deleted destination is recorded
+    /// without its name.
     pub async fn add_stream_event(&self, event: NewStreamEvent) -> Result<(), Error> {
         let named = match event.relay {
             None => None,
@@ -105,7 +105,7 @@ impl Store {
         added.map(drop).map_err(Error::adding("The event"))
     }
 
-    /// What happened to these streams, oldest first, at most `limit` of it.
+    /// The events of these streams, oldest first, at most `limit`.
     pub async fn stream_events(&self, streams: &[Uuid], limit: u64) -> Result<Vec<StreamEvent>, Error> {
         let found = stream_event::Entity::find()
             .filter(stream_event::Column::StreamId.is_in(streams.iter().copied()))
@@ -117,7 +117,7 @@ impl Store {
         Ok(found.map_err(Error::reading("The timeline"))?.into_iter().map(StreamEvent::from).collect())
     }
 
-    /// Forgets what happened before a moment; the streams themselves stay. Tells how much that was.
+    /// Deletes events from before a time, and returns their number. The streams remain.
     pub async fn forget_stream_events(&self, before: OffsetDateTime) -> Result<u64, Error> {
         let before: crate::entity::moment::Moment = before.into();
         let gone = stream_event::Entity::delete_many()

@@ -1,4 +1,4 @@
-//! API tokens: what scripts log in with. Shown once, kept as a hash, ended one by one.
+//! API tokens for scripts: shown once, stored as a hash, and revoked individually.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sea_orm::{
@@ -19,24 +19,24 @@ use crate::{
     user::User,
 };
 
-/// What every token begins with, so that people and scanners of leaked secrets recognise it.
+/// The prefix of every token, so that people and secret scanners recognise it.
 pub const TOKEN_PREFIX: &str = "gst_";
-/// As many random bits as nobody guesses.
+/// Enough random bytes that a token cannot be guessed.
 const TOKEN_BYTES: usize = 32;
-/// When a token was last used is written down no more often than this.
+/// The last use of a token is written at most this often.
 const USE_NOTED: Duration = Duration::MINUTE;
 
-/// What a token may do.
+/// What a token permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// What its owner may, except change who gets into the account.
+    /// Everything that its owner may do, except changing access to the account.
     Full,
-    /// Look, without seeing stream keys.
+    /// Reading, without stream keys.
     Read,
 }
 
 impl Scope {
-    /// The word in the database and in the API.
+    /// The value in the database and in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -44,13 +44,13 @@ impl Scope {
         }
     }
 
-    /// A word that this version does not know may do least.
+    /// An unknown value permits the least.
     fn named(name: &str) -> Self {
         if name == Self::Full.name() { Self::Full } else { Self::Read }
     }
 }
 
-/// What a token is made of.
+/// The fields of a new token.
 #[derive(Clone, Copy, Debug)]
 pub struct NewToken<'a> {
     /// See [`ApiToken::name`].
@@ -61,20 +61,20 @@ pub struct NewToken<'a> {
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// A token, without what it is.
+/// A token's metadata, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiToken {
     /// UUID v7.
     pub id: Uuid,
-    /// What its owner calls it.
+    /// The name given by the owner.
     pub name: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: OffsetDateTime,
-    /// When it was last used, to the minute.
+    /// Time of the last use, to the minute.
     pub last_used_at: Option<OffsetDateTime>,
-    /// What it may do.
+    /// What it permits.
     pub scope: Scope,
-    /// From when on it counts no more, if ever.
+    /// Time of expiry, if any.
     pub expires_at: Option<OffsetDateTime>,
 }
 
@@ -92,9 +92,9 @@ impl From<api_token::Model> for ApiToken {
 }
 
 impl Store {
-    /// Makes a token for the user who is logged in with `session`. The second value is the token itself, which nobody can ask for
-    /// again. [`Error::LoginsEnded`] if the session has ended since it was checked, [`Error::Quota`] if the account has
-    /// `max` tokens that count.
+    /// Adds a token for the user of `session`. The second value is the token itself, which cannot be read again.
+    /// [`Error::LoginsEnded`] if the session ended after it was checked, [`Error::Quota`] if the account has `max`
+    /// valid tokens.
     pub async fn add_token(
         &self,
         owner: Uuid,
@@ -106,7 +106,7 @@ impl Store {
         getrandom::fill(&mut bytes).map_err(Error::Random)?;
         let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
         let transaction = self.begin().await.map_err(Error::writing("The token"))?;
-        // The end of the sessions waits for this, or this for it: a token does not outlive the session that made it unseen.
+        // Serialises this with a revocation of the sessions: no unnoticed token outlives the session that created it.
         lock_user(&transaction, owner).await?;
         let login = session::Entity::find_by_id(session).filter(session::Column::UserId.eq(owner));
         let login = login.filter(session::Column::ExpiresAt.gt(Moment::now())).count(&transaction).await;
@@ -132,7 +132,7 @@ impl Store {
         Ok((row.into(), token.into()))
     }
 
-    /// The tokens of a user that count, newest first.
+    /// The valid tokens of a user, newest first.
     pub async fn tokens(&self, user: Uuid) -> Result<Vec<ApiToken>, Error> {
         let found = api_token::Entity::find()
             .filter(counting_of(user))
@@ -143,7 +143,7 @@ impl Store {
         Ok(found.map_err(Error::reading("The tokens"))?.into_iter().map(ApiToken::from).collect())
     }
 
-    /// Ends a token of this user. [`Error::NotFound`] if there is no such token.
+    /// Revokes a token of this user. [`Error::NotFound`] if there is no such token.
     pub async fn delete_token(&self, user: Uuid, id: Uuid) -> Result<(), Error> {
         let which = api_token::Column::Id.eq(id).and(api_token::Column::UserId.eq(user));
         let transaction = self.begin().await.map_err(Error::writing("The token"))?;
@@ -152,7 +152,7 @@ impl Store {
         self.commit(transaction, "The token", Entry::new(user, "token_deleted").about(row.name)).await
     }
 
-    /// Whose token this is, and what it may do; nobody's once it has ended.
+    /// The user and metadata of a token; `None` once it was revoked or has expired.
     pub async fn token_user(&self, token: &str) -> Result<Option<(User, ApiToken)>, Error> {
         let counts = api_token::Column::Hash.eq(hash(token)).and(has_not_ended());
         let found = api_token::Entity::find().filter(counts).one(self.reader()).await;
@@ -167,22 +167,22 @@ impl Store {
                 .filter(api_token::Column::Id.eq(row.id))
                 .exec(self.writer())
                 .await;
-            // That it was used is worth less than its use.
+            // A failure to record the use must not prevent it.
             if let Err(error) = noted {
                 let cause = Error::writing("The token's last use")(error);
-                tracing::warn!(error = %cause, "The use of an API token could not be noted.");
+                tracing::warn!(error = %cause, "The use of an API token could not be recorded.");
             }
         }
         Ok(Some((owner.into(), row.into())))
     }
 
-    /// Whether a token still counts.
+    /// Whether a token is still valid.
     pub async fn has_token(&self, user: Uuid, id: Uuid) -> Result<bool, Error> {
         let found = api_token::Entity::find_by_id(id).filter(counting_of(user)).count(self.reader()).await;
         Ok(found.map_err(Error::reading("The token"))? > 0)
     }
 
-    /// Forgets the tokens that have ended by `now`, and tells how many.
+    /// Deletes tokens that expired before `now`, and returns their number.
     pub async fn prune_tokens(&self, now: OffsetDateTime) -> Result<u64, Error> {
         let ended = api_token::Column::ExpiresAt.lte(Moment::from(now));
         let deleted = api_token::Entity::delete_many().filter(ended).exec(self.writer()).await;
@@ -190,7 +190,7 @@ impl Store {
     }
 }
 
-/// The tokens of a user that count.
+/// The valid tokens of a user.
 fn counting_of(user: Uuid) -> Expr {
     api_token::Column::UserId.eq(user).and(has_not_ended())
 }

@@ -23,20 +23,20 @@ pub struct User {
     pub id: Uuid,
     /// Trimmed and in lower case.
     pub email: String,
-    /// When the account was made.
+    /// Time of creation.
     pub created_at: OffsetDateTime,
-    /// When its email address or password last changed.
+    /// Time of the last change of the email address or password.
     pub updated_at: OffsetDateTime,
-    /// Counts the times at which every login of the account ended, such as by a new password.
+    /// Incremented whenever all logins of the account end, for example by a new password.
     pub login_version: i64,
 }
 
-/// What a login is checked against.
+/// An account with its password hash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The account.
     pub user: User,
-    /// As it was given to [`Store::add_user`] or [`Store::set_password`].
+    /// As given to [`Store::add_user`] or [`Store::set_password`].
     pub password_hash: String,
 }
 
@@ -59,7 +59,7 @@ impl From<user::Model> for User {
 }
 
 impl Store {
-    /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
+    /// Adds an account. [`Error::EmailTaken`] if the address is in use, in any letter case.
     pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The account"))?;
         let user = insert_user(&transaction, email, password_hash).await?;
@@ -73,7 +73,7 @@ impl Store {
         Ok(found.map_err(Error::reading("The account"))?.map(User::from))
     }
 
-    /// The account with this address, in any case, and its password hash.
+    /// The account with this address, in any letter case, and its password hash.
     pub async fn credentials(&self, email: &str) -> Result<Option<Credentials>, Error> {
         let found = user::Entity::find().filter(user::Column::Email.eq(normal(email))).one(self.reader()).await;
         let row = found.map_err(Error::reading("The account"))?;
@@ -81,7 +81,7 @@ impl Store {
     }
 }
 
-/// A new account, in a transaction that the caller ends. [`Error::EmailTaken`] if there is one with this address, in any case.
+/// Adds an account in the caller's transaction. [`Error::EmailTaken`] if the address is in use, in any letter case.
 pub(crate) async fn insert_user(
     transaction: &DatabaseTransaction,
     email: &str,
@@ -99,14 +99,14 @@ pub(crate) async fn insert_user(
     match row.insert(transaction).await {
         Ok(row) => Ok(row.into()),
         Err(error) => Err(match error.sql_err() {
-            // The id is new, so it can only be the address.
+            // The id is new, so the conflict must be the address.
             Some(SqlErr::UniqueConstraintViolation(_)) => Error::EmailTaken,
             _ => Error::writing("The account")(error),
         }),
     }
 }
 
-/// One person, one address, however it was typed.
+/// The canonical form of an address: one account per address, however it is typed.
 fn normal(email: &str) -> String {
     email.trim().to_lowercase()
 }

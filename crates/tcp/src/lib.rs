@@ -1,50 +1,51 @@
-//! What the kernel knows of a TCP connection (Linux `TCP_INFO`, tcp(7)): how long the way is, and what is still on it; and when
-//! it wakes who reads it.
+//! TCP connection figures from the kernel (Linux `TCP_INFO`, tcp(7)), the receive low-water mark, and reading without
+//! waiting.
 //!
-//! The only crate with `unsafe` in it, and these three calls are why it exists: no maintained crate makes them without bindings
-//! generated at build time.
+//! This is the only crate with `unsafe`. It exists for these three system calls: no maintained crate makes them without
+//! bindings generated at build time.
 
 use std::{io, os::fd::AsFd, time::Duration};
 
 use bytes::BufMut;
 
-/// A connection at one moment.
+/// The figures of a connection at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
     /// The smoothed round-trip time.
     pub rtt: Duration,
-    /// The shortest round-trip time of late: without the queues of full lines.
+    /// The shortest recent round-trip time, which excludes queueing delay.
     pub min_rtt: Duration,
-    /// Bytes that the other end has acknowledged since the connection began.
+    /// Bytes that the peer has acknowledged since the connection began.
     pub acknowledged_bytes: u64,
-    /// Bytes in the kernel that were not sent yet, not even once.
+    /// Bytes in the kernel's send buffer that were never sent.
     pub unsent_bytes: u32,
-    /// Segments that were sent and are not acknowledged yet.
+    /// Segments that were sent and not yet acknowledged.
     pub unacknowledged_segments: u32,
-    /// Of those, segments that the other end said it has although one before them is missing.
+    /// Of those, segments that the peer received although an earlier one is missing (SACK).
     pub selectively_acknowledged_segments: u32,
-    /// Segments with data that were sent since the connection began, those sent again included.
+    /// Segments with data sent since the connection began, including retransmissions.
     pub sent_segments: u32,
-    /// Segments sent again, ever.
+    /// Segments retransmitted since the connection began.
     pub retransmitted_segments: u32,
-    /// How often in a row the oldest segment was sent again because nothing was heard of it.
+    /// Consecutive retransmission timeouts of the oldest segment.
     pub lost_in_a_row: u32,
-    /// For how long no data has come.
+    /// Time since data was last received.
     pub since_received: Duration,
-    /// For how long there was something to send, since the connection began.
+    /// Total time with data to send.
     pub busy: Duration,
-    /// For how much of it the other end's window was what held it back.
+    /// How much of `busy` was limited by the peer's receive window.
     pub window_limited: Duration,
 }
 
 impl TcpInfo {
-    /// Whether something is on its way, or waits to be.
+    /// Whether data is unacknowledged or waits to be sent.
     pub fn has_outstanding(&self) -> bool {
         self.unsent_bytes > 0 || self.unacknowledged_segments > 0
     }
 }
 
-/// Asks the kernel. Fails for what is no TCP socket, and with [`io::ErrorKind::Unsupported`] off Linux.
+/// Reads `TCP_INFO`. Fails for anything but a TCP socket, and with [`io::ErrorKind::Unsupported`] on other systems than
+/// Linux.
 pub fn tcp_info(socket: &impl AsFd) -> io::Result<TcpInfo> {
     ask(socket)
 }
@@ -57,8 +58,8 @@ fn ask(socket: &impl AsFd) -> io::Result<TcpInfo> {
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: `info` and `length` live over the call, `length` says how much room `info` has, and the borrowed descriptor is
-    // open. An older kernel fills less of it; the rest stays zero.
+    // SAFETY: `info` and `length` outlive the call, `length` is the size of `info`, and the borrowed descriptor is
+    // open. An older kernel writes fewer bytes; the rest stays zero.
     let answer = unsafe {
         libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast::<libc::c_void>(), &raw mut length)
     };
@@ -81,8 +82,8 @@ fn ask(socket: &impl AsFd) -> io::Result<TcpInfo> {
     })
 }
 
-/// Tells the kernel to wake the reader of a socket only once so many bytes are there, or the end is (`SO_RCVLOWAT`, socket(7)).
-/// 1 is what sockets begin with.
+/// Sets the receive low-water mark (`SO_RCVLOWAT`, socket(7)): the kernel wakes the reader only when `bytes` bytes or
+/// the end of the stream have arrived. The initial value of a socket is 1.
 pub fn set_receive_low_water(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
     low_water(socket, bytes)
 }
@@ -93,7 +94,7 @@ fn low_water(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
 
     let bytes = libc::c_int::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the option is an integer, which lives over the call, and the borrowed descriptor is open.
+    // SAFETY: the option is an integer that outlives the call, and the borrowed descriptor is open.
     let answer = unsafe {
         libc::setsockopt(
             fd,
@@ -116,19 +117,19 @@ fn ask(_socket: &impl AsFd) -> io::Result<TcpInfo> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Reads what the kernel has of a socket into the room that `buffer` has, without waiting, and says how much that was: 0 at the
-/// end, [`io::ErrorKind::WouldBlock`] when there is nothing. Unlike the runtime's own read it does not ask first whether the
-/// socket was announced as readable: below the low-water mark it never is.
+/// Reads from a socket into the free space of `buffer` without waiting, and returns the number of bytes: 0 at the end,
+/// [`io::ErrorKind::WouldBlock`] if there are none. Unlike the runtime's own read, it does not depend on a readiness
+/// notification, which never comes below the low-water mark.
 pub fn receive_now(socket: &impl AsFd, buffer: &mut impl BufMut) -> io::Result<usize> {
     use std::os::fd::AsRawFd as _;
 
     let room = buffer.chunk_mut();
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the kernel writes at most `len` bytes behind the pointer, which is the room that the buffer has, and the borrowed
-    // descriptor is open.
+    // SAFETY: the kernel writes at most `len` bytes from the pointer on, which is the buffer's free space, and the
+    // borrowed descriptor is open.
     let received = unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    // SAFETY: the kernel filled that much of the room.
+    // SAFETY: the kernel wrote this many bytes.
     unsafe { buffer.advance_mut(received) };
     Ok(received)
 }
@@ -143,14 +144,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn acknowledged_bytes_are_those_that_arrived() {
+    fn acknowledged_bytes_are_the_bytes_that_arrived() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let mut client = TcpStream::connect(listener.local_addr().expect("is bound")).expect("connects");
         let (mut server, _) = listener.accept().expect("accepts");
         let before = tcp_info(&client).expect("is TCP");
         client.write_all(&[7; 10_000]).expect("writes");
         server.read_exact(&mut [0; 10_000]).expect("reads");
-        // An answer carries the acknowledgement with it.
+        // The reply carries the acknowledgement.
         server.write_all(&[1]).expect("writes");
         client.read_exact(&mut [0]).expect("reads");
         let after = tcp_info(&client).expect("is TCP");
@@ -160,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_holds_the_sender_back_by_its_window() {
+    fn a_peer_that_does_not_read_limits_the_sender_by_its_window() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let mut client = TcpStream::connect(listener.local_addr().expect("is bound")).expect("connects");
         let (_server, _) = listener.accept().expect("accepts");
         client.set_write_timeout(Some(Duration::from_millis(100))).expect("is TCP");
         while client.write_all(&[7; 100_000]).is_ok() {}
-        // The time goes on while nothing is read.
+        // The counter increases while the peer does not read.
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         let mut info = tcp_info(&client).expect("is TCP");
         while info.window_limited * 2 < info.busy || info.busy < Duration::from_millis(200) {
@@ -178,19 +179,19 @@ mod tests {
     }
 
     #[test]
-    fn below_the_low_water_mark_there_is_something_to_receive() {
+    fn bytes_below_the_low_water_mark_can_be_received() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let mut client = TcpStream::connect(listener.local_addr().expect("is bound")).expect("connects");
         let (server, _) = listener.accept().expect("accepts");
         let mut buffer = bytes::BytesMut::with_capacity(8);
-        let nothing = receive_now(&server, &mut buffer).expect_err("nothing is there");
+        let nothing = receive_now(&server, &mut buffer).expect_err("no bytes are there");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         set_receive_low_water(&server, 1_000).expect("is TCP");
         client.write_all(b"0123456789").expect("writes");
-        // A byte comes back through the other direction once those are there.
+        // A byte in the other direction shows that the first ones have arrived.
         (&server).write_all(&[1]).expect("writes");
         client.read_exact(&mut [0]).expect("reads");
-        assert_eq!(receive_now(&server, &mut buffer).expect("receives"), 8, "as much as there is room");
+        assert_eq!(receive_now(&server, &mut buffer).expect("receives"), 8, "as many as fit");
         assert_eq!(&buffer[..], b"01234567");
         buffer.clear();
         assert_eq!(receive_now(&server, &mut buffer).expect("receives"), 2);

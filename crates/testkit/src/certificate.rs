@@ -1,4 +1,4 @@
-//! A certificate authority of one: a certificate for `localhost` and 127.0.0.1 that only those who are told trust.
+//! Test certificates, such as for `localhost` and 127.0.0.1, trusted only by clients that are configured to.
 
 use std::{ops::Range, sync::Arc};
 
@@ -8,10 +8,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 
-/// A self-signed certificate and its key.
+/// A self-signed certificate with its private key.
 #[derive(Debug)]
 pub struct Certificate {
-    /// What clients have to trust.
+    /// The certificate that clients must trust.
     pub der: CertificateDer<'static>,
     /// The same as a PEM file.
     pub pem: String,
@@ -26,7 +26,7 @@ impl Certificate {
         Self::make(params(names)?)
     }
 
-    /// One that is valid from the first day of the first year to the first day of the last.
+    /// A certificate that is valid from the first day of the first year to the first day of the last.
     pub fn valid(names: &[&str], years: Range<i32>) -> anyhow::Result<Self> {
         let mut params = params(names)?;
         params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
@@ -34,7 +34,7 @@ impl Certificate {
         Self::make(params)
     }
 
-    /// One that may sign others, as `openssl req -x509` makes them.
+    /// A certificate that may sign others, like those from `openssl req -x509`.
     pub fn authority(names: &[&str]) -> anyhow::Result<Self> {
         let mut params = params(names)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -52,7 +52,7 @@ impl Certificate {
         })
     }
 
-    /// A TLS server with it; `versions` are those of [`rustls::version`].
+    /// The configuration of a TLS server with it; `versions` are from [`rustls::version`].
     pub fn server(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> anyhow::Result<Arc<ServerConfig>> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
@@ -67,7 +67,7 @@ impl Certificate {
 fn params(names: &[&str]) -> anyhow::Result<CertificateParams> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names.clone())?;
-    // Clients look for an issuer by name: one authority must not be taken for another.
+    // Clients look up an issuer by name, so each authority needs its own.
     params.distinguished_name.push(DnType::CommonName, names.join(" "));
     Ok(params)
 }

@@ -1,4 +1,4 @@
-//! Clips: short FLV files that FFmpeg makes, and what is in them.
+//! Clips: short FLV files made by FFmpeg, and their tags.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::process::{output, text};
 
-/// An FLV file on disk and its tags in memory.
+/// An FLV file with its tags.
 #[derive(Clone, Debug)]
 pub struct Clip {
     /// The file.
@@ -25,25 +25,25 @@ pub struct Clip {
     _folder: Arc<TempDir>,
 }
 
-/// What a clip is made of.
+/// How to make a clip.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe<'a> {
     /// Seconds.
     pub seconds: u32,
-    /// FFmpeg's options for the video, or none for a clip without.
+    /// FFmpeg's video options; `None` for a clip without video.
     pub video: Option<&'a str>,
-    /// FFmpeg's options for the audio, or none for a clip without.
+    /// FFmpeg's audio options; `None` for a clip without audio.
     pub audio: Option<&'a str>,
 }
 
-/// 640x360 at 30 fps with B-frames, a keyframe each second.
+/// 640x360 at 30 fps with B-frames and a keyframe every second.
 pub const H264: &str =
     "-c:v libx264 -preset ultrafast -bf 2 -g 30 -keyint_min 30 -sc_threshold 0 -b:v 800k -pix_fmt yuv420p";
-/// The usual sound.
+/// AAC at 96 kbit/s.
 pub const AAC: &str = "-c:a aac -b:a 96k -ar 48000 -ac 2";
 
 impl Clip {
-    /// Makes a clip of moving test patterns and a tone.
+    /// Makes a clip of a moving test pattern and a tone.
     pub fn make(recipe: Recipe<'_>) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let path = folder.path().join("clip.flv");

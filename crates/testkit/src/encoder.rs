@@ -1,4 +1,4 @@
-//! An encoder of our own: publishes what it is told, byte by byte, and can leave in every way encoders leave.
+//! A test encoder: publishes given messages, and can disconnect in every way that encoders do.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -28,12 +28,12 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Publishes to `rtmp://address/live` with that key. An error tells the server's code.
+    /// Publishes to `rtmp://address/live` with that key. An error contains the server's code.
     pub async fn publish(address: SocketAddr, key: &str) -> anyhow::Result<Self> {
         Self::connect(TcpStream::connect(address).await?, key, Intent::Push).await
     }
 
-    /// The same over a connection that waited.
+    /// The same over an open connection.
     pub async fn publish_over(stream: TcpStream, key: &str) -> anyhow::Result<Self> {
         Self::connect(stream, key, Intent::Push).await
     }
@@ -65,7 +65,7 @@ impl Encoder {
         }
     }
 
-    /// The next thing that the server says.
+    /// The next event from the server.
     pub async fn event(&mut self) -> anyhow::Result<Event> {
         loop {
             let event = self.session.next_event(&mut self.received)?;
@@ -97,7 +97,7 @@ impl Encoder {
         self.flush().await
     }
 
-    /// Sends all of them as fast as the server takes them.
+    /// Sends all messages as fast as the server reads them.
     pub async fn send_all(&mut self, media: &[Media]) -> anyhow::Result<()> {
         for media in media {
             self.send(media).await?;
@@ -105,7 +105,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Sends them in real time by their timestamps, `speed` times as fast.
+    /// Sends the messages by their timestamps, at `speed` times real time.
     pub async fn send_paced(&mut self, media: &[Media], speed: f64) -> anyhow::Result<()> {
         let (started, first) = (tokio::time::Instant::now(), media.first().map_or(0, |media| media.timestamp));
         for media in media {
@@ -116,7 +116,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Reads what the server sent meanwhile, without waiting, and answers its pings: for a test that sends for a long time.
+    /// Reads what the server sent, without waiting, and answers its pings. For tests that send for a long time.
     pub async fn read_replies(&mut self) -> anyhow::Result<()> {
         loop {
             match self.stream.try_read_buf(&mut self.received) {
@@ -134,7 +134,7 @@ impl Encoder {
         self.flush().await
     }
 
-    /// Queues `onMetaData` in `@setDataFrame`, and everything else as it is.
+    /// Queues `onMetaData` in `@setDataFrame`, and everything else unchanged.
     fn queue(&mut self, media: &Media) {
         let payload = match media.kind {
             MediaKind::Metadata => set_data_frame(&media.body),
@@ -155,21 +155,21 @@ impl Encoder {
         Ok(())
     }
 
-    /// Says goodbye (`FCUnpublish`, `deleteStream`) and closes, as OBS does.
+    /// Unpublishes (`FCUnpublish`, `deleteStream`) and closes, as OBS does.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.session.finish();
         self.flush().await?;
         self.close().await
     }
 
-    /// Closes without a word. What the server said is read first: closing with unread bytes would reset the connection and
-    /// lose what is still on its way.
+    /// Closes without an unpublish. Pending server data is read first: closing with unread bytes would reset the
+    /// connection and lose data in transit.
     pub async fn close(mut self) -> anyhow::Result<()> {
         self.stream.shutdown().await?;
         self.closed().await
     }
 
-    /// Resets the connection, as a crash or a network does.
+    /// Resets the connection, as after a crash or a network failure.
     pub fn reset(self) -> anyhow::Result<()> {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
         Ok(())

@@ -1,4 +1,4 @@
-//! A real HAProxy that passes TCP connections on, and says first whose they are.
+//! A real HAProxy that forwards TCP connections with a PROXY header.
 
 use std::{
     fs,
@@ -19,15 +19,15 @@ use crate::{
 /// A running HAProxy.
 #[derive(Debug)]
 pub struct Haproxy {
-    /// Where it takes connections, in the order of the servers.
+    /// Its ports, in the order of the servers.
     pub ports: Vec<u16>,
     process: Process,
     folder: TempDir,
 }
 
 impl Haproxy {
-    /// Starts it in front of these servers, each with its options, such as `source 127.0.0.2 send-proxy check`, and lines for the
-    /// section around it.
+    /// Starts it in front of these servers. Each has server options, such as `source 127.0.0.2 send-proxy check`, and
+    /// lines for its section.
     pub async fn start(servers: &[(SocketAddr, &str, &str)]) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let path = |name: &str| folder.path().join(name);
@@ -56,12 +56,12 @@ impl Haproxy {
         Ok(haproxy)
     }
 
-    /// Waits until the health check of each server ended as wanted, such as `L7OK`.
+    /// Waits until the health check of each server has the given result, such as `L7OK`.
     pub async fn until_checked(&self, results: &[&str]) -> anyhow::Result<()> {
         let started = Instant::now();
         loop {
             let statistics = self.statistics()?;
-            // Columns: the section, the server, ..., 17: its state, 36: what its last check gave.
+            // Columns: section, server, ..., 17: state, 36: result of the last check.
             let servers = statistics.lines().map(|line| line.split(',').collect::<Vec<_>>());
             let checks: Vec<_> = servers
                 .filter(|columns| columns.get(1) == Some(&"s"))

@@ -1,14 +1,14 @@
-//! The other side, for tests: an encoder and a platform of our own that can misbehave, real peers (FFmpeg, nginx-rtmp, HAProxy,
+//! Peers for tests: an encoder and a platform that can misbehave, real programs (FFmpeg, nginx-rtmp, HAProxy,
 //! PostgreSQL, pebble) as child processes, and clips.
 //!
-//! Everything listens on 127.0.0.1 on a free port, but for what is at the other end of a [`link`], and ends when it is dropped. What waits has a deadline of its own and
-//! panics with what it waited for, so that a test never hangs and never sleeps.
+//! Everything listens on a free port of 127.0.0.1, except the far end of a [`link`], and stops when dropped. Every wait
+//! has a deadline and panics with a description, so tests neither hang nor sleep.
 
 pub mod certificate;
 pub mod clip;
 pub mod encoder;
 pub mod haproxy;
-pub mod line;
+
 pub mod link;
 pub mod nginx;
 pub mod pebble;
@@ -18,8 +18,9 @@ pub mod postgres;
 pub mod process;
 pub mod random;
 pub mod script;
+pub mod uplink;
 
 use std::time::Duration;
 
-/// The longest any wait in a test may take: generous, since it only matters when something is broken.
+/// The longest wait in a test: generous, since it only matters when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(40);

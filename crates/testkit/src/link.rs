@@ -1,7 +1,7 @@
-//! A link that loses, delays and drops large packets, between two network namespaces. The kernel's own TCP is at both ends.
+//! A network link with loss, delay, a rate and an MTU, between two network namespaces. Both ends use the kernel's TCP.
 //!
-//! A test runs again as a process in namespaces of its own, where it may make interfaces without touching the machine's. Where
-//! the machine allows none (`unshare`, `/dev/net/tun`) or has no Python, such a test says so and ends.
+//! A test runs again as a process in its own namespaces, where it can create interfaces without affecting the machine.
+//! If the machine does not allow that (`unshare`, `/dev/net/tun`) or has no Python, the test prints a message and ends.
 
 use std::{
     env,
@@ -18,30 +18,30 @@ use crate::{
     process::{Process, output},
 };
 
-/// Set in the process that runs inside.
+/// Set in the process inside the namespaces.
 const INSIDE: &str = "TEST_INSIDE_NAMESPACES";
 const UNSHARE: [&str; 3] = ["--user", "--map-root-user", "--net"];
 const EMULATOR: &str = include_str!("link.py");
 
-/// This end of the link.
+/// The address of this end.
 pub const HERE: &str = "10.77.0.1";
-/// The other end.
+/// The address of the far end.
 pub const THERE: &str = "10.77.0.2";
 
-/// What a link does to packets.
+/// The properties of a link.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions {
-    /// The share of packets that is lost, each way.
+    /// Share of packets lost, in each direction.
     pub loss: f64,
-    /// From one end to the other.
+    /// One-way delay.
     pub delay_ms: u32,
-    /// What it carries, each way.
+    /// Rate in each direction.
     pub kbps: u32,
-    /// Larger packets vanish. The interfaces at both ends believe in 1500.
+    /// Larger packets are dropped silently. The interfaces at both ends have an MTU of 1500.
     pub mtu: u32,
 }
 
-/// A link, as long as it is held. For processes inside only.
+/// A link; it exists until dropped. Only for processes inside the namespaces.
 #[derive(Debug)]
 pub struct Link {
     emulator: Child,
@@ -49,7 +49,7 @@ pub struct Link {
     other_side: Process,
 }
 
-/// Whether this process is inside namespaces of its own. Outside, runs `test` inside, and panics if it fails there.
+/// Whether this process is inside the namespaces. Outside, runs `test` inside, and panics if it fails there.
 pub fn is_inside(test: &str) -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
@@ -57,7 +57,7 @@ pub fn is_inside(test: &str) -> bool {
     let has_namespaces = output("unshare", &[&UNSHARE[..], &["true"]].concat()).is_ok();
     let has_interfaces = File::options().read(true).write(true).open("/dev/net/tun").is_ok();
     if !has_namespaces || !has_interfaces || output("python3", &["--version"]).is_err() {
-        eprintln!("{test} was not tried: it needs network namespaces, /dev/net/tun and Python");
+        eprintln!("{test} was skipped: it needs network namespaces, /dev/net/tun and Python");
         return false;
     }
     let program = env::current_exe().expect("is a file");
@@ -74,7 +74,7 @@ pub fn is_inside(test: &str) -> bool {
 }
 
 impl Link {
-    /// Makes the link.
+    /// Creates the link.
     pub async fn start(conditions: Conditions) -> anyhow::Result<Self> {
         let other_side = Process::start("unshare", &["--net", "sleep", "3600"])?;
         let mut emulator = Command::new("python3")
@@ -104,15 +104,15 @@ impl Link {
         Ok(link)
     }
 
-    /// Changes what it does to packets.
+    /// Changes its properties.
     pub fn set(&mut self, conditions: Conditions) -> anyhow::Result<()> {
         let Conditions { loss, delay_ms, kbps, mtu } = conditions;
-        // In one piece.
+        // Written at once.
         self.control.write_all(format!("{loss} {delay_ms} {kbps} {mtu}\n").as_bytes())?;
         Ok(())
     }
 
-    /// What a command begins with that runs at the other end.
+    /// Command prefix to run a program at the far end.
     pub fn enter(&self) -> [String; 3] {
         ["nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.other_side.id()), "--".to_owned()]
     }
@@ -137,7 +137,7 @@ impl Drop for Link {
     }
 }
 
-/// Brings an interface up, with an address.
+/// Brings an interface up, with an optional address.
 fn up(enter: &[&str], name: &str, address: Option<&str>) -> anyhow::Result<()> {
     let run = |arguments: &[&str]| {
         let words = [enter, &["ip"], arguments].concat();

@@ -1,4 +1,4 @@
-//! A real nginx with the RTMP module: the server of the original design, here as a platform that records what it gets.
+//! A real nginx with the RTMP module: the server of the original design, used as a platform that records its streams.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     process::{Process, free_port, text},
 };
 
-/// Where Debian's package puts the module.
+/// The path of the module in Debian's package.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
 /// A running nginx-rtmp. Application `live` records every stream to an FLV file.
@@ -25,13 +25,13 @@ pub struct Nginx {
     /// Its RTMP port.
     pub port: u16,
     host: &'static str,
-    /// What its command begins with.
+    /// Command prefix.
     enter: Vec<String>,
     process: Process,
     folder: TempDir,
 }
 
-/// One process: killing it leaves nothing behind.
+/// A single process, so that killing it leaves no other.
 fn run(enter: &[String], folder: &TempDir) -> anyhow::Result<Process> {
     let path = folder.path().join("nginx.conf");
     let words = ["nginx", "-e", "stderr", "-c", text(&path), "-p", text(folder.path())];
@@ -46,14 +46,14 @@ impl Nginx {
         Self::start_on("127.0.0.1", Vec::new(), directives).await
     }
 
-    /// Starts it at the other end of a link.
+    /// Starts it at the far end of a link.
     pub async fn start_behind(link: &Link) -> anyhow::Result<Self> {
         Self::start_on(THERE, link.enter().to_vec(), "").await
     }
 
     async fn start_on(host: &'static str, enter: Vec<String>, directives: &str) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
-        // Workers run as another user.
+        // Its workers run as another user.
         make_public(folder.path())?;
         let port = free_port()?;
         let records = folder.path().join("records");
@@ -81,7 +81,7 @@ impl Nginx {
         Ok(nginx)
     }
 
-    /// Kills it, as a machine that loses power does, and starts it again on the same port.
+    /// Kills it, as a power failure does, and starts it again on the same port.
     pub async fn crash_and_restart(&mut self) -> anyhow::Result<()> {
         self.process.signal("KILL")?;
         while self.process.is_running() {
@@ -108,12 +108,12 @@ impl Nginx {
         format!("rtmp://{}:{}/live", self.host, self.port)
     }
 
-    /// Ends it, so that its files are whole, and reads what it recorded under that stream name.
+    /// Stops it, so that its files are complete, and reads the recording of a stream.
     pub async fn recorded(self, name: &str) -> anyhow::Result<Vec<Media>> {
         self.recorded_all(&[name]).await?.pop().context("one name gives one record")
     }
 
-    /// The same for several names.
+    /// The same for several streams.
     pub async fn recorded_all(self, names: &[&str]) -> anyhow::Result<Vec<Vec<Media>>> {
         self.process.signal("TERM")?;
         self.process.wait(PATIENCE).await?;

@@ -1,4 +1,5 @@
-//! A real ACME server: pebble, the small one of Let's Encrypt, with a name server for which every name is this machine.
+//! A real ACME server: pebble, a small one by Let's Encrypt, with a name server that resolves every name to this
+//! machine.
 
 use std::{
     fs,
@@ -24,11 +25,11 @@ use crate::{
     process::{Process, free_ports, text},
 };
 
-/// The one name that it gives no certificate for.
+/// The name that it refuses to certify.
 pub const BLOCKED: &str = "blocked.example";
 
-/// A running authority. It looks for TLS-ALPN-01 on a port of the test's choice instead of 443, and verifies signatures, nonces
-/// and challenges like the real one.
+/// A running authority. It validates TLS-ALPN-01 on a port chosen by the test instead of 443, and verifies signatures,
+/// nonces and challenges.
 #[derive(Debug)]
 pub struct Pebble {
     port: u16,
@@ -39,7 +40,7 @@ pub struct Pebble {
 }
 
 impl Pebble {
-    /// Starts it. It gives certificates for `validity`, after a look at port `tls` of each name.
+    /// Starts it. Certificates are valid for `validity`; it validates on port `tls` of each name.
     pub async fn start(tls: u16, validity: Duration) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let [port, management, dns, unused] = free_ports()?;
@@ -77,7 +78,7 @@ impl Pebble {
                 &unused,
             ],
         )?;
-        // It would sleep for seconds before each look, and refuse a good nonce now and then, to teach clients patience.
+        // By default it sleeps for seconds before each validation, and rejects some valid nonces, to test clients.
         let environment = ["PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0", "PEBBLE_AUTHZREUSE=0"];
         let arguments = ["pebble", "-config", text(&file), "-dnsserver", &dns];
         let authority = Process::start("env", &[&environment[..], &arguments[..]].concat())?;
@@ -99,17 +100,17 @@ impl Pebble {
         Ok(())
     }
 
-    /// Its directory.
+    /// The URL of its ACME directory.
     pub fn directory(&self) -> String {
         format!("https://localhost:{}/dir", self.port)
     }
 
-    /// The file that its own HTTPS is verified with.
+    /// The CA file for its own HTTPS.
     pub fn ca(&self) -> String {
         text(&self.folder.path().join("cert.pem")).to_owned()
     }
 
-    /// What those trust who trust the certificates that it gives.
+    /// The roots of the certificates that it issues.
     pub async fn roots(&self) -> anyhow::Result<RootCertStore> {
         let mut trusted = RootCertStore::empty();
         trusted.add(self.own.der.clone())?;

@@ -18,7 +18,7 @@ use crate::{
 /// A running PgBouncer; stopped when dropped.
 #[derive(Debug)]
 pub struct Pgbouncer {
-    /// The database through it.
+    /// The URL of the database through it.
     pub url: String,
     _process: Process,
     _folder: TempDir,
@@ -32,7 +32,7 @@ impl Pgbouncer {
         let (address, database) = rest.split_once('/').context("names no database")?;
         let (host, port) = address.rsplit_once(':').context("has no port")?;
         let folder = TempDir::new()?;
-        // As root it becomes another user, who reads this too.
+        // Started as root, it switches to another user, who must read this.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let listen = free_port()?;
         let config = folder.path().join("pgbouncer.ini");

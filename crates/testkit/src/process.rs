@@ -21,7 +21,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program; what it says on stderr is kept for [`Process::wait`].
+    /// Starts a program; its standard error is kept for [`Process::wait`].
     pub fn start(program: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let child = Command::new(program)
             .args(arguments)
@@ -38,7 +38,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it runs.
+    /// Whether it is running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -52,7 +52,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits for its end without blocking the runtime. The end of stderr tells when it is over.
+    /// Waits for its end without blocking the runtime. It has ended when standard error closes.
     pub async fn wait(mut self, patience: Duration) -> anyhow::Result<(ExitStatus, String)> {
         let started = Instant::now();
         let stderr = self.child.stderr.take();
@@ -79,7 +79,7 @@ impl Drop for Process {
     }
 }
 
-/// Runs a program to its end and gives its standard output; an error holds what it said.
+/// Runs a program and returns its standard output; an error contains its output.
 pub fn output(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(program)
         .args(arguments)
@@ -92,26 +92,26 @@ pub fn output(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The path as text; temporary paths always are.
+/// The path as text. Temporary paths are always valid UTF-8.
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
 
-/// Below those that systems give to connections, one of which could take the port before its program does.
+/// Below the range for outgoing connections, one of which could take the port before the program does.
 const PORTS: Range<u64> = 10_000..32_000;
-/// Most are free.
+/// Attempts; most ports are free.
 const TRIES_MAX: u32 = 100;
 
-/// A port that was free a moment ago, for programs that cannot tell which one they took.
+/// A currently free port, for programs that cannot report the port they chose.
 pub fn free_port() -> anyhow::Result<u16> {
     free_ports::<1>().map(|[port]| port)
 }
 
-/// Several of them, each another.
+/// Several different free ports.
 pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
-    // Seeded by the system, since tests choose at the same moment.
+    // Seeded by the system, since tests run at the same time.
     let mut random = Random::seeded(RandomState::new().hash_one(std::process::id()));
-    // Held until all are known, or the same could come twice.
+    // Held until all are known, so that no port is returned twice.
     let mut held = Vec::new();
     let mut ports = [0; N];
     for port in &mut ports {

@@ -1,13 +1,13 @@
-//! Chance that can be repeated: the same seed gives the same numbers on every machine.
+//! Reproducible random numbers: a seed gives the same numbers on every machine.
 
 use std::{ops::Range, time::Duration};
 
-/// A stream of numbers (SplitMix64, Steele, Lea and Flood 2014).
+/// A random number generator (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The stream that begins with `seed`.
+    /// A generator with that seed.
     pub fn seeded(seed: u64) -> Self {
         Self(seed)
     }
@@ -20,17 +20,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number in a range that is not empty.
+    /// A number in a non-empty range.
     pub fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.number() % (range.end - range.start)
     }
 
-    /// A time of so many milliseconds.
+    /// A duration in milliseconds.
     pub fn ms(&mut self, range: Range<u64>) -> Duration {
         Duration::from_millis(self.within(range))
     }
 
-    /// One of several.
+    /// A random element.
     pub fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.within(0..choices.len() as u64) as usize]
     }

@@ -1,4 +1,4 @@
-//! Scripts: made-up streams whose every message is different, for tests that look at bytes and times, not pictures.
+//! Scripts: synthetic streams in which every message is different, for tests of bytes and times instead of pictures.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use gostream_proto::rtmp::{
@@ -6,7 +6,7 @@ use gostream_proto::rtmp::{
     media::{Media, MediaKind},
 };
 
-/// An AVCDecoderConfigurationRecord of a 640x360 baseline stream, in its FLV tag.
+/// An AVCDecoderConfigurationRecord of a 640x360 Baseline stream, in its FLV tag.
 pub const AVC_HEADER: &[u8] = &[
     0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0x17, 0x67, 0x42, 0xC0, 0x1E, 0xDA, 0x02, 0x80, 0xBF, 0xE5,
     0xC0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xF0, 0x3C, 0x58, 1, 0, 4, 0x68, 0xCE, 0x0F,
@@ -15,22 +15,22 @@ pub const AVC_HEADER: &[u8] = &[
 /// AAC-LC, 48 kHz, stereo, in its FLV tag.
 pub const AAC_HEADER: &[u8] = &[0xAF, 0, 0x11, 0x90];
 
-/// What a script writes.
+/// The parameters of a script.
 #[derive(Clone, Copy, Debug)]
 pub struct Script {
-    /// The timestamp of the first frame.
+    /// Timestamp of the first frame, in ms.
     pub start: u32,
     /// Milliseconds of media.
     pub ms: u32,
-    /// Milliseconds from keyframe to keyframe.
+    /// Keyframe interval, in ms.
     pub gop_ms: u32,
     /// Bytes of a video frame.
     pub frame_bytes: usize,
-    /// Write video.
+    /// Whether to write video.
     pub video: bool,
-    /// Write audio.
+    /// Whether to write audio.
     pub audio: bool,
-    /// Makes the frames of one script differ from another's.
+    /// Makes the frames of different scripts different.
     pub seed: u8,
 }
 
@@ -40,20 +40,20 @@ impl Default for Script {
     }
 }
 
-/// 25 frames a second.
+/// 25 frames per second, in ms.
 const FRAME_MS: u32 = 40;
-/// 1024 samples at 48 kHz, as RTMP rounds it.
+/// 1024 samples at 48 kHz, in ms; RTMP rounds it.
 const AUDIO_MS: f64 = 1_024.0 / 48.0;
 
 impl Script {
-    /// Metadata, headers, and frames in order of their time.
+    /// Metadata, headers, and frames in the order of their times.
     pub fn write(self) -> Vec<Media> {
         let mut media = self.headers();
         media.extend(self.frames());
         media
     }
 
-    /// Metadata and codec headers, at timestamp 0 as encoders send them.
+    /// Metadata and codec headers at timestamp 0, as encoders send them.
     pub fn headers(self) -> Vec<Media> {
         let mut headers = vec![Media { kind: MediaKind::Metadata, timestamp: 0, body: metadata() }];
         let mut header = |kind, bytes: &'static [u8]| {
@@ -68,7 +68,7 @@ impl Script {
         headers
     }
 
-    /// The frames alone.
+    /// Only the frames.
     pub fn frames(self) -> Vec<Media> {
         let mut frames = Vec::new();
         if self.video {

@@ -1,7 +1,7 @@
-//! The walls inside the crates, as ARCHITECTURE.md draws them: what imports what, read from the source.
+//! The module boundaries that ARCHITECTURE.md describes: imports, read from the source.
 //!
-//! A file imports another one when a path in it (in a `use`, or in the code) leads there. What only tests use does not count, nor
-//! does the `mod` line by which a parent declares its children.
+//! A file imports another file if a path in it (in a `use` or in code) leads there. Imports for tests do not count, nor
+//! do the `mod` lines with which a parent declares its children.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// A module's path below the crate's root: `["relay", "state"]`.
+/// A module path below the crate root: `["relay", "state"]`.
 type Module = Vec<String>;
 
 const CRATES: [&str; 5] = ["proto", "tcp", "engine", "store", "server"];
@@ -28,12 +28,12 @@ fn no_file_of_a_crate_imports_in_a_circle() {
 #[test]
 fn folders_of_a_crate_import_in_one_direction() {
     let circles: Vec<String> = CRATES.into_iter().flat_map(|name| House::read(name).folders().circles()).collect();
-    assert!(circles.is_empty(), "Move what is shared below both:\n{}", circles.join("\n"));
+    assert!(circles.is_empty(), "Move the shared part into a folder below both:\n{}", circles.join("\n"));
 }
 
 #[test]
-fn the_map_of_the_house_is_true() {
-    /// Lists that grow by one file each time, and say nothing else.
+fn the_module_map_matches_the_source() {
+    /// Folders with one file per item, which the map does not list individually.
     const LISTS: [&str; 2] = ["entity", "migration"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let text = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("is readable");
@@ -61,10 +61,10 @@ fn the_map_of_the_house_is_true() {
             wrong.push(format!("there is no {path}"));
         }
     }
-    assert!(wrong.is_empty(), "ARCHITECTURE.md does not fit the source: {wrong:#?}");
+    assert!(wrong.is_empty(), "ARCHITECTURE.md does not match the source: {wrong:#?}");
 }
 
-/// What the map says of a crate: from its line to the next that begins as far left.
+/// The words of a crate in the map: from its line to the next line with the same indentation.
 fn words_of<'a>(map: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let head = format!("  {name}/src/");
     let lines = map.lines().skip_while(move |line| !line.starts_with(&head));
@@ -72,11 +72,11 @@ fn words_of<'a>(map: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     lines.flat_map(|line| line.split(|sign: char| !(sign.is_alphanumeric() || sign == '_')))
 }
 
-/// The modules of a crate, and which other ones the file of each imports.
+/// The modules of a crate and their imports.
 #[derive(Default)]
 struct House {
     name: String,
-    /// Where the source of each module is.
+    /// The source file of each module.
     files: BTreeMap<Module, PathBuf>,
     imports: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
 }
@@ -102,7 +102,7 @@ impl House {
         house
     }
 
-    /// The same with the files of each module below the root as one.
+    /// The same with the files below each top-level module merged.
     fn folders(&self) -> Self {
         let folder = |path: &PathBuf| {
             let short = self.short(path);
@@ -116,7 +116,7 @@ impl House {
         folders
     }
 
-    /// Files that reach themselves, a line for each group of those that reach each other.
+    /// Files that import themselves indirectly: one entry per group of files that import each other.
     fn circles(&self) -> Vec<String> {
         let reached: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> =
             self.imports.keys().map(|file| (file, self.reached(file))).collect();
@@ -152,7 +152,7 @@ impl House {
     }
 }
 
-/// Every module from `file` on, with its items. Inline modules count as part of their file.
+/// Every module from `file` on, with its items. Inline modules belong to their file.
 fn find_modules(file: &Path, folder: &Path, module: Module, into: &mut Vec<(Module, PathBuf, Vec<Item>)>) {
     let text = fs::read_to_string(file).expect("is readable");
     let items = syn::parse_file(&text).expect("is Rust").items;
@@ -170,7 +170,7 @@ fn find_modules(file: &Path, folder: &Path, module: Module, into: &mut Vec<(Modu
     into.push((module, file.to_owned(), items));
 }
 
-/// `cfg(test)`, alone or with what else has to be.
+/// Whether an attribute is `cfg(test)`, alone or combined with other conditions.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).any(|attribute| {
         let Ok(condition) = attribute.parse_args::<Meta>() else { return false };
@@ -184,7 +184,7 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// What one file imports.
+/// The imports of one file.
 struct Imports<'a> {
     files: &'a BTreeMap<Module, PathBuf>,
     module: Module,
@@ -198,7 +198,7 @@ impl<'a> Imports<'a> {
         Self { files, module, names: BTreeMap::new(), to: BTreeSet::new() }
     }
 
-    /// Learns the names of the modules that are declared or imported here.
+    /// Records the names of modules that are declared or imported here.
     fn bind(&mut self, items: &[Item]) {
         for item in items {
             match item {
@@ -220,7 +220,7 @@ impl<'a> Imports<'a> {
         }
     }
 
-    /// The innermost module that a path leads to, and how many of its names are left.
+    /// The innermost module of a path, and the number of path segments after it.
     fn resolve(&self, path: &[String]) -> Option<(Module, usize)> {
         let mut path = path.to_vec();
         let mut module = match path.first()?.as_str() {
@@ -247,7 +247,7 @@ impl<'a> Imports<'a> {
 
     fn add(&mut self, path: &[String]) {
         let Some((module, rest)) = self.resolve(path) else { return };
-        // A path that ends at a module only gives it a name here: what is used of it is another path.
+        // A path that ends at a module only names it here; its use is another path.
         if rest > 0
             && let Some(file) = self.files.get(&module)
         {
@@ -286,7 +286,7 @@ impl<'ast> Visit<'ast> for Imports<'_> {
         visit::visit_path(self, path);
     }
 
-    /// Arguments of macros are tokens: paths among them are found by their colons.
+    /// Macro arguments are tokens: paths in them are recognised by their colons.
     fn visit_macro(&mut self, called: &'ast Macro) {
         let text = called.tokens.to_string().replace(" :: ", "::");
         for word in text.split(|sign: char| !(sign.is_alphanumeric() || sign == '_' || sign == ':')) {
@@ -299,7 +299,7 @@ impl<'ast> Visit<'ast> for Imports<'_> {
     }
 }
 
-/// Every path of a `use`, and the name that it gives.
+/// Every path of a `use`, with the name that it introduces.
 fn paths(tree: &UseTree) -> Vec<(Vec<String>, String)> {
     match tree {
         UseTree::Path(path) => {

@@ -1,4 +1,4 @@
-//! HTTP as browsers speak it: connections are kept and used again, and each visitor has an address of its own.
+//! An HTTP client that behaves like browsers: connections are reused, and each visitor has an address of its own.
 
 use std::{
     net::SocketAddr,
@@ -18,27 +18,27 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
-/// A server that takes longer has failed.
+/// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One visitor.
 #[derive(Clone, Debug)]
 pub struct Client {
     server: SocketAddr,
-    /// As a proxy on this machine would tell it; logins are limited by address.
+    /// The client address, sent in a proxy header; login limits are per address.
     address: String,
     token: String,
-    /// Connections that wait for the next request, of all visitors.
+    /// Idle connections of all visitors.
     idle: Arc<Mutex<Vec<SendRequest<Full<Bytes>>>>>,
 }
 
 impl Client {
-    /// Somebody without an account.
+    /// A visitor who is not logged in.
     pub fn new(server: SocketAddr) -> Self {
         Self { server, address: "192.0.2.1".to_owned(), token: String::new(), idle: Arc::default() }
     }
 
-    /// Another visitor over the same connections.
+    /// Another visitor that shares the connections.
     pub fn visitor(&self, number: usize) -> Self {
         Self { address: format!("198.51.100.{number}"), ..self.clone() }
     }
@@ -48,22 +48,22 @@ impl Client {
         Self { token: token.to_owned(), ..self }
     }
 
-    /// The body of an answer of success.
+    /// The body of a successful response.
     pub async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
         self.send("GET", path, "").await
     }
 
-    /// The answer's JSON.
+    /// The JSON of a successful response.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         Ok(serde_json::from_slice(&self.send("POST", path, &body.to_string()).await?)?)
     }
 
-    /// Changes something.
+    /// Sends a PATCH request.
     pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<()> {
         self.send("PATCH", path, &body.to_string()).await.map(drop)
     }
 
-    /// Opens a stream of events, waits for the first, and leaves.
+    /// Opens an event stream, waits for the first event, and closes it.
     pub async fn first_event(&self, path: &str) -> anyhow::Result<()> {
         let work = async {
             let (_, mut response) = self.open("GET", path, "").await?;
@@ -111,7 +111,7 @@ impl Client {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut connection) = idle else { break };
-            // The server may have closed it meanwhile.
+            // The server may have closed the connection.
             if connection.ready().await.is_ok() {
                 return Ok(connection);
             }

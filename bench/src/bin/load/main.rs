@@ -1,7 +1,7 @@
-//! Load: what a few hundred people with the page open ask of one server, at a fixed pace, on SQLite and on PostgreSQL.
+//! Load test: the requests of a few hundred users with the page open, at a fixed rate, on SQLite and on PostgreSQL.
 //!
-//! Requests start when they are due, whether or not those before them were answered, and their time counts from then: a
-//! server that stumbles cannot hide it by being asked less. `bench/README.md` explains.
+//! Requests start when they are due, whether or not earlier ones were answered, and latency counts from that moment. So
+//! a server that stalls does not reduce its own load. See `bench/README.md`.
 
 mod client;
 mod mix;
@@ -16,19 +16,19 @@ use gostream_testkit::postgres::Postgres;
 
 use self::{server::Server, tally::Tally};
 
-/// Asks a server for so many things a second, and tells how long that took.
+/// Sends requests to a server at a fixed rate and reports latencies.
 #[derive(Debug, Parser)]
 struct Options {
-    /// The server to ask.
+    /// The server to test.
     #[arg(long, default_value = "target/release/gostream")]
     server: PathBuf,
-    /// Requests a second.
+    /// Requests per second.
     #[arg(long, default_value_t = 300)]
     rate: u32,
-    /// For so many seconds.
+    /// Duration in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Only on the database whose name contains this.
+    /// Only databases whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
 }

@@ -1,4 +1,4 @@
-//! What is asked: accounts with projects, some of them live, and people who look at them and change them.
+//! The request mix: accounts with projects, some of them live, and users who view and change them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,19 +17,19 @@ use tokio::{
 
 use crate::{client::Client, server::Server, tally::Tally};
 
-/// A school.
+/// Accounts; a school.
 const ACCOUNTS: usize = 20;
-/// Of each account.
+/// Projects per account.
 const PROJECTS: usize = 5;
-/// Of each project.
+/// Destinations per project.
 const DESTINATIONS: usize = 3;
-/// Streams on the air, each of the first project of an account, with one relay that runs all the time.
+/// Live streams, each of the first project of an account, with one relay that runs for the whole test.
 const LIVE: usize = 5;
 /// Longer than any run.
 const STREAM_MS: u32 = 600_000;
-/// What the password of everybody is.
+/// The password of every account.
 const PASSWORD: &str = "quiet lamp under rain";
-/// How many of a thousand requests are of which kind. A login takes a quarter of a second of a core, by intention.
+/// Request kinds, per thousand. A login deliberately takes a quarter of a second of CPU.
 const KINDS: [(&str, u64); 9] = [
     ("list projects", 240),
     ("show project", 300),
@@ -42,7 +42,7 @@ const KINDS: [(&str, u64); 9] = [
     ("log in", 2),
 ];
 
-/// Everything that requests need to know.
+/// What requests need.
 pub struct Stage {
     accounts: Vec<Account>,
     playlists: Vec<String>,
@@ -58,7 +58,7 @@ struct Account {
 
 struct Project {
     id: String,
-    /// The first of a live project is left to run.
+    /// The first destination of a live project stays enabled.
     destinations: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ fn text(value: &Value) -> anyhow::Result<String> {
     value.as_str().map(str::to_owned).with_context(|| format!("no text: {value}"))
 }
 
-/// Makes accounts, projects, destinations and streams.
+/// Creates accounts, projects, destinations and streams.
 pub async fn prepare(server: &Server) -> anyhow::Result<Stage> {
     let platform = Platform::start(Behaviour::default()).await?;
     let visitor = Client::new(server.http);
@@ -98,7 +98,7 @@ pub async fn prepare(server: &Server) -> anyhow::Result<Stage> {
         }
         accounts.push(Account { email, client, projects });
     }
-    // Until each stream has something to show.
+    // Waits until each stream has a playlist.
     for playlist in &playlists {
         let shown = async { while visitor.get(playlist).await.is_err() {} };
         timeout(Duration::from_secs(20), shown).await.context("a stream has no preview")?;
@@ -136,7 +136,7 @@ async fn publish(server: &Server, key: &str) -> anyhow::Result<JoinHandle<()>> {
     }))
 }
 
-/// Asks at that pace for that long.
+/// Sends `rate` requests per second for `lasts`.
 pub async fn ask(stage: Stage, rate: u32, lasts: Duration) -> anyhow::Result<Tally> {
     let (stage, mut random) = (Arc::new(stage), Random::seeded(1));
     let (began, mut asked, mut tally) = (Instant::now(), JoinSet::new(), Tally::default());

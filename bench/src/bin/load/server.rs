@@ -1,4 +1,4 @@
-//! The server under load: the real program, with a data directory of its own.
+//! The server under test: the real program with its own data directory.
 
 use std::{
     fs,
@@ -15,22 +15,22 @@ use tokio::time::sleep;
 
 use crate::client::Client;
 
-/// How long it may take to be ready.
+/// Time limit for the server to become ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server, killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it answers.
+    /// Address of the API.
     pub http: SocketAddr,
-    /// Where encoders publish.
+    /// Address for encoders.
     pub rtmp: SocketAddr,
     child: Child,
     _folder: TempDir,
 }
 
 impl Server {
-    /// Starts the program on that database, or on SQLite.
+    /// Starts the program with the given database, or with SQLite.
     pub async fn start(program: &Path, database: Option<&str>) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let [http, rtmp] = free_ports()?.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
@@ -61,7 +61,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Time on a CPU of all its threads so far.
+    /// CPU time of all its threads so far.
     pub fn cpu(&self) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
         let spent = threads.filter_map(|thread| {

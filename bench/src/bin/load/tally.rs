@@ -1,8 +1,8 @@
-//! How long each kind of request took, and how many failed.
+//! Latencies and failures per kind of request.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-/// What was counted.
+/// The results.
 #[derive(Debug, Default)]
 pub struct Tally {
     kinds: BTreeMap<&'static str, Kind>,
@@ -15,7 +15,7 @@ struct Kind {
 }
 
 impl Tally {
-    /// One request is over.
+    /// Records a finished request.
     pub fn count(&mut self, kind: &'static str, took: Duration, outcome: &anyhow::Result<()>) {
         let entry = self.kinds.entry(kind).or_default();
         entry.times.push(took);
@@ -25,7 +25,7 @@ impl Tally {
         }
     }
 
-    /// Requests that failed.
+    /// Failed requests.
     pub fn errors(&self) -> usize {
         self.kinds.values().map(|kind| kind.errors).sum()
     }

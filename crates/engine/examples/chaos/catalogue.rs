@@ -1,43 +1,43 @@
-//! What a destination can be: the faults, and what may be asked of a platform that has one.
+//! The kinds of destination: the faults, and what each platform must still receive.
 
 use std::{num::NonZero, time::Duration};
 
 use gostream_testkit::{
     certificate::Certificate,
-    platform::{Behaviour, Instead, Login, Platform, Say, Step},
+    platform::{Behaviour, Deviation, LiveMessage, Login, Platform, Step},
     random::Random,
 };
 
-/// What may be asked of a destination.
+/// What must hold for a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// It gets everything, on one connection.
+    /// It receives everything, on one connection.
     Everything,
-    /// What it gets is in order and begins at keyframes.
+    /// It receives media in order, and each part begins at a keyframe.
     WholeGops,
-    /// It is never live.
+    /// It never becomes live.
     Never,
-    /// Its owner switches it, changes its key, deletes it.
+    /// Its owner enables, disables, re-keys or deletes it.
     AsItsOwnerWants,
-    /// Its machine is restarted now and then.
+    /// Its machine is restarted occasionally.
     ComesBack,
 }
 
-/// Troubled by nothing but its owner.
+/// The name of a destination without a fault of its own.
 const PROMPT: &str = "its owner";
 
-/// One destination of a round.
+/// A destination in a round.
 pub struct Slot {
     pub name: &'static str,
     pub promise: Promise,
-    /// Where the destination points.
+    /// The platform that the destination's URL names.
     pub platform: Platform,
-    /// Where the platform sends it, if it does.
+    /// The platform that it redirects to, if it does.
     pub elsewhere: Option<Platform>,
 }
 
 impl Slot {
-    /// The platform that media is to arrive at.
+    /// The platform that receives the media.
     pub fn target(&self) -> &Platform {
         self.elsewhere.as_ref().unwrap_or(&self.platform)
     }
@@ -46,15 +46,15 @@ impl Slot {
         Self::start("none", Promise::Everything, Behaviour::default()).await
     }
 
-    /// Goodbyes to a slow platform take their time, and what comes after them has to wait.
+    /// An owner's destination. A slow platform takes a while to receive an unpublish, which delays what follows.
     pub async fn commanded(random: &mut Random) -> Self {
         let kbps = random.one_of(&[None, NonZero::new(1_000)]).to_owned();
         let name = if kbps.is_none() { PROMPT } else { "its owner, and it reads slowly" };
         Self::start(name, Promise::AsItsOwnerWants, Behaviour { kbps, ..Behaviour::default() }).await
     }
 
-    /// Whether a goodbye must arrive; slow ones may miss it, since it is not waited for for ever.
-    pub fn hears_goodbyes(&self) -> bool {
+    /// Whether an unpublish must arrive. Slow platforms may miss it, because the wait for it is bounded.
+    pub fn must_be_unpublished(&self) -> bool {
         self.name == PROMPT
     }
 
@@ -62,13 +62,13 @@ impl Slot {
         Self::start("restarts", Promise::ComesBack, Behaviour::default()).await
     }
 
-    /// A slot with a fault that chance picks.
+    /// A destination with a random fault.
     pub async fn faulty(random: &mut Random) -> Self {
         let (name, promise, behaviour) = draw(random);
         let mut slot = Self::start(name, promise, behaviour).await;
         if name == "redirects" {
             let elsewhere = Platform::start(Behaviour::default()).await.expect("listens");
-            let instead = Instead::Redirect(elsewhere.url());
+            let instead = Deviation::Redirect(elsewhere.url());
             slot.platform = Platform::start(Behaviour::at(Step::Connect, instead)).await.expect("listens");
             slot.elsewhere = Some(elsewhere);
         }
@@ -101,9 +101,9 @@ fn draw(random: &mut Random) -> (&'static str, Promise, Behaviour) {
             ];
             no(Step::Publish, &codes, random)
         }),
-        3 => ("closes at a step", Never, Behaviour::at(*random.one_of(&STEPS), Instead::Close)),
-        4 => ("resets at a step", Never, Behaviour::at(*random.one_of(&STEPS), Instead::Reset)),
-        5 => ("falls silent at a step", Never, Behaviour::at(*random.one_of(&STEPS), Instead::Silence)),
+        3 => ("closes at a step", Never, Behaviour::at(*random.one_of(&STEPS), Deviation::Close)),
+        4 => ("resets at a step", Never, Behaviour::at(*random.one_of(&STEPS), Deviation::Reset)),
+        5 => ("falls silent at a step", Never, Behaviour::at(*random.one_of(&STEPS), Deviation::Silence)),
         6 => ("mute", Never, Behaviour { mute: true, ..plain() }),
         7 => ("wants a login", Never, Behaviour { login: Some(Login { user: "u", password: "p" }), ..plain() }),
         8 => ("untrusted certificate", Never, {
@@ -113,8 +113,10 @@ fn draw(random: &mut Random) -> (&'static str, Promise, Behaviour) {
         }),
         9 => ("closes while live", WholeGops, Behaviour { close_after: Some(random.ms(0..2_000)), ..plain() }),
         10 => ("resets while live", WholeGops, Behaviour { reset_after: Some(random.ms(0..2_000)), ..plain() }),
-        11 => ("error while live", WholeGops, { Behaviour::says(random.ms(0..2_000), Say::Error("NetStream.Failed")) }),
-        12 => ("asks to reconnect", WholeGops, Behaviour::says(random.ms(0..3_000), Say::Reconnect(None))),
+        11 => ("error while live", WholeGops, {
+            Behaviour::says(random.ms(0..2_000), LiveMessage::Error("NetStream.Failed"))
+        }),
+        12 => ("asks to reconnect", WholeGops, Behaviour::says(random.ms(0..3_000), LiveMessage::Reconnect(None))),
         13 => ("stops reading", WholeGops, {
             Behaviour { stop_reading_after: Some(random.within(4_000..500_000) as usize), ..plain() }
         }),
@@ -129,13 +131,16 @@ fn draw(random: &mut Random) -> (&'static str, Promise, Behaviour) {
         18 => ("pings", Everything, Behaviour { ping_every: Some(Duration::from_millis(50)), ..plain() }),
         _ => ("odd message stream", Everything, {
             let stream_id = Some(random.within(2..1_000) as u32);
-            Behaviour { stream_id, ..Behaviour::at(Step::ReleaseStream, Instead::Refuse("NetConnection.Call.Failed")) }
+            Behaviour {
+                stream_id,
+                ..Behaviour::at(Step::ReleaseStream, Deviation::Refuse("NetConnection.Call.Failed"))
+            }
         }),
     }
 }
 
-/// A no at that step, with one of these codes.
+/// Refuses that step with one of these codes.
 fn no(step: Step, codes: &[&'static str], random: &mut Random) -> Behaviour {
     let code = *random.one_of(codes);
-    Behaviour::at(step, Instead::Refuse(code))
+    Behaviour::at(step, Deviation::Refuse(code))
 }

@@ -1,38 +1,39 @@
-//! What must hold for a destination whatever happened. Everything here panics with what does not.
+//! Invariants of a destination after a round. These functions panic if one is violated.
 
 use gostream_proto::rtmp::media::{Media, MediaKind};
 use gostream_testkit::platform::Visit;
 
 use crate::stage::{assert_same, bodies, is_monotonic};
 
-/// True of every platform: one connection at a time, no time that goes back, nothing that was not sent, whole GOPs.
+/// Holds for every platform: one connection at a time, times that do not go back, only media that was sent, and whole
+/// GOPs.
 pub fn holds_for_all(name: &str, visits: &[Visit], sent: &[Media]) {
     for (n, visit) in visits.iter().enumerate() {
-        assert_eq!(visit.beside, 0, "{name}: visit {n} came beside another one");
+        assert_eq!(visit.concurrent, 0, "{name}: visit {n} overlapped another one");
         assert!(is_monotonic(&visit.media), "{name}: time goes back in visit {n}");
         holds_whole_gops(name, &visit.media, sent);
     }
 }
 
-/// It got all that was sent, on one connection that said goodbye.
+/// The platform received everything, on one connection that ended with an unpublish.
 pub fn holds_everything(name: &str, visits: &[Visit], sent: &[Media]) {
     assert_eq!(visits.len(), 1, "{name}: one connection throughout");
-    assert!(visits[0].goodbye, "{name}: was said goodbye to");
+    assert!(visits[0].unpublished, "{name}: ended with an unpublish");
     assert_same(&visits[0].media, sent);
 }
 
-/// What its owner ended was said goodbye to, if anything was sent.
-pub fn holds_goodbyes(name: &str, visits: &[Visit]) {
+/// A connection that its owner ended was unpublished if it carried media.
+pub fn check_unpublished(name: &str, visits: &[Visit]) {
     for (n, visit) in visits.iter().enumerate() {
         let frames = frames(&visit.media);
         assert!(
-            !visit.over || visit.goodbye || frames == 0,
-            "{name}: visit {n} ended after {frames} frames, in silence"
+            !visit.ended || visit.unpublished || frames == 0,
+            "{name}: visit {n} ended after {frames} frames, without an unpublish"
         );
     }
 }
 
-/// Video in the order in which it was sent; it begins with a keyframe, and so does what follows a gap.
+/// Video is in the order sent, and begins with a keyframe, also after a gap.
 fn holds_whole_gops(name: &str, media: &[Media], sent: &[Media]) {
     let is_frame = |body: &&bytes::Bytes| body.get(1) == Some(&1);
     let [_, sent] = bodies(sent);
@@ -50,7 +51,7 @@ fn holds_whole_gops(name: &str, media: &[Media], sent: &[Media]) {
     }
 }
 
-/// Messages of audio and video.
+/// Number of audio and video messages.
 pub fn frames(media: &[Media]) -> usize {
     media.iter().filter(|media| media.kind != MediaKind::Metadata).count()
 }

@@ -1,8 +1,8 @@
-//! Random faults for a while: encoders that drop, platforms that misbehave, owners who change their minds, all at once, and
-//! after each round what must hold whatever happened.
+//! Random faults: encoders that drop, platforms that misbehave and owners who change things, all at the same time.
+//! After each round the invariants are checked.
 //!
-//! `make chaos` runs it. What is drawn follows from the seed; when things happen depends on the machine as well, so a seed
-//! repeats a failure most of the time and not always.
+//! `make chaos` runs it. The seed determines all random choices, but timing also depends on the machine, so a seed
+//! reproduces a failure most of the time, not always.
 
 mod catalogue;
 mod check;
@@ -27,7 +27,7 @@ use crate::tally::Tally;
 
 const USAGE: &str = "chaos SECONDS [SEED]";
 
-/// Something panicked, in whatever task.
+/// A task panicked.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
 #[tokio::main]
@@ -49,11 +49,11 @@ async fn main() -> ExitCode {
 
 fn seed_of_now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Short enough to be typed.
+    // Short enough to type.
     Random::seeded(now.as_nanos() as u64).within(0..1_000_000)
 }
 
-/// Rounds until the time is over; each has a seed of its own, and the first one that of the run.
+/// Runs rounds until the time is over. Each has its own seed; the first round has the seed of the run.
 async fn run(length: Duration, seed: u64) -> ExitCode {
     println!("chaos for {} s, seed {seed}", length.as_secs());
     let began = Instant::now();
@@ -69,6 +69,6 @@ async fn run(length: Duration, seed: u64) -> ExitCode {
         rounds += 1;
         seed = Random::seeded(seed).within(0..1_000_000);
     }
-    println!("{tally}\n{rounds} rounds in {} s, and everything held", began.elapsed().as_secs());
+    println!("{tally}\n{rounds} rounds in {} s, and all invariants held", began.elapsed().as_secs());
     ExitCode::SUCCESS
 }

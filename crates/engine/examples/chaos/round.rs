@@ -1,4 +1,4 @@
-//! One round: a show, its destinations, an owner, and in the end what must hold.
+//! One round: an encoder, its destinations and an owner; the invariants are checked at the end.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -31,12 +31,12 @@ use crate::{
     tally::{Seen, Tally},
 };
 
-/// How often a condition is looked at that nobody tells us about.
+/// Poll interval for conditions without a notification.
 const LOOK: Duration = Duration::from_millis(20);
 
 type States = BTreeMap<DestinationId, HashSet<RelayState>>;
 
-/// Plays a round; panics when something does not hold.
+/// Plays a round; panics if an invariant is violated.
 pub async fn run(seed: u64) -> Tally {
     let mut random = Random::seeded(seed);
     let tasks = tasks_alive();
@@ -89,10 +89,10 @@ pub async fn run(seed: u64) -> Tally {
     tally
 }
 
-/// Checks what a destination got.
+/// Checks what a destination received.
 async fn judge(slot: &Slot, sent: &[gostream_proto::rtmp::media::Media]) -> Vec<Visit> {
     if slot.promise == Promise::Everything {
-        slot.target().wait_for("the end", |visits| visits.iter().all(|visit| visit.over)).await;
+        slot.target().wait_for("the end", |visits| visits.iter().all(|visit| visit.ended)).await;
         check::holds_everything(slot.name, &slot.target().visits(), sent);
     }
     let visits = slot.target().visits();
@@ -100,7 +100,7 @@ async fn judge(slot: &Slot, sent: &[gostream_proto::rtmp::media::Media]) -> Vec<
     visits
 }
 
-/// Which states each relay was seen in, until the project is offline.
+/// Records the states of each relay until the project is offline.
 fn watch_states(stage: &Stage, spec: &ProjectSpec) -> JoinHandle<States> {
     let mut watch = stage.engine.watch(spec.id);
     tokio::spawn(async move {
@@ -115,7 +115,7 @@ fn watch_states(stage: &Stage, spec: &ProjectSpec) -> JoinHandle<States> {
     })
 }
 
-/// Why streams ended, once the engine is gone.
+/// The end reasons of all streams, once the engine has stopped.
 fn end_reasons(mut events: EventReceiver) -> JoinHandle<Vec<EndReason>> {
     tokio::spawn(async move {
         let mut reasons = Vec::new();
@@ -143,10 +143,10 @@ async fn until_tasks_end(before: usize) {
     assert!(left.is_ok(), "{before} tasks before the round, {} after it", tasks_alive());
 }
 
-/// The owner of the project, and the one who restarts machines.
+/// The project's owner, who also restarts platforms.
 struct Owner {
     spec: ProjectSpec,
-    /// Destinations as they were at first; the slots' numbers.
+    /// The initial destinations, by slot number.
     all: Vec<DestinationId>,
     random: Random,
     commands: Vec<String>,
@@ -154,7 +154,7 @@ struct Owner {
 }
 
 impl Owner {
-    /// Makes the project. The first slot is set apart: nobody touches it.
+    /// Creates the project. The first slot is returned separately and is never changed.
     fn of(stage: &Stage, slots: &mut Vec<Slot>, random: Random) -> (Slot, Self) {
         let mut spec = stage.project("key", &[]);
         spec.destinations = slots.iter().enumerate().map(|(n, slot)| destination(n, &slot.platform.url())).collect();
@@ -163,7 +163,7 @@ impl Owner {
         (slots.remove(0), Self { spec, all, random, commands: Vec::new(), keys: 0 })
     }
 
-    /// Gives commands until the show is over, and what restarted platforms had seen before.
+    /// Executes commands until the encoder has finished. Returns the visits to platforms before their restarts.
     async fn act(&mut self, stage: &Stage, slots: &mut [Slot], over: &CancellationToken) -> Vec<Visit> {
         let mut before = Vec::new();
         loop {
@@ -181,11 +181,11 @@ impl Owner {
         }
     }
 
-    /// Changes the destination that is there for it.
+    /// Changes the owner's destination.
     fn change(&mut self, stage: &Stage, slots: &[Slot], command: &str) {
         let Some(id) = self.id_of(slots, Promise::AsItsOwnerWants) else { return };
         let Some(at) = self.spec.destinations.iter().position(|destination| destination.id == id) else {
-            // Deleted before: it is made anew, as the same one, which must not meet its former self.
+            // It was deleted: it is created again with the same id, and must not overlap its previous connection.
             let n = self.all.iter().position(|&known| known == id).expect("is known");
             let slot = slots.iter().find(|slot| slot.promise == Promise::AsItsOwnerWants).expect("is there");
             self.spec.destinations.push(destination(n, &slot.platform.url()));
@@ -204,7 +204,7 @@ impl Owner {
         stage.save(&self.spec);
     }
 
-    /// Restarts the machine that is there for it, and gives what it had seen.
+    /// Restarts the platform reserved for restarts, and returns its earlier visits.
     async fn restart(&mut self, stage: &Stage, slots: &mut [Slot]) -> Vec<Visit> {
         let Some(id) = self.id_of(slots, Promise::ComesBack) else { return vec![] };
         let Some(slot) = slots.iter_mut().find(|slot| slot.promise == Promise::ComesBack) else { return vec![] };
@@ -219,13 +219,13 @@ impl Owner {
         visits
     }
 
-    /// The destination of the slot with that promise; the slot set apart comes first.
+    /// The destination of the slot with that promise; the separate slot comes first.
     fn id_of(&self, slots: &[Slot], promise: Promise) -> Option<DestinationId> {
         let at = slots.iter().position(|slot| slot.promise == promise)?;
         self.all.get(at + 1).copied()
     }
 
-    /// Waits until what should be is.
+    /// Waits until the actual state matches the desired one.
     async fn settle(&self, stage: &Stage, slots: &[Slot]) {
         for slot in slots {
             match slot.promise {
@@ -233,11 +233,13 @@ impl Owner {
                     let id = self.id_of(slots, slot.promise);
                     let wanted = self.spec.destinations.iter().find(|d| Some(d.id) == id && d.enabled);
                     match wanted.map(|destination| destination.target.key.expose()) {
-                        None => slot.platform.wait_for("the end", |visits| visits.iter().all(|visit| visit.over)).await,
+                        None => {
+                            slot.platform.wait_for("the end", |visits| visits.iter().all(|visit| visit.ended)).await
+                        }
                         Some(key) => slot.platform.wait_for(key, |visits| is_on_air(visits, key)).await,
                     }
-                    if slot.hears_goodbyes() {
-                        check::holds_goodbyes(slot.name, &slot.platform.visits());
+                    if slot.must_be_unpublished() {
+                        check::check_unpublished(slot.name, &slot.platform.visits());
                     }
                 }
                 Promise::ComesBack => {
@@ -252,8 +254,8 @@ impl Owner {
     }
 }
 
-/// Whether the newest visit, and no other, is going on with that key.
+/// Whether the newest visit is the only active one and uses that key.
 fn is_on_air(visits: &[Visit], key: &str) -> bool {
     let Some((newest, others)) = visits.split_last() else { return false };
-    newest.key == key && check::frames(&newest.media) > 0 && !newest.over && others.iter().all(|visit| visit.over)
+    newest.key == key && check::frames(&newest.media) > 0 && !newest.ended && others.iter().all(|visit| visit.ended)
 }

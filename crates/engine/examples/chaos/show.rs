@@ -1,4 +1,4 @@
-//! The encoder of a round: sends its show in parts, and something happens to it between them.
+//! The encoder of a round: sends its stream in parts, with an incident between parts.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,20 +10,20 @@ use gostream_testkit::{
     script::Script,
 };
 
-/// Shorter than any part, so that each has several keyframes.
+/// Shorter than any part, so that each part has several keyframes, in ms.
 const GOP_MS: u32 = 400;
 
-/// What happens to an encoder.
+/// An incident of the encoder.
 #[derive(Clone, Copy, Debug)]
 enum Incident {
     Nothing,
-    /// Nothing is sent for a while.
+    /// It sends nothing for a while.
     Pause,
-    /// The connection is reset, and another one comes.
+    /// The connection is reset, and a new one is made.
     Reset,
-    /// The connection is closed without a goodbye, and another one comes.
+    /// The connection is closed without an unpublish, and a new one is made.
     Close,
-    /// Another encoder comes while this one is still connected.
+    /// Another encoder connects while this one is still connected.
     Takeover,
 }
 
@@ -35,18 +35,18 @@ pub struct Show<'a> {
     address: SocketAddr,
     random: Random,
     encoder: Option<Encoder>,
-    /// Connected still, and silent.
+    /// Previous connections that are open but idle.
     hanging: Vec<Encoder>,
     next: Script,
-    /// A platform that gets everything: what it has is safe from what happens to the encoder.
+    /// A platform that must receive everything. Once it has a message, no incident of the encoder can lose it.
     witness: &'a Platform,
-    /// What platforms have to get: codec headers once, and every frame.
+    /// What platforms must receive: codec headers once, and every frame.
     pub sent: Vec<Media>,
     pub incidents: Vec<String>,
 }
 
 impl<'a> Show<'a> {
-    /// Begins: headers and the first frames, for relays to join at.
+    /// Sends headers and the first frames, so that relays can join.
     pub async fn begin(address: SocketAddr, witness: &'a Platform, mut random: Random) -> Self {
         let encoder = Some(Encoder::publish(address, "key").await.expect("is admitted"));
         let next = Script {
@@ -72,7 +72,7 @@ impl<'a> Show<'a> {
         show
     }
 
-    /// Everything behind the beginning.
+    /// Sends the rest.
     pub async fn go_on(&mut self) {
         for _ in 0..self.random.within(4..8) {
             self.next.ms = self.random.within(10..40) as u32 * 40;
@@ -83,9 +83,9 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// The goodbye.
+    /// Sends the unpublish.
     pub async fn end(self) -> Vec<Media> {
-        self.encoder.expect("another one came").stop().await.expect("says goodbye");
+        self.encoder.expect("is connected").stop().await.expect("says goodbye");
         self.sent
     }
 
@@ -111,14 +111,14 @@ impl<'a> Show<'a> {
                 self.next.start = self.next.start.wrapping_add(pause.as_millis() as u32);
             }
             Incident::Reset | Incident::Close | Incident::Takeover => {
-                // What is on its way may get lost with its connection; that is nobody's fault.
+                // Media in transit may be lost with its connection, which is not a fault.
                 self.until_all_arrived().await;
                 self.replace(incident, pause).await;
             }
         }
     }
 
-    /// The encoder goes, or is left hanging, and another one comes.
+    /// Replaces the connection; the old one is closed or left open.
     async fn replace(&mut self, incident: Incident, pause: Duration) {
         if let Some(old) = self.encoder.take() {
             match incident {
@@ -134,10 +134,10 @@ impl<'a> Show<'a> {
     }
 
     fn encoder(&mut self) -> &mut Encoder {
-        self.encoder.as_mut().expect("another one came")
+        self.encoder.as_mut().expect("is connected")
     }
 
-    /// Waits until the witness has every frame.
+    /// Waits until the witness has received every frame.
     pub async fn until_all_arrived(&self) {
         let frames = |media: &[Media]| media.iter().filter(|m| m.kind != MediaKind::Metadata).count();
         let wanted = frames(&self.sent);

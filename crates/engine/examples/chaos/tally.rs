@@ -1,4 +1,4 @@
-//! What a run saw, fault by fault.
+//! Statistics of a run, by fault.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 use gostream_engine::status::RelayState;
 use gostream_testkit::platform::Visit;
 
-/// What was seen of one fault.
+/// Statistics of one fault.
 #[derive(Debug, Default)]
 pub struct Seen {
     count: usize,
@@ -20,7 +20,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// One destination.
+    /// Statistics of one destination.
     pub fn of(states: impl IntoIterator<Item = RelayState>, connections: usize, visits: &[Visit]) -> Self {
         Self {
             count: 1,
@@ -40,12 +40,12 @@ impl Seen {
     }
 }
 
-/// The longest time without a message.
+/// The longest time between two messages.
 fn longest_gap(visit: &Visit) -> Option<Duration> {
     visit.arrivals.windows(2).map(|pair| pair[1] - pair[0]).max()
 }
 
-/// All faults by their names, and what happened to encoders.
+/// Statistics of all faults by name, and of encoder incidents.
 #[derive(Debug, Default)]
 pub struct Tally {
     faults: BTreeMap<&'static str, Seen>,
@@ -53,17 +53,17 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Notes one destination.
+    /// Adds a destination.
     pub fn note(&mut self, fault: &'static str, seen: Seen) {
         self.faults.entry(fault).or_default().add(seen);
     }
 
-    /// Notes what happened to an encoder or was asked by an owner.
+    /// Adds an incident of the encoder or a command of the owner.
     pub fn note_incident(&mut self, incident: String) {
         *self.incidents.entry(incident).or_default() += 1;
     }
 
-    /// Takes over what another one noted.
+    /// Adds the statistics of another tally.
     pub fn add(&mut self, more: Self) {
         more.faults.into_iter().for_each(|(fault, seen)| self.note(fault, seen));
         more.incidents

@@ -4,7 +4,7 @@ use gostream_proto::{
     flv::{Normaliser, Oddities, Stamped},
     packet::{Packet, PacketKind},
     rtmp::media::{Media, MediaKind},
-    time::{Clock, Elementary, Findings, Timestamp},
+    time::{Clock, Findings, MainTrack, Timestamp},
 };
 
 use super::speed::Speed;
@@ -87,19 +87,19 @@ impl Incoming {
         let stamped = Timestamp::from_ms(wire.into());
         let track = match packet.kind {
             kind if !kind.is_frame() && kind.is_video() => {
-                return self.clock.newest_of(Elementary::Video).unwrap_or(stamped);
+                return self.clock.newest_of(MainTrack::Video).unwrap_or(stamped);
             }
             kind if !kind.is_frame() && kind.is_audio() => {
-                return self.clock.newest_of(Elementary::Audio).unwrap_or(stamped);
+                return self.clock.newest_of(MainTrack::Audio).unwrap_or(stamped);
             }
-            PacketKind::Audio | PacketKind::SideAudio => Elementary::Audio,
+            PacketKind::Audio | PacketKind::SideAudio => MainTrack::Audio,
             PacketKind::Keyframe | PacketKind::InterFrame | PacketKind::Slices | PacketKind::SideVideo => {
-                Elementary::Video
+                MainTrack::Video
             }
             _ => return self.clock.newest().unwrap_or(stamped),
         };
         if !packet.kind.is_frame() {
-            return self.clock.beside(track, wire);
+            return self.clock.side_time(track, wire);
         }
         let time = match *placed {
             Some((stamp, time)) if stamp == wire => time,

@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-use gostream_proto::time::Elementary;
+use gostream_proto::time::MainTrack;
 
 /// How long packets are collected before the one with the least delay is taken.
 const WINDOW_MS: i64 = 3_000;
@@ -52,10 +52,10 @@ struct Peak {
 
 impl Speed {
     /// Counts a packet that is at `source_ms` by the encoder's clock.
-    pub(crate) fn count(&mut self, track: Elementary, source_ms: i64, arrived_ms: i64) {
+    pub(crate) fn count(&mut self, track: MainTrack, source_ms: i64, arrived_ms: i64) {
         let ground = match track {
-            Elementary::Video => &mut self.video,
-            Elementary::Audio => &mut self.audio,
+            MainTrack::Video => &mut self.video,
+            MainTrack::Audio => &mut self.audio,
         };
         if ground.count(Peak { arrived_ms, lead_ms: source_ms - arrived_ms }) {
             self.judge(arrived_ms);
@@ -147,8 +147,8 @@ mod tests {
         let mut told = Vec::new();
         for arrived_ms in (seconds.start * 1_000..seconds.end * 1_000).step_by(40) {
             if let Some(source_ms) = source(arrived_ms) {
-                speed.count(Elementary::Video, source_ms, arrived_ms);
-                speed.count(Elementary::Audio, source_ms - 20, arrived_ms);
+                speed.count(MainTrack::Video, source_ms, arrived_ms);
+                speed.count(MainTrack::Audio, source_ms - 20, arrived_ms);
             }
             told.extend(speed.slow_percent());
         }
@@ -215,13 +215,13 @@ mod tests {
     fn one_track_that_keeps_up_is_enough_and_one_that_stopped_says_nothing() {
         let mut speed = Speed::default();
         for at in (0..60_000).step_by(40) {
-            speed.count(Elementary::Video, at / 2, at);
-            speed.count(Elementary::Audio, at, at);
+            speed.count(MainTrack::Video, at / 2, at);
+            speed.count(MainTrack::Audio, at, at);
         }
         assert_eq!(speed.slow_percent(), None);
         let slow_from = 60_000;
         for at in (slow_from..120_000).step_by(40) {
-            speed.count(Elementary::Video, at / 2, at);
+            speed.count(MainTrack::Video, at / 2, at);
         }
         assert_eq!(speed.slow_percent(), Some(50));
         speed.restart();

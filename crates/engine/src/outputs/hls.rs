@@ -7,11 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-pub use gostream_proto::hls::live::{File, Request};
+pub use gostream_proto::hls::low_latency::{File, PlaylistRequest};
 use gostream_proto::{
     hls::{
         Conformer, Segmenter, Window,
-        live::{Answer, Fetch, Live, Unsupported},
+        low_latency::{FileResponse, LowLatencyStream, PlaylistResponse, Unsupported},
     },
     packet::Packet,
 };
@@ -39,7 +39,7 @@ pub struct Output {
     /// The number of the first segment.
     first: u64,
     classic: Mutex<Window>,
-    live: Mutex<Live>,
+    live: Mutex<LowLatencyStream>,
     /// Sent whenever something new is listed; players wait for it.
     listed: watch::Sender<()>,
 }
@@ -69,7 +69,7 @@ impl Output {
         Self {
             first,
             classic: Mutex::default(),
-            live: Mutex::new(Live::numbered_from(first)),
+            live: Mutex::new(LowLatencyStream::numbered_from(first)),
             listed: watch::Sender::default(),
         }
     }
@@ -91,7 +91,7 @@ impl Output {
     }
 
     /// A file of the low-latency output. Waits for what is announced and not there yet.
-    pub async fn file(&self, file: File, request: Request) -> Served {
+    pub async fn file(&self, file: File, request: PlaylistRequest) -> Served {
         let patience = Duration::from_millis(lock(&self.live).hold_max_ms());
         let mut listed = self.listed.subscribe();
         let waiting = async {
@@ -113,27 +113,27 @@ impl Output {
 #[cfg(test)]
 impl Output {
     /// What there is now of the low-latency output.
-    pub(crate) fn look(&self, file: File, request: &Request) -> Option<Served> {
+    pub(crate) fn look(&self, file: File, request: &PlaylistRequest) -> Option<Served> {
         look(&lock(&self.live), file, request)
     }
 }
 
 /// What there is now; `None` when it is worth waiting for.
-fn look(live: &Live, file: File, request: &Request) -> Option<Served> {
+fn look(live: &LowLatencyStream, file: File, request: &PlaylistRequest) -> Option<Served> {
     let fetched = |fetch| match fetch {
-        Fetch::Ready(pieces) => Some(Served::Media(pieces)),
-        Fetch::NotYet => None,
-        Fetch::Gone => Some(Served::NotFound),
+        FileResponse::Ready(pieces) => Some(Served::Media(pieces)),
+        FileResponse::NotYet => None,
+        FileResponse::Gone => Some(Served::NotFound),
     };
     match file {
         // Nobody begins to watch what is over.
         File::Multivariant if live.is_over() => Some(Served::NotFound),
         File::Multivariant => Some(live.multivariant().map_or(Served::NotFound, Served::Playlist)),
         File::Media => match live.playlist(request) {
-            Answer::Ready(playlist) => Some(Served::Playlist(playlist)),
-            Answer::NotYet => None,
-            Answer::BadRequest(why) => Some(Served::BadRequest(why)),
-            Answer::Empty => Some(Served::NotFound),
+            PlaylistResponse::Ready(playlist) => Some(Served::Playlist(playlist)),
+            PlaylistResponse::NotYet => None,
+            PlaylistResponse::BadRequest(why) => Some(Served::BadRequest(why)),
+            PlaylistResponse::Empty => Some(Served::NotFound),
         },
         File::Init(version) => Some(live.init(version).map_or(Served::NotFound, Served::Init)),
         File::Segment(msn) => fetched(live.segment(msn)),

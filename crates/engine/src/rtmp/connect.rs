@@ -191,8 +191,8 @@ fn authentication(url: &RtmpUrl, description: &str) -> Option<String> {
     fill_random(&mut challenge);
     let challenge = format!("{:08x}", u32::from_be_bytes(challenge));
     match auth::next_step(description, url.login()?, &challenge)? {
-        auth::Step::Query(query) => Some(query),
-        auth::Step::Refused => None,
+        auth::LoginStep::Query(query) => Some(query),
+        auth::LoginStep::Refused => None,
     }
 }
 

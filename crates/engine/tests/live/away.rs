@@ -1,7 +1,7 @@
-//! An encoder that goes away and comes back, for a second or for a minute: the engine's clock is moved, nobody waits.
+//! An encoder disconnects and returns, after a second or a minute. The engine's clock is advanced instead of waiting.
 //!
-//! Everything runs for real on one thread until the encoder is gone. Then the clock stands still and is put ahead, and goes on
-//! from there, so that every deadline in between passes as it would.
+//! Everything runs in real time on one thread until the encoder is gone. Then the clock is paused and advanced, so that
+//! every deadline in between passes as it would.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn script(seed: u8) -> Vec<Media> {
     Script { ms: 1_000, seed, ..Script::default() }.write()
 }
 
-/// An encoder that sent a second to one destination, and has to go.
+/// An encoder that has sent one second to one destination.
 async fn on_air(stage: &Stage) -> (Platform, gostream_engine::spec::ProjectSpec, Encoder) {
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let spec = stage.project("key", &[&platform]);
@@ -37,7 +37,7 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test]
-async fn encoder_that_returns_within_the_minute_finds_everything_as_it_was() {
+async fn encoder_that_returns_within_the_grace_time_keeps_its_connections() {
     for (seconds, stops_by) in [(1, "reset"), (10, "close"), (59, "reset"), (59, "close")] {
         let stage = Stage::new().await;
         let (platform, spec, encoder) = on_air(&stage).await;
@@ -54,14 +54,14 @@ async fn encoder_that_returns_within_the_minute_finds_everything_as_it_was() {
         encoder.send_all(&script(2)).await.expect("is taken");
         let visits = platform.until_video(51).await;
         assert_eq!((visits.len(), platform.connections()), (1, 1), "{seconds} s: no new connection");
-        assert!(!visits[0].goodbye && !visits[0].over, "{seconds} s: held");
+        assert!(!visits[0].unpublished && !visits[0].ended, "{seconds} s: held");
         let media = &visits[0].media;
         assert!(is_monotonic(media), "{seconds} s: no time goes back");
         let gap = gap_ms(media);
         let away = seconds as u32 * 1_000;
-        assert!((away..away + 5_000).contains(&gap), "{seconds} s: the viewer's clock went on, by {gap} ms");
+        assert!((away..away + 5_000).contains(&gap), "{seconds} s: the destination's times advanced by {gap} ms");
         encoder.stop().await.expect("says goodbye");
-        platform.until("the goodbye", |visits| visits[0].goodbye && visits[0].over).await;
+        platform.until("the goodbye", |visits| visits[0].unpublished && visits[0].ended).await;
     }
 }
 
@@ -72,7 +72,7 @@ fn gap_ms(media: &[Media]) -> u32 {
 }
 
 #[tokio::test]
-async fn encoder_that_returns_after_the_minute_finds_a_clean_end_and_begins_anew() {
+async fn encoder_that_returns_after_the_grace_time_starts_a_new_stream() {
     let mut stage = Stage::new().await;
     let (platform, spec, encoder) = on_air(&stage).await;
     encoder.reset().expect("resets");
@@ -80,7 +80,7 @@ async fn encoder_that_returns_after_the_minute_finds_a_clean_end_and_begins_anew
         .until(spec.id, "reconnecting", |status| matches!(status.stream.phase, StreamPhase::Reconnecting { .. }))
         .await;
     pass(Duration::from_secs(61)).await;
-    platform.until("the clean end", |visits| visits[0].goodbye && visits[0].over).await;
+    platform.until("the clean end", |visits| visits[0].unpublished && visits[0].ended).await;
     stage.until_offline(spec.id).await;
 
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("begins anew");
@@ -99,9 +99,9 @@ async fn encoder_that_returns_after_the_minute_finds_a_clean_end_and_begins_anew
     assert_eq!(ends, [EndReason::EncoderLost, EndReason::EncoderStopped]);
 }
 
-/// Its machine lost power: no FIN, no RST, and the old connection stays open for the server to wait on.
+/// The encoder's machine lost power: no FIN, no RST, and the old connection stays open on the server.
 #[tokio::test]
-async fn encoder_whose_old_connection_hangs_takes_over_at_once() {
+async fn encoder_takes_over_from_a_dead_connection_at_once() {
     let stage = Stage::new().await;
     let (platform, spec, mut hanging) = on_air(&stage).await;
     let began = tokio::time::Instant::now();
@@ -112,12 +112,12 @@ async fn encoder_whose_old_connection_hangs_takes_over_at_once() {
     assert_eq!((visits.len(), platform.connections()), (1, 1), "no new connection");
     assert!(is_monotonic(&visits[0].media));
 
-    // What the old one still had in its buffers is nobody's any more.
+    // Data in the old connection's buffers must be ignored.
     let _ = hanging.send_all(&script(3)).await;
     hanging.closed().await.expect("is closed");
     encoder.send_all(&Script { start: 1_000, ..Script::default() }.frames()).await.expect("is taken");
     let visits = platform.until_video(100).await;
-    // The seed stands behind length and NAL header.
+    // The seed is after the length and the NAL header.
     assert!(!visits[0].media.iter().any(|m| m.kind == MediaKind::Video && m.body.get(10) == Some(&3)));
     let status = stage.until(spec.id, "live", |status| status.stream.phase == StreamPhase::Live).await;
     assert_eq!(status.relays[&spec.destinations[0].id].reconnects, 0);

@@ -1,5 +1,5 @@
-//! A day of stream in seconds: frames that lie nine seconds apart, each waited for, because the ring holds ten. The engine's
-//! clock is moved with them, since times are held against those of arrival.
+//! A day of streaming in seconds: frames nine seconds apart, each awaited, because the ring holds ten seconds. The
+//! engine's clock is advanced with them, because timestamps are compared with arrival.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ use tokio::time::timeout;
 use crate::stage::{Stage, config};
 
 const DAY_MS: u32 = 24 * 60 * 60 * 1_000;
-/// How often the engine serves all it has to.
+/// The engine's tick.
 const TICK: Duration = Duration::from_millis(40);
-/// For what arrives within it, the clock need not be moved.
+/// For what arrives within this time, the clock is not advanced.
 const LOOK: Duration = Duration::from_millis(1);
-/// From picture to picture.
+/// Step between pictures.
 const STEP_MS: u32 = 9_000;
-/// From the keyframe to the audio behind it.
+/// From the keyframe to the audio after it.
 const AUDIO_MS: u32 = 21;
-/// Half a day before the 32 bits of the encoder's clock are used up.
+/// Half a day before the encoder's 32-bit clock wraps.
 const START: u32 = (DAY_MS / 2).wrapping_neg();
 
-/// More than a chunk, so that an extended timestamp has to be repeated inside of it.
+/// Longer than a chunk, so that an extended timestamp must be repeated within it.
 fn keyframe(n: u32) -> Bytes {
     let mut body = BytesMut::with_capacity(4_200);
     body.put_slice(&[0x17, 1, 0, 0, 0]);
@@ -42,7 +42,7 @@ fn audio(n: u32) -> Bytes {
     [&[0xAF, 1][..], &n.to_be_bytes()].concat().into()
 }
 
-/// Moves the clock.
+/// Advances the clock.
 async fn forward(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
@@ -50,7 +50,7 @@ async fn forward(time: Duration) {
 }
 
 #[tokio::test]
-async fn day_arrives_at_its_times_over_the_wrap_and_past_24_bits() {
+async fn a_day_of_timestamps_is_correct_across_the_wrap_and_beyond_24_bits() {
     let limits = Limits { silence: Duration::from_secs(60), ..Limits::default() };
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
@@ -71,7 +71,7 @@ async fn day_arrives_at_its_times_over_the_wrap_and_past_24_bits() {
         let count = headers.len() + expected.len();
         let is_there =
             |visits: &[gostream_testkit::platform::Visit]| visits.iter().any(|visit| visit.media.len() >= count);
-        // Encoders are read on ticks, so the clock has to go on until one has come after the frame.
+        // Encoders are read on ticks, so the clock must advance until a tick after the frame.
         let mut passed = Duration::ZERO;
         while timeout(LOOK, platform.wait_for(&format!("frame {n}"), is_there)).await.is_err() {
             forward(TICK).await;

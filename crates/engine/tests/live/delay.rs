@@ -1,4 +1,4 @@
-//! Destinations that get the stream later.
+//! Destinations with a delay.
 
 use std::time::Duration;
 
@@ -27,12 +27,12 @@ async fn platform() -> Platform {
 }
 
 async fn until_goodbye(platform: &Platform) -> Visit {
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_eq!(visits.len(), 1, "one connection throughout");
     visits[0].clone()
 }
 
-/// Media with the time of its arrival.
+/// Media with arrival times.
 fn arrived(visit: &Visit) -> Vec<(&Media, Instant)> {
     visit.media.iter().zip(visit.arrivals.iter().copied()).collect()
 }
@@ -64,13 +64,13 @@ async fn one_of_three_gets_the_same_bytes_three_seconds_later() {
     let status = stage.until_relay(&spec, 1, RelayState::Waiting).await;
     assert_eq!([0, 1, 2].map(|n| delay_ms(&status, &spec, n)), [0, 3_000, 0]);
     stage.until_relay(&spec, 1, RelayState::Live).await;
-    assert!(began.elapsed() >= 3 * SECOND, "it connects when there is something for it");
+    assert!(began.elapsed() >= 3 * SECOND, "it connects when its first packet is due");
 
     let status = stage
         .until(spec.id, "ending", |status| matches!(status.stream.phase, StreamPhase::Ending { .. }))
         .await;
-    assert_eq!(status.relays[&spec.destinations[1].id].state, RelayState::Live, "it gets the rest");
-    assert!(status.relays[&spec.destinations[1].id].lag_ms < 2_000, "its delay is no lag: {status:#?}");
+    assert_eq!(status.relays[&spec.destinations[1].id].state, RelayState::Live, "it receives the rest");
+    assert!(status.relays[&spec.destinations[1].id].lag_ms < 2_000, "the delay does not count as lag: {status:#?}");
     let over = |status: &ProjectStatus| status.relays[&spec.destinations[0].id].state == RelayState::Off;
     stage.until(spec.id, "over for the others", over).await;
     let all = sending.await.expect("is sent");
@@ -84,14 +84,14 @@ async fn one_of_three_gets_the_same_bytes_three_seconds_later() {
     for ((before, came), (after, came_later)) in now.into_iter().zip(delayed) {
         assert_eq!((before.kind, before.timestamp, &before.body), (after.kind, after.timestamp, &after.body));
         let later = came_later - came;
-        // Headers and the first pictures come with the first look.
+        // The headers and the first pictures arrive with the first read.
         assert!(later >= 2 * SECOND + SECOND / 2 && later <= 5 * SECOND, "{later:?} later at {}", after.timestamp);
     }
     stage.until_offline(spec.id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn longer_and_shorter_on_the_air_without_another_connection() {
+async fn delay_changes_while_live_without_a_reconnect() {
     let stage = Stage::new().await;
     let (primary, backup) = (platform().await, platform().await);
     let mut spec = stage.project("key", &[&primary]);
@@ -109,7 +109,7 @@ async fn longer_and_shorter_on_the_air_without_another_connection() {
         with_delay(&stage, &mut spec, 0, delay);
         let wanted = delay.as_millis() as u32;
         stage.until(spec.id, "at its new delay", |status| delay_ms(status, &spec, 0) == wanted).await;
-        // A keyframe interval on, and some more.
+        // A keyframe interval later, plus a margin.
         let pictures = |visit: &Visit| visit.media.iter().filter(|media| media.kind == MediaKind::Video).count();
         seen = pictures(&primary.visits()[0]).max(seen) + 40;
         primary.until_video(seen).await;
@@ -125,18 +125,18 @@ async fn longer_and_shorter_on_the_air_without_another_connection() {
         for pair in video[2..].windows(2) {
             let step_ms = pair[1].0.timestamp - pair[0].0.timestamp;
             assert!(step_ms < 1_000, "no gap over a keyframe interval: {step_ms} ms");
-            assert!(pair[1].1 - pair[0].1 < 2 * SECOND, "and no pause at {}", pair[1].0.timestamp);
+            assert!(pair[1].1 - pair[0].1 < 2 * SECOND, "no pause at {}", pair[1].0.timestamp);
         }
         times.push(video.iter().map(|(media, _)| (media.body.clone(), media.timestamp)).collect::<Vec<_>>());
     }
     let frames = times[0].iter().map(|(body, _)| body).collect::<std::collections::HashSet<_>>().len();
-    assert!(times[0].len() > frames + 25, "the longer delay showed a part again");
+    assert!(times[0].len() > frames + 25, "the longer delay repeated a part");
     let common = times[0].len().min(times[1].len());
     assert_eq!(times[0][..common], times[1][..common], "one clock for both legs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rest_of_a_delay_is_cut_by_whatever_is_more_urgent() {
+async fn rest_of_a_delayed_stream_is_cut_short_by_urgent_events() {
     for cut in ["a new stream", "the owner", "the destination is switched off", "the server stops"] {
         let stage = Stage::new().await;
         let platforms = [platform().await, platform().await];
@@ -151,7 +151,7 @@ async fn rest_of_a_delay_is_cut_by_whatever_is_more_urgent() {
         until_goodbye(&platforms[0]).await;
         let ending = |status: &ProjectStatus| matches!(status.stream.phase, StreamPhase::Ending { .. });
         stage.until(spec.id, "ending", ending).await;
-        let refusal = Encoder::play(stage.address, "key").await.expect_err("there is nothing new to play");
+        let refusal = Encoder::play(stage.address, "key").await.expect_err("no new stream to play");
         assert_eq!(refusal.to_string(), "NetStream.Play.StreamNotFound");
         match cut {
             "a new stream" => {
@@ -176,7 +176,7 @@ async fn rest_of_a_delay_is_cut_by_whatever_is_more_urgent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_that_is_shorter_than_its_delay_arrives_whole() {
+async fn stream_shorter_than_its_delay_arrives_completely() {
     let stage = Stage::new().await;
     let platform = platform().await;
     let mut spec = stage.project("key", &[&platform]);
@@ -188,18 +188,18 @@ async fn stream_that_is_shorter_than_its_delay_arrives_whole() {
     assert_same(&until_goodbye(&platform).await.media, &all);
     stage.until_offline(spec.id).await;
 
-    // All within a moment: due within a moment, and still sent, from a keyframe on.
+    // Sent and due almost at once, and still delivered, from a keyframe on.
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
     encoder.send_all(&all).await.expect("is taken");
     encoder.stop().await.expect("says goodbye");
-    let both = |visits: &[Visit]| visits.len() == 2 && visits[1].goodbye;
+    let both = |visits: &[Visit]| visits.len() == 2 && visits[1].unpublished;
     let visits = platform.until("the second goodbye", both).await;
     let [last, received] = [&all, &visits[1].media].map(|media| media.last().expect("has media").body.clone());
     assert_eq!(received, last);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_that_is_lost_after_the_end_is_made_again_for_the_rest() {
+async fn connection_lost_after_the_end_is_restored_for_the_rest() {
     let stage = Stage::new().await;
     let platform = platform().await;
     let address = platform.address();

@@ -1,4 +1,4 @@
-//! The incoming side: admission, takeover, drops and returns, goodbyes, players.
+//! The ingest side: admission, takeover, disconnects, unpublish, players.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn unknown_key_is_denied_and_closed() {
     for wrong in ["", " ", "other", "KEY", "k ey", "key/"] {
         let outcome = Encoder::publish(stage.address, wrong).await;
         if wrong == "key/" {
-            assert!(outcome.is_ok(), "a slash behind the key is the encoder's");
+            assert!(outcome.is_ok(), "a trailing slash is not part of the key");
             continue;
         }
         assert_eq!(outcome.expect_err("is refused").to_string(), "NetStream.Publish.Denied", "{wrong}");
@@ -45,9 +45,9 @@ async fn unknown_key_is_denied_and_closed() {
     );
 }
 
-/// People copy keys together with the line break that follows them.
+/// Users copy keys together with the following line break.
 #[tokio::test(flavor = "multi_thread")]
-async fn white_space_around_a_key_is_not_part_of_it() {
+async fn white_space_around_a_key_is_ignored() {
     let stage = Stage::new().await;
     stage.project("key", &[]);
     for name in ["key ", " key", "\tkey\r\n"] {
@@ -59,7 +59,7 @@ async fn white_space_around_a_key_is_not_part_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn second_publish_takes_over_and_destinations_do_not_notice() {
+async fn second_publish_takes_over_without_interrupting_destinations() {
     let stage = Stage::new().await;
     let platform = platform().await;
     let spec = stage.project("key", &[&platform]);
@@ -67,7 +67,7 @@ async fn second_publish_takes_over_and_destinations_do_not_notice() {
     first.send_all(&script(1_000, 1).write()).await.expect("is taken");
     platform.until_video(26).await;
     let mut second = Encoder::publish(stage.address, "key").await.expect("takes over");
-    first.closed().await.expect("the first one is closed");
+    first.closed().await.expect("the first connection is closed");
     second.send_all(&script(1_000, 2).write()).await.expect("is taken");
     let visits = platform.until_video(51).await;
     assert_eq!(visits.len(), 1, "one connection throughout");
@@ -82,7 +82,7 @@ async fn second_publish_takes_over_and_destinations_do_not_notice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn encoder_that_drops_and_returns_finds_its_destinations_held() {
+async fn destinations_stay_connected_while_the_encoder_reconnects() {
     let mut stage = Stage::new().await;
     let platform = platform().await;
     let spec = stage.project("key", &[&platform]);
@@ -104,7 +104,7 @@ async fn encoder_that_drops_and_returns_finds_its_destinations_held() {
             assert_eq!(status.relays.len(), 1);
         }
     }
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_eq!(visits.len(), 1, "one connection throughout");
     assert!(is_monotonic(&visits[0].media));
     stage.until_offline(spec.id).await;
@@ -121,7 +121,7 @@ async fn encoder_that_drops_and_returns_finds_its_destinations_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn encoder_that_stays_away_ends_its_destinations_cleanly() {
+async fn destinations_end_cleanly_if_the_encoder_does_not_return() {
     let stage = Stage::with(EngineConfig { reconnect_grace: Duration::from_millis(300), ..config() }).await;
     let platform = platform().await;
     let spec = stage.project("key", &[&platform]);
@@ -129,12 +129,12 @@ async fn encoder_that_stays_away_ends_its_destinations_cleanly() {
     encoder.send_all(&script(1_000, 1).write()).await.expect("is taken");
     platform.until_video(26).await;
     encoder.reset().expect("resets");
-    platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     stage.until_offline(spec.id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn returning_with_another_format_connects_destinations_anew() {
+async fn returning_with_another_format_reconnects_destinations() {
     let stage = Stage::new().await;
     let platform = platform().await;
     stage.project("key", &[&platform]);
@@ -146,13 +146,13 @@ async fn returning_with_another_format_connects_destinations_anew() {
     let mut changed = script(1_000, 2).write();
     for media in changed.iter_mut().filter(|media| media.kind == MediaKind::Video && media.body[1] == 0) {
         let mut header = media.body.to_vec();
-        // The level, and that of the parameter set.
+        // The level in the record, and in the parameter set.
         (header[8], header[16]) = (0x1F, 0x1F);
         media.body = header.into();
     }
     encoder.send_all(&changed).await.expect("is taken");
     let visits = platform.until("the second visit", |visits| visits.len() == 2 && visits[1].media.len() > 20).await;
-    assert!(!visits[0].goodbye, "the show goes on");
+    assert!(!visits[0].unpublished, "the show goes on");
     assert_eq!((visits[1].media[1].body[8], visits[1].media[1].timestamp), (0x1F, 0));
     encoder.stop().await.expect("says goodbye");
 }
@@ -172,11 +172,11 @@ async fn player_gets_headers_then_a_keyframe_then_everything() {
     }
     let kinds: Vec<_> = media.iter().map(|media| media.kind).collect();
     assert_eq!(kinds, [MediaKind::Metadata, MediaKind::Video, MediaKind::Audio, MediaKind::Video]);
-    assert_eq!(media[0].body, all[0].body, "metadata comes without its wrapper");
+    assert_eq!(media[0].body, all[0].body, "metadata has no wrapper");
     assert_eq!((media[3].body[0], media[3].timestamp), (0x17, 0));
     encoder.stop().await.expect("says goodbye");
     loop {
-        match player.event().await.expect("the server says more") {
+        match player.event().await.expect("the server sends an event") {
             Event::Media(more) => media.push(more),
             Event::Ended => break,
             other => panic!("{other:?}"),
@@ -188,7 +188,7 @@ async fn player_gets_headers_then_a_keyframe_then_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn track_combinations_reach_a_destination() {
+async fn all_track_combinations_reach_a_destination() {
     for (video, audio) in [(true, false), (false, true)] {
         let stage = Stage::new().await;
         let platform = platform().await;
@@ -198,18 +198,18 @@ async fn track_combinations_reach_a_destination() {
         encoder.send_all(&all).await.expect("is taken");
         stage.until_all_live(&spec).await;
         encoder.stop().await.expect("says goodbye");
-        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
         let media = &visits[0].media;
         assert!(is_monotonic(media));
         let kind = if video { MediaKind::Video } else { MediaKind::Audio };
         let tail = |media: &[Media]| {
             media.iter().rev().filter(|m| m.kind == kind).take(20).map(|m| m.body.clone()).collect::<Vec<_>>()
         };
-        assert!(tail(media) == tail(&all), "the end is there");
+        assert!(tail(media) == tail(&all), "the end has arrived");
     }
 }
 
-/// HEVC or AV1 with Opus, in Enhanced RTMP tags, every body different.
+/// HEVC or AV1 with Opus, in Enhanced RTMP tags; all bodies are different.
 fn enhanced(codec: VideoCodec) -> Vec<Media> {
     let video = |content, cts_ms, payload: Vec<u8>| {
         VideoTag { codec, content, cts_ms, track: 0, payload: payload.into() }.encode()
@@ -235,7 +235,7 @@ fn enhanced(codec: VideoCodec) -> Vec<Media> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn enhanced_rtmp_codecs_pass_untouched() {
+async fn enhanced_rtmp_codecs_are_unchanged() {
     for (codec, name) in [(VideoCodec::Hevc, "hevc"), (VideoCodec::Av1, "av1")] {
         let stage = Stage::new().await;
         let platform = platform().await;
@@ -249,14 +249,14 @@ async fn enhanced_rtmp_codecs_pass_untouched() {
         assert_eq!(status.stream.video.as_ref().map(|video| video.codec), Some(name));
         assert_eq!(status.stream.audio.as_ref().map(|audio| audio.codec), Some("opus"));
         encoder.stop().await.expect("says goodbye");
-        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
         assert_same(&visits[0].media, &all);
         assert!(is_monotonic(&visits[0].media));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn owner_can_end_a_stream_and_begin_another() {
+async fn owner_can_end_a_stream_and_start_another() {
     let stage = Stage::new().await;
     let platform = platform().await;
     let spec = stage.project("key", &[&platform]);
@@ -268,11 +268,11 @@ async fn owner_can_end_a_stream_and_begin_another() {
     let mut again = Encoder::publish(stage.address, "key").await.expect("is admitted again");
     again.send_all(&script(1_000, 2).write()).await.expect("is taken");
     let visits = platform.until("the second visit", |visits| visits.len() == 2 && !visits[1].media.is_empty()).await;
-    assert!(visits[0].goodbye && visits[0].over);
+    assert!(visits[0].unpublished && visits[0].ended);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutdown_says_goodbye_everywhere() {
+async fn shutdown_unpublishes_everywhere() {
     let mut stage = Stage::new().await;
     let platform = platform().await;
     stage.project("key", &[&platform]);
@@ -280,7 +280,7 @@ async fn shutdown_says_goodbye_everywhere() {
     encoder.send_all(&script(1_000, 1).write()).await.expect("is taken");
     platform.until_video(26).await;
     stage.engine.shutdown().await;
-    assert!(platform.until("the end", |visits| visits[0].over).await[0].goodbye);
+    assert!(platform.until("the end", |visits| visits[0].ended).await[0].unpublished);
     assert!(Encoder::publish(stage.address, "key").await.is_err());
     stage.events.close();
     let mut last = None;

@@ -1,4 +1,4 @@
-//! Each class of error leads to its state, its code, a message that says what to do, and its wait.
+//! Each class of error has its state, code, message with advice, and retry delay.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,23 +10,23 @@ use gostream_engine::{
 use gostream_testkit::{
     certificate::Certificate,
     encoder::Encoder,
-    platform::{Behaviour, Instead, Login, Platform, Say, Step},
+    platform::{Behaviour, Deviation, LiveMessage, Login, Platform, Step},
     script::Script,
 };
 use tokio::task::JoinSet;
 
 use crate::stage::{Stage, config, destination};
 
-/// What is expected of a destination that misbehaves in one way.
+/// The expected result for a destination that misbehaves in one way.
 struct Case {
     name: String,
-    /// Kept, or it would stop.
+    /// Held so that it keeps running.
     platform: Option<Platform>,
     url: String,
     expected: Expected,
 }
 
-/// State, code, words of the message, seconds to the next attempt.
+/// State, code, a part of the message, seconds until the next attempt.
 type Expected = (RelayState, &'static str, &'static str, u64);
 
 const NOT_RTMP: Expected = (RelayState::Backoff, "not_rtmp", "use that instead of rtmp://", 1);
@@ -55,47 +55,47 @@ const fn certificate(words: &'static str) -> Expected {
     (RelayState::Backoff, "certificate", words, 1)
 }
 
-/// Long enough to be live first, short enough to be soon.
+/// Long enough to become live first, and short for the test.
 const SOON: Duration = Duration::from_millis(50);
 
-/// What goes wrong between the first byte and the permission to publish.
+/// Failures between the first byte and the permission to publish.
 fn before_the_start() -> Vec<(Behaviour, Expected)> {
     let (rejected, invalid) = ("NetConnection.Connect.Rejected", "NetConnection.Connect.InvalidApp");
     let at = |step, instead, expected| (Behaviour::at(step, instead), expected);
-    let redirect = Instead::Redirect("again".to_owned());
+    let redirect = Deviation::Redirect("again".to_owned());
     let login = Some(Login { user: "me", password: "secret" });
     let mut cases = vec![
         (Behaviour { mute: true, ..Behaviour::default() }, NO_ANSWER),
-        at(Step::Handshake, Instead::Close, NOT_RTMP),
-        at(Step::Handshake, Instead::Reset, NOT_RTMP),
-        at(Step::Handshake, Instead::Silence, NO_ANSWER),
-        at(Step::Connect, Instead::Refuse(rejected), CONNECT),
-        at(Step::Connect, Instead::Refuse(invalid), CONNECT),
+        at(Step::Handshake, Deviation::Close, NOT_RTMP),
+        at(Step::Handshake, Deviation::Reset, NOT_RTMP),
+        at(Step::Handshake, Deviation::Silence, NO_ANSWER),
+        at(Step::Connect, Deviation::Refuse(rejected), CONNECT),
+        at(Step::Connect, Deviation::Refuse(invalid), CONNECT),
         at(Step::Connect, redirect, REDIRECTS),
         (Behaviour { login, ..Behaviour::default() }, LOGIN),
-        at(Step::CreateStream, Instead::Refuse("NetConnection.Call.Failed"), CONNECT),
-        at(Step::Publish, Instead::Refuse("NetStream.Publish.Denied"), KEY),
-        at(Step::Publish, Instead::Refuse("NetStream.Publish.Rejected"), KEY),
-        at(Step::Publish, Instead::Refuse("NetStream.Publish.Unauthorized"), KEY),
-        at(Step::Publish, Instead::Refuse("NetStream.Publish.BadName"), IN_USE),
+        at(Step::CreateStream, Deviation::Refuse("NetConnection.Call.Failed"), CONNECT),
+        at(Step::Publish, Deviation::Refuse("NetStream.Publish.Denied"), KEY),
+        at(Step::Publish, Deviation::Refuse("NetStream.Publish.Rejected"), KEY),
+        at(Step::Publish, Deviation::Refuse("NetStream.Publish.Unauthorized"), KEY),
+        at(Step::Publish, Deviation::Refuse("NetStream.Publish.BadName"), IN_USE),
     ];
     for (step, expected) in [(Step::Connect, CONNECT), (Step::CreateStream, CONNECT), (Step::Publish, KEY)] {
-        cases.push(at(step, Instead::Close, expected));
-        cases.push(at(step, Instead::Reset, expected));
-        cases.push(at(step, Instead::Silence, NO_ANSWER));
+        cases.push(at(step, Deviation::Close, expected));
+        cases.push(at(step, Deviation::Reset, expected));
+        cases.push(at(step, Deviation::Silence, NO_ANSWER));
     }
     cases
 }
 
-/// What goes wrong once the platform took the stream.
+/// Failures after the platform accepted the stream.
 fn while_live() -> Vec<(Behaviour, Expected)> {
     vec![
         (Behaviour { close_after: Some(SOON), ..Behaviour::default() }, LOST),
         (Behaviour { reset_after: Some(SOON), ..Behaviour::default() }, LOST),
         (Behaviour { close_after: Some(SOON), ..Behaviour::default() }, EARLY),
         (Behaviour { reset_after: Some(SOON), ..Behaviour::default() }, EARLY),
-        (Behaviour::says(SOON, Say::Error("NetStream.Failed")), ENDED),
-        (Behaviour::says(Duration::ZERO, Say::Error("NetStream.Publish.BadName")), ENDED),
+        (Behaviour::says(SOON, LiveMessage::Error("NetStream.Failed")), ENDED),
+        (Behaviour::says(Duration::ZERO, LiveMessage::Error("NetStream.Publish.BadName")), ENDED),
         (Behaviour { stop_reading_after: Some(100_000), ..Behaviour::default() }, STALLED),
     ]
 }
@@ -125,7 +125,7 @@ async fn platform_cases(certificates: &[(&str, Certificate, Expected)]) -> Vec<C
     cases
 }
 
-/// Certificates that are refused, of which the first is not trusted and all others are.
+/// Certificates that are refused. The first one is not trusted, all others are.
 fn certificates() -> Vec<(&'static str, Certificate, Expected)> {
     let for_names = |names: &[&str]| Certificate::for_names(names).expect("is made");
     let valid = |years| Certificate::valid(&["localhost"], years).expect("is made");
@@ -138,7 +138,7 @@ fn certificates() -> Vec<(&'static str, Certificate, Expected)> {
     ]
 }
 
-/// Addresses behind which there is no platform.
+/// Addresses without a platform.
 async fn address_cases() -> Vec<Case> {
     let gone = Platform::start(Behaviour::default()).await.expect("listens");
     let refused = gone.url();
@@ -152,7 +152,7 @@ async fn address_cases() -> Vec<Case> {
     .into()
 }
 
-/// Waits for what is expected of destination `n`, and checks the rest of it.
+/// Waits for the expected state of destination `n`, and checks the rest.
 async fn check(stage: Arc<Stage>, spec: ProjectSpec, n: usize, name: String, expected: Expected) {
     let (state, code, words, seconds) = expected;
     let id = spec.destinations[n].id;
@@ -169,7 +169,7 @@ async fn check(stage: Arc<Stage>, spec: ProjectSpec, n: usize, name: String, exp
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_class_of_error_leads_to_its_state_code_message_and_wait() {
+async fn each_class_of_error_has_its_state_code_message_and_delay() {
     let certificates = certificates();
     let trusted = Some(certificates.iter().skip(1).map(|(_, certificate, _)| certificate.der.clone()).collect());
     let stage = Arc::new(Stage::with(EngineConfig { trusted, ..config() }).await);
@@ -179,7 +179,7 @@ async fn each_class_of_error_leads_to_its_state_code_message_and_wait() {
     spec.destinations = cases.iter().enumerate().map(|(n, case)| destination(n, &case.url)).collect();
     stage.save(&spec);
 
-    // Watched from the beginning, so that the first wait of each is seen.
+    // Watched from the start, so that the first delay of each is seen.
     let mut checks = JoinSet::new();
     for (n, case) in cases.iter().enumerate() {
         checks.spawn(check(Arc::clone(&stage), spec.clone(), n, case.name.clone(), case.expected));
@@ -194,7 +194,7 @@ async fn each_class_of_error_leads_to_its_state_code_message_and_wait() {
     }
     sending.abort();
     for case in cases {
-        let beside = case.platform.iter().flat_map(Platform::visits).map(|visit| visit.beside).max();
+        let beside = case.platform.iter().flat_map(Platform::visits).map(|visit| visit.concurrent).max();
         assert_eq!(beside.unwrap_or_default(), 0, "{}: one connection at a time", case.name);
     }
 }

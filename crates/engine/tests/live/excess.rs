@@ -1,4 +1,4 @@
-//! Streams that come faster than they may.
+//! Streams above the rate limit.
 
 use bytes::Bytes;
 use gostream_engine::{EndReason, EngineConfig, EngineEvent, Excess, limits::Limits};
@@ -19,7 +19,7 @@ fn strict(ingest_kbps: u32) -> EngineConfig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_that_comes_too_fast_is_ended_and_its_key_rests() {
+async fn stream_above_the_rate_limit_is_ended_and_its_key_has_a_cooldown() {
     let mut stage = Stage::with(strict(100)).await;
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let spec = stage.project("key", &[&platform]);
@@ -34,7 +34,7 @@ async fn stream_that_comes_too_fast_is_ended_and_its_key_rests() {
     platform.until("the relay", |visits| visits.len() == 1 && !visits[0].media.is_empty()).await;
     let _ = encoder.send_all(&all[40..]).await;
     let said = loop {
-        match encoder.event().await.expect("is told why") {
+        match encoder.event().await.expect("gets the reason") {
             Event::Refused { code, description, .. } => break (code, description),
             _ => continue,
         }
@@ -43,17 +43,17 @@ async fn stream_that_comes_too_fast_is_ended_and_its_key_rests() {
     assert!(said.1.contains("100 kbit/s") && said.1.contains("Lower the bitrate"), "{}", said.1);
     encoder.closed().await.expect("is closed");
     stage.until_offline(spec.id).await;
-    platform.until("the goodbye", |visits| visits.iter().all(|visit| visit.goodbye)).await;
+    platform.until("the goodbye", |visits| visits.iter().all(|visit| visit.unpublished)).await;
 
-    let again = Encoder::publish(stage.address, "key").await.expect_err("the key rests");
+    let again = Encoder::publish(stage.address, "key").await.expect_err("the key has a cooldown");
     assert_eq!(again.to_string(), "NetStream.Publish.Denied");
-    assert_eq!(platform.visits().len(), 1, "an encoder that tries again and again begins nothing");
+    assert_eq!(platform.visits().len(), 1, "repeated attempts start nothing");
     let few = Script { ms: 400, ..Script::default() }.write();
-    modest.send_all(&few).await.expect("others go on");
+    modest.send_all(&few).await.expect("others continue");
     stage.until(other.id, "measured", |status| status.stream.received_bytes > 0).await;
 
     let reason = loop {
-        match stage.events.recv().await.expect("it is told") {
+        match stage.events.recv().await.expect("is reported") {
             EngineEvent::StreamEnded { reason, .. } => break reason,
             _ => continue,
         }
@@ -72,26 +72,26 @@ async fn stream_of_tiny_messages_is_ended() {
         let _ = encoder.send_all(&vec![tiny; 2_000]).await;
         stage.until_offline(spec.id).await;
         let reason = loop {
-            match stage.events.recv().await.expect("it is told") {
+            match stage.events.recv().await.expect("is reported") {
                 EngineEvent::StreamEnded { reason, .. } => break reason,
                 _ => continue,
             }
         };
         assert_eq!(reason, EndReason::TooFast(Excess::Messages { allowed_per_second: 100 }), "{kind:?} {body:?}");
-        Encoder::publish(stage.address, "key").await.expect_err("the key rests");
+        Encoder::publish(stage.address, "key").await.expect_err("the key has a cooldown");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn encoder_that_connects_again_does_not_begin_to_count_anew() {
+async fn reconnecting_does_not_reset_the_rate_limit() {
     let stage = Stage::with(strict(100)).await;
     let spec = stage.project("key", &[]);
     let part = Script { ms: 1_000, ..Script::default() }.write();
     for n in 0.. {
-        // 75 kB each: the second is too much, however the connections are cut.
+        // 75 kB each: the second is over the limit, however the connections are split.
         match Encoder::publish(stage.address, "key").await {
             Ok(mut encoder) => {
-                // Closed while it sends, or after it.
+                // Closed while it sends, or after that.
                 let _ = encoder.send_all(&part).await;
                 let _ = encoder.close().await;
             }

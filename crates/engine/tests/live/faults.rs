@@ -1,4 +1,4 @@
-//! Many destinations, some of them broken in every way at once.
+//! Many destinations, some of them faulty in every way, at the same time.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::stage::{Stage, assert_same, is_monotonic};
 
-/// 25 frames a second of 12 kB: 2.4 Mbit/s.
+/// 25 frames per second of 12 kB: 2.4 Mbit/s.
 const SHOW: Script =
     Script { start: 0, ms: 20_000, gop_ms: 1_000, frame_bytes: 12_000, video: true, audio: true, seed: 0 };
 
@@ -25,7 +25,7 @@ async fn platforms(behaviours: Vec<Behaviour>) -> Vec<Platform> {
     platforms
 }
 
-/// Runs the show to six good destinations and these others, and gives what the six got with the delays of their video.
+/// Streams to six good destinations and to `others`; returns the video delays of the six.
 async fn run(others: Vec<Behaviour>) -> Vec<Duration> {
     let stage = Stage::new().await;
     let good = platforms(vec![Behaviour::default(); 6]).await;
@@ -42,7 +42,7 @@ async fn run(others: Vec<Behaviour>) -> Vec<Duration> {
     encoder.stop().await.expect("says goodbye");
     let mut delays = Vec::new();
     for platform in &good {
-        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
         assert_eq!(visits.len(), 1, "one connection throughout");
         assert_same(&visits[0].media, &all);
         assert!(is_monotonic(&visits[0].media));
@@ -52,7 +52,7 @@ async fn run(others: Vec<Behaviour>) -> Vec<Duration> {
     delays
 }
 
-/// From the moment at which a frame was due at the encoder to its arrival.
+/// From the time when a frame was due at the encoder to its arrival.
 fn delays_of(visit: &Visit, all: &[Media], started: Instant) -> Vec<Duration> {
     let first = all[10].timestamp;
     let arrived = visit.media.iter().zip(&visit.arrivals).filter(|(media, _)| media.kind == MediaKind::Video);
@@ -66,7 +66,7 @@ fn delays_of(visit: &Visit, all: &[Media], started: Instant) -> Vec<Duration> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_broken_destinations_do_not_touch_the_other_six() {
+async fn four_faulty_destinations_do_not_affect_the_other_six() {
     let quiet = run(Vec::new()).await;
     let faulty = run(vec![
         Behaviour { mute: true, ..Behaviour::default() },
@@ -82,14 +82,14 @@ async fn four_broken_destinations_do_not_touch_the_other_six() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn destination_that_comes_and_goes_is_always_found_again() {
+async fn destination_that_repeatedly_restarts_is_always_reconnected() {
     let stage = Stage::new().await;
     let first = Platform::start(Behaviour::default()).await.expect("listens");
     let address = first.address();
     let spec = stage.project("key", &[&first]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
     let sending = tokio::spawn(async move {
-        // Longer than the test takes; the test ends it.
+        // Longer than the test, which aborts it.
         let show = Script { ms: 120_000, frame_bytes: 2_000, ..SHOW };
         let _ = encoder.send_paced(&show.write(), 1.0).await;
     });
@@ -100,7 +100,7 @@ async fn destination_that_comes_and_goes_is_always_found_again() {
         platform.stop().await;
         platform = Platform::start_at(address, Behaviour::default()).await.expect("listens again");
         let id = spec.destinations[0].id;
-        // A retry may come before the loss was seen, so it is asked for until it helps.
+        // A retry may be requested before the loss was detected, so it is repeated.
         let waiting = async {
             loop {
                 stage.engine.retry(spec.id, id);

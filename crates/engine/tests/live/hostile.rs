@@ -1,4 +1,4 @@
-//! Peers that mean harm, or mean nothing: refused, while the stream next door goes on unharmed.
+//! Hostile and broken peers: refused, while another stream continues undisturbed.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::stage::{Stage, assert_same, bodies, config};
 
-/// C0, C1 and C2 in one.
+/// C0, C1 and C2 at once.
 fn handshake() -> Vec<u8> {
     let mut hello = vec![0; 1 + 2 * 1_536];
     hello[0] = 3;
@@ -65,7 +65,7 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
         [command(connect), command(create).repeat(20_000)].concat()
     };
     vec![
-        ("createStream by the thousand", behind_handshake(&create_streams)),
+        ("thousands of createStream", behind_handshake(&create_streams)),
         ("an HTTP request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         ("a TLS hello", vec![0x16, 3, 1, 2, 0, 1, 0, 1]),
         ("nothing", vec![]),
@@ -101,7 +101,7 @@ fn impatient() -> EngineConfig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attackers_are_closed_and_the_stream_next_door_misses_nothing() {
+async fn attackers_are_disconnected_and_another_stream_loses_nothing() {
     let stage = Stage::with(impatient()).await;
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let spec = stage.project("key", &[&platform]);
@@ -119,12 +119,12 @@ async fn attackers_are_closed_and_the_stream_next_door_misses_nothing() {
         attacker.await.expect("is closed");
     }
     encoder.stop().await.expect("says goodbye");
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_same(&visits[0].media, &all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flood_from_one_address_is_bounded_and_passes() {
+async fn flood_from_one_address_is_bounded_and_temporary() {
     let handshake = Duration::from_millis(500);
     let mut limits = Limits { handshake, ..Limits::default() };
     limits.places.waiting_per_address = 20;
@@ -134,17 +134,17 @@ async fn flood_from_one_address_is_bounded_and_passes() {
     for _ in 0..200 {
         flood.push(TcpStream::connect(stage.address).await.expect("the kernel takes it"));
     }
-    // Those over the limit are closed at once, the others when their handshake is late.
+    // Connections over the limit are closed at once, the others at the handshake deadline.
     for mut stream in flood {
         let mut sink = [0; 16];
         let read = timeout(PATIENCE, stream.read(&mut sink)).await.expect("is closed");
         assert!(matches!(read, Ok(0) | Err(_)));
     }
-    Encoder::publish(stage.address, "key").await.expect("the door is free again");
+    Encoder::publish(stage.address, "key").await.expect("connections are free again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn encoder_is_served_when_others_hold_all_places() {
+async fn encoder_is_served_when_others_use_all_connections() {
     let mut limits = Limits { handshake: 2 * PATIENCE, request: 2 * PATIENCE, ..Limits::default() };
     (limits.places.waiting, limits.places.waiting_per_address) = (16, 8);
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;
@@ -159,9 +159,9 @@ async fn encoder_is_served_when_others_hold_all_places() {
         crowd.push(stream);
     }
     stage.project("other", &[]);
-    let other = timeout(PATIENCE, Encoder::publish(stage.address, "other")).await.expect("has a place");
+    let other = timeout(PATIENCE, Encoder::publish(stage.address, "other")).await.expect("gets a connection");
     other.expect("is admitted");
-    // Which of the two addresses makes room does not matter.
+    // It does not matter which of the two addresses loses a connection.
     let (first, second) = crowd.split_at_mut(8);
     let (mut sink, mut sink_too) = ([0; 16], [0; 16]);
     let closed = async {
@@ -170,13 +170,15 @@ async fn encoder_is_served_when_others_hold_all_places() {
             read = second[0].read(&mut sink_too) => read,
         }
     };
-    let read = timeout(PATIENCE, closed).await.expect("the oldest of one address made room");
+    let read = timeout(PATIENCE, closed).await.expect("the oldest connection of one address is closed");
     assert!(matches!(read, Ok(0) | Err(_)));
-    live.send_all(&Script { ms: 200, ..Script::default() }.write()).await.expect("who publishes stays");
+    live.send_all(&Script { ms: 200, ..Script::default() }.write())
+        .await
+        .expect("a publishing connection stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silent_publisher_is_taken_for_gone() {
+async fn silent_publisher_is_disconnected() {
     let limits = Limits { silence: Duration::from_millis(300), ..Limits::default() };
     let stage = Stage::with(EngineConfig { limits, reconnect_grace: Duration::from_millis(200), ..config() }).await;
     let spec = stage.project("key", &[]);
@@ -187,13 +189,13 @@ async fn silent_publisher_is_taken_for_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn player_that_does_not_read_is_left_and_nobody_waits_for_it() {
+async fn player_that_does_not_read_is_disconnected_and_delays_nobody() {
     let limits = Limits { write: Duration::from_millis(500), silence: 2 * PATIENCE, ..Limits::default() };
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;
     let platform = Platform::start(Behaviour::default()).await.expect("starts");
     let spec = stage.project("key", &[&platform]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
-    // More than the kernel holds for a connection.
+    // More than the kernel buffers for a connection.
     let all = Script { ms: 8_000, frame_bytes: 100_000, ..Script::default() }.write();
     encoder.send_all(&all[..10]).await.expect("is taken");
     stage.until_all_live(&spec).await;
@@ -207,11 +209,11 @@ async fn player_that_does_not_read_is_left_and_nobody_waits_for_it() {
         media
     });
     encoder.send_paced(&all[10..], 4.0).await.expect("is taken");
-    dull.closed().await.expect("is left while the stream goes on");
+    dull.closed().await.expect("is disconnected while the stream continues");
     encoder.stop().await.expect("says goodbye");
     let [_, watched] = bodies(&watching.await.expect("ends with the stream"));
     let [_, sent] = bodies(&all);
     assert!(sent.ends_with(&watched[1..]) && watched.len() > 190, "{} frames of {}", watched.len(), sent.len());
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_same(&visits[0].media, &all);
 }

@@ -1,5 +1,5 @@
-//! What an owner can ask for beyond one connection per destination: a backup server, a goodbye that holds; and what the
-//! history hears of all of it.
+//! Options beyond one connection per destination: a backup server, and holding destinations after an unpublish; and the
+//! history events of all of it.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ fn with_backup(mut destination: DestinationSpec, backup: &Platform) -> Destinati
     destination
 }
 
-/// Times by body, to compare what two connections got.
+/// Times by body, to compare two connections.
 fn times(media: &[Media]) -> BTreeMap<bytes::Bytes, u32> {
     media
         .iter()
@@ -40,7 +40,7 @@ fn times(media: &[Media]) -> BTreeMap<bytes::Bytes, u32> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backup_server_gets_the_same_bytes_at_the_same_times_whenever_it_joins() {
+async fn backup_server_has_the_same_bytes_and_times_whenever_it_joins() {
     let stage = Stage::new().await;
     let (primary, backup) = (platform().await, platform().await);
     let mut spec = stage.project("key", &[&primary]);
@@ -64,15 +64,15 @@ async fn backup_server_gets_the_same_bytes_at_the_same_times_whenever_it_joins()
         .until(spec.id, "without a backup", |status| status.backups[&id].state == RelayState::Backoff)
         .await;
     let status = stage.engine.status(spec.id).expect("is live");
-    assert_eq!(status.relays[&id].state, RelayState::Live, "the primary does not notice");
+    assert_eq!(status.relays[&id].state, RelayState::Live, "the primary is not affected");
 
     let backup = Platform::start_at(address, Behaviour::default()).await.expect("listens again");
     stage.engine.retry(spec.id, id);
     stage.until(spec.id, "live on both servers again", both_live).await;
     encoder.send_all(rest).await.expect("is taken");
     encoder.stop().await.expect("says goodbye");
-    let seen = primary.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
-    let after = backup.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let seen = primary.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
+    let after = backup.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_eq!((seen.len(), after.len()), (1, 1));
     assert_same(&seen[0].media, &all);
     assert!(is_monotonic(&after[0].media));
@@ -85,7 +85,7 @@ async fn backup_server_gets_the_same_bytes_at_the_same_times_whenever_it_joins()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backup_server_that_is_added_on_the_air_joins_the_clock_that_runs() {
+async fn backup_server_added_while_live_joins_the_running_clock() {
     let stage = Stage::new().await;
     let (primary, backup) = (platform().await, platform().await);
     let mut spec = stage.project("key", &[&primary]);
@@ -99,22 +99,22 @@ async fn backup_server_that_is_added_on_the_air_joins_the_clock_that_runs() {
     spec.destinations[0] = with_backup(spec.destinations[0].clone(), &backup);
     stage.save(&spec);
     stage
-        .until(spec.id, "live there too", |status| {
+        .until(spec.id, "live on the backup too", |status| {
             status.backups.get(&id).is_some_and(|relay| relay.state == RelayState::Live)
         })
         .await;
     encoder.send_all(rest).await.expect("is taken");
     encoder.stop().await.expect("says goodbye");
-    let seen = primary.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
-    let added = backup.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
-    assert_eq!((seen.len(), added.len()), (1, 1), "the primary does not notice");
+    let seen = primary.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
+    let added = backup.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
+    assert_eq!((seen.len(), added.len()), (1, 1), "the primary is not affected");
     let (primary_times, backup_times) = (times(&seen[0].media), times(&added[0].media));
     assert!(backup_times.len() > 50);
     assert!(backup_times.iter().all(|(body, time)| primary_times[body] == *time), "one clock for both legs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn taking_the_backup_away_ends_that_connection_alone() {
+async fn removing_the_backup_ends_only_its_connection() {
     let stage = Stage::new().await;
     let (primary, backup) = (platform().await, platform().await);
     let mut spec = stage.project("key", &[&primary]);
@@ -126,15 +126,15 @@ async fn taking_the_backup_away_ends_that_connection_alone() {
     stage.until_all_live(&spec).await;
     spec.destinations[0].backup = None;
     stage.save(&spec);
-    backup.until("the goodbye", |visits| visits[0].goodbye && visits[0].over).await;
+    backup.until("the goodbye", |visits| visits[0].unpublished && visits[0].ended).await;
     let status = stage.until(spec.id, "without a backup", |status| status.backups.is_empty()).await;
     assert_eq!(status.relays[&spec.destinations[0].id].state, RelayState::Live);
-    assert!(!primary.visits()[0].goodbye);
+    assert!(!primary.visits()[0].unpublished);
     encoder.stop().await.expect("says goodbye");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn goodbye_can_be_taken_for_a_drop() {
+async fn unpublish_can_count_as_a_disconnect() {
     let stage = Stage::new().await;
     let platform = platform().await;
     let mut spec = stage.project("key", &[&platform]);
@@ -151,12 +151,12 @@ async fn goodbye_can_be_taken_for_a_drop() {
     }
     assert_eq!(platform.visits().len(), 1, "one connection throughout");
     stage.engine.end(spec.id, EndReason::EndedByOwner);
-    platform.until("the goodbye", |visits| visits[0].goodbye).await;
+    platform.until("the goodbye", |visits| visits[0].unpublished).await;
     stage.until_offline(spec.id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_hears_what_every_relay_did_and_why() {
+async fn history_has_every_state_of_every_relay_with_its_reason() {
     let mut stage = Stage::new().await;
     let good = platform().await;
     let refuse = Some("NetStream.Publish.Denied");

@@ -1,4 +1,4 @@
-//! The engine against real sockets: an encoder of ours in, platforms of ours out, and everything that can go wrong between.
+//! The engine on real sockets, with the test kit's encoder and platforms, and every kind of failure between them.
 
 mod away;
 mod days;

@@ -1,4 +1,4 @@
-//! Streams that are fetched from another server: here one of ours, which plays what an encoder publishes to it.
+//! Streams that are pulled from another server: here a second engine, which plays what an encoder publishes to it.
 
 use std::fmt::Display;
 
@@ -21,14 +21,14 @@ use crate::stage::{Stage, assert_same, config};
 
 const KEY: &str = "front-door";
 
-/// From now on the project's stream is fetched from there.
+/// Makes the project pull its stream from `from`.
 pub fn pull(stage: &Stage, spec: &ProjectSpec, from: impl Display) {
     let url = RtmpUrl::parse(&format!("rtmp://{from}/live")).expect("is a URL");
     let source = Target { url, key: spec.stream_key.clone() };
     stage.engine.pull(vec![PullSpec { account: spec.account, project: spec.id, source }]);
 }
 
-/// Waits until the pull is as wanted. Whoever watches the project hears of it, live or not.
+/// Waits until the pull has the wanted status. Watchers of the project are notified, live or not.
 pub async fn until_pull(stage: &Stage, spec: &ProjectSpec, wanted: impl Fn(&PullStatus) -> bool) -> PullStatus {
     let mut changes = stage.engine.watch(spec.id);
     let look = async {
@@ -43,7 +43,7 @@ pub async fn until_pull(stage: &Stage, spec: &ProjectSpec, wanted: impl Fn(&Pull
     found.unwrap_or_else(|_| panic!("never as wanted: {:?}", stage.engine.pull_status(spec.id)))
 }
 
-/// Why the stream ended.
+/// The end reason of the stream.
 async fn end_reason(stage: &mut Stage) -> EndReason {
     let ended = async {
         loop {
@@ -65,7 +65,7 @@ async fn until_held(stage: &Stage, spec: &ProjectSpec) {
     stage.until(spec.id, "held", |status| held(status.stream.phase)).await;
 }
 
-/// A server in front, and one behind it that fetches.
+/// A front server, and one that pulls from it.
 async fn front_and_back(platforms: &[&Platform]) -> (Stage, Stage, ProjectSpec) {
     let (front, back) = (Stage::new().await, Stage::new().await);
     front.project(KEY, &[]);
@@ -74,7 +74,7 @@ async fn front_and_back(platforms: &[&Platform]) -> (Stage, Stage, ProjectSpec) 
 }
 
 #[tokio::test]
-async fn stream_is_fetched_as_it_is_and_ends_when_its_server_says_so() {
+async fn pulled_stream_is_unchanged_and_ends_with_its_source() {
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let (front, mut back, spec) = front_and_back(&[&platform]).await;
     let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
@@ -95,12 +95,12 @@ async fn stream_is_fetched_as_it_is_and_ends_when_its_server_says_so() {
     until_held(&back, &spec).await;
     back.engine.pull_unpublished(spec.id);
     assert_eq!(end_reason(&mut back).await, EndReason::EncoderStopped);
-    let visits = platform.until("the goodbye", |visits| visits[0].goodbye).await;
+    let visits = platform.until("the goodbye", |visits| visits[0].unpublished).await;
     assert_eq!(visits.len(), 1);
 }
 
 #[tokio::test]
-async fn publisher_that_is_said_to_be_done_is_left_at_once() {
+async fn pull_ends_at_once_on_the_publish_done_hook() {
     let (front, mut back, spec) = front_and_back(&[]).await;
     let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
     encoder.send_all(&Script::default().write()).await.expect("taken");
@@ -111,10 +111,10 @@ async fn publisher_that_is_said_to_be_done_is_left_at_once() {
 }
 
 #[tokio::test]
-async fn nobody_publishes_until_the_hook_says_so() {
+async fn pull_starts_at_once_on_the_publish_hook() {
     let (front, back, spec) = front_and_back(&[]).await;
     pull(&back, &spec, front.address);
-    // An answer that nobody publishes; the next look would be seconds away.
+    // The front reported no publisher; the next attempt would be seconds away.
     until_pull(&back, &spec, |status| *status == PullStatus::default()).await;
     let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
     back.engine.pull_published(spec.id);
@@ -123,7 +123,7 @@ async fn nobody_publishes_until_the_hook_says_so() {
 }
 
 #[tokio::test]
-async fn encoder_that_publishes_here_comes_first() {
+async fn encoder_has_priority_over_a_pull() {
     let (front, back, spec) = front_and_back(&[]).await;
     let mut there = Encoder::publish(front.address, KEY).await.expect("admitted");
     there.send_all(&Script::default().write()).await.expect("taken");
@@ -134,7 +134,7 @@ async fn encoder_that_publishes_here_comes_first() {
     let mut here = Encoder::publish(back.address, KEY).await.expect("admitted");
     here.send_all(&Script { seed: 1, ..Script::default() }.write()).await.expect("taken");
     until_pull(&back, &spec, |status| status.state == PullState::Waiting).await;
-    // However loud it is said that somebody publishes there.
+    // Even if a hook reports a publisher at the front.
     back.engine.pull_published(spec.id);
     let more = Script { seed: 1, start: 4_000, ..Script::default() };
     here.send_all(&more.frames()).await.expect("still takes");
@@ -148,7 +148,7 @@ async fn encoder_that_publishes_here_comes_first() {
 }
 
 #[tokio::test]
-async fn server_that_goes_away_is_waited_for() {
+async fn pull_reconnects_when_its_source_restarts() {
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let (front, back, spec) = front_and_back(&[&platform]).await;
     let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
@@ -167,7 +167,7 @@ async fn server_that_goes_away_is_waited_for() {
     until_live(&back, &spec).await;
     back.until_all_live(&spec).await;
     assert_eq!(back.engine.status(spec.id).expect("is live").stream.id, stream);
-    assert_eq!(platform.visits().len(), 1, "the platform noticed nothing");
+    assert_eq!(platform.visits().len(), 1, "the platform kept its connection");
 }
 
 #[tokio::test]
@@ -187,14 +187,14 @@ async fn private_server_is_refused_with_a_sentence() {
 }
 
 #[tokio::test]
-async fn stream_does_not_come_from_itself() {
+async fn server_does_not_pull_from_itself() {
     let stage = Stage::new().await;
     let spec = stage.project(KEY, &[]);
     let mut encoder = Encoder::publish(stage.address, KEY).await.expect("admitted");
     encoder.send_all(&Script::default().write()).await.expect("taken");
     until_live(&stage, &spec).await;
     pull(&stage, &spec, stage.address);
-    // What players get while the encoder is away must not be taken for the stream.
+    // What players get while the encoder is disconnected must not count as the stream.
     encoder.reset().expect("resets");
     let status = until_pull(&stage, &spec, |status| status.state == PullState::Failing).await;
     let error = status.last_error.expect("says why");
@@ -204,7 +204,7 @@ async fn stream_does_not_come_from_itself() {
 }
 
 #[tokio::test]
-async fn stream_that_its_owner_ended_begins_when_it_is_published_anew() {
+async fn stream_ended_by_its_owner_is_pulled_again_after_a_new_publish() {
     let (front, mut back, spec) = front_and_back(&[]).await;
     let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
     encoder.send_all(&Script::default().write()).await.expect("taken");
@@ -225,7 +225,7 @@ async fn stream_that_its_owner_ended_begins_when_it_is_published_anew() {
 }
 
 #[tokio::test]
-async fn pull_that_is_not_wanted_any_more_leaves_as_a_lost_encoder_does() {
+async fn removed_pull_ends_like_a_lost_encoder() {
     let (front, back, spec) = front_and_back(&[]).await;
     let mut encoder = Encoder::publish(front.address, KEY).await.expect("admitted");
     encoder.send_all(&Script::default().write()).await.expect("taken");
@@ -237,7 +237,7 @@ async fn pull_that_is_not_wanted_any_more_leaves_as_a_lost_encoder_does() {
 }
 
 #[tokio::test]
-async fn stream_that_comes_too_fast_is_ended_and_not_fetched_for_a_while() {
+async fn pulled_stream_above_the_rate_limit_is_ended_and_has_a_cooldown() {
     let front = Stage::new().await;
     front.project(KEY, &[]);
     let limits = Limits { ingest_kbps: Some(100), ..config().limits };

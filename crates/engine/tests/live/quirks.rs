@@ -1,4 +1,4 @@
-//! Platforms that are right in an unusual way, or send us elsewhere: the stream arrives all the same.
+//! Platforms that are correct in an unusual way, or redirect: the stream arrives in all cases.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -17,7 +17,7 @@ use gostream_proto::rtmp::{
 use gostream_testkit::{
     certificate::Certificate,
     encoder::Encoder,
-    platform::{Behaviour, Instead, Login, Platform, Say, Step, Visit},
+    platform::{Behaviour, Deviation, LiveMessage, Login, Platform, Step, Visit},
     script::Script,
 };
 
@@ -35,8 +35,8 @@ fn project_at(stage: &Stage, platform: &Platform, url: &str) -> ProjectSpec {
     spec
 }
 
-/// Sends the script, the most of it once the first destination is live, and gives it with the visits of `platform`, the last
-/// of which said goodbye.
+/// Sends the script, most of it after the first destination is live. Returns the script and the visits of `platform`,
+/// the last of which ended with an unpublish.
 async fn send(stage: &Stage, spec: &ProjectSpec, platform: &Platform) -> (Vec<Media>, Vec<Visit>) {
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
     let all = SCRIPT.write();
@@ -44,11 +44,11 @@ async fn send(stage: &Stage, spec: &ProjectSpec, platform: &Platform) -> (Vec<Me
     stage.until_relay(spec, 0, RelayState::Live).await;
     encoder.send_all(&all[10..]).await.expect("is taken");
     encoder.stop().await.expect("says goodbye");
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     (all, visits)
 }
 
-/// A platform with this behaviour gets everything, on one connection.
+/// A platform with this behaviour receives everything, on one connection.
 async fn takes_everything(behaviour: Behaviour) -> Platform {
     let stage = Stage::new().await;
     let platform = Platform::start(behaviour).await.expect("listens");
@@ -61,25 +61,25 @@ async fn takes_everything(behaviour: Behaviour) -> Platform {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_come_byte_by_byte_are_understood() {
+async fn responses_sent_byte_by_byte_are_parsed() {
     takes_everything(Behaviour { byte_by_byte: true, ..Behaviour::default() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_in_chunks_of_one_byte_are_understood() {
+async fn responses_in_one_byte_chunks_are_parsed() {
     takes_everything(Behaviour { chunk_bytes: NonZeroUsize::new(1), ..Behaviour::default() }).await;
 }
 
-/// The platform refuses a `publish` on any other message stream.
+/// The platform refuses `publish` on any other message stream.
 #[tokio::test(flavor = "multi_thread")]
-async fn publish_goes_to_the_stream_that_was_created() {
+async fn publish_uses_the_created_message_stream() {
     takes_everything(Behaviour { stream_id: Some(5), ..Behaviour::default() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_that_knows_no_release_stream_is_no_obstacle() {
+async fn server_without_release_stream_is_accepted() {
     let code = "NetConnection.Call.Failed";
-    takes_everything(Behaviour::at(Step::ReleaseStream, Instead::Refuse(code))).await;
+    takes_everything(Behaviour::at(Step::ReleaseStream, Deviation::Refuse(code))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,12 +101,12 @@ async fn pings_are_answered_while_media_flows_and_while_it_does_not() {
     let before = platform.visits()[0].pongs;
     platform.until("more pongs", |visits| visits[0].pongs >= before + 5).await;
     encoder.stop().await.expect("says goodbye");
-    let visits = platform.until("the goodbye", |visits| visits[0].goodbye).await;
+    let visits = platform.until("the goodbye", |visits| visits[0].unpublished).await;
     assert_same(&visits[0].media, &all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn right_password_gets_in_by_adobe_authentication() {
+async fn adobe_authentication_succeeds_with_the_right_password() {
     let stage = Stage::new().await;
     let platform = Platform::start(Behaviour { login: Some(LOGIN), ..Behaviour::default() }).await.expect("listens");
     let url = format!("rtmp://{}:{}@{}/app", LOGIN.user, LOGIN.password, platform.address());
@@ -118,7 +118,7 @@ async fn right_password_gets_in_by_adobe_authentication() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_login_is_rejected_and_told_apart_from_a_wrong_key() {
+async fn wrong_login_is_rejected_and_distinguished_from_a_wrong_key() {
     for login in ["me:wrong@", "you:p@ss:word@", ""] {
         let stage = Stage::new().await;
         let platform =
@@ -136,7 +136,7 @@ async fn wrong_login_is_rejected_and_told_apart_from_a_wrong_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn login_can_be_tried_out_without_publishing() {
+async fn login_can_be_tested_without_publishing() {
     let stage = Stage::new().await;
     let platform = Platform::start(Behaviour { login: Some(LOGIN), ..Behaviour::default() }).await.expect("listens");
     for (login, expected) in [("me:p@ss:word", None), ("me:wrong", Some("login_rejected"))] {
@@ -156,24 +156,24 @@ fn error_of(relay: &RelayStatus) -> (&'static str, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redirects_are_followed_to_where_they_lead() {
+async fn redirects_are_followed() {
     let stage = Stage::new().await;
     let last = Platform::start(Behaviour::default()).await.expect("listens");
-    let to = |url: String| Behaviour::at(Step::Connect, Instead::Redirect(url));
+    let to = |url: String| Behaviour::at(Step::Connect, Deviation::Redirect(url));
     let second = Platform::start(to(last.url())).await.expect("listens");
     let first = Platform::start(to(format!("rtmp://{}/elsewhere", second.address()))).await.expect("listens");
     let spec = stage.project("key", &[&first]);
     let (all, visits) = send(&stage, &spec, &last).await;
     assert_eq!((first.connections(), second.connections(), last.connections()), (1, 1, 1));
     assert_same(&visits[0].media, &all);
-    assert!(first.visits().is_empty() && second.visits().is_empty(), "they were not published to");
+    assert!(first.visits().is_empty() && second.visits().is_empty(), "no stream was published there");
 }
 
-/// Redirects obey the same guard as addresses that a user typed.
+/// Redirects are subject to the same egress rules as URLs typed by a user.
 #[tokio::test(flavor = "multi_thread")]
-async fn redirect_into_a_private_network_is_not_followed() {
+async fn redirect_to_a_private_network_is_refused() {
     let stage = Stage::new().await;
-    let to = Instead::Redirect("rtmp://10.0.0.1/app".to_owned());
+    let to = Deviation::Redirect("rtmp://10.0.0.1/app".to_owned());
     let platform = Platform::start(Behaviour::at(Step::Connect, to)).await.expect("listens");
     let spec = stage.project("key", &[&platform]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
@@ -182,14 +182,14 @@ async fn redirect_into_a_private_network_is_not_followed() {
     assert_eq!(error_of(&status.relays[&spec.destinations[0].id]).0, "address_forbidden");
 }
 
-/// Behind TLS the stream key is safe; a redirect must not carry it out into the open.
+/// With TLS the stream key is safe; a redirect must not send it unencrypted.
 #[tokio::test(flavor = "multi_thread")]
-async fn redirect_out_of_tls_is_not_followed() {
+async fn redirect_from_tls_to_plain_is_refused() {
     let certificate = Certificate::for_names(&["localhost"]).expect("is made");
     let stage = Stage::with(EngineConfig { trusted: Some(vec![certificate.der.clone()]), ..config() }).await;
     let open = Platform::start(Behaviour::default()).await.expect("listens");
     let tls = Some(certificate.server(&[&rustls::version::TLS13]).expect("works"));
-    let sends_on = Behaviour { tls, ..Behaviour::at(Step::Connect, Instead::Redirect(open.url())) };
+    let sends_on = Behaviour { tls, ..Behaviour::at(Step::Connect, Deviation::Redirect(open.url())) };
     let platform = Platform::start(sends_on).await.expect("listens");
     let spec = stage.project("key", &[&platform]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
@@ -200,9 +200,9 @@ async fn redirect_out_of_tls_is_not_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn platform_that_redirects_to_itself_is_given_up_on_and_tried_later() {
+async fn redirect_loop_is_detected_and_retried_later() {
     let stage = Stage::new().await;
-    let to = Instead::Redirect("again".to_owned());
+    let to = Deviation::Redirect("again".to_owned());
     let platform = Platform::start(Behaviour::at(Step::Connect, to)).await.expect("listens");
     let spec = stage.project("key", &[&platform]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
@@ -216,7 +216,7 @@ async fn platform_that_redirects_to_itself_is_given_up_on_and_tried_later() {
     assert!((2..=6).contains(&platform.connections()), "{} connections", platform.connections());
 }
 
-/// Sends until the platforms were visited as the caller waits for.
+/// Sends until aborted.
 fn keep_sending(mut encoder: Encoder) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let _ = encoder.send_paced(&Script { ms: 60_000, ..SCRIPT }.write(), 1.0).await;
@@ -227,7 +227,7 @@ fn keep_sending(mut encoder: Encoder) -> tokio::task::JoinHandle<()> {
 async fn reconnect_request_moves_the_stream_without_ending_it() {
     let stage = Stage::new().await;
     let there = Platform::start(Behaviour::default()).await.expect("listens");
-    let say = Say::Reconnect(Some(there.url()));
+    let say = LiveMessage::Reconnect(Some(there.url()));
     let here = Platform::start(Behaviour::says(Duration::from_millis(300), say)).await.expect("listens");
     let spec = stage.project("key", &[&here]);
     let sending = keep_sending(Encoder::publish(stage.address, "key").await.expect("is admitted"));
@@ -235,7 +235,7 @@ async fn reconnect_request_moves_the_stream_without_ending_it() {
     sending.abort();
     let before = here.visits();
     assert_eq!((before.len(), after.len()), (1, 1));
-    assert!(before[0].over && !before[0].goodbye, "the show goes on elsewhere");
+    assert!(before[0].ended && !before[0].unpublished, "the stream continues elsewhere");
     assert!(is_monotonic(&before[0].media) && is_monotonic(&after[0].media));
     let first_frame = after[0].media.iter().find(|media| media.kind == MediaKind::Video && media.body[1] == 1);
     assert_eq!(first_frame.map(|media| (media.body[0], media.timestamp)), Some((0x17, 0)), "a keyframe, at 0");
@@ -243,21 +243,23 @@ async fn reconnect_request_moves_the_stream_without_ending_it() {
     assert_eq!(status.relays[&spec.destinations[0].id].reconnects, 1);
 }
 
-/// A platform whose every answer is "connect again" must not be hammered.
+/// A platform that always answers "reconnect" must not be flooded with connections.
 #[tokio::test(flavor = "multi_thread")]
-async fn reconnect_requests_without_end_are_slowed_down() {
+async fn endless_reconnect_requests_are_slowed_down() {
     let stage = Stage::new().await;
-    let platform = Platform::start(Behaviour::says(Duration::ZERO, Say::Reconnect(None))).await.expect("listens");
+    let platform = Platform::start(Behaviour::says(Duration::ZERO, LiveMessage::Reconnect(None)))
+        .await
+        .expect("listens");
     let spec = stage.project("key", &[&platform]);
     let sending = keep_sending(Encoder::publish(stage.address, "key").await.expect("is admitted"));
     stage.until_relay(&spec, 0, RelayState::Backoff).await;
-    assert_eq!(platform.visits().len(), 2, "once at once, then after a pause");
+    assert_eq!(platform.visits().len(), 2, "once immediately, then after a pause");
     sending.abort();
 }
 
-/// What the platform says while the last of the stream is still on its way must not take the goodbye back.
+/// A message from the platform while the last media is in transit must not cancel the unpublish.
 #[tokio::test(flavor = "multi_thread")]
-async fn goodbye_reaches_a_slow_platform_that_talks() {
+async fn unpublish_reaches_a_slow_platform_that_sends_messages() {
     let stage = Stage::new().await;
     let (kbps, ping_every) = (NonZeroU32::new(4_000), Some(Duration::from_millis(5)));
     let platform = Platform::start(Behaviour { kbps, ping_every, ..Behaviour::default() }).await.expect("listens");
@@ -270,6 +272,6 @@ async fn goodbye_reaches_a_slow_platform_that_talks() {
     platform.until_video(10).await;
     spec.destinations[0].enabled = false;
     stage.save(&spec);
-    let visits = platform.until("the end", |visits| visits[0].over).await;
-    assert!(visits[0].goodbye, "after {} messages", visits[0].media.len());
+    let visits = platform.until("the end", |visits| visits[0].ended).await;
+    assert!(visits[0].unpublished, "after {} messages", visits[0].media.len());
 }

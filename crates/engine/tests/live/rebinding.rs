@@ -1,4 +1,4 @@
-//! Names whose addresses change: what counts is the address that is dialed, each time.
+//! DNS rebinding: the egress rules apply to the address of each connection.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +16,7 @@ use gostream_engine::{
 };
 use gostream_testkit::{
     encoder::Encoder,
-    platform::{Behaviour, Instead, Platform, Step},
+    platform::{Behaviour, Deviation, Platform, Step},
     script::Script,
 };
 use tokio::net::TcpListener;
@@ -26,14 +26,14 @@ use crate::{
     stage::{ACCOUNT, Stage, config, destination},
 };
 
-/// The address that is allowed, as if it were a public one.
+/// The allowed address, in place of a public one.
 const PUBLIC: &str = "127.0.0.1";
-/// One in the server's own network, written in three ways.
+/// An address in the server's own network, written in three ways.
 const PRIVATE: [&str; 3] = ["127.0.0.2", "::ffff:127.0.0.2", "::ffff:7f00:2"];
-/// Where others keep what nobody may read.
+/// Addresses of metadata services and private networks.
 const ELSEWHERE: [&str; 3] = ["169.254.169.254", "::ffff:10.0.0.1", "fd00:ec2::254"];
 
-/// Name servers of an attacker: each question about a name gets the next answer, and the last for ever.
+/// An attacker's name server: each lookup of a name returns the next result, and the last one for ever.
 #[derive(Debug, Default)]
 struct Fickle(Mutex<HashMap<&'static str, VecDeque<Vec<IpAddr>>>>);
 
@@ -56,21 +56,21 @@ impl Resolve for Fickle {
     }
 }
 
-/// A server that reaches [`PUBLIC`] and asks these name servers.
+/// A server that may reach [`PUBLIC`] and uses this name server.
 async fn stage(answers: &[(&'static str, &[&[&str]])]) -> Stage {
     let egress_allow = vec![PUBLIC.parse::<IpAddr>().expect("is an address").into()];
     Stage::with(EngineConfig { resolver: Fickle::with(answers), egress_allow, ..config() }).await
 }
 
-/// A connection would wait in the neighbour's queue.
-fn assert_heard_nothing(neighbour: TcpListener) {
+/// A connection would be in the neighbour's accept queue.
+fn assert_not_contacted(neighbour: TcpListener) {
     let neighbour = neighbour.into_std().expect("is a socket");
     let heard = neighbour.accept().expect_err("nobody connected");
     assert_eq!(heard.kind(), io::ErrorKind::WouldBlock);
 }
 
-/// A server that relays may reach only where [`PUBLIC`] is, a platform there, and a neighbour on the same port that nobody may
-/// hear of.
+/// A server whose relays may reach only [`PUBLIC`], a platform there, and a private neighbour on the same port that
+/// must not be contacted.
 struct Scene {
     stage: Stage,
     platform: Platform,
@@ -86,7 +86,7 @@ impl Scene {
         Self { stage, platform, neighbour }
     }
 
-    /// A project with one destination, on the air.
+    /// A live project with one destination.
     async fn project_at(&self, name: &str) -> (ProjectSpec, Encoder) {
         let url = format!("rtmp://{name}:{}/app", self.platform.address().port());
         let mut spec = self.stage.project("key", &[]);
@@ -97,39 +97,39 @@ impl Scene {
         (spec, encoder)
     }
 
-    /// The relay is refused, and the neighbour heard nothing.
+    /// The relay is refused, and the neighbour was not contacted.
     async fn assert_refused(self, spec: &ProjectSpec) {
         let status = self.stage.until_relay(spec, 0, RelayState::Rejected).await;
         let error = status.relays[&spec.destinations[0].id].last_error.clone().expect("says why");
         assert_eq!(error.code, "address_forbidden");
         assert!(error.message.contains(".example is in a private network"), "{}", error.message);
-        assert_heard_nothing(self.neighbour);
+        assert_not_contacted(self.neighbour);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn name_that_moves_into_the_private_network_is_not_followed_there() {
+async fn name_rebound_to_a_private_address_is_refused() {
     for private in PRIVATE.into_iter().chain(ELSEWHERE) {
         let leaves = Behaviour { close_after: Some(Duration::from_millis(300)), ..Behaviour::default() };
         let scene = Scene::new(leaves, &[("moves.example", &[&[PUBLIC], &[private]])]).await;
         let (spec, _encoder) = scene.project_at("moves.example").await;
         let first = scene.platform.until("the first visit", |visits| visits.len() == 1).await;
-        assert!(!first.is_empty(), "the first address was a good one");
+        assert!(!first.is_empty(), "the first address was allowed");
         scene.assert_refused(&spec).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_addresses_only_the_public_ones_are_dialed() {
+async fn only_public_addresses_of_a_name_are_dialed() {
     let answers: &[&[&str]] = &[&[PRIVATE[0], PRIVATE[1], PUBLIC]];
     let scene = Scene::new(Behaviour::default(), &[("both.example", answers)]).await;
     let (spec, _encoder) = scene.project_at("both.example").await;
     scene.stage.until_all_live(&spec).await;
-    assert_heard_nothing(scene.neighbour);
+    assert_not_contacted(scene.neighbour);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trying_out_proves_nothing_for_later() {
+async fn successful_test_does_not_allow_later_addresses() {
     let scene = Scene::new(Behaviour::default(), &[("later.example", &[&[PUBLIC], &[PRIVATE[0]]])]).await;
     let url = format!("rtmp://later.example:{}/app", scene.platform.address().port());
     let steps = scene.stage.engine.probe(ACCOUNT, &destination(0, &url).target).await.expect("is tried");
@@ -139,10 +139,10 @@ async fn trying_out_proves_nothing_for_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn name_in_a_redirect_is_judged_like_any_other() {
+async fn name_in_a_redirect_is_checked_as_well() {
     let neighbour = TcpListener::bind((PRIVATE[0], 0)).await.expect("binds");
     let port = neighbour.local_addr().expect("is bound").port();
-    let sends_on = Instead::Redirect(format!("rtmp://inside.example:{port}/app"));
+    let sends_on = Deviation::Redirect(format!("rtmp://inside.example:{port}/app"));
     let names: &[(&str, &[&[&str]])] = &[("platform.example", &[&[PUBLIC]]), ("inside.example", &[&[PRIVATE[0]]])];
     let scene = Scene { neighbour, ..Scene::new(Behaviour::at(Step::Connect, sends_on), names).await };
     let (spec, _encoder) = scene.project_at("platform.example").await;
@@ -150,7 +150,7 @@ async fn name_in_a_redirect_is_judged_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_to_pull_from_that_moves_into_the_private_network_is_not_fetched_from() {
+async fn pull_source_rebound_to_a_private_address_is_refused() {
     let front = Stage::new().await;
     front.project("key", &[]);
     let mut encoder = Encoder::publish(front.address, "key").await.expect("is admitted");
@@ -163,5 +163,5 @@ async fn server_to_pull_from_that_moves_into_the_private_network_is_not_fetched_
     front.engine.shutdown().await;
     let status = until_pull(&back, &spec, |status| status.state == PullState::Failing).await;
     assert_eq!(status.last_error.expect("says why").code, "address_forbidden");
-    assert_heard_nothing(neighbour);
+    assert_not_contacted(neighbour);
 }

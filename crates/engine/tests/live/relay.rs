@@ -1,4 +1,4 @@
-//! Destinations: every message arrives, each is on its own, and trouble at one is trouble at one.
+//! Destinations: every message arrives, and a failure at one does not affect the others.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::stage::{ACCOUNT, Stage, assert_same, bodies, config, is_monotonic};
 
-/// A stream of `gops` seconds after a first one that lets relays join.
+/// A stream of `seconds`, after a first second in which relays join.
 fn script(seconds: u32) -> Script {
     Script { ms: seconds * 1_000, ..Script::default() }
 }
@@ -39,14 +39,14 @@ async fn every_destination_gets_every_message_byte_for_byte() {
     let spec = stage_tls.project("key", &platforms.iter().collect::<Vec<_>>());
     let mut encoder = Encoder::publish(stage_tls.address, "key").await.expect("is admitted");
     let all = Script { frame_bytes: 20_000, ..script(3) }.write();
-    // Relays join at the first keyframe, which waits in the ring for them.
+    // Relays join at the first keyframe, which is in the ring.
     let (first, rest) = all.split_at(10);
     encoder.send_all(first).await.expect("is taken");
     stage_tls.until_all_live(&spec).await;
     encoder.send_all(rest).await.expect("is taken");
     encoder.stop().await.expect("says goodbye");
     for platform in &platforms {
-        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
         assert_eq!(visits.len(), 1);
         assert_same(&visits[0].media, &all);
         assert!(is_monotonic(&visits[0].media));
@@ -56,7 +56,7 @@ async fn every_destination_gets_every_message_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_stopped_in_the_middle_stops_at_once_and_the_others_miss_nothing() {
+async fn stopping_one_destination_is_immediate_and_the_others_lose_nothing() {
     let stage = Stage::new().await;
     let stays = Platform::start(Behaviour::default()).await.expect("listens");
     let goes = Platform::start(Behaviour::default()).await.expect("listens");
@@ -70,23 +70,24 @@ async fn one_stopped_in_the_middle_stops_at_once_and_the_others_miss_nothing() {
 
     spec.destinations[1].enabled = false;
     stage.save(&spec);
-    goes.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye && visit.over)).await;
+    goes.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished && visit.ended))
+        .await;
     stage.until_relay(&spec, 1, RelayState::Off).await;
     encoder.send_all(rest).await.expect("is taken");
     encoder.stop().await.expect("says goodbye");
-    let visits = stays.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = stays.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_same(&visits[0].media, &all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn destination_started_late_joins_at_a_keyframe_with_headers_and_time_zero() {
+async fn late_destination_joins_at_a_keyframe_with_headers_at_time_zero() {
     let stage = Stage::new().await;
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let mut spec = stage.project("key", &[&platform]);
     spec.destinations[0].enabled = false;
     stage.save(&spec);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
-    // Starts at a time that wraps while the destination is connected.
+    // The timestamps wrap while the destination is connected.
     let all = Script { start: 4_294_960_000, ms: 8_000, ..Script::default() }.write();
     let (first, rest) = all.split_at(all.len() / 2);
     encoder.send_all(first).await.expect("is taken");
@@ -97,7 +98,7 @@ async fn destination_started_late_joins_at_a_keyframe_with_headers_and_time_zero
     println!("from start to the first keyframe: {:?}", asked.elapsed());
     encoder.send_all(rest).await.expect("is taken");
     encoder.stop().await.expect("says goodbye");
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     let media = &visits[0].media;
     let kinds: Vec<_> = media.iter().take(3).map(|media| (media.kind, media.timestamp)).collect();
     assert_eq!(kinds, [(MediaKind::Metadata, 0), (MediaKind::Video, 0), (MediaKind::Audio, 0)]);
@@ -110,7 +111,7 @@ async fn destination_started_late_joins_at_a_keyframe_with_headers_and_time_zero
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_key_is_told_and_does_not_touch_the_neighbour() {
+async fn wrong_key_is_reported_and_does_not_affect_others() {
     let stage = Stage::new().await;
     let good = Platform::start(Behaviour::default()).await.expect("listens");
     let refuse = Some("NetStream.Publish.Denied");
@@ -128,12 +129,12 @@ async fn wrong_key_is_told_and_does_not_touch_the_neighbour() {
     assert!(relay.next_attempt_at.is_some());
     encoder.send_all(&all[10..]).await.expect("is taken");
     encoder.stop().await.expect("says goodbye");
-    let visits = good.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = good.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_same(&visits[0].media, &all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn platform_that_resets_is_tried_again() {
+async fn reset_by_the_platform_is_retried() {
     let stage = Stage::new().await;
     let reset_after = Some(Duration::from_millis(50));
     let platform = Platform::start(Behaviour { reset_after, ..Behaviour::default() }).await.expect("listens");
@@ -141,7 +142,7 @@ async fn platform_that_resets_is_tried_again() {
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
     let sending = tokio::spawn(async move { encoder.send_paced(&script(10).write(), 1.0).await });
     let visits = platform.until("the second visit", |visits| visits.len() >= 2).await;
-    assert!(visits[0].over && !visits[0].goodbye, "a transient loss is no goodbye");
+    assert!(visits[0].ended && !visits[0].unpublished, "a lost connection has no unpublish");
     let status = stage
         .until(spec.id, "counted", |status| status.relays.values().all(|relay| relay.reconnects >= 1))
         .await;
@@ -151,14 +152,14 @@ async fn platform_that_resets_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_destination_skips_to_keyframes_and_costs_the_others_nothing() {
+async fn slow_destination_skips_to_keyframes_without_affecting_others() {
     let stage = Stage::new().await;
     let good = Platform::start(Behaviour::default()).await.expect("listens");
     let kbps = NonZeroU32::new(2_000);
     let slow = Platform::start(Behaviour { kbps, ..Behaviour::default() }).await.expect("listens");
     let spec = stage.project("key", &[&good, &slow]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
-    // 24 s of 10 Mbit/s, sent at four times its speed: far more than the slow one and its buffers take.
+    // 24 s of 10 Mbit/s, sent at four times the speed: far more than the slow platform and its buffers accept.
     let all = Script { frame_bytes: 50_000, ..script(24) }.write();
     encoder.send_all(&all[..10]).await.expect("is taken");
     stage.until_all_live(&spec).await;
@@ -168,10 +169,10 @@ async fn slow_destination_skips_to_keyframes_and_costs_the_others_nothing() {
     let status = stage.until_relay(&spec, 0, RelayState::Live).await;
     assert_eq!(status.relays[&spec.destinations[0].id].dropped_frames, 0);
     encoder.stop().await.expect("says goodbye");
-    let visits = good.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = good.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_same(&visits[0].media, &all);
 
-    // Whatever the slow one got is whole GOPs: behind a gap comes a keyframe.
+    // The slow platform receives whole GOPs: a gap ends at a keyframe.
     let slow_media = slow.visits()[0].media.clone();
     let sent = bodies(&all)[1].clone();
     let mut position = 0;
@@ -183,7 +184,7 @@ async fn slow_destination_skips_to_keyframes_and_costs_the_others_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_key_restarts_that_relay_alone_and_never_beside_the_old_one() {
+async fn new_key_restarts_only_its_relay_after_the_old_connection_closed() {
     let stage = Stage::new().await;
     let (stays, changes) = (
         Platform::start(Behaviour::default()).await.expect("listens"),
@@ -195,16 +196,20 @@ async fn new_key_restarts_that_relay_alone_and_never_beside_the_old_one() {
     stage.until_all_live(&spec).await;
     spec.destinations[1].target.key = gostream_engine::spec::StreamKey::new("another?a=b&c:d");
     stage.save(&spec);
-    let visits = changes.until("the second visit", |visits| visits.len() == 2 && visits[0].over).await;
-    assert!(visits[0].goodbye, "the old connection said goodbye");
-    assert_eq!((visits[1].key.as_str(), visits[1].beside), ("another", 0), "and was closed before the new one came");
+    let visits = changes.until("the second visit", |visits| visits.len() == 2 && visits[0].ended).await;
+    assert!(visits[0].unpublished, "the old connection was unpublished");
+    assert_eq!(
+        (visits[1].key.as_str(), visits[1].concurrent),
+        ("another", 0),
+        "and was closed before the new one opened"
+    );
     stage.until_all_live(&spec).await;
     assert_eq!(stays.visits().len(), 1);
     encoder.stop().await.expect("says goodbye");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn destination_that_stops_reading_is_shown_as_stalled_and_left() {
+async fn destination_that_stops_reading_is_stalled_and_disconnected() {
     let stage = Stage::new().await;
     let good = Platform::start(Behaviour::default()).await.expect("listens");
     let stop_reading_after = Some(100_000);
@@ -225,7 +230,7 @@ async fn destination_that_stops_reading_is_shown_as_stalled_and_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn destination_is_tried_out_step_by_step_without_publishing() {
+async fn destination_is_tested_step_by_step_without_publishing() {
     let stage = Stage::new().await;
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let spec = stage.project("key", &[&platform]);

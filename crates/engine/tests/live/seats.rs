@@ -1,4 +1,5 @@
-//! Who gets a publisher's seat: not who was let in a while ago, not more than an account may have, and not too often.
+//! Who gets a publisher's seat: not a publisher whose admission was revoked, at most as many as an account may have,
+//! and not too often.
 
 use std::{
     net::SocketAddr,
@@ -23,10 +24,10 @@ use uuid::Uuid;
 
 use crate::stage::{Stage, config};
 
-/// "End stream", then a new key while a platform that does not read is still told goodbye: an encoder that came back in
-/// between must not go on air with the old key.
+/// "End stream", then a new key, while a platform that does not read is still being unpublished: an encoder that
+/// reconnected in between must not go live with the old key.
 #[tokio::test(flavor = "multi_thread")]
-async fn key_that_is_revoked_while_a_publisher_waits_never_goes_on_air() {
+async fn key_revoked_while_a_publisher_waits_is_never_live() {
     let mut stage = Stage::new().await;
     let platform = Platform::start(Behaviour { stop_reading_after: Some(50_000), ..Behaviour::default() });
     let platform = platform.await.expect("listens");
@@ -47,7 +48,7 @@ async fn key_that_is_revoked_while_a_publisher_waits_never_goes_on_air() {
     stage.revoke(&spec);
     let answer = intruder.await.expect("is answered").expect_err("the key is revoked");
     assert_eq!(answer.to_string(), "NetStream.Publish.Denied");
-    assert!(*asked.borrow() >= 3, "after the wait it is asked about again");
+    assert!(*asked.borrow() >= 3, "admission is checked again after the wait");
 
     stage.until_offline(spec.id).await;
     stage.events.close();
@@ -58,7 +59,7 @@ async fn key_that_is_revoked_while_a_publisher_waits_never_goes_on_air() {
     assert_eq!((starts, platform.connections()), (1, 1));
 }
 
-/// Knows one key, and thinks before it says what it looked up.
+/// Admits one key, and delays its response after the lookup.
 #[derive(Default)]
 struct Slow {
     known: Mutex<Option<ProjectSpec>>,
@@ -79,7 +80,7 @@ impl Admission for Slow {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answer_that_a_revocation_overtook_is_asked_for_again() {
+async fn admission_is_checked_again_after_a_revocation() {
     let spec = ProjectSpec {
         id: ProjectId(Uuid::new_v4()),
         account: AccountId(Uuid::new_v4()),
@@ -101,7 +102,7 @@ async fn answer_that_a_revocation_overtook_is_asked_for_again() {
             }
         });
         timeout(PATIENCE, slow.looked_up.notified()).await.expect("is asked");
-        // The row first, then the engine.
+        // First the row, then the engine.
         *slow.known.lock().expect("no test panics inside") = None;
         engine.end(spec.id, EndReason::EndedByOwner);
         slow.go.notify_one();
@@ -116,7 +117,7 @@ async fn answer_that_a_revocation_overtook_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_that_come_at_once_an_account_gets_its_number() {
+async fn live_stream_quota_holds_for_concurrent_publishers() {
     let limits = Limits { live_per_account: 2, ..config().limits };
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;
     let account = AccountId(Uuid::new_v4());
@@ -140,7 +141,7 @@ async fn of_many_that_come_at_once_an_account_gets_its_number() {
     assert_eq!(live.len(), 2);
     let _other = Encoder::publish(address, "other").await.expect("another account has a number of its own");
 
-    // One that is live takes over and comes back; one that is done makes room at once.
+    // A live stream can be taken over and can reconnect; an ended one frees its place at once.
     let (n, first) = live.swap_remove(0);
     let again = Encoder::publish(address, &format!("key-{n}")).await.expect("takes over");
     drop(first);
@@ -151,7 +152,7 @@ async fn of_many_that_come_at_once_an_account_gets_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn publisher_that_starts_in_a_loop_is_slowed_down_and_nobody_else_is() {
+async fn repeated_starts_are_slowed_down_for_that_publisher_only() {
     let per_key = RateLimit { burst: 4, interval: Duration::from_secs(600) };
     let limits = Limits { starts: StartLimits { per_key, ..StartLimits::default() }, ..config().limits };
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;

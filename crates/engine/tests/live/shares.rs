@@ -1,4 +1,4 @@
-//! One account against the others: names that nobody answers for, and destinations that are tried out without end.
+//! One account against the others: names that are never resolved, and endless destination tests.
 
 use std::{
     io,
@@ -29,14 +29,14 @@ use uuid::Uuid;
 
 use crate::stage::{ACCOUNT, Stage, config, destination};
 
-/// Name servers that never answer for `*.silent.example`; every other name is this machine.
+/// A resolver that never answers for `*.silent.example`; every other name is this machine.
 #[derive(Debug)]
 struct Silent {
     asking: AtomicUsize,
     asked: Semaphore,
 }
 
-/// Counts a lookup for as long as it is waited for.
+/// Counts a lookup while it is pending.
 struct Asking<'a>(&'a Silent);
 
 impl<'a> Asking<'a> {
@@ -76,32 +76,28 @@ async fn try_out(stage: Arc<Stage>, account: AccountId, url: String) -> Option<V
 }
 
 #[tokio::test]
-async fn an_account_whose_names_get_no_answer_holds_up_no_other() {
+async fn unresolved_names_of_one_account_do_not_delay_others() {
     let (stage, names) = stage().await;
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let mut crowd = JoinSet::new();
     for n in 0..200 {
         crowd.spawn(try_out(stage.clone(), ACCOUNT, format!("rtmp://n{n}.silent.example/app")));
     }
-    let refused = timeout(PATIENCE, crowd.join_next()).await.expect("the line is bounded").expect("is one");
+    let refused = timeout(PATIENCE, crowd.join_next()).await.expect("the queue is bounded").expect("is one");
     assert_eq!(refused.expect("does not panic"), None, "refused at once");
     let other = AccountId(Uuid::new_v4());
     let url = format!("rtmp://platform.example:{}/app", platform.address().port());
     let began = Instant::now();
     let steps = try_out(stage.clone(), other, url).await.expect("has a share of its own");
     assert!(steps.iter().all(|step| step.error.is_none()), "{steps:?}");
-    assert!(
-        began.elapsed() < Duration::from_secs(4),
-        "sooner than the first name was given up on: {:?}",
-        began.elapsed()
-    );
-    assert!(names.asking.load(Ordering::SeqCst) <= 4, "of one account");
+    assert!(began.elapsed() < Duration::from_secs(4), "before the first lookup timed out: {:?}", began.elapsed());
+    assert!(names.asking.load(Ordering::SeqCst) <= 4, "lookups of one account");
     crowd.shutdown().await;
     assert_eq!(names.asking.load(Ordering::SeqCst), 0, "nothing is left");
 }
 
 #[tokio::test]
-async fn a_test_that_nobody_waits_for_ends() {
+async fn an_abandoned_test_is_cancelled() {
     let (stage, names) = stage().await;
     let trial = tokio::spawn(try_out(stage, ACCOUNT, "rtmp://a.silent.example/app".to_owned()));
     timeout(PATIENCE, names.asked.acquire()).await.expect("is asked").expect("is open").forget();

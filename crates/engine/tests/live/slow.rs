@@ -1,4 +1,4 @@
-//! Encoders and lines that are too slow, and what is said of them.
+//! Encoders and networks that are too slow, and how this is reported.
 
 use gostream_engine::{
     EngineEvent,
@@ -8,27 +8,27 @@ use gostream_engine::{
 use gostream_testkit::{
     PATIENCE,
     encoder::Encoder,
-    line::Line,
     platform::{Behaviour, Platform},
     script::Script,
+    uplink::Uplink,
 };
 use tokio::{task::JoinHandle, time::timeout};
 
 use crate::stage::{Stage, destination};
 
-/// What is wrong with the stream, by the codes of its notices.
+/// The codes of the stream's notices.
 fn codes(status: &ProjectStatus) -> Vec<&'static str> {
     status.stream.notices.iter().map(|notice| notice.code).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_encoder_at_half_speed_is_named_until_it_keeps_up() {
+async fn slow_encoder_is_reported_until_it_keeps_up() {
     let stage = Stage::new().await;
     let spec = stage.project("key", &[]);
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
     let all = Script { ms: 60_000, ..Script::default() }.write();
     let sending = tokio::spawn(async move {
-        // 12 s of media in 24, and then as it should be.
+        // 12 s of media in 24 s, then real time.
         let turn = all.iter().position(|media| media.timestamp >= 12_000).expect("is longer");
         encoder.send_paced(&all[..turn], 0.5).await?;
         encoder.send_paced(&all[turn..], 1.0).await
@@ -45,20 +45,20 @@ async fn an_encoder_at_half_speed_is_named_until_it_keeps_up() {
     sending.abort();
 }
 
-/// 25 frames a second of 12 kB, and sound: 2.5 Mbit/s.
+/// 25 frames per second of 12 kB, and audio: 2.5 Mbit/s.
 const SHOW: Script =
     Script { start: 0, ms: 120_000, gop_ms: 1_000, frame_bytes: 12_000, video: true, audio: true, seed: 0 };
 
-/// Sends the show in real time, to its end or that of the test.
+/// Sends the script in real time, until its end or the end of the test.
 async fn on_air(stage: &Stage) -> JoinHandle<()> {
     let mut encoder = Encoder::publish(stage.address, "key").await.expect("is admitted");
     tokio::spawn(async move { drop(encoder.send_paced(&SHOW.write(), 1.0).await) })
 }
 
-/// A project with a destination for each of the line's servers.
-fn over_line(stage: &Stage, line: &Line, servers: usize) -> ProjectSpec {
+/// A project with a destination for each server of the uplink.
+fn over_uplink(stage: &Stage, uplink: &Uplink, servers: usize) -> ProjectSpec {
     let mut spec = stage.project("key", &[]);
-    spec.destinations = (0..servers).map(|n| destination(n, &line.url(n))).collect();
+    spec.destinations = (0..servers).map(|n| destination(n, &uplink.url(n))).collect();
     stage.save(&spec);
     spec
 }
@@ -68,14 +68,14 @@ fn trouble(status: &ProjectStatus) -> Vec<Option<&'static str>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_falls_behind_is_degraded_with_the_reason_until_it_has_caught_up() {
+async fn a_slow_destination_is_degraded_with_the_reason_until_it_catches_up() {
     let mut stage = Stage::new().await;
     let [good, slow] = [
         Platform::start(Behaviour::default()).await.expect("listens"),
         Platform::start(Behaviour::default()).await.expect("listens"),
     ];
-    let line = Line::start(1_000, &[slow.address()]).await.expect("listens");
-    let mut spec = over_line(&stage, &line, 1);
+    let uplink = Uplink::start(1_000, &[slow.address()]).await.expect("listens");
+    let mut spec = over_uplink(&stage, &uplink, 1);
     spec.destinations.push(destination(1, &good.url()));
     stage.save(&spec);
     let sending = on_air(&stage).await;
@@ -88,15 +88,15 @@ async fn a_destination_that_falls_behind_is_degraded_with_the_reason_until_it_ha
     stage
         .until(spec.id, "skipping", |status| status.relays.values().any(|relay| relay.dropped_frames > 0))
         .await;
-    assert!(codes(&stage.engine.status(spec.id).expect("is live")).is_empty(), "one of two is no uplink");
-    line.set_kbps(100_000);
+    assert!(codes(&stage.engine.status(spec.id).expect("is live")).is_empty(), "one of two is not the uplink");
+    uplink.set_kbps(100_000);
     let status = stage.until_relay(&spec, 0, RelayState::Live).await;
     assert_eq!(trouble(&status), [None, None]);
     assert_eq!(status.relays[&spec.destinations[0].id].reconnects, 0, "on one connection throughout");
     sending.abort();
 }
 
-/// Why the next relay is degraded, as the timeline has it.
+/// The error of the next relay that is degraded, from the timeline.
 async fn next_degraded(stage: &mut Stage) -> RelayError {
     let looking = async {
         loop {
@@ -110,15 +110,15 @@ async fn next_degraded(stage: &mut Stage) -> RelayError {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_uplink_that_is_too_small_is_named_once_and_no_platform_blamed() {
+async fn a_small_uplink_is_reported_once_instead_of_platform_errors() {
     let stage = Stage::new().await;
     let mut platforms = Vec::new();
     for _ in 0..3 {
         platforms.push(Platform::start(Behaviour::default()).await.expect("listens"));
     }
     let servers: Vec<_> = platforms.iter().map(Platform::address).collect();
-    let line = Line::start(4_000, &servers).await.expect("listens");
-    let spec = over_line(&stage, &line, 3);
+    let uplink = Uplink::start(4_000, &servers).await.expect("listens");
+    let spec = over_uplink(&stage, &uplink, 3);
     let sending = on_air(&stage).await;
     stage.until_all_live(&spec).await;
     let status = stage
@@ -133,7 +133,7 @@ async fn an_uplink_that_is_too_small_is_named_once_and_no_platform_blamed() {
     let [destinations, needed, through] = figures[..] else { panic!("{message}") };
     assert!(message.starts_with("Your server's uplink is too small: 3 destinations need "), "{message}");
     assert!(destinations == 3.0 && (7.0..8.0).contains(&needed) && (3.0..5.0).contains(&through), "{message}");
-    line.set_kbps(100_000);
+    uplink.set_kbps(100_000);
     stage
         .until(spec.id, "as it should be", |status| {
             codes(status).is_empty() && status.relays.values().all(|relay| relay.state == RelayState::Live)

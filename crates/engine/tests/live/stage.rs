@@ -1,4 +1,4 @@
-//! What every test of the engine stands on: a running engine, projects that it admits, and waiting for its status.
+//! Shared by the engine tests: a running engine, the projects that it admits, and waiting for a status.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use gostream_testkit::{PATIENCE, platform::Platform};
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
-/// A running engine and the projects it knows.
+/// A running engine and the projects that it admits.
 pub struct Stage {
     pub engine: Engine,
     pub address: SocketAddr,
@@ -31,13 +31,13 @@ pub struct Stage {
     projects: Arc<Projects>,
 }
 
-/// Whose projects all of a stage are.
+/// The owner of all projects of a stage.
 pub const ACCOUNT: AccountId = AccountId(Uuid::nil());
 
 #[derive(Default)]
 struct Projects {
     known: Mutex<HashMap<String, ProjectSpec>>,
-    /// Questions so far.
+    /// Number of admission requests so far.
     asked: watch::Sender<usize>,
 }
 
@@ -49,7 +49,7 @@ impl Admission for Projects {
     }
 }
 
-/// Changes that a test makes to the usual setup.
+/// The configuration of the tests, for them to modify.
 pub fn config() -> EngineConfig {
     EngineConfig {
         rtmp_listen: "127.0.0.1:0".parse().expect("is an address"),
@@ -71,7 +71,7 @@ impl Stage {
         Self { address: engine.rtmp_addr(), engine, events, projects }
     }
 
-    /// Makes a project with that key and these destinations, all wanted.
+    /// Adds a project with that key and these destinations, all enabled.
     pub fn project(&self, key: &str, platforms: &[&Platform]) -> ProjectSpec {
         let destinations = platforms.iter().enumerate().map(|(n, platform)| destination(n, &platform.url())).collect();
         let spec = ProjectSpec {
@@ -86,25 +86,25 @@ impl Stage {
         spec
     }
 
-    /// What the control plane does after a change: the row, then the engine.
+    /// Does what the control plane does after a change: first the row, then the engine.
     pub fn save(&self, spec: &ProjectSpec) {
         let key = spec.stream_key.expose().to_owned();
         self.projects.known.lock().expect("no test panics inside").insert(key, spec.clone());
         self.engine.apply(spec.clone());
     }
 
-    /// What the control plane does when a key is replaced or its project deleted: the row, then the engine.
+    /// Does what the control plane does when a key is replaced or a project deleted: first the row, then the engine.
     pub fn revoke(&self, spec: &ProjectSpec) {
         self.projects.known.lock().expect("no test panics inside").remove(spec.stream_key.expose());
         self.engine.end(spec.id, EndReason::EndedByOwner);
     }
 
-    /// How often the engine has asked about a key.
+    /// Number of admission requests so far.
     pub fn asked(&self) -> watch::Receiver<usize> {
         self.projects.asked.subscribe()
     }
 
-    /// Waits until the status is as wanted; panics with `what` when it never is.
+    /// Waits for a status; panics with `what` if it does not occur in time.
     pub async fn until(
         &self,
         project: ProjectId,
@@ -119,7 +119,7 @@ impl Stage {
         }
     }
 
-    /// Waits until that relay is in that state.
+    /// Waits until relay `n` has that state.
     pub async fn until_relay(&self, spec: &ProjectSpec, n: usize, state: RelayState) -> Arc<ProjectStatus> {
         let id = spec.destinations[n].id;
         self.until(spec.id, &format!("{state:?} for destination {n}"), |status| {
@@ -144,7 +144,7 @@ impl Stage {
     }
 }
 
-/// A destination with key `key-{n}`.
+/// A destination with the key `key-{n}`.
 pub fn destination(n: usize, url: &str) -> DestinationSpec {
     DestinationSpec {
         id: DestinationId(Uuid::from_u128(n as u128)),
@@ -155,13 +155,13 @@ pub fn destination(n: usize, url: &str) -> DestinationSpec {
     }
 }
 
-/// The bodies of audio and video messages, each in order.
+/// Bodies of audio and of video messages, each in order.
 pub fn bodies(media: &[Media]) -> [Vec<bytes::Bytes>; 2] {
     [MediaKind::Audio, MediaKind::Video]
         .map(|kind| media.iter().filter(|media| media.kind == kind).map(|media| media.body.clone()).collect())
 }
 
-/// The bodies of audio and video messages are the same, each in order; says where they first differ.
+/// Asserts that audio and video bodies are equal and in order; reports the first difference.
 pub fn assert_same(received: &[Media], sent: &[Media]) {
     for (received, sent) in bodies(received).into_iter().zip(bodies(sent)) {
         let differs = received.iter().zip(&sent).position(|(received, sent)| received != sent);

@@ -7,39 +7,39 @@ use super::{bits::Bits, error::Error};
 /// Samples per second by samplingFrequencyIndex.
 const RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
-/// Channels by channelConfiguration; 0 says that they are described elsewhere.
+/// Channels by channelConfiguration; 0 means that the channels are described elsewhere.
 const CHANNELS: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 8];
 const ESCAPE: u32 = 31;
 const RATE_ESCAPE: u32 = 15;
-/// Spectral band replication (HE-AAC), and with parametric stereo.
+/// Spectral band replication (HE-AAC); [`PS`] adds parametric stereo.
 const SBR: u8 = 5;
 const PS: u8 = 29;
 
 /// Samples in a frame of the core codec.
 pub const FRAME_SAMPLES: u32 = 1_024;
-/// Bytes of an ADTS header without checksum.
+/// Bytes of an ADTS header without a checksum.
 pub const ADTS_BYTES: usize = 7;
-/// The longest frame that its 13-bit length allows.
+/// The longest ADTS frame, in bytes: its length field has 13 bits.
 const ADTS_FRAME_MAX: usize = 0x1FFF;
-/// ADTS frames that are looked for in a message, each of which becomes a packet: five seconds at 48 kHz.
+/// At most this many ADTS frames are read from one message; each becomes a packet. Five seconds at 48 kHz.
 const ADTS_FRAMES_MAX: usize = 256;
 
-/// An AudioSpecificConfig. What follows the fields that matter is ignored: encoders append extensions of all kinds.
+/// An AudioSpecificConfig. Bytes after the fields read here are ignored: encoders append all kinds of extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// audioObjectType as announced: 2 is AAC-LC, 5 HE-AAC, 29 HE-AAC v2.
+    /// audioObjectType as signalled: 2 is AAC-LC, 5 HE-AAC, 29 HE-AAC v2.
     pub object_type: u8,
     /// Samples per second of the core codec.
     pub core_rate: u32,
-    /// Samples per second with band replication.
+    /// Samples per second after band replication.
     extension_rate: Option<u32>,
     /// channelConfiguration.
     channel_configuration: u8,
-    /// Channels that come out.
+    /// Output channels.
     pub channels: u8,
     /// frameLengthFlag of the GASpecificConfig: frames of 960 samples, as in digital radio.
     short_frames: bool,
-    /// The channels that channelConfiguration 0 describes in a program_config_element.
+    /// The channels, described in a program_config_element when channelConfiguration is 0.
     program: Option<Program>,
 }
 
@@ -47,14 +47,14 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Program {
     channels: u8,
-    /// The channelConfiguration with the same elements in the same order.
+    /// The channelConfiguration with the same elements in the same order, if there is one.
     configuration: Option<u8>,
-    /// The element as a frame of ADTS begins with it, and how many bytes of that there are.
+    /// The element as the first bytes of an ADTS frame, and its length in bytes.
     element: [u8; ELEMENT_BYTES_MAX],
     element_bytes: u8,
 }
 
-/// The longest element: 48 channel elements of 5 bits, 3 and 7 and 15 others of 4 or 5, and some 40 bits before them.
+/// The longest element, in bytes: 48 channel elements of 5 bits, 25 others of 4 or 5, and about 40 bits before them.
 const ELEMENT_BYTES_MAX: usize = 56;
 
 impl Program {
@@ -94,8 +94,8 @@ impl Program {
     }
 }
 
-/// The bits of a program_config_element as the first element of a frame: its number (5) before them, and an empty comment after
-/// the byte that they end in.
+/// Copies the bits `begin..end` of `config`, a program_config_element, to the form that it has as the first element of
+/// a frame: after its element id (5), with byte alignment and an empty comment at its end.
 fn element(config: &[u8], begin: usize, end: usize) -> Result<([u8; ELEMENT_BYTES_MAX], u8), Error> {
     const ID_PCE: [bool; 3] = [true, false, true];
     let mut bits = Bits::new(config);
@@ -110,13 +110,13 @@ fn element(config: &[u8], begin: usize, end: usize) -> Result<([u8; ELEMENT_BYTE
     Ok((element, (written.div_ceil(8) + 1) as u8))
 }
 
-/// Elements of a frame (table 4.85).
+/// Element ids in a frame (table 4.85).
 const ID_SCE: u32 = 0;
 const ID_CPE: u32 = 1;
 const ID_LFE: u32 = 3;
 const ID_END: u32 = 7;
 
-/// Writes bits from the most significant on.
+/// Writes bits, most significant first.
 #[derive(Debug, Default)]
 struct BitWriter {
     bytes: Vec<u8>,
@@ -145,16 +145,17 @@ fn skip_core_coder(bits: &mut Bits<'_>) -> Result<(), Error> {
 }
 
 impl Config {
-    /// Reads a config.
+    /// Parses an AudioSpecificConfig.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let mut bits = Bits::new(bytes);
         let object_type = object_type(&mut bits)?;
         let core_rate = rate(&mut bits)?;
         let channel_configuration = bits.u(4)? as u8;
         let extension_rate = if matches!(object_type, SBR | PS) { Some(rate(&mut bits)?) } else { None };
-        // With band replication, the type of the core codec follows.
+        // With band replication, the object type of the core codec follows.
         let core_type = if extension_rate.is_some() { self::object_type(&mut bits) } else { Ok(object_type) };
-        // The flag stands first in a GASpecificConfig (section 4.4.1). A header that ends before it means long frames.
+        // frameLengthFlag is the first bit of a GASpecificConfig (section 4.4.1). A header that ends before it means
+        // long frames.
         let short_frames = matches!(core_type, Ok(1..=4)) && bits.flag().unwrap_or(false);
         let mut channels = *CHANNELS.get(usize::from(channel_configuration)).ok_or(Error::Invalid)?;
         let mut program = None;
@@ -168,13 +169,13 @@ impl Config {
         Ok(Self { object_type, core_rate, extension_rate, channel_configuration, channels, short_frames, program })
     }
 
-    /// Samples per second that come out.
+    /// Output sample rate, in Hz.
     pub fn output_rate(&self) -> u32 {
         self.extension_rate.unwrap_or(self.core_rate)
     }
 
-    /// Samples that come out of a frame, at [`Config::output_rate`]; `None` for kinds of AAC whose frames are of other
-    /// lengths (low delay, xHE-AAC).
+    /// Output samples per frame, at [`Config::output_rate`]. `None` for AAC variants with other frame lengths (low
+    /// delay, xHE-AAC).
     pub fn frame_samples(&self) -> Option<u32> {
         const SHORT_FRAME_SAMPLES: u32 = 960;
         if !matches!(self.object_type, 1..=4 | SBR | PS) {
@@ -191,8 +192,8 @@ impl Config {
         format!("mp4a.40.{}", self.object_type)
     }
 
-    /// A config with a channelConfiguration of its own for one that describes its channels in the bitstream, which many
-    /// players refuse; `None` where there is none, and for one that needs no other.
+    /// The same config with a numbered channelConfiguration instead of a program_config_element, which many players
+    /// refuse. `None` if no number matches, or if the config already has one.
     pub fn simplified(&self) -> Option<Bytes> {
         const LC: u8 = 2;
         let configuration = self.program?.configuration?;
@@ -202,7 +203,8 @@ impl Config {
         fits.then(|| Bytes::copy_from_slice(&bits.to_be_bytes()))
     }
 
-    /// A frame without a sound, for channels with a number: every element of it has no spectrum (section 4.4.2).
+    /// A silent frame: every element has an empty spectrum (section 4.4.2). `None` without a numbered
+    /// channelConfiguration.
     pub fn silence(&self) -> Option<Bytes> {
         let mut bits = BitWriter::default();
         let channel_element = |bits: &mut BitWriter, id: u32| {
@@ -240,7 +242,8 @@ impl Config {
         Some(bits.bytes.into())
     }
 
-    /// What the first of several ADTS frames begins with to describe channels that have no number; empty for others.
+    /// The program_config_element that must precede the first of several ADTS frames when the channels have no number;
+    /// otherwise empty.
     pub fn channel_element(&self) -> &[u8] {
         let described = |program: &'_ Program| usize::from(program.element_bytes).min(ELEMENT_BYTES_MAX);
         self.program
@@ -249,17 +252,17 @@ impl Config {
             .unwrap_or_default()
     }
 
-    /// Whether the channels are described elsewhere, in a way that has no number.
+    /// Whether the channels are described in a program_config_element that matches no channelConfiguration.
     pub fn has_unnumbered_channels(&self) -> bool {
         self.channel_configuration == 0
     }
 
-    /// Whether ADTS can carry this kind of AAC.
+    /// Whether ADTS can carry this object type.
     pub fn fits_adts(&self) -> bool {
         self.adts_header(0).is_some()
     }
 
-    /// The header of an ADTS frame with `payload` bytes; `None` when the frame is too long, or when ADTS has no number for
+    /// The header of an ADTS frame with `payload` bytes. `None` if the frame is too long, or if ADTS has no index for
     /// the rate or the object type. HE-AAC is signalled implicitly, as LC at the core rate.
     pub fn adts_header(&self, payload: usize) -> Option<[u8; ADTS_BYTES]> {
         const LC: u8 = 2;
@@ -287,8 +290,9 @@ impl Config {
     }
 }
 
-/// Frames in ADTS (section 1.A.3.2): the config that their headers describe, and the raw frames. `None` when the bytes are no
-/// whole ADTS frames, or too many. A raw frame never looks like one: it would begin with the element that ends it.
+/// Parses ADTS frames (section 1.A.3.2) into the config that their headers describe and the raw frames. `None` if the
+/// bytes are not a sequence of whole ADTS frames, or if there are too many. A raw frame cannot be mistaken for ADTS: it
+/// would begin with the END element.
 pub fn adts_frames(bytes: &Bytes) -> Option<(Bytes, Vec<Bytes>)> {
     const CRC_BYTES: usize = 2;
     let (mut config, mut frames, mut rest) = (None, Vec::new(), bytes.clone());

@@ -1,9 +1,9 @@
-//! AV1: the AV1CodecConfigurationRecord (AV1 in ISOBMFF section 2.3) and the sequence header OBU (AV1 specification section
-//! 5.5).
+//! AV1: the AV1CodecConfigurationRecord (AV1 in ISOBMFF section 2.3) and the sequence header OBU (AV1 specification
+//! section 5.5).
 
 use bytes::Bytes;
 
-use super::{bits::Bits, error::Error, picture::Picture};
+use super::{bits::Bits, error::Error, picture::PictureFormat};
 
 const OBU_SEQUENCE_HEADER: u32 = 1;
 const OBU_FRAME_HEADER: u32 = 3;
@@ -20,7 +20,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a record.
+    /// Parses a configuration record.
     pub fn parse(record: &Bytes) -> Result<Self, Error> {
         let &[version, profile_level, flags, _, ..] = record.as_ref() else { return Err(Error::Truncated) };
         if version != 0x81 {
@@ -42,8 +42,8 @@ impl Config {
         })
     }
 
-    /// What the sequence header says of the picture.
-    pub fn picture(&self) -> Result<Picture, Error> {
+    /// Size and frame rate from the sequence header.
+    pub fn picture(&self) -> Result<PictureFormat, Error> {
         let mut bits = Bits::new(&self.obus);
         bits.skip(1)?;
         if bits.u(4)? != OBU_SEQUENCE_HEADER {
@@ -63,8 +63,8 @@ impl Config {
     }
 }
 
-/// Whether decoding can start at a temporal unit (low-overhead format, section 5.2): its first frame header is that of a key
-/// frame (section 5.9.2). `None` when no frame header is found.
+/// Whether decoding can start at a temporal unit (low-overhead format, section 5.2): its first frame header belongs to
+/// a key frame (section 5.9.2). `None` if it has no frame header.
 pub fn is_key(mut unit: &[u8]) -> Option<bool> {
     const KEY_FRAME: u32 = 0;
     while !unit.is_empty() {
@@ -85,7 +85,7 @@ pub fn is_key(mut unit: &[u8]) -> Option<bool> {
     None
 }
 
-/// leb128() (section 4.10.5), and what follows.
+/// Splits off a leb128() number (section 4.10.5).
 fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut value = 0_usize;
     for (index, &byte) in bytes.iter().enumerate().take(4) {
@@ -97,7 +97,7 @@ fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-fn sequence_header(bits: &mut Bits<'_>) -> Result<Picture, Error> {
+fn sequence_header(bits: &mut Bits<'_>) -> Result<PictureFormat, Error> {
     bits.skip(3)?;
     bits.skip(1)?;
     let reduced = bits.flag()?;
@@ -126,10 +126,10 @@ fn sequence_header(bits: &mut Bits<'_>) -> Result<Picture, Error> {
     }
     let (width_bits, height_bits) = (bits.u(4)? + 1, bits.u(4)? + 1);
     let (width, height) = (u64::from(bits.u(width_bits)?) + 1, u64::from(bits.u(height_bits)?) + 1);
-    Picture::cropped((width, height), (0, 0), None)
+    PictureFormat::cropped((width, height), (0, 0), None)
 }
 
-/// Timing information; gives the bits of a decoder model's delays, if there is one.
+/// Skips timing information. Returns the bit length of the decoder model's delays, if there is a decoder model.
 fn skip_timing(bits: &mut Bits<'_>) -> Result<Option<usize>, Error> {
     bits.skip(64)?;
     if bits.flag()? {
@@ -154,15 +154,15 @@ mod tests {
         &[0x81, 0x01, 0x0C, 0x00, 0x0A, 0x0B, 0x00, 0x00, 0x00, 0x0C, 0xC4, 0xFF, 0x67, 0x36, 0xBE, 0x40, 0x10];
 
     #[test]
-    fn real_record_is_read() {
+    fn libaom_record_is_parsed() {
         let config = Config::parse(&Bytes::from_static(RECORD)).expect("parses");
         assert_eq!(config.codec_string(), "av01.0.01M.08");
-        assert_eq!(config.picture(), Ok(Picture { width: 640, height: 360, fps: None }));
+        assert_eq!(config.picture(), Ok(PictureFormat { width: 640, height: 360, fps: None }));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let record = [&[0x81], bytes.as_slice()].concat();
             let _ = Config::parse(&record.into()).and_then(|config| config.picture());
         }

@@ -1,5 +1,5 @@
-//! H.264: the AVCDecoderConfigurationRecord (ISO 14496-15 section 5.3.3.1.2) and the sequence parameter set (ITU-T H.264
-//! section 7.3.2.1.1).
+//! H.264: the AVCDecoderConfigurationRecord (ISO 14496-15 section 5.3.3.1.2) and the sequence parameter set (ITU-T
+//! H.264 section 7.3.2.1.1).
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::{
     bits::{Bits, unescape},
     error::Error,
-    picture::Picture,
+    picture::PictureFormat,
 };
 
-/// NAL unit types (H.264 table 7-1) that a packager has to know.
+/// NAL unit types (H.264 table 7-1) that a packager needs.
 pub mod nal {
     /// A slice of an IDR picture.
     pub const IDR: u8 = 5;
     /// Sequence parameter set.
     pub const SPS: u8 = 7;
-    /// Picture parameter set.
+    /// PictureFormat parameter set.
     pub const PPS: u8 = 8;
     /// Access unit delimiter.
     pub const AUD: u8 = 9;
@@ -28,21 +28,21 @@ pub mod nal {
     }
 }
 
-/// A decoder configuration record.
+/// An AVC decoder configuration record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// AVCProfileIndication, profile_compatibility, AVCLevelIndication.
     pub profile: [u8; 3],
-    /// Bytes of the length before each NAL unit: 1, 2 or 4.
+    /// Bytes of the length field before each NAL unit: 1, 2 or 4.
     pub length_bytes: usize,
     /// Sequence parameter sets.
     pub sps: Vec<Bytes>,
-    /// Picture parameter sets.
+    /// PictureFormat parameter sets.
     pub pps: Vec<Bytes>,
 }
 
 impl Config {
-    /// Reads a record. One without parameter sets is fine: they come in band.
+    /// Parses a record. A record without parameter sets is valid: they may come in band.
     pub fn parse(record: &Bytes) -> Result<Self, Error> {
         let mut rest = record.clone();
         if rest.len() < 6 {
@@ -63,13 +63,13 @@ impl Config {
         Ok(Self { profile, length_bytes, sps, pps })
     }
 
-    /// What the first sequence parameter set says of the picture.
-    pub fn picture(&self) -> Result<Picture, Error> {
+    /// Size and frame rate from the first sequence parameter set.
+    pub fn picture(&self) -> Result<PictureFormat, Error> {
         picture(self.sps.first().ok_or(Error::Truncated)?)
     }
 
-    /// A record of these parameter sets with lengths of four bytes; `None` without a sequence parameter set that tells its
-    /// profile.
+    /// Builds a record from parameter sets, with four-byte lengths. `None` without a sequence parameter set that
+    /// contains the profile.
     pub fn record(sps: &[Bytes], pps: &[Bytes]) -> Option<Bytes> {
         /// Reserved bits, and lengths of four bytes.
         const LENGTH_BYTES: u8 = 0xFC | 3;
@@ -88,8 +88,8 @@ impl Config {
         Some(record.freeze())
     }
 
-    /// Whether decoders are set up alike by both: the same parameter sets, whatever their order and padding. Without any, the
-    /// profile has to be the same.
+    /// Whether both records initialise a decoder in the same way: the same parameter sets, in any order and with any
+    /// padding. Without parameter sets, the profile must be equal.
     pub fn is_equivalent(&self, other: &Self) -> bool {
         let sets = |config: &Self| {
             let all = config.sps.iter().chain(&config.pps).map(|set| trimmed(set)).filter(|set| !set.is_empty());
@@ -112,7 +112,7 @@ impl Config {
     }
 }
 
-/// A parameter set without the zero bytes that some encoders append.
+/// The parameter set without trailing zero bytes, which some encoders append.
 pub fn trimmed(set: &[u8]) -> &[u8] {
     set.get(..set.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)).unwrap_or_default()
 }
@@ -126,11 +126,11 @@ fn parameter_sets(rest: &mut Bytes, count: u8) -> Result<Vec<Bytes>, Error> {
         .collect()
 }
 
-/// Profiles whose sequence parameter sets say how colour is sampled.
+/// Profiles whose sequence parameter sets contain chroma_format_idc.
 const CHROMA_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
-/// Reads a sequence parameter set NAL unit.
-pub fn picture(sps: &[u8]) -> Result<Picture, Error> {
+/// Parses a sequence parameter set NAL unit.
+pub fn picture(sps: &[u8]) -> Result<PictureFormat, Error> {
     let payload = unescape(sps.get(1..).ok_or(Error::Truncated)?);
     let mut bits = Bits::new(&payload);
     let profile = bits.u(8)?;
@@ -169,7 +169,7 @@ pub fn picture(sps: &[u8]) -> Result<Picture, Error> {
         crop = ((left + right) * unit_x, (top + bottom) * unit_y * fields);
     }
     let fps = if bits.flag().unwrap_or(false) { frame_rate(&mut bits).unwrap_or(None) } else { None };
-    Picture::cropped((width_blocks * 16, height_units * 16 * fields), crop, fps)
+    PictureFormat::cropped((width_blocks * 16, height_units * 16 * fields), crop, fps)
 }
 
 fn skip_scaling_lists(bits: &mut Bits<'_>, count: usize) -> Result<(), Error> {
@@ -208,7 +208,7 @@ fn skip_picture_order(bits: &mut Bits<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The frame rate in the video usability information (H.264 annex E.1.1).
+/// The frame rate from the video usability information (H.264 annex E.1.1).
 fn frame_rate(bits: &mut Bits<'_>) -> Result<Option<f64>, Error> {
     const EXTENDED_SAR: u32 = 255;
     if bits.flag()? && bits.u(8)? == EXTENDED_SAR {
@@ -241,7 +241,8 @@ mod tests {
 
     use super::*;
 
-    /// x264's header of 1920x1080 at 30 fps, High profile (`ffmpeg -f lavfi -i testsrc2=s=1920x1080:r=30 -c:v libx264 -f flv`).
+    /// x264's header of 1920x1080 at 30 fps, High profile (`ffmpeg -f lavfi -i testsrc2=s=1920x1080:r=30 -c:v libx264
+    /// -f flv`).
     const FULL_HD: &[u8] = &[
         0x01, 0x64, 0x00, 0x28, 0xFF, 0xE1, 0x00, 0x1B, 0x67, 0x64, 0x00, 0x28, 0xAC, 0xD9, 0x40, 0x78, 0x02, 0x27,
         0xE5, 0xC0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xF0, 0x3C, 0x60, 0xC6, 0x58, 0x01,
@@ -249,22 +250,22 @@ mod tests {
     ];
 
     #[test]
-    fn real_header_is_read() {
+    fn x264_record_is_parsed() {
         let config = Config::parse(&Bytes::from_static(FULL_HD)).expect("parses");
         assert_eq!((config.length_bytes, config.sps.len(), config.pps.len()), (4, 1, 1));
         assert_eq!(config.codec_string(), "avc1.640028");
-        assert_eq!(config.picture(), Ok(Picture { width: 1920, height: 1080, fps: Some(30.0) }));
+        assert_eq!(config.picture(), Ok(PictureFormat { width: 1920, height: 1080, fps: Some(30.0) }));
     }
 
     #[test]
-    fn header_without_parameter_sets_is_fine() {
+    fn record_without_parameter_sets_is_valid() {
         let config = Config::parse(&Bytes::from_static(&[1, 0x42, 0, 0x1E, 0xFC, 0xE0, 0])).expect("parses");
         assert_eq!((config.length_bytes, config.sps.len()), (1, 0));
         assert_eq!(config.picture(), Err(Error::Truncated));
     }
 
     #[test]
-    fn records_are_equivalent_when_their_parameter_sets_are() {
+    fn records_with_equal_parameter_sets_are_equivalent() {
         let parse = |bytes: &[u8]| Config::parse(&Bytes::copy_from_slice(bytes)).expect("parses");
         let config = parse(FULL_HD);
         let record = Config::record(&config.sps, &config.pps).expect("has a profile");
@@ -280,8 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn scaling_list_with_an_impossible_step_is_survived() {
-        // A record that fuzzing found: the deltas of its scaling list leave what 32 bits hold.
+    fn scaling_list_that_overflows_does_not_panic() {
+        // Found by fuzzing: the deltas of the scaling list overflow 32 bits.
         let record: &[u8] = &[
             0x01, 0x64, 0x00, 0x0A, 0xFF, 0xE1, 0x00, 0x18, 0x67, 0x64, 0x00, 0x0F, 0xA0, 0x0A, 0xFF, 0x31, 0x00, 0x18,
             0x00, 0x27, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0x04, 0xFD, 0xF8, 0xF8, 0x00,
@@ -291,7 +292,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = picture(&bytes);
             let record = [&[1, 66, 0, 30, 0xFF], bytes.as_slice()].concat();
             let _ = Config::parse(&record.into()).and_then(|config| config.picture());

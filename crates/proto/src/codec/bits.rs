@@ -1,8 +1,8 @@
-//! Reading bits: fixed fields and Exp-Golomb codes (ITU-T H.264 section 9.1) from NAL unit payloads and OBUs.
+//! A bit reader: fixed-length fields and Exp-Golomb codes (ITU-T H.264 section 9.1) of NAL unit payloads and OBUs.
 
 use super::error::Error;
 
-/// Reads bits from the most significant on.
+/// Reads bits, most significant first.
 #[derive(Debug)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
@@ -25,7 +25,7 @@ impl<'a> Bits<'a> {
         Ok(value)
     }
 
-    /// How many bits were read.
+    /// Bits read so far.
     pub(super) fn position(&self) -> usize {
         self.position
     }

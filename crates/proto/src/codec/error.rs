@@ -1,6 +1,6 @@
-//! Why a codec header is refused.
+//! Errors of the codec header parsers.
 
-/// Why bytes are no codec header.
+/// Why a codec header cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The header ends too early.

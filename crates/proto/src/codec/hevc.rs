@@ -8,14 +8,14 @@ use bytes::{Buf, Bytes};
 use super::{
     bits::{Bits, unescape},
     error::Error,
-    picture::Picture,
+    picture::PictureFormat,
 };
 
 const NAL_SPS: u8 = 33;
-/// The most parameter sets of a record: there are 16 VPS, 16 SPS and 64 PPS (section 7.4.3), and some SEI.
+/// At most this many parameter sets in a record: 16 VPS, 16 SPS and 64 PPS exist (section 7.4.3), plus some SEI.
 const PARAMETER_SETS_MAX: usize = 128;
 
-/// A decoder configuration record.
+/// An HEVC decoder configuration record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// general_profile_space, tier and profile_idc in one byte.
@@ -23,14 +23,14 @@ pub struct Config {
     compatibility: u32,
     constraints: [u8; 6],
     level: u8,
-    /// Bytes of the length before each NAL unit.
+    /// Bytes of the length field before each NAL unit.
     pub length_bytes: usize,
     /// Parameter sets with their NAL unit types.
     pub parameter_sets: Vec<(u8, Bytes)>,
 }
 
-/// Whether a record in an AVC tag is HEVC after all, as some old encoders send it: the fixed bits of the HEVC record are
-/// where an AVC record has parameter set counts, and its arrays hold the NAL unit types of VPS, SPS and PPS.
+/// Whether a record in an AVC tag is in fact HEVC, as some old encoders send it. An HEVC record has fixed bits where an
+/// AVC record has its parameter set counts, and its arrays have the NAL unit types of VPS, SPS and PPS.
 pub fn is_config(record: &Bytes) -> bool {
     Config::parse(record).is_ok_and(|config| {
         let has = |kind| config.parameter_sets.iter().any(|(found, _)| *found == kind);
@@ -39,7 +39,7 @@ pub fn is_config(record: &Bytes) -> bool {
 }
 
 impl Config {
-    /// Reads a record.
+    /// Parses a record.
     pub fn parse(record: &Bytes) -> Result<Self, Error> {
         let mut rest = record.clone();
         if rest.len() < 23 {
@@ -75,14 +75,14 @@ impl Config {
         Ok(Self { profile, compatibility, constraints, level, length_bytes, parameter_sets })
     }
 
-    /// What the sequence parameter set says of the picture.
-    pub fn picture(&self) -> Result<Picture, Error> {
+    /// Size and frame rate from the sequence parameter set.
+    pub fn picture(&self) -> Result<PictureFormat, Error> {
         let (_, sps) = self.parameter_sets.iter().find(|(kind, _)| *kind == NAL_SPS).ok_or(Error::Truncated)?;
         picture(sps)
     }
 
-    /// Whether decoders are set up alike by both: the same parameter sets, whatever their order. Without any, the profile has
-    /// to be the same.
+    /// Whether both records initialise a decoder in the same way: the same parameter sets in any order. Without
+    /// parameter sets, the profile must be equal.
     pub fn is_equivalent(&self, other: &Self) -> bool {
         let sets = |config: &Self| config.parameter_sets.iter().cloned().collect::<BTreeSet<_>>();
         let (own, others) = (sets(self), sets(other));
@@ -105,8 +105,8 @@ impl Config {
     }
 }
 
-/// Reads a sequence parameter set NAL unit.
-pub fn picture(sps: &[u8]) -> Result<Picture, Error> {
+/// Parses a sequence parameter set NAL unit.
+pub fn picture(sps: &[u8]) -> Result<PictureFormat, Error> {
     let payload = unescape(sps.get(2..).ok_or(Error::Truncated)?);
     let mut bits = Bits::new(&payload);
     bits.skip(4)?;
@@ -126,8 +126,8 @@ pub fn picture(sps: &[u8]) -> Result<Picture, Error> {
         let unit_y = if chroma_format == 1 { 2 } else { 1 };
         crop = ((left + right) * unit_x, (top + bottom) * unit_y);
     }
-    // The frame rate stands far behind; it is measured instead.
-    Picture::cropped((width, height), crop, None)
+    // The frame rate is at the far end of the SPS; it is measured instead.
+    PictureFormat::cropped((width, height), crop, None)
 }
 
 fn skip_profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Result<(), Error> {
@@ -152,7 +152,8 @@ mod tests {
 
     use super::*;
 
-    /// x265's record of 1280x720 (`ffmpeg -f lavfi -i testsrc2=s=1280x720 -c:v libx265 -tag:v hvc1`, from the hvcC box).
+    /// x265's record of 1280x720 (`ffmpeg -f lavfi -i testsrc2=s=1280x720 -c:v libx265 -tag:v hvc1`, from the hvcC
+    /// box).
     const RECORD: &[u8] = &[
         0x01, 0x01, 0x60, 0x00, 0x00, 0x00, 0x90, 0x00, 0x00, 0x00, 0x00, 0x00, 0x5D, 0xF0, 0x00, 0xFC, 0xFD, 0xF8,
         0xF8, 0x00, 0x00, 0x0F, 0x03, 0xA0, 0x00, 0x01, 0x00, 0x18, 0x40, 0x01, 0x0C, 0x01, 0xFF, 0xFF, 0x01, 0x60,
@@ -164,17 +165,17 @@ mod tests {
     ];
 
     #[test]
-    fn real_record_is_read() {
+    fn x265_record_is_parsed() {
         let config = Config::parse(&Bytes::from_static(RECORD)).expect("parses");
         assert_eq!((config.length_bytes, config.parameter_sets.len()), (4, 3));
         assert_eq!(config.codec_string(), "hvc1.1.6.L93.90");
-        assert_eq!(config.picture(), Ok(Picture { width: 1280, height: 720, fps: None }));
+        assert_eq!(config.picture(), Ok(PictureFormat { width: 1280, height: 720, fps: None }));
         assert!(is_config(&Bytes::from_static(RECORD)));
     }
 
     #[test]
-    fn record_of_countless_sets_is_refused() {
-        // Two bytes for each would take forty in memory.
+    fn record_with_too_many_parameter_sets_is_refused() {
+        // Each set is two bytes on the wire and forty in memory.
         let mut record = vec![0; 23];
         (record[0], record[22]) = (1, 1);
         record.extend([NAL_SPS, 0xFF, 0xFF]);
@@ -184,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
             let _ = picture(&bytes);
             let record = [&[1], bytes.as_slice()].concat();
             let record = Bytes::from(record);

@@ -1,4 +1,4 @@
-//! Codec headers: what the decoder configuration records of FLV and MP4 tell about a track.
+//! Codec headers: the decoder configuration records of FLV and MP4.
 
 pub mod aac;
 pub mod av1;
@@ -14,11 +14,11 @@ mod picture;
 use bytes::Bytes;
 
 pub use error::Error;
-pub use picture::Picture;
+pub use picture::PictureFormat;
 
 use crate::track::{VideoCodec, VideoTrack};
 
-/// What a configuration record says of its track. Sizes are unknown when it cannot be read.
+/// The track that a configuration record describes. Size and rate are `None` if the record cannot be parsed.
 pub fn video_facts(codec: VideoCodec, record: &Bytes) -> VideoTrack {
     let codec = if codec == VideoCodec::Avc && hevc::is_config(record) { VideoCodec::Hevc } else { codec };
     let picture = match codec {

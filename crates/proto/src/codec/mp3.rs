@@ -4,19 +4,19 @@
 //! sync (11)  version (2)  layer (2)  no CRC (1)   bitrate (4)  rate (2)  padding (1)  private (1)   mode (2)  ...
 //! ```
 
-/// What a frame says of itself.
+/// Fields of a frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Samples per second.
     pub rate: u32,
     /// 1 or 2.
     pub channels: u8,
-    /// Samples in the frame, per channel.
+    /// Samples per frame and channel.
     pub samples: u32,
 }
 
 impl Header {
-    /// Reads the header of a layer III frame.
+    /// Parses the header of a layer III frame; `None` for anything else.
     pub fn parse(frame: &[u8]) -> Option<Self> {
         const LAYER_3: u8 = 1;
         let &[0xFF, second, third, fourth, ..] = frame else { return None };
@@ -25,7 +25,7 @@ impl Header {
             return None;
         }
         let rate = *[44_100, 48_000, 32_000].get(usize::from(third >> 2 & 3))?;
-        // MPEG-1, and the half and quarter rates of MPEG-2 and 2.5.
+        // MPEG-1, then the half and quarter rates of MPEG-2 and 2.5.
         let (divisor, samples) = match version {
             3 => (1, 1_152),
             2 => (2, 576),
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_of_the_field_are_read() {
+    fn headers_of_all_versions_are_parsed() {
         let header =
             |bytes: [u8; 4]| Header::parse(&bytes).map(|header| (header.rate, header.channels, header.samples));
         assert_eq!(header([0xFF, 0xFB, 0x70, 0x44]), Some((44_100, 2, 1_152)));

@@ -4,27 +4,27 @@ use bytes::{Buf, BufMut};
 
 use super::error::Error;
 
-/// Samples per second of every decoder, and of all times.
+/// Sample rate of every decoder and of all Opus times, in Hz.
 pub const RATE: u32 = 48_000;
-/// The longest packet: 120 ms (RFC 6716 section 3.2.5).
+/// The longest packet, in samples: 120 ms (RFC 6716 section 3.2.5).
 const PACKET_SAMPLES_MAX: u32 = 5_760;
-/// What an encoder at 48 kHz usually says that a decoder is to throw away first: 6.5 ms.
+/// The pre-skip that an encoder at 48 kHz usually sends, in samples: 6.5 ms.
 const USUAL_PRE_SKIP: u16 = 312;
 
 /// An identification header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Channels that come out.
+    /// Output channels.
     pub channels: u8,
     pre_skip: u16,
     input_rate: u32,
     gain: i16,
-    /// Channel mapping family, and its table unless that is family 0.
+    /// Channel mapping family, with its table unless the family is 0.
     family: u8,
     mapping: Vec<u8>,
 }
 
-/// What a stream without a header is taken for.
+/// The header assumed for a stream that has none.
 impl Default for Head {
     fn default() -> Self {
         Self { channels: 2, pre_skip: USUAL_PRE_SKIP, input_rate: RATE, gain: 0, family: 0, mapping: Vec::new() }
@@ -32,17 +32,17 @@ impl Default for Head {
 }
 
 impl Head {
-    /// Reads an `OpusHead`, whose numbers are little-endian.
+    /// Parses an `OpusHead`; its numbers are little-endian.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         /// Magic (8), version (1), channels (1), pre-skip (2), rate (4), gain (2), family (1).
         const FIXED_BYTES: usize = 19;
-        /// Numbers of streams and of coupled ones, before one byte per channel.
+        /// Stream count and coupled stream count; one byte per channel follows.
         const COUNTS_BYTES: usize = 2;
         let mut rest = bytes.strip_prefix(b"OpusHead").ok_or(Error::Invalid)?;
         if bytes.len() < FIXED_BYTES {
             return Err(Error::Truncated);
         }
-        // The upper half of the version says whether a reader of version 1 understands it.
+        // A non-zero upper half of the version means an incompatible format.
         if rest.get_u8() >> 4 != 0 {
             return Err(Error::Invalid);
         }
@@ -57,7 +57,7 @@ impl Head {
         Ok(Self { channels, pre_skip, input_rate, gain, family, mapping })
     }
 
-    /// What a `dOps` box holds (Opus in ISOBMFF section 4.3.2): the same in version 0 and big-endian.
+    /// The content of a `dOps` box (Opus in ISOBMFF section 4.3.2): the same fields in version 0 and big-endian.
     pub fn specific_box(&self) -> Vec<u8> {
         let mut bytes = vec![0, self.channels];
         bytes.put_u16(self.pre_skip);
@@ -69,11 +69,11 @@ impl Head {
     }
 }
 
-/// Samples in a packet at 48 kHz; `None` when it is none.
+/// Samples in a packet at 48 kHz; `None` if the packet is invalid.
 pub fn packet_samples(packet: &[u8]) -> Option<u32> {
-    /// Frames of the linear predictive modes: 10, 20, 40, 60 ms.
+    /// Frame lengths of the linear predictive modes: 10, 20, 40, 60 ms.
     const LINEAR: [u32; 4] = [480, 960, 1_920, 2_880];
-    /// Frames of the transform mode: 2.5, 5, 10, 20 ms.
+    /// Frame lengths of the transform mode: 2.5, 5, 10, 20 ms.
     const TRANSFORM: [u32; 4] = [120, 240, 480, 960];
     let first = *packet.first()?;
     let config = usize::from(first >> 3);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn other_headers_are_refused() {
+    fn invalid_headers_are_refused() {
         for (bytes, error) in [
             (&b"OpusTags\x01"[..], Error::Invalid),
             (b"OpusHead\x01\x02", Error::Truncated),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn length_of_a_packet_is_in_its_first_bytes() {
+    fn packet_duration_is_read_from_its_first_bytes() {
         for (packet, samples) in [
             (&[0xFC][..], Some(960)),
             (&[0xE0], Some(120)),
@@ -141,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = packet_samples(&bytes);
             let head = [b"OpusHead".as_slice(), &bytes].concat();
             let _ = Head::parse(&head).map(|head| head.specific_box());

@@ -1,10 +1,10 @@
-//! What a sequence parameter set or a sequence header says of its pictures.
+//! PictureFormat size and frame rate, from a sequence parameter set or a sequence header.
 
 use super::error::Error;
 
-/// The size of a picture and, if announced, how many come in a second.
+/// PictureFormat size and, if signalled, frame rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Picture {
+pub struct PictureFormat {
     /// Pixels, after cropping.
     pub width: u32,
     /// Pixels, after cropping.
@@ -13,8 +13,8 @@ pub struct Picture {
     pub fps: Option<f64>,
 }
 
-impl Picture {
-    /// A picture of coded samples cropped by so many on both sides together.
+impl PictureFormat {
+    /// Applies cropping. `crop` is the sum of both sides, in pixels.
     pub(super) fn cropped(coded: (u64, u64), crop: (u64, u64), fps: Option<f64>) -> Result<Self, Error> {
         let side = |coded: u64, crop: u64| {
             coded

@@ -29,13 +29,13 @@ const MULTITRACK: u8 = 5;
 pub struct AudioTag {
     /// The codec.
     pub codec: AudioCodec,
-    /// What it holds.
+    /// The kind of content.
     pub content: Content,
-    /// The track; 0 is the main one.
+    /// The track id; 0 is the main track.
     pub track: u8,
-    /// What a legacy tag says of rate and channels; AAC says something meaningless here.
+    /// Rate and channels of a legacy tag. They are meaningless for AAC.
     pub legacy: Option<Legacy>,
-    /// The codec's own bytes.
+    /// The payload in the codec's own format.
     pub payload: Bytes,
 }
 
@@ -49,7 +49,7 @@ pub struct Legacy {
 }
 
 impl AudioTag {
-    /// Reads the body of an audio message. An empty one, which marks silence, is [`Error::Truncated`].
+    /// Parses the body of an audio message. An empty body, which marks silence, is [`Error::Truncated`].
     pub fn parse(body: &Bytes) -> Result<Self, Error> {
         let mut rest = body.clone();
         let first = rest.try_get_u8().map_err(|_| Error::Truncated)?;
@@ -63,7 +63,7 @@ impl AudioTag {
             other => AudioCodec::Other(other.into()),
         };
         let sample_rate = match (format, first >> 2 & 3) {
-            // Formats with one rate; the rate bits of their tags mean nothing (annex E.4.2.1).
+            // Formats with a fixed rate: the rate bits of their tags are meaningless (annex E.4.2.1).
             (FORMAT_MP3_8K | FORMAT_NELLYMOSER_8K | FORMAT_A_LAW | FORMAT_U_LAW, _) => 8_000,
             (FORMAT_NELLYMOSER_16K | FORMAT_SPEEX, _) => 16_000,
             (_, rate) => [5_500, 11_025, 22_050, 44_100][usize::from(rate)],
@@ -99,8 +99,8 @@ impl AudioTag {
         Ok(Self { codec, content, track, legacy: None, payload })
     }
 
-    /// The body of an audio message, the inverse of [`AudioTag::parse`]: a legacy tag when [`AudioTag::legacy`] is set and
-    /// that form has a place for the content, an enhanced one otherwise.
+    /// Serialises an audio message body, the inverse of [`AudioTag::parse`]: as a legacy tag if [`AudioTag::legacy`] is
+    /// set and a legacy tag can express the content, otherwise as an enhanced one.
     pub fn encode(&self) -> Bytes {
         let mut body = BytesMut::with_capacity(self.payload.len() + 5);
         match (self.legacy, self.codec, self.content) {
@@ -129,7 +129,7 @@ impl AudioTag {
 }
 
 impl Legacy {
-    /// Rate, a sample size of 16 bits, and channels.
+    /// The low four bits of the first byte: rate, a sample size of 16 bits, and channels.
     fn bits(self) -> u8 {
         let rate = match self.sample_rate {
             44_100.. => 3,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_of_the_field_are_told_apart() {
+    fn tags_of_real_encoders_are_parsed() {
         for (bytes, codec, content, payload) in [
             (&[0xAF, 0, 0x11, 0x90][..], AudioCodec::Aac, Content::Header, 2),
             (&[0xAF, 1, 9], AudioCodec::Aac, Content::Frame, 1),
@@ -180,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn enhanced_tags_are_parsed_as_they_were_encoded(
+        fn enhanced_tags_round_trip(
             codec in prop::sample::select(vec![
                 AudioCodec::Aac, AudioCodec::Mp3, AudioCodec::Opus, AudioCodec::Flac, AudioCodec::Ac3, AudioCodec::Eac3,
             ]),
@@ -192,7 +192,7 @@ mod tests {
         }
 
         #[test]
-        fn legacy_tags_are_parsed_as_they_were_encoded(
+        fn legacy_tags_round_trip(
             (codec, content) in prop::sample::select(vec![
                 (AudioCodec::Aac, Content::Header), (AudioCodec::Aac, Content::Frame), (AudioCodec::Mp3, Content::Frame),
             ]),
@@ -206,7 +206,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = AudioTag::parse(&bytes.into());
         }
     }

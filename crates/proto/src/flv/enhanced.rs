@@ -1,28 +1,29 @@
-//! What enhanced audio and video tags share: ModEx prefixes, FourCCs and multitrack framing (Enhanced RTMP v2).
+//! The header that enhanced audio and video tags share: ModEx prefixes, FourCC and multitrack framing (Enhanced RTMP
+//! v2).
 
 use bytes::{Buf, Bytes};
 
 use super::tag::Error;
 
-/// The packet type that says that a ModEx prefix follows.
+/// The packet type of a ModEx prefix.
 pub(super) const MOD_EX: u8 = 7;
 
-/// A tag behind its prefixes.
+/// An enhanced tag after its prefixes.
 #[derive(Debug)]
 pub(super) struct Enhanced {
     /// The packet type of the (first) track.
     pub(super) packet_type: u8,
     /// The codec, as a big-endian number.
     pub(super) four_cc: u32,
-    /// 0 unless the tag is a multitrack one.
+    /// The track id; 0 unless the tag is a multitrack tag.
     pub(super) track: u8,
-    /// What follows, for the first track.
+    /// The payload of the first track.
     pub(super) payload: Bytes,
 }
 
 impl Enhanced {
-    /// Reads ModEx prefixes, the FourCC and multitrack framing. `rest` begins behind the first byte, which held
-    /// `packet_type`; `multitrack` is the packet type that means several tracks.
+    /// Parses ModEx prefixes, the FourCC and multitrack framing. `rest` begins after the first byte, which contained
+    /// `packet_type`. `multitrack` is the packet type that means several tracks.
     pub(super) fn parse(mut packet_type: u8, multitrack: u8, mut rest: Bytes) -> Result<Self, Error> {
         while packet_type == MOD_EX {
             let mut size = usize::from(u8(&mut rest)?) + 1;
@@ -39,7 +40,7 @@ impl Enhanced {
             let four_cc = u32(&mut rest)?;
             return Ok(Self { packet_type, four_cc, track: 0, payload: rest });
         }
-        /// Multitrack types: several tracks have a size each.
+        /// Multitrack types. With several tracks, each has a size field.
         const ONE_TRACK: u8 = 0;
         let framing = u8(&mut rest)?;
         let four_cc = u32(&mut rest)?;

@@ -1,4 +1,4 @@
-//! FLV files (Adobe FLV 10.1 annex E.2 and E.3), read from memory: what tests and tools take clips from.
+//! FLV files (Adobe FLV 10.1 annex E.2 and E.3), read from memory; tests and tools read clips with it.
 
 use bytes::{Buf, Bytes};
 
@@ -13,13 +13,13 @@ pub struct Tag {
     pub body: Bytes,
 }
 
-/// Why bytes are no FLV file.
+/// Why an FLV file cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The signature is missing.
     #[error("this is no FLV file")]
     Signature,
-    /// A tag goes on behind the end.
+    /// The file ends within a tag.
     #[error("the FLV file is cut short")]
     Truncated,
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_come_in_order_and_a_cut_is_told() {
+    fn tags_are_in_order_and_truncation_is_an_error() {
         let mut file = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
         file.extend([9, 0, 0, 2, 0xFF, 0xFF, 0xFE, 1, 0, 0, 0, 7, 7, 0, 0, 0, 13]);
         file.extend([8, 0, 0, 5, 0, 0, 1, 0, 0, 0, 0, 1]);

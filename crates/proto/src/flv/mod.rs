@@ -1,4 +1,4 @@
-//! FLV tags (Adobe FLV 10.1 annex E.4) and their Enhanced RTMP v2 forms: what RTMP audio and video messages hold.
+//! FLV tags (Adobe FLV 10.1 annex E.4) and their Enhanced RTMP v2 forms: the bodies of RTMP audio and video messages.
 
 pub mod audio;
 mod enhanced;

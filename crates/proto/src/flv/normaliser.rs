@@ -1,13 +1,15 @@
-//! From what encoders send to what readers can rely on: the one place that decides what a message is.
+//! Turns the messages of an encoder into packets that readers can rely on. This is the only place that decides what a
+//! message is.
 //!
 //! ```text
-//! message ──► kind       the bitstream says where decoding can start and where a picture begins; flags are a hint
-//!         ──► body       as it came, for RTMP outputs; rewritten only where no platform could take it
-//!         ──► payload    length-prefixed NAL units, a raw AAC frame, a configuration record, for readers that package
+//! message ──► kind       from the bitstream: where decoding can start and where a picture begins; flags are only a hint
+//!         ──► body       unchanged, for RTMP outputs; rewritten only if no platform would accept it
+//!         ──► payload    length-prefixed NAL units, a raw AAC frame or a configuration record, for packagers
 //! ```
 //!
-//! A header that sets decoders up as the one before it did is no header: readers pass it on and need not act on it. A header
-//! that is missing, empty or contradicted by the parameter sets among the pictures is written from those.
+//! A header that initialises decoders in the same way as the previous one is not treated as a header: readers pass it
+//! on and need not act on it. If a header is missing, empty, or contradicted by in-band parameter sets, one is built
+//! from the parameter sets.
 
 mod audio;
 mod oddities;
@@ -33,7 +35,7 @@ use audio::AudioNormaliser;
 use stamped::Out;
 use video::VideoNormaliser;
 
-/// A video message that is no longer than the header of a legacy tag holds no picture.
+/// Bytes of a legacy video tag header. A shorter or equal message contains no picture.
 const TAG_BYTES: usize = 5;
 
 /// Turns the messages of one broadcast into packets.
@@ -45,8 +47,8 @@ pub struct Normaliser {
 }
 
 impl Normaliser {
-    /// The packets in a video message that is stamped `wire`, appended to `out`. What cannot be read passes as a frame that nobody
-    /// packages: a relay does not need to understand it.
+    /// Appends the packets of a video message to `out`. `wire` is the message timestamp. A message that cannot be
+    /// parsed becomes a frame that packagers ignore: a relay need not understand it.
     pub fn video(&mut self, body: Bytes, wire: u32, out: &mut Vec<Stamped>) {
         let mut out = Out { wire, out };
         self.video.pass(&mut out);
@@ -65,7 +67,7 @@ impl Normaliser {
         out.push(Packet::opaque(kind, Timestamp::ZERO, body));
     }
 
-    /// The packets in an audio message that is stamped `wire`, appended to `out`.
+    /// Appends the packets of an audio message to `out`. `wire` is the message timestamp.
     pub fn audio(&mut self, body: Bytes, wire: u32, out: &mut Vec<Stamped>) {
         let mut out = Out { wire, out };
         let Ok(tag) = AudioTag::parse(&body) else {
@@ -82,17 +84,17 @@ impl Normaliser {
         out.push(Packet::opaque(kind, Timestamp::ZERO, body));
     }
 
-    /// Whether a picture is held that might go on.
+    /// Whether a picture is held back because more slices may follow.
     pub fn holds_picture(&self) -> bool {
         self.video.holds_picture()
     }
 
-    /// Nothing follows for now: gives the picture that might have gone on, and does not continue what else it began.
+    /// Flushes at a pause: returns the picture that is held back, and discards other unfinished state.
     pub fn finish(&mut self) -> Option<Stamped> {
         self.video.finish()
     }
 
-    /// What was seen so far.
+    /// The anomalies seen so far.
     pub fn oddities(&self) -> Oddities {
         self.oddities
     }

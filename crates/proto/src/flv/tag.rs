@@ -1,24 +1,24 @@
-//! What audio and video tags have in common.
+//! Types that audio and video tags share.
 
-/// The track that every player shows; the only one outside multitrack tags.
+/// The track that every player shows. Tags that are not multitrack always belong to it.
 pub const MAIN_TRACK: u8 = 0;
 
-/// What a tag holds.
+/// What a tag contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
     /// A codec header.
     Header,
-    /// Video that decoding can start at.
+    /// A video frame that decoding can start at.
     Keyframe,
-    /// Video that needs earlier frames; any audio frame.
+    /// A video frame that needs earlier ones, or any audio frame.
     Frame,
-    /// The track ends.
+    /// End of the track.
     EndOfSequence,
     /// Anything else: commands, HDR metadata, channel layouts.
     Other,
 }
 
-/// Why bytes are no tag.
+/// Why a tag cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The tag ends within its header.

@@ -1,4 +1,4 @@
-//! From a tag alone: the track that it announces, and the packet that it is.
+//! Track and packet from a single tag, without the state of the normaliser.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::{
     track::{AudioCodec, AudioTrack, Codec, VideoTrack},
 };
 
-/// The track that a video codec header announces; `None` for other tags. Sizes are unknown when the header cannot be read.
+/// The track in a video codec header; `None` for other tags. Size and rate are `None` if the header cannot be parsed.
 pub fn video_track(tag: &VideoTag) -> Option<VideoTrack> {
     if tag.content != Content::Header {
         return None;
@@ -22,13 +22,13 @@ pub fn video_track(tag: &VideoTag) -> Option<VideoTrack> {
     Some(codec::video_facts(tag.codec, &tag.payload))
 }
 
-/// The track that an audio tag announces: a codec header, or any frame of a codec without one.
+/// The track in an audio tag: a codec header, or any frame of a codec that has no header.
 pub fn audio_track(tag: &AudioTag) -> Option<AudioTrack> {
     let codec = tag.codec;
     let track = |sample_rate, channels| Some(AudioTrack { codec, sample_rate, channels });
     match (codec, tag.content) {
         (AudioCodec::Aac, Content::Header) => match aac::Config::parse(&tag.payload) {
-            // Channel configuration 0 says that the bitstream describes them.
+            // With channel configuration 0, the bitstream describes the channels.
             Ok(config) => track(Some(config.output_rate()), Some(config.channels).filter(|&channels| channels > 0)),
             Err(_) => track(None, None),
         },
@@ -49,8 +49,8 @@ pub fn audio_track(tag: &AudioTag) -> Option<AudioTrack> {
     }
 }
 
-/// The packet in a video message by its tag alone: flags decide where decoding can start. What cannot be read passes through
-/// as a frame. Packets of a broadcast come from a [`Normaliser`](super::Normaliser).
+/// The packet of a video message, from its tag alone: the flags decide where decoding can start. A message that cannot
+/// be parsed becomes a frame. For the packets of a broadcast use [`Normaliser`](super::Normaliser).
 pub fn video_packet(dts: Timestamp, body: Bytes) -> Packet {
     let Ok(tag) = VideoTag::parse(&body) else { return Packet::opaque(PacketKind::InterFrame, dts, body) };
     let main = tag.track == MAIN_TRACK;
@@ -70,7 +70,8 @@ pub fn video_packet(dts: Timestamp, body: Bytes) -> Packet {
     }
 }
 
-/// The packet in an audio message by its tag alone; what cannot be read and what is no header passes through as a frame.
+/// The packet of an audio message, from its tag alone. A message that cannot be parsed or is not a header becomes a
+/// frame.
 pub fn audio_packet(dts: Timestamp, body: Bytes) -> Packet {
     let Ok(tag) = AudioTag::parse(&body) else { return Packet::opaque(PacketKind::Audio, dts, body) };
     let kind = match (tag.content, tag.track) {
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_passes_through_untouched() {
+    fn unreadable_messages_pass_through_unchanged() {
         for body in [&[][..], &[0x17], &[0x90, b'h'], &[0x97, 9]] {
             let packet = video_packet(Timestamp::ZERO, Bytes::copy_from_slice(body));
             assert_eq!((packet.kind, packet.body.as_ref()), (PacketKind::InterFrame, body));

@@ -2,13 +2,14 @@
 
 use bytes::BufMut;
 
-/// Writes a box around what `fill` writes.
+/// Writes a box whose content `fill` writes.
 pub(super) fn boxed(out: &mut Vec<u8>, name: &[u8; 4], fill: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.put_u32(0);
     out.put_slice(name);
     fill(out);
-    // Everything but `mdat`, whose header is written apart, is far below 4 GiB: codec headers are messages of 16 MiB.
+    // Boxes other than `mdat`, whose header is written separately, are far below 4 GiB: codec headers are at most 16
+    // MiB.
     let size = (out.len() - start) as u32;
     if let Some(place) = out.get_mut(start..start + 4) {
         place.copy_from_slice(&size.to_be_bytes());

@@ -1,28 +1,28 @@
-//! From the encoder's milliseconds to ticks: durations that add up, without gaps and without drift.
+//! Converts the encoder's milliseconds to ticks: sample durations without gaps and without drift.
 //!
-//! A picture lasts until the next one, so the newest is held until that comes. Sound is counted in samples, since RTMP
-//! rounds its times to milliseconds and players want steady ones.
+//! A picture lasts until the next one, so the newest picture is held until its successor arrives. Audio time is counted
+//! in samples, because RTMP rounds times to milliseconds and players want a steady rate.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::sample::Sample;
 use crate::time::Timestamp;
 
-/// Ticks per millisecond of video: the clock of MPEG, 90 kHz.
+/// Ticks per millisecond of video: the 90 kHz clock of MPEG.
 pub const VIDEO_TICKS_PER_MS: i64 = 90;
-/// Added to every time, so that a stream may begin a little before 0; as much as in MPEG-TS.
+/// Added to every time, in ms, because a stream may begin slightly before 0. Equal to the offset in MPEG-TS.
 pub const OFFSET_MS: i64 = 1_400;
 
-/// A picture on its way into a sample.
+/// A picture that becomes a sample once its duration is known.
 #[derive(Clone, Debug)]
-pub struct Picture {
-    /// When it is decoded.
+pub struct PendingPicture {
+    /// Decode time.
     pub dts: Timestamp,
     /// Presentation time minus decode time, in ms.
     pub cts_ms: i32,
-    /// Decoding can start with it.
+    /// Decoding can start here.
     pub sync: bool,
-    /// Its bytes.
+    /// Its payload.
     pub payload: Bytes,
 }
 
@@ -30,47 +30,46 @@ pub struct Picture {
 #[derive(Debug, Default)]
 pub struct VideoClock {
     held: Option<Sample>,
-    /// More of it: slices that came in messages of their own.
+    /// More slices of the held picture, which arrived in separate messages.
     slices: BytesMut,
-    /// Where the newest sample ends.
+    /// End of the newest sample, in ticks.
     end: i64,
-    /// How long it lasted.
+    /// Duration of the newest sample, in ticks.
     duration: u32,
 }
 
-/// The longest picture that is joined of slices: more than any real one.
+/// The longest picture that is joined from slices, in bytes; larger than any real picture.
 const SPLIT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How long a picture lasts that has neither a successor nor a predecessor: one at 30 fps.
+/// Duration of a picture without successor and predecessor, in ticks: one frame at 30 fps.
 const USUAL_DURATION: u32 = 3_000;
 
 impl VideoClock {
-    /// A picture comes at `dts`: gives the one that was held, which lasts until then.
+    /// Returns the held picture; it lasts until `dts`, the decode time of the next one.
     pub fn release(&mut self, dts: Timestamp) -> Option<Sample> {
         let held = self.take_held()?;
-        // Times that stand still or go back get a tick, so that each sample has a place of its own.
+        // Times that repeat or go back become one tick, so that each sample has a distinct time.
         let duration = u32::try_from((video_ticks(dts) - held.dts).max(1)).unwrap_or(u32::MAX);
         Some(self.ended(held, duration))
     }
 
-    /// Nothing follows: gives the one that was held, which lasts as long as the one before it.
+    /// Returns the held picture at the end of the stream; it lasts as long as the one before it.
     pub fn flush(&mut self) -> Option<Sample> {
         let held = self.take_held()?;
         let duration = if self.duration > 0 { self.duration } else { USUAL_DURATION };
         Some(self.ended(held, duration))
     }
 
-    /// Holds a picture until its successor comes. The one before it must have been released.
-    pub fn hold(&mut self, picture: Picture) {
+    /// Holds a picture until its successor arrives. The previous one must have been released.
+    pub fn hold(&mut self, picture: PendingPicture) {
         let wanted = video_ticks(picture.dts);
         let dts = wanted.max(self.end);
-        // The presentation time stays what the encoder said.
+        // The presentation time remains the encoder's.
         let composition = wanted + i64::from(picture.cts_ms) * VIDEO_TICKS_PER_MS - dts;
         let composition = composition.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         self.held = Some(Sample { dts, duration: 0, composition, sync: picture.sync, payload: picture.payload });
     }
 
-    /// More of the picture that is held: slices that came in a message of their own. What is more than a picture can have is
-    /// left out.
+    /// Appends slices to the held picture. Bytes beyond the maximum size of a picture are dropped.
     pub fn extend(&mut self, slices: &[u8]) {
         let room = self.held.as_ref().map_or(0, |held| SPLIT_BYTES_MAX.saturating_sub(held.payload.len()));
         if self.slices.len() + slices.len() <= room {
@@ -100,17 +99,17 @@ fn video_ticks(time: Timestamp) -> i64 {
 /// The clock of an audio track.
 #[derive(Debug, Default)]
 pub struct AudioClock {
-    /// Where the newest sample ends, in samples.
+    /// End of the newest sample, in samples.
     end: Option<i64>,
 }
 
-/// How far the count of samples may be from the encoder's times, in ms: more than the jitter of any encoder, and less than
-/// what the eye sees between lips and voice.
+/// How far the sample count may be from the encoder's times, in ms: more than the jitter of any encoder, and less than
+/// a viewer notices between picture and audio.
 const DRIFT_MAX_MS: i64 = 50;
 
 impl AudioClock {
-    /// The place of a frame of so many `samples` that the encoder puts at `dts`; `None` for one that comes so early that
-    /// the sound before it is still playing, which is left out.
+    /// The start time, in samples, of a frame with `samples` samples that the encoder stamped `dts`. `None` if the
+    /// frame begins so early that it overlaps the audio before it; such a frame is dropped.
     pub fn place(&mut self, dts: Timestamp, samples: u32, rate: u32) -> Option<i64> {
         let announced = audio_ticks(dts, rate);
         let counted = self.end.unwrap_or(announced);
@@ -125,7 +124,7 @@ impl AudioClock {
     }
 }
 
-/// A time in samples.
+/// Converts a time to samples.
 pub(crate) fn audio_ticks(time: Timestamp, rate: u32) -> i64 {
     (time + OFFSET_MS).as_ms().saturating_mul(rate.into()).max(0) / 1_000
 }

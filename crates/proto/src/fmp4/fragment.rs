@@ -1,4 +1,4 @@
-//! A fragment: one `moof` with a `traf` per track, and an `mdat` of the packets' own bytes.
+//! A fragment: one `moof` with a `traf` per track, and an `mdat` that shares the bytes of the packets.
 
 use std::sync::OnceLock;
 
@@ -10,48 +10,48 @@ use super::{
     track::{AUDIO_TRACK, VIDEO_TRACK},
 };
 
-/// Samples that belong together. Its `moof` is made when first asked for.
+/// Consecutive samples. The `moof` is built on first use.
 #[derive(Debug)]
 pub struct Fragment {
-    /// Its number in the file, from 1.
+    /// Sequence number in the file, from 1.
     pub sequence: u32,
-    /// Samples of the video track, in decode order and without gaps.
+    /// Video samples, in decode order and without gaps.
     pub video: Vec<Sample>,
-    /// Samples of the audio track.
+    /// Audio samples.
     pub audio: Vec<Sample>,
     head: OnceLock<Bytes>,
 }
 
-/// What stands before the payload in `mdat`.
+/// Bytes of the `mdat` header.
 const MDAT_HEADER: usize = 8;
 
 impl Fragment {
-    /// A fragment of these samples.
+    /// A fragment of the given samples.
     pub fn new(sequence: u32, video: Vec<Sample>, audio: Vec<Sample>) -> Self {
         Self { sequence, video, audio, head: OnceLock::new() }
     }
 
-    /// Its bytes: boxes of ours, then the payloads, shared.
+    /// The fragment's bytes: the `moof` box, then the payloads, which are shared with the packets.
     pub fn bytes(&self) -> Vec<Bytes> {
         let head = self.head.get_or_init(|| self.head()).clone();
         let payloads = self.video.iter().chain(&self.audio).map(|sample| sample.payload.clone());
         std::iter::once(head).chain(payloads).collect()
     }
 
-    /// Memory that it takes.
+    /// Memory held, in bytes.
     pub fn held_bytes(&self) -> usize {
         let samples = self.video.len() + self.audio.len();
         self.payload_bytes() + samples * size_of::<Sample>() + self.head.get().map_or(0, Bytes::len)
     }
 
-    /// How long [`Fragment::bytes`] are together.
+    /// Total length of [`Fragment::bytes`].
     pub fn len(&self) -> usize {
         let runs = [(self.video.len(), VIDEO_SAMPLE_BYTES), (self.audio.len(), AUDIO_SAMPLE_BYTES)];
         let heads = runs.iter().filter(|(samples, _)| *samples > 0).map(|(samples, bytes)| RUN_BYTES + samples * bytes);
         MOOF_BYTES + heads.sum::<usize>() + MDAT_HEADER + self.payload_bytes()
     }
 
-    /// Whether it has no sample.
+    /// Whether it has no samples.
     pub fn is_empty(&self) -> bool {
         self.video.is_empty() && self.audio.is_empty()
     }
@@ -68,7 +68,7 @@ impl Fragment {
             track_fragment(out, VIDEO_TRACK, &self.video, video_run);
             track_fragment(out, AUDIO_TRACK, &self.audio, audio_run);
         });
-        // Offsets of the payloads count from the start of `moof`, whose length is known only now.
+        // Payload offsets count from the start of `moof`, whose length is known only now.
         let mut offset = out.len() + MDAT_HEADER;
         let video = (!self.video.is_empty()).then_some(payload_bytes(&self.video));
         let audio = (!self.audio.is_empty()).then_some(payload_bytes(&self.audio));
@@ -83,43 +83,43 @@ impl Fragment {
             offset += bytes;
             place += RUN_BYTES + samples.len() * sample_bytes;
         }
-        // A fragment is a part of a segment, and segments are cut far below 4 GiB.
+        // A fragment is a part of a segment, and segments are far below 4 GiB.
         out.put_u32((MDAT_HEADER + self.payload_bytes()) as u32);
         out.put_slice(b"mdat");
         out.into()
     }
 }
 
-/// The header of `moof`, and `mfhd`.
+/// Bytes of the `moof` header and of `mfhd`.
 const MOOF_BYTES: usize = 8 + 16;
-/// Where the first data offset stands: behind the headers of `traf` (8), `tfhd` (16), `tfdt` (20), and behind `trun`'s
+/// Position of the first data offset: after the headers of `traf` (8), `tfhd` (16), `tfdt` (20), and after `trun`'s
 /// header, flags and sample count (16).
 const DATA_OFFSET_PLACE: usize = MOOF_BYTES + 8 + 16 + 20 + 16;
-/// A `traf` without its samples: its header, `tfhd`, `tfdt`, and `trun` up to the data offset.
+/// Bytes of a `traf` without its samples: its header, `tfhd`, `tfdt`, and `trun` up to the data offset.
 const RUN_BYTES: usize = 8 + 16 + 20 + 20;
-/// Duration, size, flags, composition offset.
+/// Bytes per video sample: duration, size, flags, composition offset.
 const VIDEO_SAMPLE_BYTES: usize = 16;
-/// Duration, size.
+/// Bytes per audio sample: duration, size.
 const AUDIO_SAMPLE_BYTES: usize = 8;
 
 fn payload_bytes(samples: &[Sample]) -> usize {
     samples.iter().map(|sample| sample.payload.len()).sum()
 }
 
-/// `traf` with a 64-bit decode time; nothing for a track without samples.
+/// Writes a `traf` with a 64-bit decode time; nothing for a track without samples.
 fn track_fragment(out: &mut Vec<u8>, id: u32, samples: &[Sample], run: fn(&mut Vec<u8>, &[Sample])) {
-    /// default-base-is-moof, and no defaults.
+    /// default-base-is-moof, without other defaults.
     const BASE_IS_MOOF: u32 = 0x02_0000;
     let Some(first) = samples.first() else { return };
     boxed(out, b"traf", |out| {
         full_box(out, b"tfhd", 0, BASE_IS_MOOF, |out| out.put_u32(id));
-        // A file has no times below 0.
+        // A file cannot contain times below 0.
         full_box(out, b"tfdt", 1, 0, |out| out.put_u64(first.dts.max(0).unsigned_abs()));
         run(out, samples);
     });
 }
 
-/// Bits of `trun`: what it holds.
+/// `trun` flags: which fields are present.
 const DATA_OFFSET: u32 = 0x001;
 const DURATION: u32 = 0x100;
 const SIZE: u32 = 0x200;
@@ -139,7 +139,7 @@ fn video_run(out: &mut Vec<u8>, samples: &[Sample]) {
     });
 }
 
-/// Flags are those of `trex`: every sample of sound is one that decoding can start with.
+/// Flags come from `trex`: decoding can start at every audio sample.
 fn audio_run(out: &mut Vec<u8>, samples: &[Sample]) {
     full_box(out, b"trun", 1, DATA_OFFSET | DURATION | SIZE, |out| {
         out.put_u32(samples.len() as u32);

@@ -9,21 +9,21 @@ use super::{
     track::{AUDIO_TRACK, Audio, Config, Tracks, VIDEO_TRACK, Video},
 };
 
-/// Ticks per second of what concerns the whole movie.
+/// Ticks per second of the movie header.
 const MOVIE_TIMESCALE: u32 = 1_000;
-/// 1 as a 16.16 and as an 8.8 fixed point number.
+/// 1 as a 16.16 fixed-point number, then as 8.8.
 const ONE: u32 = 0x0001_0000;
 const FULL_VOLUME: u16 = 0x0100;
-/// The language "und" in three times five bits.
+/// The language "und" as three 5-bit letters.
 const UNDETERMINED: u16 = 0x55C4;
-/// The matrix that turns nothing.
+/// The identity matrix.
 const UNITY: [u32; 9] = [ONE, 0, 0, 0, ONE, 0, 0, 0, 0x4000_0000];
 
-/// The init segment of these tracks.
+/// The init segment of the given tracks.
 pub fn init(tracks: &Tracks) -> Bytes {
     let mut out = Vec::with_capacity(1_024);
     boxed(&mut out, b"ftyp", |out| {
-        // Fragments whose offsets count from their `moof` (iso5), 64-bit decode times and signed offsets (iso6).
+        // iso5: data offsets count from `moof`. iso6: 64-bit decode times and signed composition offsets.
         out.put_slice(b"iso6\0\0\0\x01iso5iso6mp41");
     });
     boxed(&mut out, b"moov", |out| {
@@ -35,7 +35,7 @@ pub fn init(tracks: &Tracks) -> Bytes {
             audio_track(out, audio);
         }
         boxed(out, b"mvex", |out| {
-            // Sample description 1; durations and sizes stand with the samples, and so do the flags of pictures.
+            // Sample description 1. Durations and sizes are per sample, and so are the flags of pictures.
             if tracks.video.is_some() {
                 full_box(out, b"trex", 0, 0, |out| put_all(out, &[VIDEO_TRACK, 1, 0, 0, NON_SYNC]));
             }
@@ -49,7 +49,7 @@ pub fn init(tracks: &Tracks) -> Bytes {
 
 fn movie_header(out: &mut Vec<u8>) {
     full_box(out, b"mvhd", 0, 0, |out| {
-        // Created, modified, and no duration: it is live.
+        // Creation and modification time 0, and no duration because the stream is live.
         put_all(out, &[0, 0, MOVIE_TIMESCALE, 0, ONE]);
         out.put_u16(FULL_VOLUME);
         out.put_bytes(0, 10);
@@ -90,7 +90,7 @@ fn audio_track(out: &mut Vec<u8>, audio: &Audio) {
 }
 
 fn track_header(out: &mut Vec<u8>, id: u32, volume: u16, size: (u16, u16)) {
-    /// The track is enabled and part of what is shown.
+    /// Track flags: enabled, and part of the presentation.
     const SHOWN: u32 = 3;
     full_box(out, b"tkhd", 0, SHOWN, |out| {
         put_all(out, &[0, 0, id, 0, 0, 0, 0]);
@@ -119,7 +119,7 @@ fn handler(out: &mut Vec<u8>, kind: &[u8; 4], name: &[u8]) {
     });
 }
 
-/// The samples are in this very file.
+/// A data reference to the same file.
 fn data_information(out: &mut Vec<u8>) {
     boxed(out, b"dinf", |out| {
         full_box(out, b"dref", 0, 0, |out| {
@@ -129,7 +129,7 @@ fn data_information(out: &mut Vec<u8>) {
     });
 }
 
-/// One sample description, and tables without entries: the samples are in the fragments.
+/// One sample description, and empty tables: the samples are in the fragments.
 fn sample_table(out: &mut Vec<u8>, entry: impl FnOnce(&mut Vec<u8>)) {
     boxed(out, b"stbl", |out| {
         full_box(out, b"stsd", 0, 0, |out| {
@@ -145,7 +145,7 @@ fn sample_table(out: &mut Vec<u8>, entry: impl FnOnce(&mut Vec<u8>)) {
 
 /// VisualSampleEntry (section 12.1.3.2).
 fn video_entry(out: &mut Vec<u8>, video: &Video) {
-    /// 72 dots per inch, 16.16.
+    /// 72 dots per inch, as 16.16.
     const RESOLUTION: u32 = 72 << 16;
     const DEPTH_WITHOUT_ALPHA: u16 = 24;
     boxed(out, &video.entry, |out| {
@@ -174,7 +174,7 @@ fn audio_entry(out: &mut Vec<u8>, audio: &Audio) {
         out.put_u16(audio.channels.into());
         out.put_u16(SAMPLE_BITS);
         out.put_u32(0);
-        // 16.16: a rate that does not fit stands in the codec header only.
+        // 16.16 fixed point: a rate that does not fit is only in the codec header.
         out.put_u32(u16::try_from(audio.rate).map_or(0, |rate| u32::from(rate) << 16));
         match &audio.config {
             Config::Aac { record, .. } => full_box(out, b"esds", 0, 0, |out| elementary_stream(out, record)),
@@ -189,7 +189,7 @@ fn elementary_stream(out: &mut Vec<u8>, config: &[u8]) {
     const AAC: u8 = 0x40;
     /// streamType 5, audio, and the reserved bit.
     const AUDIO_STREAM: u8 = 0x15;
-    /// Sizes of what stands before the descriptor inside, and of the sync layer's descriptor.
+    /// Bytes of a descriptor's tag and size, and of the sync layer descriptor.
     const TAG_AND_SIZE: usize = 5;
     const DECODER_FIELDS: usize = 13;
     let decoder = DECODER_FIELDS + TAG_AND_SIZE + config.len();
@@ -199,16 +199,16 @@ fn elementary_stream(out: &mut Vec<u8>, config: &[u8]) {
     descriptor(out, 4, decoder);
     out.put_u8(AAC);
     out.put_u8(AUDIO_STREAM);
-    // No buffer size or bitrates are known.
+    // Buffer size and bitrates are unknown.
     out.put_bytes(0, 11);
     descriptor(out, 5, config.len());
     out.put_slice(config);
-    // SLConfigDescriptor: what MP4 files have.
+    // SLConfigDescriptor: 2 is the value for MP4 files.
     descriptor(out, 6, 1);
     out.put_u8(2);
 }
 
-/// A descriptor's tag and its size in four groups of seven bits.
+/// A descriptor's tag, and its size as four groups of seven bits.
 fn descriptor(out: &mut Vec<u8>, tag: u8, size: usize) {
     out.put_u8(tag);
     for (shift, more) in [(21, 0x80), (14, 0x80), (7, 0x80), (0, 0)] {

@@ -1,4 +1,4 @@
-//! Boxes, read by another's parser, and clocks. Whole streams are in `tests/low_latency`.
+//! Boxes, checked with another crate's parser, and clocks. Whole streams are tested in `tests/low_latency`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     track::{AudioCodec, VideoCodec},
 };
 
-/// x264's, x265's and libaom's headers, as FFmpeg sends them.
+/// Codec headers from x264, x265 and libaom, as FFmpeg sends them.
 const AVC: &[u8] = &[
     1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0x17, 0x67, 0x42, 0xC0, 0x1E, 0xDA, 0x02, 0x80, 0xBF, 0xE5, 0xC0, 0x44, 0x00,
     0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xF0, 0x3C, 0x58, 1, 0, 4, 0x68, 0xCE, 0x0F, 0xC8,
@@ -53,11 +53,11 @@ fn entries(tracks: &Tracks) -> Vec<Codec> {
 }
 
 #[test]
-fn every_codec_has_its_entry_and_its_string() {
+fn every_codec_has_its_sample_entry_and_codec_string() {
     for (codec, record, string, size) in [
         (VideoCodec::Avc, AVC, "avc1.42C01E", (640, 360)),
         (VideoCodec::Hevc, HEVC, "hvc1.1.6.L93.90", (1_280, 720)),
-        // HEVC in tags of AVC, as some encoders send it.
+        // HEVC in AVC tags, as some encoders send it.
         (VideoCodec::Avc, HEVC, "hvc1.1.6.L93.90", (1_280, 720)),
         (VideoCodec::Av1, AV1, "av01.0.01M.08", (640, 360)),
     ] {
@@ -73,12 +73,12 @@ fn every_codec_has_its_entry_and_its_string() {
         };
         assert_eq!((visual.width, visual.height), size);
         let bytes = init(&tracks);
-        assert!(bytes.windows(record.len()).any(|window| window == record), "the header goes in as it came");
+        assert!(bytes.windows(record.len()).any(|window| window == record), "the header is unchanged");
     }
 }
 
 #[test]
-fn sound_has_its_entry() {
+fn audio_codecs_have_their_sample_entry() {
     let aac = audio(AudioCodec::Aac, Content::Header, &[0x2B, 0x11, 0x88, 0x00]).expect("goes in");
     assert_eq!((aac.rate, aac.channels), (48_000, 2));
     let tracks = Tracks { video: None, audio: Some(Arc::new(aac)) };
@@ -98,7 +98,7 @@ fn sound_has_its_entry() {
 }
 
 #[test]
-fn what_does_not_go_in_is_told() {
+fn unsupported_tracks_are_refused() {
     for (codec, record) in [
         (VideoCodec::Vp9, AVC),
         (VideoCodec::Hevc, AVC),
@@ -113,7 +113,7 @@ fn what_does_not_go_in_is_told() {
         (AudioCodec::Mp3, Content::Frame, &[0xFF, 0xFB][..]),
         (AudioCodec::Aac, Content::Frame, &[0x11, 0x90]),
         (AudioCodec::Aac, Content::Header, &[0x11]),
-        // Low delay, and a rate of 1 Hz.
+        // Low-delay AAC, and a rate of 1 Hz.
         (AudioCodec::Aac, Content::Header, &[0xB9, 0x90, 0x00]),
         (AudioCodec::Aac, Content::Header, &[0x17, 0x80, 0x00, 0x00, 0x90]),
     ] {
@@ -126,7 +126,7 @@ fn sample(dts: i64, composition: i32, payload: &Bytes) -> Sample {
 }
 
 #[test]
-fn fragment_shares_the_payloads_and_says_where_they_are() {
+fn fragment_shares_payloads_and_has_their_offsets() {
     let (picture, sound) = (Bytes::from_static(b"picture"), Bytes::from_static(b"sound"));
     let video = vec![sample(1 << 40, -3_000, &picture), sample((1 << 40) + 3_000, 6_000, &picture)];
     for (video, audio) in
@@ -155,20 +155,20 @@ fn fragment_shares_the_payloads_and_says_where_they_are() {
     }
 }
 
-fn at(ms: i64, cts_ms: i32) -> Picture {
-    Picture { dts: Timestamp::from_ms(ms), cts_ms, sync: false, payload: Bytes::new() }
+fn at(ms: i64, cts_ms: i32) -> PendingPicture {
+    PendingPicture { dts: Timestamp::from_ms(ms), cts_ms, sync: false, payload: Bytes::new() }
 }
 
 proptest! {
     #[test]
-    fn pictures_follow_each_other_whatever_their_times_say(steps in prop::collection::vec((-20..200_i64, -80..80_i32), 1..50)) {
+    fn video_samples_have_no_gaps_for_any_times(steps in prop::collection::vec((-20..200_i64, -80..80_i32), 1..50)) {
         let mut clock = VideoClock::default();
         let (mut ms, mut end, mut shown) = (0, None, 0);
         for (step, cts_ms) in steps {
             ms += step;
             if let Some(sample) = clock.release(Timestamp::from_ms(ms)) {
                 prop_assert!(end.is_none_or(|end| sample.dts == end) && sample.duration > 0);
-                prop_assert_eq!(sample.dts + i64::from(sample.composition), shown, "shown when the encoder said");
+                prop_assert_eq!(sample.dts + i64::from(sample.composition), shown, "presentation time is the encoder's");
                 end = Some(sample.dts + i64::from(sample.duration));
             }
             clock.hold(at(ms, cts_ms));
@@ -178,11 +178,11 @@ proptest! {
 }
 
 #[test]
-fn sound_is_counted_until_the_encoder_is_too_far_away() {
+fn audio_counts_samples_until_it_drifts_too_far() {
     let mut clock = AudioClock::default();
     let mut place = |ms| clock.place(Timestamp::from_ms(ms), 1_024, 48_000);
     let start = OFFSET_MS * 48;
-    // Milliseconds jitter, samples do not.
+    // The milliseconds jitter, the sample count does not.
     for (ms, expected) in [
         (0, Some(start)),
         (22, Some(start + 1_024)),
@@ -190,7 +190,7 @@ fn sound_is_counted_until_the_encoder_is_too_far_away() {
         // 49 ms late, then 100 ms.
         (113, Some(start + 3_072)),
         (185, Some(start + 185 * 48)),
-        // 60 ms early: what was there already.
+        // 60 ms early: overlaps the audio already written.
         (146, None),
         (207, Some(start + 185 * 48 + 1_024)),
     ] {

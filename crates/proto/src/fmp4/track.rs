@@ -1,22 +1,22 @@
-//! What the file says of its tracks, taken from the codec headers of the stream.
+//! The tracks of a file, from the codec headers of the stream.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::{
-    codec::{Picture, aac, av1, avc, hevc, opus},
+    codec::{PictureFormat, aac, av1, avc, hevc, opus},
     packet::{Packet, PacketKind},
     track::{AudioCodec, Codec, VideoCodec},
 };
 
-/// The tracks' numbers in the file.
+/// Track ids in the file.
 pub(super) const VIDEO_TRACK: u32 = 1;
 pub(super) const AUDIO_TRACK: u32 = 2;
 
-/// The longest codec header that is taken, in bytes: parameter sets are a few hundred.
+/// The longest codec header accepted, in bytes: parameter sets are a few hundred.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
-/// Sample rates that go into a file: those of AAC and a little room. Times are counted in them.
+/// Sample rates accepted, in Hz: those of AAC and some margin. The rate is the track's timescale.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 
 /// The tracks of a file.
@@ -29,7 +29,7 @@ pub struct Tracks {
 }
 
 impl Tracks {
-    /// The value of CODECS (RFC 6381 section 3.3).
+    /// The CODECS attribute (RFC 6381 section 3.3).
     pub fn codecs(&self) -> String {
         let video = self.video.iter().map(|video| video.codec_string.clone());
         let audio = self.audio.iter().map(|audio| audio.codec_string());
@@ -37,34 +37,34 @@ impl Tracks {
     }
 }
 
-/// A video track: the header of the stream as it came, in a box.
+/// A video track. Its codec header is written to the file unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Video {
-    /// What its header was tagged with.
+    /// The codec in the header's tag.
     tagged: VideoCodec,
-    /// The name of the sample entry.
+    /// Name of the sample entry box.
     pub(super) entry: [u8; 4],
-    /// The name of the box for the header.
+    /// Name of the codec configuration box.
     pub(super) config: [u8; 4],
-    /// The header.
+    /// The codec header.
     pub(super) record: Bytes,
     /// Pixels.
     pub width: u16,
     /// Pixels.
     pub height: u16,
-    /// Its part of CODECS.
+    /// Its part of the CODECS attribute.
     pub codec_string: String,
 }
 
 impl Video {
-    /// The track that a header packet announces; `None` for codecs that do not go into the file, and for headers that say
-    /// nothing of the picture.
+    /// The track of a header packet; `None` for codecs that the file cannot contain, and for headers without a readable
+    /// picture size.
     pub fn from_header(packet: &Packet) -> Option<Self> {
         let (Codec::Video(codec), record) = (packet.codec, packet.payload.clone()) else { return None };
         if record.len() > HEADER_BYTES_MAX {
             return None;
         }
-        let named = |entry: &[u8; 4], config: &[u8; 4], codec_string, picture: Picture| {
+        let named = |entry: &[u8; 4], config: &[u8; 4], codec_string, picture: PictureFormat| {
             let (width, height) = (u16::try_from(picture.width).ok()?, u16::try_from(picture.height).ok()?);
             let record = record.clone();
             Some(Self { tagged: codec, entry: *entry, config: *config, record, width, height, codec_string })
@@ -89,7 +89,7 @@ impl Video {
     /// Whether the packet is a picture of this track.
     pub fn takes(&self, packet: &Packet) -> bool {
         let Codec::Video(codec) = packet.codec else { return false };
-        // The header may tell HEVC from the AVC that old encoders call it.
+        // The header may reveal HEVC in tags that old encoders mark as AVC.
         let same = codec == self.tagged || codec == VideoCodec::Avc && self.tagged == VideoCodec::Hevc;
         packet.kind.is_picture() && same && !packet.payload.is_empty()
     }
@@ -98,14 +98,14 @@ impl Video {
 /// An audio track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audio {
-    /// Samples per second; its times count them.
+    /// Samples per second; the timescale of the track.
     pub rate: u32,
-    /// Channels that come out.
+    /// Output channels.
     pub channels: u8,
     pub(super) config: Config,
 }
 
-/// The header of an audio track.
+/// The codec header of an audio track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Config {
     Aac { record: Bytes, frame_samples: u32, codec_string: String },
@@ -113,8 +113,8 @@ pub(super) enum Config {
 }
 
 impl Audio {
-    /// The track that a packet announces: a header, or a frame of Opus without one. MP3 is none: browsers do not take it in
-    /// a file.
+    /// The track of a header packet, or of an Opus frame without a header. `None` for MP3: browsers do not accept it in
+    /// MP4.
     pub fn from_packet(packet: &Packet) -> Option<Self> {
         let (Codec::Audio(codec), payload) = (packet.codec, &packet.payload) else { return None };
         if payload.is_empty() || payload.len() > HEADER_BYTES_MAX {
@@ -123,7 +123,7 @@ impl Audio {
         match (codec, packet.kind) {
             (AudioCodec::Aac, PacketKind::AudioHeader) => {
                 let config = aac::Config::parse(payload).ok()?;
-                // Browsers refuse channels without a number.
+                // Browsers refuse AAC without a numbered channelConfiguration.
                 if config.has_unnumbered_channels() {
                     return None;
                 }
@@ -141,7 +141,7 @@ impl Audio {
         }
     }
 
-    /// How many samples the frame in a packet lasts; `None` when it is no frame of this track.
+    /// Samples in the frame of a packet; `None` if it is not a frame of this track.
     pub fn samples(&self, packet: &Packet) -> Option<u32> {
         let Codec::Audio(codec) = packet.codec else { return None };
         if packet.kind != PacketKind::Audio || packet.payload.is_empty() {

@@ -1,5 +1,5 @@
-//! What players cannot bear, mended before packaging: tracks that are minutes apart, sound that is missing, and decode times
-//! that are none.
+//! Repairs before packaging what HLS players cannot handle: tracks that are minutes apart, missing audio, and
+//! presentation times sent as decode times.
 
 mod reorder;
 
@@ -14,58 +14,59 @@ use crate::{
     track::{AudioCodec, Codec},
 };
 
-/// Sound that is further from the pictures that it arrives with is put beside them: no player buffers so much of one track.
+/// Audio further than this from the pictures that it arrives with is moved next to them, in ms: no player buffers that
+/// much of one track.
 const APART_MS: i64 = 5_000;
-/// Sound that does not come for longer than this while pictures do is replaced by silence.
+/// When audio is missing for longer than this while pictures arrive, silence replaces it, in ms.
 const AWAY_MS: u64 = 1_000;
 
-/// Sound that is later than its pictures by this from the beginning on begins with silence.
+/// When audio begins later than the pictures by more than this, the stream begins with silence, in ms.
 const LATE_MS: i64 = 200;
-/// A stream begins with the tracks that come within this of its first packet: browsers take no track that comes later without
-/// beginning again.
+/// A stream begins with the tracks whose first packets arrive within this time, in ms: browsers cannot add a track
+/// later without a restart.
 const OPENING_MS: u64 = 1_000;
 
-/// The opening is no longer than this, whatever the clock says: a second of pictures at 240 fps, and of sound.
+/// Packets in the opening, at most, whatever the clock says: one second of pictures at 240 fps, and of audio.
 const OPENING_PACKETS_MAX: usize = 512;
 
-/// Sound whose rate is not one of these is not replaced: as many frames would have to be made.
+/// Audio at other rates, in Hz, is not replaced by silence: that would take too many frames.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
-/// When neither pictures nor sound come for longer than this, the stream has a hole, which is not filled.
+/// When neither pictures nor audio arrive for longer than this, in ms, the stream has a hole, which is not filled.
 const HOLE_MS: u64 = 4_000;
-/// After pictures have not come for longer than this, sound does not wait for them.
+/// When pictures are missing for longer than this, in ms, audio does not wait for them.
 const PICTURES_AWAY_MS: u64 = 2_000;
-/// Silence for longer than this is not made, however the clocks are.
+/// The longest silence inserted at a time, in ms, whatever the clocks say.
 const SILENCE_MS_MAX: i64 = 10_000;
 
-/// The number of pictures that tells how an encoder orders them.
+/// Number of pictures from which the picture order of an encoder is determined.
 const OPENING_PICTURES: usize = 6;
 
-/// Follows the packets of a stream, and gives those that players can take, with the time at which each came.
+/// Turns the packets of a stream into packets that players accept, each with its arrival time.
 #[derive(Debug, Default)]
 pub struct Conformer {
     opening: Opening,
-    /// The first picture.
+    /// Decode time of the first picture.
     begin: Option<Timestamp>,
     reorder: Reorder,
-    picture: Option<Seen>,
-    sound: Option<Seen>,
-    /// Added to the times of sound.
+    picture: Option<NewestPacket>,
+    sound: Option<NewestPacket>,
+    /// Added to audio times, in ms.
     shift_ms: i64,
     silence: Option<Silence>,
-    /// A header of sound that waits for a keyframe, since no segment can begin before.
+    /// An audio header that waits for a keyframe, because no segment can begin earlier.
     waiting: Option<Packet>,
 }
 
-/// A packet of a track.
+/// The newest packet of a track.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct NewestPacket {
     dts: Timestamp,
     arrived_ms: u64,
-    /// The newest time of the other track when it came.
+    /// The newest time of the other track when this packet arrived.
     beside: Option<Timestamp>,
 }
 
-/// The first packets of a stream, until it is known which tracks it has.
+/// The first packets of a stream, until its tracks are known.
 #[derive(Debug, Default)]
 struct Opening {
     packets: Vec<(Packet, u64)>,
@@ -74,19 +75,19 @@ struct Opening {
     is_over: bool,
 }
 
-/// Sound without a sound, for a track that can have it.
+/// Silent frames for an audio track whose codec supports them.
 #[derive(Debug)]
 struct Silence {
     codec: AudioCodec,
     payload: Bytes,
     samples: i64,
     rate: i64,
-    /// Frames since the last sound.
+    /// Silent frames since the last audio packet.
     frames: i64,
 }
 
 impl Conformer {
-    /// Takes the next packet, which came at `wall_ms` (ms since 1970). What players get is appended to `out`.
+    /// Takes the next packet, which arrived at `wall_ms` (ms since 1970). Appends packets for players to `out`.
     pub fn push(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         if self.opening.is_over {
             return self.conform(packet, wall_ms, out);
@@ -95,7 +96,7 @@ impl Conformer {
         self.open(opening, out);
     }
 
-    /// Nothing follows: what waits for another track goes without.
+    /// Flushes at the end of the stream: packets that wait for another track are released.
     pub fn finish(&mut self, out: &mut Vec<(Packet, u64)>) {
         let opening = self.opening.end();
         self.open(opening, out);
@@ -125,7 +126,7 @@ impl Conformer {
                 self.begin.get_or_insert(packet.dts);
                 self.skip_hole(packet.dts, wall_ms);
                 let beside = self.sound.map(|sound| sound.dts);
-                self.picture = Some(Seen { dts: packet.dts, arrived_ms: wall_ms, beside });
+                self.picture = Some(NewestPacket { dts: packet.dts, arrived_ms: wall_ms, beside });
                 self.fill(packet.dts, wall_ms, out);
                 return out.push((self.reorder.order(packet), wall_ms));
             }
@@ -147,12 +148,12 @@ impl Conformer {
         out.push((packet.clone(), wall_ms));
     }
 
-    /// Whether pictures come.
+    /// Whether pictures are arriving.
     fn has_pictures(&self, wall_ms: u64) -> bool {
         self.picture.is_some_and(|picture| wall_ms.saturating_sub(picture.arrived_ms) <= PICTURES_AWAY_MS)
     }
 
-    /// Where nothing came, sound is not missed: the hole moves it as far as the pictures.
+    /// A hole in the stream moves the audio by as much as the pictures, so that no silence fills it.
     fn skip_hole(&mut self, picture: Timestamp, wall_ms: u64) {
         let (Some(before), Some(sound), Some(silence)) = (self.picture, &mut self.sound, &mut self.silence) else {
             return;
@@ -164,7 +165,7 @@ impl Conformer {
             && let Some(beside) = sound.beside
         {
             let dts = sound.dts + picture.ms_since(beside);
-            *sound = Seen { dts, arrived_ms: wall_ms, beside: Some(picture) };
+            *sound = NewestPacket { dts, arrived_ms: wall_ms, beside: Some(picture) };
             silence.frames = 0;
         }
     }
@@ -172,10 +173,10 @@ impl Conformer {
     fn push_sound(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         if let Some(picture) = self.picture {
             let expected = picture.dts + wall_ms.saturating_sub(picture.arrived_ms) as i64;
-            // A network that stalled brings sound from before as well.
+            // After a network stall, audio from before the stall arrives as well.
             let is_apart = |dts: Timestamp| dts < picture.dts - APART_MS || dts > expected + APART_MS;
             if !is_apart(packet.dts) {
-                // Near enough, it is where the encoder put it.
+                // Close enough: audio keeps the encoder's times.
                 self.shift_ms = 0;
             } else if is_apart(packet.dts + self.shift_ms) {
                 self.shift_ms = expected.ms_since(packet.dts);
@@ -185,37 +186,37 @@ impl Conformer {
         if let (None, Some(begin), Some(silence)) = (self.sound, self.begin, &mut self.silence)
             && (LATE_MS..=APART_MS).contains(&dts.ms_since(begin))
         {
-            // Sound that is later than its pictures from the beginning on.
+            // Audio begins later than the pictures.
             let frame_ms = silence.frame_ms();
             silence.fill(begin - frame_ms, dts - frame_ms, wall_ms, out);
         }
-        self.sound = Some(Seen { dts, arrived_ms: wall_ms, beside: self.picture.map(|picture| picture.dts) });
+        self.sound = Some(NewestPacket { dts, arrived_ms: wall_ms, beside: self.picture.map(|picture| picture.dts) });
         if let Some(silence) = &mut self.silence {
             silence.frames = 0;
         }
         out.push((Packet { dts, ..packet.clone() }, wall_ms));
     }
 
-    /// Silence up to a picture, while sound is away.
+    /// Inserts silence up to a picture while audio is missing.
     fn fill(&mut self, picture: Timestamp, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         let (Some(sound), Some(silence)) = (self.sound, &mut self.silence) else { return };
         let silent_ms = wall_ms.saturating_sub(sound.arrived_ms);
-        // A network that stalled brings sound and pictures together.
+        // After a network stall, audio and pictures arrive together.
         let is_away = |beside: &Timestamp| silent_ms > AWAY_MS && picture.ms_since(*beside) > AWAY_MS as i64;
         if let Some(beside) = sound.beside.filter(is_away) {
-            // Where sound would be by now, had it gone on beside the pictures.
+            // Up to the time that audio would have if it had continued next to the pictures.
             silence.fill(sound.dts, sound.dts + picture.ms_since(beside), wall_ms, out);
         }
     }
 }
 
 impl Opening {
-    /// What is known to go out now, headers first.
+    /// Returns the packets that can be released now, headers first.
     fn take(&mut self, packet: &Packet, wall_ms: u64) -> Vec<(Packet, u64)> {
         let first_ms = self.packets.first().map_or(wall_ms, |(_, wall_ms)| *wall_ms);
         match packet.kind {
             PacketKind::Audio if !self.has_audio => {
-                // A codec without a header is known by its first frame.
+                // A codec without a header is recognised by its first frame.
                 if packet.codec == Codec::Audio(AudioCodec::Mp3) {
                     let header = Packet { kind: PacketKind::AudioHeader, body: Bytes::new(), ..packet.clone() };
                     self.packets.push((header, wall_ms));
@@ -259,7 +260,7 @@ impl Silence {
         self.samples * 1_000 / self.rate
     }
 
-    /// Frames after sound whose last frame was at `last`, up to `until`.
+    /// Appends silent frames after the audio frame at `last`, up to `until`.
     fn fill(&mut self, last: Timestamp, until: Timestamp, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
         let frames = until.ms_since(last).saturating_mul(self.rate) / (1_000 * self.samples);
         if (frames - self.frames) * self.frame_ms() > SILENCE_MS_MAX {

@@ -4,18 +4,18 @@ use std::fmt::Write as _;
 
 use super::segmenter::Segment;
 
-/// What stands above the segments.
+/// The tags before the segments.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// The target duration, in seconds: no segment rounds to more.
+    /// The target duration in seconds: no segment rounds to more.
     pub target_s: u64,
     /// Discontinuities before the first listed segment.
     pub discontinuity_sequence: u64,
-    /// No more segments come.
+    /// The stream has ended.
     pub ended: bool,
 }
 
-/// Writes a playlist.
+/// The media playlist of `segments`; their names begin with `prefix`.
 pub fn write<'a>(head: &Head, segments: impl Iterator<Item = &'a Segment> + Clone, prefix: &str) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
     let first = segments.clone().next().map_or(0, |segment| segment.sequence);
@@ -42,7 +42,7 @@ pub fn write<'a>(head: &Head, segments: impl Iterator<Item = &'a Segment> + Clon
     text
 }
 
-/// A wall clock time as ISO 8601, in UTC with milliseconds.
+/// A wall-clock time in ISO 8601, in UTC with milliseconds.
 pub(super) fn date_time(ms: u64) -> String {
     let (days, ms_of_day) = (ms / 86_400_000, ms % 86_400_000);
     let (year, month, day) = civil(days);
@@ -51,7 +51,7 @@ pub(super) fn date_time(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z")
 }
 
-/// Year, month and day of a day since 1970-01-01, by counting 400-year cycles from 0000-03-01.
+/// Year, month and day of a day since 1970-01-01, computed with 400-year cycles from 0000-03-01.
 fn civil(days: u64) -> (u64, u64, u64) {
     const DAYS_TO_1970: u64 = 719_468;
     const CYCLE: u64 = 146_097;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_are_converted() {
         for (ms, expected) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),

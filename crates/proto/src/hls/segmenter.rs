@@ -1,4 +1,4 @@
-//! Cuts packets into segments, keyframe to keyframe.
+//! Cuts packets into MPEG-TS segments, keyframe to keyframe.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,18 +12,18 @@ use crate::{
     ts::{self, Audio, Tracks},
 };
 
-use super::cut::{Cut, Cutter, FRAME_MS, Place, Span};
+use super::cut::{Cut, Cutter, FRAME_MS, Position, Span};
 
-/// A finished segment. Its MPEG-TS form is made when first asked for.
+/// A finished segment. Its MPEG-TS form is built on first use.
 #[derive(Debug)]
 pub struct Segment {
-    /// Its number, from 0.
+    /// Sequence number, from 0.
     pub sequence: u64,
-    /// Its length.
+    /// Duration, in ms.
     pub duration_ms: u32,
-    /// Wall clock time of its first packet, in ms since 1970.
+    /// Wall-clock time of its first packet, in ms since 1970.
     pub program_date_ms: u64,
-    /// Codec headers changed since the segment before it, or there is a hole between the two.
+    /// Codec headers changed since the previous segment, or there is a hole between the two.
     pub discontinuity: bool,
     /// Begins with a keyframe.
     pub independent: bool,
@@ -39,43 +39,43 @@ impl Segment {
         self.muxed.get_or_init(|| ts::mux(&self.packets, &self.tracks, self.state)).clone()
     }
 
-    /// Its packets, as they came.
+    /// Its packets, unchanged.
     pub fn packets(&self) -> &[Packet] {
         &self.packets
     }
 
-    /// Bytes of media it holds.
+    /// Memory of its packets, in bytes.
     pub fn held_bytes(&self) -> usize {
         self.packets.iter().map(Packet::held_bytes).sum::<usize>() + self.muxed.get().map_or(0, Bytes::len)
     }
 }
 
-/// Cuts packets into segments. Feed it codec headers first, then packets from a keyframe on.
+/// Cuts packets into segments. It needs codec headers first, then packets from a keyframe on.
 #[derive(Debug, Default)]
 pub struct Segmenter {
     tracks: Tracks,
     headers: Headers,
     /// Tracks that differ from those of the open segment.
     changed: Changed,
-    /// The video cannot go into MPEG-TS.
+    /// MPEG-TS cannot carry the video codec.
     unsupported: bool,
     cutter: Cutter,
-    /// The open segment lacks the video track, of which no picture came yet.
+    /// The open segment lacks the video track because no picture has arrived.
     awaits_pictures: bool,
     /// The next segment may begin with any picture.
     anywhere: bool,
     open: Option<Open>,
     next_sequence: u64,
-    /// The number of the first segment.
+    /// Number of the first segment.
     first: u64,
     state: ts::State,
-    /// The next segment begins anew.
+    /// The next segment begins with a discontinuity.
     discontinuity_next: bool,
-    /// A media time and the wall clock time it stands for.
+    /// A media time and the wall-clock time of it.
     clock: Option<(Timestamp, u64)>,
 }
 
-/// The headers in force, to know an equal one.
+/// The current headers, to recognise a repeated one.
 #[derive(Debug, Default)]
 struct Headers {
     video: Option<Bytes>,
@@ -90,7 +90,7 @@ pub(super) struct Changed {
 }
 
 impl Changed {
-    /// Whether the packet belongs to other tracks. Sound does not care for pictures that are still to come.
+    /// Whether a change concerns the packet. Audio does not wait for the first picture.
     pub(super) fn concerns(self, packet: &Packet) -> bool {
         self.audio || self.video && packet.kind.is_picture()
     }
@@ -106,18 +106,19 @@ struct Open {
 }
 
 impl Segmenter {
-    /// A segmenter that numbers from `first` on. Caches keep segments for good, so a number must never come back under the
-    /// same address: a stream that follows another one begins behind its last.
+    /// A segmenter that numbers from `first`. Caches keep segments forever, so a number must not be reused at the same
+    /// URL: a stream that replaces another continues its numbers.
     pub fn numbered_from(first: u64) -> Self {
         Self { next_sequence: first, first, ..Self::default() }
     }
 
-    /// Whether the stream has video that MPEG-TS players do not take.
+    /// Whether MPEG-TS cannot carry the stream's video codec.
     pub fn is_unsupported(&self) -> bool {
         self.unsupported
     }
 
-    /// Takes the next packet, which came at `wall_ms` (ms since 1970). Gives a segment when the packet begins another one.
+    /// Takes the next packet, which arrived at `wall_ms` (ms since 1970). Returns a segment if the packet begins
+    /// another one.
     pub fn push(&mut self, packet: &Packet, wall_ms: u64) -> Option<Segment> {
         match packet.kind {
             PacketKind::VideoHeader => self.on_video_header(packet),
@@ -139,29 +140,29 @@ impl Segmenter {
             }
             return None;
         }
-        let place = self.cutter.place(packet, self.tracks.video.is_some(), wall_ms);
-        let begins = self.begins_at(packet, place);
+        let position = self.cutter.position(packet, self.tracks.video.is_some(), wall_ms);
+        let begins = self.begins_at(packet, position);
         let changed = self.changed.concerns(packet) || self.awaits_pictures && packet.kind.is_picture();
-        let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, place, begins, changed));
+        let cut = self.open.as_ref().and_then(|open| self.cutter.cut_before(&open.span, position, begins, changed));
         let finished = match cut {
             None => None,
             Some(Cut::Boundary | Cut::Forced) => {
-                let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, place));
-                self.finish(end.unwrap_or(place.at))
+                let end = self.open.as_ref().map(|open| Cutter::end_before(&open.span, position));
+                self.finish(end.unwrap_or(position.at))
             }
             Some(Cut::Hole | Cut::Pause) => {
-                let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, place));
+                let end = self.open.as_ref().map(|open| self.cutter.end_before_hole(&open.span, position));
                 self.discontinuity_next = true;
-                self.finish(end.unwrap_or(place.at))
+                self.finish(end.unwrap_or(position.at))
             }
         };
         if matches!(cut, Some(Cut::Forced | Cut::Pause)) || self.open.is_none() && begins {
-            self.begin(packet, place, wall_ms);
+            self.begin(packet, position, wall_ms);
         }
-        // What belongs to a header that the open segment does not have waits for the next segment.
+        // Packets of a header that the open segment does not have wait for the next segment.
         let waits = if packet.kind.is_picture() { self.changed.video } else { self.changed.audio };
         if let Some(open) = self.open.as_mut() {
-            open.span.take(packet, place);
+            open.span.take(packet, position);
             if !waits {
                 open.packets.push(packet.clone());
             }
@@ -169,12 +170,12 @@ impl Segmenter {
         finished
     }
 
-    /// The next segment may begin with a picture that needs earlier ones: nothing better comes.
+    /// Lets the next segment begin with a picture that needs earlier ones, when no keyframe is expected.
     pub fn begin_anywhere(&mut self) {
         self.anywhere = true;
     }
 
-    /// The stream is over: ends the open segment with its newest frame.
+    /// Ends the stream: finishes the open segment after its newest frame.
     pub fn end(&mut self) -> Option<Segment> {
         let end = self.open.as_ref()?.span.newest + FRAME_MS;
         self.finish(end)
@@ -239,31 +240,31 @@ impl Segmenter {
         }
     }
 
-    fn begins_at(&self, packet: &Packet, place: Place) -> bool {
+    fn begins_at(&self, packet: &Packet, position: Position) -> bool {
         match packet.kind {
             PacketKind::Keyframe => self.tracks.video.is_some(),
             PacketKind::InterFrame => self.tracks.video.is_some() && self.anywhere,
-            _ => self.tracks.audio.is_some() && place.leads,
+            _ => self.tracks.audio.is_some() && position.leads,
         }
     }
 
-    fn begin(&mut self, packet: &Packet, place: Place, wall_ms: u64) {
+    fn begin(&mut self, packet: &Packet, position: Position, wall_ms: u64) {
         self.anywhere = false;
         let awaits = self.tracks.video.is_some() && !self.cutter.has_pictures();
         let awaited = std::mem::replace(&mut self.awaits_pictures, awaits) && !awaits;
         let Changed { video, audio } = std::mem::take(&mut self.changed);
         let changed = (video || audio || awaited) && self.next_sequence > self.first;
         let discontinuity = std::mem::take(&mut self.discontinuity_next) || changed;
-        // One reading of the wall clock serves until times begin anew, so that program dates follow media time.
+        // One reading of the wall clock is used until the next discontinuity, so that program dates follow media time.
         if discontinuity {
             self.state = ts::State::default();
             self.clock = None;
         }
-        self.clock.get_or_insert((place.at, wall_ms));
+        self.clock.get_or_insert((position.at, wall_ms));
         let mut tracks = self.tracks.clone();
         tracks.video.take_if(|_| self.awaits_pictures);
         self.open = Some(Open {
-            span: Span::from(place.at),
+            span: Span::from(position.at),
             discontinuity,
             independent: packet.kind == PacketKind::Keyframe || tracks.video.is_none(),
             packets: Vec::new(),

@@ -1,26 +1,27 @@
-//! The live window: the newest segments, listed and a little longer downloadable.
+//! The live window: the newest segments. Segments remain available for a while after they leave the list.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{cut::target_s, playlist, segmenter::Segment};
 
-/// Segments in the playlist (Apple's authoring specification asks for six), or more while they are short.
+/// Listed segments, or more while they are short. Apple's authoring specification asks for six.
 const LISTED: usize = 6;
 /// A list is never shorter than this many target durations (RFC 8216 section 6.2.2).
 const LISTED_TARGETS_MIN: u64 = 3;
-/// Bytes beyond which segments that are no longer listed are let go earlier: a player that is so late skips.
+/// Above this many bytes, segments that are no longer listed are dropped early: a player that is that late skips.
 const KEPT_BYTES_MAX: usize = 12 * 1024 * 1024;
 
-/// The newest segments of a stream. Those that left the list are kept for as long as the list is (RFC 8216 section 6.2.2).
+/// The newest segments of a stream. Segments that left the list are kept for as long as the list lasts (RFC 8216
+/// section 6.2.2).
 #[derive(Debug, Default)]
 pub struct Window {
     segments: VecDeque<Arc<Segment>>,
-    /// How many of them, from the front, are no longer listed.
+    /// Number of segments at the front that are no longer listed.
     unlisted: usize,
-    /// Discontinuities that have left the listed part.
+    /// Discontinuities in segments that are no longer listed.
     discontinuities_passed: u64,
     ended: bool,
-    /// The target duration, in seconds: that of the first segment. It must not change (RFC 8216 section 6.2.1).
+    /// The target duration in seconds, from the first segment. It must not change (RFC 8216 section 6.2.1).
     target_s: Option<u64>,
 }
 
@@ -47,12 +48,12 @@ impl Window {
         is_long && left_ms >= LISTED_TARGETS_MIN * self.target_s.unwrap_or_default() * 1_000
     }
 
-    /// No more segments come.
+    /// Marks the stream as ended.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// The media playlist, its segments named `{prefix}-{n}.ts`; `None` before the first segment.
+    /// The media playlist, with segments named `{prefix}-{n}.ts`; `None` before the first segment.
     pub fn playlist(&self, prefix: &str) -> Option<String> {
         let listed = self.segments.range(self.unlisted..);
         (!self.segments.is_empty()).then(|| {
@@ -65,18 +66,18 @@ impl Window {
         })
     }
 
-    /// Whether no segment came yet.
+    /// Whether there is no segment yet.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// Segment `n`, while it is kept.
+    /// Segment `n`, if it is kept.
     pub fn segment(&self, n: u64) -> Option<Arc<Segment>> {
         let first = self.segments.front()?.sequence;
         self.segments.get(usize::try_from(n.checked_sub(first)?).ok()?).cloned()
     }
 
-    /// Bytes of media held.
+    /// Memory held, in bytes.
     pub fn held_bytes(&self) -> usize {
         self.segments.iter().map(|segment| segment.held_bytes()).sum()
     }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
     use crate::{flv, hls::Segmenter, packet::Packet, time::Timestamp};
 
-    /// A window of one-frame AVC segments, 2 s each; the codec header changes before those in `changes`.
+    /// A window of AVC segments of 2 s with one frame each; the codec header changes before those in `changes`.
     fn window(segments: i64, changes: &[i64]) -> Window {
         let mut segmenter = Segmenter::default();
         let mut window = Window::default();
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn playlist_lists_the_newest_with_their_dates_and_discontinuities() {
+    fn playlist_lists_newest_segments_with_dates_and_discontinuities() {
         let expected = "\
             #EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n\
             #EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-INDEPENDENT-SEGMENTS\n\
@@ -120,8 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn discontinuities_count_when_they_leave_the_list() {
-        // Segments 0 to 7: the list begins at 2. A change on the first listed segment is still in the list.
+    fn discontinuities_are_counted_when_they_leave_the_list() {
+        // Segments 0 to 7: the list begins at 2. A discontinuity at the first listed segment is still in the list.
         for (changes, passed) in [(&[1][..], 1), (&[2], 0), (&[1, 2, 3], 1), (&[1, 5], 1)] {
             let playlist = window(8, changes).playlist("key").expect("has segments");
             assert!(playlist.contains("#EXT-X-MEDIA-SEQUENCE:2\n"), "{playlist}");
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn large_segments_go_when_they_are_no_longer_listed() {
+    fn large_segments_are_dropped_when_no_longer_listed() {
         let mut segmenter = Segmenter::default();
         let mut window = Window::default();
         for n in 0..=20 {
@@ -145,7 +146,7 @@ mod tests {
             }
         }
         assert_eq!(window.segments.len(), LISTED);
-        assert!(window.held_bytes() >= KEPT_BYTES_MAX, "what is listed stays");
+        assert!(window.held_bytes() >= KEPT_BYTES_MAX, "listed segments are kept");
     }
 
     #[test]
@@ -165,11 +166,11 @@ mod tests {
         assert!(playlist.contains("#EXT-X-TARGETDURATION:8\n"), "{playlist}");
         assert_eq!(playlist.matches("#EXTINF:2.000").count(), 12, "{playlist}");
         let kept = (0..40).filter(|&n| window.segment(n).is_some()).count();
-        assert_eq!(kept, 24, "as many again as are listed");
+        assert_eq!(kept, 24, "as many as are listed");
     }
 
     #[test]
-    fn segments_outlive_their_listing_by_a_playlist_length() {
+    fn segments_are_kept_for_a_playlist_length_after_listing() {
         let window = window(20, &[]);
         let kept: Vec<_> = (0..25).filter(|&n| window.segment(n).is_some_and(|found| found.sequence == n)).collect();
         assert_eq!(kept, (8..20).collect::<Vec<_>>());

@@ -1,10 +1,10 @@
-//! AMF0 values (Adobe AMF 0 specification, 2007): what commands and metadata are written in.
+//! AMF0 values (Adobe AMF 0 specification, 2007): the encoding of commands and metadata.
 
 use bytes::{Buf, BufMut, BytesMut};
 
 use crate::limits::{AMF_DEPTH_MAX, AMF_VALUES_MAX};
 
-/// Named fields in the order they were sent.
+/// Named fields, in the order on the wire.
 pub type Fields = Vec<(String, Value)>;
 
 /// One AMF0 value.
@@ -16,7 +16,7 @@ pub enum Value {
     Boolean(bool),
     /// Markers 2 and 12; also 15, an XML document.
     String(String),
-    /// Marker 3, and 16 whose class name is dropped.
+    /// Marker 3; also 16, without its class name.
     Object(Fields),
     /// Marker 5.
     Null,
@@ -24,23 +24,23 @@ pub enum Value {
     Undefined,
     /// Marker 7: the index of an earlier object.
     Reference(u16),
-    /// Marker 8. The count on the wire is often wrong and is ignored.
+    /// Marker 8. The count on the wire is often wrong and ignored.
     EcmaArray(Fields),
     /// Marker 10.
     StrictArray(Vec<Value>),
-    /// Marker 11: milliseconds since 1970. The time zone is reserved and dropped.
+    /// Marker 11: milliseconds since 1970. The time zone is reserved and ignored.
     Date(f64),
     /// Marker 13.
     Unsupported,
 }
 
-/// Why bytes are no AMF0.
+/// Why AMF0 cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The value goes on behind the end of the message.
+    /// The value extends beyond the end of the message.
     #[error("the AMF0 value is cut short")]
     Truncated,
-    /// A marker that AMF0 does not have, or that switches to AMF3.
+    /// A marker that AMF0 does not define, or that switches to AMF3.
     #[error("unknown AMF0 marker {0:#04x}")]
     Marker(u8),
     /// Nested deeper than [`AMF_DEPTH_MAX`].
@@ -52,7 +52,7 @@ pub enum Error {
 }
 
 impl Value {
-    /// The number, if it is one.
+    /// The number, if the value is one.
     pub fn as_number(&self) -> Option<f64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -60,7 +60,7 @@ impl Value {
         }
     }
 
-    /// The text, if it is one.
+    /// The text, if the value is a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -68,7 +68,7 @@ impl Value {
         }
     }
 
-    /// The named fields of an object or ECMA array: peers use either for the same things.
+    /// The fields of an object or an ECMA array: peers use both for the same purpose.
     pub fn fields(&self) -> Option<&Fields> {
         match self {
             Self::Object(fields) | Self::EcmaArray(fields) => Some(fields),
@@ -76,7 +76,7 @@ impl Value {
         }
     }
 
-    /// The field of that name.
+    /// The field named `name`.
     pub fn field(&self, name: &str) -> Option<&Value> {
         self.fields()?.iter().find(|(field, _)| field == name).map(|(_, value)| value)
     }
@@ -135,12 +135,12 @@ impl From<f64> for Value {
     }
 }
 
-/// An object of the given fields.
+/// An object with the given fields.
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// All values of a message.
+/// Decodes all values of a message.
 pub fn decode_all(bytes: &[u8]) -> Result<Vec<Value>, Error> {
     let mut decoder = Decoder::new(bytes);
     let mut values = Vec::new();
@@ -150,14 +150,14 @@ pub fn decode_all(bytes: &[u8]) -> Result<Vec<Value>, Error> {
     Ok(values)
 }
 
-/// The values up to the first that cannot be read: what a command's name and arguments are taken from, since some
-/// clients append AMF3 or rubbish behind the arguments that matter.
+/// Decodes values up to the first that cannot be decoded. Commands use this, because some clients append AMF3 or
+/// garbage after the arguments that matter.
 pub fn decode_leading(bytes: &[u8]) -> Vec<Value> {
     let mut decoder = Decoder::new(bytes);
     std::iter::from_fn(|| decoder.value().ok().flatten()).collect()
 }
 
-/// Reads values off a message one by one.
+/// Decodes values one by one.
 #[derive(Debug)]
 pub struct Decoder<'a> {
     rest: &'a [u8],
@@ -165,12 +165,12 @@ pub struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Starts at the front of `bytes`.
+    /// Starts at the beginning of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, values: 0 }
     }
 
-    /// The bytes behind the values read so far.
+    /// The bytes after the values decoded so far.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -229,7 +229,7 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Names and values up to the end marker (0, 0, 9). The end of the message ends them too: some encoders forget it.
+    /// Names and values up to the end marker (0, 0, 9), or up to the end of the message: some encoders omit the marker.
     fn fields(&mut self, depth: usize) -> Result<Fields, Error> {
         let mut fields = Vec::new();
         loop {
@@ -287,7 +287,7 @@ fn encode_string(text: &str, out: &mut BytesMut) {
     out.put_slice(text.as_bytes());
 }
 
-/// Field names have 16-bit lengths; ours are short, a longer one is cut at a character.
+/// Field names have 16-bit lengths. Ours are short; a longer one is truncated at a character boundary.
 fn encode_fields(fields: &Fields, out: &mut BytesMut) {
     for (name, value) in fields {
         let name = &name[..name.floor_char_boundary(usize::from(u16::MAX))];
@@ -327,14 +327,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(values in prop::collection::vec(any_value(), 0..6)) {
+        fn values_round_trip(values in prop::collection::vec(any_value(), 0..6)) {
             let mut bytes = BytesMut::new();
             values.iter().for_each(|value| value.encode(&mut bytes));
             prop_assert_eq!(decode_all(&bytes), Ok(values));
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode_all(&bytes);
             prop_assert!(decode_leading(&bytes).len() <= bytes.len());
         }
@@ -361,14 +361,14 @@ mod tests {
     }
 
     #[test]
-    fn count_on_the_wire_allocates_nothing() {
+    fn count_on_the_wire_does_not_allocate() {
         assert_eq!(decode_all(&[10, 0xff, 0xff, 0xff, 0xff]), Err(Error::Truncated));
         let nulls: Vec<u8> = [10, 0, 1, 0, 0].into_iter().chain([5; 65_536]).collect();
         assert_eq!(decode_all(&nulls), Err(Error::Count));
     }
 
     #[test]
-    fn amf3_behind_the_arguments_is_cut_off() {
+    fn amf3_after_the_arguments_is_ignored() {
         let values = decode_leading(&[2, 0, 1, b'x', 0x11, 10, 11]);
         assert_eq!(values, [Value::from("x")]);
     }

@@ -1,7 +1,7 @@
-//! Adobe publish authentication (`authmod=adobe`), as librtmp and Adobe Media Server do it.
+//! Adobe publish authentication (`authmod=adobe`), compatible with librtmp and Adobe Media Server.
 //!
-//! The server refuses `connect` with a description that says what it wants; the client connects again with an answer
-//! in the query of the application:
+//! The server refuses `connect` with a description that contains its challenge. The client connects again with its
+//! response in the query of the application:
 //!
 //! ```text
 //! 1  app                                                 -> code=403 need auth; authmod=adobe
@@ -14,32 +14,32 @@ use md5::{Digest, Md5};
 
 use super::url::Login;
 
-/// What to put into the query of the next connection's application, or that the server said no for good.
+/// The next step after a refused `connect`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Connect again with this query behind the application.
+pub enum LoginStep {
+    /// Connect again with this query appended to the application.
     Query(String),
-    /// The server knows no such user or password.
+    /// The server does not accept this user or password.
     Refused,
 }
 
-/// Whether the description of a refused `connect` is about who may come in.
+/// Whether the description of a refused `connect` is about authentication.
 pub fn is_about_login(description: &str) -> bool {
     description.contains("authmod=adobe")
 }
 
-/// Reads the description of a refused `connect`. `None` when it is about something else. `client_challenge` is 8 random
-/// hexadecimal digits.
-pub fn next_step(description: &str, login: &Login, client_challenge: &str) -> Option<Step> {
+/// Parses the description of a refused `connect`. `None` if it is not about authentication. `client_challenge` is 8
+/// random hexadecimal digits.
+pub fn next_step(description: &str, login: &Login, client_challenge: &str) -> Option<LoginStep> {
     if !is_about_login(description) {
         return None;
     }
     if description.contains("?reason=authfailed") || description.contains("?reason=nosuchuser") {
-        return Some(Step::Refused);
+        return Some(LoginStep::Refused);
     }
     let user = &login.user;
     let Some((_, query)) = description.split_once("?reason=needauth") else {
-        return Some(Step::Query(format!("authmod=adobe&user={user}")));
+        return Some(LoginStep::Query(format!("authmod=adobe&user={user}")));
     };
     let field = |name: &str| {
         query
@@ -56,7 +56,7 @@ pub fn next_step(description: &str, login: &Login, client_challenge: &str) -> Op
         answer.push_str("&opaque=");
         answer.push_str(opaque);
     }
-    Some(Step::Query(answer))
+    Some(LoginStep::Query(answer))
 }
 
 fn digest(parts: &[&str]) -> String {
@@ -74,19 +74,19 @@ mod tests {
     }
 
     #[test]
-    fn the_three_steps_are_told_apart() {
+    fn the_three_steps_are_distinguished() {
         let need = "[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : ";
-        assert_eq!(next_step(need, &login(), "00c0ffee"), Some(Step::Query("authmod=adobe&user=me".to_owned())));
+        assert_eq!(next_step(need, &login(), "00c0ffee"), Some(LoginStep::Query("authmod=adobe&user=me".to_owned())));
         let failed = "[ AccessManager.Reject ] : [ authmod=adobe ] : ?reason=authfailed&opaque=x";
-        assert_eq!(next_step(failed, &login(), "00c0ffee"), Some(Step::Refused));
+        assert_eq!(next_step(failed, &login(), "00c0ffee"), Some(LoginStep::Refused));
         assert_eq!(next_step("connection rejected", &login(), "00c0ffee"), None);
     }
 
     #[test]
     fn response_signs_salt_and_both_challenges() {
-        // The response as `printf %s … | openssl md5 -binary | base64`, run twice, makes it.
+        // The response as computed by `printf %s … | openssl md5 -binary | base64`, run twice.
         let asked = "[ authmod=adobe ] : ?reason=needauth&user=me&salt=abcd&challenge=1234&opaque=1234";
-        let Some(Step::Query(query)) = next_step(asked, &login(), "00c0ffee") else { panic!("answers") };
+        let Some(LoginStep::Query(query)) = next_step(asked, &login(), "00c0ffee") else { panic!("answers") };
         let response = "Ve7jpZmGDGpaNEI9pHvD5w==";
         assert_eq!(query, format!("authmod=adobe&user=me&challenge=00c0ffee&response={response}&opaque=1234"));
     }

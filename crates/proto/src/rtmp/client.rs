@@ -1,4 +1,5 @@
-//! The client end of a connection: pushes to a platform, pulls from a server, or only asks whether it would be let in.
+//! The client end of a connection: pushes to a platform, pulls from a server, or probes whether a server would accept a
+//! stream.
 //!
 //! ```text
 //! C0 C1 -> S0 S1 S2 -> C2, SetChunkSize, connect -> _result
@@ -7,8 +8,8 @@
 //!   probe: createStream -> _result, and no further
 //! ```
 //!
-//! It sends what OBS sends, since that is what every platform accepts. Media may only follow [`Event::Ready`]: servers
-//! drop what comes earlier, and with it the codec headers.
+//! It sends the same commands as OBS, because every platform accepts those. Media must not be sent before
+//! [`Event::Ready`]: servers drop earlier messages, codec headers included.
 
 use std::num::NonZeroUsize;
 
@@ -25,9 +26,9 @@ use super::{
     outbox::Outbox,
 };
 
-/// What OBS sends everywhere.
+/// The chunk size that OBS uses for every platform.
 pub const DEFAULT_CHUNK_BYTES: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not zero");
-/// What OBS and FFmpeg call themselves; some platforms look at it.
+/// The `flashVer` of OBS and FFmpeg; some platforms check it.
 const FLASH_VERSION: &str = "FMLE/3.0 (compatible; FMSc/1.0)";
 
 const CONNECT: f64 = 1.0;
@@ -37,21 +38,21 @@ const CREATE_STREAM: f64 = 4.0;
 const PUBLISH: f64 = 5.0;
 const FC_UNPUBLISH: f64 = 6.0;
 
-/// What the connection is for.
+/// The purpose of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
     /// Send a stream.
     Push,
     /// Receive a stream.
     Pull,
-    /// Find out whether the server would take a stream, without publishing.
+    /// Find out whether the server would accept a stream, without publishing.
     Probe,
 }
 
-/// What to ask the server for; every text goes out as it is.
+/// What to request from the server. All texts are sent unchanged.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What for.
+    /// The purpose of the connection.
     pub intent: Intent,
     /// The application, query included.
     pub app: String,
@@ -59,15 +60,15 @@ pub struct Request {
     pub tc_url: String,
     /// The stream name or key.
     pub name: String,
-    /// The size of the chunks we send.
+    /// The size of the chunks that we send.
     pub chunk_bytes: NonZeroUsize,
-    /// Announce Enhanced RTMP: only when the stream needs it, since OBS never does.
+    /// Announce Enhanced RTMP. Only when the stream needs it, since OBS never does.
     pub enhanced: bool,
-    /// What to call ourselves (`flashVer`); `None` for what OBS says.
+    /// Our `flashVer`; `None` for the one of OBS.
     pub flash_version: Option<String>,
 }
 
-/// Which step of the conversation something belongs to.
+/// A step of the connection setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// `connect`.
@@ -80,27 +81,27 @@ pub enum Step {
     Running,
 }
 
-/// What happened.
+/// What the server did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// `connect` was accepted.
     Connected,
-    /// `createStream` was answered; a probe is done.
+    /// `createStream` was answered; a probe ends here.
     StreamCreated,
-    /// The server takes or sends media from now on.
+    /// From now on the server accepts or sends media.
     Ready,
-    /// The server said no.
+    /// The server refused a command.
     Refused {
-        /// To what.
+        /// The refused command.
         step: Step,
-        /// `NetStream.Publish.BadName`, ... ; may be empty.
+        /// `NetStream.Publish.BadName`, ...; may be empty.
         code: String,
-        /// The server's words; may be empty.
+        /// The server's description; may be empty.
         description: String,
     },
-    /// The server sends us elsewhere (RTMP 302, as SRS and CDNs do it): an absolute or relative URL.
+    /// The server redirects us (RTMP 302, as SRS and CDNs do it): an absolute or relative URL.
     Redirect(String),
-    /// The server asks us to move soon, and goes on until then (Enhanced RTMP v2). `None` means the same place.
+    /// The server asks us to reconnect soon, and continues until then (Enhanced RTMP v2). `None` means the same URL.
     ReconnectRequest(Option<String>),
     /// A media message of a pulled stream.
     Media(Media),
@@ -108,13 +109,13 @@ pub enum Event {
     Ended,
 }
 
-/// Why a connection ends.
+/// Why a connection cannot continue.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not RTMP.
+    /// The handshake failed: the peer does not speak RTMP.
     #[error(transparent)]
     Handshake(#[from] handshake::Error),
-    /// Broken chunks.
+    /// Invalid chunks.
     #[error(transparent)]
     Chunk(#[from] chunk::Error),
 }
@@ -127,26 +128,26 @@ pub struct ClientSession {
     link: Link,
     step: Step,
     stream_id: u32,
-    /// The server said that the stream is over.
+    /// The server reported the end of the stream.
     ended: bool,
 }
 
 impl ClientSession {
-    /// Begins; the handshake is in the outbox. `random` fills it.
+    /// Starts the session and puts the handshake into the outbox. `random` fills it.
     pub fn new(request: Request, random: [u8; RANDOM_BYTES]) -> Self {
-        // A server that is played from may send much, once it said that it does.
+        // A server that we play from may send much, but only after it accepted `play`.
         let is_pull = request.intent == Intent::Pull;
         let mut link = Link::new(if is_pull { Bounds::UNADMITTED } else { Bounds::ADMITTED });
         let handshake = Handshake::client(random, link.outbox.scratch());
         Self { request, handshake: Some(handshake), link, step: Step::Connect, stream_id: 0, ended: false }
     }
 
-    /// Bytes that were read so far, those of chunk headers as well.
+    /// Bytes received so far, including chunk headers.
     pub fn received_bytes(&self) -> u64 {
         self.link.received()
     }
 
-    /// What is to be sent.
+    /// Bytes to send.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.link.outbox
     }
@@ -156,12 +157,12 @@ impl ClientSession {
         self.handshake.is_none()
     }
 
-    /// Where the conversation stands.
+    /// The current step.
     pub fn step(&self) -> Step {
         self.step
     }
 
-    /// The newest byte count that the server acknowledged, modulo 2^32; many never do.
+    /// The newest byte count that the server acknowledged, modulo 2^32. Many servers never acknowledge.
     pub fn acknowledged(&self) -> Option<u32> {
         self.link.peer_acknowledged()
     }
@@ -171,7 +172,7 @@ impl ClientSession {
         link::consume(received, |input| self.advance(input))
     }
 
-    /// Takes bytes off the front of `input` up to the next event; `None` when all are used up. Call until then.
+    /// Consumes `input` up to the next event; `None` if all input was consumed. Call until then.
     pub fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Error> {
         if let Some(handshake) = &mut self.handshake {
             let before = input.len();
@@ -191,15 +192,15 @@ impl ClientSession {
         Ok(None)
     }
 
-    /// Queues one media message, laid out for the request's chunk size. Nothing happens before [`Event::Ready`].
+    /// Queues one media message, in the request's chunk size. Ignored before [`Event::Ready`].
     pub fn send_media(&mut self, media: &MediaOut<'_>) {
         if self.step == Step::Running {
             self.link.send_media(self.stream_id, media);
         }
     }
 
-    /// Says that the show is over (`FCUnpublish`, `deleteStream`): platforms end the broadcast for their viewers. Close
-    /// the connection without it when it should go on.
+    /// Ends the stream (`FCUnpublish`, `deleteStream`): platforms end the broadcast for their viewers. To let the
+    /// broadcast continue, close the connection without calling this.
     pub fn finish(&mut self) {
         if self.request.intent == Intent::Push && self.stream_id != 0 {
             let name = self.request.name.as_str().into();
@@ -213,7 +214,7 @@ impl ClientSession {
     fn on_message(&mut self, message: Message) -> Option<Event> {
         match message.kind {
             MessageType::CommandAmf0 | MessageType::CommandAmf3 => self.on_command(&Command::parse(&message)?),
-            // All that nginx-rtmp says of the end unless it is told to say more.
+            // By default, this is the only message that nginx-rtmp sends at the end of a stream.
             MessageType::UserControl => self.is_end(&message).then(|| self.ended()),
             _ if self.ended => None,
             _ if self.request.intent == Intent::Pull => Media::from_message(message).map(Event::Media),
@@ -227,7 +228,7 @@ impl ClientSession {
             "_error" => self.on_error(command),
             "onStatus" => self.on_status(command),
             "close" => (!self.ended).then(|| self.ended()),
-            // Bandwidth checks of old Flash servers; they wait for the answer.
+            // Bandwidth checks of old Flash servers, which wait for the result.
             "_onbwcheck" | "onBWCheck" => {
                 let answer = Command::new("_result", command.transaction, Value::Null, vec![Value::Null]);
                 self.link.send(csid::COMMAND, &answer.message(0));
@@ -275,7 +276,7 @@ impl ClientSession {
                 self.link.send(csid::STREAM, &publish.message(self.stream_id));
             }
             Intent::Pull => {
-                /// Live streams only, in the milliseconds that servers read it as.
+                /// The `play` start argument for live streams only, in the milliseconds that servers interpret it as.
                 const LIVE: f64 = -1_000.0;
                 let play = Command::new("play", 0.0, Value::Null, vec![name, LIVE.into()]);
                 self.link.send(csid::STREAM, &play.message(self.stream_id));
@@ -301,7 +302,7 @@ impl ClientSession {
         Event::Ended
     }
 
-    /// An error to `releaseStream` or `FCPublish` means nothing: many servers do not know them.
+    /// Errors to `releaseStream` and `FCPublish` are ignored: many servers do not know these commands.
     fn on_error(&mut self, command: &Command) -> Option<Event> {
         let transaction = command.transaction;
         if transaction == RELEASE_STREAM || transaction == FC_PUBLISH || transaction == FC_UNPUBLISH {
@@ -330,7 +331,7 @@ impl ClientSession {
             return Some(self.refused(command));
         }
         let over = ["NetStream.Play.Stop", "NetStream.Play.UnpublishNotify", "NetConnection.Connect.Closed"];
-        // Servers say it in several ways at once.
+        // Servers may report the end in several messages.
         (over.contains(&code) && !self.ended).then(|| self.ended())
     }
 
@@ -369,7 +370,7 @@ impl ClientSession {
     }
 }
 
-/// What a sender of newer codecs announces (Enhanced RTMP v2, `connect`).
+/// The `connect` fields of a sender of newer codecs (Enhanced RTMP v2).
 fn enhanced_fields() -> [(String, Value); 4] {
     const CAN_ENCODE_AND_FORWARD: f64 = 6.0;
     /// Reconnect 1, multitrack 2, ModEx 4, nanosecond offsets 8.
@@ -384,13 +385,13 @@ fn enhanced_fields() -> [(String, Value); 4] {
     ]
 }
 
-/// Codes that mean no even where a server forgets the level.
+/// Codes that mean failure even if the server omits the level.
 fn is_failure(code: &str) -> bool {
     let last = code.rsplit('.').next().unwrap_or_default();
     ["Failed", "Rejected", "Denied", "BadName", "Unauthorized", "InvalidApp", "StreamNotFound"].contains(&last)
 }
 
-/// Where `ex.redirect` of an information object sends us.
+/// The URL in `ex.redirect` of an information object.
 fn redirect(command: &Command) -> Option<String> {
     let ex = command.info().field("ex")?;
     (ex.field("code")?.as_number()? == 302.0)

@@ -7,22 +7,22 @@ use super::{
     message::{Message, MessageType},
 };
 
-/// One command: a call, its answer, or a notification.
+/// A command: a call, a response, or a notification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
     /// `connect`, `publish`, `_result`, `onStatus`, ...
     pub name: String,
-    /// Pairs calls with answers; 0 when none is expected.
+    /// Pairs calls with responses; 0 if none is expected.
     pub transaction: f64,
     /// The third value: the command object, or null.
     pub object: Value,
-    /// What follows.
+    /// The remaining values.
     pub arguments: Vec<Value>,
 }
 
 impl Command {
-    /// Reads a command message. AMF3 ones (type 17) begin with a format byte and then hold AMF0, as all known senders
-    /// write them. `None` when there is no name.
+    /// Parses a command message. AMF3 commands (type 17) begin with a format byte and then contain AMF0, in the output
+    /// of all known senders. `None` if there is no name.
     pub fn parse(message: &Message) -> Option<Self> {
         let body = amf0_body(message)?;
         let mut values = amf0::decode_leading(body).into_iter();
@@ -42,7 +42,7 @@ impl Command {
         Self::new("onStatus", 0.0, Value::Null, vec![status(level, code, description)])
     }
 
-    /// The message that carries it.
+    /// The command as a message.
     pub fn message(&self, stream_id: u32) -> Message {
         let mut body = BytesMut::new();
         Value::from(self.name.as_str()).encode(&mut body);
@@ -57,7 +57,7 @@ impl Command {
         self.arguments.get(index)?.as_str()
     }
 
-    /// The information object of an answer: the first argument, or the third value where a server puts it there.
+    /// The information object of a response: the first argument, or the third value where some servers put it.
     pub fn info(&self) -> &Value {
         self.arguments.first().filter(|value| value.fields().is_some()).unwrap_or(&self.object)
     }
@@ -73,10 +73,10 @@ pub fn status(level: &str, code: &str, description: &str) -> Value {
     object([("level", level.into()), ("code", code.into()), ("description", description.into())])
 }
 
-/// What a data message (section 7.1.2) is to us.
+/// A data message (section 7.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// `onMetaData`, as AMF0 bytes without the `@setDataFrame` that asks a server to keep it.
+    /// `onMetaData`, as AMF0 bytes without the `@setDataFrame` wrapper.
     Metadata(Bytes),
     /// Any other timed data, as AMF0 bytes.
     Other(Bytes),
@@ -84,8 +84,8 @@ pub enum Data {
 
 const SET_DATA_FRAME: &str = "@setDataFrame";
 
-/// Reads a data message. `None` for what is meant for the server alone (`@clearDataFrame`, `|RtmpSampleAccess`) or
-/// cannot be read.
+/// Parses a data message. `None` for messages that only concern the server (`@clearDataFrame`, `|RtmpSampleAccess`) and
+/// for invalid ones.
 pub fn data(message: &Message) -> Option<Data> {
     let mut body = message.payload.clone();
     if message.kind == MessageType::DataAmf3 && body.first() == Some(&0) {
@@ -102,12 +102,13 @@ pub fn data(message: &Message) -> Option<Data> {
     match name.as_str()? {
         "onMetaData" => Some(Data::Metadata(metadata)),
         "|RtmpSampleAccess" | "@clearDataFrame" => None,
-        // Whatever else is wrapped is passed on as it came.
+        // Other wrapped data is passed on unchanged.
         _ => Some(Data::Other(body)),
     }
 }
 
-/// Metadata as publishers send it: wrapped in `@setDataFrame`, so that the server keeps it for later viewers.
+/// Metadata in the form that publishers send: wrapped in `@setDataFrame`, so that the server keeps it for later
+/// viewers.
 pub fn set_data_frame(metadata: &Bytes) -> Bytes {
     let mut body = BytesMut::with_capacity(metadata.len() + SET_DATA_FRAME.len() + 3);
     Value::from(SET_DATA_FRAME).encode(&mut body);
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_is_read_back() {
+    fn command_round_trips() {
         let command = Command::new("publish", 5.0, Value::Null, vec!["k?a=b".into(), "live".into()]);
         assert_eq!(Command::parse(&command.message(1)), Some(command));
     }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn short_commands_are_read_as_far_as_they_go() {
+    fn short_commands_are_parsed() {
         let mut body = BytesMut::new();
         Value::from("FCUnpublish").encode(&mut body);
         let message = Message { kind: MessageType::CommandAmf0, stream_id: 0, timestamp: 0, payload: body.freeze() };
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_travels_as_the_bytes_it_came_in() {
+    fn metadata_bytes_are_unchanged() {
         let mut bare = BytesMut::new();
         Value::from("onMetaData").encode(&mut bare);
         Value::EcmaArray(vec![("width".to_owned(), Value::Number(1920.0))]).encode(&mut bare);

@@ -1,11 +1,12 @@
-//! The handshake (RTMP 1.0 section 5.2), and its digest form that Flash-age clients and some hardware encoders verify.
+//! The handshake (RTMP 1.0 section 5.2), and its digest form, which Flash-age clients and some hardware encoders
+//! verify.
 //!
 //! ```text
 //! client  C0 (1: version 3)  C1 (4 time, 4 version, 1528 random)           C2 (1536: echo of S1)
 //! server                     S0 (1) S1 (4 time, 4 version, 1528 random) S2 (1536: echo of C1)
 //! ```
 //!
-//! A client that puts a digest into C1 gets one in S1 and S2. What it echoes in C2 is never checked: many do not echo.
+//! A client that puts a digest into C1 gets one in S1 and S2. C2 is never checked: many clients do not echo S1.
 
 use bytes::{BufMut, BytesMut};
 use hmac::{Hmac, KeyInit, Mac};
@@ -17,10 +18,10 @@ pub const RANDOM_BYTES: usize = 1_528;
 const PART_BYTES: usize = 1_536;
 const DIGEST_BYTES: usize = 32;
 const VERSION: u8 = 3;
-/// What the digest form announces as server version; any non-zero one tells the client to look for a digest.
+/// Server version in the digest form. Any non-zero version tells the client to look for a digest.
 const DIGEST_SERVER_VERSION: [u8; 4] = [3, 5, 1, 1];
 
-/// The fixed keys of the digest form: a readable part that signs, and a tail that derives the key for C2 and S2.
+/// The fixed keys of the digest form: a text that signs C1 and S1, followed by a tail for the key of C2 and S2.
 const CLIENT_KEY: &[u8] = b"Genuine Adobe Flash Player 001";
 const SERVER_KEY: &[u8] = b"Genuine Adobe Flash Media Server 001";
 const KEY_TAIL: [u8; 32] = [
@@ -28,18 +29,18 @@ const KEY_TAIL: [u8; 32] = [
     0x2D, 0x29, 0x80, 0x6F, 0xAB, 0x93, 0xB8, 0xE6, 0x36, 0xCF, 0xEB, 0x31, 0xAE,
 ];
 
-/// Where the digest block starts in C1 or S1: the two layouts in use put it behind the version or behind a key block.
+/// Positions of the digest block in C1 or S1. Two layouts are in use: after the version, or after a key block.
 const DIGEST_BLOCKS: [usize; 2] = [8, 772];
 
-/// Why a peer's first bytes are no RTMP.
+/// Why the handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The first byte is not 3. 0x16 is what TLS begins with, `G` and `P` are HTTP.
+    /// The first byte is not 3. 0x16 is a TLS handshake; `G` and `P` are HTTP.
     #[error("the peer does not speak RTMP (first byte {0:#04x})")]
     Version(u8),
 }
 
-/// One end of the handshake: feed it bytes until it is done.
+/// One end of the handshake.
 #[derive(Debug)]
 pub struct Handshake {
     role: Role,
@@ -55,12 +56,12 @@ enum Role {
 }
 
 impl Handshake {
-    /// The end that waits for C0 and C1. `random` fills S1.
+    /// The server end, which waits for C0 and C1. `random` fills S1.
     pub fn server(random: [u8; RANDOM_BYTES]) -> Self {
         Self::new(Role::Server, random)
     }
 
-    /// The end that begins; C0 and C1 are appended to `out`. The simple form: every platform takes it, OBS sends it.
+    /// The client end. Appends C0 and C1 to `out`, in the simple form: OBS sends it and every platform accepts it.
     pub fn client(random: [u8; RANDOM_BYTES], out: &mut BytesMut) -> Self {
         out.put_u8(VERSION);
         out.put_bytes(0, 8);
@@ -72,8 +73,8 @@ impl Handshake {
         Self { role, random: Box::new(random), received: BytesMut::new(), answered: false }
     }
 
-    /// Takes bytes off the front of `input`, appends answers to `out`, and says whether the handshake is done. Bytes
-    /// behind its end stay in `input`: many clients send `connect` glued to C2.
+    /// Consumes `input` and appends responses to `out`. Returns whether the handshake is complete. Later bytes remain
+    /// in `input`: many clients send `connect` together with C2.
     pub fn advance(&mut self, input: &mut &[u8], out: &mut BytesMut) -> Result<bool, Error> {
         let total = 1 + 2 * PART_BYTES;
         let (taken, rest) = input.split_at(input.len().min(total - self.received.len()));
@@ -96,7 +97,7 @@ impl Handshake {
     }
 }
 
-/// S0, S1 and S2 for a C1.
+/// Writes S0, S1 and S2 in response to C1.
 fn answer_client(c1: &[u8], random: &[u8; RANDOM_BYTES], out: &mut BytesMut) {
     out.put_u8(VERSION);
     let announces_digest = c1[4..8] != [0; 4];
@@ -116,7 +117,7 @@ fn answer_client(c1: &[u8], random: &[u8; RANDOM_BYTES], out: &mut BytesMut) {
     s1[at..at + DIGEST_BYTES].copy_from_slice(&digest);
     out.put_slice(&s1);
 
-    // S2 is random too; its last 32 bytes sign the rest with a key made of the client's digest.
+    // S2 is random as well; its last 32 bytes sign the rest with a key derived from the client's digest.
     let key = hmac(&[SERVER_KEY, &KEY_TAIL].concat(), &[&client_digest]);
     let body = &random[..PART_BYTES - DIGEST_BYTES];
     out.put_slice(body);
@@ -132,13 +133,13 @@ fn find_digest(part: &[u8], key: &[u8]) -> Option<(usize, [u8; DIGEST_BYTES])> {
     })
 }
 
-/// The digest stands behind four offset bytes, at their sum modulo 728.
+/// The digest follows four offset bytes, at their sum modulo 728.
 fn digest_offset(part: &[u8], block: usize) -> usize {
     let sum: usize = part[block..block + 4].iter().map(|&byte| usize::from(byte)).sum();
     block + 4 + sum % 728
 }
 
-/// HMAC-SHA256 over the part without the digest itself.
+/// HMAC-SHA256 over the part, without the digest itself.
 fn digest_around(part: &[u8], at: usize, key: &[u8]) -> [u8; DIGEST_BYTES] {
     hmac(key, &[&part[..at], &part[at + DIGEST_BYTES..]])
 }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_c2_are_left() {
+    fn bytes_after_c2_remain() {
         let mut input = vec![0; 1 + 2 * PART_BYTES];
         input[0] = 3;
         input.extend_from_slice(b"connect");

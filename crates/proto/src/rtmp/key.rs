@@ -1,11 +1,11 @@
-//! What an encoder asked to publish or play, in all the forms that encoders write it.
+//! The stream key in a publish or play request, in all the forms that encoders use.
 
-/// The key in what a client sent as `publish` or `play` name, with the application and `tcUrl` of its `connect`.
+/// The stream key in the `publish` or `play` name of a client, with the application and `tcUrl` of its `connect`.
 ///
-/// A query after the name is not part of the key (`KEY?x=1`), a full URL is cut to its last segment
-/// (`rtmp://host/live/KEY`), and an empty name means that the person put the key into the server field, so it is the
-/// last segment of the application. White space around the key comes from copying it and is cut off. `None` when nothing
-/// is left.
+/// A query after the name is not part of the key (`KEY?x=1`). Of a full URL only the last segment is the key
+/// (`rtmp://host/live/KEY`). An empty name means that the user put the key into the server field, so the key is the
+/// last segment of the application. White space around the key comes from copying and is removed. `None` if nothing is
+/// left.
 pub fn requested_key<'a>(app: &'a str, tc_url: &'a str, name: &'a str) -> Option<&'a str> {
     let name = if name.contains("://") { last_segment(name) } else { name };
     let name = trimmed(without_query(name));
@@ -15,12 +15,12 @@ pub fn requested_key<'a>(app: &'a str, tc_url: &'a str, name: &'a str) -> Option
     [app, path_of(tc_url)].into_iter().find_map(|path| {
         let path = trimmed(without_query(path));
         let path = trimmed(path.strip_suffix("_definst_").unwrap_or(path));
-        // A lone application is no key: `live` alone says nothing about who publishes.
+        // A single segment is not a key: `live` alone does not identify the publisher.
         path.rsplit_once('/').map(|(_, key)| key.trim_start()).filter(|key| !key.is_empty())
     })
 }
 
-/// Without the slashes and the white space at both ends.
+/// Without slashes and white space at both ends.
 fn trimmed(text: &str) -> &str {
     text.trim_matches(is_edge)
 }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_leads_to_the_key() {
+    fn key_is_found_in_every_form() {
         for (app, tc_url, name) in [
             ("live", "rtmp://h/live", "k-1"),
             ("live/", "rtmp://h:1935/live/", "k-1"),

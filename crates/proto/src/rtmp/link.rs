@@ -1,4 +1,4 @@
-//! What both ends of a connection share once the handshake is over: messages in and out, protocol control answered.
+//! What both ends of a connection share after the handshake: reading and writing messages, and protocol control.
 
 use bytes::{Buf as _, BytesMut};
 
@@ -9,8 +9,8 @@ use super::{
     outbox::Outbox,
 };
 
-/// We announce it and acknowledge at least as often, asked or not: some encoders stop sending when they are never
-/// acknowledged. The figure is what MediaMTX and SRS use.
+/// The acknowledgement window that we announce, in bytes. We acknowledge at least this often even if not asked: some
+/// encoders stop sending without acknowledgements. MediaMTX and SRS use the same value.
 pub const WINDOW_ACK_BYTES: u32 = 2_500_000;
 
 /// Removes from `received` what `parse` takes off the front of it.
@@ -22,7 +22,7 @@ pub(super) fn consume<T>(received: &mut BytesMut, parse: impl FnOnce(&mut &[u8])
     parsed
 }
 
-/// One connection's messages.
+/// The message layer of one connection.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) decoder: Decoder,
@@ -32,7 +32,7 @@ pub(super) struct Link {
     received: u64,
     acknowledged: u64,
     peer_acknowledged: Option<u32>,
-    /// The aggregate whose messages come next.
+    /// The aggregate whose messages are returned next.
     aggregate: Option<Aggregate>,
 }
 
@@ -50,12 +50,12 @@ impl Link {
         }
     }
 
-    /// Bytes that arrived and were read.
+    /// Bytes received.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Counts bytes that arrived, and acknowledges them once a window is full (RTMP 1.0 section 5.4.3).
+    /// Counts received bytes, and acknowledges them when a window is full (RTMP 1.0 section 5.4.3).
     pub(super) fn count_received(&mut self, bytes: usize) {
         self.received += bytes as u64;
     }
@@ -65,7 +65,7 @@ impl Link {
         self.peer_acknowledged
     }
 
-    /// The next message that is no protocol control; those are obeyed here, but for the end of a stream. Aggregates are
+    /// The next message. Protocol control messages are handled here, except for the end of a stream. Aggregates are
     /// split.
     pub(super) fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, chunk::Error> {
         loop {
@@ -102,8 +102,8 @@ impl Link {
         self.send(csid::CONTROL, &control.message());
     }
 
-    /// Queues a media message, in chunks that are shared with other connections. In the rare case of an extended timestamp,
-    /// which has to stand in every chunk, the message is laid out anew.
+    /// Queues a media message in chunks that are shared with other connections. In the rare case of an extended
+    /// timestamp, which every chunk must repeat, the chunks are built for this connection.
     pub(super) fn send_media(&mut self, stream_id: u32, media: &MediaOut<'_>) {
         let csid = media.kind.csid();
         let length = media.payload.len();
@@ -129,7 +129,7 @@ impl Link {
             Control::Abort(csid) => self.decoder.abort(csid),
             Control::Acknowledgement(bytes) => self.peer_acknowledged = Some(bytes),
             Control::WindowAckSize(bytes) if bytes > 0 => self.window = bytes.min(WINDOW_ACK_BYTES),
-            // Asks for our window in return (section 5.4.5).
+            // Requests our window in return (section 5.4.5).
             Control::SetPeerBandwidth { .. } => self.control(Control::WindowAckSize(WINDOW_ACK_BYTES)),
             Control::PingRequest(time) => self.control(Control::PingResponse(time)),
             _ => {}

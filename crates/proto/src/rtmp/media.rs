@@ -1,4 +1,4 @@
-//! Media messages: what a publisher sends and a player gets.
+//! Media messages, sent by publishers and to players.
 
 use bytes::Bytes;
 
@@ -8,10 +8,10 @@ use super::{
     message::{Message, MessageType},
 };
 
-/// A media message as it arrived.
+/// A received media message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
-    /// Which track, or data.
+    /// Audio, video, metadata or data.
     pub kind: MediaKind,
     /// Milliseconds on the sender's clock, wrapping at 32 bits.
     pub timestamp: u32,
@@ -32,21 +32,21 @@ pub enum MediaKind {
     Data,
 }
 
-/// A media message on its way out.
+/// A media message to send.
 #[derive(Clone, Copy, Debug)]
 pub struct MediaOut<'a> {
-    /// Which track, or data.
+    /// Audio, video, metadata or data.
     pub kind: MediaKind,
     /// Milliseconds, wrapping at 32 bits.
     pub timestamp: u32,
     /// The FLV tag body, or AMF0 bytes (with `@setDataFrame` for a platform, without for a player).
     pub payload: &'a Bytes,
-    /// Its chunks, for all connections that send this payload.
+    /// Its chunks, shared by all connections that send this payload.
     pub chunks: &'a SharedChunks,
 }
 
 impl Media {
-    /// The media in a message; `None` for commands and for data that is not passed on.
+    /// The media of a message; `None` for commands and for data that is not passed on.
     pub(super) fn from_message(message: Message) -> Option<Self> {
         let timestamp = message.timestamp;
         let (kind, body) = match message.kind {
@@ -63,7 +63,7 @@ impl Media {
 }
 
 impl MediaKind {
-    /// The chunk stream it goes out on.
+    /// The chunk stream to send it on.
     pub const fn csid(self) -> u8 {
         match self {
             Self::Audio => csid::AUDIO,
@@ -72,7 +72,7 @@ impl MediaKind {
         }
     }
 
-    /// The message type that carries it.
+    /// The message type.
     pub const fn message_type(self) -> MessageType {
         match self {
             Self::Audio => MessageType::Audio,

@@ -1,17 +1,17 @@
-//! RTMP messages: what chunk streams carry (RTMP 1.0 sections 5.4, 6 and 7).
+//! RTMP messages, which chunk streams carry (RTMP 1.0 sections 5.4, 6 and 7).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// One message, put back together.
+/// A reassembled message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What the payload is.
+    /// The message type.
     pub kind: MessageType,
-    /// The message stream it belongs to; 0 is the connection itself.
+    /// The message stream; 0 is the connection itself.
     pub stream_id: u32,
     /// Milliseconds, wrapping at 32 bits.
     pub timestamp: u32,
-    /// The body.
+    /// The payload.
     pub payload: Bytes,
 }
 
@@ -38,7 +38,7 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    /// The number on the wire.
+    /// The message type id.
     pub const fn id(self) -> u8 {
         match self {
             Self::SetChunkSize => 1,
@@ -60,12 +60,12 @@ impl MessageType {
         }
     }
 
-    /// Whether readers of a stream may get it.
+    /// Whether messages of this type are passed on to the readers of a stream.
     pub const fn is_media(self) -> bool {
         matches!(self, Self::Audio | Self::Video | Self::DataAmf0 | Self::DataAmf3)
     }
 
-    /// The type of that number.
+    /// The message type with this id.
     pub const fn from_id(id: u8) -> Self {
         match id {
             1 => Self::SetChunkSize,
@@ -88,18 +88,18 @@ impl MessageType {
     }
 }
 
-/// Protocol control and user control messages (RTMP 1.0 sections 5.4 and 7.1.7), which never carry media.
+/// Protocol control and user control messages (RTMP 1.0 sections 5.4 and 7.1.7); never media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// Chunks that follow hold up to this many payload bytes.
+    /// The chunk size of the sender from now on, in bytes.
     SetChunkSize(u32),
-    /// Drop the half-received message of this chunk stream.
+    /// Drop the partially received message of this chunk stream.
     Abort(u32),
-    /// So many bytes were received, modulo 2^32.
+    /// Bytes received, modulo 2^32.
     Acknowledgement(u32),
-    /// Acknowledge after so many bytes.
+    /// Acknowledge after this many bytes.
     WindowAckSize(u32),
-    /// Have no more than so many bytes unacknowledged; `limit` is 0 hard, 1 soft, 2 dynamic.
+    /// Have at most `window` bytes unacknowledged.
     SetPeerBandwidth {
         /// Bytes.
         window: u32,
@@ -110,16 +110,16 @@ pub enum Control {
     StreamBegin(u32),
     /// A message stream ended.
     StreamEof(u32),
-    /// The player buffers so many milliseconds.
+    /// The player's buffer length.
     SetBufferLength {
         /// The message stream.
         stream_id: u32,
         /// Milliseconds.
         ms: u32,
     },
-    /// Answer with the same number.
+    /// Requests a `PingResponse` with the same number.
     PingRequest(u32),
-    /// The answer.
+    /// The response to `PingRequest`.
     PingResponse(u32),
 }
 
@@ -130,7 +130,8 @@ const PING_REQUEST: u16 = 6;
 const PING_RESPONSE: u16 = 7;
 
 impl Control {
-    /// Reads a control message; `None` for other messages, truncated ones, and user control events of no use here.
+    /// Parses a control message; `None` for other messages, truncated ones, and user control events that are not used
+    /// here.
     pub fn parse(message: &Message) -> Option<Self> {
         let mut body = message.payload.as_ref();
         Some(match message.kind {
@@ -155,7 +156,7 @@ impl Control {
         })
     }
 
-    /// The message that says it: message stream 0, timestamp 0.
+    /// The control message: message stream 0, timestamp 0.
     pub fn message(self) -> Message {
         let mut body = BytesMut::with_capacity(10);
         let user = |body: &mut BytesMut, event: u16, value: u32| {
@@ -199,20 +200,21 @@ impl Control {
     }
 }
 
-/// The messages inside an aggregate (RTMP 1.0 section 7.1.6), one after the other: FLV tags, each followed by a back pointer.
-/// Times are shifted so that the first one is at the aggregate's own time; the message stream is the aggregate's. A tag that is
-/// cut short ends them. Payloads are copied: a message must not hold the aggregate that it came in.
+/// Iterates over the messages in an aggregate (RTMP 1.0 section 7.1.6): FLV tags, each followed by a back pointer.
+/// Times are shifted so that the first message has the aggregate's time; the message stream is the aggregate's. A
+/// truncated tag ends the iteration. Payloads are copied, so that a message does not keep the whole aggregate in
+/// memory.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     rest: Bytes,
     stream_id: u32,
     timestamp: u32,
-    /// From the times in the tags to those of the messages.
+    /// Offset from tag times to message times.
     shift: Option<u32>,
 }
 
 impl Aggregate {
-    /// The messages inside `message`.
+    /// The messages in `message`.
     pub fn new(message: Message) -> Self {
         let Message { payload, stream_id, timestamp, .. } = message;
         Self { rest: payload, stream_id, timestamp, shift: None }
@@ -268,12 +270,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn control_messages_are_read_back(control in any_control()) {
+        fn control_messages_round_trip(control in any_control()) {
             prop_assert_eq!(Control::parse(&control.message()), Some(control));
         }
 
         #[test]
-        fn message_types_are_read_back(id in any::<u8>()) {
+        fn message_types_round_trip(id in any::<u8>()) {
             prop_assert_eq!(MessageType::from_id(id).id(), id);
         }
     }
@@ -307,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_aggregate_keeps_what_is_whole() {
+    fn truncated_aggregate_keeps_complete_messages() {
         let mut payload = [tag(8, 0, b"aa"), tag(9, 10, b"video")].concat();
         payload.truncate(payload.len() - 6);
         let aggregate = Message { kind: MessageType::Aggregate, stream_id: 1, timestamp: 0, payload: payload.into() };

@@ -1,8 +1,8 @@
 //! RTMP, both ends, without I/O (Adobe RTMP 1.0, 2012, and Enhanced RTMP v2).
 //!
-//! Bytes go in, events and bytes come out: [`server::ServerSession`] is the end that encoders and players connect to,
-//! [`client::ClientSession`] the end that pushes to a platform or pulls from a server. Below them: [`handshake`],
-//! [`chunk`] streams, [`message`]s, [`amf0`] values. [`url`] and [`key`] read what people type.
+//! Bytes go in, events and bytes come out. [`server::ServerSession`] is the end that encoders and players connect to;
+//! [`client::ClientSession`] is the end that pushes to a platform or pulls from a server. Below them are [`handshake`],
+//! [`chunk`] streams, [`message`]s and [`amf0`] values. [`url`] and [`key`] parse user input.
 
 pub mod amf0;
 pub mod auth;

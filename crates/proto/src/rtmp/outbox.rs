@@ -1,26 +1,26 @@
-//! What waits to be sent on one connection: small parts written here, large ones shared with other connections.
+//! The send queue of a connection: small parts are written here, large ones are shared with other connections.
 //!
-//! It is a [`Buf`] with vectored chunks, so one `writev` takes headers and payloads of many messages at once, and no
-//! payload byte is copied on the way.
+//! It is a [`Buf`] with vectored chunks, so one `writev` sends headers and payloads of many messages at once, and no
+//! payload byte is copied.
 
 use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Grown by this much at a time; a media header has 8 bytes.
+/// Growth step in bytes; a media header has 8 bytes.
 const SCRATCH_BYTES: usize = 2_048;
 
 /// A queue of bytes to send.
 #[derive(Debug, Default)]
 pub struct Outbox {
     parts: VecDeque<Bytes>,
-    /// Bytes behind the last part that may still be appended to.
+    /// Bytes after the last part; small writes are appended here.
     scratch: BytesMut,
     parts_bytes: usize,
 }
 
 impl Outbox {
-    /// Where small things are appended.
+    /// The buffer for small writes.
     pub fn scratch(&mut self) -> &mut BytesMut {
         if self.scratch.capacity() - self.scratch.len() < 64 {
             self.scratch.reserve(SCRATCH_BYTES);
@@ -28,7 +28,7 @@ impl Outbox {
         &mut self.scratch
     }
 
-    /// Appends bytes that others may send too.
+    /// Appends shared bytes.
     pub fn push(&mut self, shared: Bytes) {
         if shared.is_empty() {
             return;
@@ -46,7 +46,7 @@ impl Outbox {
         }
     }
 
-    /// Takes everything out in one piece: for tests and for small answers.
+    /// Takes all bytes in one piece; for tests and small responses.
     pub fn drain(&mut self) -> Bytes {
         let len = self.remaining();
         self.copy_to_bytes(len)
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_leave_in_order_whatever_they_are_made_of() {
+    fn bytes_are_sent_in_order() {
         let mut outbox = Outbox::default();
         outbox.scratch().extend_from_slice(b"ab");
         outbox.push(Bytes::from_static(b"cde"));

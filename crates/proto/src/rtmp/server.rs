@@ -1,13 +1,13 @@
-//! The server end of a connection: what encoders publish to and players play from.
+//! The server end of a connection: encoders publish to it and players play from it.
 //!
 //! ```text
 //! handshake -> connect -> createStream -> publish -> (accept_publish | refuse) -> media ... FCUnpublish, deleteStream
 //!                                       -> play    -> (accept_play    | refuse) -> media out
 //! ```
 //!
-//! The session answers everything that needs no decision. A request to publish or play is an [`Event`] that the owner
-//! answers; until then it must not feed more bytes. Clients differ in what they call in which order; nothing but the
-//! order `connect`, `createStream`, `publish` is assumed, and unknown calls get an empty result.
+//! The session answers every call that needs no decision. A request to publish or play is an [`Event`] that the caller
+//! answers; until then the caller must not feed more bytes. Clients differ in which calls they make and in which order.
+//! Only the order `connect`, `createStream`, `publish` is assumed; unknown calls get an empty result.
 
 use std::num::NonZeroUsize;
 
@@ -25,18 +25,18 @@ use super::{
     outbox::Outbox,
 };
 
-/// Our chunk size, and with that FFmpeg's: a publisher that follows it spends one header per message.
+/// Our chunk size, equal to FFmpeg's: a publisher that adopts it needs one header per message.
 pub const CHUNK_BYTES: NonZeroUsize = NonZeroUsize::new(65_536).expect("is not zero");
-/// The id that `createStream` answers with. MediaMTX' client takes no other.
+/// The message stream id in the result of `createStream`. MediaMTX' client accepts no other.
 const STREAM_ID: u32 = 1;
 
-/// Why a connection ends.
+/// Why a connection cannot continue.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not RTMP.
+    /// The handshake failed: the peer does not speak RTMP.
     #[error(transparent)]
     Handshake(#[from] handshake::Error),
-    /// Broken or hostile chunks.
+    /// Invalid or hostile chunks.
     #[error(transparent)]
     Chunk(#[from] chunk::Error),
     /// `publish` or `play` before `connect`.
@@ -44,29 +44,29 @@ pub enum Error {
     Order(&'static str),
 }
 
-/// What the owner has to know or decide.
+/// What the caller must handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Wants to publish; the key is `None` when the client named none. Answer with [`ServerSession::accept_publish`] or
-    /// [`ServerSession::refuse`].
+    /// A request to publish; the key is `None` if the client sent none. Answer with [`ServerSession::accept_publish`]
+    /// or [`ServerSession::refuse`].
     Publish(Option<String>),
-    /// Wants to play. Answer with [`ServerSession::accept_play`] or [`ServerSession::refuse`].
+    /// A request to play. Answer with [`ServerSession::accept_play`] or [`ServerSession::refuse`].
     Play(Option<String>),
-    /// A media message of the publisher.
+    /// A media message from the publisher.
     Media(Media),
-    /// The publisher said that it is done (`FCUnpublish`, `deleteStream`, `closeStream`). It may publish again.
+    /// The publisher ended its stream (`FCUnpublish`, `deleteStream`, `closeStream`). It may publish again.
     Unpublish,
-    /// The player is done.
+    /// The player stopped.
     Stop,
 }
 
-/// Where the connection stands.
+/// The state of the connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
     Handshake,
     Commands,
-    /// A request waits for the owner's answer.
-    Asking {
+    /// A request waits for the caller's answer.
+    AwaitingDecision {
         stream_id: u32,
         publish: bool,
     },
@@ -90,7 +90,7 @@ pub struct ServerSession {
 }
 
 impl ServerSession {
-    /// A session for a connection that was just accepted; `random` fills the handshake.
+    /// A session for an accepted connection; `random` fills the handshake.
     pub fn new(random: [u8; RANDOM_BYTES]) -> Self {
         Self {
             handshake: Handshake::server(random),
@@ -102,17 +102,17 @@ impl ServerSession {
         }
     }
 
-    /// What the client calls itself (`flashVer`); empty until it connected.
+    /// The client's `flashVer`; empty until `connect`.
     pub fn flash_version(&self) -> &str {
         &self.flash_version
     }
 
-    /// Bytes that were read so far, those of chunk headers as well.
+    /// Bytes received so far, including chunk headers.
     pub fn received_bytes(&self) -> u64 {
         self.link.received()
     }
 
-    /// What is to be sent.
+    /// Bytes to send.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.link.outbox
     }
@@ -127,7 +127,7 @@ impl ServerSession {
         link::consume(received, |input| self.advance(input))
     }
 
-    /// Takes bytes off the front of `input` up to the next event; `None` when all are used up. Call until then.
+    /// Consumes `input` up to the next event; `None` if all input was consumed. Call until then.
     pub fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Error> {
         if self.phase == Phase::Handshake {
             let before = input.len();
@@ -146,28 +146,28 @@ impl ServerSession {
         Ok(None)
     }
 
-    /// The publisher may send. Larger messages are taken from now on.
+    /// Accepts the publish request. Larger messages are allowed from now on.
     pub fn accept_publish(&mut self) {
-        let Phase::Asking { stream_id, publish: true } = self.phase else { return };
+        let Phase::AwaitingDecision { stream_id, publish: true } = self.phase else { return };
         self.phase = Phase::Publishing { stream_id };
         self.link.decoder.set_bounds(Bounds::ADMITTED);
         self.link.control(Control::StreamBegin(stream_id));
         self.on_status(stream_id, "status", "NetStream.Publish.Start", "Publishing.");
     }
 
-    /// The player gets the stream: [`ServerSession::send_media`] from now on.
+    /// Accepts the play request; [`ServerSession::send_media`] may follow.
     pub fn accept_play(&mut self) {
-        let Phase::Asking { stream_id, publish: false } = self.phase else { return };
+        let Phase::AwaitingDecision { stream_id, publish: false } = self.phase else { return };
         self.phase = Phase::Playing { stream_id };
         self.link.control(Control::StreamBegin(stream_id));
         self.on_status(stream_id, "status", "NetStream.Play.Reset", "Resetting.");
         self.on_status(stream_id, "status", "NetStream.Play.Start", "Playing.");
     }
 
-    /// The request is refused, or what was granted is taken back; close the connection once this is sent. OBS shows an error for `NetStream.Publish.Denied`
-    /// and `NetStream.Publish.BadName`, FFmpeg for any of level `error`.
+    /// Refuses the request, or revokes what was accepted. Close the connection after sending. OBS shows an error for
+    /// `NetStream.Publish.Denied` and `NetStream.Publish.BadName`, FFmpeg for any code with level `error`.
     pub fn refuse(&mut self, code: &str, description: &str) {
-        let (Phase::Asking { stream_id, .. } | Phase::Publishing { stream_id }) = self.phase else { return };
+        let (Phase::AwaitingDecision { stream_id, .. } | Phase::Publishing { stream_id }) = self.phase else { return };
         self.phase = Phase::Commands;
         self.on_status(stream_id, "error", code, description);
     }
@@ -178,7 +178,7 @@ impl ServerSession {
         self.link.send_media(stream_id, media);
     }
 
-    /// Tells the player that the stream is over.
+    /// Notifies the player that the stream ended.
     pub fn end_play(&mut self) {
         let Phase::Playing { stream_id } = self.phase else { return };
         self.on_status(stream_id, "status", "NetStream.Play.UnpublishNotify", "The stream ended.");
@@ -205,12 +205,12 @@ impl ServerSession {
             "play" => return self.on_request(command, stream_id, false),
             "FCPublish" => {
                 self.result(transaction, Value::Undefined);
-                // Some hardware encoders wait for it, with the transaction of their call.
+                // Some hardware encoders wait for this, with the transaction id of their call.
                 let info = status("status", "NetStream.Publish.Start", "Ready to publish.");
                 let answer = Command::new("onFCPublish", transaction, Value::Null, vec![info]);
                 self.link.send(csid::COMMAND, &answer.message(0));
             }
-            "FCUnpublish" | "deleteStream" | "closeStream" | "close" => return Ok(self.on_goodbye(command)),
+            "FCUnpublish" | "deleteStream" | "closeStream" | "close" => return Ok(self.on_unpublish(command)),
             "getStreamLength" => self.result(transaction, Value::Number(0.0)),
             "_result" | "_error" | "onStatus" => {}
             _ => self.result(transaction, Value::Null),
@@ -222,12 +222,12 @@ impl ServerSession {
         let text = |field: &str| command.object.field(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         self.app = Some(text("app"));
         self.flash_version = text("flashVer");
-        // Old Flash clients spell it `tcurl`.
+        // Old Flash clients write `tcurl`.
         self.tc_url = Some(text("tcUrl")).filter(|url| !url.is_empty()).unwrap_or_else(|| text("tcurl"));
 
         self.link.control(Control::WindowAckSize(WINDOW_ACK_BYTES));
         self.link.control(Control::SetPeerBandwidth { window: WINDOW_ACK_BYTES, limit: 2 });
-        // Before publish and never later: OBS stops reading once it sends.
+        // Sent before publish and never later: OBS stops reading once it sends media.
         self.link.control(Control::SetChunkSize(CHUNK_BYTES.get() as u32));
         self.link.encoder.set_chunk_size(CHUNK_BYTES);
 
@@ -256,14 +256,14 @@ impl ServerSession {
             return Ok(None);
         }
         let key = requested_key(app, &self.tc_url, command.text(0).unwrap_or_default()).map(str::to_owned);
-        // The answer goes to the stream that was created, whatever stream the request came on.
+        // The response uses the message stream that was created, whatever stream the request came on.
         let stream_id = if stream_id == 0 { STREAM_ID } else { stream_id };
-        self.phase = Phase::Asking { stream_id, publish };
+        self.phase = Phase::AwaitingDecision { stream_id, publish };
         Ok(Some(if publish { Event::Publish(key) } else { Event::Play(key) }))
     }
 
-    /// `deleteStream` names a number, GStreamer a text: whatever it names, there is only one stream.
-    fn on_goodbye(&mut self, command: &Command) -> Option<Event> {
+    /// `deleteStream` has a number as its argument, from GStreamer a text. There is only one stream, so it is ignored.
+    fn on_unpublish(&mut self, command: &Command) -> Option<Event> {
         let event = match self.phase {
             Phase::Publishing { .. } => Some(Event::Unpublish),
             Phase::Playing { .. } => Some(Event::Stop),
@@ -284,7 +284,7 @@ impl ServerSession {
         event
     }
 
-    /// Answers a call that expects it: GStreamer makes some with transaction 0.
+    /// Sends a result if the call expects one: GStreamer makes some calls with transaction 0.
     fn result(&mut self, transaction: f64, value: Value) {
         if transaction != 0.0 {
             let answer = Command::new("_result", transaction, Value::Null, vec![value]);
@@ -300,7 +300,7 @@ impl ServerSession {
 /// We forward every codec, in every form of Enhanced RTMP v2 (section "Enhancing NetConnection connect Command").
 fn enhanced_properties() -> [(String, Value); 4] {
     const CAN_FORWARD: f64 = 4.0;
-    /// Multitrack 2, ModEx 4, nanosecond offsets 8; not Reconnect 1, which asks us to send requests.
+    /// Multitrack 2, ModEx 4, nanosecond offsets 8. Not Reconnect 1, which would ask us to send reconnect requests.
     const CAPS_EX: f64 = 14.0;
     let any = || object([("*", CAN_FORWARD.into())]);
     [

@@ -1,4 +1,4 @@
-//! Both sessions against each other, and the server against what encoders in the field do.
+//! Client session against server session, and the server against the behaviour of real encoders.
 
 use std::num::NonZeroUsize;
 
@@ -16,7 +16,7 @@ use super::{
     server::{CHUNK_BYTES, Error, Event, ServerSession},
 };
 
-/// A client made of raw commands, and the server it talks to.
+/// A client of raw commands, connected to a server session.
 struct Raw {
     server: ServerSession,
     encoder: Encoder,
@@ -56,7 +56,7 @@ impl Raw {
 
     fn feed(&mut self, mut bytes: &[u8]) -> Result<Option<Event>, Error> {
         let event = self.server.advance(&mut bytes);
-        assert!(event != Ok(None) || bytes.is_empty(), "all input is used up");
+        assert!(event != Ok(None) || bytes.is_empty(), "all input is consumed");
         event
     }
 
@@ -70,7 +70,7 @@ impl Raw {
         self.message(csid::COMMAND, &command.message(stream_id))
     }
 
-    /// What the server sent since the last look.
+    /// The server's messages since the last call.
     fn answers(&mut self) -> Vec<Message> {
         let bytes = self.server.outbox().drain();
         let mut rest = bytes.as_ref();
@@ -98,7 +98,7 @@ fn media(kind: MediaKind, timestamp: u32, body: &'static [u8]) -> Media {
 }
 
 #[test]
-fn connect_is_answered_in_the_order_clients_rely_on() {
+fn connect_is_answered_in_the_order_that_clients_expect() {
     let mut raw = Raw::connected("live");
     let answers = raw.answers();
     assert_eq!(
@@ -113,11 +113,11 @@ fn connect_is_answered_in_the_order_clients_rely_on() {
     let result = Command::parse(&answers[3]).expect("is a command");
     assert_eq!((result.name.as_str(), result.transaction), ("_result", 1.0));
     assert_eq!(result.info_text("code"), Some("NetConnection.Connect.Success"));
-    assert_eq!(result.object.field("capsEx"), None, "only who asks gets Enhanced RTMP");
+    assert_eq!(result.object.field("capsEx"), None, "only clients that ask get Enhanced RTMP");
 }
 
 #[test]
-fn enhanced_connect_is_answered_with_what_we_forward() {
+fn enhanced_connect_is_answered_with_our_capabilities() {
     let mut raw = Raw::new();
     let fields = object([("app", "live".into()), ("objectEncoding", 3.0.into()), ("capsEx", 1.0.into())]);
     raw.call(Command::new("connect", 1.0, fields, vec![]), 0).expect("is RTMP");
@@ -127,7 +127,7 @@ fn enhanced_connect_is_answered_with_what_we_forward() {
 }
 
 #[test]
-fn calls_are_answered_with_their_transaction_and_transaction_zero_is_not() {
+fn calls_are_answered_with_their_transaction_id_unless_zero() {
     let mut raw = Raw::connected("live");
     raw.answers();
     for (command, answers) in [
@@ -150,7 +150,7 @@ fn calls_are_answered_with_their_transaction_and_transaction_zero_is_not() {
 }
 
 #[test]
-fn publish_is_confirmed_on_the_stream_that_was_created() {
+fn publish_is_confirmed_on_the_created_stream() {
     for (asked_on, answered_on) in [(1, 1), (0, 1), (5, 5)] {
         let mut raw = Raw::connected("live");
         raw.answers();
@@ -178,7 +178,7 @@ fn key_is_found_wherever_the_encoder_puts_it() {
 }
 
 #[test]
-fn refusal_is_an_error_that_obs_and_ffmpeg_read() {
+fn refusal_is_an_error_that_obs_and_ffmpeg_show() {
     let mut raw = Raw::connected("live");
     raw.call(call("publish", 5.0, vec!["wrong".into()]), 1).expect("is RTMP");
     raw.answers();
@@ -205,7 +205,7 @@ fn media_before_publish_is_dropped() {
 }
 
 #[test]
-fn goodbye_in_every_form_ends_the_publish_once_and_it_may_begin_again() {
+fn every_unpublish_form_ends_the_stream_once_and_allows_another() {
     for goodbye in [
         call("FCUnpublish", 6.0, vec!["key".into()]),
         call("deleteStream", 7.0, vec![1.0.into()]),
@@ -221,7 +221,7 @@ fn goodbye_in_every_form_ends_the_publish_once_and_it_may_begin_again() {
 }
 
 #[test]
-fn aggregate_comes_out_as_its_parts() {
+fn aggregate_is_split_into_messages() {
     let mut raw = Raw::publishing();
     let payload = Bytes::from_static(&[
         8, 0, 0, 1, 0, 0, 5, 0, 0, 0, 0, b'a', 0, 0, 0, 12, 9, 0, 0, 1, 0, 0, 9, 0, 0, 0, 0, b'v', 0, 0, 0, 12,
@@ -246,7 +246,7 @@ fn pings_are_answered_and_bytes_acknowledged() {
     assert!(controls.iter().any(|control| matches!(control, Control::Acknowledgement(n) if *n >= 1_000)));
 }
 
-/// Moves bytes both ways in pieces of `step` until nothing moves, and collects the events.
+/// Exchanges bytes in pieces of `step` until both ends are idle, and collects the events.
 fn converse(client: &mut ClientSession, server: &mut ServerSession, step: usize) -> (Vec<client::Event>, Vec<Event>) {
     let (mut of_client, mut of_server) = (Vec::new(), Vec::new());
     loop {
@@ -319,8 +319,8 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..4_000), cut in 0_usize..4_000) {
-        // Glued behind a whole handshake, and as one.
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..4_000), cut in 0_usize..4_000) {
+        // After a complete handshake, and from the first byte.
         let mut hello = vec![0; 1 + 2 * 1_536];
         hello[0] = 3;
         for wire in [[hello.as_slice(), &bytes].concat(), bytes] {
@@ -366,7 +366,7 @@ fn pulled_stream_arrives_without_the_publishers_wrapper() {
 }
 
 #[test]
-fn every_way_to_say_that_a_stream_is_over_is_heard_once() {
+fn every_end_of_stream_form_is_reported_once() {
     let status = |code| Command::on_status("status", code, "").message(1);
     let eof = || Control::StreamEof(1).message();
     let frame = Message { kind: MessageType::Video, stream_id: 1, timestamp: 9, payload: Bytes::from_static(b"late") };
@@ -392,12 +392,12 @@ fn every_way_to_say_that_a_stream_is_over_is_heard_once() {
 }
 
 #[test]
-fn server_that_is_played_from_may_send_much_only_once_it_plays() {
+fn server_may_send_large_messages_only_after_play_is_accepted() {
     let large = Message { kind: MessageType::Video, stream_id: 1, timestamp: 0, payload: vec![0; 3_000_000].into() };
     let mut wire = bytes::BytesMut::from([[3].as_slice(), &[0; 2 * 1_536]].concat().as_slice());
     Encoder::default().message(csid::VIDEO, &large, &mut wire);
     let mut client = ClientSession::new(request(Intent::Pull, "key"), [1; RANDOM_BYTES]);
-    assert!(client.advance(&mut wire.as_ref()).is_err(), "before it said that it plays");
+    assert!(client.advance(&mut wire.as_ref()).is_err(), "before it accepted play");
 
     let mut client = ClientSession::new(request(Intent::Pull, "key"), [1; RANDOM_BYTES]);
     let mut server = ServerSession::new([2; RANDOM_BYTES]);
@@ -410,7 +410,7 @@ fn server_that_is_played_from_may_send_much_only_once_it_plays() {
 }
 
 #[test]
-fn client_that_has_a_name_is_known_by_it() {
+fn client_sends_its_flash_version() {
     let flash_version = Some("GoStream/1 (this one)".to_owned());
     let named = Request { flash_version, ..request(Intent::Pull, "key") };
     let mut server = ServerSession::new([2; RANDOM_BYTES]);
@@ -418,7 +418,7 @@ fn client_that_has_a_name_is_known_by_it() {
     assert_eq!(server.flash_version(), "GoStream/1 (this one)");
 }
 
-/// What a client makes of one answer to its `connect`, `createStream` or `publish`.
+/// The client's event for one response to its `connect`, `createStream` or `publish`.
 fn client_event(step: Step, answer: Command) -> Option<client::Event> {
     let mut client = ClientSession::new(request(Intent::Push, "key"), [1; RANDOM_BYTES]);
     let mut hello = vec![0; 1 + 2 * 1_536];
@@ -441,7 +441,7 @@ fn client_event(step: Step, answer: Command) -> Option<client::Event> {
 }
 
 #[test]
-fn every_no_of_a_platform_is_heard() {
+fn every_refusal_of_a_platform_is_reported() {
     let refused =
         |step, code: &str| Some(client::Event::Refused { step, code: code.to_owned(), description: "why".to_owned() });
     let error = |transaction, code: &str| {
@@ -460,7 +460,7 @@ fn every_no_of_a_platform_is_heard() {
 }
 
 #[test]
-fn platforms_may_send_us_elsewhere() {
+fn platforms_may_redirect() {
     let ex = object([("code", 302.0.into()), ("redirect", "rtmp://other/app".into())]);
     let info = object([("level", "error".into()), ("code", "NetConnection.Connect.Rejected".into()), ("ex", ex)]);
     let moved = Command::new("_error", 1.0, Value::Null, vec![info]);
@@ -471,7 +471,7 @@ fn platforms_may_send_us_elsewhere() {
 }
 
 #[test]
-fn publish_result_counts_as_start_and_the_stream_id_may_be_five() {
+fn publish_result_counts_as_start_with_any_stream_id() {
     let started = Command::new("_result", 5.0, Value::Null, vec![]);
     assert_eq!(client_event(Step::Start, started), Some(client::Event::Ready));
 }

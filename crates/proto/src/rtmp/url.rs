@@ -1,19 +1,19 @@
-//! RTMP URLs, split to the letter.
+//! RTMP URLs, split without changing a byte.
 //!
-//! Platforms put meaning into every byte of a URL: `live2?backup=1` is an application name, `live/input` is one too, and
-//! some have none. General URL libraries move the query, decode escapes and add ports, so this is a splitter of its
-//! own. The stream key is never part of the URL here.
+//! Platforms give meaning to every byte of a URL: `live2?backup=1` is an application name, `live/input` is one too, and
+//! some URLs have none. General URL libraries move the query, decode escapes and add ports, so this parser is our own.
+//! The stream key is never part of the URL here.
 
 use std::fmt;
 
 /// The default port of `rtmp://` (RTMP 1.0 section 1).
 const RTMP_PORT: u16 = 1935;
-/// The default port of `rtmps://`: what every platform and FFmpeg use.
+/// The default port of `rtmps://`, which every platform and FFmpeg use.
 const RTMPS_PORT: u16 = 443;
-/// The longest URL taken, in bytes; platforms stay below 300.
+/// The longest URL accepted, in bytes; those of platforms have less than 300.
 const URL_BYTES_MAX: usize = 2_048;
 
-/// Where to connect and what application to ask for.
+/// The server and application to connect to.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RtmpUrl {
     tls: bool,
@@ -24,7 +24,7 @@ pub struct RtmpUrl {
     login: Option<Login>,
 }
 
-/// A user name and password in front of the host (`rtmp://user:pass@host/app`), for Adobe publish authentication.
+/// The user name and password before the host (`rtmp://user:pass@host/app`), for Adobe publish authentication.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Login {
     /// The user name.
@@ -33,31 +33,31 @@ pub struct Login {
     pub password: String,
 }
 
-/// Why a text is no RTMP URL; reads as a sentence for the person who typed it.
+/// Why a text is not an RTMP URL. Its message is a sentence for the user who typed the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The scheme is missing or another one.
+    /// The scheme is missing or not RTMP.
     #[error("The URL must start with rtmp:// or rtmps://.")]
     Scheme,
-    /// Nothing stands where the host should.
+    /// The host is missing.
     #[error("The URL names no server: write rtmp://server/app.")]
     NoHost,
-    /// The host has characters that no host has.
+    /// The host contains invalid characters.
     #[error("The server name in the URL is not valid.")]
     Host,
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("The port in the URL must be a number from 1 to 65535.")]
     Port,
     /// White space or control characters.
     #[error("The URL contains a space or a control character.")]
     Character,
-    /// Longer than any platform's.
+    /// Longer than any platform's URL.
     #[error("The URL is longer than 2048 characters.")]
     TooLong,
 }
 
 impl RtmpUrl {
-    /// Splits `text`. White space around it is ignored; one trailing slash is, too.
+    /// Parses `text`. White space around it and one trailing slash are ignored.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if text.len() > URL_BYTES_MAX {
@@ -71,7 +71,7 @@ impl RtmpUrl {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
-        // A password may hold an `@`: the user part ends at the last one.
+        // A password may contain an `@`: the login ends at the last one.
         let (login, authority) = match authority.rsplit_once('@') {
             Some((login, host)) => (Some(Login::parse(login)), host),
             None => (None, authority),
@@ -89,44 +89,44 @@ impl RtmpUrl {
         })
     }
 
-    /// Whether the connection is wrapped in TLS: by the scheme alone, never by the port (Aparat speaks plain RTMP on 443).
+    /// Whether the connection uses TLS. Only the scheme decides, not the port: Aparat uses plain RTMP on 443.
     pub fn is_tls(&self) -> bool {
         self.tls
     }
 
-    /// The host name or address, an IPv6 address without its brackets.
+    /// The host name or address; an IPv6 address has no brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, the scheme's default when the URL names none.
+    /// The port; the scheme's default if the URL has none.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The application, query included, as the server gets it in `connect`. May be empty.
+    /// The application with its query, as sent in `connect`. May be empty.
     pub fn app(&self) -> &str {
         &self.app
     }
 
-    /// The login in front of the host, if any.
+    /// The login before the host, if any.
     pub fn login(&self) -> Option<&Login> {
         self.login.as_ref()
     }
 
-    /// The `tcUrl` of `connect`: as typed, without login and trailing slash, without adding a port.
+    /// The `tcUrl` of `connect`: as typed, without login and trailing slash, and without adding a port.
     pub fn tc_url(&self) -> String {
         self.tc_url_with_app(&self.app)
     }
 
-    /// The `tcUrl` for another application on the same server: authentication adds its query there.
+    /// The `tcUrl` for another application on the same server; authentication adds its query to the application.
     pub fn tc_url_with_app(&self, app: &str) -> String {
         let scheme = if self.tls { "rtmps" } else { "rtmp" };
         format!("{scheme}://{}/{app}", self.authority)
     }
 
-    /// The URL that a server's redirect or reconnect request names: absolute, or relative to this one
-    /// (Enhanced RTMP v2, reconnect request: `tcUrl` may be a relative reference).
+    /// Resolves the URL of a redirect or reconnect request: absolute, or relative to this one (Enhanced RTMP v2,
+    /// reconnect request: `tcUrl` may be a relative reference).
     pub fn join(&self, reference: &str) -> Result<Self, Error> {
         let mut joined = if split_scheme(reference).is_some() {
             Self::parse(reference)?
@@ -252,13 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_hosts_are_taken() {
+    fn ipv6_hosts_are_accepted() {
         let url = RtmpUrl::parse("rtmp://[2001:db8::1]:1936/live").expect("parses");
         assert_eq!((url.host(), url.port()), ("2001:db8::1", 1936));
     }
 
     #[test]
-    fn bad_urls_say_what_is_wrong() {
+    fn errors_name_what_is_wrong_with_the_url() {
         for (text, error) in [
             ("", Error::Scheme),
             ("http://a/b", Error::Scheme),

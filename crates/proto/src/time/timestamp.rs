@@ -5,7 +5,7 @@ use std::{
     ops::{Add, Sub},
 };
 
-/// A point in media time, in milliseconds since the start of its broadcast. May be negative just after a start.
+/// A point in media time, in milliseconds since the start of its broadcast. May be negative just after the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -23,7 +23,7 @@ impl Timestamp {
         self.0
     }
 
-    /// What goes on the wire: the low 32 bits (RTMP 1.0 section 5.3.1, timestamps roll over).
+    /// The RTMP timestamp: the low 32 bits (RTMP 1.0 section 5.3.1, timestamps roll over).
     pub const fn wire(self) -> u32 {
         self.0 as u32
     }

@@ -1,25 +1,25 @@
-//! Times of a segment: ticks of 90 kHz.
+//! Times in a segment: ticks of the 90 kHz clock.
 
 use crate::codec::aac;
 
 /// Ticks per millisecond of the 90 kHz clock.
 pub(super) const TICKS_PER_MS: i64 = 90;
-/// Added to every time, so that clock references and negative composition offsets stay positive (1.4 s).
+/// Added to every time, so that clock references and negative composition offsets stay positive: 1.4 s in ticks.
 pub(super) const OFFSET: i64 = 126_000;
-/// How far audio may drift from the encoder's times before the sample counter is set anew (30 ms).
+/// How far audio may drift from the encoder's times before the sample counter is reset: 30 ms in ticks.
 const DRIFT_MAX: i64 = 30 * TICKS_PER_MS;
 
-/// Counts samples, since RTMP rounds times to milliseconds and players want steady ones.
+/// Counts samples, because RTMP rounds times to milliseconds and players want a steady rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AudioClock {
-    /// 90 kHz ticks of sample 0.
+    /// Time of sample 0, in 90 kHz ticks.
     base: i64,
     frames: i64,
 }
 
 impl AudioClock {
-    /// The time of the next frame, by counting samples unless that is too far from what the encoder says, and whether it
-    /// was.
+    /// The time of the next frame, and whether the counter was reset. The time comes from the sample count unless that
+    /// is too far from `announced`, the encoder's time.
     pub(super) fn tick(clock: &mut Option<Self>, announced: i64, rate: u32) -> (i64, bool) {
         let time =
             |clock: &Self| clock.base + clock.frames * i64::from(aac::FRAME_SAMPLES) * 90_000 / i64::from(rate.max(1));

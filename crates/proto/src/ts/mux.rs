@@ -1,7 +1,7 @@
-//! From packets to a segment.
+//! Muxes packets into a segment.
 //!
-//! A segment is a pure function of its packets and of the [`State`] at its start. The state at its end costs no muxing
-//! ([`advance`]), so a segment that nobody asks for is never made.
+//! A segment is a pure function of its packets and of the [`State`] at its start. [`advance`] computes the state at its
+//! end without muxing, so a segment that is never requested is never muxed.
 
 use bytes::Bytes;
 
@@ -17,27 +17,27 @@ use crate::{
     track::{AudioCodec, Codec},
 };
 
-/// What goes on from segment to segment.
+/// The state carried from segment to segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     continuity: Continuity,
     audio: Option<AudioClock>,
 }
 
-/// Audio frames are gathered into one PES packet while they begin within this span (70 ms): with the last frame that is
-/// less than the 100 ms that may pass between clock references (section 2.7.2).
+/// Audio frames that begin within this span share one PES packet: 70 ms in ticks. With the last frame this is less than
+/// the 100 ms allowed between clock references (section 2.7.2).
 const GATHER: i64 = 70 * TICKS_PER_MS;
-/// What an audio PES packet may hold; its 16-bit length counts the rest of the header, too.
+/// The payload limit of an audio PES packet, in bytes; its 16-bit length includes the rest of the header.
 const AUDIO_PES_BYTES_MAX: usize = 60_000;
 
-/// The bytes of a segment.
+/// Muxes a segment.
 pub fn mux(packets: &[Packet], tracks: &Tracks, state: State) -> Bytes {
     let mut out = Packetizer::writing(state.continuity, packets.iter().map(|packet| packet.payload.len()).sum());
     run(packets, tracks, state, &mut out);
     out.finish()
 }
 
-/// The state behind a segment, without making its bytes.
+/// The state after a segment, without muxing it.
 pub fn advance(packets: &[Packet], tracks: &Tracks, state: State) -> State {
     let mut out = Packetizer::counting(state.continuity);
     let audio = run(packets, tracks, state, &mut out);
@@ -57,7 +57,7 @@ fn run(packets: &[Packet], tracks: &Tracks, state: State, out: &mut Packetizer) 
                 let Some(pes) = tracks.video.as_deref().and_then(|config| video_pes(packet, slices, config)) else {
                     continue;
                 };
-                // Audio that waits for more must not fall behind the clock reference.
+                // Audio that is still being gathered must not be sent after the clock reference passed it.
                 if let Some(late) = gathered.take_if(|audio| pes.dts - audio.dts >= GATHER) {
                     out.pes(&late);
                 }
@@ -86,10 +86,11 @@ fn run(packets: &[Packet], tracks: &Tracks, state: State, out: &mut Packetizer) 
     clock
 }
 
-/// An access unit in byte stream form (H.264 annex B): delimiter first, parameter sets before where decoding can start.
+/// A PES packet with an access unit in byte stream form (H.264 annex B): the delimiter first, and parameter sets before
+/// a picture that decoding can start at.
 fn video_pes<'a>(packet: &'a Packet, slices: impl Iterator<Item = &'a Packet>, config: &avc::Config) -> Option<Pes> {
     const START_CODE: &[u8] = &[0, 0, 0, 1];
-    /// primary_pic_type 7: any slice.
+    /// primary_pic_type 7: any slice type.
     const DELIMITER: &[u8] = &[0, 0, 0, 1, 9, 0xF0];
     let payloads = std::iter::once(packet).chain(slices).map(|packet| &packet.payload);
     let of_payload = |payload: &'a Bytes| nal::units(payload, config.length_bytes).map(|unit| payload.slice_ref(unit));
@@ -117,23 +118,23 @@ fn video_pes<'a>(packet: &'a Packet, slices: impl Iterator<Item = &'a Packet>, c
     Some(Pes::video(pts, dts, elements, starts))
 }
 
-/// An audio frame on its way into a PES packet.
+/// An audio frame to put into a PES packet.
 struct AudioFrame {
     time: i64,
-    /// Its time is not the end of the frame before it: the encoder's clock and the sample counter fell apart.
+    /// Its time is not the end of the frame before it, because the sample counter was reset.
     resynced: bool,
     elements: Elements,
 }
 
 impl AudioFrame {
-    /// Whether it may follow in `pes`, whose time is that of its first frame.
+    /// Whether it can be appended to `pes`, which has only the time of its first frame.
     fn joins(&self, pes: &Pes) -> bool {
         let room = pes.elements.len() + self.elements.len() <= AUDIO_PES_BYTES_MAX;
         room && !self.resynced && self.time - pes.dts < GATHER
     }
 }
 
-/// The audio frame in a packet, which may be the first of a segment; `None` for what the track does not take.
+/// The audio frame of a packet; `None` if the track does not accept it. `first`: it may be the first of the segment.
 fn audio_frame(packet: &Packet, audio: Audio, clock: &mut Option<AudioClock>, first: bool) -> Option<AudioFrame> {
     let (Codec::Audio(codec), payload) = (packet.codec, packet.payload.clone()) else { return None };
     if payload.is_empty() || payload.len() > AUDIO_PES_BYTES_MAX {
@@ -148,7 +149,7 @@ fn audio_frame(packet: &Packet, audio: Audio, clock: &mut Option<AudioClock>, fi
             elements.push(Bytes::from([&header[..], channels].concat()));
             AudioClock::tick(clock, announced, config.core_rate)
         }
-        // Frames of MP3 have several lengths; its times stay those of the encoder.
+        // MP3 frames have several lengths, so their times are the encoder's.
         Audio::Mp3 if codec == AudioCodec::Mp3 => (announced, false),
         _ => return None,
     };

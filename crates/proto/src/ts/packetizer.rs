@@ -10,12 +10,12 @@ use super::{
 
 const PACKET: usize = 188;
 const PAYLOAD: usize = 184;
-/// Length, flags and clock reference.
+/// Bytes of an adaptation field with length, flags and clock reference.
 const CLOCK_FIELD: usize = 8;
-/// Length and flags.
+/// Bytes of an adaptation field with length and flags.
 const FLAGS_FIELD: usize = 2;
 
-/// The 4-bit counters of each PID (section 2.4.3.3).
+/// The 4-bit continuity counters of each PID (section 2.4.3.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Continuity {
     pub(super) pat: u8,
@@ -33,7 +33,7 @@ pub(super) struct Packetizer {
 
 impl Packetizer {
     pub(super) fn writing(continuity: Continuity, payload_bytes: usize) -> Self {
-        // Headers and stuffing take a few percent.
+        // Headers and stuffing add a few percent.
         Self { continuity, out: Some(Vec::with_capacity(payload_bytes + payload_bytes / 16 + 8 * PACKET)) }
     }
 
@@ -49,7 +49,7 @@ impl Packetizer {
         self.out.unwrap_or_default().into()
     }
 
-    /// PAT and PMT, at the start of a segment.
+    /// Writes PAT and PMT, at the start of a segment.
     pub(super) fn tables(&mut self, tracks: &Tracks) {
         for (pid, section) in [(PAT_PID, tables::association()), (PMT_PID, tables::map(tracks))] {
             let counter = self.count(pid, 1);
@@ -61,7 +61,7 @@ impl Packetizer {
         }
     }
 
-    /// One PES packet in as many transport packets as it takes.
+    /// Writes one PES packet into as many transport packets as it needs.
     pub(super) fn pes(&mut self, pes: &Pes) {
         let field = if pes.clock {
             CLOCK_FIELD
@@ -87,7 +87,7 @@ impl Packetizer {
         }
     }
 
-    /// Reserves `packets` counters of a PID and gives the first.
+    /// Reserves `packets` counter values of a PID and returns the first.
     fn count(&mut self, pid: u16, packets: usize) -> u8 {
         let counter = match pid {
             PAT_PID => &mut self.continuity.pat,
@@ -106,7 +106,8 @@ fn packet_header(out: &mut Vec<u8>, pid: u16, starts: bool, counter: u8, control
     out.extend([0x47, u8::from(starts) << 6 | high, low, control << 4 | counter]);
 }
 
-/// `size` bytes of adaptation field (section 2.4.3.4); `pes` when flags and clock of a first packet belong in it.
+/// Writes `size` bytes of adaptation field (section 2.4.3.4). `pes` is set for the first packet of a PES packet, which
+/// has flags and may have a clock reference.
 fn adaptation_field(out: &mut Vec<u8>, size: usize, pes: Option<&Pes>) {
     let Some(length) = size.checked_sub(1) else { return };
     let end = out.len() + size;
@@ -123,7 +124,7 @@ fn adaptation_field(out: &mut Vec<u8>, size: usize, pes: Option<&Pes>) {
     out.resize(end, 0xFF);
 }
 
-/// Pieces read as one.
+/// Reads several byte slices as one.
 struct Source<'a, I> {
     parts: I,
     current: &'a [u8],

@@ -1,14 +1,14 @@
-//! PES packets (ISO 13818-1 section 2.4.3.6): one access unit, or several audio frames, with its times.
+//! PES packets (ISO 13818-1 section 2.4.3.6): one access unit, or several audio frames, with times.
 
 use bytes::Bytes;
 
 use super::tables::{AUDIO_PID, VIDEO_PID};
 
-/// How far the clock reference is ahead of the decode time (700 ms): what a player may buffer.
+/// How far the clock reference is ahead of the decode time: 700 ms in ticks, which a player may buffer.
 const CLOCK_LEAD: i64 = 63_000;
 const TIME_MASK: i64 = 0x1_FFFF_FFFF;
 
-/// The pieces of an elementary stream, not copied together.
+/// The pieces of an elementary stream, without copying.
 #[derive(Debug, Default)]
 pub(super) struct Elements {
     parts: Vec<Bytes>,
@@ -42,7 +42,7 @@ pub(super) struct Pes {
     stream_id: u8,
     pts: i64,
     pub(super) dts: i64,
-    /// Carries the program's clock reference.
+    /// Contains the program's clock reference.
     pub(super) clock: bool,
     /// Decoding can start here.
     pub(super) random_access: bool,
@@ -58,7 +58,7 @@ impl Pes {
         Self { pid: AUDIO_PID, stream_id: 0xC0, pts: time, dts: time, clock, random_access: true, elements }
     }
 
-    /// The clock reference: 33 bits of 90 kHz, 6 reserved, 9 of 27 MHz that stay 0 (section 2.4.3.5).
+    /// The clock reference: 33 bits at 90 kHz, 6 reserved bits, 9 bits at 27 MHz that are 0 (section 2.4.3.5).
     pub(super) fn clock_reference(&self) -> [u8; 6] {
         let base = ((self.dts - CLOCK_LEAD) & TIME_MASK) as u64;
         let field = base << 15 | 0x7E00;
@@ -70,7 +70,7 @@ impl Pes {
     pub(super) fn header(&self) -> Vec<u8> {
         let has_dts = self.dts != self.pts;
         let times = if has_dts { 10 } else { 5 };
-        // The length is left open when it does not fit, which is allowed for video.
+        // The length is 0 (unspecified) if it does not fit, which is allowed for video.
         let length = u16::try_from(3 + times + self.elements.len()).unwrap_or(0).to_be_bytes();
         let flags = if has_dts { 0xC0 } else { 0x80 };
         let mut header = vec![0, 0, 1, self.stream_id, length[0], length[1], 0x80, flags, times as u8];
@@ -86,7 +86,7 @@ impl Pes {
     }
 }
 
-/// A time in five bytes: 33 bits with marker bits in between.
+/// A time in five bytes: 33 bits interleaved with marker bits.
 fn time_field(prefix: u8, time: i64) -> [u8; 5] {
     let time = (time & TIME_MASK) as u64;
     [

@@ -2,7 +2,7 @@
 
 use super::track::{Audio, Tracks};
 
-/// The PIDs that nginx-rtmp uses, too.
+/// The same PIDs as nginx-rtmp.
 pub(super) const PAT_PID: u16 = 0;
 pub(super) const PMT_PID: u16 = 0x1001;
 pub(super) const VIDEO_PID: u16 = 0x100;
@@ -13,13 +13,13 @@ const STREAM_TYPE_H264: u8 = 0x1B;
 const STREAM_TYPE_AAC: u8 = 0x0F;
 const STREAM_TYPE_MP3: u8 = 0x03;
 
-/// The association table: one program.
+/// The association table, with one program.
 pub(super) fn association() -> Vec<u8> {
     let [high, low] = PMT_PID.to_be_bytes();
     section(0, &[0, PROGRAM, 0xE0 | high, low])
 }
 
-/// The map table: only the tracks that are there.
+/// The map table, with the tracks that exist.
 pub(super) fn map(tracks: &Tracks) -> Vec<u8> {
     let clock = if tracks.video.is_some() { VIDEO_PID } else { AUDIO_PID };
     let [high, low] = clock.to_be_bytes();

@@ -1,10 +1,10 @@
-//! What a segment carries.
+//! The tracks of a segment.
 
 use std::sync::Arc;
 
 use crate::codec::{aac, avc};
 
-/// The codec headers in force.
+/// The current codec headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tracks {
     /// The H.264 track.
@@ -13,11 +13,11 @@ pub struct Tracks {
     pub audio: Option<Audio>,
 }
 
-/// Audio that MPEG-TS carries.
+/// Audio codecs that MPEG-TS carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audio {
     /// AAC, in ADTS frames.
     Aac(aac::Config),
-    /// MP3, as it is.
+    /// MP3, unchanged.
     Mp3,
 }

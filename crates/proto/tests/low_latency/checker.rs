@@ -45,7 +45,7 @@ fn ms(text: &str) -> u64 {
 }
 
 fn attributes(text: &str) -> BTreeMap<String, String> {
-    // No attribute of ours has a comma in quotes.
+    // None of our attributes has a comma in quotes.
     text.split(',')
         .map(|pair| pair.split_once('=').expect("has a value"))
         .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
@@ -53,7 +53,7 @@ fn attributes(text: &str) -> BTreeMap<String, String> {
 }
 
 impl List {
-    /// Reads a playlist; `base` is what its segments are taken from when it is a delta update.
+    /// Parses a playlist. A delta update takes its skipped segments from `base`.
     pub fn parse(text: &str, base: Option<&Self>) -> Self {
         another_parser_takes(text);
         assert!(text.starts_with("#EXTM3U\n#EXT-X-VERSION:9\n") && text.ends_with('\n'), "{text}");
@@ -70,14 +70,14 @@ impl List {
                 "#EXT-X-SERVER-CONTROL" => list.control = attributes(value),
                 "#EXT-X-PART-INF" => list.part_target_ms = Some(ms(&attributes(value)["PART-TARGET"])),
                 "#EXT-X-SKIP" => {
-                    let base = base.expect("a delta update was asked for");
+                    let base = base.expect("a delta update was requested");
                     list.skipped = attributes(value)["SKIPPED-SEGMENTS"].parse().expect("a number");
                     let known = base.segments.iter().filter(|segment| segment.msn >= list.first);
                     list.segments = known.take(list.skipped as usize).cloned().collect();
                     for segment in &mut list.segments {
                         segment.parts.clear();
                     }
-                    assert_eq!(list.segments.len() as u64, list.skipped, "the player knows what is skipped");
+                    assert_eq!(list.segments.len() as u64, list.skipped, "the player has the skipped segments");
                     map = list.segments.last().and_then(|segment| segment.map.clone());
                 }
                 "#EXT-X-DISCONTINUITY" => {
@@ -110,7 +110,7 @@ impl List {
                 "#EXT-X-ENDLIST" => list.ended = true,
                 "#EXTM3U" | "#EXT-X-VERSION" => {}
                 uri => {
-                    assert!(!uri.starts_with('#'), "{line} is a tag that players know");
+                    assert!(!uri.starts_with('#'), "{line} is a known tag");
                     let msn = list.first + list.segments.len() as u64;
                     let segment = Segment { msn, uri: uri.to_owned(), map: map.clone(), ..std::mem::take(&mut next) };
                     list.segments.push(segment);
@@ -125,7 +125,7 @@ impl List {
         self.segments.iter().chain([&self.open]).flat_map(|segment| &segment.parts)
     }
 
-    /// The rules that one playlist alone can keep or break.
+    /// The rules for a single playlist.
     pub fn check(&self) {
         let control = |name: &str| self.control.get(name).map(|value| ms(value));
         assert_eq!(self.control.get("CAN-BLOCK-RELOAD").map(String::as_str), Some("YES"));
@@ -168,7 +168,7 @@ impl List {
         }
     }
 
-    /// What must hold from one playlist to a later one.
+    /// The rules from one playlist to a later one.
     pub fn check_after(&self, before: &Self) {
         assert!(self.first >= before.first && self.open.msn >= before.open.msn);
         assert!(self.target_ms >= before.target_ms, "the target never shrinks");
@@ -182,14 +182,14 @@ impl List {
             };
             if !old.uri.is_empty() {
                 let same = Segment { parts: new.parts.clone(), ..old.clone() };
-                assert_eq!(new, &same, "a listed segment stays as it is");
+                assert_eq!(new, &same, "a listed segment does not change");
                 assert!(new.parts.is_empty() || new.parts == old.parts);
             } else if !new.parts.is_empty() {
-                assert!(new.parts.starts_with(&old.parts), "parts only grow");
+                assert!(new.parts.starts_with(&old.parts), "parts are only added");
                 assert!(old.parts.is_empty() || (&new.map, &new.date) == (&old.map, &old.date));
             }
         }
-        // What was hinted is there, or still hinted, or the stream ended.
+        // The hinted part is listed or still hinted, or the stream ended.
         if let Some(hint) = &before.hint
             && !self.ended
         {
@@ -204,7 +204,7 @@ impl List {
 
 fn another_parser_takes(text: &str) {
     let mut reader = Reader::from_str(text, ParsingOptionsBuilder::new().with_parsing_for_all_tags().build());
-    while let Some(line) = reader.read_line().expect("is understood by another parser") {
+    while let Some(line) = reader.read_line().expect("another parser accepts it") {
         assert!(!matches!(line, HlsLine::UnknownTag(_)), "{line:?} of {text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Clips that FFmpeg made, through the packager, and back to FFmpeg.
+//! Clips made by FFmpeg, through the packager, and back to FFmpeg.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ const VIDEO: &str = "-f lavfi -i testsrc2=size=320x180:rate=30";
 const AUDIO: &str = "-f lavfi -i sine=frequency=440:sample_rate=44100";
 const H264: &str = "-c:v libx264 -preset ultrafast -bf 2 -g 60 -keyint_min 60 -sc_threshold 0 -pix_fmt yuv420p";
 const AAC: &str = "-c:a aac -b:a 96k";
-/// What is added to all times.
+/// Added to all times.
 const OFFSET_MS: i64 = 1_400;
 
 fn run(program: &str, arguments: &str, path: &Path, behind: &str) -> String {
@@ -39,7 +39,7 @@ fn run(program: &str, arguments: &str, path: &Path, behind: &str) -> String {
     format!("{}{said}", String::from_utf8_lossy(&output.stdout))
 }
 
-/// A clip that FFmpeg made, and the packets that an encoder would send of it.
+/// A clip made by FFmpeg, and the packets that an encoder would send for it.
 struct Clip {
     path: PathBuf,
     packets: Vec<Packet>,
@@ -47,7 +47,7 @@ struct Clip {
 }
 
 impl Clip {
-    /// By FFmpeg's own FLV muxer.
+    /// From FFmpeg's FLV muxer.
     fn flv(options: &str) -> Self {
         let folder = TempDir::new().expect("is made");
         let path = folder.path().join("clip.flv");
@@ -66,7 +66,7 @@ impl Clip {
         Self { path, packets, folder }
     }
 
-    /// Enhanced RTMP tags of the samples in an MP4 file: what this FFmpeg's FLV muxer does not know.
+    /// Enhanced RTMP tags with the samples of an MP4 file, for codecs that this FFmpeg's FLV muxer does not support.
     fn enhanced(options: &str, video: VideoCodec) -> Self {
         let folder = TempDir::new().expect("is made");
         let path = folder.path().join("clip.mp4");
@@ -85,7 +85,7 @@ impl Clip {
             .into_iter()
             .map(|found| {
                 let payload = bytes.slice(found.position..found.position + found.size);
-                // As much later as B-frames begin before 0.
+                // Shifted, because B-frames begin before 0.
                 let dts_ms = (found.dts_s * 1_000.0).round() as i64 + 200;
                 let cts_ms = ((found.pts_s - found.dts_s) * 1_000.0).round() as i32;
                 let content = if found.key { Content::Keyframe } else { Content::Frame };
@@ -99,7 +99,7 @@ impl Clip {
         frames.sort_by_key(|packet| packet.dts);
         let has_video = frames.iter().any(|packet| packet.kind.is_video());
         let opening = |packet: &Packet| has_video && packet.kind.is_audio();
-        // A stream begins with a picture, so sound that is sent before it is left out.
+        // A stream begins with a picture, so audio before the first picture is dropped.
         packets.extend(frames.into_iter().skip_while(|packet| opening(packet)));
         Self { path, packets, folder }
     }
@@ -114,19 +114,19 @@ impl Clip {
         i64::from(track.and_then(|track| track.sample_rate).unwrap_or(48_000))
     }
 
-    /// Plays it as a stream, once from segments and once from parts, and asks FFprobe and FFmpeg what they see.
+    /// Packages the clip and reads it with FFprobe and FFmpeg, once from segments and once from parts.
     fn assert_whole(&self) -> Player {
         let player = Player::watch(&self.packets);
         for of_parts in [false, true] {
             let path = self.folder.path().join("joined.mp4");
             std::fs::write(&path, player.file(of_parts)).expect("is written");
             let complaints = run("ffmpeg", "-hide_banner -v error -i", &path, "-f null -");
-            assert_eq!(complaints, "", "FFmpeg decodes it without a word");
+            assert_eq!(complaints, "", "FFmpeg decodes it without a message");
             self.assert_packets(&probe(&path));
             if self.packets.iter().any(|packet| packet.kind.is_video()) {
                 let pictures =
                     |path| run("ffmpeg", "-hide_banner -v error -i", path, "-map 0:v -fps_mode passthrough -f md5 -");
-                assert_eq!(pictures(&path), pictures(&self.path), "every picture is that of the source");
+                assert_eq!(pictures(&path), pictures(&self.path), "every picture equals the source");
             }
         }
         player
@@ -162,14 +162,14 @@ fn audio_packet(codec: AudioCodec, content: Content, dts_ms: i64, payload: Bytes
     flv::audio_packet(Timestamp::from_ms(dts_ms), tag.encode())
 }
 
-/// What a box of this name holds, wherever it is.
+/// The content of the first box with this name, at any depth.
 fn boxed(file: &Bytes, name: &[u8; 4]) -> Option<Bytes> {
     let at = file.windows(4).position(|window| window == name)?;
     let size = u32::from_be_bytes(file[at - 4..at].try_into().expect("four bytes")) as usize;
     Some(file.slice(at + 4..at - 4 + size))
 }
 
-/// The stream header that a `dOps` box of mapping family 0 was made of.
+/// The stream header from which a `dOps` box of mapping family 0 was made.
 fn opus_head(dops: &[u8]) -> Bytes {
     let mut head = b"OpusHead\x01".to_vec();
     head.push(dops[1]);
@@ -179,7 +179,7 @@ fn opus_head(dops: &[u8]) -> Bytes {
     head.into()
 }
 
-/// A packet as FFprobe sees it.
+/// A packet as FFprobe reports it.
 #[derive(Debug)]
 struct Probed {
     video: bool,
@@ -217,7 +217,7 @@ fn probe(path: &Path) -> Vec<Probed> {
 }
 
 #[test]
-fn h264_with_b_frames_and_aac_is_read_by_ffprobe_as_it_was_sent() {
+fn h264_with_b_frames_and_aac_is_read_by_ffprobe_as_sent() {
     let player = Clip::flv(&format!("{VIDEO} {AUDIO} -t 15 {H264} {AAC}")).assert_whole();
     let parts = |msn| player.parts.keys().filter(|(of, _)| *of == msn).count();
     assert_eq!((0..8).map(parts).collect::<Vec<_>>(), [4, 4, 4, 4, 4, 4, 4, 3]);
@@ -231,7 +231,7 @@ fn h264_with_b_frames_and_aac_is_read_by_ffprobe_as_it_was_sent() {
 }
 
 #[test]
-fn keyframes_each_second_and_other_rates_are_read_as_well() {
+fn keyframes_every_second_and_other_rates_are_read() {
     for rate in ["24", "25", "30000/1001", "60"] {
         let video = format!("-f lavfi -i testsrc2=size=160x90:rate={rate}");
         let player = Clip::flv(&format!("{video} {AUDIO} -t 9 {H264} -g 30 -keyint_min 30 {AAC}")).assert_whole();
@@ -240,7 +240,7 @@ fn keyframes_each_second_and_other_rates_are_read_as_well() {
 }
 
 #[test]
-fn hevc_and_av1_with_opus_are_read_as_they_were_sent() {
+fn hevc_and_av1_with_opus_are_read_as_sent() {
     let hevc =
         "-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=60:min-keyint=60:bframes=2 -tag:v hvc1";
     let av1 = "-c:v libaom-av1 -cpu-used 8 -usage realtime -g 60 -b:v 200k";
@@ -255,7 +255,7 @@ fn hevc_and_av1_with_opus_are_read_as_they_were_sent() {
 }
 
 #[test]
-fn video_alone_and_audio_alone_are_read() {
+fn video_only_and_audio_only_streams_are_read() {
     let av1 = VideoCodec::Av1;
     for clip in [
         Clip::flv(&format!("{VIDEO} -t 5 {H264}")),
@@ -268,7 +268,7 @@ fn video_alone_and_audio_alone_are_read() {
 }
 
 #[test]
-fn lengths_of_two_bytes_before_nal_units_are_kept() {
+fn two_byte_nal_unit_lengths_are_kept() {
     let mut clip = Clip::flv(&format!("{VIDEO} -t 5 {H264}"));
     for packet in &mut clip.packets {
         let tag = VideoTag::parse(&packet.body).expect("parses");
@@ -291,13 +291,13 @@ fn lengths_of_two_bytes_before_nal_units_are_kept() {
 }
 
 #[test]
-fn init_segment_holds_the_headers_as_they_came() {
+fn init_segment_has_the_headers_unchanged() {
     let clip = Clip::flv(&format!("{VIDEO} {AUDIO} -t 3 {H264} {AAC}"));
     let player = Player::watch(&clip.packets);
     let init = player.inits.values().next().expect("has one");
     for kind in [PacketKind::VideoHeader, PacketKind::AudioHeader] {
         let body = &clip.packets.iter().find(|packet| packet.kind == kind).expect("has one").body;
-        // Behind the tag: five bytes before a record, two before an AudioSpecificConfig.
+        // After the tag header: five bytes before a record, two before an AudioSpecificConfig.
         let header = &body[if kind == PacketKind::VideoHeader { 5 } else { 2 }..];
         assert!(init.windows(header.len()).any(|window| window == header), "{kind:?}");
     }

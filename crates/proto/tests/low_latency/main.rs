@@ -1,5 +1,6 @@
-//! Low-latency HLS as a player sees it: every playlist by the rules of the draft, every file by a reader of others.
-#![expect(clippy::disallowed_methods, reason = "FFmpeg takes and gives files; the crate under test does not")]
+//! Low-latency HLS from a player's side: every playlist is checked against the rules of the draft, and every file is
+//! read with another crate's parser.
+#![expect(clippy::disallowed_methods, reason = "FFmpeg reads and writes files; the crate under test does not")]
 
 mod checker;
 mod clips;

@@ -1,4 +1,4 @@
-//! Samples in fragments, read by another's MP4 parser.
+//! The samples in fragments, read with another crate's MP4 parser.
 
 use mp4_atom::{Any, Decode as _, DecodeAtom as _, Header, Moof, Moov};
 
@@ -10,7 +10,7 @@ pub struct Sample {
     pub composition: i64,
     pub sync: bool,
     pub payload: Vec<u8>,
-    /// The first of its track in its fragment.
+    /// The first sample of its track in its fragment.
     pub first: bool,
 }
 

@@ -1,12 +1,12 @@
-//! A player that sees every playlist and takes every file in time.
+//! A player that gets every playlist and every file in time.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use gostream_proto::{
     hls::{
-        Live,
-        live::{Answer, Fetch, File, Request},
+        LowLatencyStream,
+        low_latency::{File, FileResponse, PlaylistRequest, PlaylistResponse},
     },
     packet::Packet,
 };
@@ -17,28 +17,28 @@ pub const WALL_MS: u64 = 1_795_398_000_000;
 
 #[derive(Debug, Default)]
 pub struct Player {
-    pub live: Live,
+    pub live: LowLatencyStream,
     pub lists: Vec<List>,
-    /// Each part with its bytes, by segment and number.
+    /// The bytes of each part, by segment and part number.
     pub parts: BTreeMap<(u64, u64), Vec<u8>>,
     pub segments: BTreeMap<u64, Vec<u8>>,
     pub inits: BTreeMap<String, Bytes>,
-    /// For each segment, the init segment it needs, and whether times begin anew with it.
+    /// The init segment of each segment, and whether there is a discontinuity before it.
     pub maps: BTreeMap<u64, (String, bool)>,
-    /// Bytes of the newest delta updates, and of the full playlists in their place.
+    /// Bytes of the newest delta updates, and of the full playlists that they replace.
     pub delta_bytes: (usize, usize),
 }
 
-pub fn ready(answer: Answer) -> String {
+pub fn ready(answer: PlaylistResponse) -> String {
     match answer {
-        Answer::Ready(text) => text,
+        PlaylistResponse::Ready(text) => text,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn joined(fetched: Fetch) -> Vec<u8> {
+pub fn joined(fetched: FileResponse) -> Vec<u8> {
     match fetched {
-        Fetch::Ready(pieces) => pieces.concat(),
+        FileResponse::Ready(pieces) => pieces.concat(),
         other => panic!("{other:?}"),
     }
 }
@@ -49,7 +49,7 @@ impl Player {
         Self::watch_arrivals(&packets.iter().map(|packet| (packet.clone(), came(packet))).collect::<Vec<_>>())
     }
 
-    /// Packets, and when each came.
+    /// Packages packets with their arrival times.
     pub fn watch_arrivals(packets: &[(Packet, u64)]) -> Self {
         let mut player = Self::default();
         for (packet, came) in packets {
@@ -63,9 +63,9 @@ impl Player {
     }
 
     fn reload(&mut self) {
-        let text = match self.live.playlist(&Request::default()) {
-            Answer::Ready(text) => text,
-            Answer::Empty => return,
+        let text = match self.live.playlist(&PlaylistRequest::default()) {
+            PlaylistResponse::Ready(text) => text,
+            PlaylistResponse::Empty => return,
             other => panic!("{other:?}"),
         };
         let list = List::parse(&text, None);
@@ -76,27 +76,27 @@ impl Player {
         }
         self.fetch(&list);
         if let Some(File::Part(msn, part)) = list.hint.as_deref().and_then(File::parse) {
-            assert_eq!(self.live.part(msn, part), Fetch::NotYet);
-            assert_eq!(self.live.part(msn, part + 1), Fetch::Gone);
-            let held = self.live.playlist(&Request { msn: Some(msn), part: Some(part), skip: false });
-            assert_eq!(held, Answer::NotYet);
+            assert_eq!(self.live.part(msn, part), FileResponse::NotYet);
+            assert_eq!(self.live.part(msn, part + 1), FileResponse::Gone);
+            let held = self.live.playlist(&PlaylistRequest { msn: Some(msn), part: Some(part), skip: false });
+            assert_eq!(held, PlaylistResponse::NotYet);
         }
         self.lists.push(list);
     }
 
     fn check_delta(&mut self, text: &str, list: &List, before: &List) {
-        let delta = ready(self.live.playlist(&Request { skip: true, ..Request::default() }));
+        let delta = ready(self.live.playlist(&PlaylistRequest { skip: true, ..PlaylistRequest::default() }));
         let merged = List::parse(&delta, Some(before));
         if merged.skipped > 0 {
             let open_ms: u64 = list.open.parts.iter().map(|part| part.ms).sum();
             let kept = &list.segments[merged.skipped as usize..];
             let kept_ms = open_ms + kept.iter().map(|segment| segment.ms).sum::<u64>();
-            assert!(kept_ms > 6 * list.target_ms, "what is near the end is not skipped");
+            assert!(kept_ms > 6 * list.target_ms, "segments near the end are not skipped");
             self.delta_bytes = (self.delta_bytes.0 + delta.len(), self.delta_bytes.1 + text.len());
         } else {
             assert_eq!(delta, text);
         }
-        assert_eq!(List { skipped: 0, ..merged }, *list, "the delta update makes the full playlist");
+        assert_eq!(List { skipped: 0, ..merged }, *list, "the delta update results in the full playlist");
     }
 
     fn fetch(&mut self, list: &List) {
@@ -119,7 +119,7 @@ impl Player {
         }
     }
 
-    /// The file that a player joins from segments, or from parts; only for streams with one init segment.
+    /// The joined file of segments or of parts; only for streams with one init segment.
     pub fn file(&self, of_parts: bool) -> Vec<u8> {
         assert_eq!(self.inits.len(), 1);
         let init = self.inits.values().next().expect("has one").to_vec();

@@ -1,11 +1,11 @@
-//! What is answered to a request, and what happens to a stream that changes, rule by rule.
+//! Responses to requests and the handling of changes in a stream, rule by rule.
 
 use bytes::Bytes;
 use gostream_proto::{
     flv::{self, AudioTag, Content, VideoTag},
     hls::{
-        Live, Segmenter,
-        live::{Answer, Fetch, Request},
+        LowLatencyStream, Segmenter,
+        low_latency::{FileResponse, PlaylistRequest, PlaylistResponse},
     },
     packet::Packet,
     time::Timestamp,
@@ -29,8 +29,8 @@ const USUAL: Stream = Stream {
     start_ms: 0,
 };
 
-fn play(packets: &[Packet]) -> Live {
-    let mut live = Live::default();
+fn play(packets: &[Packet]) -> LowLatencyStream {
+    let mut live = LowLatencyStream::default();
     for packet in packets {
         live.push(packet, WALL_MS);
     }
@@ -42,8 +42,8 @@ fn shifted(packets: &[Packet], ms: i64) -> Vec<Packet> {
 }
 
 #[test]
-fn request_is_held_until_what_it_names_is_listed() {
-    // Segments 0 to 4 are complete, and of segment 5 the parts 0 and 1.
+fn request_is_held_until_its_segment_or_part_is_listed() {
+    // Segments 0 to 4 are complete, and so are parts 0 and 1 of segment 5.
     let live = play(&Stream { seconds: 11, ..USUAL }.packets()).with_picture_at(11_200);
     enum Said {
         Ready,
@@ -66,72 +66,72 @@ fn request_is_held_until_what_it_names_is_listed() {
         (Some(6), Some(0), NotYet),
         (Some(7), Some(0), NotYet),
         (Some(8), Some(0), Bad),
-        // Behind the last part of its segment: the first of the next.
+        // After the last part of its segment: the first part of the next.
         (Some(4), Some(3), Ready),
         (Some(4), Some(4), Ready),
         (Some(3), Some(100), Ready),
         (Some(0), Some(u64::MAX), Ready),
         (Some(u64::MAX), Some(u64::MAX), Bad),
     ] {
-        let answer = live.playlist(&Request { msn, part, skip: false });
+        let answer = live.playlist(&PlaylistRequest { msn, part, skip: false });
         let as_said = match said {
-            Ready => matches!(answer, Answer::Ready(_)),
-            NotYet => answer == Answer::NotYet,
-            Bad => matches!(answer, Answer::BadRequest(_)),
+            Ready => matches!(answer, PlaylistResponse::Ready(_)),
+            NotYet => answer == PlaylistResponse::NotYet,
+            Bad => matches!(answer, PlaylistResponse::BadRequest(_)),
         };
         assert!(as_said, "{msn:?} {part:?}: {answer:?}");
     }
-    assert!(matches!(live.segment(4), Fetch::Ready(_)) && live.segment(5) == Fetch::Gone);
-    assert!(matches!(live.part(5, 1), Fetch::Ready(_)) && live.part(5, 2) == Fetch::NotYet);
-    assert_eq!((live.part(6, 0), live.init(1)), (Fetch::Gone, None));
+    assert!(matches!(live.segment(4), FileResponse::Ready(_)) && live.segment(5) == FileResponse::Gone);
+    assert!(matches!(live.part(5, 1), FileResponse::Ready(_)) && live.part(5, 2) == FileResponse::NotYet);
+    assert_eq!((live.part(6, 0), live.init(1)), (FileResponse::Gone, None));
 }
 
 trait WithPicture {
-    fn with_picture_at(self, ms: i64) -> Live;
+    fn with_picture_at(self, ms: i64) -> LowLatencyStream;
 }
 
-impl WithPicture for Live {
-    /// One more picture, so that what ends before it is known.
-    fn with_picture_at(mut self, ms: i64) -> Live {
+impl WithPicture for LowLatencyStream {
+    /// Adds one more picture, which completes what ends before it.
+    fn with_picture_at(mut self, ms: i64) -> LowLatencyStream {
         self.push(&picture(ms, 0, false, 0), WALL_MS);
         self
     }
 }
 
 #[test]
-fn part_behind_the_last_of_the_newest_segment_waits_for_the_next() {
-    // The first picture of segment 5 ended segment 4, and no part of segment 5 is complete.
+fn request_for_a_part_after_the_newest_segment_waits_for_the_next() {
+    // The first picture of segment 5 ended segment 4; no part of segment 5 is complete.
     let mut packets = Stream { seconds: 10, sound: Sound::None, ..USUAL }.packets();
     packets.push(picture(10_000, 0, true, 300));
     let live = play(&packets);
     for (part, ready) in [(3, true), (4, false), (9, false)] {
-        let answer = live.playlist(&Request { msn: Some(4), part: Some(part), skip: false });
-        assert_eq!(matches!(answer, Answer::Ready(_)), ready, "{part}: {answer:?}");
+        let answer = live.playlist(&PlaylistRequest { msn: Some(4), part: Some(part), skip: false });
+        assert_eq!(matches!(answer, PlaylistResponse::Ready(_)), ready, "{part}: {answer:?}");
     }
 }
 
 #[test]
-fn ended_stream_answers_at_once_and_hints_nothing() {
+fn ended_stream_responds_at_once_without_a_hint() {
     let mut live = play(&USUAL.packets());
     live.finish();
     for request in [
-        Request { msn: Some(999), part: None, skip: true },
-        Request { msn: None, part: Some(3), skip: false },
-        Request::default(),
+        PlaylistRequest { msn: Some(999), part: None, skip: true },
+        PlaylistRequest { msn: None, part: Some(3), skip: false },
+        PlaylistRequest::default(),
     ] {
         let list = List::parse(&ready(live.playlist(&request)), None);
         list.check();
         assert!(list.ended && list.hint.is_none() && list.skipped == 0);
     }
-    assert_eq!(live.part(30, 0), Fetch::Gone);
+    assert_eq!(live.part(30, 0), FileResponse::Gone);
     assert!(!live.push(&picture(70_000, 0, true, 0), WALL_MS));
 }
 
 #[test]
 fn nothing_is_listed_before_the_first_segment() {
     let live = play(&Stream { seconds: 2, ..USUAL }.packets());
-    for request in [Request::default(), Request { msn: Some(0), part: Some(0), skip: false }] {
-        assert_eq!(live.playlist(&request), Answer::Empty);
+    for request in [PlaylistRequest::default(), PlaylistRequest { msn: Some(0), part: Some(0), skip: false }] {
+        assert_eq!(live.playlist(&request), PlaylistResponse::Empty);
     }
     assert_eq!((live.multivariant(), live.is_ready()), (None, false));
 }
@@ -143,15 +143,15 @@ fn usual_stream_has_four_parts_in_a_segment_and_ten_segments_in_the_list() {
     assert_eq!((list.segments.len(), list.target_ms, list.part_target_ms), (10, 2_000, Some(550)));
     assert!(list.independent && list.discontinuity_sequence == 0);
     assert!(player.parts.len() >= 120 && player.segments.len() == 30);
-    // Every part but the first of a segment is told while the segment is open, half a second after the one before.
+    // Every part but the first of a segment is listed while the segment is open, half a second after the previous part.
     assert!(player.parts.keys().all(|(_, part)| *part < 4));
-    // Delta updates save what they can: the list is 20 s long, and 12 s of it must stay.
+    // Delta updates are as short as allowed: the list is 20 s long, and 12 s of it must remain.
     let (delta, full) = player.delta_bytes;
     assert!(delta > 0 && delta < full, "{delta} of {full}");
 }
 
-/// The player has each playlist, whole and as delta update, read by a parser of somebody else, and holds it against the rules
-/// and against the one before.
+/// The player reads each playlist, complete and as delta update, with another crate's parser, and checks it against the
+/// rules and the previous playlist.
 #[test]
 fn five_minutes_of_playlists_keep_every_rule() {
     let player = Player::watch(&Stream { seconds: 300, ..USUAL }.packets());
@@ -159,12 +159,12 @@ fn five_minutes_of_playlists_keep_every_rule() {
     assert!(player.lists.len() >= 590, "{} playlists", player.lists.len());
     assert_eq!(player.segments.len(), 150);
     let newest = player.lists.iter().filter_map(|list| list.segments.last()).map(|segment| segment.msn).max();
-    assert_eq!(newest, Some(149), "numbers go on from the first");
+    assert_eq!(newest, Some(149), "numbers continue from the first");
     assert!(!continuous(&player, false).is_empty());
 }
 
 #[test]
-fn segments_end_where_those_of_mpeg_ts_do() {
+fn segments_end_where_mpeg_ts_segments_end() {
     for gop in [31, 60, 400] {
         let packets = Stream { gop, ..USUAL }.packets();
         let mut segmenter = Segmenter::default();
@@ -190,10 +190,10 @@ fn slides_have_segments_but_no_parts() {
 }
 
 #[test]
-fn pictures_that_an_encoder_drops_leave_parts_legal() {
+fn parts_are_valid_when_the_encoder_drops_pictures() {
     for dropped in [200..203, 200..230, 200..280] {
         for sound in [Sound::Aac(48_000), Sound::None] {
-            // Every list is checked as it comes.
+            // The player checks every list.
             let player = Player::watch(&Stream { dropped: dropped.clone(), gop: 90, sound, ..USUAL }.packets());
             continuous(&player, false);
         }
@@ -201,7 +201,7 @@ fn pictures_that_an_encoder_drops_leave_parts_legal() {
 }
 
 #[test]
-fn target_stays_when_keyframes_come_later() {
+fn target_duration_is_constant_when_keyframes_are_further_apart() {
     let short = Stream { seconds: 20, ..USUAL }.packets();
     let long = Stream { seconds: 40, gop: 240, start_ms: 20_000, ..USUAL }.packets();
     let player = Player::watch(&[short, long].concat());
@@ -210,22 +210,22 @@ fn target_stays_when_keyframes_come_later() {
 }
 
 #[test]
-fn new_headers_and_holes_begin_anew() {
+fn new_headers_and_holes_cause_a_discontinuity() {
     let first = Stream { seconds: 6, ..USUAL }.packets();
     let hole = Stream { seconds: 6, start_ms: 30_000, ..USUAL }.packets();
     let rate = Stream { seconds: 6, start_ms: 36_000, sound: Sound::Aac(44_100), ..USUAL }.packets();
     let player = Player::watch(&[first, hole, rate].concat());
     let samples = continuous(&player, false);
-    // Six seconds of sound each, at 46.875 frames a second and then at 43.07.
+    // Six seconds of audio each, at 46.875 and then at 43.07 frames per second.
     let sound = samples.iter().filter(|sample| sample.track == 2).count();
-    assert!((818..=824).contains(&sound), "{sound} frames of sound");
+    assert!((818..=824).contains(&sound), "{sound} audio frames");
     let maps: Vec<_> = player.maps.values().map(|(map, anew)| (map.as_str(), *anew)).collect();
     let of = |map, anew| [(map, anew), (map, false), (map, false)];
     assert_eq!(maps, [of("init-0.mp4", false), of("init-0.mp4", true), of("init-1.mp4", true)].concat());
 }
 
 #[test]
-fn sound_that_comes_later_gets_a_track_from_the_next_keyframe_on() {
+fn late_audio_gets_a_track_from_the_next_keyframe_on() {
     let both = Stream { seconds: 10, ..USUAL }.packets();
     let late: Vec<_> = both
         .iter()
@@ -245,7 +245,7 @@ fn sound_that_comes_later_gets_a_track_from_the_next_keyframe_on() {
 }
 
 #[test]
-fn video_that_does_not_go_into_the_file_leaves_the_sound() {
+fn unsupported_video_leaves_the_audio() {
     let sound = Stream { rate: 0, seconds: 10, ..USUAL }.packets();
     let tag = |content| VideoTag {
         codec: VideoCodec::Vp9,
@@ -268,7 +268,7 @@ fn video_that_does_not_go_into_the_file_leaves_the_sound() {
 }
 
 #[test]
-fn sound_that_does_not_go_into_the_file_leaves_the_video() {
+fn unsupported_audio_leaves_the_video() {
     let tag = AudioTag {
         codec: AudioCodec::Mp3,
         content: Content::Frame,
@@ -291,7 +291,7 @@ fn side_tracks_are_left_out() {
     let side: Vec<_> = main
         .iter()
         .flat_map(|packet| {
-            // A multitrack tag of track 1 beside every picture of the main one.
+            // A multitrack tag of track 1 after every picture of the main track.
             let body = [&[0xA6, 0x01][..], b"avc1", &[1, 0, 0, 0, 9, 9]].concat();
             let side = packet.kind.is_video().then(|| flv::video_packet(packet.dts, body.into()));
             [packet.clone()].into_iter().chain(side)
@@ -301,7 +301,7 @@ fn side_tracks_are_left_out() {
 }
 
 #[test]
-fn silence_that_was_never_sent_leaves_no_gap_and_sound_that_comes_twice_no_overlap() {
+fn missing_audio_leaves_no_gap_and_repeated_audio_no_overlap() {
     let packets = Stream { seconds: 12, ..USUAL }.packets();
     let muted: Vec<_> = packets
         .iter()
@@ -312,7 +312,7 @@ fn silence_that_was_never_sent_leaves_no_gap_and_sound_that_comes_twice_no_overl
     let samples = continuous(&player, false);
     assert!(samples.iter().any(|sample| sample.track == 2 && sample.duration > 48 * 280));
 
-    // An encoder that sends 300 ms of sound again.
+    // An encoder that sends 300 ms of audio again.
     let again = packets
         .iter()
         .filter(|packet| packet.kind.is_audio() && (4_100..4_400).contains(&packet.dts.as_ms()));
@@ -320,17 +320,17 @@ fn silence_that_was_never_sent_leaves_no_gap_and_sound_that_comes_twice_no_overl
     let twice: Vec<_> = before.iter().chain(again).chain(after).cloned().collect();
     let (once, twice) = (continuous(&Player::watch(&packets), false), continuous(&Player::watch(&twice), false));
     let sounds = |samples: &[media::Sample]| samples.iter().filter(|sample| sample.track == 2).count();
-    assert!(sounds(&twice) - sounds(&once) <= 3, "what jitter allows and no more");
+    assert!(sounds(&twice) - sounds(&once) <= 3, "no more than jitter allows");
 }
 
 #[test]
 fn hour_of_44100_hz_does_not_drift() {
     let sound = Stream { rate: 0, sound: Sound::Aac(44_100), seconds: 3_600, ..USUAL }.packets();
-    let mut live = Live::default();
+    let mut live = LowLatencyStream::default();
     let mut newest = 0;
     for packet in &sound {
         if live.push(packet, WALL_MS)
-            && let Answer::Ready(text) = live.playlist(&Request::default())
+            && let PlaylistResponse::Ready(text) = live.playlist(&PlaylistRequest::default())
         {
             newest = List::parse(&text, None).segments.last().expect("has one").msn;
         }
@@ -343,10 +343,10 @@ fn hour_of_44100_hz_does_not_drift() {
 }
 
 #[test]
-fn memory_is_bounded_by_bytes_and_the_list_stays_long_enough() {
+fn memory_is_bounded_and_the_list_has_its_minimum_length() {
     for (megabits, listed) in [(2.5, 9..=10), (6.0, 6..=6), (50.0, 3..=6)] {
         let payload = (megabits * 1_000_000.0 / 8.0 / 30.0) as usize;
-        let mut live = Live::default();
+        let mut live = LowLatencyStream::default();
         live.push(&video_header(), WALL_MS);
         let mut held_max = 0;
         for number in 0..1_800_i64 {
@@ -356,7 +356,7 @@ fn memory_is_bounded_by_bytes_and_the_list_stays_long_enough() {
             live.push(&flv::video_packet(Timestamp::from_ms(number * 1_000 / 30), tag.encode()), WALL_MS);
             held_max = held_max.max(live.held_bytes());
         }
-        let list = List::parse(&ready(live.playlist(&Request::default())), None);
+        let list = List::parse(&ready(live.playlist(&PlaylistRequest::default())), None);
         assert!(listed.contains(&list.segments.len()), "{megabits} Mbit/s: {} listed", list.segments.len());
         let open = megabits * 1_000_000.0 / 8.0 * 2.0;
         let bound = if megabits > 6.0 { 110_000_000.0 } else { 14.0 * 1_024.0 * 1_024.0 - open };
@@ -365,7 +365,7 @@ fn memory_is_bounded_by_bytes_and_the_list_stays_long_enough() {
 }
 
 #[test]
-fn restart_of_the_encoder_without_a_hole_goes_on() {
+fn encoder_restart_without_a_hole_continues() {
     let once = Stream { seconds: 8, ..USUAL }.packets();
     let player = Player::watch(&[once.clone(), shifted(&once, 8_100)].concat());
     assert!(player.maps.values().all(|(map, anew)| map == "init-0.mp4" && !anew));
@@ -373,7 +373,7 @@ fn restart_of_the_encoder_without_a_hole_goes_on() {
 }
 
 #[test]
-fn sound_of_another_rate_waits_for_the_next_segment() {
+fn audio_of_another_rate_waits_for_the_next_segment() {
     let pictures = Stream { seconds: 8, sound: Sound::None, ..USUAL }.packets();
     let sound = |sound, range: std::ops::Range<i64>| -> Vec<_> {
         let stream = Stream { rate: 0, seconds: 8, sound, ..USUAL };
@@ -399,9 +399,9 @@ fn sound_of_another_rate_waits_for_the_next_segment() {
 }
 
 #[test]
-fn segments_stay_for_as_long_as_the_list_is() {
+fn segments_are_kept_for_a_playlist_length_after_listing() {
     // Segments 0 to 28 are complete: ten are listed, and ten are kept.
     let live = play(&USUAL.packets());
-    let kept: Vec<_> = (0..40).filter(|&msn| live.segment(msn) != Fetch::Gone).collect();
+    let kept: Vec<_> = (0..40).filter(|&msn| live.segment(msn) != FileResponse::Gone).collect();
     assert_eq!(kept, (9..29).collect::<Vec<_>>());
 }

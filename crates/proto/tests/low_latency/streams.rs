@@ -1,4 +1,4 @@
-//! Random streams: whatever an encoder sends, a player gets legal playlists and every sample in its place.
+//! Random streams: for any input, a player gets valid playlists and every sample at its time.
 
 use bytes::Bytes;
 use gostream_proto::{
@@ -20,7 +20,7 @@ const AVC: &[u8] = &[
 ];
 const VIDEO_TRACK: u32 = 1;
 const AUDIO_TRACK: u32 = 2;
-/// What is added to all times.
+/// Added to all times.
 const OFFSET_MS: i64 = 1_400;
 
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl Sound {
         let mut payload = number.to_be_bytes().to_vec();
         let codec = match self {
             Self::Opus(samples) => {
-                // 2.5, 10 and 20 ms by the transform mode, 60 ms by the predictive one.
+                // 2.5, 10 and 20 ms in the transform mode, 60 ms in the predictive mode.
                 let config = match samples {
                     120 => 28,
                     480 => 30,
@@ -77,7 +77,7 @@ pub struct Stream {
     pub gop: i64,
     pub sound: Sound,
     pub seconds: i64,
-    /// Pictures that the encoder dropped.
+    /// Numbers of the pictures that the encoder dropped.
     pub dropped: std::ops::Range<i64>,
     pub reordered: bool,
     pub start_ms: i64,
@@ -157,7 +157,7 @@ fn streams() -> impl Strategy<Value = Stream> {
         })
 }
 
-/// Samples of all segments; of each track without gaps or overlaps unless the stream begins anew.
+/// The samples of all segments, checked to have no gaps or overlaps in each track except at a discontinuity.
 pub fn continuous(player: &Player, may_gap: bool) -> Vec<Sample> {
     let mut ends = [None; 3];
     let mut all = Vec::new();
@@ -177,7 +177,7 @@ pub fn continuous(player: &Player, may_gap: bool) -> Vec<Sample> {
     all
 }
 
-/// Every packet of the tracks is there, in order, at the time that the encoder said.
+/// Checks that every packet of the tracks is there, in order, at the encoder's time.
 fn assert_same(packets: &[Packet], samples: &[Sample], sound: Sound) {
     let of = |track| samples.iter().filter(move |sample| sample.track == track);
     let pictures: Vec<_> = packets.iter().filter(|p| p.kind.is_frame() && p.kind.is_video()).collect();
@@ -195,7 +195,7 @@ fn assert_same(packets: &[Packet], samples: &[Sample], sound: Sound) {
     assert_eq!(of(AUDIO_TRACK).count(), frames.len());
     for (packet, sample) in frames.iter().zip(of(AUDIO_TRACK)) {
         assert_eq!(sample.payload, AudioTag::parse(&packet.body).expect("parses").payload);
-        assert_eq!(sample.duration, u64::from(sound.samples()), "the jitter of milliseconds is not in the durations");
+        assert_eq!(sample.duration, u64::from(sound.samples()), "durations have no millisecond jitter");
         let wanted = (packet.dts.as_ms() + OFFSET_MS) * i64::from(sound.rate()) / 1_000;
         assert!((sample.dts as i64 - wanted).abs() <= i64::from(sound.rate()) / 500, "within 2 ms");
     }
@@ -205,12 +205,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_stream_makes_legal_playlists_and_loses_no_sample(stream in streams()) {
+    fn any_stream_has_valid_playlists_and_loses_no_sample(stream in streams()) {
         let packets = stream.packets();
         let player = Player::watch(&packets);
         let samples = continuous(&player, false);
         assert_same(&packets, &samples, stream.sound);
-        // Where parts are listed, they are the segments in smaller pieces.
+        // If parts are listed, their concatenation equals the segment.
         if player.lists.iter().any(|list| list.part_target_ms.is_some()) {
             for (msn, segment) in player.segments.iter().skip(1) {
                 let parts: Vec<u8> = player.parts.range((*msn, 0)..=(*msn, u64::MAX)).flat_map(|(_, part)| part.clone()).collect();
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn wild_times_and_changes_make_legal_playlists(
+    fn arbitrary_times_and_changes_have_valid_playlists(
         steps in prop::collection::vec((0..12_u8, 0..3_000_i64, -300..300_i32), 1..400),
     ) {
         let mut ms = 0;
@@ -243,18 +243,18 @@ proptest! {
     }
 }
 
-/// What a stream suffers on its way, and how its tracks lie.
+/// Disturbances between encoder and server, and the skew between the tracks.
 #[derive(Clone, Debug)]
 struct Way {
-    /// Sound is stamped and sent so much later than its pictures.
+    /// How much later than the pictures audio is stamped and sent, in ms.
     sound_late_ms: i64,
-    /// Pictures are sent so much later than the sound that they are stamped with.
+    /// How much later than the audio with the same timestamp pictures are sent, in ms.
     pictures_sent_late_ms: i64,
-    /// From when, for how long: nothing arrives, then all at once.
+    /// Start and duration of network stalls: no packets arrive, then all at once.
     stalls: Vec<(i64, i64)>,
-    /// From when, for how long: no picture, no sound, neither.
+    /// Start and duration of missing tracks: pictures, audio, or both.
     away: Vec<(u8, i64, i64)>,
-    /// Keyframes, by number of the picture.
+    /// Numbers of the pictures that are keyframes.
     cuts: Vec<usize>,
 }
 
@@ -319,7 +319,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_on_the_way_makes_legal_playlists(stream in streams(), way in ways()) {
+    fn disturbed_streams_have_valid_playlists(stream in streams(), way in ways()) {
         let mut conformer = gostream_proto::hls::Conformer::default();
         let mut out = Vec::new();
         for (packet, came) in way.arrivals(&stream.packets()) {

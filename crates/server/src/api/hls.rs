@@ -11,7 +11,7 @@ use axum::{
 };
 use futures::stream;
 use gostream_engine::{
-    hls::{File, Request, Served},
+    hls::{File, PlaylistRequest, Served},
     spec::StreamKey,
 };
 
@@ -72,9 +72,9 @@ pub(super) async fn by_playback_id(
     Path((playback_id, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let (file, request) = (File::parse(&name), Request::parse(query.as_deref().unwrap_or_default()));
+    let (file, request) = (File::parse(&name), PlaylistRequest::parse(query.as_deref().unwrap_or_default()));
     let kind = match (file, request) {
-        (Some(File::Media), Ok(Request { msn: Some(_), .. })) => "blocking_playlist",
+        (Some(File::Media), Ok(PlaylistRequest { msn: Some(_), .. })) => "blocking_playlist",
         (Some(File::Multivariant | File::Media), _) => "playlist",
         (Some(File::Init(_)), _) => "init",
         (Some(File::Segment(_)), _) => "segment",
@@ -92,7 +92,7 @@ async fn named_file(
     ctx: &Ctx,
     playback_id: &str,
     file: File,
-    request: Result<Request, &'static str>,
+    request: Result<PlaylistRequest, &'static str>,
 ) -> Result<Response, Problem> {
     let output = ctx.engine.hls_for_viewers(playback_id).ok_or_else(not_live)?;
     let bad = |why| Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("{why}."));

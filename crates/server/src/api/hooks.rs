@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gostream_engine::{spec::ProjectId, status::PullState};
-use gostream_proto::hook::Notice;
+use gostream_proto::hook::HookCall;
 use gostream_store::Project;
 
 use super::{context::Ctx, error::Problem, extract};
@@ -51,8 +51,8 @@ pub(super) async fn on_publish(State(ctx): State<Ctx>, request: Request) -> Resp
 async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
     let (parts, body) = request.into_parts();
     let address = extract::client_address(&parts);
-    let notice = read(ctx, Request::from_parts(parts, body)).await?;
-    let Some(project) = project(ctx, &notice).await? else {
+    let call = read(ctx, Request::from_parts(parts, body)).await?;
+    let Some(project) = project(ctx, &call).await? else {
         refused("hook", address);
         let detail = "No project has this stream key. Copy it again from the project's page.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "unknown_stream_key", detail));
@@ -64,8 +64,8 @@ async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
     let id = ProjectId(project.id);
     let status = ctx.engine.pull_status(id).unwrap_or_default();
     let play = Play { is_live: status.state == PullState::Live, plays: status.plays };
-    let name = notice.key.clone().filter(|_| notice.was_trimmed);
-    ctx.fronts.published(project.id, publisher(notice), play, Instant::now());
+    let name = call.key.clone().filter(|_| call.was_trimmed);
+    ctx.fronts.published(project.id, publisher(call), play, Instant::now());
     ctx.engine.pull_published(id);
     Ok(name)
 }
@@ -88,11 +88,11 @@ pub(super) async fn on_publish_done(State(ctx): State<Ctx>, request: Request) ->
 }
 
 async fn part(ctx: &Ctx, request: Request) -> Result<(), Problem> {
-    let notice = read(ctx, request).await?;
-    let Some(project) = project(ctx, &notice).await?.filter(|project| project.pull_url.is_some()) else {
+    let call = read(ctx, request).await?;
+    let Some(project) = project(ctx, &call).await?.filter(|project| project.pull_url.is_some()) else {
         return Ok(());
     };
-    match ctx.fronts.left(project.id, &publisher(notice)) {
+    match ctx.fronts.left(project.id, &publisher(call)) {
         Left::Another => {}
         Left::Succeeded => ctx.engine.pull_published(ProjectId(project.id)),
         Left::Last => ctx.engine.pull_unpublished(ProjectId(project.id)),
@@ -100,19 +100,19 @@ async fn part(ctx: &Ctx, request: Request) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn read(ctx: &Ctx, request: Request) -> Result<Notice, Problem> {
+async fn read(ctx: &Ctx, request: Request) -> Result<HookCall, Problem> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let form = String::from_utf8_lossy(&extract::body(request, ctx).await?).into_owned();
-    Ok(Notice::parse(&query, &form))
+    Ok(HookCall::parse(&query, &form))
 }
 
-async fn project(ctx: &Ctx, notice: &Notice) -> Result<Option<Project>, Problem> {
-    match &notice.key {
+async fn project(ctx: &Ctx, call: &HookCall) -> Result<Option<Project>, Problem> {
+    match &call.key {
         Some(key) => Ok(ctx.store.project_by_stream_key(key).await?),
         None => Ok(None),
     }
 }
 
-fn publisher(notice: Notice) -> Publisher {
-    Publisher::Known(notice.address, notice.client_id)
+fn publisher(call: HookCall) -> Publisher {
+    Publisher::Known(call.address, call.client_id)
 }

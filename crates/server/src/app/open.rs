@@ -123,7 +123,7 @@ async fn ensure_stopped(store: &Store, node: &str) -> Result<(), StartError> {
 async fn take_over(store: &Store, settings: &Settings) -> Result<(String, Option<NodeLock>), StartError> {
     let node = data_dir::node_id(&settings.data_dir)?;
     let lock = NodeLock::take(settings.database_url.expose_secret(), &node, NODE_PATIENCE).await?;
-    if lock.as_ref().is_some_and(NodeLock::was_waited_for) {
+    if lock.as_ref().is_some_and(NodeLock::had_to_wait) {
         ensure_stopped(store, &node).await?;
     }
     let abandoned = store.close_abandoned_streams(&node, OffsetDateTime::now_utc()).await?;

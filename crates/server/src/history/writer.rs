@@ -11,7 +11,7 @@ use gostream_engine::{
     spec::{RelayId, StreamId},
     status::RelayState,
 };
-use gostream_store::{Error, NewStreamEvent, Store, StreamStatus, Weight};
+use gostream_store::{Error, HeartbeatSize, NewStreamEvent, Store, StreamStatus};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -127,7 +127,7 @@ impl Writer {
                 Err(_) => tracing::warn!("The history could not be written: the database does not answer."),
             }
             // While the database is away, or full, events wait for it, however long that takes; the queue bounds how many.
-            let written = timeout(WRITE_TIMEOUT, self.store.beat(&self.node, Weight::Heavy)).await;
+            let written = timeout(WRITE_TIMEOUT, self.store.heartbeat(&self.node, HeartbeatSize::Large)).await;
             let answers = written.is_ok_and(|written| written.is_ok());
             tries += u32::from(answers);
             tokio::select! {

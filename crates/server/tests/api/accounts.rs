@@ -1,4 +1,4 @@
-//! Accounts: sign-up, login, logout, passwords, and guessing.
+//! Accounts: sign-up, login, logout, passwords, and password guessing.
 
 use serde_json::{Value, json};
 
@@ -49,11 +49,11 @@ pub async fn sign_up_log_in_and_out(app: &TestApp) {
     forged.get("/api/auth/me").await.problem(401, "unauthorized");
 }
 
-pub async fn a_taken_email_is_told(app: &TestApp) {
+pub async fn a_taken_email_is_refused(app: &TestApp) {
     app.user("me@example.org").await;
     let again = json!({"email": "ME@example.org", "password": PASSWORD});
     app.client.post("/api/auth/signup", again.clone()).await.problem(409, "email_taken");
-    // Two at once for one address: one wins.
+    // Two concurrent sign-ups with one address: one succeeds.
     let other = json!({"email": "other@example.org", "password": PASSWORD});
     let (one, two) =
         tokio::join!(app.client.post("/api/auth/signup", other.clone()), app.client.post("/api/auth/signup", other));
@@ -62,13 +62,13 @@ pub async fn a_taken_email_is_told(app: &TestApp) {
     assert_eq!(statuses, [201, 409]);
 }
 
-pub async fn wrong_credentials_look_alike(app: &TestApp) {
+pub async fn wrong_credentials_are_indistinguishable(app: &TestApp) {
     app.user("me@example.org").await;
     let wrong = log_in(app, "me@example.org", "quiet lamp under snow").await.problem(401, "invalid_credentials");
     let long = "x".repeat(5_000);
     for (email, password) in [("nobody@example.org", PASSWORD), ("no email", "x"), ("me@example.org", long.as_str())] {
         let unknown = log_in(app, email, password).await.problem(401, "invalid_credentials");
-        assert_eq!(unknown, wrong, "nothing tells whether the account exists");
+        assert_eq!(unknown, wrong, "the responses do not reveal whether the account exists");
     }
 }
 
@@ -84,7 +84,7 @@ pub async fn a_new_password_ends_other_sessions(app: &TestApp) {
     let reply = me.post("/api/auth/password", change(PASSWORD, new)).await;
     reply.empty(204);
 
-    // The session that asked may have been copied, so it goes on as another one.
+    // The session of the request may have been copied, so it is replaced as well.
     me.get("/api/auth/me").await.problem(401, "unauthorized");
     let cookie = reply.header("set-cookie").to_owned();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
@@ -97,7 +97,7 @@ pub async fn a_new_password_ends_other_sessions(app: &TestApp) {
 }
 
 pub async fn guessing_is_slowed_down(app: &TestApp) {
-    // Ten tries per account, from wherever: the proxy on this machine speaks for ten addresses.
+    // Ten attempts per account from any address; the trusted proxy on this machine names ten addresses.
     let guess = |n: u8, email: &str| {
         let body = json!({"email": email, "password": "x"});
         let call = Call::new("POST", "/api/auth/login")
@@ -117,10 +117,11 @@ pub async fn guessing_is_slowed_down(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn one_address_cannot_try_for_ever() {
+async fn one_address_has_limited_attempts() {
     let app = TestApp::start(&[]).await;
     let guess = async |email: &str| app.client.post("/api/auth/login", json!({"email": email, "password": "x"})).await;
-    // After ten tries the account is closed for a while, so the rest costs no hashes but counts for the address.
+    // After ten attempts the account is locked for a while, so further attempts cost no hashing, but count for the
+    // address.
     for _ in 0..70 {
         guess("victim@example.org").await;
     }
@@ -131,7 +132,7 @@ async fn one_address_cannot_try_for_ever() {
 }
 
 #[tokio::test]
-async fn closed_means_closed() {
+async fn closed_signup_refuses_new_accounts() {
     let app = TestApp::start(&[("signup", "closed")]).await;
     let reply = app.client.post("/api/auth/signup", json!({"email": "a@b.c", "password": PASSWORD})).await;
     reply.problem(403, "signup_closed");

@@ -1,4 +1,4 @@
-//! Certificates by ACME: the real binary and a real ACME server, which looks at the HTTPS port before it signs.
+//! Certificates by ACME: the real program and a real ACME server, which validates on the HTTPS port.
 
 use std::{
     fs,
@@ -41,7 +41,7 @@ const OBTAINED: &str = "A new certificate is in use";
 /// Longer than any test.
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// A server that asks for a certificate, and everything that it says.
+/// A server with ACME, and its output.
 struct Server {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -52,12 +52,12 @@ struct Server {
 }
 
 impl Server {
-    /// Starts it on these ports: for HTTPS, RTMPS and metrics.
+    /// Starts it on these ports for HTTPS, RTMPS and metrics.
     fn start(data: &TempDir, pebble: &Pebble, ports: [u16; 3], domains: &str) -> Self {
         Self::trusting(&pebble.ca(), data, pebble, ports, domains)
     }
 
-    /// The same with another root for the authority's own HTTPS.
+    /// The same with another root for the authority's HTTPS.
     fn trusting(ca: &str, data: &TempDir, pebble: &Pebble, ports: [u16; 3], domains: &str) -> Self {
         let [https, rtmps, metrics] = ports;
         let mut child = Command::new(env!("CARGO_BIN_EXE_gostream"))
@@ -81,17 +81,17 @@ impl Server {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (tell, lines) = mpsc::sync_channel(1_000_000);
         std::thread::spawn(move || {
-            // Ends with the server; a test that is over listens no more.
+            // Ends with the server, or with the test.
             stderr.lines().map_while(Result::ok).all(|line| tell.send(line).is_ok());
         });
         Self { child, lines, said: String::new(), https, rtmps, metrics }
     }
 
-    /// Reads on until it says this, and gives the line.
+    /// Reads until a line contains `part`, and returns the line.
     fn until(&mut self, part: &str) -> String {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
-                panic!("{part} was never said:\n{}", self.said);
+                panic!("{part} was never printed:\n{}", self.said);
             };
             self.said += &format!("{line}\n");
             if line.contains(part) {
@@ -100,7 +100,7 @@ impl Server {
         }
     }
 
-    /// Asks `gostream health` with the same settings.
+    /// Runs `gostream health` with the same settings.
     fn is_healthy(&self, data: &TempDir) -> bool {
         let status = Command::new(env!("CARGO_BIN_EXE_gostream"))
             .current_dir(data.path())
@@ -112,7 +112,7 @@ impl Server {
         status.unwrap().success()
     }
 
-    /// Stops it and gives everything that it said.
+    /// Stops it and returns its whole output.
     fn stop(mut self) -> String {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
@@ -129,7 +129,7 @@ impl Drop for Server {
     }
 }
 
-/// Connects as somebody who trusts `roots`.
+/// Connects as a client that trusts `roots`.
 async fn connect(port: u16, name: &'static str, roots: &RootCertStore) -> Option<TlsStream<TcpStream>> {
     let config = ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth();
     let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -141,12 +141,12 @@ fn leaf(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
     stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
-/// The certificate that somebody sees who trusts `roots`.
+/// The certificate that a client gets that trusts `roots`.
 async fn seen(port: u16, roots: &RootCertStore) -> Option<CertificateDer<'static>> {
     connect(port, DOMAIN, roots).await.map(|stream| leaf(&stream))
 }
 
-/// An address in clear for those who speak no TLS: what comes there goes on to the port.
+/// A plain-text address for clients without TLS: connections are forwarded to the port.
 async fn tunnel(port: u16, roots: &RootCertStore) -> SocketAddr {
     let (listener, roots) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), roots.clone());
     let address = listener.local_addr().unwrap();
@@ -159,24 +159,28 @@ async fn tunnel(port: u16, roots: &RootCertStore) -> SocketAddr {
     address
 }
 
-/// A request on a connection that stays open.
+/// A request on a persistent connection.
 async fn ask(stream: &mut TlsStream<TcpStream>) {
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: stream.example\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\nok") {
-        assert_ne!(timeout(PATIENCE, stream.read_buf(&mut answer)).await.unwrap().unwrap(), 0, "it was closed");
+        assert_ne!(
+            timeout(PATIENCE, stream.read_buf(&mut answer)).await.unwrap().unwrap(),
+            0,
+            "the connection was closed"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_is_asked_for_once_shown_everywhere_and_kept_when_another_is_refused() {
+async fn a_certificate_is_obtained_once_used_everywhere_and_kept_if_another_is_refused() {
     let data = TempDir::new().unwrap();
     let ports: [u16; 3] = free_ports().unwrap();
     let pebble = Pebble::start(ports[0], DAY).await.unwrap();
     let roots = pebble.roots().await.unwrap();
     let mut server = Server::start(&data, &pebble, ports, &format!("{DOMAIN},second.stream.example"));
     server.until(OBTAINED);
-    let first = seen(server.https, &roots).await.expect("HTTPS shows what the authority signed");
+    let first = seen(server.https, &roots).await.expect("HTTPS uses the issued certificate");
     assert_eq!(seen(server.rtmps, &roots).await.as_ref(), Some(&first), "and so does RTMPS");
     assert!(connect(server.https, "second.stream.example", &roots).await.is_some(), "one certificate for both names");
     assert!(server.is_healthy(&data));
@@ -198,7 +202,7 @@ async fn a_certificate_is_asked_for_once_shown_everywhere_and_kept_when_another_
 
     let mut server = Server::start(&data, &pebble, ports, DOMAIN);
     server.until("GoStream");
-    assert_eq!(seen(server.https, &roots).await.as_ref(), Some(&first), "a restart shows what is stored");
+    assert_eq!(seen(server.https, &roots).await.as_ref(), Some(&first), "a restart uses the stored certificate");
     assert!(!server.stop().contains("Asking for a certificate"));
 
     let mut server = Server::start(&data, &pebble, ports, &format!("{DOMAIN},{BLOCKED}"));
@@ -211,14 +215,14 @@ async fn a_certificate_is_asked_for_once_shown_everywhere_and_kept_when_another_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_authority_is_asked_anew_even_when_it_does_not_know_our_account() {
+async fn a_new_authority_gets_a_new_account() {
     let data = TempDir::new().unwrap();
     let ports: [u16; 3] = free_ports().unwrap();
     let before = Pebble::start(ports[0], DAY).await.unwrap();
     let mut server = Server::start(&data, &before, ports, DOMAIN);
     server.until(OBTAINED);
     server.stop();
-    // As if it were the same authority, which has lost its accounts.
+    // As if the same authority had lost its accounts.
     let after = Pebble::start(ports[0], DAY).await.unwrap();
     let file = data.path().join("data/acme/account.json");
     let host = |pebble: &Pebble| pebble.directory().trim_end_matches("dir").to_owned();
@@ -254,30 +258,30 @@ async fn a_certificate_is_renewed_without_dropping_a_connection() {
     events.until(|project| project["status"] == "live").await;
 
     server.until(OBTAINED);
-    let renewed = seen(server.https, &roots).await.expect("a valid one");
+    let renewed = seen(server.https, &roots).await.expect("a valid certificate");
     assert_ne!(renewed, leaf(&open));
     ask(&mut open).await;
     encoder.send_all(&Script::default().frames()).await.unwrap();
     encoder.stop().await.unwrap();
     events.until(|project| project["status"] == "offline").await;
     let streams = me.get(&format!("{path}/streams")).await.json(200);
-    assert_eq!(streams["items"].as_array().map(Vec::len), Some(1), "it was one stream all along: {streams}");
+    assert_eq!(streams["items"].as_array().map(Vec::len), Some(1), "the stream was not interrupted: {streams}");
     server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_certificate_everything_else_works_and_the_log_says_what_to_do() {
+async fn without_a_certificate_everything_else_works_and_the_log_has_advice() {
     let data = TempDir::new().unwrap();
     let [elsewhere, ports @ ..]: [u16; 4] = free_ports().unwrap();
-    // Port 443 of the name leads to where nobody listens.
+    // Nothing listens on the port that is validated.
     let pebble = Pebble::start(elsewhere, DAY).await.unwrap();
     let roots = pebble.roots().await.unwrap();
     let mut server = Server::start(&data, &pebble, ports, DOMAIN);
     let rtmp = server.until("RTMP server   rtmp://");
     let line = server.until("There is no valid certificate for stream.example");
     assert!(line.contains("Port 443 of the name must lead to http.listen") && line.contains("next try"), "{line}");
-    assert!(seen(server.https, &roots).await.is_none(), "nobody vouches for the stand-in");
-    assert!(server.is_healthy(&data), "it is up, and health checks must not end its streams");
+    assert!(seen(server.https, &roots).await.is_none(), "the self-signed certificate is not trusted");
+    assert!(server.is_healthy(&data), "it is healthy, and health checks must not end its streams");
     let metrics = Client { address: ([127, 0, 0, 1], server.metrics).into(), token: None };
     assert_eq!(metrics.get("/metrics").await.status, 200);
     let rtmp = rtmp.split_once("rtmp://").unwrap().1.trim_end_matches("/live").to_owned();
@@ -288,12 +292,12 @@ async fn without_a_certificate_everything_else_works_and_the_log_says_what_to_do
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_authority_that_is_away_is_told_and_nothing_answers_its_challenges() {
+async fn an_unreachable_authority_is_reported_and_challenges_are_not_answered() {
     let data = TempDir::new().unwrap();
     let ports: [u16; 3] = free_ports().unwrap();
     let pebble = Pebble::start(ports[0], DAY).await.unwrap();
     let nobody = RootCertStore::empty();
-    // The right authority, whose own HTTPS is not to be trusted with another root.
+    // The authority is right, but its HTTPS is not trusted with another root.
     fs::write(data.path().join("other.pem"), Certificate::for_names(&["x"]).unwrap().pem).unwrap();
     let ca = data.path().join("other.pem");
     let mut server = Server::trusting(ca.to_str().unwrap(), &data, &pebble, ports, DOMAIN);

@@ -1,4 +1,4 @@
-//! The real server with a data directory of its own.
+//! The real server with its own data directory.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::http::Client;
 
-/// Good enough for everybody.
+/// The password of every test account.
 pub const PASSWORD: &str = "quiet lamp under rain";
 
 /// A running server.
@@ -22,7 +22,7 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// Starts on free ports, on SQLite unless `flags` say otherwise.
+    /// Starts on free ports, on SQLite unless `flags` select another database.
     pub async fn start(flags: &[(&'static str, &str)]) -> Self {
         let flags = flags.iter().map(|(key, text)| (*key, (*text).to_owned())).collect();
         Self::start_in(TempDir::new().unwrap(), flags, "127.0.0.1:0").await
@@ -43,14 +43,14 @@ impl TestApp {
         Self { app, client, flags, data }
     }
 
-    /// Stops, and starts with the same data at the same address.
+    /// Stops, and starts again with the same data and address.
     pub async fn restart(self) -> Self {
         let Self { app, client, flags, data } = self;
         app.stop().await;
         Self::start_in(data, flags, &client.address.to_string()).await
     }
 
-    /// Starts on a fresh database of the PostgreSQL that this process started.
+    /// Starts on a new database of this process's PostgreSQL.
     pub async fn on_postgres() -> Self {
         let url = Postgres::shared().database();
         Self::start(&[("database.url", &url)]).await
@@ -64,19 +64,19 @@ impl TestApp {
         Client { address: self.app.metrics_addr().unwrap(), token: None }
     }
 
-    /// Makes an account and acts as it.
+    /// Creates an account and returns a client that is logged in.
     pub async fn user(&self, email: &str) -> Client {
         let reply = self.client.post("/api/auth/signup", json!({"email": email, "password": PASSWORD})).await;
         let token = reply.json(201)["token"].as_str().unwrap().to_owned();
         Client { token: Some(token), ..self.client.clone() }
     }
 
-    /// Makes a project and gives it as the API shows it.
+    /// Creates a project and returns it as the API shows it.
     pub async fn project(&self, client: &Client) -> Value {
         client.post("/api/projects", json!({"name": "Sunday service"})).await.json(201)
     }
 
-    /// Runs `gostream` beside the server, on the same data. `input` is what it reads.
+    /// Runs a `gostream` command on the data of the running server, with `input` on its standard input.
     pub async fn command(&self, arguments: &[&str], input: &str) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_gostream"));
         command
@@ -85,7 +85,7 @@ impl TestApp {
             .args(arguments)
             .arg("--data-dir")
             .arg(self.data.path());
-        // Without it, it would not find this server's database.
+        // Otherwise it would not find this server's database.
         let database = self.flags.iter().find(|(key, _)| *key == "database.url");
         command.args(database.map(|(_, url)| format!("--database-url={url}")));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -105,7 +105,7 @@ pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-/// A destination as a caller writes it.
+/// A destination in a request.
 pub fn destination(url: &str, key: &str) -> Value {
     json!({"platform": "custom", "name": "Hall screen", "rtmpUrl": url, "streamKey": key})
 }

@@ -1,4 +1,4 @@
-//! Whatever arrives, the answer is a problem document with the right status and a sentence that helps.
+//! For any input, the response is a problem document with the right status and helpful text.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::{
     http::Call,
 };
 
-pub async fn bodies_that_are_no_json(app: &TestApp) {
+pub async fn invalid_json_bodies_are_refused(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let post = |kind: &str, body: &str| {
         let call = Call::new("POST", "/api/projects").body(kind, body);
@@ -38,11 +38,11 @@ pub async fn bodies_that_are_no_json(app: &TestApp) {
     post("application/json", "{\"name\":\"a\",\"name\":\"b\"}").await.bad_fields(&["name"]);
     let problem = post("application/json", "{\"name\":\"x\",\"owner\":1}").await.bad_fields(&["owner"]);
     assert!(text(&problem["detail"]).contains("Unknown field `owner`"), "{problem}");
-    // Nobody reads the body of somebody who is not logged in.
+    // The body of an unauthenticated request is not read.
     app.client.post("/api/projects", json!({"nonsense": 1})).await.problem(401, "unauthorized");
 }
 
-pub async fn fields_that_cannot_be_taken(app: &TestApp) {
+pub async fn invalid_fields_are_refused(app: &TestApp) {
     let signup = |email: &str, password: &str| {
         let body = json!({"email": email, "password": password});
         let client = app.client.clone();

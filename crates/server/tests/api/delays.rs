@@ -1,4 +1,4 @@
-//! A destination that gets the stream later, from the request to the platform.
+//! A destination with a delay, from the request to the platform.
 
 use gostream_testkit::{
     PATIENCE,
@@ -23,10 +23,10 @@ async fn until(me: &Client, path: &str, what: &str, wanted: impl Fn(&Value) -> b
             }
         }
     };
-    timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} never was {what}"))
+    timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} was never {what}"))
 }
 
-pub async fn a_destination_gets_the_stream_later(app: &TestApp) {
+pub async fn a_destination_gets_the_stream_with_a_delay(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}", text(&project["id"]));
@@ -45,7 +45,7 @@ pub async fn a_destination_gets_the_stream_later(app: &TestApp) {
     let of_made = format!("/api/destinations/{}", text(&made["id"]));
     me.patch(&of_made, json!({ "delaySeconds": 301 })).await.bad_fields(&["delaySeconds"]);
     let renamed = me.patch(&of_made, json!({ "name": "Later" })).await.json(200);
-    assert_eq!(renamed["delaySeconds"], 300, "what is not given stays");
+    assert_eq!(renamed["delaySeconds"], 300, "other fields are unchanged");
     let changed = me.patch(&of_made, json!({ "delaySeconds": 2 })).await.json(200);
     assert_eq!(changed["delaySeconds"], 2);
     let log = me.get("/api/auth/audit").await.json(200);
@@ -63,19 +63,19 @@ pub async fn a_destination_gets_the_stream_later(app: &TestApp) {
     let live = until(&me, &path, "live", |project| relay(project)["state"] == "live").await;
     assert!(began.elapsed() >= Duration::from_secs(2), "two seconds later: {:?}", began.elapsed());
     assert_eq!((&relay(&live)["delayMs"], &live["stream"]["restUntil"]), (&json!(2_000), &Value::Null));
-    // Shorter, and longer again, over the same connection.
+    // Shorter, then longer again, on the same connection.
     for seconds in [1, 4] {
         me.patch(&of_made, json!({ "delaySeconds": seconds })).await.json(200);
         until(&me, &path, "at its delay", |project| relay(project)["delayMs"] == seconds * 1_000).await;
     }
     let rest = until(&me, &path, "over for the encoder", |project| project["stream"]["restUntil"].is_string()).await;
-    assert_eq!((&rest["status"], &relay(&rest)["state"]), (&json!("live"), &json!("live")), "it gets the rest");
+    assert_eq!((&rest["status"], &relay(&rest)["state"]), (&json!("live"), &json!("live")), "it receives the rest");
     sending.await.unwrap();
     until(&me, &path, "offline", |project| project["status"] == "offline").await;
     let visits = platform.visits();
-    assert!(visits.len() == 1 && visits[0].goodbye, "{} connections", visits.len());
+    assert!(visits.len() == 1 && visits[0].unpublished, "{} connections", visits.len());
 
-    // The owner does not wait.
+    // The owner does not wait for the rest.
     me.patch(&of_made, json!({ "delaySeconds": 300 })).await.json(200);
     let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("admitted");
     encoder.send_all(&Script::default().write()).await.expect("is taken");

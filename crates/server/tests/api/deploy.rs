@@ -1,4 +1,5 @@
-//! What `deploy/` and `docs/running.md` say is true of this program: names, paths, settings, and how closed the service is.
+//! Checks `deploy/` and `docs/running.md` against the program: names, paths, settings, and the sandboxing of the
+//! service.
 
 use std::{
     collections::BTreeSet,
@@ -29,13 +30,13 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every word that begins like this, as far as `part` goes.
+/// Every word that begins with `start`, up to the first character that `part` refuses.
 fn words(text: &str, start: &str, part: fn(char) -> bool) -> BTreeSet<String> {
     let found = text.match_indices(start).map(|(at, _)| &text[at..]);
     found.map(|rest| rest.chars().take_while(|&letter| part(letter)).collect()).collect()
 }
 
-/// Names of series, from the types that a scrape declares.
+/// Names of metrics, from the types in a scrape.
 fn series(page: &str) -> BTreeSet<String> {
     let mut series = BTreeSet::new();
     for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
@@ -57,7 +58,7 @@ async fn every_metric_that_is_shown_or_documented_is_in_a_scrape() {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}", text(&project["id"]));
-    // A relay that fails: nobody listens there.
+    // A relay that fails, because nothing listens there.
     let mut wanted = destination("rtmp://127.0.0.1:1/live", "key");
     wanted["enabled"] = json!(true);
     me.post(&format!("{path}/destinations"), wanted).await.json(201);
@@ -66,7 +67,7 @@ async fn every_metric_that_is_shown_or_documented_is_in_a_scrape() {
     encoder.send_all(&Script::default().write()).await.unwrap();
     events.until(|project| project["destinations"][0]["relay"]["lastError"] != Value::Null).await;
     app.client.get(&format!("/hls/{}.m3u8", text(&project["streamKey"]))).await;
-    // Failures are counted where the history hears of them, which is a moment later.
+    // Failures are counted when the history processes them, slightly later.
     let scraping = async {
         loop {
             let page = app.metrics().get("/metrics").await.text();
@@ -103,7 +104,7 @@ fn every_variable_that_is_set_is_a_setting() {
 }
 
 #[test]
-fn the_settings_file_that_is_installed_can_be_read_with_and_without_its_examples() {
+fn the_installed_settings_file_is_valid_with_and_without_its_examples() {
     let text = read("deploy/gostream.toml");
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("gostream.toml");
@@ -122,7 +123,7 @@ fn the_settings_file_that_is_installed_can_be_read_with_and_without_its_examples
 }
 
 #[test]
-fn every_path_that_a_package_takes_exists() {
+fn every_packaged_path_exists() {
     let manifest: toml::Table = toml::from_str(&read("crates/server/Cargo.toml")).unwrap();
     let deb = &manifest["package"]["metadata"]["deb"];
     let server = root().join("crates/server");
@@ -138,7 +139,7 @@ fn every_path_that_a_package_takes_exists() {
     let units = &deb["systemd-units"];
     let unit = format!("{}/{}.service", units["unit-scripts"].as_str().unwrap(), units["unit-name"].as_str().unwrap());
     assert!(server.join(unit).exists());
-    // What is linked from the guide.
+    // Links in the guide.
     let guide = read("docs/running.md");
     for path in words(&guide, "deploy/", |letter| letter.is_ascii_alphanumeric() || "/.-".contains(letter)) {
         assert!(root().join(path.trim_end_matches('.')).exists(), "docs/running.md: {path}");
@@ -146,7 +147,7 @@ fn every_path_that_a_package_takes_exists() {
 }
 
 #[test]
-fn every_path_that_the_image_copies_exists_and_is_sent_to_the_build() {
+fn every_path_copied_into_the_image_exists_and_is_in_the_build_context() {
     let dockerfile = read("deploy/Dockerfile");
     let sent = read("deploy/Dockerfile.dockerignore");
     let mut copied = 0;
@@ -157,28 +158,28 @@ fn every_path_that_the_image_copies_exists_and_is_sent_to_the_build() {
             copied += 1;
             assert!(root().join(path).exists(), "{path}");
             let top = path.split('/').next().unwrap();
-            assert!(sent.lines().any(|line| line == format!("!{top}")), "{path} is not sent");
+            assert!(sent.lines().any(|line| line == format!("!{top}")), "{path} is not in the build context");
         }
     }
     assert!(copied > 4, "{copied}");
     let compose = read("deploy/compose.yaml");
     assert!(compose.contains("dockerfile: deploy/Dockerfile") && compose.contains("context: .."));
-    // The newest Rust that we need is the one that the image builds with.
+    // The image is built with the minimum supported Rust version.
     let workspace: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();
     let rust = workspace["workspace"]["package"]["rust-version"].as_str().unwrap();
     assert!(dockerfile.contains(&format!("FROM rust:{rust}-")), "Rust {rust}");
 }
 
-/// Debian 12 has buildah 1.28 and Docker 20.10, which know no newer options.
+/// Debian 12 has buildah 1.28 and Docker 20.10, which do not support newer options.
 #[test]
-fn the_image_is_built_by_what_debian_12_ships() {
+fn the_image_can_be_built_on_debian_12() {
     let dockerfile = read("deploy/Dockerfile");
     let joined = dockerfile.replace("\\\n", " ");
     for line in joined.lines().filter(|line| !line.starts_with('#')) {
         let known: &[&str] = match line.split_whitespace().next() {
             Some("HEALTHCHECK") => &["--interval=", "--timeout=", "--start-period=", "--retries="],
             Some("COPY") => &["--from=", "--chown="],
-            // What a command is told is not the builder's.
+            // Options of commands are not options of the builder.
             Some("RUN") => {
                 assert!(!line.starts_with("RUN --") && !line.contains("<<"), "{line}");
                 continue;
@@ -191,7 +192,7 @@ fn the_image_is_built_by_what_debian_12_ships() {
     }
 }
 
-/// Runs a program, unless this machine does not have it.
+/// Runs a program, if it is installed.
 fn run(program: &str, arguments: &[&str]) -> Option<(bool, String)> {
     match Command::new(program).args(arguments).output() {
         Ok(output) => {
@@ -204,7 +205,7 @@ fn run(program: &str, arguments: &[&str]) -> Option<(bool, String)> {
 }
 
 #[test]
-fn the_service_is_closed_and_systemd_takes_it() {
+fn the_service_is_sandboxed_and_accepted_by_systemd() {
     let unit = read("deploy/gostream.service");
     for line in [
         "Type=notify",
@@ -214,7 +215,7 @@ fn the_service_is_closed_and_systemd_takes_it() {
         "MemoryDenyWriteExecute=yes",
         "StateDirectory=gostream",
         "RestartPreventExitStatus=2",
-        // It waits for a name, a port or a disk however long that takes.
+        // It waits for a name, a port or a disk without limit.
         "Restart=always",
         "StartLimitIntervalSec=0",
     ] {
@@ -222,23 +223,23 @@ fn the_service_is_closed_and_systemd_takes_it() {
     }
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("gostream.service");
-    // It is verified with a program that is there.
+    // Verified with an existing program.
     fs::write(&path, unit.replace("/usr/bin/gostream", env!("CARGO_BIN_EXE_gostream"))).unwrap();
-    // Exposure in tenths: under 3.0 of 10.
+    // Exposure in tenths: below 3.0 of 10.
     for arguments in [
         &["security", "--offline=true", "--no-pager", "--threshold=29", path_text(&path)][..],
         &["verify", "--man=no", path_text(&path)],
     ] {
         match run("systemd-analyze", arguments) {
-            // An unknown line is a warning, which is success to `verify`.
+            // `verify` reports an unknown line as a warning and succeeds.
             Some((success, said)) => assert!(success && !said.contains("ignoring"), "{arguments:?}: {said}"),
-            None => println!("systemd-analyze is not here: only the lines were checked"),
+            None => println!("systemd-analyze is not installed: only the lines were checked"),
         }
     }
 }
 
 #[test]
-fn nginx_takes_the_example() {
+fn nginx_accepts_the_example() {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| path_text(&folder.path().join(name)).to_owned();
     let made = Certificate::for_names(&["stream.example.org"]).unwrap();
@@ -248,7 +249,7 @@ fn nginx_takes_the_example() {
     let site = read("deploy/nginx.conf")
         .replace(&format!("{letsencrypt}/fullchain.pem"), &at("cert.pem"))
         .replace(&format!("{letsencrypt}/privkey.pem"), &at("key.pem"))
-        // Testing binds the ports, and those are for root.
+        // The configuration test binds the ports, and these need root.
         .replace("443 ssl", &format!("{} ssl", free_port().unwrap()));
     assert!(!site.contains("letsencrypt"), "{site}");
     fs::write(at("site.conf"), site).unwrap();

@@ -1,10 +1,10 @@
-//! Destinations: what is saved, what is shown, and the wish for a relay. Relays at work are in `live`.
+//! Destinations: what is saved and shown, and starting a relay. Running relays are tested in `live`.
 
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, destination, text};
 
-pub async fn a_destination_lives_and_dies(app: &TestApp) {
+pub async fn a_destination_is_created_changed_and_deleted(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}/destinations", text(&project["id"]));
@@ -27,7 +27,7 @@ pub async fn a_destination_lives_and_dies(app: &TestApp) {
     let shown = me.get(&format!("/api/projects/{}", text(&project["id"]))).await;
     assert_eq!(shown.json(200)["destinations"], json!([created, second]), "oldest first");
     for key in ["live_123_abcd", "live_9_wxyz"] {
-        assert!(!shown.text().contains(key), "keys are never read back");
+        assert!(!shown.text().contains(key), "keys are never returned");
     }
 
     let one = format!("/api/destinations/{}", text(&created["id"]));
@@ -42,7 +42,7 @@ pub async fn a_destination_lives_and_dies(app: &TestApp) {
     assert_eq!(me.post(&format!("{one}/relay/stop"), Value::Null).await.json(200)["enabled"], false);
     let started = me.post(&format!("{one}/relay/start"), Value::Null).await.json(200);
     assert_eq!((&started["enabled"], &started["relay"]["state"]), (&json!(true), &json!("waiting")));
-    assert_eq!(me.post(&format!("{one}/relay/start"), Value::Null).await.json(200)["enabled"], true, "twice is once");
+    assert_eq!(me.post(&format!("{one}/relay/start"), Value::Null).await.json(200)["enabled"], true, "idempotent");
     me.post(&format!("{one}/relay/retry"), Value::Null).await.json(200);
 
     me.delete(&one).await.empty(204);
@@ -50,7 +50,7 @@ pub async fn a_destination_lives_and_dies(app: &TestApp) {
     me.post(&format!("{one}/relay/start"), Value::Null).await.problem(404, "not_found");
 }
 
-pub async fn keys_and_urls_are_kept_to_the_letter(app: &TestApp) {
+pub async fn keys_and_urls_are_stored_unchanged(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let path = format!("/api/projects/{}/destinations", text(&app.project(&me).await["id"]));
     for (url, key) in [

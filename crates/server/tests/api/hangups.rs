@@ -1,5 +1,5 @@
-//! Clients that hang up at any moment of a request: what was changed is written down, what is not written down was not
-//! changed, and a change has its effect.
+//! Clients that disconnect at any point of a request: a change and its audit line exist both or not at all, and a
+//! change takes effect.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,13 +17,13 @@ use crate::{
     http::Client,
 };
 
-/// Of each route that is cheap; with the others below, 300.
+/// Requests per cheap route; with the other routes, 300 in total.
 const EACH: usize = 28;
-/// Of each route that hashes a password: an address may try 60 times, an account 10 times.
+/// Requests per route that hashes a password: 60 attempts per address and 10 per account are allowed.
 const FEW: usize = 6;
 const ANOTHER_PASSWORD: &str = "another lamp in the rain";
 
-/// Sends a request and resets the connection, at one of 32 moments.
+/// Sends a request and resets the connection, at one of 32 times.
 async fn hang_up(client: &Client, n: usize, method: &str, path: &str, body: &Value) {
     let mut stream = TcpStream::connect(client.address).await.unwrap();
     let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -31,20 +31,20 @@ async fn hang_up(client: &Client, n: usize, method: &str, path: &str, body: &Val
     let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{login}{kind}Content-Length: {}\r\n\r\n", body.len());
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-    // The moment is what is tried.
+    // This delay is what the test varies.
     sleep(Duration::from_micros(400 * (n as u64 * 13 % 32))).await;
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// The lines of an account, oldest first.
+/// The audit lines of an account, oldest first.
 async fn lines(client: &Client) -> Vec<Value> {
     let mut lines = client.get("/api/auth/audit").await.json(200).as_array().unwrap().clone();
-    assert!(lines.len() < 200, "none is left out");
+    assert!(lines.len() < 200, "the list is complete");
     lines.reverse();
     lines
 }
 
-/// What the lines of one action were about.
+/// The objects of all lines with one action.
 async fn objects(client: &Client, action: &str) -> BTreeSet<String> {
     let lines = lines(client).await;
     lines
@@ -60,19 +60,20 @@ async fn names(client: &Client, path: &str) -> BTreeSet<String> {
     rows.iter().map(|row| text(&row["name"]).to_owned()).collect()
 }
 
-/// Follows a field through the lines: each change begins where the one before it ended. The number of changes.
+/// Follows a field through the lines: the old value of each change is the new value of the previous one. Returns the
+/// number of changes.
 async fn chain(client: &Client, field: &str, from: &str, to: &str) -> usize {
     let (mut is, mut changes) = (from.to_owned(), 0);
     for line in lines(client).await {
         for change in line["changes"].as_array().unwrap() {
             if change["field"] == field && !change["old"].is_null() {
-                assert_eq!(change["old"], json!(is), "a change before {line} is not written down");
+                assert_eq!(change["old"], json!(is), "a change before {line} has no audit line");
                 is = text(&change["new"]).to_owned();
                 changes += 1;
             }
         }
     }
-    assert_eq!(is, to, "what is written down last is what is");
+    assert_eq!(is, to, "the last audit line has the current value");
     changes
 }
 
@@ -82,7 +83,7 @@ async fn log_in(app: &TestApp, email: &str) -> Client {
     Client { token: Some(token), ..app.client.clone() }
 }
 
-/// Accounts, one for each route that changes something, and what they have.
+/// One account per changing route, with its objects.
 struct Stage {
     renames: (Client, String),
     destinations: (Client, String, String),
@@ -149,7 +150,7 @@ impl Stage {
         }
     }
 
-    /// Every route once, with one client that hangs up each.
+    /// Calls every route once, with a client that disconnects.
     async fn hang_up(&self, app: &TestApp, n: usize) {
         let none = Value::Null;
         let id = |rows: &[Value]| text(&rows[n]["id"]).to_owned();
@@ -194,7 +195,8 @@ impl Stage {
         hang_up(&self.new_password[n], 4 * n, "POST", "/api/auth/password", &passwords).await;
     }
 
-    /// After the stop, which waited for every handler: what is, against what is written down. The number of changes.
+    /// After the stop, which waited for every handler: compares the data with the audit log. Returns the number of
+    /// changes.
     async fn compare(&self) -> usize {
         let mut changes = 0;
         let name = async |(client, path): &(Client, String)| text(&client.get(path).await.json(200)["name"]).to_owned();
@@ -236,7 +238,7 @@ impl Stage {
         changes + rotated.len()
     }
 
-    /// The same of what hashes passwords.
+    /// The same for routes that hash passwords.
     async fn compare_logins(&self, app: &TestApp) {
         let count = async |client: &Client, action: &str| {
             lines(client).await.iter().filter(|line| line["action"] == action).count()
@@ -284,25 +286,25 @@ async fn whoever_hangs_up(app: TestApp) {
 const ROOM: [(&str, &str); 2] = [("quota.projects", "1000"), ("quota.destinations", "1000")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_hangs_up_has_changed_and_is_written_down_or_neither() {
+async fn a_disconnected_clients_change_and_audit_line_are_atomic() {
     whoever_hangs_up(TestApp::start(&ROOM).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_hangs_up_has_changed_and_is_written_down_or_neither_on_postgres() {
+async fn a_disconnected_clients_change_and_audit_line_are_atomic_on_postgres() {
     let url = Postgres::shared().database();
     whoever_hangs_up(TestApp::start(&[ROOM[0], ROOM[1], ("database.url", &url)]).await).await;
 }
 
-/// A change is seen by open event streams, and by the reconciler with them, whether the answer is still heard or not.
-pub async fn a_change_has_its_effect_although_its_client_hung_up(app: &TestApp) {
+/// A change is seen by open event streams, and by the reconciler, whether or not the client receives the response.
+pub async fn a_change_takes_effect_although_its_client_disconnected(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let path = format!("/api/projects/{}", text(&app.project(&me).await["id"]));
     let mut events = me.events(&format!("{path}/events")).await;
     for round in 0..8 {
         let name = json!(format!("n{round}"));
         let made = async {
-            // Until one of them was read before its client hung up.
+            // Until one request was read before its client disconnected.
             for n in round.. {
                 hang_up(&me, n, "PATCH", &path, &json!({"name": name})).await;
                 if me.get(&path).await.json(200)["name"] == name {
@@ -310,7 +312,7 @@ pub async fn a_change_has_its_effect_although_its_client_hung_up(app: &TestApp) 
                 }
             }
         };
-        timeout(PATIENCE, made).await.expect("one comes through");
+        timeout(PATIENCE, made).await.expect("one request is read");
         let told = timeout(Duration::from_secs(1), events.until(|project| project["name"] == name));
         told.await.expect("within a second");
     }

@@ -1,4 +1,4 @@
-//! The headers that say what a browser may do with an answer, on every kind of answer.
+//! Security headers on every kind of response.
 
 use gostream_testkit::PATIENCE;
 use serde_json::json;
@@ -10,18 +10,18 @@ use crate::{
     live::publish,
 };
 
-/// What an answer is for.
+/// The kind of a response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    /// The dashboard runs it.
+    /// HTML of the dashboard.
     Page,
-    /// Programs and the dashboard read it.
+    /// Data for programs and the dashboard.
     Api,
-    /// Players of any site read it.
+    /// Media for players on any site.
     Media,
 }
 
-/// Asks as a page of another site would, over HTTP and as over HTTPS at a proxy.
+/// Requests as a page of another site would, over HTTP and as over HTTPS through a proxy.
 async fn assert_headers(client: &Client, kind: Kind, method: &str, path: &str) -> Reply {
     let ask = || Call::new(method, path).header("origin", "https://evil.example");
     let reply = client.send(ask()).await;
@@ -46,7 +46,7 @@ async fn assert_headers(client: &Client, kind: Kind, method: &str, path: &str) -
     reply
 }
 
-pub async fn every_answer_has_the_headers_of_its_kind(app: &TestApp) {
+pub async fn every_response_has_the_headers_of_its_kind(app: &TestApp) {
     let client = &app.client;
     let page = assert_headers(client, Kind::Page, "GET", "/").await.text();
     let script = page.split("src=\"").nth(1).and_then(|rest| rest.split('"').next());

@@ -1,4 +1,4 @@
-//! The hooks of nginx-rtmp, as the module sends them.
+//! The hooks of nginx-rtmp, as the module calls them.
 
 use serde_json::Value;
 
@@ -40,11 +40,11 @@ pub async fn the_hooks_of_nginx_rtmp(app: &TestApp) {
         (format!("?name={key}"), String::new(), 200),
         (String::new(), form.clone(), 200),
         ("?name=$name".to_owned(), form.clone(), 200),
-        // Copied with white space around it.
+        // A key copied with white space around it.
         (String::new(), nginx(&format!("%20{key}%0D%0A")), 200),
         (format!("?name=+{key}%09"), String::new(), 200),
         (String::new(), nginx(&format!("{key}%20{key}")), 403),
-        // The publisher appends a name that is known to one that is not, and the other way round.
+        // The publisher appends a valid key to an invalid one, and the other way round.
         (String::new(), format!("{}&name={key}", nginx("wrong")), 403),
         (String::new(), format!("{form}&name=wrong"), 200),
         ("?name=$name".to_owned(), nginx("wrong"), 403),
@@ -56,7 +56,7 @@ pub async fn the_hooks_of_nginx_rtmp(app: &TestApp) {
     ] {
         let what = format!("{query} {body}");
         answered(&post(format!("{PUBLISH}{query}"), body.clone()).await, status, &what);
-        // Another spelling must not be redirected: that would rename the stream.
+        // A differently spelled key must not be redirected, which would rename the stream.
         answered(&post(format!("{PUBLISH}/{query}"), body).await, status, &what);
     }
     app.client
@@ -64,11 +64,11 @@ pub async fn the_hooks_of_nginx_rtmp(app: &TestApp) {
         .await
         .problem(403, "unknown_stream_key");
 
-    // `notify_method get`: the arguments behind a second question mark.
+    // `notify_method get`: the arguments after a second question mark.
     for query in [form.clone(), format!("name=x?{form}"), format!("name=x?{form}&name=wrong&call=publish")] {
         answered(&app.client.get(&format!("{PUBLISH}?{query}")).await, 200, &query);
     }
-    answered(&app.client.get(&format!("{PUBLISH}?name={key}?{}", nginx("wrong"))).await, 403, "the wrong one behind");
+    answered(&app.client.get(&format!("{PUBLISH}?name={key}?{}", nginx("wrong"))).await, 403, "the wrong key last");
 
     for (path, body) in [(DONE, form.clone()), (DONE, nginx("wrong")), ("/api/streams/on_publish_done/", String::new())]
     {
@@ -78,7 +78,7 @@ pub async fn the_hooks_of_nginx_rtmp(app: &TestApp) {
     let after = me.get(&format!("/api/projects/{}", text(&project["id"]))).await.json(200);
     assert_eq!((&after["status"], &after["stream"]), (&Value::from("offline"), &Value::Null));
 
-    // To the byte: HTTP/1.0, and the answer ends with the connection.
+    // The exact bytes: HTTP/1.0, and the response ends with the connection.
     let request = format!(
         "POST {PUBLISH}?name=STATIC$ HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: {FORM}\r\nConnection: Close\r\n\
          Content-Length: {}\r\n\r\n{form}",
@@ -87,5 +87,5 @@ pub async fn the_hooks_of_nginx_rtmp(app: &TestApp) {
     let answer = app.client.raw(&request).await;
     assert_eq!(answer.as_bytes().get(9), Some(&b'2'), "the module reads the tenth byte only: {answer}");
     let keep_alive = format!("GET {PUBLISH}?name={key} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n");
-    assert!(app.client.raw(&keep_alive).await.starts_with("HTTP/1.1 200"), "closed although asked to stay");
+    assert!(app.client.raw(&keep_alive).await.starts_with("HTTP/1.1 200"), "closed despite keep-alive");
 }

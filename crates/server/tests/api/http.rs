@@ -1,4 +1,4 @@
-//! A small HTTP client that shows everything. The end-to-end tests use it, too.
+//! A small HTTP client for tests, also used by the end-to-end tests.
 
 use std::net::SocketAddr;
 
@@ -49,7 +49,7 @@ impl Call {
     }
 }
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -66,7 +66,7 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// The JSON of an answer with this status.
+    /// The JSON of a response with this status.
     #[track_caller]
     pub fn json(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
@@ -80,7 +80,7 @@ impl Reply {
         assert!(self.body.is_empty(), "{}", self.text());
     }
 
-    /// The problem document of an answer with this status and code.
+    /// The problem document of a response with this status and code.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
@@ -94,7 +94,7 @@ impl Reply {
         problem
     }
 
-    /// A 422 about exactly these fields.
+    /// A 422 problem for exactly these fields.
     #[track_caller]
     pub fn bad_fields(&self, fields: &[&str]) -> Value {
         let problem = self.problem(422, "validation_failed");
@@ -112,7 +112,7 @@ impl Reply {
     }
 }
 
-/// Talks to one server, perhaps as somebody.
+/// A client of one server, optionally logged in.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub address: SocketAddr,
@@ -162,21 +162,21 @@ impl Client {
         self.send(Call::new("DELETE", path)).await
     }
 
-    /// Follows server-sent events.
+    /// Opens an event stream.
     pub async fn events(&self, path: &str) -> Events {
         let (status, events) = self.try_events(path).await;
         assert_eq!(status, 200);
         events
     }
 
-    /// The same, where the server may say no; what it says then is no event.
+    /// The same, where the server may refuse; a refusal is not an event stream.
     pub async fn try_events(&self, path: &str) -> (u16, Events) {
         let response = self.open(Call::new("GET", path)).await;
         let status = response.status().as_u16();
         if status == 200 {
             let headers = response.headers();
             assert_eq!(headers["content-type"], "text/event-stream");
-            // Both keep a proxy from holding events back.
+            // Both prevent proxies from buffering events.
             assert_eq!(
                 (&headers["cache-control"], &headers["x-accel-buffering"]),
                 (&"no-store, no-transform".parse().unwrap(), &"no".parse().unwrap())
@@ -185,7 +185,7 @@ impl Client {
         (status, Events { body: response.into_body(), text: String::new() })
     }
 
-    /// Sends bytes as they stand and reads until the server closes.
+    /// Sends raw bytes and reads until the server closes.
     pub async fn raw(&self, text: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
@@ -205,7 +205,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event's name and data, heartbeats aside; `None` when the server ended the stream.
+    /// The next event's name and data, without heartbeats; `None` when the server ended the stream.
     pub async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             let event = self.any().await?;
@@ -215,7 +215,7 @@ impl Events {
         }
     }
 
-    /// The next event, a heartbeat too.
+    /// The next event, including heartbeats.
     pub async fn any(&mut self) -> Option<(String, Value)> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
@@ -232,7 +232,7 @@ impl Events {
         }
     }
 
-    /// Reads on until a project looks as wanted.
+    /// Reads until a project satisfies `wanted`.
     pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         let found = timeout(PATIENCE, async {
@@ -245,7 +245,7 @@ impl Events {
             None
         });
         let found = found.await.ok().flatten();
-        found.unwrap_or_else(|| panic!("the wanted never came; last was {last:#}"))
+        found.unwrap_or_else(|| panic!("no event matched; the last was {last:#}"))
     }
 
     /// Reads until the server ends the stream.

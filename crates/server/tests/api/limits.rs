@@ -1,4 +1,4 @@
-//! What one caller may ask for before the others notice: passwords, and connections to other servers.
+//! Limits for one client that protect others: passwords, and connections to other servers.
 
 use gostream_testkit::{
     PATIENCE,
@@ -17,13 +17,13 @@ use crate::{
     http::{Call, Client, Reply},
 };
 
-/// Logs in from an address, which the proxy on this machine names, with a cookie or without.
+/// Logs in from an address, set by the trusted proxy on this machine, with or without a cookie.
 async fn log_in(app: &TestApp, from: &str, password: &str, cookie: &str) -> Reply {
     let call = Call::new("POST", "/api/auth/login").json(&json!({"email": "me@example.org", "password": password}));
     app.client.send(call.header("x-forwarded-for", from).header("cookie", cookie)).await
 }
 
-/// The cookie by which a browser that logged in is known again.
+/// The cookie that identifies a known browser.
 fn browser(reply: &Reply) -> String {
     let cookies = reply.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
     let cookie = cookies.into_iter().find(|cookie| cookie.starts_with("gostream_browser=")).expect("is given");
@@ -38,9 +38,9 @@ fn assert_waits(reply: &Reply, seconds_max: u64) {
     assert!((1..=seconds_max).contains(&wait), "{wait}");
 }
 
-pub async fn strangers_lock_nobody_out(app: &TestApp) {
+pub async fn failed_logins_of_others_do_not_lock_out_the_owner(app: &TestApp) {
     const HOME: &str = "203.0.113.5";
-    /// Ten, and one more for each 30 s that they take on a slow machine.
+    /// Ten, plus one per 30 s on a slow machine.
     const TRIES_MAX: usize = 40;
     let me = app.user("me@example.org").await;
     let others = app
@@ -70,7 +70,7 @@ pub async fn strangers_lock_nobody_out(app: &TestApp) {
     assert_waits(&log_in(app, "198.51.100.81", NEW, &second).await, 30);
     let known = browser(&log_in(app, "198.51.100.81", NEW, &browser(&changed)).await);
 
-    // A known browser guesses as little as strangers do.
+    // A known browser has no more attempts than others.
     tries = 0;
     while log_in(app, "198.51.100.79", "wrong", &known).await.status == 401 {
         tries += 1;
@@ -85,14 +85,14 @@ pub async fn strangers_lock_nobody_out(app: &TestApp) {
     }
 }
 
-/// A destination of a project of its own, at that server.
+/// A destination on that server, in a new project.
 async fn destination_of(app: &TestApp, me: &Client, url: &str) -> String {
     let path = format!("/api/projects/{}/destinations", text(&app.project(me).await["id"]));
     format!("/api/destinations/{}", text(&me.post(&path, destination(url, "key")).await.json(201)["id"]))
 }
 
-pub async fn trying_out_and_trying_again_are_limited_for_each_account(app: &TestApp) {
-    /// Thirty, and one more for each 5 s that they take.
+pub async fn tests_and_retries_are_limited_per_account(app: &TestApp) {
+    /// Thirty, plus one per 5 s.
     const TRIES_MAX: usize = 100;
     let platform = Platform::start(Behaviour::default()).await.unwrap();
     let (me, other) = (app.user("me@example.org").await, app.user("other@example.org").await);
@@ -114,7 +114,7 @@ pub async fn trying_out_and_trying_again_are_limited_for_each_account(app: &Test
     assert_eq!(other.post(&format!("{theirs}/test"), Value::Null).await.json(200)["ok"], true);
 }
 
-pub async fn publishers_in_front_are_limited_for_each_account(app: &TestApp) {
+pub async fn upstream_publishers_are_limited_per_account(app: &TestApp) {
     const TRIES: usize = 60;
     let (me, other) = (app.user("me@example.org").await, app.user("other@example.org").await);
     let pulled = async |client: &Client| {
@@ -132,11 +132,11 @@ pub async fn publishers_in_front_are_limited_for_each_account(app: &TestApp) {
     }
     assert!(refused.len() >= TRIES / 2, "{}", refused.len());
     refused.iter().for_each(|reply| assert_waits(reply, 2));
-    assert_eq!(publish(&theirs).await.status, 200, "another account has its own");
+    assert_eq!(publish(&theirs).await.status, 200, "another account has its own limit");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_at_the_passwords_is_refused_early_and_holds_up_nobody_else() {
+async fn a_flood_of_logins_is_refused_early_and_delays_nobody_else() {
     const CROWD: usize = 50;
     let app = TestApp::start(&[]).await;
     app.user("me@example.org").await;
@@ -150,7 +150,7 @@ async fn a_crowd_at_the_passwords_is_refused_early_and_holds_up_nobody_else() {
     let first = crowd.join_next().await.unwrap().unwrap();
     first.problem(503, "busy");
     assert!(first.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
-    // Who waits in the same line is refused, too, and has tried no wrong password.
+    // A login in the same queue is refused, too, but does not count as a wrong password.
     log_in(&app, "198.51.100.1", PASSWORD, "").await.problem(503, "busy");
     let me = log_in(&app, "203.0.113.5", PASSWORD, "").await.json(200);
     let (mut refused, mut answered) = (1, 0);
@@ -161,7 +161,7 @@ async fn a_crowd_at_the_passwords_is_refused_early_and_holds_up_nobody_else() {
         }
     }
     assert!(refused >= CROWD / 4, "{refused} were refused at once");
-    assert!(answered < CROWD / 3, "the login came before most of the crowd, of which {answered} were answered");
+    assert!(answered < CROWD / 3, "the login overtook most of the flood, of which {answered} were answered");
     crowd.shutdown().await;
     let me = Client { token: me["token"].as_str().map(str::to_owned), ..app.client.clone() };
     let audit = me.get("/api/auth/audit").await.json(200);
@@ -169,7 +169,7 @@ async fn a_crowd_at_the_passwords_is_refused_early_and_holds_up_nobody_else() {
     app.stop().await;
 }
 
-/// A change of the project whose body does not come yet; the server waits for it.
+/// Starts a change of the project whose body is not sent yet; the server waits for it.
 async fn begin_change(client: &Client, path: &str, body: &str) -> TcpStream {
     let head = format!(
         "PATCH {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
@@ -186,7 +186,7 @@ async fn begin_change(client: &Client, path: &str, body: &str) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_changes_of_one_account_wait_for_each_other_and_nobody_else_for_them() {
+async fn the_changes_of_one_account_delay_only_each_other() {
     const CROWD: usize = 60;
     let app = TestApp::start(&[]).await;
     let (me, other) = (app.user("me@example.org").await, app.user("other@example.org").await);
@@ -202,7 +202,7 @@ async fn the_changes_of_one_account_wait_for_each_other_and_nobody_else_for_them
     other.patch(&theirs, json!({"name": "quick"})).await.json(200);
     me.get(&mine).await.json(200);
     me.post("/api/auth/tokens", json!({"name": "what decides who gets in"})).await.json(201);
-    assert!(crowd.try_join_next().is_none(), "two of an account at once");
+    assert!(crowd.try_join_next().is_none(), "two of an account at a time");
 
     for stream in &mut begun {
         stream.write_all(body.as_bytes()).await.unwrap();
@@ -211,6 +211,6 @@ async fn the_changes_of_one_account_wait_for_each_other_and_nobody_else_for_them
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
     let replies = crowd.join_all().await;
-    assert!(replies.iter().all(|reply| reply.status == 200), "who waited is served");
+    assert!(replies.iter().all(|reply| reply.status == 200), "waiting requests are served");
     app.stop().await;
 }

@@ -1,4 +1,4 @@
-//! A project while an encoder sends: events, status, history, HLS, and what ends it.
+//! A project while an encoder is sending: events, status, history, HLS, and the ways to end it.
 
 use gostream_testkit::{
     encoder::Encoder,
@@ -28,7 +28,7 @@ async fn end_reason(me: &Client, project: &Value) -> String {
     text(&streams["items"][0]["endReason"]).to_owned()
 }
 
-pub async fn a_stream_is_seen_and_kept(app: &TestApp) {
+pub async fn a_live_stream_is_shown_and_recorded_in_the_history(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let mut events = me.events(&format!("{}/events", path_of(&project))).await;
@@ -55,7 +55,7 @@ pub async fn a_stream_is_seen_and_kept(app: &TestApp) {
 
     hls(app, &project).await;
 
-    // A second publisher that an nginx in front refused: its goodbye carries this key, and ends nothing.
+    // A second publisher that an nginx in front refused: its publish-done hook has this key, and must end nothing.
     let done = Call::new("POST", "/api/streams/on_publish_done");
     let done = done
         .body("application/x-www-form-urlencoded", &format!("call=publish_done&name={}", text(&project["streamKey"])));
@@ -66,7 +66,7 @@ pub async fn a_stream_is_seen_and_kept(app: &TestApp) {
     events.until(|project| project["status"] == "offline" && project["stream"] == Value::Null).await;
     let playlist = app.client.get(&format!("/hls/{}.m3u8", text(&project["streamKey"]))).await;
     playlist.problem(404, "not_found");
-    // The history is written behind the stream; the next stream's row is behind this one's.
+    // The history is written after the stream; the row of the next stream is written after this one's.
     let encoder = publish(app, &project).await;
     events.until(|project| project["status"] == "live").await;
     let history = format!("{}/streams", path_of(&project));
@@ -85,7 +85,7 @@ pub async fn a_stream_is_seen_and_kept(app: &TestApp) {
     drop(encoder);
 }
 
-/// Rows follow events within moments; each look is a request, so this does not spin.
+/// Rows follow events shortly; each poll is a request, so this does not spin.
 async fn history_until(me: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let look = async {
         loop {
@@ -136,11 +136,11 @@ async fn hls(app: &TestApp, project: &Value) {
     ] {
         let reply = app.client.get(&unknown).await;
         reply.problem(404, "not_found");
-        assert_eq!(reply.header("access-control-allow-origin"), "*", "players must be able to read it");
+        assert_eq!(reply.header("access-control-allow-origin"), "*", "players on other sites may read it");
     }
 }
 
-/// The form for viewers: names without the key, an init segment, segments and parts, and directives.
+/// The form for viewers: names without the key, an init segment, segments and parts, and delivery directives.
 async fn low_latency(app: &TestApp, key: &str, playback: &str) {
     let folder = format!("/hls/{playback}/");
     let variants = playlist(app, &format!("{folder}index.m3u8")).await;
@@ -184,11 +184,11 @@ pub async fn deleting_and_rotating_end_the_stream(app: &TestApp) {
     events.until(|project| project["status"] == "live").await;
 
     let rotated = me.post(&format!("{}/stream-key", path_of(&project)), Value::Null).await.json(200);
-    encoder.closed().await.expect("the old key's publisher is closed");
+    encoder.closed().await.expect("the publisher with the old key is disconnected");
     events
         .until(|project| project["status"] == "offline" && project["streamKey"] == rotated["streamKey"])
         .await;
-    assert!(Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.is_err(), "the old key is gone");
+    assert!(Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.is_err(), "the old key is invalid");
 
     let mut encoder = publish(app, &rotated).await;
     events.until(|project| project["status"] == "live").await;
@@ -199,12 +199,12 @@ pub async fn deleting_and_rotating_end_the_stream(app: &TestApp) {
     assert_eq!(rows["items"][0]["endReason"], Value::Null);
 
     me.delete(&path_of(&project)).await.empty(204);
-    encoder.closed().await.expect("the deleted project's publisher is closed");
+    encoder.closed().await.expect("the publisher of the deleted project is disconnected");
     events.ended().await;
     assert!(Encoder::publish(app.rtmp(), text(&rotated["streamKey"])).await.is_err());
 }
 
-pub async fn a_new_playback_id_ends_the_old_one_at_once_and_not_the_stream(app: &TestApp) {
+pub async fn a_new_playback_id_invalidates_the_old_one_but_not_the_stream(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let mut events = me.events(&format!("{}/events", path_of(&project))).await;
@@ -220,11 +220,11 @@ pub async fn a_new_playback_id_ends_the_old_one_at_once_and_not_the_stream(app: 
     assert_eq!((&shown["status"], &shown["streamKey"]), (&json!("live"), &project["streamKey"]));
     app.client.get(&watched(&project)).await.problem(404, "not_found");
     playlist(app, &watched(&moved)).await;
-    encoder.stop().await.expect("was live all along");
+    encoder.stop().await.expect("was live throughout");
 }
 
-/// What a page needs to see that a proxy holds its events back: browsers show no comments to it.
-pub async fn a_quiet_event_stream_has_heartbeats(app: &TestApp) {
+/// Heartbeats are events, since browsers do not show comments to a page, which needs them to detect a buffering proxy.
+pub async fn an_idle_event_stream_has_heartbeats(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let mut events = me.events(&format!("{}/events", path_of(&project))).await;
@@ -240,7 +240,7 @@ pub async fn events_end_with_the_session(app: &TestApp) {
     let path = format!("{}/events", path_of(&project));
     let mut events = me.events(&path).await;
     events.next().await.expect("a snapshot");
-    // What changes while nothing is live is told as well.
+    // Changes while nothing is live are sent as well.
     me.patch(&path_of(&project), json!({"name": "Renamed"})).await.json(200);
     let (name, renamed) = events.next().await.expect("a status");
     assert_eq!((name.as_str(), &renamed["name"]), ("status", &json!("Renamed")));
@@ -253,7 +253,7 @@ pub async fn events_end_with_the_session(app: &TestApp) {
     events.ended().await;
 }
 
-pub async fn relays_follow_the_wish(app: &TestApp) {
+pub async fn relays_start_and_stop_on_request(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let (one, two) =

@@ -1,4 +1,4 @@
-//! What a scrape says of a stream while it runs, and that it says nothing of it afterwards.
+//! Metrics of a stream exist while it runs, and not afterwards.
 
 use gostream_testkit::{
     PATIENCE,
@@ -11,14 +11,14 @@ use tokio::time::timeout;
 
 use crate::app::{TestApp, destination, text};
 
-/// The value of the series that begins like this, and has these labels in it.
+/// The value of the series with this name and these labels.
 fn value(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let mut lines = page.lines().filter(|line| line.starts_with(name));
     let line = lines.find(|line| labels.iter().all(|label| line.contains(label)))?;
     line.rsplit_once(' ')?.1.parse().ok()
 }
 
-/// Scrapes until the page is as wanted.
+/// Scrapes until the page satisfies `wanted`.
 async fn scrape(app: &TestApp, wanted: impl Fn(&str) -> bool) -> String {
     let scraping = async {
         loop {
@@ -50,7 +50,7 @@ async fn series_of_a_stream_begin_and_end_with_it() {
     let of_project = format!("project=\"{id}\"");
     let held = |page: &str| value(page, "gostream_stream_ring_bytes{", &[&of_project]).unwrap_or_default();
     scrape(&app, |page| held(page) > 100_000.0).await;
-    // A connection that is lost is counted with what ended it.
+    // A lost connection is counted with its cause.
     platform.stop().await;
     let reason = ["code=\"connection_lost\"", "leg=\"primary\"", &of_project];
     scrape(&app, |page| value(page, "gostream_relay_reconnects_total{", &reason) == Some(1.0)).await;
@@ -74,7 +74,7 @@ async fn series_of_a_stream_begin_and_end_with_it() {
         assert!(value(&page, "gostream_hls_requests_total{", &labels) >= Some(1.0), "{path} {labels:?}: {page}");
     }
 
-    // What media is sent with, as the kernel has it.
+    // The congestion control of media connections, from the kernel.
     let algorithm = gostream_engine::net::congestion_control().expect("the kernel says it");
     let label = format!("algorithm=\"{algorithm}\"");
     scrape(&app, |page| value(page, "gostream_tcp_congestion{", &[&label]) == Some(1.0)).await;

@@ -1,4 +1,4 @@
-//! The cookie: enough to read, and to write from the server's own page only.
+//! The session cookie: it permits reading, and writing only from the server's own page.
 
 use serde_json::json;
 
@@ -51,9 +51,9 @@ async fn a_public_url_is_an_origin_and_the_base_of_links() {
     app.stop().await;
 }
 
-/// `__Host-` keeps neighbours below the same domain from planting a login; those with the old name are not logged out.
+/// `__Host-` prevents sites on the same domain from setting the cookie. Sessions under the old name remain valid.
 #[tokio::test]
-async fn over_https_the_cookie_is_bound_to_the_host_and_the_old_name_is_read_until_it_ends() {
+async fn over_https_the_cookie_has_the_host_prefix_and_the_old_name_is_still_read() {
     let app = TestApp::start(&[]).await;
     let credentials = json!({"email": "me@example.org", "password": PASSWORD});
     let signup = Call::new("POST", "/api/auth/signup").json(&credentials).header("x-forwarded-proto", "https");
@@ -80,7 +80,7 @@ async fn over_https_the_cookie_is_bound_to_the_host_and_the_old_name_is_read_unt
 }
 
 #[tokio::test]
-async fn without_one_the_request_says_where_it_went() {
+async fn without_a_public_url_the_request_determines_it() {
     let app = TestApp::start(&[]).await;
     let me = app.user("me@example.org").await;
     let create = |host: &str| Call::new("POST", "/api/projects").json(&json!({"name": "x"})).header("host", host);

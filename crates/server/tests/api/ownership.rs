@@ -1,4 +1,4 @@
-//! Every route of the document that names an object: nobody but its owner finds it.
+//! For every documented route with an id: only its owner finds the object.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::{
     http::Call,
 };
 
-/// A body that would be taken from the owner.
+/// A body that the owner could send.
 fn body(method: &str, path: &str) -> Option<Value> {
     match (method, path) {
         ("patch", _) => Some(json!({"name": "Mine now"})),
@@ -16,7 +16,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
     }
 }
 
-pub async fn every_route_hides_what_is_not_yours(app: &TestApp) {
+pub async fn every_route_hides_objects_of_other_accounts(app: &TestApp) {
     let (me, other) = (app.user("me@example.org").await, app.user("other@example.org").await);
     let project = app.project(&me).await;
     let project_path = format!("/api/projects/{}", text(&project["id"]));
@@ -50,6 +50,6 @@ pub async fn every_route_hides_what_is_not_yours(app: &TestApp) {
         }
     }
     assert!(private >= 12 && anonymous >= 17, "{private} {anonymous}");
-    assert_eq!(me.get(&project_path).await.json(200), before, "nothing happened to it");
+    assert_eq!(me.get(&project_path).await.json(200), before, "the project is unchanged");
     assert_eq!(other.get("/api/projects").await.json(200), json!([]));
 }

@@ -1,4 +1,4 @@
-//! The real binary: what it prints, how it ends.
+//! The real program: its output and exit status.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -44,10 +44,10 @@ fn said(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A server, and where its banner says it is.
+/// A running server and the addresses in its banner.
 struct Server {
     child: std::process::Child,
-    /// Reads what it says all along, so that it never waits for us.
+    /// Reads its output all the time, so that it never blocks.
     reader: JoinHandle<String>,
     client: Client,
     rtmp: SocketAddr,
@@ -62,7 +62,7 @@ impl Server {
             let mut all = String::new();
             let mut from = 0;
             while stderr.read_line(&mut all).is_ok_and(|bytes| bytes > 0) {
-                // Nobody listens after the banner.
+                // The receiver is gone after the banner.
                 let _ = tell.send(all[from..].to_owned());
                 from = all.len();
             }
@@ -86,7 +86,7 @@ impl Server {
         assert!(status.success());
     }
 
-    /// The exit code and everything that was said.
+    /// The exit code and the whole output.
     fn wait(mut self) -> (Option<i32>, String) {
         let said = self.reader.join().unwrap();
         (self.child.wait().unwrap().code(), said)
@@ -103,7 +103,7 @@ async fn every_refusal_is_a_line_for_fail2ban() {
         server.client.post("/api/auth/login", login).await.problem(401, "invalid_credentials");
         let forged = Client { token: Some("gst_no_such_token".to_owned()), ..server.client.clone() };
         forged.get("/api/projects").await.problem(401, "unauthorized");
-        // A login that ended is none.
+        // An ended session counts as a failed login.
         let account = json!({"email": format!("{format}@example.org"), "password": PASSWORD});
         let account = server.client.post("/api/auth/signup", account).await.json(201);
         let ended = Client { token: account["token"].as_str().map(str::to_owned), ..server.client.clone() };
@@ -119,10 +119,10 @@ async fn every_refusal_is_a_line_for_fail2ban() {
             assert_eq!(said.matches(&line).count(), 1, "{what}: {said}");
             let begins =
                 said.lines().find(|text| text.contains(&line)).unwrap().split_once(&line).unwrap().0.to_owned();
-            assert!(!begins.contains("request"), "nothing that the caller chose comes first: {begins}");
+            assert!(!begins.contains("request"), "no client-controlled text comes first: {begins}");
         }
-        assert!(!said.contains("192.0.2.1"), "nobody else is named: {said}");
-        // The filter as it is documented, less what is special in an expression.
+        assert!(!said.contains("192.0.2.1"), "no other address is named: {said}");
+        // The documented filter, without regular expression syntax.
         let expression = format!("{around}auth.failed address=<HOST> what=");
         let plain = filter.replace(r"\.", ".").replace(r"\{", "{").replace(r"\s", " ");
         assert!(plain.contains(expression.trim_start()), "{expression}");
@@ -164,7 +164,7 @@ fn bad_settings_stop_the_start_with_one_line() {
 }
 
 #[test]
-fn a_taken_port_is_no_bad_setting() {
+fn a_taken_port_is_not_a_bad_setting() {
     let data = TempDir::new().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let flag = format!("--http-listen={}", taken.local_addr().unwrap());
@@ -180,7 +180,7 @@ fn a_taken_port_is_no_bad_setting() {
 }
 
 #[test]
-fn config_shows_values_and_sources() {
+fn config_shows_values_and_their_sources() {
     let data = TempDir::new().unwrap();
     std::fs::write(data.path().join("gostream.toml"), "signup = \"closed\"\n").unwrap();
     let output = gostream(&data).arg("config").env("GOSTREAM_LOG", "debug").output().unwrap();
@@ -197,11 +197,11 @@ fn config_shows_values_and_sources() {
             "{value} {source}\n{shown}"
         );
     }
-    assert!(!data.path().join("data").exists(), "looking changes nothing");
+    assert!(!data.path().join("data").exists(), "showing the configuration changes nothing");
 }
 
 #[tokio::test]
-async fn accounts_are_made_and_passwords_set_from_the_command_line() {
+async fn accounts_and_passwords_are_managed_from_the_command_line() {
     let data = TempDir::new().unwrap();
     let ok = run(&data, &["user", "add", "Me@example.org"], &format!("{PASSWORD}\n"));
     assert_eq!(said(&ok), (Some(0), String::new()));
@@ -220,7 +220,7 @@ async fn accounts_are_made_and_passwords_set_from_the_command_line() {
     };
     let session = log_in(PASSWORD).await.json(200);
     let me = Client { token: session["token"].as_str().map(str::to_owned), ..server.client.clone() };
-    // While the server runs, too; and what it let in is out.
+    // Also while the server runs, and existing sessions end.
     let new = "loud lamp under snow";
     assert_eq!(said(&run(&data, &["user", "password", "me@example.org"], new)).0, Some(0));
     me.get("/api/auth/me").await.problem(401, "unauthorized");
@@ -237,7 +237,7 @@ async fn signals_stop_it_cleanly_and_it_starts_quickly() {
         let began = Instant::now();
         let server = Server::start(&data, &[]);
         assert_eq!(server.client.get("/readyz").await.status, 200);
-        // 300 ms is promised for the release build on an idle machine; tests share theirs.
+        // 300 ms is the promise for the release build on an idle machine; tests share theirs.
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         let began = Instant::now();
         server.signal(signal);
@@ -262,8 +262,7 @@ async fn a_database_without_its_newest_changes_is_refused() {
     server.signal("KILL");
     assert_eq!(server.wait().0, None);
 
-    // The file was copied, and the log that belongs to it was not. It says that it was last written an hour before the server was
-    // last seen to write.
+    // The file was copied without its log. Its last write is an hour older than the server's last sign of life.
     let later = time::OffsetDateTime::now_utc().unix_timestamp() + 3_600;
     std::fs::write(file("written"), format!("{later}\n")).unwrap();
     let log = std::fs::read(file("gostream.db-wal")).unwrap();
@@ -272,7 +271,7 @@ async fn a_database_without_its_newest_changes_is_refused() {
     let (code, told) = said(&run(&data, &[], ""));
     assert!(code == Some(1) && told.contains("gostream.db-wal"), "{told}");
 
-    // One that is empty beside the key of another is no new server either.
+    // An empty database next to another database's key is not a new server.
     std::fs::rename(file("gostream.db"), file("moved")).unwrap();
     for missing in [true, false] {
         let (code, told) = said(&run(&data, &["user", "add", "other@example.org"], PASSWORD));
@@ -286,7 +285,7 @@ async fn a_database_without_its_newest_changes_is_refused() {
     server.client.post("/api/auth/login", account.clone()).await.json(200);
     server.signal("TERM");
     assert_eq!(server.wait().0, Some(0));
-    // After a clean stop all of it is in the file, which may be copied alone.
+    // After a clean stop everything is in the file, which may be copied alone.
     assert!(!file("gostream.db-wal").exists());
     std::fs::write(file("written"), format!("{later}\n")).unwrap();
     let server = Server::start(&data, &[]);
@@ -296,7 +295,7 @@ async fn a_database_without_its_newest_changes_is_refused() {
 }
 
 #[tokio::test]
-async fn a_hangup_does_not_stop_it() {
+async fn sighup_does_not_stop_the_server() {
     let data = TempDir::new().unwrap();
     let server = Server::start(&data, &[]);
     server.signal("HUP");
@@ -308,7 +307,7 @@ async fn a_hangup_does_not_stop_it() {
 }
 
 #[tokio::test]
-async fn another_secret_key_is_told_before_it_spoils_anything() {
+async fn another_secret_key_is_refused_before_any_change() {
     let data = TempDir::new().unwrap();
     let server = Server::start(&data, &[]);
     server.signal("TERM");
@@ -333,7 +332,7 @@ fn a_key_that_others_can_read_stops_the_start_with_one_line() {
 }
 
 #[tokio::test]
-async fn no_log_line_holds_a_secret() {
+async fn no_log_line_contains_a_secret() {
     let data = TempDir::new().unwrap();
     let server = Server::start(&data, &["--log-level=trace", "--egress-allow=127.0.0.0/8"]);
     let credentials = json!({"email": "me@example.org", "password": PASSWORD});
@@ -344,7 +343,7 @@ async fn no_log_line_holds_a_secret() {
     let project = me.post("/api/projects", json!({"name": "x"})).await.json(201);
     let key = text(&project["streamKey"]).to_owned();
     let path = format!("/api/projects/{}", text(&project["id"]));
-    // Nobody listens there: the relay's failure is logged as well.
+    // Nothing listens there, so the relay's failure is logged as well.
     let mut wanted = destination("rtmp://127.0.0.1:1/live", "platform-key-123");
     wanted["enabled"] = json!(true);
     me.post(&format!("{path}/destinations"), wanted).await.json(201);
@@ -373,7 +372,7 @@ async fn no_log_line_holds_a_secret() {
     server.signal("TERM");
     let (code, said) = server.wait();
     assert_eq!(code, Some(0));
-    assert!(said.lines().count() > 20, "it does log: {said}");
+    assert!(said.lines().count() > 20, "the log is not empty: {said}");
     for secret in [key.as_str(), wrong, "platform-key-123", PASSWORD, &token, secret.trim(), "$2b$12$"] {
         let line = said.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{line:?}");

@@ -7,7 +7,7 @@ use crate::{
     http::Call,
 };
 
-pub async fn a_project_lives_and_dies(app: &TestApp) {
+pub async fn a_project_is_created_changed_and_deleted(app: &TestApp) {
     let me = app.user("me@example.org").await;
     assert_eq!(me.get("/api/projects").await.json(200), json!([]));
     let created = me.post("/api/projects", json!({"name": "  Sunday service "})).await.json(201);

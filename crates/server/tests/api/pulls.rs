@@ -1,4 +1,4 @@
-//! Projects whose stream is fetched from another server.
+//! Projects whose stream is pulled from another server.
 
 use std::{
     net::SocketAddr,
@@ -22,7 +22,7 @@ use crate::{
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Looks at the project until it is as wanted; each look is a request, so this does not spin.
+/// Polls the project until it satisfies `wanted`; each poll is a request, so this does not spin.
 async fn until(me: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let look = async {
         loop {
@@ -32,10 +32,10 @@ async fn until(me: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Valu
             }
         }
     };
-    timeout(PATIENCE, look).await.expect("becomes as wanted")
+    timeout(PATIENCE, look).await.expect("gets the wanted state")
 }
 
-pub async fn a_project_says_where_its_stream_is_fetched(app: &TestApp) {
+pub async fn a_project_has_a_pull_url(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let bare = app.project(&me).await;
     assert_eq!((&bare["pullUrl"], &bare["pull"]), (&Value::Null, &Value::Null));
@@ -45,7 +45,7 @@ pub async fn a_project_says_where_its_stream_is_fetched(app: &TestApp) {
     let path = format!("/api/projects/{}", text(&made["id"]));
     let tried = until(&me, &path, |project| project["pull"]["state"] == "failing").await;
     assert_eq!(tried["pull"]["lastError"]["code"], "connection_refused");
-    assert_eq!(me.patch(&path, json!({"name": "Still"})).await.json(200)["pullUrl"], url, "the rest stays");
+    assert_eq!(me.patch(&path, json!({"name": "Still"})).await.json(200)["pullUrl"], url, "other fields are unchanged");
 
     let none = me.patch(&path, json!({"pullUrl": null})).await.json(200);
     assert_eq!((&none["pullUrl"], &none["pull"]), (&Value::Null, &Value::Null));
@@ -67,9 +67,9 @@ pub async fn a_project_says_where_its_stream_is_fetched(app: &TestApp) {
     assert_eq!(pulls, [&taken, &set], "{audit}");
 }
 
-pub async fn hooks_say_when_to_fetch_and_when_it_is_over(app: &TestApp) {
+pub async fn hooks_start_and_end_a_pull(app: &TestApp) {
     let me = app.user("me@example.org").await;
-    // Two servers on two databases would have the same key only by a copy, so the one in front is the test kit's.
+    // The front server is the test kit's, since two of our servers with different databases never have the same key.
     let front = Front::start().await;
     let made = me.post("/api/projects", json!({"name": "Front", "pullUrl": front.url()})).await.json(201);
     let (path, key) = (format!("/api/projects/{}", text(&made["id"])), text(&made["streamKey"]).to_owned());
@@ -86,7 +86,7 @@ pub async fn hooks_say_when_to_fetch_and_when_it_is_over(app: &TestApp) {
     encoder.send_all(&Script::default().write()).await.expect("taken");
     hook(publish, 17).await;
     let live = until(&me, &path, |project| project["status"] == "live").await;
-    // A second publisher there is let in by us and refused by the server.
+    // We admit a second publisher there, and the front server refuses it.
     hook(publish, 18).await;
     hook(done, 18).await;
     hook(done, 99).await;
@@ -99,7 +99,7 @@ pub async fn hooks_say_when_to_fetch_and_when_it_is_over(app: &TestApp) {
     assert_eq!(streams["items"].as_array().map(Vec::len), Some(1), "{streams}");
 }
 
-/// A server in front: an engine of ours that lets one key in.
+/// A front server: a second engine that admits one key.
 struct Front {
     engine: Engine,
     known: Arc<Known>,
@@ -146,7 +146,7 @@ impl Front {
 }
 
 #[tokio::test]
-async fn a_private_server_is_not_fetched_from_and_its_owner_reads_why() {
+async fn a_private_pull_source_is_refused_with_a_reason() {
     let app = TestApp::start(&[("egress.allow", "192.0.2.0/24")]).await;
     let me = app.user("me@example.org").await;
     for host in ["127.0.0.1", "localhost", "10.0.0.1", "[::1]", "169.254.169.254", "2130706433"] {

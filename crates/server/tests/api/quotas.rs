@@ -1,4 +1,4 @@
-//! What an account may have, on a server whose operator is strict.
+//! Quotas, on a server with strict limits.
 
 use futures::future::join_all;
 use gostream_testkit::{PATIENCE, encoder::Encoder, postgres::Postgres, script::Script};
@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_gets_its_share_and_a_sentence_beyond_it() {
+async fn requests_beyond_a_quota_are_refused_with_a_reason() {
     let strict = [("quota.projects", "2"), ("quota.destinations", "1"), ("quota.live_streams", "1")];
     let app = TestApp::start(&strict).await;
     let me = app.user("me@example.org").await;
@@ -23,20 +23,18 @@ async fn an_account_gets_its_share_and_a_sentence_beyond_it() {
     me.post(&path, destination("rtmp://a.example/live", "b-key")).await.problem(403, "quota_exceeded");
 
     let _encoder = Encoder::publish(app.rtmp(), text(&first["streamKey"])).await.expect("admitted");
-    // At once: what is live is counted where it is, and not in rows that are written later.
+    // Takes effect at once: live streams are counted in the engine, not in rows that are written later.
     assert!(Encoder::publish(app.rtmp(), text(&second["streamKey"])).await.is_err(), "a second stream is refused");
-    let again = Encoder::publish(app.rtmp(), text(&first["streamKey"]))
-        .await
-        .expect("the one that is live may come back");
+    let again = Encoder::publish(app.rtmp(), text(&first["streamKey"])).await.expect("the live one may reconnect");
     again.stop().await.expect("says goodbye");
-    // Its row may be open for a while, and counts nothing.
+    // Its row may remain open for a while, but does not count.
     let mut status = me.get(&format!("/api/projects/{}", text(&first["id"]))).await.json(200)["status"].clone();
     while status != "offline" {
         status = me.get(&format!("/api/projects/{}", text(&first["id"]))).await.json(200)["status"].clone();
     }
     Encoder::publish(app.rtmp(), text(&second["streamKey"])).await.expect("there is room again");
 
-    // Another account has a share of its own.
+    // Another account has quotas of its own.
     let other = app.user("other@example.org").await;
     let theirs = app.project(&other).await;
     Encoder::publish(app.rtmp(), text(&theirs["streamKey"])).await.expect("admitted");
@@ -44,7 +42,7 @@ async fn an_account_gets_its_share_and_a_sentence_beyond_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_at_once_get_no_more_than_their_share() {
+async fn a_hundred_concurrent_requests_stay_within_the_quota() {
     let url = Postgres::shared().database();
     for database in [None, Some(("database.url", url.as_str()))] {
         let flags = [("quota.projects", "5"), ("quota.destinations", "5")];
@@ -61,12 +59,12 @@ async fn a_hundred_at_once_get_no_more_than_their_share() {
     }
 }
 
-/// A hundred requests; five are taken. One of the answers.
+/// A hundred requests, of which five succeed. Returns one of the refusals.
 async fn at_once(client: &Client, path: &str, body: Value) -> Value {
     let replies = join_all((0..100).map(|_| client.post(path, body.clone()))).await;
     let (taken, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.status == 201);
     assert_eq!((taken.len(), refused.len()), (5, 95));
-    // A slow machine does not get to some of them within the time that a call waits for the database.
+    // On a slow machine, some requests time out while waiting for the database.
     let away = |reply: &&Reply| reply.status != 503;
     for reply in refused.iter().filter(away) {
         reply.problem(403, "quota_exceeded");
@@ -76,7 +74,7 @@ async fn at_once(client: &Client, path: &str, body: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_comes_too_fast_ends_with_a_sentence() {
+async fn a_stream_above_the_rate_limit_ends_with_a_reason() {
     let app = TestApp::start(&[("quota.ingest_bitrate", "100")]).await;
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
@@ -84,7 +82,7 @@ async fn a_stream_that_comes_too_fast_ends_with_a_sentence() {
     // The server may have closed before everything is sent.
     let _ = encoder.send_all(&Script { ms: 4_000, ..Script::default() }.write()).await;
     encoder.closed().await.expect("closed");
-    assert!(Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.is_err(), "the key rests");
+    assert!(Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.is_err(), "the key has a cooldown");
 
     let history = format!("/api/projects/{}/streams", text(&project["id"]));
     let ended = async {
@@ -95,7 +93,7 @@ async fn a_stream_that_comes_too_fast_ends_with_a_sentence() {
             }
         }
     };
-    let stream = timeout(PATIENCE, ended).await.expect("the row is written a moment after the stream ended");
+    let stream = timeout(PATIENCE, ended).await.expect("the row is written shortly after the end");
     assert_eq!(stream["endReason"], "too_fast");
     let told = async {
         loop {
@@ -106,13 +104,13 @@ async fn a_stream_that_comes_too_fast_ends_with_a_sentence() {
             }
         }
     };
-    let last = timeout(PATIENCE, told).await.expect("the line of the timeline is written behind the row");
+    let last = timeout(PATIENCE, told).await.expect("the timeline is written after the row");
     assert!(text(&last["message"]).contains("100 kbit/s"), "{last}");
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_follows_many_events_and_not_any_number() {
+async fn an_account_has_a_limited_number_of_event_streams() {
     let app = TestApp::start(&[]).await;
     let me = app.user("me@example.org").await;
     let path = format!("/api/projects/{}/events", text(&app.project(&me).await["id"]));
@@ -126,7 +124,7 @@ async fn an_account_follows_many_events_and_not_any_number() {
     let other = app.user("other@example.org").await;
     let theirs = app.project(&other).await;
     other.events(&format!("/api/projects/{}/events", text(&theirs["id"]))).await;
-    // One is closed, and its place is free once the server has noticed.
+    // After one is closed, its place is free once the server has noticed.
     drop(followed.pop());
     let freed = async {
         loop {

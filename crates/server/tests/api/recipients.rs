@@ -1,4 +1,4 @@
-//! A stream key goes only to the servers that its owner gave it to, and logins in URLs are shown to nobody.
+//! A stream key is sent only to servers that its owner chose, and logins in URLs are never shown.
 
 use serde_json::{Value, json};
 
@@ -7,13 +7,13 @@ use crate::{
     http::Client,
 };
 
-/// A token of an account, as one leaks.
+/// A leaked token of an account.
 async fn leaked(app: &TestApp, owner: &Client) -> Client {
     let made = owner.post("/api/auth/tokens", json!({"name": "Stream deck"})).await.json(201);
     Client { token: Some(text(&made["token"]).to_owned()), ..app.client.clone() }
 }
 
-pub async fn a_key_goes_only_where_it_was_meant_to(app: &TestApp) {
+pub async fn a_key_is_sent_only_to_its_recipients(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}/destinations", text(&project["id"]));
@@ -26,7 +26,7 @@ pub async fn a_key_goes_only_where_it_was_meant_to(app: &TestApp) {
         json!({"backupUrl": "rtmps://thief.example/app"}),
         json!({"rtmpUrl": "rtmps://a.example/other", "backupUrl": "rtmps://thief.example/app"}),
         json!({"rtmpUrl": "rtmps://thief.example/app", "backupUrl": "rtmps://a.example/app", "name": "x"}),
-        // An attacker on the way, and any other server that has a port there.
+        // A man in the middle, and another server on another port.
         json!({"rtmpUrl": "rtmp://a.example/app"}),
         json!({"rtmpUrl": "rtmp://a.example:443/app"}),
         json!({"rtmpUrl": "rtmps://a.example:444/app"}),
@@ -38,10 +38,10 @@ pub async fn a_key_goes_only_where_it_was_meant_to(app: &TestApp) {
         assert!(text(&refused["detail"]).contains("stream key again"), "{refused}");
     }
     let now = me.get(&format!("/api/projects/{}", text(&project["id"]))).await.json(200);
-    assert_eq!(now["destinations"][0], made, "nothing is changed");
+    assert_eq!(now["destinations"][0], made, "the destination is unchanged");
     assert_eq!(me.get("/api/auth/audit").await.json(200), before);
 
-    // The same server, however it is written; one that has the key; and any with a key of its own.
+    // The same server in other spellings; one that has the key; and any server with a new key.
     for fine in [
         json!({"rtmpUrl": "rtmps://A.example:443/other?backup=1"}),
         json!({"backupUrl": "rtmps://a.example/backup"}),
@@ -52,14 +52,14 @@ pub async fn a_key_goes_only_where_it_was_meant_to(app: &TestApp) {
     ] {
         me.patch(&path, fine).await.json(200);
     }
-    // What was a backup once has not the new key.
+    // A former backup server does not have the new key.
     thief
         .patch(&path, json!({"backupUrl": "rtmps://a.example/app"}))
         .await
         .problem(422, "stream_key_required");
 }
 
-pub async fn a_login_in_a_url_is_shown_to_nobody(app: &TestApp) {
+pub async fn a_login_in_a_url_is_never_shown(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let new = json!({"name": "Front", "pullUrl": "rtmp://me:hunter1@127.0.0.1:1/live"});
     let project = me.post("/api/projects", new).await.json(201);
@@ -70,7 +70,7 @@ pub async fn a_login_in_a_url_is_shown_to_nobody(app: &TestApp) {
     let made = me.post(&format!("{path}/destinations"), new.clone()).await.json(201);
     let one = format!("/api/destinations/{}", text(&made["id"]));
 
-    // Written back as it is shown, it is what it was, for the same server only.
+    // Saving the masked URL keeps the login, for the same server only.
     for same in
         [json!({"rtmpUrl": "rtmp://****@a.example/app", "name": "Same"}), json!({"rtmpUrl": "rtmp://****@a.example/x"})]
     {
@@ -82,7 +82,7 @@ pub async fn a_login_in_a_url_is_shown_to_nobody(app: &TestApp) {
     me.patch(&one, json!({"rtmpUrl": "rtmp://****@thief.example/app"}))
         .await
         .problem(422, "stream_key_required");
-    // The login of one server is none for the other, although both have the key.
+    // The login of one server is not used for the other, although both have the key.
     let swapped = json!({"rtmpUrl": "rtmp://****@b.example/app"});
     me.patch(&one, swapped).await.bad_fields(&["rtmpUrl"]);
     me.patch(&path, json!({"pullUrl": "rtmp://****@127.0.0.1:2/live"})).await.bad_fields(&["pullUrl"]);

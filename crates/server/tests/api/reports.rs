@@ -1,11 +1,11 @@
-//! What is told about a stream afterwards, and about encoders that never became one.
+//! Reports of a stream after it ended, and of encoders that were refused.
 
 use gostream_testkit::{
     PATIENCE,
     encoder::Encoder,
-    line::Line,
     platform::{Behaviour, Platform},
     script::Script,
+    uplink::Uplink,
 };
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -25,10 +25,10 @@ async fn until(me: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Valu
             }
         }
     };
-    timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} never was as wanted"))
+    timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} never had the wanted state"))
 }
 
-pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
+pub async fn a_report_has_the_outcome_of_every_destination(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}", text(&project["id"]));
@@ -101,15 +101,15 @@ pub async fn a_report_tells_how_every_destination_did(app: &TestApp) {
         .bad_fields(&["backupUrl"]);
 }
 
-pub async fn what_is_too_slow_is_told(app: &TestApp) {
+pub async fn slow_encoders_and_uplinks_are_reported(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}", text(&project["id"]));
     let platforms =
         [Platform::start(Behaviour::default()).await.unwrap(), Platform::start(Behaviour::default()).await.unwrap()];
-    let line = Line::start(800, &platforms.each_ref().map(Platform::address)).await.unwrap();
+    let uplink = Uplink::start(800, &platforms.each_ref().map(Platform::address)).await.unwrap();
     for n in 0..platforms.len() {
-        let mut wanted = destination(&line.url(n), "key");
+        let mut wanted = destination(&uplink.url(n), "key");
         wanted["enabled"] = json!(true);
         me.post(&format!("{path}/destinations"), wanted).await.json(201);
     }
@@ -156,7 +156,7 @@ async fn is_measured(app: &TestApp) {
     let series = ["relay_rtt_seconds{", "leg=\"backup\"", "relay_failures_total{code=\"key_rejected\"}"];
     let mut scrape = String::new();
     let scraped = async {
-        // Failures are counted where the history is written, a moment later.
+        // Failures are counted when the history is written, slightly later.
         while !series.iter().all(|series| scrape.contains(series)) {
             scrape = app.metrics().get("/metrics").await.text();
         }
@@ -164,7 +164,7 @@ async fn is_measured(app: &TestApp) {
     assert!(timeout(PATIENCE, scraped).await.is_ok(), "{scrape}");
 }
 
-pub async fn a_stopped_encoder_can_be_waited_for(app: &TestApp) {
+pub async fn destinations_can_wait_for_a_stopped_encoder(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}", text(&project["id"]));
@@ -182,7 +182,7 @@ pub async fn a_stopped_encoder_can_be_waited_for(app: &TestApp) {
     until(&me, &path, |project| project["status"] == "offline").await;
 }
 
-pub async fn an_unknown_key_is_shown_to_those_who_may_have_tried_it(app: &TestApp) {
+pub async fn an_unknown_key_is_shown_to_users_at_its_address(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}", text(&project["id"]));
@@ -193,7 +193,7 @@ pub async fn an_unknown_key_is_shown_to_those_who_may_have_tried_it(app: &TestAp
     let told = events.until(|project| project["unknownKey"].is_object()).await;
     assert_eq!(told["unknownKey"]["address"], json!("127.0.0.1"));
     assert!(!told.to_string().contains("mistyped"));
-    // Once the picture comes nobody needs to know.
+    // The hint disappears when the stream starts.
     let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("admitted");
     encoder.send_all(&Script::default().write()).await.expect("taken");
     events.until(|project| project["status"] == "live" && project["unknownKey"].is_null()).await;

@@ -1,4 +1,4 @@
-//! Getting rid of an intruder: each way to revoke against each way to hold on.
+//! Removing an intruder: each way to revoke access against each way to keep it.
 
 use std::time::Duration;
 
@@ -20,22 +20,22 @@ use crate::{
     http::{Call, Client, Events, Reply},
 };
 
-/// Whatever was revoked is dead after this.
+/// Everything that was revoked must have ended within this time.
 const BOUND: Duration = Duration::from_secs(15);
-/// Each hashes a few passwords, and some wait for a sweep meanwhile.
+/// Each scene hashes several passwords, and some wait for a sweep.
 const SCENES_AT_ONCE: usize = 2;
 const NEW_PASSWORD: &str = "purple stone over wind";
 
-/// What an intruder may hold.
+/// The access of an intruder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
-    /// The same session as the owner's, copied out of the browser, and the events that it follows.
+    /// The same session as the owner's, copied from the browser, with an event stream.
     Copied,
-    /// A session of his own, begun with the password that he knows, and its events.
+    /// A session of the intruder, started with the known password, with an event stream.
     Login,
-    /// An API token, and its events.
+    /// An API token, with an event stream.
     Token,
-    /// The stream key: an encoder that is live, one that connects, and a viewer of the classic playlist.
+    /// The stream key: a live encoder, a connecting one, and a viewer of the classic playlist.
     StreamKey,
 }
 
@@ -62,7 +62,7 @@ enum Way {
     ProjectDeleted,
 }
 
-/// Each way, and what it ends. What is not named goes on.
+/// What each way ends. Access that is not listed continues.
 const MATRIX: [(Way, &[Hold]); 16] = [
     (Way::LogOut, &[Copied]),
     (Way::EndSession, &[Login]),
@@ -79,11 +79,11 @@ const MATRIX: [(Way, &[Hold]); 16] = [
     (Way::TokenDeleted, &[Token]),
     (Way::TokenExpired, &[Token]),
     (Way::KeyRenewed, &[StreamKey]),
-    // Of the project: its events end, too.
+    // It concerns the project, so its event streams end as well.
     (Way::ProjectDeleted, &[StreamKey]),
 ];
 
-/// An account with an intruder in it.
+/// An account with an intruder.
 struct Scene<'a> {
     app: &'a TestApp,
     email: String,
@@ -96,11 +96,11 @@ struct Scene<'a> {
     key: String,
     events: [(Hold, Events); 3],
     encoder: Encoder,
-    /// Connected, and will publish when the key is revoked.
+    /// Connected, and will publish after the key is revoked.
     connecting: tokio::net::TcpStream,
 }
 
-pub async fn whatever_is_revoked_is_dead_within_seconds_however_it_is_held(app: &TestApp) {
+pub async fn revoked_access_ends_within_seconds_for_every_way_to_hold_it(app: &TestApp) {
     stream::iter(MATRIX.iter().zip(1..))
         .for_each_concurrent(SCENES_AT_ONCE, |(&(way, ends), n)| async move {
             Scene::set(app, way, n).await.play(way, ends).await;
@@ -108,9 +108,10 @@ pub async fn whatever_is_revoked_is_dead_within_seconds_however_it_is_held(app: 
         .await;
 }
 
-/// "End stream", then a revocation while a platform that does not read is still told goodbye: who came back in between with the
-/// key waits for the seat, and is told no. Where the goodbye is over first, he is closed.
-pub async fn who_waits_for_the_seat_with_a_revoked_key_is_not_on_air(app: &TestApp) {
+/// "End stream", then a revocation while a platform that does not read is still being unpublished: a publisher that
+/// reconnected in between with the key waits for the seat and is refused. If the unpublish finishes first, it is
+/// disconnected.
+pub async fn a_publisher_waiting_with_a_revoked_key_is_never_live(app: &TestApp) {
     let ways =
         [Way::KeyRenewed, Way::SignOutRenewing, Way::PasswordRenewing, Way::CliSignOutRenewing, Way::ProjectDeleted];
     for (way, n) in ways.into_iter().zip(101..) {
@@ -129,17 +130,17 @@ pub async fn who_waits_for_the_seat_with_a_revoked_key_is_not_on_air(app: &TestA
         assert!(scene.copy.post(&format!("{path}/stream/end"), Value::Null).await.status < 300);
         let (address, key) = (app.rtmp(), scene.key.clone());
         let waits = tokio::spawn(async move { Encoder::publish(address, &key).await });
-        // Until he has been let in and waits, which nothing outside tells.
+        // Until it is admitted and waits, which nothing outside shows.
         tokio::time::sleep(Duration::from_millis(200)).await;
         scene.revoke(way).await;
         let answer = timeout(BOUND, waits).await.expect("is answered").expect("does not panic");
         if let Ok(mut encoder) = answer {
-            timeout(BOUND, encoder.closed()).await.expect("holds on").expect("the server closes");
+            timeout(BOUND, encoder.closed()).await.expect("is still connected").expect("the server closes");
         }
         assert!(Encoder::publish(app.rtmp(), &scene.key).await.is_err(), "{way:?}");
-        // The preview goes with the broadcast, which lasts as long as the goodbye.
+        // The preview ends with the broadcast, which lasts until the unpublish is done.
         let gone = async { while scene.counts(StreamKey).await {} };
-        assert!(timeout(BOUND, gone).await.is_ok(), "{way:?}: a viewer holds on");
+        assert!(timeout(BOUND, gone).await.is_ok(), "{way:?}: a viewer still has access");
     }
 }
 
@@ -193,11 +194,11 @@ impl<'a> Scene<'a> {
             connecting,
         };
         let listed = async { while !scene.counts(StreamKey).await {} };
-        timeout(PATIENCE, listed).await.expect("the stream is not to be seen");
+        timeout(PATIENCE, listed).await.expect("the stream is not listed");
         scene
     }
 
-    /// Whether this still lets in.
+    /// Whether this access still works.
     async fn counts(&self, hold: Hold) -> bool {
         let status = match hold {
             Copied => self.copy.get("/api/auth/me").await.status,
@@ -214,7 +215,7 @@ impl<'a> Scene<'a> {
         let in_flight = self.revoke(way).await;
         let deadline = Instant::now() + BOUND;
         let dead = timeout_at(deadline, self.die(way, ends)).await;
-        assert!(dead.is_ok(), "{way:?}: something holds on");
+        assert!(dead.is_ok(), "{way:?}: some access remains");
         for session in in_flight {
             session.get("/api/auth/me").await.problem(401, "unauthorized");
         }
@@ -223,13 +224,13 @@ impl<'a> Scene<'a> {
         }
         if ends.contains(&StreamKey) {
             let again = Encoder::publish_over(self.connecting, &self.key).await;
-            assert!(again.is_err(), "{way:?}: who was connecting goes on the air");
+            assert!(again.is_err(), "{way:?}: the connecting encoder went live");
             assert!(Encoder::publish(self.app.rtmp(), &self.key).await.is_err(), "{way:?}");
             assert!(Encoder::play(self.app.rtmp(), &self.key).await.is_err(), "{way:?}");
         }
     }
 
-    /// Returns once all is dead.
+    /// Returns when all of it has ended.
     async fn die(&mut self, way: Way, ends: &[Hold]) {
         for (hold, events) in &mut self.events {
             if ends.contains(hold) || way == Way::ProjectDeleted {
@@ -244,7 +245,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Revokes, and gives the sessions of logins that were under way meanwhile with a password that is no longer right.
+    /// Revokes, and returns the sessions of concurrent logins with the old password.
     async fn revoke(&self, way: Way) -> Vec<Client> {
         let (me, project) = (&self.copy, format!("/api/projects/{}", self.project));
         match way {
@@ -271,10 +272,10 @@ impl<'a> Scene<'a> {
             }
             Way::CliRemove => self.app.command(&["user", "remove", &self.email], "").await,
             Way::TokenDeleted => me.delete(&format!("/api/auth/tokens/{}", self.token_id)).await.empty(204),
-            // It ends by itself, within seconds.
+            // It expires within seconds.
             Way::TokenExpired => {
                 let expired = async { while self.counts(Token).await {} };
-                timeout(PATIENCE, expired).await.expect("the token does not end");
+                timeout(PATIENCE, expired).await.expect("the token does not expire");
             }
             Way::KeyRenewed => {
                 me.post(&format!("{project}/stream-key"), Value::Null).await.json(200);
@@ -293,8 +294,7 @@ impl<'a> Scene<'a> {
         in_flight
     }
 
-    /// Logs in with the old password, again and again; each password is checked before or after the change, and the sessions
-    /// begin around it.
+    /// Logs in repeatedly with the old password; some passwords are checked before the change, some after it.
     async fn log_in_meanwhile(&self) -> Vec<Client> {
         let mut sessions = Vec::new();
         for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! Attacks that belong to no single endpoint, and the table of all of them in `docs/security.md`.
+//! Attacks that concern no single endpoint, and a check of the table in `docs/security.md`.
 
 use std::{
     fs,
@@ -16,8 +16,8 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_keeps_trying_stream_keys_waits_for_each_answer() {
-    /// What a school that mistypes gets for nothing is 20 tries; the delay behind them is 2 s.
+async fn stream_key_guessing_is_slowed_down() {
+    /// 20 attempts are free, for example for a school that mistypes; after that, each is delayed by 2 s.
     const TRIES_MAX: usize = 40;
     const DELAY: Duration = Duration::from_secs(2);
     let app = TestApp::start(&[]).await;
@@ -35,13 +35,13 @@ async fn whoever_keeps_trying_stream_keys_waits_for_each_answer() {
     assert!(waited >= DELAY, "{waited:?} after {TRIES_MAX} tries");
     Encoder::publish(app.rtmp(), text(&project["streamKey"]))
         .await
-        .expect("who knows the key is not held up");
+        .expect("a publisher with a valid key is not delayed");
     app.stop().await;
 }
 
 #[tokio::test]
 async fn private_addresses_are_refused_however_they_are_written() {
-    // Nothing private is allowed: 192.0.2.0/24 is nobody's.
+    // No private address is allowed: 192.0.2.0/24 is reserved for documentation.
     let app = TestApp::start(&[("egress.allow", "192.0.2.0/24")]).await;
     let victim = TcpListener::bind("[::]:0").unwrap();
     let port = victim.local_addr().unwrap().port();
@@ -77,28 +77,28 @@ async fn private_addresses_are_refused_however_they_are_written() {
     ] {
         let reply = me.post(&path, destination(&format!("rtmp://{host}:{port}/live"), "key")).await;
         if reply.status == 422 {
-            // Not even taken, which is as good.
+            // The URL is refused, which is also fine.
             continue;
         }
         let made = reply.json(201);
         let tried = me.post(&format!("/api/destinations/{}/test", text(&made["id"])), json!({})).await.json(200);
         assert_eq!(tried["ok"], false, "{host}");
         let codes: Vec<_> = tried["steps"].as_array().unwrap().iter().map(|step| &step["error"]["code"]).collect();
-        // Some resolvers know no such name: then there is no address, either.
+        // Some resolvers do not know such a name; then there is no address either.
         let refused = |code: &str| codes.iter().any(|&found| found == code);
         assert!(["address_forbidden", "dns", "no_name_server"].into_iter().any(refused), "{host}: {tried}");
         judged += usize::from(refused("address_forbidden"));
     }
-    assert!(judged >= 12, "most were judged: {judged}");
+    assert!(judged >= 12, "most were checked: {judged}");
     victim.set_nonblocking(true).unwrap();
     assert!(victim.accept().is_err(), "nobody knocked");
     app.stop().await;
 }
 
 #[tokio::test]
-async fn a_visitor_cannot_choose_the_address_that_is_counted() {
+async fn a_visitor_cannot_choose_its_counted_address() {
     let app = TestApp::start(&[]).await;
-    // The proxy on this machine appends the real address to what the visitor made up.
+    // The proxy on this machine appends the real address to the forged one.
     let guess = async |made_up: u8| {
         let call = Call::new("POST", "/api/auth/login")
             .json(&json!({"email": "victim@example.org", "password": "x"}))
@@ -115,9 +115,9 @@ async fn a_visitor_cannot_choose_the_address_that_is_counted() {
     app.stop().await;
 }
 
-/// The audit log shows the address that is counted.
+/// The audit log shows the counted address.
 #[tokio::test]
-async fn a_chain_of_trusted_proxies_is_walked_to_the_first_address_that_is_none() {
+async fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
     let app = TestApp::start(&[("http.trusted_proxies", "127.0.0.0/8, 10.0.0.0/8, 2001:db8::/32")]).await;
     app.user("me@example.org").await;
     for (chain, client) in [
@@ -146,7 +146,7 @@ fn root() -> PathBuf {
     fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap()
 }
 
-/// All Rust under a folder, as one text.
+/// All Rust code below a folder, as one text.
 fn code(folder: &Path, into: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -158,7 +158,7 @@ fn code(folder: &Path, into: &mut String) {
     }
 }
 
-/// Whether a function of this name is a test: it says so in the lines before it, or it is in the list of stories.
+/// Whether a function of this name is a test: by its attribute, or because it is in a list of stories.
 fn is_test(code: &str, name: &str) -> bool {
     code.match_indices(&format!("fn {name}(")).any(|(at, _)| {
         let before: Vec<_> = code[..at].lines().rev().take(5).collect();

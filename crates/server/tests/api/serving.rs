@@ -1,4 +1,4 @@
-//! What is served besides the API's objects: health, pages, headers, metrics, HTTPS, and the stop.
+//! Everything besides the API's objects: health, pages, headers, metrics, HTTPS, and shutdown.
 
 use std::{fs, sync::Arc};
 
@@ -100,7 +100,7 @@ async fn https_serves_and_marks_the_cookie() {
 }
 
 #[tokio::test]
-async fn the_stop_closes_events_and_does_not_wait_for_idle_connections() {
+async fn shutdown_closes_events_and_does_not_wait_for_idle_connections() {
     let app = TestApp::start(&[]).await;
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;

@@ -1,4 +1,4 @@
-//! Projects are reconciled side by side: one whose rows hang, or cannot be read, holds up no other one.
+//! Projects are reconciled in parallel: a project whose rows hang or cannot be read does not delay others.
 
 use std::time::{Duration, Instant};
 
@@ -20,15 +20,16 @@ use crate::{
     http::Client,
 };
 
-/// A change of a project is carried out within a second, whatever other projects do; another one is for a machine that runs all
-/// tests at once. In line with the hanging project it would wait for more than three.
+/// A change takes effect within a second, whatever other projects do; the rest is margin for a machine that runs all
+/// tests at once. Queued after the hanging project, it would take more than three seconds.
 const CARRIED_OUT_MAX: Duration = Duration::from_secs(2);
-/// Between two changes. Together they last longer than a sweep, so that at some of them the hanging project is being reconciled.
+/// Pause between two changes. Together they last longer than a sweep, so some of them happen while the hanging project
+/// is being reconciled.
 const PAUSE: Duration = Duration::from_millis(700);
 const CHANGES: usize = 10;
 
-/// From now on, reading the destinations of a project in `held` waits until it is there no more, or fails; and so does claiming
-/// the projects to pull when the nil id is there.
+/// From now on, reading the destinations of a project in `held` waits until the row is removed, or fails; the same
+/// applies to claiming pulls if the nil id is in it.
 const HOLD: &str = "
     CREATE TABLE held (id uuid PRIMARY KEY, fails boolean NOT NULL DEFAULT false);
     CREATE FUNCTION answers(project uuid) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
@@ -48,7 +49,7 @@ const HOLD: &str = "
     ALTER TABLE destinations RENAME TO all_destinations;
     CREATE VIEW destinations AS SELECT * FROM all_destinations WHERE answers(project_id);";
 
-/// A project with an encoder that goes on sending.
+/// A project with an encoder that keeps sending.
 async fn live(app: &TestApp, me: &Client) -> (Value, JoinHandle<anyhow::Result<()>>) {
     let project = app.project(me).await;
     let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("is admitted");
@@ -66,7 +67,7 @@ async fn destinations(me: &Client, project: &Value, platform: &Platform, count: 
     ids
 }
 
-/// What the list of projects says, which reads no destinations.
+/// The error in the list of projects, which reads no destinations.
 async fn sync_error(me: &Client, project: &Value) -> Value {
     let list = me.get("/api/projects").await.json(200);
     let mut all = list.as_array().unwrap().iter();
@@ -86,7 +87,7 @@ async fn sync_error_until(me: &Client, project: &Value, wanted: impl Fn(&Value) 
     timeout(PATIENCE, looking).await.expect("is told")
 }
 
-/// Starts a relay; gives how long it took until it was at the platform.
+/// Starts a relay and returns the time until it reached the platform.
 async fn start(me: &Client, destination: &str, platform: &Platform) -> Duration {
     let before = platform.visits().len();
     me.post(&format!("/api/destinations/{destination}/relay/start"), Value::Null).await.json(200);
@@ -96,7 +97,7 @@ async fn start(me: &Client, destination: &str, platform: &Platform) -> Duration 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_project_whose_rows_hang_or_cannot_be_read_holds_up_no_other_one() {
+async fn a_project_with_hanging_or_unreadable_rows_delays_no_other() {
     let postgres = Postgres::shared();
     let database = postgres.database();
     let app = TestApp::start(&[("database.url", &database)]).await;
@@ -111,7 +112,7 @@ async fn a_project_whose_rows_hang_or_cannot_be_read_holds_up_no_other_one() {
     sql(HOLD);
     assert_eq!(sync_error(&me, &slow).await, Value::Null);
 
-    // The rows of one project hang, and so does the query for the projects to pull.
+    // The rows of one project hang, and so does the query for pulls.
     sql(&format!("INSERT INTO held VALUES ('{}'), ('00000000-0000-0000-0000-000000000000')", text(&slow["id"])));
     sql(&format!("UPDATE all_destinations SET enabled = true WHERE id = '{}'", waiting[0]));
     let pulled = serde_json::json!({"name": "Pulled", "pullUrl": "rtmp://127.0.0.1:9/live"});
@@ -126,16 +127,16 @@ async fn a_project_whose_rows_hang_or_cannot_be_read_holds_up_no_other_one() {
     assert_eq!(late["code"], "database_slow", "{late}");
     assert_eq!(sync_error(&me, &quick).await, Value::Null);
 
-    // They answer, and cannot be read.
+    // The rows can be queried again, but not read.
     sql("UPDATE held SET fails = true");
     let unreadable = sync_error_until(&me, &slow, |error| error["code"] != "database_slow").await;
     assert_eq!(unreadable["code"], "rows_unreadable", "{unreadable}");
-    assert_eq!(unreadable["since"], late["since"], "it is one failure");
+    assert_eq!(unreadable["since"], late["since"], "it is the same failure");
     let took = start(&me, &ready[CHANGES], &of_quick).await;
     assert!(took < CARRIED_OUT_MAX, "{took:?}");
     assert_eq!(of_slow.visits().len(), 0, "its rows were not read");
 
-    // Without a wake: the next sweep carries out what waited.
+    // Without a wake: the next sweep applies the pending changes.
     sql("DELETE FROM held");
     of_slow.wait_for("the relay that waited", |visits| !visits.is_empty()).await;
     sync_error_until(&me, &slow, Value::is_null).await;

@@ -1,4 +1,4 @@
-//! No request keeps the threads that serve all of them: what is worst for a parser or a judge, at every route that is open to all.
+//! No request blocks a worker thread: the most expensive input for every parser, on every route that needs no login.
 
 use std::{
     sync::{
@@ -13,16 +13,16 @@ use serde_json::Value;
 
 use crate::{app::TestApp, http::Call};
 
-/// One task may take this much of a thread before others run again. In processor time, which other programs do not lengthen; the
-/// server's code is not optimised here, so it takes many times what it takes when built for use.
+/// A task may use a thread for this long before others run, in CPU time, which other programs do not increase. The
+/// server's code is not optimised in tests, so it takes many times longer than in release builds.
 const STALL: Duration = Duration::from_millis(200);
 
-/// The processor time of this thread.
+/// CPU time of this thread.
 fn worked() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
-/// Runs with everything else on the one thread of a test, and notes the longest time in which it did not.
+/// Shares the test's single thread with everything else, and records the longest time in which it did not run.
 async fn watch(longest_us: Arc<AtomicU64>) {
     let mut before = worked();
     loop {
@@ -33,7 +33,7 @@ async fn watch(longest_us: Arc<AtomicU64>) {
     }
 }
 
-/// What costs a parser, a judge of passwords or a comparison the most, within what a request may hold.
+/// The most expensive strings for a parser, the password strength check or a comparison, within the request size limit.
 fn worst_strings() -> Vec<String> {
     let letters = "4@8({[<369|1!/5$0%7+2".repeat(4);
     let long = |part: &str| part.repeat(60_000 / part.len());
@@ -56,7 +56,7 @@ fn worst_strings() -> Vec<String> {
     ]
 }
 
-/// Every request of the document that wants no login, with `text` wherever something can be put.
+/// Every documented request without a login, with `text` in every possible place.
 fn requests(document: &Value, text: &str) -> Vec<Call> {
     let in_path: String = text
         .chars()
@@ -97,7 +97,7 @@ fn requests(document: &Value, text: &str) -> Vec<Call> {
 }
 
 #[tokio::test]
-async fn the_worst_strings_at_every_open_route_stall_no_worker() {
+async fn the_most_expensive_strings_block_no_worker_on_any_open_route() {
     let app = TestApp::start(&[]).await;
     app.user("me@example.org").await;
     let document = app.client.get("/api/openapi.json").await.json(200);

@@ -7,7 +7,7 @@ use crate::{
     http::Client,
 };
 
-pub async fn a_token_does_what_its_owner_may_and_no_more(app: &TestApp) {
+pub async fn a_full_token_has_the_owners_rights_except_account_access(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     me.post("/api/auth/tokens", json!({"name": " "})).await.bad_fields(&["name"]);
@@ -53,7 +53,7 @@ pub async fn a_token_does_what_its_owner_may_and_no_more(app: &TestApp) {
     forged.get("/api/projects").await.problem(401, "unauthorized");
 }
 
-pub async fn a_token_may_only_look_and_sees_no_key(app: &TestApp) {
+pub async fn a_read_token_changes_nothing_and_sees_no_key(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let key = text(&project["streamKey"]);
@@ -80,7 +80,7 @@ pub async fn a_token_may_only_look_and_sees_no_key(app: &TestApp) {
     me.post("/api/auth/tokens", json!({"name": "x", "scope": "admin"})).await.bad_fields(&["scope"]);
 }
 
-pub async fn an_account_has_few_tokens_and_each_ends(app: &TestApp) {
+pub async fn tokens_are_limited_in_number_and_expire(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let make = async |body: Value| me.post("/api/auth/tokens", body).await;
     for (bad, field) in [
@@ -94,7 +94,7 @@ pub async fn an_account_has_few_tokens_and_each_ends(app: &TestApp) {
     assert_eq!(made["scope"], "full");
     let (from, to) = (text(&made["createdAt"]), text(&made["expiresAt"]));
     let year = |time: &str| time[..4].parse::<u32>().unwrap();
-    assert!((0..=1).contains(&(year(to) - year(from))) && to > from, "a year unless said: {made}");
+    assert!((0..=1).contains(&(year(to) - year(from))) && to > from, "a year by default: {made}");
     let given = make(json!({"name": "x", "expiresAt": "2099-01-01T01:00:00+01:00"})).await.json(201);
     assert_eq!(given["expiresAt"], "2099-01-01T00:00:00Z");
     assert_eq!(make(json!({"name": "x", "expiresAt": null})).await.json(201)["expiresAt"], Value::Null);
@@ -108,7 +108,7 @@ pub async fn an_account_has_few_tokens_and_each_ends(app: &TestApp) {
     make(json!({"name": "x"})).await.json(201);
 }
 
-pub async fn what_was_done_is_written_down(app: &TestApp) {
+pub async fn actions_are_audited(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let project = app.project(&me).await;
     let path = format!("/api/projects/{}", text(&project["id"]));
@@ -127,7 +127,7 @@ pub async fn what_was_done_is_written_down(app: &TestApp) {
     me.delete(&path).await.empty(204);
 
     let audit = me.get("/api/auth/audit").await;
-    assert!(!audit.text().contains("secret"), "no key is written down");
+    assert!(!audit.text().contains("secret"), "the audit log contains no key");
     let audit = audit.json(200);
     let entries = audit.as_array().expect("is a list");
     let actions: Vec<_> = entries.iter().map(|entry| text(&entry["action"])).collect();
@@ -150,7 +150,7 @@ pub async fn what_was_done_is_written_down(app: &TestApp) {
     assert_eq!(other.get("/api/auth/audit").await.json(200).as_array().map(Vec::len), Some(1));
 }
 
-pub async fn a_shown_key_is_written_down_once_for_each_login(app: &TestApp) {
+pub async fn a_shown_key_is_audited_once_per_session(app: &TestApp) {
     let me = app.user("me@example.org").await;
     let (first, second) = (app.project(&me).await, app.project(&me).await);
     let path = format!("/api/projects/{}", text(&first["id"]));
@@ -165,7 +165,7 @@ pub async fn a_shown_key_is_written_down_once_for_each_login(app: &TestApp) {
         shown.map(|entry| text(&entry["object"]).to_owned()).collect::<Vec<_>>()
     };
     me.get("/api/projects").await.json(200);
-    assert!(shown().await.is_empty(), "who made it has seen it, and that is written down");
+    assert!(shown().await.is_empty(), "its creator has seen it, which is audited already");
 
     let other = log_in().await;
     for _ in 0..3 {
@@ -173,7 +173,7 @@ pub async fn a_shown_key_is_written_down_once_for_each_login(app: &TestApp) {
         other.patch(&path, json!({"name": "Evening service"})).await.json(200);
         other.events(&format!("{path}/events")).await.next().await.unwrap();
     }
-    assert_eq!(shown().await, ["Sunday service"], "once, however often it is looked at");
+    assert_eq!(shown().await, ["Sunday service"], "once, however often it is shown");
     other.get("/api/projects").await.json(200);
     assert_eq!(shown().await.len(), 2, "the list shows the other one as well: {second}");
     log_in().await.get("/api/projects").await.json(200);
@@ -183,5 +183,5 @@ pub async fn a_shown_key_is_written_down_once_for_each_login(app: &TestApp) {
     me.get(&path).await.json(200);
     assert_eq!(shown().await.len(), 3);
     other.get(&path).await.json(200);
-    assert_eq!(shown().await[0], "Evening service", "a new key is another one");
+    assert_eq!(shown().await[0], "Evening service", "a new key is audited again");
 }

@@ -1,4 +1,4 @@
-//! The machine is lost in the middle of a show, and the backup of a moment before makes another one of it.
+//! The machine is lost while streaming, and a backup restores the server on another one.
 
 use std::{os::unix::fs::PermissionsExt as _, process::Output};
 
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 
 use crate::show::Show;
 
-/// The exit code, and what was said to people.
+/// The exit code and the error output.
 fn said(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_taken_on_the_air_restores_everything_on_an_empty_machine() {
+async fn a_backup_taken_while_live_restores_everything_on_an_empty_machine() {
     let clip = Clip::usual(12).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let mut show = Show::start(&[]).await;
@@ -47,7 +47,7 @@ async fn a_backup_taken_on_the_air_restores_everything_on_an_empty_machine() {
 
     let account = json!({"email": "one@example.org", "password": "quiet lamp under rain"});
     show.client.post("/api/auth/login", account).await.json(200);
-    // The login of before is one of the same server: its token still counts.
+    // The restored server is the same one: an earlier token is still valid.
     let status = show.status().await;
     assert_eq!(status["streamKey"], json!(show.key));
     let _encoder = show.publish(&clip.path, &["-stream_loop", "-1"]);
@@ -61,7 +61,7 @@ async fn a_backup_taken_on_the_air_restores_everything_on_an_empty_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forced_restore_puts_aside_what_was_there() {
+async fn a_forced_restore_keeps_the_previous_data_aside() {
     let mut show = Show::start(&[]).await;
     let elsewhere = TempDir::new().expect("is made");
     let copy = elsewhere.path().join("gostream.backup");
@@ -69,7 +69,7 @@ async fn a_forced_restore_puts_aside_what_was_there() {
     show.client.post("/api/projects", json!({"name": "After the backup"})).await.json(201);
     show.kill();
 
-    // What cannot be restored changes nothing.
+    // A failed restore changes nothing.
     let spoiled = elsewhere.path().join("spoiled");
     std::fs::write(&spoiled, "no backup").expect("is written");
     let (code, told) = said(&show.command(&["restore", "--force", text(&spoiled)], ""));
@@ -95,7 +95,7 @@ async fn a_forced_restore_puts_aside_what_was_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_the_settings_has_to_be_that_of_the_backup() {
+async fn a_key_from_the_settings_must_match_the_backup() {
     let key = ("GOSTREAM_SECRET_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
     let mut given = Show::start(&[key]).await;
     let mut own = Show::start(&[]).await;
@@ -112,14 +112,14 @@ async fn a_key_of_the_settings_has_to_be_that_of_the_backup() {
     assert!(!given.data().join("secret.key").exists(), "the key stays where the operator keeps it");
     given.restart().await;
     assert_eq!(given.status().await["streamKey"], json!(given.key));
-    // And where the settings bring none, the key of the backup is put into its file.
+    // Without a key in the settings, the key of the backup is written to its file.
     own.move_house();
     assert_eq!(said(&own.command(&["restore", text(&of_given)], "")), (Some(0), String::new()));
     own.restart().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_is_left_to_its_own_tools() {
+async fn backup_refuses_postgres() {
     let url = "postgres://me:hunter2@127.0.0.1:1/db";
     let folder = TempDir::new().expect("is made");
     for command in ["backup", "restore"] {
@@ -134,5 +134,5 @@ async fn postgres_is_left_to_its_own_tools() {
         assert_eq!(told.lines().count(), 1);
         assert!(!told.contains("hunter2"));
     }
-    assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0, "nothing was made");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0, "no file was created");
 }

@@ -34,7 +34,7 @@ async fn gstreamer_publishes_and_its_stream_reaches_a_destination() {
     platform.until_video(100).await;
     let (ended, said) = gst.wait(Duration::from_secs(30)).await.expect("ends");
     assert!(ended.success(), "{said}");
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_eq!(visits.len(), 1);
 }
 
@@ -61,7 +61,7 @@ async fn ffmpeg_plays_what_is_live() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_key_makes_real_encoders_fail_at_once() {
+async fn real_encoders_fail_at_once_with_a_wrong_key() {
     let clip = Clip::usual(5).expect("FFmpeg makes it");
     let show = Show::start(&[]).await;
     let wrong = show.url("5f0c7a52-0000-4000-8000-000000000000");
@@ -75,14 +75,14 @@ async fn wrong_key_makes_real_encoders_fail_at_once() {
         };
         let (ended, said) = encoder.wait(Duration::from_secs(20)).await.expect("ends");
         println!("{name} gave up after {:?}", started.elapsed());
-        assert!(!ended.success(), "{name} takes it for a success");
+        assert!(!ended.success(), "{name} reports success");
         assert!(said.contains("stream key") || said.contains("Denied") || said.contains("denied"), "{name}: {said}");
     }
     assert_eq!(show.status().await["status"], "offline");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_ffmpeg_is_waited_for_and_takes_over_when_it_is_back() {
+async fn restarted_ffmpeg_continues_on_the_same_connections() {
     let clip = Clip::usual(20).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let show = Show::start(&[]).await;
@@ -101,6 +101,6 @@ async fn killed_ffmpeg_is_waited_for_and_takes_over_when_it_is_back() {
         .filter(|media| media.kind == MediaKind::Video)
         .map(|media| media.timestamp)
         .collect();
-    assert!(times.is_sorted(), "times go on");
+    assert!(times.is_sorted(), "times continue");
     drop(second);
 }

@@ -1,4 +1,4 @@
-//! Machines that are not like the developer's: without IPv6, with a volume that belongs to a group, beside services of Kubernetes.
+//! Unusual machines: without IPv6, with a volume that belongs to a group, and among services of Kubernetes.
 
 use std::{
     fs::Permissions,
@@ -15,7 +15,7 @@ use gostream_testkit::{
 };
 use tempfile::TempDir;
 
-/// A server that ends with the test.
+/// A server that is killed when the test ends.
 pub struct Running(Child);
 
 impl Drop for Running {
@@ -30,7 +30,7 @@ impl Running {
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts"))
     }
 
-    /// Everything that it says up to the banner's last line.
+    /// Its output up to the last line of the banner.
     pub fn banner(&mut self) -> Vec<String> {
         let said = self.0.stderr.as_mut().expect("is piped");
         let mut lines = Vec::new();
@@ -54,7 +54,7 @@ fn no_ipv6(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn every_port_is_taken_on_a_machine_without_ipv6() {
+fn every_port_is_bound_on_a_machine_without_ipv6() {
     let folder = TempDir::new().expect("is made");
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
     let certificate = Certificate::for_names(&["localhost"]).expect("is made");
@@ -82,10 +82,10 @@ fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).expect("exists").permissions().mode() & 0o7777
 }
 
-/// A server on a directory that it may write to by its group, and that it cannot `chmod`.
+/// A server whose data directory is writable only through its group, and cannot be changed with `chmod`.
 fn on_a_volume_of_another(data: &Path) -> Running {
     let mut command = Command::new("setpriv");
-    // Root without the right to change what belongs to others, as any user.
+    // Root without the right to change files of others, like a normal user.
     command.args(["--bounding-set=-fowner,-dac_override,-dac_read_search", env!("CARGO_BIN_EXE_gostream")]);
     command.args(["http", "rtmp", "metrics"].map(|port| format!("--{port}-listen=127.0.0.1:0")));
     command.args(["--data-dir", text(data)]).current_dir("/");
@@ -93,7 +93,7 @@ fn on_a_volume_of_another(data: &Path) -> Running {
 }
 
 #[test]
-fn a_volume_that_belongs_to_a_group_is_taken_and_its_files_are_private() {
+fn a_group_owned_volume_is_accepted_and_its_files_are_private() {
     let folder = TempDir::new().expect("is made");
     let data = folder.path().join("volume");
     std::fs::create_dir(&data).expect("is made");
@@ -102,7 +102,7 @@ fn a_volume_that_belongs_to_a_group_is_taken_and_its_files_are_private() {
         return;
     }
     let set_mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("is set");
-    // The second time as Kubernetes mounts it again: what is in it is given to the group as well.
+    // The second time as after another mount by Kubernetes, which gives the content to the group as well.
     for round in ["first", "second"] {
         set_mode(&data, 0o2770);
         let mut server = on_a_volume_of_another(&data);

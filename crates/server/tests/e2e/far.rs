@@ -1,4 +1,4 @@
-//! Destinations behind a line that loses, delays, or takes no large packets: what is said of it, and that it is so.
+//! Destinations over a network that loses, delays, or drops large packets: what is reported, and that it is true.
 
 use gostream_testkit::{
     PATIENCE,
@@ -12,10 +12,11 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use crate::show::Show;
 
-/// 250 ms there and back, and nothing lost.
+/// 250 ms round trip, without loss.
 const FAR: Conditions = Conditions { loss: 0.0, delay_ms: 125, kbps: 100_000, mtu: 1_500 };
 
-/// A server with a destination at the other end of the link, and an encoder that sends 4 Mbit/s. The destination's id as well.
+/// A server with a destination at the far end of the link, and an encoder that sends 4 Mbit/s. Also returns the
+/// destination's id.
 async fn on_air(nginx: &Nginx) -> (Show, String, JoinHandle<()>) {
     let show = Show::start(&[("GOSTREAM_EGRESS_ALLOW", "10.77.0.0/24")]).await;
     let wanted =
@@ -44,8 +45,8 @@ async fn relay_until(show: &Show, what: &str, wanted: impl Fn(&Value) -> bool) -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_far_and_lossy_way_is_carried_or_named() {
-    if !is_inside("far::a_far_and_lossy_way_is_carried_or_named") {
+async fn bbr_carries_a_lossy_path_and_an_overloaded_one_is_reported() {
+    if !is_inside("far::bbr_carries_a_lossy_path_and_an_overloaded_one_is_reported") {
         return;
     }
     let mut link = Link::start(FAR).await.expect("is made");
@@ -60,7 +61,7 @@ async fn a_far_and_lossy_way_is_carried_or_named() {
         assert_eq!((&relay["state"], &relay["droppedFrames"]), (&json!("live"), &json!(0)), "{relay}");
         assert!(relay["lagMs"].as_u64() < Some(1_500), "{relay}");
     }
-    // More than `bbr` makes up for.
+    // More loss than `bbr` can compensate.
     link.set(Conditions { loss: 0.03, kbps: 2_000, ..FAR }).expect("is told");
     let relay = relay_until(&show, "named", |relay| relay["lastError"]["code"] == "lossy_way").await;
     let message = relay["lastError"]["message"].as_str().expect("is a sentence");
@@ -70,8 +71,8 @@ async fn a_far_and_lossy_way_is_carried_or_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_takes_no_large_packets_is_no_slow_platform() {
-    if !is_inside("far::a_line_that_takes_no_large_packets_is_no_slow_platform") {
+async fn a_path_that_drops_large_packets_is_reported_as_such() {
+    if !is_inside("far::a_path_that_drops_large_packets_is_reported_as_such") {
         return;
     }
     let link = Link::start(Conditions { delay_ms: 5, mtu: 1_280, ..FAR }).await.expect("is made");

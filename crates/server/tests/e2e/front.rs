@@ -1,4 +1,4 @@
-//! A real nginx-rtmp in front: it asks our hooks who may publish, and pushes the stream on to us.
+//! A real nginx-rtmp in front: its hooks ask us who may publish, and it pushes the stream to us.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use gostream_testkit::{
 
 use crate::show::Show;
 
-/// nginx as the README has it, in front of this server.
+/// nginx configured as in the README, in front of this server.
 async fn in_front_of(show: &Show) -> Nginx {
     let (api, rtmp) = (show.client.address, show.rtmp);
     let directives = format!(
@@ -23,7 +23,7 @@ async fn in_front_of(show: &Show) -> Nginx {
     Nginx::start(&directives).await.expect("starts")
 }
 
-/// FFmpeg publishing a clip to nginx in real time, under this name.
+/// FFmpeg, publishing a clip to nginx in real time under this name.
 pub fn publish(nginx: &Nginx, name: &str, clip: &Clip) -> Process {
     let url = format!("{}/{name}", nginx.url());
     let arguments = ["-hide_banner", "-loglevel", "warning", "-re", "-i", text(&clip.path), "-c", "copy", "-f", "flv"];
@@ -31,10 +31,10 @@ pub fn publish(nginx: &Nginx, name: &str, clip: &Clip) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_through_nginx_is_relayed_seen_and_kept_as_if_it_had_come_here() {
+async fn stream_pushed_by_nginx_is_treated_like_an_encoder() {
     let clip = Clip::usual(15).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
-    // nginx closes, whether its encoder stopped or was lost, so the end is waited for.
+    // nginx closes in the same way whether its encoder stopped or was lost, so the end comes after the grace time.
     let show = Show::start(&[("GOSTREAM_INGEST_RECONNECT_GRACE", "3s")]).await;
     show.destination(&platform.url(), "key").await;
     let nginx = in_front_of(&show).await;
@@ -45,9 +45,9 @@ async fn stream_through_nginx_is_relayed_seen_and_kept_as_if_it_had_come_here() 
 
     let (ended, said) = encoder.wait(Duration::from_secs(60)).await.expect("ends");
     assert!(ended.success(), "{said}");
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_eq!(visits.len(), 1);
-    // nginx begins to push at a keyframe, and forgets what it has not sent when its encoder leaves.
+    // nginx starts to push at a keyframe, and drops unsent data when its encoder disconnects.
     let (got, sent) = (bodies(&visits[0].media, MediaKind::Video), clip.bodies(MediaKind::Video));
     let mut rest = sent.iter();
     let strays = got.iter().filter(|body| !rest.any(|sent| sent == *body)).count();
@@ -59,15 +59,15 @@ async fn stream_through_nginx_is_relayed_seen_and_kept_as_if_it_had_come_here() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_gets_past_nginx_without_a_key_of_ours() {
+async fn nginx_refuses_publishers_without_a_valid_key() {
     let clip = Clip::usual(5).expect("FFmpeg makes it");
     let show = Show::start(&[]).await;
     let nginx = in_front_of(&show).await;
-    // An unknown key, and one with a known key in what the publisher adds to the form.
+    // An unknown key, alone and with a valid key in the publisher's own arguments.
     for name in ["wrong".to_owned(), format!("wrong?name={}", show.key), format!("wrong?a=b&name={}&call=x", show.key)]
     {
         let (ended, _) = publish(&nginx, &name, &clip).wait(Duration::from_secs(30)).await.expect("ends");
-        assert!(!ended.success(), "{name} was let in");
+        assert!(!ended.success(), "{name} was admitted");
     }
     assert_eq!(show.status().await["status"], "offline");
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::show::Show;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ffprobe_reads_the_playlist_and_times_go_on_over_segments() {
+async fn ffprobe_reads_the_playlist_and_times_continue_across_segments() {
     let clip = Clip::usual(20).expect("FFmpeg makes it");
     let show = Show::start(&[]).await;
     let path = format!("/hls/{}.m3u8", show.key);
@@ -55,7 +55,7 @@ async fn ffprobe_reads_the_playlist_and_times_go_on_over_segments() {
             .filter(|packet| packet["codec_type"] == kind);
         let times: Vec<f64> = packets.filter_map(|packet| packet["dts_time"].as_str()?.parse().ok()).collect();
         assert!(times.len() > 100, "{kind}: {} packets", times.len());
-        assert!(times.is_sorted_by(|a, b| a < b), "{kind} times go on over segment borders");
+        assert!(times.is_sorted_by(|a, b| a < b), "{kind} times continue across segments");
     }
     drop(ffmpeg);
 }

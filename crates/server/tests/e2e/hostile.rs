@@ -1,4 +1,4 @@
-//! Ten thousand connections that mean harm, while one stream runs to five destinations.
+//! Ten thousand hostile connections while a stream runs to five destinations.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,9 +18,9 @@ use crate::show::{Show, every_picture_arrived};
 
 const WAVES: usize = 20;
 const ATTACKERS_A_WAVE: usize = 500;
-/// What may stay behind of attackers, in kilobytes: allocators do not give everything back.
+/// Memory that may remain allocated afterwards, in kB: allocators do not return everything.
 const KEPT_KB_MAX: i64 = 24 * 1024;
-/// Files that may be open more than before: a log in, a query.
+/// Additional open files allowed afterwards: a log, a query.
 const KEPT_FILES_MAX: usize = 10;
 
 /// C0 and C1, and a C2 that no server checks.
@@ -30,13 +30,13 @@ fn handshake() -> Vec<u8> {
     bytes
 }
 
-/// A type 0 chunk header on chunk stream 3 of a message of this length and type.
+/// A type 0 chunk header on chunk stream 3, with this message length and type.
 fn header(length: u32, kind: u8) -> Vec<u8> {
     let [_, a, b, c] = length.to_be_bytes();
     vec![3, 0, 0, 0, a, b, c, kind, 0, 0, 0, 0]
 }
 
-/// What an attacker says, in pieces.
+/// What an attacker sends, in pieces.
 fn attack(seed: usize) -> Vec<Vec<u8>> {
     let mut x = seed as u32 | 1;
     let mut garbage = || {
@@ -50,14 +50,14 @@ fn attack(seed: usize) -> Vec<Vec<u8>> {
             .collect::<Vec<u8>>()
     };
     match seed % 10 {
-        // Nothing at all; half a handshake; a whole one and silence.
+        // Nothing; half a handshake; a complete one and then silence.
         0 => vec![],
         1 => vec![handshake()[..900].to_vec()],
         2 => vec![handshake()],
         // Other protocols.
         3 => vec![b"GET / HTTP/1.1\r\n\r\n".to_vec()],
         4 => vec![b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()],
-        // A handshake drop by drop.
+        // A handshake byte by byte.
         5 => handshake()[..64].chunks(1).map(<[u8]>::to_vec).collect(),
         // Half a message; one that claims to be large; one in chunks of a byte.
         6 => vec![[handshake(), header(60_000, 20), vec![2; 100]].concat()],
@@ -67,7 +67,7 @@ fn attack(seed: usize) -> Vec<Vec<u8>> {
     }
 }
 
-/// One attacker. Each third of them has an address of its own, the others share some.
+/// One attacker. A third of them have addresses of their own, the others share some.
 async fn attacker(server: SocketAddr, n: usize) {
     let place = if n.is_multiple_of(3) { n } else { n % 40 };
     let from = SocketAddr::from(([127, 1 + (place >> 12) as u8, (place >> 4) as u8, 1 + (place & 15) as u8], 0));
@@ -83,12 +83,12 @@ async fn attacker(server: SocketAddr, n: usize) {
         }
         while !matches!(stream.read(&mut sink).await, Ok(0) | Err(_)) {}
     };
-    // Those that are not closed at once leave by themselves.
+    // If not closed at once, it disconnects by itself.
     let _ = timeout(Duration::from_millis(300), attacking).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_attackers_leave_nothing_behind_and_the_stream_misses_nothing() {
+async fn ten_thousand_attackers_leak_nothing_and_the_stream_loses_nothing() {
     let clip = Clip::usual(40).expect("FFmpeg makes it");
     let show = Show::start(&[]).await;
     let mut platforms = Vec::new();
@@ -112,7 +112,7 @@ async fn ten_thousand_attackers_leave_nothing_behind_and_the_stream_misses_nothi
     let all_live = show.status().await["destinations"]
         .as_array()
         .is_some_and(|destinations| destinations.iter().all(|destination| destination["relay"]["state"] == "live"));
-    assert!(all_live, "the stream is over, or a destination is, before the attackers are");
+    assert!(all_live, "the stream or a destination ended before the attackers");
     every_picture_arrived(ffmpeg, &platforms, &clip).await;
     let returned = async {
         while show.resident_kb() - memory > KEPT_KB_MAX || show.open_files() > files + KEPT_FILES_MAX {
@@ -122,5 +122,5 @@ async fn ten_thousand_attackers_leave_nothing_behind_and_the_stream_misses_nothi
     let returned = timeout(PATIENCE, returned).await;
     let (kept_kb, kept_files) = (show.resident_kb() - memory, show.open_files() as i64 - files as i64);
     println!("kept after ten thousand attackers: {kept_kb} kB, {kept_files} files");
-    assert!(returned.is_ok(), "{kept_kb} kB and {kept_files} files stay behind");
+    assert!(returned.is_ok(), "{kept_kb} kB and {kept_files} files remain");
 }

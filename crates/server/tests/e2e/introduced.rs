@@ -1,5 +1,5 @@
-//! A real HAProxy in front of HTTP and RTMP, in both versions of the PROXY protocol: whose address is seen, and what comes of
-//! those who send no header.
+//! A real HAProxy in front of HTTP and RTMP, with both versions of the PROXY protocol: which address is seen, and what
+//! happens without a header.
 
 use std::{net::SocketAddr, process::Command};
 
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{everywhere::Running, http::Client, show::Show};
 
-/// Where HAProxy connects from; clients are 127.0.0.1.
+/// HAProxy's address; clients are 127.0.0.1.
 const PROXY: &str = "127.0.0.2";
 const SETTINGS: [(&str, &str); 2] =
     [("GOSTREAM_PROXY_PROTOCOL_FROM", "127.0.0.2"), ("GOSTREAM_HTTP_TRUSTED_PROXIES", "192.0.2.1")];
@@ -36,7 +36,7 @@ async fn answer(mut stream: TcpStream, bytes: &[u8]) -> String {
     stream.write_all(bytes).await.expect("is sent");
     let mut answer = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server does not close");
-    // A connection may be reset when not all that was sent had been read.
+    // A connection may be reset if not all sent data was read.
     assert!(read.is_ok() || answer.is_empty(), "{read:?}");
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -47,7 +47,7 @@ async fn client_is_seen_through(version: &str) {
     let http_check = "option httpchk GET /readyz";
     let servers = [(show.client.address, &*options, http_check), (show.rtmp, &*options, "")];
     let haproxy = Haproxy::start(&servers).await.expect("starts");
-    haproxy.until_checked(&["L7OK", "L4OK"]).await.expect("its own checks work");
+    haproxy.until_checked(&["L7OK", "L4OK"]).await.expect("its health checks work");
     let [http, rtmp] = [0, 1].map(|index| SocketAddr::from(([127, 0, 0, 1], haproxy.ports[index])));
 
     let through = Client { address: http, token: None };
@@ -60,12 +60,12 @@ async fn client_is_seen_through(version: &str) {
     let audit = through.get("/api/auth/audit").await.json(200);
     assert!(!audit.to_string().contains(PROXY) && audit.to_string().contains("127.0.0.1"), "{audit}");
 
-    // An encoder with an unknown key is shown to those who logged in from its address.
+    // An unknown key is shown to users who logged in from the encoder's address.
     let unknown = Encoder::publish(rtmp, "0190b0a0-0000-4000-8000-000000000000").await;
     assert!(unknown.is_err(), "no such key");
     let project = through.get(&format!("/api/projects/{}", show.project)).await.json(200);
     assert_eq!(project["unknownKey"]["address"], "127.0.0.1", "{project}");
-    let _encoder = Encoder::publish(rtmp, &show.key).await.expect("is let in");
+    let _encoder = Encoder::publish(rtmp, &show.key).await.expect("is admitted");
     let mut events = through.events(&format!("/api/projects/{}/events", show.project)).await;
     events.until(|project| project["status"] == "live").await;
 }
@@ -93,7 +93,7 @@ async fn named_proxies_must_send_a_header_and_others_cannot() {
     assert!(answer(direct().await, request).await.starts_with("HTTP/1.1 200"));
     assert!(answer(direct().await, &both).await.starts_with("HTTP/1.1 400"));
 
-    // The first bytes of an RTMP handshake, and a header to a port that expects none from there.
+    // The first bytes of an RTMP handshake, and a header on a connection that must not have one.
     let mut hello = vec![3];
     hello.extend([0; 1_536]);
     assert_eq!(answer(from_proxy(show.rtmp).await, &hello).await, "");
@@ -101,7 +101,7 @@ async fn named_proxies_must_send_a_header_and_others_cannot() {
     assert_eq!(answer(direct, header).await, "");
 }
 
-/// The header is outside TLS, and `gostream health` sends one where the server expects it of this machine.
+/// The header is outside TLS, and `gostream health` sends one if the server expects it from this machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_begins_after_the_header() {
     let folder = TempDir::new().expect("is made");

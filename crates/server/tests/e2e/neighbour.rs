@@ -1,4 +1,4 @@
-//! One account does all the harm that it can think of; another one, next to it, notices nothing. `NEIGHBOUR_SECONDS=60` for longer.
+//! One account does all possible harm; another one is not affected. `NEIGHBOUR_SECONDS=60` runs longer.
 
 use std::{
     net::SocketAddr,
@@ -27,16 +27,17 @@ use tokio::{
 
 use crate::show::{Show, every_picture_arrived};
 
-/// How long the harm goes on in `make test`.
+/// Duration in `make test`, in seconds.
 const SECONDS: u64 = 15;
-/// The server's memory, in kilobytes, however much harm is done; and what may be left of it afterwards.
+/// Limit of the server's memory during the attack, in kB, and of what remains afterwards.
 const MEMORY_KB_MAX: i64 = 300 * 1024;
 const KEPT_KB_MAX: i64 = 64 * 1024;
-/// A login takes a quarter of a second on an idle machine. Without optimisation, which `make neighbour` has, it is five times that.
+/// A login takes a quarter of a second on an idle machine, and five times that without optimisation, which `make
+/// neighbour` enables.
 const LOGIN_MAX: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 2 });
 const PASSWORD: &str = "quiet lamp under rain";
 
-/// Where the harm comes from: an account, and addresses of its own.
+/// The attacker: an account, and addresses of its own.
 #[derive(Clone)]
 struct Intruder {
     http: SocketAddr,
@@ -48,7 +49,7 @@ struct Intruder {
     done: Arc<[AtomicU64; KINDS.len()]>,
 }
 
-/// What an intruder does, all of it at once.
+/// The attacks, all at the same time.
 const KINDS: [&str; 10] = [
     "tiny messages",
     "publish loop",
@@ -70,7 +71,7 @@ async fn connect(from: [u8; 4], to: SocketAddr) -> std::io::Result<TcpStream> {
 }
 
 impl Intruder {
-    /// Signs up, and makes some projects.
+    /// Signs up and creates some projects.
     async fn new(show: &Show, until: Instant) -> Self {
         let mut intruder = Self {
             http: show.client.address,
@@ -93,7 +94,7 @@ impl Intruder {
         intruder
     }
 
-    /// One request on a connection of its own; gives the status, if there was an answer.
+    /// One request on a new connection. Returns the status if there was a response.
     async fn ask(&self, from: [u8; 4], method: &str, path: &str, body: Option<Value>) -> Option<(u16, Value)> {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let asking = async {
@@ -116,7 +117,7 @@ impl Intruder {
         timeout(Duration::from_secs(5), asking).await.ok().flatten()
     }
 
-    /// Does harm of one kind until the time is over.
+    /// Runs one kind of attack until the time is over.
     async fn harm(self, kind: usize, n: u8) {
         while Instant::now() < self.until {
             let once = async {
@@ -135,7 +136,7 @@ impl Intruder {
             };
             let _ = timeout(self.until.saturating_duration_since(Instant::now()), once).await;
             self.done[kind].fetch_add(1, Ordering::Relaxed);
-            // An intruder that is refused at once must not take the machine from the test itself.
+            // An attacker that is refused at once must not take the CPU from the test itself.
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -179,7 +180,7 @@ impl Intruder {
         }
     }
 
-    /// Follows the events of a project, and reads none.
+    /// Opens the events of a project, and reads none.
     async fn follow(&self, n: u8) {
         let Ok(mut stream) = connect([127, 9, 3, n % 8], self.http).await else { return };
         let request = format!(
@@ -218,7 +219,7 @@ impl Intruder {
     }
 }
 
-/// Watches the memory of the server; gives the most that it took.
+/// Watches the server's memory and returns the maximum.
 async fn memory(show: &Show, until: Instant) -> i64 {
     let most = AtomicI64::new(0);
     while Instant::now() < until {
@@ -228,7 +229,7 @@ async fn memory(show: &Show, until: Instant) -> i64 {
     most.into_inner()
 }
 
-/// The history is whole, and the quota of one stream is free.
+/// The history is complete, and the quota of one stream is free.
 async fn goes_on(show: &Show) {
     let history = async {
         loop {
@@ -270,7 +271,7 @@ async fn one_account_cannot_take_the_server_from_another() {
             let body = json!({"email": "one@example.org", "password": PASSWORD});
             show.client.post("/api/auth/login", body).await.json(200);
             slowest = slowest.max(begun.elapsed());
-            // A person who logs in all the time is slowed down as well.
+            // A user who logs in all the time would be slowed down as well.
             sleep(Duration::from_secs(seconds) / 10).await;
         }
         slowest
@@ -279,7 +280,7 @@ async fn one_account_cannot_take_the_server_from_another() {
     harm.join_all().await;
     let done: Vec<_> = KINDS.iter().zip(intruder.done.iter()).collect();
     println!("login at most {slowest:?}, memory {before_kb} to {most_kb} kB, harm {done:?}");
-    assert!(intruder.done.iter().all(|done| done.load(Ordering::Relaxed) > 0), "all of it was tried: {done:?}");
+    assert!(intruder.done.iter().all(|done| done.load(Ordering::Relaxed) > 0), "every attack was tried: {done:?}");
     assert!(most_kb < MEMORY_KB_MAX, "{most_kb} kB");
     assert!(slowest < LOGIN_MAX, "a login took {slowest:?}");
 

@@ -1,4 +1,4 @@
-//! The database goes away in the middle of a show: whoever watches must not notice, and afterwards nothing is missing.
+//! The database fails while streaming: viewers do not notice, and nothing is lost.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use crate::{
     show::Show,
 };
 
-/// Longer than any answer may take: a handler is given up on after 15 s.
+/// Longer than any response may take: a handler times out after 15 s.
 const BOUND: Duration = Duration::from_secs(20);
-/// How long the outage lasts at least, in seconds; by default as long as it takes to see that the show goes on.
+/// The minimum duration of the outage in seconds; by default as long as it takes to see that the stream continues.
 const OUTAGE: &str = "TEST_OUTAGE_SECONDS";
 
-/// What an account sees while the database is away: a sentence, a code, and when to come back.
+/// The response to an account while the database is unavailable: a sentence, a code, and when to retry.
 async fn refused(client: &Client, path: &str) -> Reply {
     let asked = Instant::now();
     let reply = client.get(path).await;
@@ -33,7 +33,7 @@ async fn refused(client: &Client, path: &str) -> Reply {
     reply
 }
 
-/// The number of the newest segment that viewers may fetch.
+/// The number of the newest available segment.
 async fn newest_segment(show: &Show) -> u64 {
     let playlist = show.client.get(&format!("/hls/{}.m3u8", show.key)).await;
     let text = playlist.text();
@@ -41,7 +41,7 @@ async fn newest_segment(show: &Show) -> u64 {
     number("#EXT-X-MEDIA-SEQUENCE:").unwrap_or_default() + text.matches("#EXTINF").count() as u64
 }
 
-/// Waits until the show went on: viewers got new segments, and the platform new pictures.
+/// Waits for progress: new segments for viewers, and new pictures at the platform.
 async fn goes_on(show: &Show, platform: &Platform) {
     let (segment, media) = (newest_segment(show).await, messages(platform));
     let waiting = async {
@@ -49,7 +49,7 @@ async fn goes_on(show: &Show, platform: &Platform) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, waiting).await.expect("the playlist moves on");
+    timeout(PATIENCE, waiting).await.expect("the playlist advances");
     platform
         .wait_for("pictures", |visits| visits.iter().map(|visit| visit.media.len()).sum::<usize>() > media + 50)
         .await;
@@ -71,13 +71,13 @@ async fn heals(show: &Show) {
     show.client.post("/api/auth/login", account).await.json(200);
 }
 
-/// The states of a stream and of one of its relays, in order, once the last of the stream is `last`.
+/// The states of a stream and of one of its relays, in order, once the last state of the stream is `last`.
 async fn history(show: &Show, stream: &str, destination: &str, last: &str) -> (Vec<String>, Vec<String>) {
     let path = format!("/api/projects/{}/streams/{stream}", show.project);
     let written = async {
         loop {
             let report = show.client.get(&path).await;
-            // The row itself may be one of those that wait.
+            // The row itself may not be written yet.
             if report.status == 200 {
                 let report = report.json(200);
                 let of_stream = states(&report, |event| event["relay"].is_null());
@@ -98,7 +98,7 @@ fn states(report: &Value, of: impl Fn(&Value) -> bool) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_stops_stops_no_show_and_loses_no_history() {
+async fn a_database_outage_interrupts_no_stream_and_loses_no_history() {
     let clip = Clip::usual(12).expect("FFmpeg makes it");
     let postgres = Postgres::start().expect("starts");
     let mut show = Show::start(&[("GOSTREAM_DATABASE_URL", &postgres.database())]).await;
@@ -116,22 +116,22 @@ async fn a_database_that_stops_stops_no_show_and_loses_no_history() {
     let projects = format!("/api/projects/{}", show.project);
     let (readiness, login) = tokio::join!(refused(&show.client, "/readyz"), refused(&show.client, &projects));
     assert!(readiness.text().contains("database") && login.text().contains("database"));
-    assert_eq!(show.client.get("/healthz").await.status, 200, "nobody needs to restart it");
+    assert_eq!(show.client.get("/healthz").await.status, 200, "it needs no restart");
 
-    // A platform goes and comes back, and so does the encoder: all of that is for the history.
+    // A platform restarts, and so does the encoder: both belong into the history.
     let address = shaky.address();
     shaky.stop().await;
     let back = Platform::start_at(address, Behaviour::default()).await.expect("listens again");
     back.wait_for("the relay", |visits| visits.iter().any(|visit| visit.media.len() > 3)).await;
     let before = messages(&steady);
     drop(encoder);
-    // What is on its way arrives; then there is nothing until the encoder is back.
+    // Media in transit arrives; then nothing follows until the encoder returns.
     let encoder = show.publish(&clip.path, &["-stream_loop", "-1"]);
     steady
         .wait_for("the encoder's return", |visits| visits.iter().map(|v| v.media.len()).sum::<usize>() > before + 100)
         .await;
     let stranger = Encoder::publish(show.rtmp, "a-key-that-nobody-has").await;
-    assert!(stranger.is_err(), "who was not on the air has to wait for the database");
+    assert!(stranger.is_err(), "a stream that was not live must wait for the database");
     goes_on(&show, &steady).await;
     let least = std::env::var(OUTAGE)
         .ok()
@@ -141,7 +141,7 @@ async fn a_database_that_stops_stops_no_show_and_loses_no_history() {
         goes_on(&show, &steady).await;
     }
     postgres.begin().expect("starts again");
-    println!("the database was away for {:?}", away.elapsed());
+    println!("the database was unavailable for {:?}", away.elapsed());
 
     heals(&show).await;
     show.until_all_live().await;
@@ -153,12 +153,12 @@ async fn a_database_that_stops_stops_no_show_and_loses_no_history() {
     assert_eq!(of_stream, ["live", "reconnecting", "live", "reconnecting", "ended"]);
     let lives = of_relay.iter().filter(|state| *state == "live").count();
     assert!(lives == 2 && of_relay.iter().any(|state| state == "backoff"), "{of_relay:?}");
-    assert_eq!(steady.visits().len(), 1, "the steady platform saw one connection all along");
+    assert_eq!(steady.visits().len(), 1, "the steady platform had one connection throughout");
     show.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_hangs_is_answered_for_in_bounded_time() {
+async fn requests_are_answered_in_bounded_time_while_the_database_hangs() {
     let clip = Clip::usual(12).expect("FFmpeg makes it");
     let postgres = Postgres::start().expect("starts");
     let mut show = Show::start(&[("GOSTREAM_DATABASE_URL", &postgres.database())]).await;
@@ -170,7 +170,8 @@ async fn a_database_that_hangs_is_answered_for_in_bounded_time() {
 
     let frozen = postgres.freeze().expect("freezes");
     let projects = format!("/api/projects/{}", show.project);
-    // More than the pool has connections: none of them may be held for ever, and those behind get an answer as well.
+    // More requests than the pool has connections: none may be held for ever, and the queued ones get a response as
+    // well.
     let crowd = (0..30).map(|_| refused(&show.client, &projects));
     let ((), readiness, _) =
         tokio::join!(goes_on(&show, &platform), refused(&show.client, "/readyz"), futures::future::join_all(crowd),);
@@ -188,7 +189,7 @@ async fn a_database_that_hangs_is_answered_for_in_bounded_time() {
     let destination = show.status().await["destinations"][0]["id"].as_str().expect("has an id").to_owned();
     let (of_stream, _) = history(&show, &stream, &destination, "ended").await;
     assert_eq!(of_stream, ["live", "reconnecting", "live", "reconnecting", "ended"]);
-    // A server that is asked to stop does, whatever the database does.
+    // The server stops when asked, whatever the database does.
     let frozen = postgres.freeze().expect("freezes");
     let asked = show.client.clone();
     let pending = tokio::spawn(async move { asked.get("/api/projects").await.status });

@@ -1,4 +1,4 @@
-//! FFmpeg in, nginx-rtmp and a TLS platform out: every message byte for byte.
+//! FFmpeg in; nginx-rtmp and a TLS platform out: every message arrives unchanged.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,13 @@ use tempfile::TempDir;
 
 use crate::show::Show;
 
-/// The frames without codec headers; those are compared on their own, since servers may keep and repeat them.
+/// The frames without codec headers, which are compared separately, since servers may store and repeat them.
 fn frames(media: &[Media], kind: MediaKind) -> Vec<Bytes> {
     bodies(media, kind).into_iter().filter(|body| body.get(1) != Some(&0)).collect()
 }
 
-/// Every frame of the clip from the first one received on, to the end, byte for byte; gives how many at the front are missing.
+/// Asserts that every frame of the clip from the first received one on arrived unchanged. Returns how many at the start
+/// are missing.
 fn assert_whole(name: &str, received: &[Media], clip: &Clip) -> usize {
     let mut missing = 0;
     for kind in [MediaKind::Video, MediaKind::Audio] {
@@ -70,7 +71,7 @@ async fn a_minute_reaches_six_nginx_streams_and_an_rtmps_platform_byte_for_byte(
     let ffmpeg = show.publish(&clip.path, &[]);
     show.until_all_live().await;
 
-    // In the middle one is stopped; it stops within a second.
+    // One is stopped in the middle; it stops within a second.
     show.until("well under way", |project| project["destinations"][0]["relay"]["sentBytes"].as_u64() > Some(1_500_000))
         .await;
     let asked = Instant::now();
@@ -84,7 +85,7 @@ async fn a_minute_reaches_six_nginx_streams_and_an_rtmps_platform_byte_for_byte(
 
     let (ended, said) = ffmpeg.wait(Duration::from_secs(90)).await.expect("ends");
     assert!(ended.success(), "{said}");
-    let visits = secure.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    let visits = secure.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     show.until("offline", |project| project["status"] == "offline").await;
     let mut recorded = nginx.recorded_all(&names).await.expect("are recorded");
     let stopped = recorded.pop().expect("six");
@@ -100,7 +101,7 @@ async fn a_minute_reaches_six_nginx_streams_and_an_rtmps_platform_byte_for_byte(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clips_of_every_shape_reach_a_destination_intact() {
+async fn clips_of_every_format_reach_a_destination_unchanged() {
     let no_video = Recipe { seconds: 6, video: None, audio: Some(AAC) };
     let no_audio = Recipe { seconds: 6, video: Some(H264), audio: None };
     for (name, recipe) in [("no video", no_video), ("no audio", no_audio)] {
@@ -110,7 +111,7 @@ async fn clips_of_every_shape_reach_a_destination_intact() {
         show.destination(&platform.url(), "key").await;
         let (ended, said) = show.publish(&clip.path, &[]).wait(Duration::from_secs(30)).await.expect("ends");
         assert!(ended.success(), "{name}: {said}");
-        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
         let missing = assert_whole(name, &visits[0].media, &clip);
         assert_eq!(missing, 0, "{name}: from the first frame on");
         assert_monotonic(name, &visits[0].media);
@@ -129,7 +130,7 @@ async fn relay_started_on_a_live_stream_joins_at_once() {
         project["status"] == "live" && project["stream"]["video"]["keyframeSeconds"].as_f64() == Some(1.0)
     })
     .await;
-    assert_eq!(platform.connections(), 0, "an unwanted relay does not run");
+    assert_eq!(platform.connections(), 0, "a stopped relay does not connect");
     let asked = Instant::now();
     show.relay(&id, "start").await;
     let visits = platform
@@ -144,7 +145,7 @@ async fn relay_started_on_a_live_stream_joins_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn platform_that_goes_away_is_found_again() {
+async fn restarted_platform_is_reconnected() {
     let clip = Clip::usual(20).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let address = platform.address();
@@ -158,12 +159,12 @@ async fn platform_that_goes_away_is_found_again() {
     again.until_video(10).await;
     let status = show.until("live again", |project| project["destinations"][0]["relay"]["state"] == "live").await;
     assert!(status["destinations"][0]["relay"]["reconnects"].as_u64() >= Some(1));
-    assert_eq!(status["status"], "live", "the ingest did not notice");
+    assert_eq!(status["status"], "live", "the ingest is not affected");
     drop(ffmpeg);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn owner_tries_a_destination_out_and_ends_a_stream() {
+async fn owner_tests_a_destination_and_ends_a_stream() {
     let clip = Clip::usual(20).expect("FFmpeg makes it");
     let nginx = Nginx::start("").await.expect("starts");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
@@ -184,7 +185,9 @@ async fn owner_tries_a_destination_out_and_ends_a_stream() {
     platform.until_video(10).await;
     let end = format!("/api/projects/{}/stream/end", show.project);
     show.client.post(&end, serde_json::json!({})).await.json(200);
-    platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye && visit.over)).await;
+    platform
+        .until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished && visit.ended))
+        .await;
     let (ended, _) = ffmpeg.wait(PATIENCE).await.expect("is closed");
     assert!(!ended.success(), "FFmpeg sees that the server closed");
     let project = show.until("offline", |project| project["status"] == "offline").await;

@@ -1,4 +1,4 @@
-//! A real nginx-rtmp in front that pushes nothing: its hooks say who publishes, and we fetch the stream.
+//! A real nginx-rtmp in front that does not push: its hooks report publishers, and we pull the stream.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{front::publish, show::Show};
 
-/// nginx as docs/running.md has it, in front of this server.
+/// nginx configured as in docs/running.md, in front of this server.
 async fn in_front_of(show: &Show) -> Nginx {
     let api = show.client.address;
     let directives = format!(
@@ -25,14 +25,14 @@ async fn in_front_of(show: &Show) -> Nginx {
     Nginx::start(&directives).await.expect("starts")
 }
 
-/// The project fetches from there.
+/// Makes the project pull from there.
 async fn pull(show: &Show, nginx: &Nginx) {
     let path = format!("/api/projects/{}", show.project);
     let project = show.client.patch(&path, json!({"pullUrl": nginx.url()})).await.json(200);
     assert_eq!(project["pullUrl"], nginx.url());
 }
 
-/// FFmpeg publishing the clip again and again.
+/// FFmpeg, publishing the clip in a loop.
 fn publish_for_long(nginx: &Nginx, name: &str, clip: &Clip) -> Process {
     let url = format!("{}/{name}", nginx.url());
     let input = ["-hide_banner", "-loglevel", "warning", "-re", "-stream_loop", "-1", "-i", text(&clip.path)];
@@ -45,7 +45,7 @@ async fn until_live(show: &Show) -> Value {
         .await
 }
 
-/// The streams of the history, newest first, once the newest ended.
+/// The streams in the history, newest first, once the newest has ended.
 async fn history(show: &Show) -> Vec<Value> {
     loop {
         let page = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
@@ -58,7 +58,7 @@ async fn history(show: &Show) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_at_nginx_is_fetched_relayed_seen_and_kept() {
+async fn stream_pulled_from_nginx_is_treated_like_an_encoder() {
     let clip = Clip::usual(20).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let show = Show::start(&[]).await;
@@ -72,17 +72,17 @@ async fn stream_at_nginx_is_fetched_relayed_seen_and_kept() {
     let playlist = show.client.get(&format!("/hls/{}/index.m3u8", text_of(&live["playbackId"]))).await;
     assert!(playlist.status == 200 && playlist.text().contains("#EXT"), "{}", playlist.text());
 
-    // A second publisher, which nginx refuses, and of whose end it tells under the same name.
+    // nginx refuses a second publisher, and reports its end under the same name.
     let (second, _) = publish(&nginx, &show.key, &clip).wait(Duration::from_secs(30)).await.expect("ends");
-    assert!(!second.success(), "nginx takes one");
+    assert!(!second.success(), "nginx accepts one");
     let so_far = platform.visits()[0].media.len();
     platform.wait_for("more pictures", |visits| visits[0].media.len() > so_far + 100).await;
     assert_eq!(show.status().await["stream"]["id"], live["stream"]["id"]);
 
     let (ended, said) = encoder.wait(Duration::from_secs(60)).await.expect("ends");
     assert!(ended.success(), "{said}");
-    // Not after the minute for which a lost encoder is waited for.
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+    // Sooner than the grace time for a lost encoder.
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
     assert_eq!(visits.len(), 1);
     let (got, sent) = (bodies(&visits[0].media, MediaKind::Video), clip.bodies(MediaKind::Video));
     let mut rest = sent.iter();
@@ -98,7 +98,7 @@ fn text_of(value: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_publisher_adds_to_its_name_reaches_no_other_project() {
+async fn arguments_of_a_publisher_reach_no_other_project() {
     let clip = Clip::usual(5).expect("FFmpeg makes it");
     let show = Show::start(&[]).await;
     let nginx = in_front_of(&show).await;
@@ -107,12 +107,12 @@ async fn what_a_publisher_adds_to_its_name_reaches_no_other_project() {
     let mine = show.client.post("/api/projects", mine).await.json(201);
     let path = format!("/api/projects/{}", text_of(&mine["id"]));
 
-    // Unknown to us: refused in front, whatever is written behind it.
+    // An unknown key is refused in front, whatever follows it.
     for name in ["wrong".to_owned(), format!("wrong?name={}&call=publish", show.key)] {
         let (ended, _) = publish(&nginx, &name, &clip).wait(Duration::from_secs(30)).await.expect("ends");
-        assert!(!ended.success(), "{name} was let in");
+        assert!(!ended.success(), "{name} was admitted");
     }
-    // A key of one's own, and that of another behind it.
+    // The publisher's own key, followed by another account's key.
     let name = format!("{}?name={}&clientid=1", text_of(&mine["streamKey"]), show.key);
     let encoder = publish_for_long(&nginx, &name, &clip);
     let live = async {
@@ -128,11 +128,11 @@ async fn what_a_publisher_adds_to_its_name_reaches_no_other_project() {
 
 /// nginx would keep the white space in the stream's name, and the stream would not be found under its key.
 #[tokio::test(flavor = "multi_thread")]
-async fn key_with_white_space_around_it_is_fetched_under_the_key_alone() {
+async fn key_with_white_space_is_pulled_without_it() {
     let show = Show::start(&[]).await;
     let nginx = in_front_of(&show).await;
     pull(&show, &nginx).await;
-    // FFmpeg would cut it off by itself.
+    // FFmpeg would remove it.
     let name = format!(" {} \n", show.key);
     let mut encoder = Encoder::publish(([127, 0, 0, 1], nginx.port).into(), &name).await.expect("is admitted");
     let sending = tokio::spawn(async move {
@@ -140,7 +140,7 @@ async fn key_with_white_space_around_it_is_fetched_under_the_key_alone() {
         encoder.send_paced(&frames, 1.0).await
     });
     let live = show.until("live", |project| project["status"] == "live").await;
-    // Its connection ends, and nginx calls `on_publish_done`.
+    // The connection ends, and nginx calls `on_publish_done`.
     sending.abort();
     show.until("offline", |project| project["status"] == "offline").await;
     let streams = history(&show).await;
@@ -151,7 +151,7 @@ async fn key_with_white_space_around_it_is_fetched_under_the_key_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_that_crashes_is_waited_for_and_no_platform_notices() {
+async fn nginx_restart_keeps_platform_connections() {
     let clip = Clip::usual(5).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let show = Show::start(&[]).await;
@@ -173,13 +173,13 @@ async fn nginx_that_crashes_is_waited_for_and_no_platform_notices() {
     assert_eq!(platform.visits().len(), 1, "one connection for both");
 
     encoder.signal("INT").expect("is told to stop");
-    let visits = platform.until("the goodbye", |visits| visits[0].goodbye).await;
+    let visits = platform.until("the goodbye", |visits| visits[0].unpublished).await;
     assert_eq!(visits.len(), 1);
     assert_eq!(history(&show).await[0]["endReason"], "encoder_stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_that_was_there_before_us_is_found() {
+async fn stream_that_started_before_us_is_pulled() {
     let clip = Clip::usual(5).expect("FFmpeg makes it");
     let mut show = Show::start(&[]).await;
     let nginx = in_front_of(&show).await;

@@ -1,4 +1,4 @@
-//! The worst that can happen to a server on the air: it is killed.
+//! A live server is killed.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use tokio::time::{Duration, sleep};
 use crate::show::Show;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_server_is_back_on_every_destination_and_its_history_is_true() {
+async fn killed_server_returns_to_every_destination_with_a_correct_history() {
     let clip = Clip::usual(12).expect("FFmpeg makes it");
     let mut show = Show::start(&[]).await;
     let mut platforms = Vec::new();
@@ -34,9 +34,9 @@ async fn killed_server_is_back_on_every_destination_and_its_history_is_true() {
     }
     println!("from FFmpeg's start to media on every destination: {:?}", published.elapsed());
     show.until_all_live().await;
-    assert!(platforms.iter().all(|platform| !platform.visits()[0].goodbye), "a broken connection is no goodbye");
+    assert!(platforms.iter().all(|platform| !platform.visits()[0].unpublished), "a broken connection has no unpublish");
 
-    // The row of the new stream is written behind its start.
+    // The row of the new stream is written after its start.
     let history = loop {
         let page = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
         if page["items"].as_array().is_some_and(|items| items.len() == 2) {

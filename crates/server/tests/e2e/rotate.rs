@@ -1,4 +1,5 @@
-//! Another secret key, by the real command: what it opens, what it ends, and that it can be killed at any moment.
+//! The command that replaces the secret key: what the new key decrypts, what ends, and that it may be killed at any
+//! time.
 
 use std::{
     fs,
@@ -29,7 +30,7 @@ fn key_file(show: &Show, ending: &str) -> PathBuf {
     show.data().join(format!("secret.key{ending}"))
 }
 
-/// For its user only, as the server makes it and wants it.
+/// Readable by its user only, as the server requires.
 fn write(path: PathBuf, key: &str) {
     fs::write(&path, key).expect("is written");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("is private");
@@ -39,7 +40,7 @@ fn read(path: PathBuf) -> String {
     fs::read_to_string(path).expect("is there")
 }
 
-/// A show with a destination, rotated while it does not run: what stays, and what ends.
+/// A server with a destination, stopped, rotated and started: what remains, and what ends.
 async fn rotates(environment: &[(&str, &str)]) {
     let clip = Clip::usual(12).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
@@ -81,7 +82,7 @@ async fn rotates(environment: &[(&str, &str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_secret_key_opens_everything_and_ends_every_login() {
+async fn a_new_secret_key_decrypts_everything_and_ends_every_session() {
     rotates(&[]).await;
     rotates(&[("GOSTREAM_DATABASE_URL", &Postgres::shared().database())]).await;
 }
@@ -93,11 +94,11 @@ fn opens(show: &Show, step: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_that_stopped_at_any_step_leaves_a_server_that_starts() {
+async fn an_interrupted_rotation_leaves_a_server_that_starts() {
     let mut show = Show::start(&[]).await;
     show.kill();
     let before = read(key_file(&show, ""));
-    // Stopped before the database was changed: the new key is one of nothing.
+    // Stopped before the database was changed: the new key belongs to nothing.
     write(key_file(&show, ".new"), GIVEN);
     opens(&show, "before the commit");
     assert_eq!(read(key_file(&show, "")), before);
@@ -106,7 +107,7 @@ async fn a_rotation_that_stopped_at_any_step_leaves_a_server_that_starts() {
     assert!(second != before && second.trim() != GIVEN);
     opens(&show, "after a whole rotation");
 
-    // Stopped between the commit and the change of the files.
+    // Stopped between the commit and the renaming of the files.
     let interrupt = |present: &str| {
         fs::rename(key_file(&show, ""), key_file(&show, ".new")).expect("is moved");
         write(key_file(&show, ""), present);
@@ -115,7 +116,7 @@ async fn a_rotation_that_stopped_at_any_step_leaves_a_server_that_starts() {
     opens(&show, "after the commit");
     assert_eq!((read(key_file(&show, "")), read(key_file(&show, ".old"))), (second, before.clone()));
     assert!(!key_file(&show, ".new").exists());
-    // And the next rotation finishes it as well as a start does.
+    // The next rotation completes it, just as a start does.
     interrupt(&before);
     assert_eq!(said(&show.command(&["secret", "rotate"], "")), (Some(0), String::new()));
     opens(&show, "after another rotation");
@@ -123,7 +124,7 @@ async fn a_rotation_that_stopped_at_any_step_leaves_a_server_that_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_may_be_killed_at_any_moment() {
+async fn a_rotation_may_be_killed_at_any_time() {
     let mut show = Show::start(&[]).await;
     for n in 0..40 {
         show.destination("rtmp://127.0.0.1:1/live", &format!("key-{n}")).await;
@@ -136,7 +137,7 @@ async fn a_rotation_may_be_killed_at_any_moment() {
     for n in 1..=12 {
         let before = read(key_file(&show, ""));
         let mut rotation = show.spawn(&["secret", "rotate"]);
-        // Not a wait for anything: the moments of the kills are what is tried.
+        // Not a wait for an event: the test varies the time of the kill.
         tokio::time::sleep(Duration::min(whole * n / 10, whole * 2)).await;
         rotation.kill().expect("is killed");
         rotation.wait().expect("is gone");
@@ -154,7 +155,7 @@ async fn a_rotation_may_be_killed_at_any_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_the_settings_is_replaced_by_one_that_its_owner_brings() {
+async fn a_key_from_the_settings_is_replaced_by_the_given_one() {
     let mut show = Show::start(&[("GOSTREAM_SECRET_KEY", GIVEN)]).await;
     show.kill();
     for (line, sentence) in

@@ -1,4 +1,4 @@
-//! What a service manager and a container see: readiness told and asked for, over HTTP and HTTPS.
+//! Integration with service managers and containers: readiness notification, and health checks over HTTP and HTTPS.
 
 use std::{
     os::unix::net::UnixDatagram,
@@ -18,7 +18,7 @@ fn said(output: &Output) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
+async fn systemd_is_notified_of_readiness_and_stop() {
     let folder = TempDir::new().expect("is made");
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("is bound");
@@ -36,13 +36,13 @@ async fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_is_that_of_the_server_of_the_same_settings() {
+async fn health_checks_the_server_of_the_same_settings() {
     let show = Show::start(&[]).await;
     assert_eq!(said(&show.command(&["health"], "")), (Some(0), String::new()));
     let (code, told) = said(&show.command(&["health", "--http-listen=127.0.0.1:1"], ""));
     assert!(code == Some(1) && told.contains("No server answers at 127.0.0.1:1: "), "{told}");
 
-    // Something else answers there.
+    // Another program listens there.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("is bound");
     let flag = format!("--http-listen={}", listener.local_addr().expect("is bound"));
     let other = std::thread::spawn(move || {
@@ -60,10 +60,10 @@ async fn health_is_that_of_the_server_of_the_same_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_over_tls_knows_its_own_certificate_and_no_other() {
+async fn health_over_tls_accepts_only_its_own_certificate() {
     let files = TempDir::new().expect("is made");
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name));
-    // No name in it is that of the address that is asked, and nobody signed it.
+    // Its names do not include the address, and it is self-signed.
     let ours = Certificate::for_names(&["stream.example.org"]).expect("is made");
     std::fs::write(&cert, &ours.pem).expect("is written");
     std::fs::write(&key, &ours.key_pem).expect("is written");

@@ -1,4 +1,4 @@
-//! A show: the binary as a child process, with an account and a project.
+//! The program as a child process, with an account and a project.
 
 use std::{
     io::Write as _,
@@ -32,15 +32,15 @@ pub struct Show {
     data: TempDir,
 }
 
-/// Makes a small disk of its own for the data directory, which only the server sees, and becomes the server.
+/// Mounts a small file system for the data directory, visible only to the server, and executes the server.
 const ON_SMALL_DISK: &str = r#"mount -t tmpfs -o size=3m,mode=700 tmpfs "$GOSTREAM_DATA_DIR" && exec "$0""#;
 
-/// Starts the binary on these addresses; gives it back once it is ready.
+/// Starts the program on these addresses; returns it when it is ready.
 async fn serve(data: &TempDir, http: SocketAddr, rtmp: SocketAddr, environment: &[(String, String)]) -> Child {
     serve_by(Command::new(env!("CARGO_BIN_EXE_gostream")), data, http, rtmp, environment).await
 }
 
-/// The same by a command that becomes the binary.
+/// The same with a command that executes the program.
 async fn serve_by(
     mut command: Command,
     data: &TempDir,
@@ -73,18 +73,18 @@ async fn serve_by(
     server
 }
 
-/// Two addresses of this machine that nobody uses.
+/// Two unused addresses of this machine.
 pub fn free_addresses() -> [SocketAddr; 2] {
     free_ports().expect("are free").map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 impl Show {
-    /// Starts the binary with these variables besides the usual ones, signs up and makes a project.
+    /// Starts the program with these additional variables, signs up and creates a project.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
         Self::start_by(Command::new(env!("CARGO_BIN_EXE_gostream")), environment).await
     }
 
-    /// The same with a data directory on a disk of 3 MiB.
+    /// The same with a data directory on a file system of 3 MiB.
     pub async fn start_on_small_disk(environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new("unshare");
         command.args([
@@ -99,7 +99,7 @@ impl Show {
         Self::start_by(command, environment).await
     }
 
-    /// The same with a log that goes into a pipe which nothing reads.
+    /// The same with a log that goes into a pipe which is never read.
     pub async fn start_unread(environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", r#"mkfifo log && exec "$0" 2<>log"#, env!("CARGO_BIN_EXE_gostream")]);
@@ -130,7 +130,7 @@ impl Show {
         show
     }
 
-    /// Another server on the same PostgreSQL, with a data directory of its own, for the same account and project.
+    /// Another server on the same PostgreSQL, with its own data directory, for the same account and project.
     pub async fn beside(&self) -> Self {
         let data = TempDir::new().expect("is made");
         std::fs::copy(self.data.path().join("secret.key"), data.path().join("secret.key")).expect("is copied");
@@ -171,7 +171,7 @@ impl Show {
         assert!(status.success());
     }
 
-    /// Waits for the end of a server that was asked to stop.
+    /// Waits for the exit of a server that was asked to stop.
     pub async fn stopped(&mut self) -> ExitStatus {
         let server = &mut self.server;
         let ended = async {
@@ -185,25 +185,25 @@ impl Show {
         timeout(PATIENCE, ended).await.expect("stops")
     }
 
-    /// Starts a server that was killed a while ago. Its addresses are new ones: the old ones may be somebody else's by now.
+    /// Starts a killed server at new addresses: others may use the old ones by now.
     pub async fn restart(&mut self) {
         let [http, rtmp] = free_addresses();
         (self.client.address, self.rtmp) = (http, rtmp);
         self.server = serve(&self.data, self.client.address, self.rtmp, &self.environment).await;
     }
 
-    /// Another machine: the data directory is a new one, and empty.
+    /// Moves to another machine: a new, empty data directory.
     pub fn move_house(&mut self) {
         self.data = TempDir::new().expect("is made");
     }
 
-    /// A file of the data directory as the server sees it.
+    /// The path of a data file in the server's mount namespace.
     pub fn seen(&self, name: &str) -> PathBuf {
         let data = self.data.path().strip_prefix("/").expect("is absolute");
         Path::new(&format!("/proc/{}/root", self.server.id())).join(data).join(name)
     }
 
-    /// Runs a command where the server lives, and gives what it said.
+    /// Runs a command in the server's namespaces and returns its output.
     pub fn command_beside(&self, arguments: &[&str], input: &str) -> Output {
         let id = self.server.id().to_string();
         let mut child = Command::new("nsenter")
@@ -220,16 +220,16 @@ impl Show {
         child.wait_with_output().expect("ends")
     }
 
-    /// What the server keeps.
+    /// The data directory.
     pub fn data(&self) -> &Path {
         self.data.path()
     }
 
-    /// Runs a command on the same data, with these lines as its input, and gives what it said.
+    /// Runs a command on the same data with this input, and returns its output.
     pub fn command(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = self.spawn(arguments);
         let mut stdin = child.stdin.take().expect("is piped");
-        // A command that reads nothing may be gone already.
+        // A command that does not read may have exited.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
         child.wait_with_output().expect("ends")
@@ -250,20 +250,20 @@ impl Show {
             .expect("the binary starts")
     }
 
-    /// From the next start on, this variable is another.
+    /// Sets a variable from the next start on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Adds a destination that is wanted on at once, and gives its id.
+    /// Adds an enabled destination and returns its id.
     pub async fn destination(&self, url: &str, key: &str) -> String {
         let body = json!({"platform": "custom", "name": key, "rtmpUrl": url, "streamKey": key, "enabled": true});
         let reply = self.client.post(&format!("/api/projects/{}/destinations", self.project), body).await.json(201);
         reply["id"].as_str().expect("has an id").to_owned()
     }
 
-    /// Asks for `relay/start` or `relay/stop`.
+    /// Calls `relay/start` or `relay/stop`.
     pub async fn relay(&self, destination: &str, verb: &str) {
         self.client
             .post(&format!("/api/destinations/{destination}/relay/{verb}"), json!({}))
@@ -271,12 +271,12 @@ impl Show {
             .json(200);
     }
 
-    /// The project as the API shows it now.
+    /// The project as the API shows it.
     pub async fn status(&self) -> Value {
         self.client.get(&format!("/api/projects/{}", self.project)).await.json(200)
     }
 
-    /// Waits until the project is as wanted.
+    /// Waits until the project satisfies `wanted`.
     pub async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let waiting = async {
             loop {
@@ -293,7 +293,7 @@ impl Show {
         }
     }
 
-    /// Waits until every wanted relay is live.
+    /// Waits until every enabled relay is live.
     pub async fn until_all_live(&self) {
         self.until("all live", |project| {
             let destinations = project["destinations"].as_array().expect("is a list");
@@ -303,7 +303,7 @@ impl Show {
         .await;
     }
 
-    /// The URL that an encoder publishes to and a player plays.
+    /// The URL for publishing and playing.
     pub fn url(&self, key: &str) -> String {
         format!("rtmp://{}/live/{key}", self.rtmp)
     }
@@ -315,15 +315,15 @@ impl Show {
         line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("is a number")
     }
 
-    /// Files and sockets that the server has open. Only root may list those of a process that is not dumpable; for others
-    /// the size of the directory is their number (proc(5), since Linux 6.2).
+    /// Files and sockets that the server has open. Only root may list those of a process that is not dumpable; for
+    /// others the size of the directory is their number (proc(5), since Linux 6.2).
     pub fn open_files(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.server.id());
         let size = std::fs::metadata(&folder).expect("runs").len() as usize;
         std::fs::read_dir(folder).map_or(size, Iterator::count)
     }
 
-    /// FFmpeg publishing a file as it is, in real time.
+    /// FFmpeg, publishing a file unchanged in real time.
     pub fn publish(&self, file: &Path, more: &[&str]) -> Process {
         let url = self.url(&self.key);
         let mut arguments = vec!["-hide_banner", "-loglevel", "warning", "-re"];
@@ -333,14 +333,14 @@ impl Show {
     }
 }
 
-/// Waits for the end of an encoder that sends a clip, and checks what each platform got of it.
+/// Waits for the end of an encoder that sends a clip, and checks what each platform received.
 pub async fn every_picture_arrived(encoder: Process, platforms: &[Platform], clip: &Clip) {
     let (ended, said) = encoder.wait(Duration::from_secs(60)).await.expect("ends");
     assert!(ended.success(), "{said}");
     for platform in platforms {
-        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
+        let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
         let video = |media: &[_]| bodies(media, MediaKind::Video);
-        assert_eq!(visits.len(), 1, "one visit, and no other");
+        assert_eq!(visits.len(), 1, "a single connection");
         assert!(video(&visits[0].media) == video(&clip.tags), "every picture, byte for byte");
     }
 }

@@ -1,5 +1,5 @@
-//! What breaks at three in the morning: a full disk, a database that may only be read, a log that is not read, a second server. The
-//! show goes on, and what the server says at each moment is so.
+//! Operational failures: a full disk, a read-only database, a log that is not read, a second server. Streams continue,
+//! and the server reports its state correctly throughout.
 
 use std::{
     fs,
@@ -27,10 +27,10 @@ use crate::{
     show::{Show, every_picture_arrived, free_addresses},
 };
 
-/// A server that stops takes 9 s at most, and one that waits for it longer.
+/// A stopping server takes 9 s at most, and one that waits for it takes longer.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// Waits until `/readyz` answers so.
+/// Waits until `/readyz` returns this status.
 async fn ready(show: &Show, status: u16) -> Reply {
     let asking = async {
         loop {
@@ -51,12 +51,12 @@ async fn names(show: &Show) -> Vec<String> {
     projects.as_array().expect("is a list").iter().map(name).collect()
 }
 
-/// Tries changes of each kind, which may be refused and must be kept if not. Tells how many were refused.
+/// Attempts changes of each kind, which may be refused but must be kept if not. Returns the number of refusals.
 async fn changes(show: &Show, round: u32) -> usize {
     let mut refused = 0;
     let path = format!("/api/projects/{}", show.project);
     for n in 0..12 {
-        // Long, so that the log has to grow.
+        // Long, so that the log must grow.
         let name = format!("{round}-{n}-{}", "x".repeat(80));
         let reply = show.client.post("/api/projects", json!({"name": name})).await;
         assert_eq!(names(show).await.contains(&name), reply.status == 201, "{}", reply.text());
@@ -76,7 +76,7 @@ async fn changes(show: &Show, round: u32) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_disk_is_said_and_the_show_goes_on() {
+async fn full_disk_is_reported_and_streams_continue() {
     let clip = Clip::usual(14).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let mut show = Show::start_on_small_disk(&[]).await;
@@ -95,7 +95,7 @@ async fn full_disk_is_said_and_the_show_goes_on() {
             break;
         }
         while file.write_all(&[0; 512]).is_ok() {}
-        assert!(round < 20, "the disk is full, and changes are still kept");
+        assert!(round < 20, "the disk is full, and changes are still stored");
     }
     let said = ready(&show, 503).await;
     assert!(
@@ -109,7 +109,7 @@ async fn full_disk_is_said_and_the_show_goes_on() {
     let told = String::from_utf8_lossy(&added.stderr);
     assert!(!added.status.success() && told.contains("full"), "{told}");
 
-    // The show that ends meanwhile is in the history when there is room again.
+    // A stream that ends meanwhile is in the history when there is space again.
     every_picture_arrived(encoder, &[platform], &clip).await;
     show.until("over", |project| project["status"] == "offline").await;
     assert_eq!(ready(&show, 503).await.status, 503);
@@ -133,7 +133,7 @@ async fn full_disk_is_said_and_the_show_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn database_that_turns_read_only_is_said_and_the_show_goes_on() {
+async fn read_only_database_is_reported_and_streams_continue() {
     let clip = Clip::usual(10).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let postgres = Postgres::start().expect("starts");
@@ -164,25 +164,25 @@ async fn database_that_turns_read_only_is_said_and_the_show_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_that_is_not_read_holds_up_nothing() {
+async fn unread_log_blocks_nothing() {
     let clip = Clip::usual(12).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let mut show = Show::start_unread(&[("GOSTREAM_LOG", "trace")]).await;
     show.destination(&platform.url(), "key").await;
     let encoder = show.publish(&clip.path, &[]);
     show.until_all_live().await;
-    // Each request is some lines, and a pipe takes 64 KiB.
+    // Each request writes several lines, and a pipe holds 64 KiB.
     for _ in 0..1_000 {
         show.status().await;
     }
     every_picture_arrived(encoder, &[platform], &clip).await;
     show.terminate();
-    let stopped = timeout(STOP_MAX, show.stopped()).await.expect("listens to SIGTERM");
+    let stopped = timeout(STOP_MAX, show.stopped()).await.expect("stops on SIGTERM");
     assert!(stopped.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn second_server_by_mistake_touches_nothing_of_the_first() {
+async fn a_second_server_started_by_mistake_does_not_affect_the_first() {
     let clip = Clip::usual(24).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let show = Show::start(&[]).await;
@@ -209,7 +209,7 @@ async fn second_server_by_mistake_touches_nothing_of_the_first() {
     let output = spawn_blocking(move || same.output().expect("starts")).await.expect("ends");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && told.contains("Another server uses the data directory"), "{told}");
-    // A copy of the directory has its name and its database, and finds its port taken.
+    // A copy of the directory has the same node id and database, and its port is taken.
     let copy = tempfile::TempDir::new().expect("is made");
     for name in ["node.id", "secret.key"] {
         fs::copy(show.data().join(name), copy.path().join(name)).expect("is copied");
@@ -226,7 +226,7 @@ async fn second_server_by_mistake_touches_nothing_of_the_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copied_server_does_not_take_over_when_the_first_loses_its_connection() {
-    /// Ends whoever holds the lock on a name, which is the only one of 8 bytes that is not shared.
+    /// Terminates the session that holds a node lock, the only exclusive lock of 8 bytes.
     const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted \
                        AND mode = 'ExclusiveLock' AND pid <> pg_backend_pid()";
     let postgres = Postgres::start().expect("starts");
@@ -256,19 +256,19 @@ async fn copied_server_does_not_take_over_when_the_first_loses_its_connection() 
         sleep(Duration::from_millis(150)).await;
     }
     let (told, status) = second.await.expect("ends");
-    assert!(status.code() == Some(1) && told.contains("Another server with the name of this one"), "{told}");
+    assert!(status.code() == Some(1) && told.contains("Another server with the same node id"), "{told}");
     assert_eq!(show.status().await["status"], "live");
     let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
     assert_eq!(streams["items"][0]["status"], "live", "{streams}");
     ready(&show, 200).await;
-    // One that stopped is not waited for longer than its stop takes.
+    // After a stop, the lock is free at once.
     show.terminate();
     assert!(show.stopped().await.success());
     show.restart().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn file_that_is_replaced_under_a_server_takes_no_changes() {
+async fn replaced_database_file_gets_no_changes() {
     let mut show = Show::start(&[]).await;
     let copy = show.data().join("gostream.db.copy");
     let backup = show.command(&["backup", text(&copy)], "");
@@ -279,7 +279,7 @@ async fn file_that_is_replaced_under_a_server_takes_no_changes() {
     assert!(said.text().contains("was moved or replaced"), "{}", said.text());
     let refused = show.client.post("/api/projects", json!({"name": "one more"})).await;
     refused.problem(503, "database_unavailable");
-    // Nor is it replaced by our own command.
+    // Our own command does not replace it either.
     let restore = show.command(&["restore", "--force", text(&copy)], "");
     let told = String::from_utf8_lossy(&restore.stderr);
     assert!(!restore.status.success() && told.contains("Another server uses the data directory"), "{told}");
@@ -287,7 +287,7 @@ async fn file_that_is_replaced_under_a_server_takes_no_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_that_was_frozen_keeps_encoders_that_are_still_there() {
+async fn server_resumed_after_a_freeze_keeps_its_encoders() {
     const FROZEN: Duration = Duration::from_secs(20);
     let clip = Clip::usual(30).expect("FFmpeg makes it");
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
@@ -300,8 +300,8 @@ async fn server_that_was_frozen_keeps_encoders_that_are_still_there() {
     show.signal("CONT");
     let (ended, said) = encoder.wait(PATIENCE).await.expect("ends");
     assert!(ended.success(), "{said}");
-    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.goodbye)).await;
-    // What the encoder had in store comes faster than it can be passed on.
+    let visits = platform.until("the goodbye", |visits| visits.iter().any(|visit| visit.unpublished)).await;
+    // The encoder's backlog arrives faster than it can be relayed.
     let last = |media: &[_]| bodies(media, MediaKind::Video).pop();
     assert_eq!((visits.len(), last(&visits[0].media)), (1, last(&clip.tags)), "one connection, to the last picture");
     let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);

@@ -1,4 +1,4 @@
-//! Bends: what odd encoders send, made from ordinary clips. A schedule says when each message leaves the encoder.
+//! Modifications of ordinary clips that reproduce odd encoders. A schedule has the sending time of each message.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use gostream_proto::rtmp::{
 
 use crate::clips::{is_audio_header, is_header, is_video_header};
 
-/// A message and when it is sent.
+/// A message and its sending time.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// Milliseconds from the start.
@@ -31,34 +31,34 @@ impl Item {
         self.media.kind == MediaKind::Audio
     }
 
-    /// A picture, or a part of one, in an ordinary AVC tag.
+    /// A picture, or a part of one, in a legacy AVC tag.
     pub fn is_avc_picture(&self) -> bool {
         self.is_video() && self.media.body.first().is_some_and(|first| first & 15 == 7) && self.media.body[1] == 1
     }
 
-    /// A picture that its tag calls a keyframe.
+    /// A picture with the keyframe flag in its tag.
     pub fn is_avc_keyframe(&self) -> bool {
         self.is_avc_picture() && self.media.body[0] >> 4 == 1
     }
 }
 
-/// Messages in the order in which they are sent.
+/// Messages in sending order.
 #[derive(Clone, Debug)]
 pub struct Schedule(pub Vec<Item>);
 
 impl Schedule {
-    /// The tags as they are, up to that time.
+    /// The tags of the clip, up to that time.
     pub fn of(tags: &[Media], ms: u32) -> Self {
         Self::from_tags(tags, 0..ms)
     }
 
-    /// The tags of that time.
+    /// The tags of that time span.
     pub fn from_tags(tags: &[Media], span: Range<u32>) -> Self {
         let chosen = tags.iter().filter(|media| span.contains(&media.timestamp));
         Self(chosen.map(|media| Item { at_ms: media.timestamp.into(), media: media.clone() }).collect())
     }
 
-    /// Puts everything into the order of sending. What is sent at the same time keeps its order.
+    /// Sorts by sending time; messages of the same time keep their order.
     fn sorted(mut self) -> Self {
         self.0.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
         self
@@ -70,24 +70,24 @@ impl Schedule {
         self.sorted()
     }
 
-    /// Leaves some out.
+    /// Removes messages.
     pub fn only(mut self, wanted: impl FnMut(&Item) -> bool) -> Self {
         self.0.retain(wanted);
         self
     }
 
-    /// Sends some as well.
+    /// Adds messages.
     pub fn and(mut self, more: impl IntoIterator<Item = Item>) -> Self {
         self.0.extend(more);
         self.sorted()
     }
 
-    /// Sends several messages, or none, for each.
+    /// Replaces each message by any number of messages.
     pub fn instead(self, instead: impl FnMut(Item) -> Vec<Item>) -> Self {
         Self(self.0.into_iter().flat_map(instead).collect())
     }
 
-    /// Changes the timestamps: `stamp` gets what each is, and gives another.
+    /// Changes the timestamps.
     pub fn stamped(self, mut stamp: impl FnMut(&Item) -> i64) -> Self {
         self.each(|item| item.media.timestamp = stamp(item) as u32)
     }
@@ -113,11 +113,11 @@ impl Schedule {
     }
 }
 
-/// An inter frame and a keyframe of AVC.
+/// First bytes of an AVC inter frame and keyframe.
 pub const INTER: u8 = 0x27;
 pub const KEY: u8 = 0x17;
 
-/// The tag header of a picture (frame type, packet type, composition time) before other content.
+/// The tag header of a picture (frame type, packet type, composition time), followed by other content.
 pub fn with_head(item: &Item, content: &[u8]) -> Bytes {
     const HEAD_BYTES: usize = 5;
     [&item.media.body[..HEAD_BYTES], content].concat().into()
@@ -135,7 +135,7 @@ pub fn nal_units(body: &Bytes) -> Vec<Bytes> {
     units
 }
 
-/// NAL units, each after its length.
+/// Length-prefixed NAL units.
 pub fn packed(units: &[Bytes]) -> Bytes {
     let mut out = BytesMut::new();
     for unit in units {
@@ -145,7 +145,7 @@ pub fn packed(units: &[Bytes]) -> Bytes {
     out.freeze()
 }
 
-/// NAL units, each after a start code.
+/// NAL units with start codes.
 pub fn start_coded(units: &[Bytes]) -> Bytes {
     units.iter().flat_map(|unit| [&[0, 0, 0, 1], unit.as_ref()].concat()).collect()
 }
@@ -175,7 +175,7 @@ pub fn parameter_sets(header: &Bytes) -> [Bytes; 2] {
     [header.slice(FIRST + 2..sps_end), header.slice(pps + 2..pps + 2 + length(pps))]
 }
 
-/// The sound of a clip from a time on, after a header of its own: what is sent when a headset is plugged in.
+/// The audio of a clip from a time on, after a new header, as when a headset is plugged in.
 pub fn sound_from(tags: &[Media], span: Range<u32>) -> Vec<Item> {
     let start = f64::from(span.start);
     let mut items = vec![Item::new(start, MediaKind::Audio, span.start, audio_header(tags))];
@@ -192,7 +192,7 @@ pub fn with_adts(body: &Bytes) -> Bytes {
     [&body[..2], &adts, &body[2..]].concat().into()
 }
 
-/// What OBS announces before a second sound track (Twitch VOD track).
+/// OBS's announcement of a second audio track (Twitch VOD track).
 pub fn announcement() -> Bytes {
     let mut body = BytesMut::new();
     Value::from("onExpectAdditionalMedia").encode(&mut body);

@@ -1,4 +1,4 @@
-//! What is right for every stream, in parts that a case puts together.
+//! The checks of a stream; each case combines some of them.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,21 +9,21 @@ use serde_json::Value;
 
 use crate::{clips::is_header, measure::Decoded, run::Seen, watch::Watched};
 
-/// Of spans, against the wall clock.
+/// Tolerance of durations compared with the wall clock.
 pub const SPAN_S: f64 = 0.5;
-/// Of sync: a picture at 30 fps, a frame of AAC, and the windows in which both are measured.
+/// Tolerance of sync: one picture at 30 fps, one AAC frame, and the windows in which both are measured.
 pub const SYNC_MS: i64 = 100;
-/// How soon a destination that is added late gets media.
+/// Time limit for the first media of a destination that is added late.
 const LATE_START: Duration = Duration::from_secs(12);
-/// Flashes and beeps come every 2 s.
+/// Interval of the flashes and beeps.
 const PERIOD_MS: i64 = 2_000;
 
-/// What is wrong.
+/// Failed checks.
 #[derive(Default)]
 pub struct Findings(Vec<String>);
 
 impl Findings {
-    /// Notes `what` unless `right`.
+    /// Records `what` unless `right`.
     pub fn expect(&mut self, right: bool, what: impl FnOnce() -> String) {
         if !right {
             self.0.push(what());
@@ -35,18 +35,18 @@ impl Findings {
     }
 }
 
-/// A message that reached a destination, and which one of the schedule it was.
+/// A message that reached a destination, with its index in the schedule.
 #[derive(Clone, Copy, Debug)]
 pub struct Passed {
-    /// Its place in the schedule.
+    /// Index in the schedule.
     pub index: usize,
-    /// The destination's time minus that of the encoder, in ms.
+    /// The destination's timestamp minus the encoder's, in ms.
     pub shift_ms: i64,
-    /// The destination's time minus the time of sending, in ms.
+    /// The destination's timestamp minus the sending time, in ms.
     pub lead_ms: i64,
 }
 
-/// The messages of a track that reached the destination as they were sent, headers aside.
+/// The messages of a track that reached the destination unchanged, without headers.
 pub fn passed(seen: &Seen, visit: &Visit, kind: MediaKind) -> Vec<Passed> {
     let mut places: HashMap<&Bytes, Vec<usize>> = HashMap::new();
     for (index, item) in seen.schedule.0.iter().enumerate().take(seen.sent.len()) {
@@ -79,12 +79,12 @@ fn is_video_or_audio(kind: MediaKind) -> bool {
 
 // --- Destinations ---
 
-/// One connection that was never lost, and took media to the end.
+/// A single connection that received media to the end.
 pub fn one_connection(seen: &Seen, findings: &mut Findings) {
     connections(seen, 1, findings);
 }
 
-/// At most that many connections, none of which failed, the newest with media to the end.
+/// At most `most` connections, none of which failed; the newest received media to the end.
 pub fn connections(seen: &Seen, most: usize, findings: &mut Findings) {
     let visits = seen.visits.len();
     findings.expect((1..=most).contains(&visits), || format!("destination: {visits} connections, not {most}"));
@@ -99,7 +99,7 @@ pub fn connections(seen: &Seen, most: usize, findings: &mut Findings) {
     });
 }
 
-/// Each track of each connection lasts as long on the destination's clock as it took to send it.
+/// The duration of each track on each connection equals the time that sending took.
 pub fn destination_keeps_wall_time(seen: &Seen, findings: &mut Findings) {
     for visit in &seen.visits {
         for kind in [MediaKind::Video, MediaKind::Audio] {
@@ -111,7 +111,8 @@ pub fn destination_keeps_wall_time(seen: &Seen, findings: &mut Findings) {
     }
 }
 
-/// From the first message of a track to the last, in seconds: by the destination's clock, and by the wall clock.
+/// Duration from the first message of a track to the last, in seconds: by the destination's timestamps, and by the wall
+/// clock.
 fn spans(seen: &Seen, visit: &Visit, kind: MediaKind) -> Option<(f64, f64)> {
     let arrived =
         || visit.media.iter().zip(&visit.arrivals).filter(|(media, _)| media.kind == kind && !is_header(media));
@@ -121,20 +122,20 @@ fn spans(seen: &Seen, visit: &Visit, kind: MediaKind) -> Option<(f64, f64)> {
     let recognised = 2 * passed.len() > arrived().count();
     let wall = match (passed.first(), passed.last()) {
         (Some(first), Some(last)) if recognised => seen.sent[last.index].saturating_sub(seen.sent[first.index]),
-        // Its content was changed on the way.
+        // Its content was changed by the program.
         _ => last.1.saturating_duration_since(*first.1),
     };
     Some((stamped, wall.as_secs_f64()))
 }
 
-/// What the destination gets decodes.
+/// The destination's media can be decoded.
 pub fn destination_decodes(seen: &Seen, findings: &mut Findings) {
     for decoded in &seen.measured.destination {
         findings.expect(decoded.errors.is_empty(), || format!("destination: {} errors", decoded.errors.len()));
     }
 }
 
-/// The distance between the tracks' times is that with which they were sent.
+/// The skew between the tracks is the one that was sent.
 pub fn destination_keeps_skew(seen: &Seen, findings: &mut Findings) {
     let shift = |kind| {
         let all = seen.visits.iter().flat_map(|visit| passed(seen, visit, kind));
@@ -146,7 +147,7 @@ pub fn destination_keeps_skew(seen: &Seen, findings: &mut Findings) {
     });
 }
 
-/// From that time on pictures have the times of the sound that they arrive with.
+/// From that time on, pictures have the timestamps of the audio that arrived with them.
 pub fn destination_in_sync_by_arrival(seen: &Seen, from_ms: f64, most_ms: i64, findings: &mut Findings) {
     let lead = |kind| {
         let all = seen.visits.iter().flat_map(|visit| passed(seen, visit, kind));
@@ -154,11 +155,11 @@ pub fn destination_in_sync_by_arrival(seen: &Seen, from_ms: f64, most_ms: i64, f
     };
     let apart = lead(MediaKind::Video).zip(lead(MediaKind::Audio)).map(|(video, audio)| video - audio);
     findings.expect(apart.is_some_and(|apart| apart.abs() <= most_ms), || {
-        format!("destination: pictures are {apart:?} ms after the sound that they arrive with")
+        format!("destination: pictures are {apart:?} ms after the audio that they arrive with")
     });
 }
 
-/// No picture is sent a second time, and at most those of `lost` are missing.
+/// No picture is sent twice, and at most `lost` are missing.
 pub fn pictures_arrive_once(seen: &Seen, lost: usize, findings: &mut Findings) {
     let pictures = |media: &&gostream_proto::rtmp::media::Media| media.kind == MediaKind::Video && !is_header(media);
     let arrived: Vec<&Bytes> = seen
@@ -170,14 +171,14 @@ pub fn pictures_arrive_once(seen: &Seen, lost: usize, findings: &mut Findings) {
     distinct.sort_unstable();
     distinct.dedup();
     let twice = arrived.len() - distinct.len();
-    findings.expect(twice == 0, || format!("destination: {twice} pictures came twice"));
+    findings.expect(twice == 0, || format!("destination: {twice} pictures arrived twice"));
     let sent = seen.schedule.0.iter().map(|item| &item.media).filter(pictures).count();
     findings.expect(distinct.len() + lost >= sent, || {
         format!("destination: {} of {sent} pictures came, {lost} may be missing", distinct.len())
     });
 }
 
-/// The destination that was added late got media soon: video if `kind` says so.
+/// The destination that was added late got media in time: video if `kind` says so.
 pub fn late_destination_gets(seen: &Seen, kind: MediaKind, findings: &mut Findings) {
     let frames = |visit: &Visit| {
         let all = visit.media.iter().zip(&visit.arrivals);
@@ -186,36 +187,36 @@ pub fn late_destination_gets(seen: &Seen, kind: MediaKind, findings: &mut Findin
     let first = seen.late.iter().filter_map(frames).min();
     let waited = first.zip(seen.late_added).map(|(first, added)| first.saturating_duration_since(added));
     findings.expect(waited.is_some_and(|waited| waited <= LATE_START), || {
-        format!("late destination: the first {kind:?} came after {waited:?}")
+        format!("late destination: the first {kind:?} arrived after {waited:?}")
     });
 }
 
-/// Something came to the destination within that time.
+/// The destination got its first message within that time.
 pub fn destination_begins_within(seen: &Seen, patience: Duration, findings: &mut Findings) {
     let frames = seen.visits.iter().flat_map(|visit| visit.media.iter().zip(&visit.arrivals));
     let frames = frames.filter(|(media, _)| is_video_or_audio(media.kind) && !is_header(media));
     let waited = frames.map(|(_, at)| at.saturating_duration_since(seen.started)).min();
     findings.expect(waited.is_some_and(|waited| waited <= patience), || {
-        format!("destination: the first frame came after {waited:?}")
+        format!("destination: the first frame arrived after {waited:?}")
     });
 }
 
 // --- HLS ---
 
-/// One form of HLS: its name, what was fetched, and what it decodes to.
+/// One HLS output: its name, what was fetched, and the decoded media.
 pub type Form<'a> = (&'static str, &'a Watched, &'a [Decoded]);
 
-/// Both forms.
+/// Both HLS outputs.
 pub fn forms(seen: &Seen) -> [Form<'_>; 2] {
     [("classic HLS", &seen.classic, &seen.measured.classic), low_latency(seen)]
 }
 
-/// The form over fragmented MP4.
+/// The output over fragmented MP4.
 pub fn low_latency(seen: &Seen) -> Form<'_> {
     ("low-latency HLS", &seen.low_latency, &seen.measured.low_latency)
 }
 
-/// Playlists keep the rules, last as long as the wall clock, and go on to the end.
+/// Playlists are valid, their duration matches the wall clock, and they continue to the end.
 pub fn playlists(seen: &Seen, forms: &[Form<'_>], findings: &mut Findings) {
     for (form, watched, _) in forms {
         if watched.segments.is_empty() {
@@ -232,7 +233,7 @@ pub fn playlists(seen: &Seen, forms: &[Form<'_>], findings: &mut Findings) {
         findings.expect(off.is_none_or(|off| off.abs() <= off_most), || {
             format!("{form}: EXTINF is {:.2} s off the wall clock", off.unwrap_or_default())
         });
-        // What is not listed yet is at most another segment.
+        // At most one segment is not listed yet.
         let (listed, wall) = (watched.listed_seconds(), seen.wall.as_secs_f64());
         let least = wall - watched.longest_seconds() - 2.0;
         findings.expect(listed >= least && listed <= wall + SPAN_S, || {
@@ -241,13 +242,13 @@ pub fn playlists(seen: &Seen, forms: &[Form<'_>], findings: &mut Findings) {
     }
 }
 
-/// How late a message was sent at most, in seconds: on a machine that is busy, that is no fault of the program.
+/// The largest delay of a message when sent, in seconds: the fault of a busy machine, not of the program.
 fn late_s(seen: &Seen) -> f64 {
     let late = seen.schedule.0.iter().zip(&seen.sent).map(|(item, sent)| sent.as_secs_f64() - item.at_ms / 1_000.0);
     late.fold(0.0, f64::max)
 }
 
-/// Everything decodes.
+/// All files can be decoded.
 pub fn hls_decodes(forms: &[Form<'_>], findings: &mut Findings) {
     for (form, _, runs) in forms {
         for run in *runs {
@@ -256,7 +257,7 @@ pub fn hls_decodes(forms: &[Form<'_>], findings: &mut Findings) {
     }
 }
 
-/// There is always a new picture soon.
+/// Pictures follow each other without a freeze.
 pub fn no_freeze(forms: &[Form<'_>], findings: &mut Findings) {
     for (form, _, runs) in forms {
         let longest = runs.iter().map(Decoded::longest_freeze).fold(0.0, f64::max);
@@ -264,7 +265,8 @@ pub fn no_freeze(forms: &[Form<'_>], findings: &mut Findings) {
     }
 }
 
-/// Where there is sound, it has no hole and lasts as long as the pictures: a player waits where one of its buffers is empty.
+/// Audio, where present, has no gap and lasts as long as the pictures: a player stalls when one of its buffers is
+/// empty.
 pub fn no_hole_in_sound(forms: &[Form<'_>], findings: &mut Findings) {
     for (form, _, runs) in forms {
         for run in *runs {
@@ -272,12 +274,12 @@ pub fn no_hole_in_sound(forms: &[Form<'_>], findings: &mut Findings) {
             let picture = run.pictures.first().zip(run.pictures.last());
             let missing = picture.map_or(0.0, |(begin, end)| (first - begin).max(end - last));
             let hole = run.longest_hole.max(missing);
-            findings.expect(hole <= HOLE_S, || format!("{form}: the sound has a hole of {hole:.2} s"));
+            findings.expect(hole <= HOLE_S, || format!("{form}: the audio has a gap of {hole:.2} s"));
         }
     }
 }
 
-/// Beeps come that many ms after flashes: every one of them by one of `allowed`, the last by the last one.
+/// Beeps come a certain time after flashes, in ms: each beep by one of `allowed`, the last beep by the last of them.
 pub fn hls_in_sync(forms: &[Form<'_>], allowed: &[i64], most_ms: i64, findings: &mut Findings) {
     for (form, _, runs) in forms {
         let after: Vec<i64> = runs.iter().flat_map(Decoded::beeps_after_flashes).collect();
@@ -291,15 +293,15 @@ pub fn hls_in_sync(forms: &[Form<'_>], allowed: &[i64], most_ms: i64, findings: 
     }
 }
 
-/// There is sound in both forms, or the API says why not.
+/// Both outputs have audio, or the API reports why not.
 pub fn hls_sounds_or_says_why(seen: &Seen, findings: &mut Findings) {
     for (form, _, runs) in forms(seen) {
         let beeps: usize = runs.iter().map(|run| run.beeps.len()).sum();
-        findings.expect(beeps >= 2 || !notices(seen).is_empty(), || format!("{form}: silent, and not a word"));
+        findings.expect(beeps >= 2 || !notices(seen).is_empty(), || format!("{form}: silent, and no notice"));
     }
 }
 
-/// Pictures of that size.
+/// Pictures have that size.
 pub fn hls_shows(forms: &[Form<'_>], size: (u64, u64), findings: &mut Findings) {
     for (form, _, runs) in forms {
         let right = !runs.is_empty() && runs.iter().all(|run| run.size == Some(size) && !run.pictures.is_empty());
@@ -308,7 +310,7 @@ pub fn hls_shows(forms: &[Form<'_>], size: (u64, u64), findings: &mut Findings) 
     }
 }
 
-/// All 30 pictures of a second are shown, and no more.
+/// Exactly 30 pictures per second are shown.
 pub fn pictures_are_whole(seen: &Seen, findings: &mut Findings) {
     for (form, watched, runs) in forms(seen) {
         let shown: usize = runs.iter().map(|run| run.pictures.len()).sum();
@@ -319,22 +321,22 @@ pub fn pictures_are_whole(seen: &Seen, findings: &mut Findings) {
 
 // --- API ---
 
-/// The newest look at the project.
+/// The newest state of the project.
 pub fn newest(seen: &Seen) -> &Value {
     seen.samples.last().map_or(&Value::Null, |(_, project)| project)
 }
 
-/// What the owner was told.
+/// The stream's notices.
 pub fn notices(seen: &Seen) -> Vec<Value> {
     newest(seen)["stream"]["notices"].as_array().cloned().unwrap_or_default()
 }
 
-/// The owner was told that something is odd.
+/// The owner got a notice.
 pub fn told(seen: &Seen, findings: &mut Findings) {
     findings.expect(!notices(seen).is_empty(), || "API: no notice".to_owned());
 }
 
-/// The picture's rate, within a tenth, and its size.
+/// The picture's rate, within ten percent, and its size.
 pub fn api_video(seen: &Seen, fps: f64, size: (u64, u64), findings: &mut Findings) {
     let video = &newest(seen)["stream"]["video"];
     let measured = video["fps"].as_f64().unwrap_or_default();
@@ -345,14 +347,14 @@ pub fn api_video(seen: &Seen, fps: f64, size: (u64, u64), findings: &mut Finding
 
 // --- Together ---
 
-/// How clips look.
+/// The size of the clips.
 pub const SIZE: (u64, u64) = (320, 180);
-/// Six pictures of 30 a second: less is no freeze that a viewer sees.
+/// Six pictures at 30 per second; a viewer does not notice less.
 const FREEZE_S: f64 = 0.2;
-/// What players skip without a pause.
+/// A gap that players skip without a pause.
 const HOLE_S: f64 = 0.5;
 
-/// One connection, both previews, and all of it as long as the wall clock and decodable.
+/// One connection and both previews, with the duration of the wall clock, and decodable.
 pub fn plays(seen: &Seen, findings: &mut Findings) {
     findings.expect(seen.hung_up.is_none(), || format!("the program hung up: {:?}", seen.hung_up));
     one_connection(seen, findings);
@@ -361,7 +363,7 @@ pub fn plays(seen: &Seen, findings: &mut Findings) {
     hls_decodes(&forms(seen), findings);
 }
 
-/// The same of a stream whose picture and sound belong together and never pause, at 30 fps.
+/// The same for a stream at 30 fps whose pictures and audio are in sync and never pause.
 pub fn plays_in_sync(seen: &Seen, findings: &mut Findings) {
     plays(seen, findings);
     destination_decodes(seen, findings);

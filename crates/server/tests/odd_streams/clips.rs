@@ -1,5 +1,5 @@
-//! The clips: a white flash and a beep together every 2 s, so that sync can be measured on any output. FFmpeg makes each of
-//! them once; they are kept in the target directory, under a hash of how they were made.
+//! The clips: a white flash and a beep at the same time every 2 s, so that sync can be measured on any output. FFmpeg
+//! makes each clip once; the files are kept in the target directory under a hash of their options.
 
 use std::{
     collections::HashMap,
@@ -20,15 +20,15 @@ use serde_json::Value;
 /// The tags of a clip, in order.
 pub type Tags = Arc<Vec<Media>>;
 
-/// Noise keeps the pictures from being equal, and the frames of silence too: a message is recognised by its body.
+/// Noise makes every picture and audio frame unique: messages are identified by their body.
 const VIDEO: &str = "color=c=0x303030:s=320x180:r=30:d=%D,\
                      drawbox=w=iw:h=ih:c=white:t=fill:enable='lt(mod(t,2),0.2)',noise=alls=12:allf=t";
 const AUDIO: &str = "aevalsrc=exprs='if(lt(mod(t,2),0.2),0.5*sin(2*PI*1000*t),0)+0.002*random(0)|\
                      if(lt(mod(t,2),0.2),0.5*sin(2*PI*1000*t),0)+0.002*random(1)':s=48000:d=%D";
 
-/// How long most clips last.
+/// Duration of most clips.
 const SECONDS: u32 = 20;
-/// For what is watched longer, such as a destination that is added late.
+/// Duration for cases that need longer, such as a late destination.
 const LONG_SECONDS: u32 = 30;
 
 const X264: &str = "-c:v libx264 -threads 1 -pix_fmt yuv420p -sc_threshold 0";
@@ -40,7 +40,7 @@ struct Recipe {
     audio: &'static str,
 }
 
-/// What a clip is made of, beside flash and beep.
+/// How a clip is made, in addition to flash and beep.
 fn recipe(name: &str) -> Recipe {
     const USUAL: &str = "-preset ultrafast -g 60 -keyint_min 60 -bf 0";
     let (seconds, video, audio) = match name {
@@ -49,7 +49,7 @@ fn recipe(name: &str) -> Recipe {
         "four-slices" => (SECONDS, "-preset ultrafast -g 60 -keyint_min 60 -bf 0 -slices 4", AAC),
         "intra-refresh" => (LONG_SECONDS, "-preset veryfast -g 60 -bf 0 -x264-params intra-refresh=1", AAC),
         "open-gop" => (SECONDS, "-preset veryfast -g 60 -keyint_min 60 -bf 2 -x264-params open-gop=1", AAC),
-        // The second keyframe comes after 20 s.
+        // The second keyframe is at 20 s.
         "long-gop" => (LONG_SECONDS, "-preset ultrafast -g 600 -keyint_min 600 -bf 0", AAC),
         // Keyframes every 2 s, then every 6 s.
         "growing-gop" => (LONG_SECONDS, "-preset ultrafast -g 900 -bf 0 -force_key_frames 0,2,4,6,8,14,20,26", AAC),
@@ -69,7 +69,7 @@ fn recipe(name: &str) -> Recipe {
     Recipe { seconds, video, audio }
 }
 
-/// The tags of that clip.
+/// The tags of a clip.
 pub fn clip(name: &'static str) -> Tags {
     static READ: LazyLock<Mutex<HashMap<&'static str, Tags>>> = LazyLock::new(Mutex::default);
     let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,9 +85,10 @@ pub fn clip(name: &'static str) -> Tags {
     Arc::clone(tags)
 }
 
-/// Runs FFmpeg with these arguments unless a file of theirs is there already. Tests of several processes may ask at once.
+/// Runs FFmpeg with these arguments unless the file already exists. Tests in several processes may call this
+/// concurrently.
 fn made(arguments: &[&str], extension: &str) -> PathBuf {
-    // Tests and examples alike are two folders below the target directory.
+    // Test and example programs are two folders below the target directory.
     let program = std::env::current_exe().expect("has a path");
     let folder = program.ancestors().nth(3).expect("cargo built it").join("tmp/odd_streams");
     std::fs::create_dir_all(&folder).expect("is made");
@@ -95,7 +96,7 @@ fn made(arguments: &[&str], extension: &str) -> PathBuf {
     arguments.hash(&mut hasher);
     let path = folder.join(format!("{:016x}.{extension}", hasher.finish()));
     let lock = File::create(path.with_extension("lock")).expect("is made");
-    lock.lock().expect("is free sooner or later");
+    lock.lock().expect("is released eventually");
     if !path.exists() {
         let unfinished = path.with_extension(format!("part.{extension}"));
         output("ffmpeg", &[arguments, &[text(&unfinished)]].concat()).expect("FFmpeg makes it");
@@ -108,14 +109,15 @@ fn made(arguments: &[&str], extension: &str) -> PathBuf {
 pub struct HevcPicture {
     /// Milliseconds.
     pub decode_ms: u32,
-    /// Milliseconds from decoding to showing.
+    /// Milliseconds from decoding to presentation.
     pub composition_ms: u32,
     pub keyframe: bool,
-    /// NAL units, each after its length.
+    /// Length-prefixed NAL units.
     pub body: Bytes,
 }
 
-/// The pictures of the base clip as HEVC Main 10, and the decoder configuration record. FFmpeg 5.1 writes no HEVC into FLV.
+/// The pictures of the base clip as HEVC Main 10, and the decoder configuration record. FFmpeg 5.1 cannot write HEVC to
+/// FLV.
 pub fn hevc() -> (Bytes, Vec<HevcPicture>) {
     const X265: &str = "log-level=none:keyint=60:min-keyint=60:scenecut=0:bframes=0:pools=1:frame-threads=1";
     const OPTIONS: &str = "-map 0:v -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le -tag:v hvc1";
@@ -142,7 +144,7 @@ pub fn hevc() -> (Bytes, Vec<HevcPicture>) {
     (dumped(&found["streams"][0]["extradata"]), pictures.collect())
 }
 
-/// The bytes of a dump: `00000000: 0121 0160 ...  .!.`` a line.
+/// The bytes of a dump with lines like `00000000: 0121 0160 ...  .!.``.
 fn dumped(dump: &Value) -> Bytes {
     let lines = dump.as_str().expect("is a dump").lines().filter_map(|line| line.split_once(": "));
     let digits: Vec<u8> = lines.flat_map(|(_, line)| line.bytes().take(40).filter(u8::is_ascii_hexdigit)).collect();

@@ -1,4 +1,4 @@
-//! Odd clocks: tracks that do not agree, clocks that jump, and times that are wrong.
+//! Odd clocks: tracks that disagree, clocks that jump, and wrong times.
 
 use gostream_proto::rtmp::media::MediaKind;
 
@@ -13,7 +13,7 @@ use crate::{
     streams::{MS, ordinary, pictures_leave_late, presentation_times},
 };
 
-/// Of pictures on a clock of their own: two pictures more than usual.
+/// Tolerance for pictures on a new clock: two pictures more than usual.
 const NEW_CLOCK_SYNC_MS: i64 = 150;
 
 /// All of them.
@@ -156,7 +156,7 @@ fn skewed(seen: &Seen, findings: &mut Findings) {
     told(seen, findings);
 }
 
-/// Pictures pause for 3 s and return with their clock at 0; the sound goes on.
+/// Pictures pause for 3 s and return with timestamps from 0; the audio continues.
 fn pictures_return() -> Schedule {
     Schedule::of(&clip("base"), 18_000)
         .only(|item| !item.is_video() || !(6_000..8_000).contains(&item.media.timestamp))
@@ -168,7 +168,7 @@ fn pictures_return() -> Schedule {
         })
 }
 
-/// Every step from message to message is as sent.
+/// Every step between messages is unchanged.
 fn times_pass_as_sent(seen: &Seen, findings: &mut Findings) {
     let shifts = seen.visits.iter().flat_map(|visit| passed(seen, visit, MediaKind::Video));
     let mut shifts: Vec<i64> = shifts.map(|passed| passed.shift_ms).collect();
@@ -184,10 +184,10 @@ fn pictures_have_times_of_their_own(seen: &Seen, findings: &mut Findings) {
     }
 }
 
-/// How far away an outlier is stamped.
+/// How far an outlier's timestamp is off.
 const AWAY_MS: i64 = 9_800_000;
 
-/// Every 2 s one picture is stamped hours ahead or hours back.
+/// Every 2 s the timestamp of one picture is hours ahead or back.
 fn outliers(start: i64) -> Schedule {
     let mut pictures = 0;
     Schedule::of(&clip("base"), MS).stamped(|item| {
@@ -216,7 +216,7 @@ fn only_outliers_change(seen: &Seen, findings: &mut Findings) {
         let leads = median(passed.iter().map(|passed| passed.lead_ms)).unwrap_or_default();
         let away = passed.iter().filter(|passed| is_outlier(passed.index) && (passed.lead_ms - leads).abs() > 300);
         let away = away.count();
-        findings.expect(away == 0, || format!("destination: {away} outliers are still away from their neighbours"));
+        findings.expect(away == 0, || format!("destination: {away} outliers are still far from their neighbours"));
     }
 }
 
@@ -252,7 +252,7 @@ fn jittery() -> Schedule {
     })
 }
 
-/// After 6 s both clocks are set.
+/// Both clocks jump after 6 s.
 fn set_by(ms: i64) -> Schedule {
     Schedule::of(&clip("base"), MS).stamped(|item| {
         let stamp = i64::from(item.media.timestamp);

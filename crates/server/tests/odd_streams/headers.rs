@@ -1,4 +1,4 @@
-//! What must come first, and changes in mid-stream: codec headers and announcements.
+//! Codec headers and announcements: what must come first, and changes during the stream.
 
 use bytes::Bytes;
 use gostream_proto::rtmp::{command::set_data_frame, media::MediaKind};
@@ -15,9 +15,9 @@ use crate::{
     streams::turned_twice,
 };
 
-/// When the header of the sound changes.
+/// When the audio header changes.
 const CHANGE_MS: u32 = 7_000;
-/// Pictures that may be missing after a connection that was made again: a GOP, and a second to connect.
+/// Pictures that may be missing after a reconnect: a GOP, and a second to connect.
 const LOST: usize = 90;
 
 /// All of them.
@@ -39,7 +39,8 @@ pub const CASES: &[Case] = &[
         name: "sound_that_changes_within_a_long_gop_reconnects_at_most_once",
         late_ms: None,
         sends: || headset("long-gop", 25_000),
-        // The previews begin a segment where the sound changes, in the middle of a GOP: what decodes is up to the next keyframe.
+        // The previews start a segment where the audio changes, within a GOP, so only the pictures up to the next
+        // keyframe decode.
         right: |seen, findings| {
             changes(seen, 1, findings);
             second_connection_has_the_new_sound(seen, findings);
@@ -96,7 +97,7 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Before each keyframe but the first the header again, with none, one or two zeros after it.
+/// The header again before each keyframe but the first, followed by no, one or two zero bytes.
 fn repeated_headers() -> Schedule {
     let tags = clip("base");
     let header = video_header(&tags);
@@ -118,7 +119,7 @@ fn headset(name: &'static str, ms: u32) -> Schedule {
         .and(sound_from(&clip("mono"), CHANGE_MS..ms))
 }
 
-/// At most that many connections more than the first, and everything as long as the wall clock.
+/// At most `count` connections more than the first, and durations equal to the wall clock.
 fn changes(seen: &Seen, count: usize, findings: &mut Findings) {
     findings.expect(seen.hung_up.is_none(), || format!("the program hung up: {:?}", seen.hung_up));
     connections(seen, 1 + count, findings);
@@ -135,18 +136,18 @@ fn second_connection_has_the_new_sound(seen: &Seen, findings: &mut Findings) {
     }
     let headers = seen.visits.iter().flat_map(|visit| &visit.media).filter(|media| is_audio_header(media));
     findings.expect(headers.into_iter().any(|media| media.body == new), || {
-        "destination: the new header of the sound never came".to_owned()
+        "destination: the new audio header never arrived".to_owned()
     });
 }
 
-/// The first video message of a connection is a header, and its first picture is the first or one that follows its header.
+/// The first video message of a connection is a header, and its first picture belongs to that header.
 fn begins_with_its_header(visit: &Visit, findings: &mut Findings) {
     let first = visit.media.iter().find(|media| media.kind == MediaKind::Video);
     findings
         .expect(first.is_some_and(is_video_header), || "destination: no header before the first picture".to_owned());
 }
 
-/// OBS says it after the headers and before the first picture.
+/// OBS sends it after the headers and before the first picture.
 fn announced(body: Bytes) -> Schedule {
     let mut wanted = true;
     Schedule::of(&clip("base"), 9_000).instead(|item| {

@@ -1,4 +1,4 @@
-//! Where a stream can be cut and joined: keyframes that are flagged wrong, far apart, or not there at all.
+//! Where a stream can be cut and joined: keyframes that are flagged wrong, far apart, or missing.
 
 use gostream_proto::rtmp::media::MediaKind;
 
@@ -16,9 +16,9 @@ use crate::{
 
 /// An IDR picture (H.264 table 7-1).
 const IDR: u8 = 5;
-/// When a destination is added to a stream whose first picture is in memory no more: the program holds 10 s.
+/// When a destination is added to a stream whose first picture is no longer in the ring, which holds 10 s.
 const LATE_MS: u64 = 12_000;
-/// As long as a destination may wait, and a little more.
+/// Slightly longer than a destination may wait.
 const LATE_STREAM_MS: u32 = 25_000;
 
 /// All of them.
@@ -93,7 +93,7 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Players begin with any segment.
+/// Players may start at any segment.
 fn segments_begin_with_an_idr(seen: &Seen, findings: &mut Findings) {
     for (form, watched, _) in forms(seen) {
         let extension = if watched.inits.is_empty() { "ts" } else { "mp4" };

@@ -1,8 +1,8 @@
-//! Streams as odd encoders really send them: each is an ordinary clip, bent, and played in real time through the real program to
-//! a destination and to two HLS watchers. What comes out is decoded and measured.
+//! Streams as odd encoders send them: each is a modified clip, played in real time through the real program to a
+//! destination and to two HLS watchers. The output is decoded and measured.
 //!
-//! `ODD_CASES=c1b,c8 cargo test --package gostream --test odd_streams` runs only these; a case is known by its short name and by
-//! what it says.
+//! `ODD_CASES=c1b,c8 cargo test --package gostream --test odd_streams` runs only these; a case is selected by its id or
+//! by a part of its name.
 
 mod bend;
 mod checks;

@@ -1,5 +1,5 @@
-//! What FFmpeg makes of the output: whether it decodes, at which times there are pictures and sound, and where the flashes
-//! and beeps are.
+//! Measures the output with FFmpeg: whether it decodes, the times of pictures and audio, and the times of flashes and
+//! beeps.
 
 use std::{
     fmt,
@@ -17,25 +17,25 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::watch::Watched;
 
-/// FFmpeg runs at the lowest priority and at most twice at a time, since other cases still play.
+/// FFmpeg runs at the lowest priority and at most twice at a time, since other cases are still playing.
 static DECODERS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(2));
 
-/// The luma above which a picture is a flash, and the level in dB above which sound is a beep.
+/// The luma above which a picture is a flash, and the level in dB above which audio is a beep.
 const FLASH_LUMA: f64 = 128.0;
 const BEEP_DB: f64 = -30.0;
 
-/// Everything that was decoded.
+/// All decoded media.
 #[derive(Default)]
 pub struct Measured {
     /// One per connection.
     pub destination: Vec<Decoded>,
-    /// One per file: a new one after a discontinuity or with another init segment.
+    /// One per file: a discontinuity or another init segment begins a new file.
     pub classic: Vec<Decoded>,
     pub low_latency: Vec<Decoded>,
 }
 
 impl Measured {
-    /// Decodes what came out.
+    /// Decodes all outputs.
     pub async fn of(visits: &[Visit], classic: &Watched, low_latency: &Watched) -> Self {
         let flv = visits.iter().map(|visit| flv(&visit.media)).collect();
         let (classic, low_latency) = (classic.files(), low_latency.files());
@@ -56,28 +56,28 @@ async fn decode_all(files: Vec<Bytes>, extension: &'static str) -> Vec<Decoded> 
     decoded
 }
 
-/// A decoded file. Times are seconds on the file's own clock.
+/// A decoded file. Times are in seconds on the file's clock.
 #[derive(Clone, Debug, Default)]
 pub struct Decoded {
-    /// As the picture was decoded.
+    /// Decoded picture size.
     pub size: Option<(u64, u64)>,
     pub channels: Option<u64>,
-    /// What decoders complained of.
+    /// Errors of the decoders.
     pub errors: Vec<String>,
-    /// Of each picture.
+    /// Times of the pictures.
     pub pictures: Vec<f64>,
-    /// From the first sound to the last, if there is any.
+    /// Times of the first and last audio, if any.
     pub sound: Option<(f64, f64)>,
-    /// The longest time between two windows of sound.
+    /// The longest time between two windows of audio.
     pub longest_hole: f64,
-    /// Where flashes begin.
+    /// Start times of the flashes.
     pub flashes: Vec<f64>,
-    /// Where beeps begin.
+    /// Start times of the beeps.
     pub beeps: Vec<f64>,
 }
 
 impl Decoded {
-    /// How long after each flash the nearest beep is, in ms.
+    /// For each flash, the time to the nearest beep, in ms.
     pub fn beeps_after_flashes(&self) -> Vec<i64> {
         let nearest = |flash: &f64| {
             let distance = |beep: &&f64| (**beep - flash).abs();
@@ -92,7 +92,7 @@ impl Decoded {
         longest_step(&self.pictures)
     }
 
-    /// How many pictures have the time of another one.
+    /// Number of pictures that share their time with another one.
     pub fn pictures_at_one_time(&self) -> usize {
         let mut times = self.pictures.clone();
         times.sort_by(f64::total_cmp);
@@ -118,14 +118,14 @@ impl fmt::Display for Decoded {
     }
 }
 
-/// Decodes a file to its end.
+/// Decodes a file.
 pub fn decode(bytes: &Bytes, extension: &str) -> Decoded {
     let folder = TempDir::new().expect("is made");
     let path = folder.path().join(format!("media.{extension}"));
     std::fs::write(&path, bytes).expect("is written");
     let probed = probe(&path);
     let find = |kind: &str| probed["streams"].as_array()?.iter().find(|stream| stream["codec_type"] == kind);
-    // A track of which not one frame has come yet has no rate, and FFmpeg decodes nothing because of it.
+    // A track without any frame yet has no rate, and FFmpeg then decodes nothing.
     let (video, audio) = (find("video"), find("audio").filter(|stream| stream["sample_rate"] != "0"));
     let [pictures, sound] = ["pictures", "sound"].map(|name| folder.path().join(name));
     let video_filter = format!(
@@ -174,8 +174,8 @@ fn probe(path: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 
-/// Runs FFmpeg and gives what decoders and demuxers complained of. The null muxer, which has no say in what is right,
-/// complains of times.
+/// Runs FFmpeg and returns the errors of decoders and demuxers. The null muxer also reports times, which do not matter
+/// here.
 fn ffmpeg(arguments: &[&str]) -> Vec<String> {
     let output = Command::new("nice")
         .args(["-n", "15", "ffmpeg", "-nostdin", "-hide_banner", "-v", "repeat+error"])
@@ -187,7 +187,7 @@ fn ffmpeg(arguments: &[&str]) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// What the `metadata` filters printed: the time of a frame in one line, its value in the next.
+/// The output of the `metadata` filters: the time of a frame in one line, its value in the next.
 fn printed(path: &Path, key: &str) -> Vec<(f64, f64)> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let (mut found, mut time) = (Vec::new(), None);
@@ -202,7 +202,7 @@ fn printed(path: &Path, key: &str) -> Vec<(f64, f64)> {
     found
 }
 
-/// The longest time between two that follow each other.
+/// The longest step between consecutive times.
 fn longest_step(times: &[f64]) -> f64 {
     let mut times = times.to_vec();
     times.sort_by(f64::total_cmp);
@@ -234,7 +234,7 @@ fn flv(media: &[Media]) -> Bytes {
     file.freeze()
 }
 
-/// The type of the first NAL unit of a segment that holds a slice (H.264 table 7-1: 1 to 5).
+/// The type of the first NAL unit of a segment that contains a slice (H.264 table 7-1: 1 to 5).
 pub fn first_slice(segment: &Bytes, extension: &str) -> Option<u8> {
     let folder = TempDir::new().expect("is made");
     let [path, raw] = [&format!("segment.{extension}"), "raw"].map(|name| folder.path().join(name));
@@ -245,7 +245,7 @@ pub fn first_slice(segment: &Bytes, extension: &str) -> Option<u8> {
     units.map(|window| window[3] & 31).find(|kind| (1..=5).contains(kind))
 }
 
-/// The NAL units of the pictures in a fragmented MP4 file, in order; an empty one is there as well.
+/// The NAL units of the pictures in a fragmented MP4 file, in order, including empty ones.
 pub fn units_in_mp4(file: &Bytes) -> Vec<Bytes> {
     let folder = TempDir::new().expect("is made");
     let [path, raw] = ["media.mp4", "raw"].map(|name| folder.path().join(name));

@@ -1,4 +1,4 @@
-//! Odd pictures: how NAL units are packed, and what is between and beside the pictures.
+//! Odd pictures: the framing of NAL units, and messages between the pictures.
 
 use gostream_proto::rtmp::media::MediaKind;
 
@@ -147,7 +147,7 @@ fn one_unit_each(item: Item) -> Vec<Item> {
     nal_units(&item.media.body).into_iter().map(alone).collect()
 }
 
-/// The header has the parameter sets of another clip; the right ones are in band, after delimiters that come twice.
+/// The header has the parameter sets of another clip; the right ones are in band, after duplicate delimiters.
 fn header_of_another_size() -> Schedule {
     const DELIMITER: &[u8] = &[0x09, 0x30];
     let tags = clip("base");
@@ -175,7 +175,7 @@ fn no_empty_units(seen: &Seen, findings: &mut Findings) {
     });
 }
 
-/// OBS with several tracks: a second picture and a second sound (Enhanced RTMP v2, "Multitrack") as track 1.
+/// OBS with several tracks: a second video and a second audio track (Enhanced RTMP v2, "Multitrack") as track 1.
 fn two_tracks() -> Schedule {
     Schedule::of(&clip("base"), 12_000).instead(|item| {
         let body = &item.media.body;
@@ -193,7 +193,7 @@ fn two_tracks() -> Schedule {
     })
 }
 
-/// The sound of the base clip, and HEVC: what comes before the header, before keyframes and before inter frames.
+/// The audio of the base clip with HEVC video: what precedes the header, keyframes and inter frames.
 fn hevc_stream(header: &[u8], [key, inter]: [&[u8]; 2]) -> Schedule {
     let (configuration, pictures) = hevc();
     let composition = if header.len() == 2 { &[0; 3][..] } else { &[] };
@@ -210,7 +210,7 @@ fn hevc_stream(header: &[u8], [key, inter]: [&[u8]; 2]) -> Schedule {
         .and(items.filter(|item| item.at_ms < 13_000.0))
 }
 
-/// In MP4 alone: players take HEVC in nothing else (Apple's HLS Authoring Specification 1.5).
+/// Only in MP4: players accept HEVC in nothing else (Apple's HLS Authoring Specification 1.5).
 fn hevc_plays(seen: &Seen, findings: &mut Findings) {
     let form = [low_latency(seen)];
     one_connection(seen, findings);
@@ -225,7 +225,7 @@ fn hevc_plays(seen: &Seen, findings: &mut Findings) {
     findings.expect(codec == "hevc", || format!("API: the codec is {codec}"));
 }
 
-/// Sound without a byte and without a frame, an information frame, and a picture without a NAL unit.
+/// Audio without a byte, audio without a frame, an information frame, and a picture without a NAL unit.
 fn empty_messages(tenth: u32) -> [Item; 4] {
     let bodies: [(MediaKind, &'static [u8]); 4] = [
         (MediaKind::Audio, b""),

@@ -1,5 +1,5 @@
-//! Plays a case in real time: the bent stream into the real program, two HLS watchers and a destination that keep what comes out,
-//! and the API asked every second. Many cases run side by side in one program, each in a project of its own.
+//! Plays a case in real time: the modified stream goes into the real program; two HLS watchers and a destination record
+//! the output, and the API is polled every second. Many cases run in parallel in one program, each in its own project.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -22,35 +22,35 @@ use crate::{
     watch::{Watched, watch},
 };
 
-/// After the last message: the watchers fetch what was listed last.
+/// After the last message, for the watchers to fetch the last listed files.
 const TAIL: Duration = Duration::from_millis(1_200);
 
-/// One odd stream and what is right for it.
+/// An odd stream and its checks.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// Short, for `ODD_CASES`.
+    /// A short id, for `ODD_CASES`.
     pub id: &'static str,
     /// The behaviour.
     pub name: &'static str,
     /// A second destination is added this long after the start.
     pub late_ms: Option<u64>,
-    /// What is sent.
+    /// The messages.
     pub sends: fn() -> Schedule,
-    /// What must come out.
+    /// The checks.
     pub right: fn(&Seen, &mut Findings),
 }
 
-/// What was seen of one case.
+/// The recorded output of a case.
 pub struct Seen {
     pub schedule: Schedule,
-    /// When each message of the schedule was really sent, from the first on.
+    /// The actual sending time of each message, from the first message on.
     pub sent: Vec<Duration>,
-    /// Why the program hung up on the encoder.
+    /// Why the program closed the encoder's connection.
     pub hung_up: Option<String>,
     pub started: Instant,
     /// From the first message to the last.
     pub wall: Duration,
-    /// The destination that was there from the beginning.
+    /// The destination that existed from the start.
     pub visits: Vec<Visit>,
     /// The destination that was added later, and when.
     pub late: Vec<Visit>,
@@ -59,12 +59,12 @@ pub struct Seen {
     pub low_latency: Watched,
     /// The project as the API showed it, every second.
     pub samples: Vec<(Duration, Value)>,
-    /// The timeline of the stream: every state of it and its relays.
+    /// The timeline of the stream: every state of the stream and its relays.
     pub timeline: Vec<Value>,
     pub measured: Measured,
 }
 
-/// Runs the chosen cases of a group side by side; panics with what is wrong in all of them.
+/// Runs the selected cases in parallel; panics with all failed checks.
 pub async fn side_by_side(cases: &[Case]) {
     let chosen = std::env::var("ODD_CASES").ok().filter(|list| !list.is_empty());
     let is_chosen = |case: &&Case| {
@@ -105,7 +105,7 @@ pub async fn side_by_side(cases: &[Case]) {
             let _ = writeln!(report, "\n{} ({})\n  - {}\n{summary}", case.name, case.id, findings.join("\n  - "));
         }
     }
-    assert!(wrong == 0, "{wrong} streams are not treated right:\n{report}");
+    assert!(wrong == 0, "{wrong} streams failed their checks:\n{report}");
 }
 
 async fn play(show: &Show, case: &Case, schedule: Schedule) -> Seen {
@@ -167,7 +167,7 @@ async fn add_destination(show: &Show, project: &str, platform: &Platform) {
     show.client.post(&format!("/api/projects/{project}/destinations"), body).await.json(201);
 }
 
-/// Sends each message at its time. Gives when each was sent, and why the program took no more.
+/// Sends each message at its time. Returns the sending times, and why the program accepted no more.
 async fn send(encoder: &mut Encoder, schedule: &Schedule, started: Instant) -> (Vec<Duration>, Option<String>) {
     let mut sent = Vec::new();
     for item in &schedule.0 {
@@ -184,7 +184,7 @@ async fn send(encoder: &mut Encoder, schedule: &Schedule, started: Instant) -> (
     (sent, None)
 }
 
-/// Asks for the project every second.
+/// Polls the project every second.
 async fn sample(client: crate::http::Client, path: String, stop: CancellationToken) -> Vec<(Duration, Value)> {
     let started = Instant::now();
     let mut samples = Vec::new();
@@ -204,7 +204,7 @@ async fn timeline(show: &Show, project: &str, last: Option<&Value>) -> Vec<Value
     report["events"].as_array().cloned().unwrap_or_default()
 }
 
-/// What was measured, for a person who has to find out what is wrong.
+/// The measurements, to diagnose a failure.
 fn summary(seen: &Seen) -> String {
     let mut out = format!("    sent for {:.1} s", seen.wall.as_secs_f64());
     if let Some(error) = &seen.hung_up {

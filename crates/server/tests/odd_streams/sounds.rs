@@ -1,4 +1,4 @@
-//! Odd sound: codecs and forms that players do not take as they are, and tracks that pause or never come.
+//! Odd audio: codecs and formats that players do not accept directly, and tracks that pause or never start.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::{
 
 /// When the camera is switched off.
 const CAMERA_OFF_MS: u32 = 4_000;
-/// When a destination is added: the last picture is in memory no more, the program holds 10 s.
+/// When a destination is added: the last picture is no longer in the ring, which holds 10 s.
 const LATE_MS: u64 = 15_500;
-/// How long a low-latency playlist may go without a new part.
+/// How long a low-latency playlist may have no new part.
 const PAUSE_S: f64 = 2.5;
 
 /// All of them.
@@ -88,7 +88,7 @@ pub const CASES: &[Case] = &[
             hls_shows(&forms(seen), SIZE, findings);
             api_video(seen, 30.0, SIZE, findings);
             let rate = &newest(seen)["stream"]["audio"]["sampleRate"];
-            findings.expect(rate.is_null() || rate == 8_000, || format!("API: the sound has {rate} Hz"));
+            findings.expect(rate.is_null() || rate == 8_000, || format!("API: the audio has {rate} Hz"));
         },
     },
     Case {
@@ -111,7 +111,7 @@ pub const CASES: &[Case] = &[
             one_connection(seen, findings);
             destination_keeps_wall_time(seen, findings);
             let forms = forms(seen);
-            // A form that cannot carry it may be missing if that is told.
+            // An output that cannot carry the audio may lack it if a notice says so.
             let there = if notices(seen).is_empty() { &forms[..] } else { &forms[..1] };
             playlists(seen, there, findings);
             hls_decodes(there, findings);
@@ -160,7 +160,7 @@ fn camera_off(seen: &Seen, findings: &mut Findings) {
     findings.expect(fps.is_null() || fps == 0.0, || format!("API: {fps} fps"));
 }
 
-/// Where there is a beep within half a second of a flash, it is in sync; and there is one again at the end.
+/// Beeps within half a second of a flash are in sync, and there is one again at the end.
 fn flashes_with_sound_are_in_sync(seen: &Seen, findings: &mut Findings) {
     for (form, _, runs) in forms(seen) {
         let after: Vec<i64> = runs.iter().flat_map(|run| run.beeps_after_flashes()).collect();
@@ -171,8 +171,8 @@ fn flashes_with_sound_are_in_sync(seen: &Seen, findings: &mut Findings) {
     }
 }
 
-/// HE-AAC, signalled explicitly: the core at 24 kHz, the output at 48 kHz (ISO/IEC 14496-3 1.6.5). The frames are those of a
-/// stream without the extension.
+/// HE-AAC, signalled explicitly: the core at 24 kHz, the output at 48 kHz (ISO/IEC 14496-3 1.6.5). The frames are those
+/// of a stream without the extension.
 fn he_aac() -> Schedule {
     const HEADER: &[u8] = &[0xAF, 0, 0x2B, 0x11, 0x88, 0x00];
     Schedule::of(&clip("aac-24-khz"), MS).each(|item| {

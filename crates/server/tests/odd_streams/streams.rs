@@ -1,4 +1,4 @@
-//! Streams that the browser's journeys play as well (`examples/odd_encoder.rs`).
+//! Streams that the browser tests play as well (`examples/odd_encoder.rs`).
 
 use gostream_proto::rtmp::media::MediaKind;
 
@@ -7,22 +7,22 @@ use crate::{
     clips::clip,
 };
 
-/// What most streams last.
+/// Duration of most streams, in ms.
 pub const MS: u32 = 14_000;
 
-/// Nothing odd.
+/// An ordinary stream.
 pub fn ordinary() -> Schedule {
     Schedule::of(&clip("base"), MS)
 }
 
-/// Pictures leave the encoder that long after the sound of the same time.
+/// Pictures are sent that much later than the audio of the same time.
 pub fn pictures_leave_late(late_ms: u32) -> Schedule {
     Schedule::of(&clip("base"), MS + late_ms)
         .only(|item| !item.is_video() || item.media.timestamp < MS)
         .each(|item| item.at_ms += if item.is_video() { f64::from(late_ms) } else { 0.0 })
 }
 
-/// B-frames with their presentation times as tag times, and no composition times.
+/// B-frames with presentation times as tag times, and no composition times.
 pub fn presentation_times() -> Schedule {
     Schedule::of(&clip("b-frames"), MS).each(|item| {
         if item.is_avc_picture() {
@@ -45,12 +45,12 @@ pub fn program_config_element() -> Schedule {
     Schedule::of(&clip("5.1-side"), MS)
 }
 
-/// MP3 beside pictures.
+/// MP3 with video.
 pub fn mp3() -> Schedule {
     Schedule::of(&clip("mp3"), MS)
 }
 
-/// The sound is away from 5 s to 15 s.
+/// The audio pauses from 5 s to 15 s.
 pub fn sound_pauses() -> Schedule {
     let is_gap = |ms: u32| (5_001..15_000).contains(&ms);
     Schedule::of(&clip("base"), 22_000).only(|item| !(item.is_audio() && is_gap(item.media.timestamp)))

@@ -1,4 +1,4 @@
-//! HLS watchers: follow a playlist as a plain player does, and keep every version of it and every segment.
+//! HLS watchers: follow a playlist like a simple player, and keep every version of it and every segment.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -12,42 +12,42 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often a playlist is read.
+/// Poll interval of a playlist.
 const POLL: Duration = Duration::from_millis(200);
-/// For an answer: what is asked for is listed, so the server has it.
+/// Response timeout: only listed files are requested, so the server has them.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A segment as it was listed first.
+/// A segment as first listed.
 #[derive(Clone, Debug)]
 pub struct Segment {
     pub name: String,
-    /// Seconds, by `EXTINF`.
+    /// Duration in seconds, from `EXTINF`.
     pub seconds: f64,
-    /// After `EXT-X-DISCONTINUITY`.
+    /// Follows an `EXT-X-DISCONTINUITY`.
     pub discontinuous: bool,
-    /// The init segment by `EXT-X-MAP`.
+    /// The init segment, from `EXT-X-MAP`.
     pub map: Option<String>,
-    /// When it was seen in the playlist, from the start of watching.
+    /// When it first appeared in the playlist, from the start of watching.
     pub listed_at: Duration,
     pub bytes: Bytes,
 }
 
-/// What a watcher saw.
+/// The records of a watcher.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
-    /// Every version of the playlist and when it was seen.
+    /// Every version of the playlist, with the time.
     pub playlists: Vec<(Duration, String)>,
     pub segments: Vec<Segment>,
     /// Init segments by name.
     pub inits: BTreeMap<String, Bytes>,
-    /// What was listed and could not be fetched.
+    /// Listed files that could not be fetched.
     pub missing: Vec<String>,
-    /// The longest time from one look at the playlist to the next: when something was listed is known as exactly as this.
+    /// The longest interval between two polls: the precision of listing times.
     pub slowest_poll: Duration,
 }
 
 impl Watched {
-    /// Every `EXT-X-TARGETDURATION` that was seen, once each.
+    /// The distinct `EXT-X-TARGETDURATION` values.
     pub fn target_durations(&self) -> Vec<u64> {
         let mut found: Vec<u64> = self.playlists.iter().filter_map(|(_, text)| target_duration(text)).collect();
         found.sort_unstable();
@@ -55,7 +55,7 @@ impl Watched {
         found
     }
 
-    /// Segments whose `EXTINF`, rounded, is above the target duration of their playlist (RFC 8216 4.3.3.1).
+    /// Segments whose rounded `EXTINF` exceeds the target duration of their playlist (RFC 8216 4.3.3.1).
     pub fn too_long(&self) -> Vec<String> {
         let listed = self.playlists.iter().flat_map(|(_, text)| {
             let most = target_duration(text).unwrap_or(0) as f64;
@@ -73,13 +73,13 @@ impl Watched {
         self.segments.iter().map(|segment| segment.seconds).sum()
     }
 
-    /// The longest `EXTINF`.
+    /// The longest `EXTINF`, in seconds.
     pub fn longest_seconds(&self) -> f64 {
         self.segments.iter().map(|segment| segment.seconds).fold(0.0, f64::max)
     }
 
-    /// What the segments after those of the first listing last, by `EXTINF`, and by the time that passed until they were
-    /// listed: in a live stream both are the same.
+    /// Total duration of the segments after the first listing, by `EXTINF` and by the time until they were listed; in a
+    /// live stream both are equal.
     pub fn listed_and_passed(&self) -> Option<(f64, f64)> {
         let first = self.segments.first()?.listed_at;
         let later: Vec<_> = self.segments.iter().filter(|segment| segment.listed_at > first).collect();
@@ -91,13 +91,13 @@ impl Watched {
         self.segments.iter().filter(|segment| segment.discontinuous).count()
     }
 
-    /// The longest time between two versions of the playlist, and from the newest one to the end, in seconds.
+    /// The longest time between two versions of the playlist, or from the newest to the end, in seconds.
     pub fn longest_pause(&self, end: Duration) -> f64 {
         let times: Vec<_> = self.playlists.iter().map(|(at, _)| *at).chain([end]).collect();
         times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]).as_secs_f64()).fold(0.0, f64::max)
     }
 
-    /// The segments one after the other; a new file after a discontinuity and for each init segment.
+    /// The segments concatenated; a discontinuity or another init segment begins a new file.
     pub fn files(&self) -> Vec<Bytes> {
         let mut files: Vec<(Option<&String>, Vec<u8>)> = Vec::new();
         for segment in &self.segments {
@@ -112,7 +112,7 @@ impl Watched {
         files.into_iter().map(|(_, file)| file.into()).collect()
     }
 
-    /// A segment as a file of its own.
+    /// A single segment as a file.
     pub fn alone(&self, segment: &Segment) -> Bytes {
         [self.init(segment), segment.bytes.clone()].concat().into()
     }
@@ -153,7 +153,7 @@ fn entries(playlist: &str) -> Vec<Entry> {
     found
 }
 
-/// Follows the playlist at `path` until it is told to stop.
+/// Follows the playlist at `path` until stopped.
 pub async fn watch(server: SocketAddr, path: String, stop: CancellationToken) -> Watched {
     let http = Http { server, sender: None };
     let mut watcher = Watcher { http, seen: Watched::default(), since: Instant::now(), looked_at: Duration::ZERO };
@@ -178,7 +178,7 @@ impl Watcher {
     async fn poll(&mut self, path: &str, folder: &str) {
         let asked_at = self.since.elapsed();
         let Some(playlist) = self.http.get(path).await else { return };
-        // What was listed since the last answer may have been there just after that was made.
+        // Files listed since the last response may have appeared just after it.
         if !self.seen.playlists.is_empty() {
             self.seen.slowest_poll = self.seen.slowest_poll.max(self.since.elapsed() - self.looked_at);
         }
@@ -212,14 +212,14 @@ impl Watcher {
     }
 }
 
-/// One connection that is kept, and opened again when the server closed it.
+/// A persistent connection, reopened when the server closes it.
 struct Http {
     server: SocketAddr,
     sender: Option<http1::SendRequest<Empty<Bytes>>>,
 }
 
 impl Http {
-    /// The body of a 200.
+    /// The body of a 200 response.
     async fn get(&mut self, path: &str) -> Option<Bytes> {
         let answer = timeout(ANSWER_TIMEOUT, self.ask(path)).await;
         let Ok(Ok((status, body))) = answer else {

@@ -1,9 +1,9 @@
-//! The checksum of a backup, inside its file: what was changed since it was written is refused before SQLite reads it.
+//! The checksum inside a backup: a changed file is refused before SQLite reads it.
 //!
-//! The row of `gostream_backup` ends in a mark and 64 hexadecimal digits. They are the SHA-256 of the file with `0` in their
-//! place. The row is the last thing that is written, and is at the end of the file, so the last mark is the one that
-//! counts: others may be in what users wrote. It finds accidents and edits; anyone who can write the file can also
-//! compute it again.
+//! The row of `gostream_backup` ends with a mark and 64 hexadecimal digits: the SHA-256 of the file with `0` in place
+//! of the digits. The row is written last and is at the end of the file, so the last mark is used; user data may
+//! contain others. The checksum detects accidents and edits. It is not a signature: whoever can write the file can
+//! compute it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,27 +15,27 @@ use sha2::{Digest as _, Sha256};
 
 const MARK: &[u8] = b"gostream-backup-sha256:";
 const DIGITS: usize = 64;
-/// One read.
+/// Bytes per read.
 const BLOCK: usize = 64 * 1024;
 
-/// What is in the row until the file is whole.
+/// The value in the row until the file is complete.
 pub(super) fn placeholder() -> String {
     String::from_utf8_lossy(MARK).into_owned() + &"0".repeat(DIGITS)
 }
 
-/// Whether a file is what was written.
+/// The result of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Same,
     Changed,
-    /// It is from before there were checksums, or no backup.
+    /// The file is from before checksums, or not a backup.
     NoChecksum,
 }
 
-/// Puts the checksum into the file, which holds a [`placeholder`].
+/// Writes the checksum into a file that contains a [`placeholder`].
 pub(super) fn write(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    let digits = find(&mut file)?.ok_or_else(|| io::Error::other("the mark of the checksum is not there"))?;
+    let digits = find(&mut file)?.ok_or_else(|| io::Error::other("the checksum mark is missing"))?;
     let sum = sum(&mut file, digits)?;
     file.seek(SeekFrom::Start(digits))?;
     file.write_all(sum.as_bytes())?;
@@ -53,19 +53,19 @@ pub(super) fn verify(path: &Path) -> io::Result<Verdict> {
     Ok(if same { Verdict::Same } else { Verdict::Changed })
 }
 
-/// Where the digits after the last mark begin.
+/// Offset of the digits after the last mark.
 fn find(file: &mut File) -> io::Result<Option<u64>> {
     let mut found = None;
     each_block(file, |at, block| {
         let last = block.windows(MARK.len() + DIGITS).rposition(|part| part.starts_with(MARK));
-        found = last.map(|place| at + (place + MARK.len()) as u64).or(found);
-        // A mark may lie across two blocks.
+        found = last.map(|offset| at + (offset + MARK.len()) as u64).or(found);
+        // A mark may span two blocks.
         MARK.len() + DIGITS - 1
     })?;
     Ok(found)
 }
 
-/// Of the file with zeros for the digits at `digits`.
+/// The SHA-256 of the file, with zeros in place of the digits at `digits`.
 fn sum(file: &mut File, digits: u64) -> io::Result<String> {
     let mut hash = Sha256::new();
     each_block(file, |at, block| {
@@ -83,7 +83,8 @@ fn sum(file: &mut File, digits: u64) -> io::Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Reads from the beginning: offset and bytes of each block, which says how many of its last bytes the next begins with.
+/// Reads the file from the start and passes offset and bytes of each block to `look`, which returns how many of the
+/// last bytes the next block must repeat.
 fn each_block(file: &mut File, mut look: impl FnMut(u64, &[u8]) -> usize) -> io::Result<()> {
     file.rewind()?;
     let (mut at, mut kept) = (0, Vec::new());
@@ -105,10 +106,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_changed_byte_is_found_wherever_the_mark_lies() {
+    fn every_changed_byte_is_detected_at_any_mark_position() {
         let folder = tempfile::tempdir().expect("is made");
         let path = folder.path().join("file");
-        // Across the border of two blocks, and after a mark that a user wrote.
+        // Across the border of two blocks, and after a mark in user data.
         for before in [0, 1, BLOCK - 30, BLOCK - 1, 3 * BLOCK] {
             let whole = [MARK, &vec![b'x'; before + 100], placeholder().as_bytes(), b"the end"].concat();
             fs::write(&path, &whole).expect("is written");

@@ -1,4 +1,4 @@
-//! The handle that all else goes through: connections to read and to write with, and the keys.
+//! The store handle: connections for reading and writing, and the encryption keys.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -7,32 +7,32 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbB
 use super::{sqlite::mark_closed, writer::Writer};
 use crate::{error::Error, secret::Keyring};
 
-/// The database and the keys to it. Clones share one pool.
+/// The database and its encryption keys. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Store {
     reader: DatabaseConnection,
-    /// On SQLite a single connection: writers queue here, in order, instead of colliding in the file. On PostgreSQL the
-    /// same pool as `reader`.
+    /// On SQLite a single connection: writers queue here, in order, instead of failing on the file lock. On PostgreSQL
+    /// the same pool as `reader`.
     writer: Writer,
     keyring: Arc<Keyring>,
-    /// For whom changes are made, in the audit log.
+    /// The client address for the audit log.
     pub(crate) address: Option<IpAddr>,
 }
 
 impl Store {
-    /// Over these connections, which may be one and the same.
+    /// A store over these connections, which may be the same.
     pub(crate) fn new(reader: DatabaseConnection, writer: DatabaseConnection, keyring: Keyring) -> Self {
         Self { reader, writer: Writer::new(writer), keyring: Arc::new(keyring), address: None }
     }
 
-    /// Whether the database answers.
+    /// Checks that the database responds.
     pub async fn ping(&self) -> Result<(), Error> {
         self.reader.execute_unprepared("SELECT 1").await.map(drop).map_err(Error::reading("The database"))
     }
 
-    /// Closes every connection; calls that still run may finish. Every clone is closed with it.
+    /// Closes every connection, also for all clones. Running calls may finish.
     pub async fn close(&self) {
-        // SQLite folds its log into the file when the last connection closes, which has to be one that may write.
+        // SQLite merges its log into the file when the last connection closes, which must be a writable one.
         for pool in [&self.reader, self.writer.connection()] {
             if std::ptr::eq(pool, self.writer.connection()) {
                 mark_closed(pool).await;
@@ -43,12 +43,12 @@ impl Store {
         }
     }
 
-    /// For queries.
+    /// The connection for queries.
     pub(crate) fn reader(&self) -> &DatabaseConnection {
         &self.reader
     }
 
-    /// For changes of one statement.
+    /// The connection for single-statement changes.
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
     }
@@ -58,7 +58,7 @@ impl Store {
         self.writer.connection()
     }
 
-    /// From now on every change is refused: what it would be written to is no longer what the next start finds.
+    /// Refuses every change from now on, because the database file was moved or replaced.
     pub fn refuse_changes(&self) {
         self.writer.refuse_all();
     }
@@ -67,20 +67,20 @@ impl Store {
         &self.keyring
     }
 
-    /// A transaction that may write; see [`Writer`].
+    /// A write transaction; see [`Writer`].
     pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         self.writer.begin().await
     }
 
-    /// Writes a SQLite file again: what was overwritten earlier is left in its free parts, until something else is written
-    /// there. Another server that has the file open may keep it from that.
+    /// Rewrites a SQLite file: values that were overwritten earlier remain in its free pages until those are reused.
+    /// Another server that has the file open may prevent this.
     pub(crate) async fn scrub(&self) {
         if self.reader.get_database_backend() != DbBackend::Sqlite {
             return;
         }
         for step in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
             if let Err(error) = self.writer.connection().execute_unprepared(step).await {
-                tracing::warn!(%error, "Old values may be left in free parts of the database file.");
+                tracing::warn!(%error, "Old values may remain in free pages of the database file.");
             }
         }
     }

@@ -1,4 +1,5 @@
-//! PostgreSQL: a pool of sessions, each of which shares a lock that a command takes which must be alone.
+//! PostgreSQL: a connection pool. Each session holds a shared lock; a command that needs exclusive access takes it
+//! exclusively.
 
 use std::time::{Duration, Instant};
 
@@ -12,28 +13,30 @@ use sqlx::{
 use super::timeouts::{ACQUIRE_TIMEOUT, ALONE_PATIENCE, BUSY_RETRY};
 use crate::error::{Cause, Error};
 
-/// PostgreSQL allows 100 connections by default; several servers and a person with `psql` share them.
+/// PostgreSQL allows 100 connections by default, which several servers and a `psql` share.
 const POSTGRES_CONNECTIONS_MAX: u32 = 10;
-/// Longer than any query of ours takes. PostgreSQL gives up on the statement, whatever it waits for.
+/// Longer than any of our queries. PostgreSQL cancels the statement, whatever it waits for.
 const STATEMENT_TIMEOUT: &str = "SET statement_timeout TO '30s'";
-/// A connection whose query was given up on is tried before it is used again; without an answer by then it is closed.
+/// A connection whose query was cancelled is tested before it is reused. Without a response within this time it is
+/// closed.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How soon it looks again.
+/// Interval between attempts to take the node lock.
 const NODE_RETRY: Duration = Duration::from_millis(500);
-/// How often a server looks whether it still has its name: sooner than another that waits for it would take it.
+/// Interval at which a server checks that it still holds its node lock; shorter than [`NODE_RETRY`], so that it notices
+/// before another server takes it.
 const NODE_CHECK: Duration = Duration::from_millis(250);
-/// A process of the database by what no other one has.
+/// Identifies a database process uniquely.
 const OWN_SESSION: &str =
     "SELECT pid || ' ' || extract(epoch FROM backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()";
-/// Ends that process if it holds the lock, and waits until it is gone (an advisory lock of 8 bytes is shown as two halves;
-/// PostgreSQL, section 54.12).
+/// Terminates that process if it holds the lock, and waits until it is gone. `pg_locks` shows an advisory lock of 8
+/// bytes as two halves (PostgreSQL, section 54.12).
 const END_SESSION: &str = "SELECT pg_terminate_backend(a.pid, 2000) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid \
     WHERE a.pid || ' ' || extract(epoch FROM a.backend_start) = $1 AND l.locktype = 'advisory' AND l.granted \
     AND l.classid::bigint = $2 & 4294967295 AND l.objid::bigint = $3";
-/// PostgreSQL gives the lock up 25 s after it last heard of the other end.
+/// PostgreSQL releases the lock 25 s after the connection was lost.
 const NODE_KEEPALIVE: &str =
     "SET tcp_keepalives_idle TO 10; SET tcp_keepalives_interval TO 5; SET tcp_keepalives_count TO 3";
-/// PostgreSQL's advisory lock that each connection shares, and that a command takes for itself that must be alone.
+/// The advisory lock that each connection holds as shared, and an exclusive command as exclusive.
 const USE_LOCK: i64 = i64::from_be_bytes(*b"gs-inuse");
 
 pub(crate) async fn open_postgres(url: &str) -> Result<(DatabaseConnection, DatabaseConnection), Error> {
@@ -41,7 +44,7 @@ pub(crate) async fn open_postgres(url: &str) -> Result<(DatabaseConnection, Data
     require_sessions(&options).await?;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS_MAX)
-        // One at least, for its lock.
+        // At least one, to hold the lock.
         .min_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(|connection, _| {
@@ -51,7 +54,7 @@ pub(crate) async fn open_postgres(url: &str) -> Result<(DatabaseConnection, Data
                 connection.execute(STATEMENT_TIMEOUT).await.map(drop)
             })
         })
-        // The pool tries it as well, and would wait for ever: a database that hangs would take the pool with it.
+        // The pool would test the connection too, but without a timeout: a hanging database would block the pool.
         .after_release(|connection, _| {
             Box::pin(async move {
                 let answer = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
@@ -65,10 +68,10 @@ pub(crate) async fn open_postgres(url: &str) -> Result<(DatabaseConnection, Data
     Ok((connection.clone(), connection))
 }
 
-/// [`Error::TransactionPooling`] behind a pooler that gives two connections which are open at the same time one session: locks and
-/// timeouts of a session would be anybody's.
+/// [`Error::TransactionPooling`] behind a pooler that uses one session for two open connections: session locks and
+/// timeouts would not belong to a single connection.
 async fn require_sessions(options: &PgConnectOptions) -> Result<(), Error> {
-    // Without prepared statements, which such a pooler may not know.
+    // Without prepared statements, which such a pooler may not support.
     let process = async |session: &mut PgConnection| -> Result<i32, sqlx::Error> {
         session.fetch_one("SELECT pg_backend_pid()").await?.try_get(0)
     };
@@ -88,22 +91,23 @@ async fn require_sessions(options: &PgConnectOptions) -> Result<(), Error> {
     }
 }
 
-/// That no other server with the same name runs on the database. Held by a connection of its own, so that it ends with the
-/// process, or soon after its machine.
+/// A lock that excludes other servers with the same node id. It is held by a separate connection, so that it ends with
+/// the process, or soon after its machine fails.
 #[derive(Debug)]
 pub struct NodeLock {
     options: PgConnectOptions,
     key: i64,
     session: Option<PgConnection>,
-    /// Which of the database's processes serves, or served, this connection, and since when.
+    /// The database process of this connection, past or present, with its start time.
     process: Option<String>,
-    /// Another server had it when this one came.
-    was_waited_for: bool,
+    /// Another server held the lock when this one started.
+    had_to_wait: bool,
 }
 
 impl NodeLock {
-    /// Waits as long for a server that is stopping, or whose machine vanished, which PostgreSQL notices within 25 s. `None`
-    /// where there are no others: on SQLite, where the data directory has a lock. [`Error::NodeInUse`] if that one does not stop.
+    /// Takes the lock, waiting at most `patience` for a server that is stopping or whose machine failed; PostgreSQL
+    /// notices the latter within 25 s. `None` on SQLite, where the data directory has a lock. [`Error::NodeInUse`] if
+    /// the other server does not stop.
     pub async fn take(url: &str, node: &str, patience: Duration) -> Result<Option<Self>, Error> {
         if url.starts_with("sqlite:") {
             return Ok(None);
@@ -112,27 +116,28 @@ impl NodeLock {
         let digest = Sha256::digest(format!("gostream node {node}"));
         let key = digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
         let options = options.application_name("gostream");
-        let mut lock = Self { options, key, session: None, process: None, was_waited_for: false };
+        let mut lock = Self { options, key, session: None, process: None, had_to_wait: false };
         let deadline = Instant::now() + patience;
         while !lock.try_take().await.map_err(|error| Error::Connect(Cause::from(error)))? {
             if Instant::now() > deadline {
                 return Err(Error::NodeInUse);
             }
-            if !lock.was_waited_for {
-                tracing::warn!("Another server with the name of this one uses the database. Waiting for it to stop.");
-                lock.was_waited_for = true;
+            if !lock.had_to_wait {
+                tracing::warn!("Another server with the same node id is using the database. Waiting for it to stop.");
+                lock.had_to_wait = true;
             }
             tokio::time::sleep(NODE_RETRY).await;
         }
         Ok(Some(lock))
     }
 
-    /// Whether another server had it before, which may only have lost its connection, and goes on.
-    pub fn was_waited_for(&self) -> bool {
-        self.was_waited_for
+    /// Whether another server held the lock before. It may only have lost its connection, and continue.
+    pub fn had_to_wait(&self) -> bool {
+        self.had_to_wait
     }
 
-    /// Keeps it until dropped: after an outage of the database it is taken again. Tells whether another server has it.
+    /// Keeps the lock until dropped, and takes it again after a database outage. Reports to `by_other` whether another
+    /// server holds it.
     pub async fn keep(mut self, by_other: impl Fn(bool)) {
         let mut was_taken = false;
         loop {
@@ -148,7 +153,7 @@ impl NodeLock {
                 continue;
             }
             self.session = None;
-            // A database that is away is said elsewhere.
+            // A database outage is reported elsewhere.
             let is_taken = matches!(self.try_take().await, Ok(false));
             if is_taken && !was_taken {
                 tracing::error!(
@@ -163,7 +168,7 @@ impl NodeLock {
         }
     }
 
-    /// Opens a session with the lock, if that is free.
+    /// Opens a session with the lock, if the lock is free.
     async fn try_take(&mut self) -> Result<bool, sqlx::Error> {
         let opened = tokio::time::timeout(ACQUIRE_TIMEOUT, self.open());
         opened.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
@@ -173,7 +178,7 @@ impl NodeLock {
         let mut session = PgConnection::connect_with(&self.options).await?;
         session.execute(NODE_KEEPALIVE).await?;
         if let Some(process) = &self.process {
-            // The one of before, whose connection broke on our side alone.
+            // The previous session, whose connection failed on our side only.
             let end = sqlx::query(END_SESSION).bind(process).bind(self.key >> 32).bind(self.key & 0xFFFF_FFFF);
             end.execute(&mut session).await?;
         }
@@ -189,7 +194,7 @@ impl NodeLock {
     }
 }
 
-/// One connection, which holds the lock that keeps all others out until it is closed.
+/// A single connection that holds the exclusive lock, which keeps all others out until it is closed.
 pub(crate) async fn open_postgres_alone(url: &str) -> Result<DatabaseConnection, Error> {
     let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
     let failed = |error: sqlx::Error| Error::Connect(Cause::from(error));
@@ -216,9 +221,9 @@ mod tests {
 
     use super::*;
 
-    /// A firewall forgot the connection: this side has none, and PostgreSQL still holds its lock.
+    /// As after a firewall dropped the connection: this side has none, and PostgreSQL still holds its lock.
     #[tokio::test]
-    async fn a_lock_of_our_own_dead_connection_is_no_other_server() {
+    async fn a_lock_of_our_own_dead_connection_is_taken_over() {
         let url = Postgres::shared().database();
         let mut lock = NodeLock::take(&url, "one", Duration::ZERO).await.expect("is free").expect("is one");
         let forgotten = lock.session.take().expect("has it");

@@ -1,4 +1,4 @@
-//! SQLite: a file with a write-ahead log beside it.
+//! SQLite: a database file with a write-ahead log next to it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,22 +22,22 @@ use time::OffsetDateTime;
 use super::timeouts::{ACQUIRE_TIMEOUT, ALONE_PATIENCE, BUSY_RETRY};
 use crate::{entity::moment::Moment, error::Error};
 
-/// SQLite lets readers go on beside the one writer. More than a few only take turns on the disk.
+/// SQLite allows readers in parallel with the one writer; with more readers, they only compete for the disk.
 const SQLITE_READERS_MAX: u32 = 4;
-/// How long another process may hold SQLite's write lock. Ours are held for milliseconds.
+/// How long another process may hold SQLite's write lock. Our own locks last milliseconds.
 pub(crate) const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// SQLite's result code for a lock that another holds. The bytes above the lowest say more precisely which.
+/// SQLite's result code for a lock held by another connection; its higher bytes tell which.
 const SQLITE_BUSY: i32 = 5;
-/// What a database file of ours says in its head that it is, from this version on.
+/// The application id in the header of our database files, from this version on.
 const APPLICATION_ID: u32 = u32::from_be_bytes(*b"GoSt");
-/// Where its head says so.
+/// Offset of the application id in the header.
 const APPLICATION_ID_AT: usize = 68;
-/// The format of a file whose newest changes are in the write-ahead log beside it.
+/// Header format value of a file whose newest changes are in the write-ahead log.
 const FORMAT_WITH_LOG: u8 = 2;
-/// How long the head is.
+/// Bytes of the header.
 const HEAD_BYTES: usize = 100;
 
-/// Says in the head of the file that it is ours.
+/// Writes the application id.
 pub(crate) async fn mark(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     if transaction.get_database_backend() != DbBackend::Sqlite {
         return Ok(());
@@ -50,36 +50,38 @@ pub(crate) async fn mark(transaction: &DatabaseTransaction) -> Result<(), DbErr>
     Ok(())
 }
 
-/// Says in its head that all is in the file: the format without a log. While others have it open, it stays as it is.
+/// Marks in the header that the file is complete, by switching to the format without a log. Has no effect while others
+/// have the file open.
 pub(crate) async fn mark_closed(writer: &DatabaseConnection) {
     if writer.get_database_backend() != DbBackend::Sqlite {
         return;
     }
     if let Err(error) = writer.execute_unprepared("PRAGMA journal_mode = DELETE").await {
-        tracing::debug!(%error, "The database is open elsewhere, and keeps its log.");
+        tracing::debug!(%error, "The database is open in another process and keeps its log.");
     }
 }
 
-/// Where SQLite keeps the newest changes of a file.
+/// The path of a file's write-ahead log.
 fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
 }
 
-/// A file that was in use when it was last written, and has no log beside it.
+/// A file that was last written with a write-ahead log, which is now missing.
 #[derive(Clone, Debug)]
 pub struct WithoutLog {
     /// The database file.
     pub path: PathBuf,
-    /// Where its log would be.
+    /// The expected path of its log.
     pub log: PathBuf,
-    /// When the server last wrote into it, as far as the file knows.
+    /// When the server last wrote to it, according to the file.
     pub written_at: OffsetDateTime,
 }
 
-/// The file that a URL names, if it is one of SQLite without the log that it was last written with. Either another program folded
-/// that into the file, or the file was copied or moved alone: then it is as it was when `node` last wrote into it.
+/// The SQLite file of a URL, if the write-ahead log that it was last written with is missing. Either another program
+/// merged the log into the file, or the file was copied or moved without it; then the file is in the state of `node`'s
+/// last checkpoint.
 pub async fn without_log(url: &str, node: &str) -> Option<WithoutLog> {
     let options = url.starts_with("sqlite:").then(|| sqlite_options(url).ok()).flatten()?;
     let path = options.get_filename().to_owned();
@@ -88,7 +90,7 @@ pub async fn without_log(url: &str, node: &str) -> Option<WithoutLog> {
     if !is_ours || log.exists() {
         return None;
     }
-    // Anything else would begin a new log.
+    // Any other mode would create a new log.
     let mut connection = options.read_only(true).immutable(true).connect().await.ok()?;
     let seen = sqlx::query_scalar("SELECT seen_at FROM nodes WHERE id = ?").bind(node);
     let seen: Option<i64> = seen.fetch_optional(&mut connection).await.ok()?;
@@ -96,25 +98,25 @@ pub async fn without_log(url: &str, node: &str) -> Option<WithoutLog> {
     Some(WithoutLog { path, log, written_at: Moment::from_ms(seen?).into() })
 }
 
-/// The file that a URL names, if it is one of SQLite that is not there, or has nothing in it.
+/// The SQLite file of a URL, if it does not exist or is empty.
 pub fn missing_file(url: &str) -> Option<PathBuf> {
     let options = url.starts_with("sqlite:").then(|| sqlite_options(url).ok()).flatten()?;
     let path = options.get_filename();
     let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
-    // The first page lists the tables, and each of them has one of its own.
+    // The first page lists the tables, and each table has a page of its own.
     let first_page = head_of(path).map_or(0, |head| head.page_bytes);
     (length(path) <= first_page && length(&log_of(path)) == 0).then(|| path.to_owned())
 }
 
-/// What the head of a database file says (SQLite, "Database File Format", section 1.3).
+/// The header of a database file (SQLite, "Database File Format", section 1.3).
 struct Head {
     page_bytes: u64,
-    /// Its newest changes are in a write-ahead log.
+    /// The newest changes are in a write-ahead log.
     has_log: bool,
     is_ours: bool,
 }
 
-/// `None` for a file that is shorter.
+/// `None` if the file is shorter than a header.
 fn head_of(path: &Path) -> Option<Head> {
     let mut head = [0; HEAD_BYTES];
     File::open(path).ok()?.read_exact(&mut head).ok()?;
@@ -127,10 +129,10 @@ fn head_of(path: &Path) -> Option<Head> {
     Some(Head { page_bytes, has_log: format == FORMAT_WITH_LOG, is_ours })
 }
 
-/// What a URL says about a file.
+/// The connection options of a SQLite URL.
 pub(crate) fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, Error> {
     let options: SqliteConnectOptions = url.parse().map_err(|_| Error::Url)?;
-    // Two pools would see two databases.
+    // The two pools would open two different databases.
     if url.contains(":memory:") || url.contains("mode=memory") || options.get_filename().as_os_str().is_empty() {
         return Err(Error::Url);
     }
@@ -146,7 +148,8 @@ pub(crate) async fn open_sqlite(
     let options = options
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
         .foreign_keys(true)
-        // What is answered is on the disk. Without this, a power cut takes what the system had not written yet: half a minute.
+        // Acknowledged changes are on the disk. Without this, a power cut would lose what the system had not yet
+        // written: up to half a minute.
         .synchronous(SqliteSynchronous::Full);
     let pool = |connections| {
         SqlitePoolOptions::new()
@@ -154,11 +157,12 @@ pub(crate) async fn open_sqlite(
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
-            // SQLite rolls a transaction back by itself when its commit finds no room, and the driver then takes it for open: all
-            // that follows would be a part of it, answered and never kept. Such a connection is closed.
+            // If a commit fails on a full disk, SQLite rolls the transaction back itself, and the driver still
+            // considers it open: later statements would be part of it, acknowledged and never committed. Such a
+            // connection is closed.
             .after_release(|connection, _| {
                 Box::pin(async move {
-                    // What was told to roll back has by then.
+                    // A pending rollback is executed by now.
                     connection.ping().await?;
                     Ok(!connection.is_in_transaction())
                 })
@@ -170,8 +174,8 @@ pub(crate) async fn open_sqlite(
     Ok((SqlxSqliteConnector::from_sqlx_sqlite_pool(reader), SqlxSqliteConnector::from_sqlx_sqlite_pool(writer)))
 }
 
-/// Opens the file and switches it to a write-ahead log. The first switch of a new file needs the file alone, and SQLite
-/// gives up at once when another server is about to write, whatever the timeout. So we wait in its place.
+/// Opens the file and switches it to a write-ahead log. The first switch of a new file needs exclusive access, and
+/// SQLite fails at once if another server is about to write, whatever the timeout is. So this waits instead.
 async fn connect_writer(
     pool: SqlitePoolOptions,
     options: SqliteConnectOptions,
@@ -187,14 +191,15 @@ async fn connect_writer(
     }
 }
 
-/// Opens a file that nobody else has open, and keeps everybody else out until the connection is closed. What is
-/// overwritten or deleted leaves no trace in the file.
+/// Opens a file exclusively until the connection is closed; fails if another process has it open. Overwritten and
+/// deleted content leaves no trace in the file.
 pub(crate) async fn open_sqlite_alone(options: SqliteConnectOptions) -> Result<DatabaseConnection, Error> {
     let options = options
         .busy_timeout(ALONE_PATIENCE)
         .foreign_keys(true)
         .synchronous(SqliteSynchronous::Full)
-        // Every connection to a write-ahead log holds a shared lock on the file, from its first look at it to its end.
+        // With a write-ahead log, every connection holds a shared lock on the file from its first access until it is
+        // closed.
         .locking_mode(SqliteLockingMode::Exclusive)
         .journal_mode(SqliteJournalMode::Wal)
         .pragma("secure_delete", "ON");
@@ -208,7 +213,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code & 0xFF == SQLITE_BUSY)
 }
 
-/// Makes the database file for this user only. SQLite gives its log the same mode as the file.
+/// Creates the database file, readable by its user only. SQLite gives its log the same mode.
 fn create_file(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -1,7 +1,8 @@
-//! Changes of one statement: each in a transaction of its own whose commit is asked for, and so answered.
+//! Changes of a single statement, each in an explicit transaction, so that the result of the commit is known.
 //!
-//! A statement outside of a transaction commits by itself when it is read to its end. `INSERT … RETURNING` is read to its first
-//! row, and the driver drops the rest with whatever the commit says: on a full disk the row was answered, and never was.
+//! A statement outside of a transaction commits when it has been read to its end. `INSERT … RETURNING` is only read to
+//! its first row, and the driver drops the rest together with the result of the commit: on a full disk the row was
+//! returned, but never stored.
 
 use std::sync::{
     Arc,
@@ -13,11 +14,11 @@ use sea_orm::{
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 
-/// What changes go through. Clones share one pool.
+/// The connection for changes. Clones share one pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     connection: DatabaseConnection,
-    /// What is written goes nowhere; see [`Writer::refuse_all`].
+    /// Every change is refused; see [`Writer::refuse_all`].
     lost: Arc<AtomicBool>,
 }
 
@@ -26,18 +27,18 @@ impl Writer {
         Self { connection, lost: Arc::default() }
     }
 
-    /// For statements outside of a transaction, such as `VACUUM`.
+    /// For statements that cannot run in a transaction, such as `VACUUM`.
     pub(super) fn connection(&self) -> &DatabaseConnection {
         &self.connection
     }
 
-    /// From now on every change is refused.
+    /// Refuses every change from now on.
     pub(super) fn refuse_all(&self) {
         self.lost.store(true, Ordering::Relaxed);
     }
 
-    /// A transaction that may write. On SQLite it takes the write lock at once: a transaction that first reads and then
-    /// finds the lock taken would fail instead of waiting.
+    /// A write transaction. On SQLite it takes the write lock at once: a transaction that first reads and then finds
+    /// the lock taken would fail instead of waiting.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         if self.lost.load(Ordering::Relaxed) {
             return Err(DbErr::Custom("the file was moved or replaced".to_owned()));

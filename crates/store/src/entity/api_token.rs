@@ -11,7 +11,7 @@ pub(crate) struct Model {
     pub(crate) id: Uuid,
     pub(crate) user_id: Uuid,
     pub(crate) name: String,
-    /// SHA-256 of the token, which is random enough for that; unique.
+    /// SHA-256 of the token, which has enough entropy for a plain hash; unique.
     pub(crate) hash: Vec<u8>,
     pub(crate) created_at: Moment,
     pub(crate) last_used_at: Option<Moment>,

@@ -1,4 +1,4 @@
-//! `audit`: who did what.
+//! `audit`: the audit log.
 
 use sea_orm::entity::prelude::*;
 
@@ -14,9 +14,9 @@ pub(crate) struct Model {
     pub(crate) action: String,
     pub(crate) object: Option<String>,
     pub(crate) address: Option<String>,
-    /// Fields with their old and new values, as JSON.
+    /// Changed fields with old and new values, as JSON.
     pub(crate) changes: Option<String>,
-    /// How many times it happened; failures are counted together.
+    /// Number of occurrences; failures are counted together.
     pub(crate) count: i64,
 }
 

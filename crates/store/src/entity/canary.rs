@@ -1,4 +1,4 @@
-//! `canary`: one sealed row that tells whether the secret key is the one this database was written with.
+//! `canary`: one encrypted row that shows whether the secret key belongs to this database.
 
 use sea_orm::entity::prelude::*;
 

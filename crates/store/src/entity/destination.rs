@@ -12,11 +12,11 @@ pub(crate) struct Model {
     pub(crate) project_id: Uuid,
     pub(crate) platform: String,
     pub(crate) name: String,
-    /// With `****` for its login.
+    /// With `****` instead of its login.
     pub(crate) rtmp_url: String,
     /// Sealed.
     pub(crate) rtmp_login: Option<Vec<u8>>,
-    /// With `****` for its login.
+    /// With `****` instead of its login.
     pub(crate) backup_url: Option<String>,
     /// Sealed.
     pub(crate) backup_login: Option<Vec<u8>>,

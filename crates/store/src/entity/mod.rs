@@ -1,5 +1,5 @@
-//! The tables as SeaORM sees them. Only this crate sees these types, but for the words of a column; what leaves it are the rows of
-//! the modules beside.
+//! The SeaORM entities. They are private to this crate, except for enums of column values; the modules next to this one
+//! return types of their own.
 
 pub(crate) mod api_token;
 pub(crate) mod audit;

@@ -1,4 +1,4 @@
-//! `nodes`: the servers on this database, each with when it last could write.
+//! `nodes`: the servers of this database, with the time of their last successful write.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,7 +10,7 @@ pub(crate) struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub(crate) id: String,
     pub(crate) seen_at: Moment,
-    /// Takes room, to see whether there is any.
+    /// Uses space, to detect a full disk.
     pub(crate) padding: String,
 }
 

@@ -11,18 +11,18 @@ pub(crate) struct Model {
     pub(crate) id: Uuid,
     pub(crate) user_id: Uuid,
     pub(crate) name: String,
-    /// Sealed, to show to its owner.
+    /// Sealed; shown to the owner.
     pub(crate) stream_key: Vec<u8>,
-    /// Keyed hash of the same, to find it; unique.
+    /// Keyed hash of the stream key, for lookups; unique.
     pub(crate) stream_key_hash: Vec<u8>,
     /// Unique.
     pub(crate) playback_id: String,
     pub(crate) hold_after_stop: bool,
-    /// With `****` for its login.
+    /// With `****` instead of its login.
     pub(crate) pull_url: Option<String>,
     /// Sealed.
     pub(crate) pull_login: Option<Vec<u8>>,
-    /// The server that pulls it, while `pull_until` lasts.
+    /// The node that pulls it, until `pull_until`.
     pub(crate) pull_node: Option<String>,
     pub(crate) pull_until: Option<Moment>,
     pub(crate) created_at: Moment,

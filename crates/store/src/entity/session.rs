@@ -1,4 +1,4 @@
-//! `sessions`: who is logged in, so that a logout ends it on the server too.
+//! `sessions`: logins, so that a logout takes effect on the server.
 
 use sea_orm::entity::prelude::*;
 
@@ -14,7 +14,7 @@ pub(crate) struct Model {
     pub(crate) agent: Option<String>,
     pub(crate) created_at: Moment,
     pub(crate) expires_at: Moment,
-    /// From where it was last used, to the minute.
+    /// The client address of the last use, updated once a minute.
     pub(crate) address: Option<String>,
     pub(crate) last_seen_at: Option<Moment>,
 }

@@ -4,17 +4,17 @@ use sea_orm::entity::prelude::*;
 
 use super::moment::Moment;
 
-/// How far a stream is.
+/// The status of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum StreamStatus {
-    /// The encoder sends.
+    /// The encoder is sending.
     #[sea_orm(string_value = "live")]
     Live,
-    /// The encoder is away, and may come back.
+    /// The encoder is disconnected and may return.
     #[sea_orm(string_value = "reconnecting")]
     Reconnecting,
-    /// Over.
+    /// The stream has ended.
     #[sea_orm(string_value = "ended")]
     Ended,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub(crate) id: Uuid,
     pub(crate) project_id: Uuid,
-    /// The server process that owns the stream.
+    /// The node that runs the stream.
     pub(crate) node: String,
     pub(crate) status: StreamStatus,
     pub(crate) started_at: Moment,

@@ -1,4 +1,4 @@
-//! `stream_commands`: what servers ask of the one that owns a stream.
+//! `stream_commands`: commands to the node that runs a stream.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,13 +9,13 @@ use super::moment::Moment;
 pub(crate) struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub(crate) id: Uuid,
-    /// The server that owns the stream, and carries the command out.
+    /// The node that runs the stream and executes the command.
     pub(crate) node: String,
     pub(crate) project_id: Uuid,
     pub(crate) stream_id: Uuid,
-    /// A word of `stream_command.rs`, or of a newer version.
+    /// A value of `stream_command.rs`, or of a newer version.
     pub(crate) kind: String,
-    /// Set exactly when `kind` is about a destination.
+    /// Set exactly if the command concerns a destination.
     pub(crate) destination_id: Option<Uuid>,
     pub(crate) created_at: Moment,
 }

@@ -11,9 +11,9 @@ pub(crate) struct Model {
     pub(crate) id: Uuid,
     pub(crate) stream_id: Uuid,
     pub(crate) at: Moment,
-    /// Of a relay; empty for what happened to the stream itself. The destination may be gone.
+    /// Set for events of a relay, `NULL` for events of the stream. The destination may have been deleted.
     pub(crate) destination_id: Option<Uuid>,
-    /// As it was called then.
+    /// Its name at the time of the event.
     pub(crate) destination_name: Option<String>,
     pub(crate) platform: Option<String>,
     pub(crate) leg: Option<String>,

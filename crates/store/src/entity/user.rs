@@ -12,7 +12,7 @@ pub(crate) struct Model {
     /// Trimmed and in lower case; unique.
     pub(crate) email: String,
     pub(crate) password_hash: String,
-    /// Counts the times at which every login ended.
+    /// Incremented whenever all logins of the account end.
     pub(crate) login_version: i64,
     pub(crate) created_at: Moment,
     pub(crate) updated_at: Moment,

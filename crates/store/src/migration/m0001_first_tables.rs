@@ -26,7 +26,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // What refers to others goes first.
+        // Referring tables first.
         for table in ["streams", "destinations", "projects", "sessions", "users", "canary"] {
             manager.drop_table(Table::drop().table(table).take()).await?;
         }
@@ -106,7 +106,7 @@ fn streams() -> TableCreateStatement {
         .take()
 }
 
-/// One per question that the store asks, and one per foreign key, for the cascade.
+/// One index per query of the store, and one per foreign key for the cascade.
 fn indexes() -> [IndexCreateStatement; 6] {
     let index = |table: &'static str, columns: &[&'static str]| {
         let mut index = Index::create().name(format!("{table}_{}", columns.join("_"))).table(table).take();
@@ -121,7 +121,7 @@ fn indexes() -> [IndexCreateStatement; 6] {
         index("projects", &["user_id", "created_at", "id"]),
         index("destinations", &["project_id", "created_at", "id"]),
         index("streams", &["project_id", "started_at", "id"]),
-        // Few streams are open, whatever the history holds.
+        // Few streams are open, however long the history is.
         index("streams", &["node"]).cond_where(Expr::col("ended_at").is_null()).take(),
     ]
 }

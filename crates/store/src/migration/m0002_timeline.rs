@@ -1,4 +1,4 @@
-//! The timeline of streams, backup servers, and what a goodbye means.
+//! The timeline of streams, backup servers, and whether an encoder's stop ends the stream.
 
 use sea_orm_migration::{
     prelude::*,
@@ -33,7 +33,7 @@ impl MigrationTrait for Migration {
             index
         };
         manager.create_index(index(&["stream_id", "at", "id"])).await?;
-        // For the daily removal of the old.
+        // For the daily deletion of old events.
         manager.create_index(index(&["at"])).await
     }
 
@@ -56,7 +56,7 @@ fn stream_events() -> TableCreateStatement {
         .col(pk_uuid("id"))
         .col(uuid("stream_id"))
         .col(big_integer("at"))
-        // No foreign key: what happened stays when the destination is deleted.
+        // No foreign key: events remain when the destination is deleted.
         .col(uuid_null("destination_id"))
         .col(text_null("destination_name"))
         .col(text_null("platform"))

@@ -1,4 +1,4 @@
-//! Tokens for scripts, and who did what.
+//! API tokens and the audit log.
 
 use sea_orm_migration::{
     prelude::*,

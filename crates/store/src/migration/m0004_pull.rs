@@ -1,4 +1,4 @@
-//! Projects whose stream is fetched from another server, and which of ours does it.
+//! Projects whose stream is pulled from another server, and the node that pulls.
 
 use sea_orm_migration::{
     prelude::*,
@@ -19,11 +19,11 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // SQLite takes one column at a time.
+        // SQLite adds one column at a time.
         for column in [text_null("pull_url"), text_null("pull_node"), big_integer_null("pull_until")] {
             manager.alter_table(Table::alter().table("projects").add_column(column).take()).await?;
         }
-        // Few projects pull, however many there are.
+        // Few projects pull.
         let pulls = Index::create()
             .name(INDEX)
             .table("projects")

@@ -1,4 +1,4 @@
-//! What a line of the audit log says of a change, and how many failures it counts.
+//! Changed fields in audit lines, and the count of failures.
 
 use sea_orm_migration::{
     prelude::*,
@@ -17,7 +17,7 @@ impl MigrationName for Migration {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let count = big_integer("count").default(1).take();
-        // SQLite takes one column at a time.
+        // SQLite adds one column at a time.
         for column in [text_null("changes"), count] {
             manager.alter_table(Table::alter().table("audit").add_column(column).take()).await?;
         }

@@ -1,5 +1,5 @@
-//! Logins of servers' URLs stand sealed beside them. Those of older rows are moved when the store is opened: a step has no
-//! key to seal with.
+//! Logins of server URLs move to encrypted columns. Existing rows are converted when the store is opened: a migration
+//! has no encryption key.
 
 use sea_orm_migration::{prelude::*, schema::binary_null};
 

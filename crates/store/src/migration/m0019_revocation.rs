@@ -1,4 +1,4 @@
-//! What it takes to end every way into an account: a count of such ends, where sessions are used, and tokens with scope and end.
+//! Columns for revocation: a count of revocations, the last use of sessions, and scope and expiry of tokens.
 
 use sea_orm_migration::{
     prelude::*,
@@ -16,7 +16,7 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // SQLite takes one column at a time.
+        // SQLite adds one column at a time.
         for (table, column) in [
             ("users", big_integer("login_version").default(0).take()),
             ("sessions", text_null("address")),

@@ -1,4 +1,4 @@
-//! The servers on a database, each with when it last could write.
+//! The servers of a database, with the time of their last successful write.
 
 use sea_orm_migration::{
     prelude::*,

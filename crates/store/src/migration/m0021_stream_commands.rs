@@ -1,4 +1,4 @@
-//! What one server asks of another: commands for a stream that runs there.
+//! Commands from one server to another, for a stream that runs there.
 
 use sea_orm_migration::{
     prelude::*,
@@ -24,7 +24,7 @@ impl MigrationTrait for Migration {
             .to("streams", "id")
             .on_delete(ForeignKeyAction::Cascade)
             .take();
-        // Rows live for a minute at most, so there are never enough for an index to help.
+        // Rows live for a minute at most, so there are too few for an index.
         let commands = Table::create()
             .table(TABLE)
             .col(pk_uuid("id"))

@@ -1,4 +1,4 @@
-//! How much later a destination gets the stream.
+//! The delay of a destination.
 
 use sea_orm_migration::{prelude::*, schema::integer};
 

@@ -1,6 +1,6 @@
-//! The tables, step by step. A step that was released is never changed; a new one is added at the end.
+//! The migrations. A released migration is never changed; a new one is appended.
 //!
-//! Steps name tables and columns themselves instead of using the entities, which show only how the tables are today.
+//! Migrations name tables and columns directly instead of using the entities, which describe only the current schema.
 
 mod m0001_first_tables;
 mod m0002_timeline;
@@ -15,7 +15,7 @@ mod m0023_delay;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
-/// All steps, in order.
+/// All migrations, in order.
 pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {

@@ -1,4 +1,4 @@
-//! Every step goes up and down on both databases.
+//! Every migration runs up and down on both databases.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
@@ -49,9 +49,9 @@ async fn up_and_down_and_up(url: &str) {
     store.close().await;
 }
 
-/// Sessions and tokens of the first release go on as they were.
+/// Sessions and tokens of the first release remain valid.
 #[tokio::test]
-async fn what_the_first_release_let_in_stays_in() {
+async fn sessions_and_tokens_of_the_first_release_remain_valid() {
     let folder = TempDir::new().unwrap();
     let url = format!("sqlite://{}/store.db", folder.path().display());
     let store = Store::open(&url, Keyring::new([1; 32])).await.unwrap();
@@ -81,7 +81,7 @@ async fn what_the_first_release_let_in_stays_in() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_not_known_is_not_stepped_over() {
+async fn an_unknown_migration_is_an_error() {
     let folder = TempDir::new().unwrap();
     let url = format!("sqlite://{}/store.db", folder.path().display());
     let store = Store::open(&url, Keyring::new([1; 32])).await.unwrap();

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::backend::{Backend, login, user};
 
-pub async fn an_account_is_found_however_its_address_is_typed(db: &Backend) {
+pub async fn account_lookup_ignores_case_and_spaces(db: &Backend) {
     let store = db.open().await;
     let before = OffsetDateTime::now_utc() - Duration::milliseconds(1);
     let user = store.add_user("  Ada@Example.ORG ", "$2b$12$hash").await.unwrap();
@@ -26,7 +26,7 @@ pub async fn an_account_is_found_however_its_address_is_typed(db: &Backend) {
     store.close().await;
 }
 
-pub async fn one_address_gives_one_account_in_a_race(db: &Backend) {
+pub async fn concurrent_sign_ups_create_one_account(db: &Backend) {
     let (one, two) = (db.open().await, db.open().await);
     let tries = (0..16).map(|n| {
         let store = if n % 2 == 0 { &one } else { &two };

@@ -1,4 +1,4 @@
-//! The audit log: a line for each change, in the same breath; and quotas, which are counted in that breath, too.
+//! The audit log: each change has a line in the same transaction. Quotas are counted in that transaction, too.
 
 use std::pin::pin;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::backend::{Backend, column, execute, new_destination, project, renamed, user};
 
-/// Beyond what the longest call takes to be ready, so that calls are dropped at each of their steps.
+/// More polls than the longest call needs, so that calls are dropped at each of their steps.
 const DROPS: usize = 120;
 const AT_ONCE: usize = 100;
 const TOKEN: NewToken<'static> = NewToken { name: "Stream deck", scope: Scope::Full, expires_at: None };
@@ -33,7 +33,7 @@ fn actions(lines: &[AuditEntry]) -> Vec<&str> {
     lines.iter().map(|line| line.action.as_str()).collect()
 }
 
-pub async fn every_change_is_written_with_what_it_was_and_is(db: &Backend) {
+pub async fn every_change_is_audited_with_old_and_new_values(db: &Backend) {
     let store = db.open().await.acting_from(Some("203.0.113.7".parse().unwrap()));
     let (owner, made) = project(&store).await;
     store.change_project(owner.id, made.id, renamed("Evening service")).await.unwrap();
@@ -79,7 +79,7 @@ pub async fn every_change_is_written_with_what_it_was_and_is(db: &Backend) {
             "project_created",
             "account_added",
         ],
-        "what changes nothing is no change"
+        "a change without effect is not recorded"
     );
     assert!(lines.iter().all(|line| line.address.as_deref() == Some("203.0.113.7") && line.count == 1));
     assert_eq!(lines[2].object.as_deref(), Some("Stream deck"));
@@ -98,7 +98,7 @@ pub async fn every_change_is_written_with_what_it_was_and_is(db: &Backend) {
     store.close().await;
 }
 
-pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend) {
+pub async fn a_change_and_its_audit_line_are_atomic(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     let login = store.start_session(&owner, tomorrow()).await.unwrap().id;
@@ -118,7 +118,7 @@ pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend)
                 tokio::task::yield_now().await;
             }
         }
-        // A write of another waits until the dropped one is over.
+        // The next write waits until the dropped one is over.
         let token = other.add_token(owner, login, TOKEN, 9).await.unwrap().0;
         other.delete_token(owner, token.id).await.unwrap();
         let is = other.destination(owner, destination.id).await.unwrap().unwrap().name == name;
@@ -126,9 +126,9 @@ pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend)
         assert_eq!(is, is_written, "dropped after {polls} steps");
         changed += usize::from(is);
     }
-    assert!(changed < DROPS, "some were dropped in time");
+    assert!(changed < DROPS, "some calls were dropped before they finished");
 
-    // Where no line can be written, nothing is changed.
+    // If the audit line cannot be written, nothing is changed.
     let raw = db.raw().await;
     execute(&raw, "ALTER TABLE audit RENAME TO elsewhere").await;
     let session = store.start_session(&account, tomorrow()).await;
@@ -143,7 +143,7 @@ pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend)
     store.add_token(owner, login, TOKEN, 9).await.unwrap_err();
     store.add_user("nobody@example.org", "hash").await.unwrap_err();
     assert!(store.credentials("nobody@example.org").await.unwrap().is_none());
-    assert_eq!(store.sessions(owner).await.unwrap().len(), 1, "the previous one");
+    assert_eq!(store.sessions(owner).await.unwrap().len(), 1, "the previous session");
     assert!(store.tokens(owner).await.unwrap().is_empty());
     assert_eq!(store.projects(owner).await.unwrap().len(), 1);
     assert_eq!(store.project(owner, made.id).await.unwrap().unwrap().name, "Sunday service");
@@ -155,7 +155,7 @@ pub async fn a_change_and_its_line_are_kept_together_or_not_at_all(db: &Backend)
     }
 }
 
-pub async fn failures_of_strangers_are_counted_and_bury_nothing(db: &Backend) {
+pub async fn failed_logins_are_counted_and_displace_no_other_lines(db: &Backend) {
     let store = db.open().await;
     let (owner, _) = project(&store).await;
     let from = |n: u32| store.acting_from(Some(std::net::Ipv4Addr::from_bits(0xC633_6400 + n).into()));
@@ -166,15 +166,15 @@ pub async fn failures_of_strangers_are_counted_and_bury_nothing(db: &Backend) {
         from(n).add_login_failure(owner.id).await.unwrap();
     }
     let lines = store.audit(owner.id, 2).await.unwrap();
-    assert_eq!(lines.iter().filter(|line| line.action != "login_failed").count(), 2, "the owner's own are there");
+    assert_eq!(lines.iter().filter(|line| line.action != "login_failed").count(), 2, "the owner's lines remain");
     let failures: Vec<_> = lines.iter().filter(|line| line.action == "login_failed").collect();
-    assert_eq!(failures.len(), 9, "eight addresses, and all others");
+    assert_eq!(failures.len(), 9, "eight addresses, and one line for all others");
     assert_eq!(failures.iter().map(|line| line.count).sum::<u64>(), 43);
     assert!(failures.iter().any(|line| line.address.as_deref() == Some("198.51.100.1") && line.count == 5));
     assert!(failures.iter().any(|line| line.address.is_none() && line.count == 31));
     assert!(matches!(store.add_login_failure(Uuid::new_v4()).await, Err(Error::NotFound)));
 
-    // The line of an hour ends with it, however late its last failure was.
+    // The line of an hour ends after it, however late its last failure was.
     let raw = db.raw().await;
     let earlier = Uuid::from_u128(Uuid::now_v7().as_u128() - ((61 * 60 * 1_000) << 80));
     let sql = "UPDATE audit SET id = $1 WHERE address = '198.51.100.1'";
@@ -186,12 +186,12 @@ pub async fn failures_of_strangers_are_counted_and_bury_nothing(db: &Backend) {
     }
     let lines = store.audit(owner.id, 2).await.unwrap();
     let count = |address| lines.iter().find(|line| line.address.as_deref() == address).map(|line| line.count);
-    assert_eq!((count(Some("198.51.100.1")), count(None)), (Some(5), Some(34)), "this hour has its lines");
+    assert_eq!((count(Some("198.51.100.1")), count(None)), (Some(5), Some(34)), "the new hour has lines of its own");
     store.close().await;
 }
 
-/// The newest 2,000 are kept, and a few until one of the next comes to look for the others.
-pub async fn changes_without_end_fill_nothing_and_bury_no_login(db: &Backend) {
+/// The newest 2,000 lines are kept, plus those since the last deletion.
+pub async fn endless_changes_are_bounded_and_displace_no_logins(db: &Backend) {
     const CHANGES: usize = 3_500;
     let store = db.open().await;
     let (owner, made) = project(&store).await;
@@ -210,12 +210,12 @@ pub async fn changes_without_end_fill_nothing_and_bury_no_login(db: &Backend) {
     assert!((2_000..3_200).contains(&kept.len()), "{}", kept.len());
     assert_eq!(kept[0].object.as_deref(), Some("3499"));
     assert_eq!(actions(&kept[kept.len() - 2..]), ["login", "account_added"]);
-    assert_eq!(store.audit(owner.id, 10).await.unwrap().len(), 12, "ten changes and what tells who got in");
+    assert_eq!(store.audit(owner.id, 10).await.unwrap().len(), 12, "ten changes and the access lines");
     assert_eq!(actions(&lines(&store, other.id).await), ["account_added"]);
     store.close().await;
 }
 
-pub async fn a_quota_holds_however_many_come_at_once(db: &Backend) {
+pub async fn a_quota_holds_under_concurrent_calls(db: &Backend) {
     const QUOTA: u64 = 5;
     let stores = [db.open().await, db.open().await];
     let owner = user(&stores[0]).await.id;
@@ -242,7 +242,7 @@ pub async fn a_quota_holds_however_many_come_at_once(db: &Backend) {
     }
 }
 
-/// What is in the columns of URLs.
+/// The content of the URL columns.
 async fn urls(db: &Backend) -> Vec<String> {
     let raw = db.raw().await;
     let mut all = Vec::new();
@@ -280,7 +280,7 @@ pub async fn logins_in_urls_are_sealed(db: &Backend) {
     let masked = ["rtmp://****@h/app", "rtmp://****@h/app?a@b", "rtmp://****@h/live"];
     assert_eq!(urls(db).await, masked);
 
-    // Written back as it is shown, it is what it was.
+    // Saving the masked URL keeps the login.
     let same = DestinationChange { rtmp_url: Some("rtmp://****@h/other".to_owned()), ..Default::default() };
     let kept = store.change_destination(owner, destination.id, same).await.unwrap();
     assert_eq!(
@@ -291,7 +291,7 @@ pub async fn logins_in_urls_are_sealed(db: &Backend) {
     store.change_destination(owner, destination.id, back).await.unwrap();
     store.close().await;
 
-    // As an earlier version left it.
+    // The state that an earlier version left.
     let raw = db.raw().await;
     execute(&raw, "UPDATE destinations SET rtmp_url = 'rtmp://d:hunter2@h/app', rtmp_login = NULL").await;
     execute(&raw, "UPDATE destinations SET backup_url = 'rtmp://b:hunter3@h/app?a@b', backup_login = NULL").await;
@@ -304,6 +304,6 @@ pub async fn logins_in_urls_are_sealed(db: &Backend) {
     let Some(folder) = &db.folder else { return };
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
-        assert!(!bytes.windows(6).any(|window| window == b"hunter"), "it is not left in a free part of the file");
+        assert!(!bytes.windows(6).any(|window| window == b"hunter"), "it does not remain in a free page of the file");
     }
 }

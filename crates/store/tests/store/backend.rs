@@ -1,4 +1,4 @@
-//! A database for one story, and rows to start from.
+//! A database for one test, and rows to start with.
 
 use gostream_store::{
     Destination, Keyring, NewDestination, NewSession, Project, ProjectChange, SecretString, Store, User,
@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The secret key of every story, unless it brings another.
+/// The default secret key of the tests.
 pub const KEY: [u8; 32] = [7; 32];
 
 /// An empty database.
 pub struct Backend {
     pub url: String,
-    /// Where the file is, on SQLite.
+    /// The folder of the file, on SQLite.
     pub folder: Option<TempDir>,
 }
 
@@ -34,18 +34,18 @@ impl Backend {
         Store::open(&self.url, Keyring::new(KEY)).await.unwrap()
     }
 
-    /// Past the store, as somebody with the file or the password would come.
+    /// A connection that bypasses the store.
     pub async fn raw(&self) -> DatabaseConnection {
         Database::connect(&self.url).await.unwrap()
     }
 }
 
-/// Runs SQL past the store.
+/// Executes SQL without the store.
 pub async fn execute(raw: &DatabaseConnection, sql: &str) {
     raw.execute_unprepared(sql).await.unwrap();
 }
 
-/// Reads a column of bytes past the store.
+/// Reads a binary column without the store.
 pub async fn column(raw: &DatabaseConnection, table: &str, column: &str) -> Vec<Vec<u8>> {
     let sql = format!("SELECT {column} FROM {table}");
     let backend: DbBackend = raw.get_database_backend();
@@ -53,17 +53,17 @@ pub async fn column(raw: &DatabaseConnection, table: &str, column: &str) -> Vec<
     rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
 }
 
-/// An account that nobody has yet.
+/// A new account.
 pub async fn user(store: &Store) -> User {
     store.add_user(&format!("{}@example.org", Uuid::new_v4()), "hash").await.unwrap()
 }
 
-/// A login that says nothing of where it comes from.
+/// A session without client details.
 pub fn login(expires_at: OffsetDateTime) -> NewSession<'static> {
     NewSession { expires_at, agent: None }
 }
 
-/// An account with a project.
+/// A new account with a project.
 pub async fn project(store: &Store) -> (User, Project) {
     let user = user(store).await;
     let project = store.add_project(user.id, "Sunday service").await.unwrap();
@@ -75,7 +75,7 @@ pub fn renamed(name: &str) -> ProjectChange {
     ProjectChange { name: Some(name.to_owned()), ..ProjectChange::default() }
 }
 
-/// A destination as the page would send it.
+/// A destination as the page sends it.
 pub fn new_destination(name: &str, key: &str) -> NewDestination {
     NewDestination {
         platform: "twitch".to_owned(),
@@ -88,7 +88,7 @@ pub fn new_destination(name: &str, key: &str) -> NewDestination {
     }
 }
 
-/// All that a destination is, to compare.
+/// The fields of a destination, for comparison.
 pub fn facts(row: &Destination) -> (Uuid, Uuid, &str, &str, &str, &str, bool) {
     let key = row.stream_key.expose_secret();
     (row.id, row.project_id, &row.platform, &row.name, &row.rtmp_url, key, row.enabled)

@@ -1,4 +1,4 @@
-//! Backups, which only SQLite has: taken in the middle of everything, refused when they cannot be relied on.
+//! Backups, which exist only on SQLite: taken during writes, and refused if unreliable.
 
 use std::{
     fs,
@@ -8,21 +8,21 @@ use std::{
 
 use gostream_store::{
     Error as StoreError, Keyring, SecretString, Store,
-    backup::{self, Belongings, Error},
+    backup::{self, BackupExtras, Error},
 };
 use secrecy::ExposeSecret as _;
 
 use crate::backend::{Backend, KEY, facts, new_destination, project};
 
-/// What stands in the key's file; the store does not mind what it says.
+/// The content of the key file; the store does not interpret it.
 const KEY_LINE: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
-fn belongings() -> Belongings {
-    Belongings { secret_key: SecretString::from(KEY_LINE), node_id: "node-7".to_owned() }
+fn extras() -> BackupExtras {
+    BackupExtras { secret_key: SecretString::from(KEY_LINE), node_id: "node-7".to_owned() }
 }
 
 async fn write(db: &Backend, to: &Path) -> Result<(), Error> {
-    backup::write(&db.url, &Keyring::new(KEY), &belongings(), to).await
+    backup::write(&db.url, &Keyring::new(KEY), &extras(), to).await
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -32,7 +32,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A database with a destination, closed, and a folder for its copies.
+/// A closed database with a destination, and a folder for its copies.
 async fn filled() -> (Backend, tempfile::TempDir) {
     let db = Backend::sqlite();
     let store = db.open().await;
@@ -46,7 +46,7 @@ async fn filled() -> (Backend, tempfile::TempDir) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_taken_while_others_write_is_whole() {
+async fn a_backup_taken_during_writes_is_complete() {
     let db = Backend::sqlite();
     let store = db.open().await;
     let (owner, made) = project(&store).await;
@@ -79,12 +79,12 @@ async fn a_backup_taken_while_others_write_is_whole() {
         let target = copy.with_extension("db");
         let found = backup::unpack(copy, &target).await.unwrap();
         assert!(found.is_verified);
-        let found = found.belongings;
+        let found = found.extras;
         assert_eq!((found.secret_key.expose_secret(), found.node_id.as_str()), (KEY_LINE, "node-7"));
         backup::prove(&target, Keyring::new(KEY)).await.unwrap();
         let store = Store::open(&format!("sqlite://{}", target.display()), Keyring::new(KEY)).await.unwrap();
         let projects = store.projects(owner.id).await.unwrap();
-        assert!(projects.len() >= known.max(1), "a later copy holds no less");
+        assert!(projects.len() >= known.max(1), "a later copy has at least as much");
         known = projects.len();
         assert_eq!(facts(&store.destinations(made.id).await.unwrap()[0]), facts(&first));
         store.close().await;
@@ -92,7 +92,7 @@ async fn a_backup_taken_while_others_write_is_whole() {
 }
 
 #[tokio::test]
-async fn a_restored_database_does_not_keep_the_key_beside_what_it_opens() {
+async fn a_restored_database_does_not_contain_its_key() {
     let (db, folder) = filled().await;
     let (copy, target) = (folder.path().join("copy"), folder.path().join("target"));
     write(&db, &copy).await.unwrap();
@@ -105,13 +105,13 @@ async fn a_restored_database_does_not_keep_the_key_beside_what_it_opens() {
 }
 
 #[tokio::test]
-async fn a_backup_overwrites_nothing_and_a_failed_one_leaves_nothing() {
+async fn a_backup_overwrites_no_file_and_a_failed_one_leaves_none() {
     let (db, folder) = filled().await;
     let copy = folder.path().join("copy");
-    let wrong = backup::write(&db.url, &Keyring::new([8; 32]), &belongings(), &copy).await;
+    let wrong = backup::write(&db.url, &Keyring::new([8; 32]), &extras(), &copy).await;
     assert!(matches!(wrong, Err(Error::Store(StoreError::WrongSecretKey))), "{wrong:?}");
     let missing = format!("{}-missing", db.url);
-    let nothing = backup::write(&missing, &Keyring::new(KEY), &belongings(), &copy).await;
+    let nothing = backup::write(&missing, &Keyring::new(KEY), &extras(), &copy).await;
     assert!(matches!(nothing, Err(Error::NoDatabase { .. })), "{nothing:?}");
     assert!(write(&db, &folder.path().join("no/folder")).await.is_err());
     assert_eq!(names(folder.path()), Vec::<String>::new());
@@ -124,7 +124,7 @@ async fn a_backup_overwrites_nothing_and_a_failed_one_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_backup_or_is_damaged_is_told_and_leaves_nothing() {
+async fn invalid_and_damaged_backups_are_reported_and_leave_no_file() {
     let (db, folder) = filled().await;
     let (copy, spoiled, target) = (folder.path().join("copy"), folder.path().join("spoiled"), folder.path().join("db"));
     write(&db, &copy).await.unwrap();
@@ -136,8 +136,8 @@ async fn what_is_no_backup_or_is_damaged_is_told_and_leaves_nothing() {
         assert!(matches!(told, Err(Error::NotABackup { .. })), "{} bytes: {told:?}", foreign.len());
     }
     let told = backup::unpack(folder.path(), &target).await;
-    assert!(matches!(told, Err(Error::NotABackup { .. })), "what is no file, such as a folder or a pipe: {told:?}");
-    // A page of SQLite has 4096 bytes.
+    assert!(matches!(told, Err(Error::NotABackup { .. })), "not a regular file, such as a folder or a pipe: {told:?}");
+    // An SQLite page has 4096 bytes.
     let mut flipped = whole.clone();
     flipped[whole.len() / 2 / 4_096 * 4_096..][..512].fill(0xA5);
     for damaged in [&whole[..whole.len() - 4_096], &whole[..whole.len() / 2 + 100], &flipped] {
@@ -156,11 +156,11 @@ async fn change(path: &Path, statements: &str) {
     connection.close().await.unwrap();
 }
 
-/// Takes the checksum away, as in an older backup.
+/// Removes the checksum, as in an older backup.
 const OLDER: &str = "ALTER TABLE gostream_backup DROP COLUMN checksum; VACUUM;";
 
 #[tokio::test]
-async fn a_changed_backup_is_refused_and_one_without_a_checksum_is_taken_unverified() {
+async fn a_changed_backup_is_refused_and_one_without_checksum_is_accepted_unverified() {
     let (db, folder) = filled().await;
     let [copy, changed, target] = ["copy", "changed", "db"].map(|name| folder.path().join(name));
     write(&db, &copy).await.unwrap();
@@ -174,11 +174,11 @@ async fn a_changed_backup_is_refused_and_one_without_a_checksum_is_taken_unverif
     change(&changed, OLDER).await;
     let found = backup::unpack(&changed, &target).await.unwrap();
     assert!(!found.is_verified);
-    assert_eq!(found.belongings.secret_key.expose_secret(), KEY_LINE);
+    assert_eq!(found.extras.secret_key.expose_secret(), KEY_LINE);
 }
 
 #[tokio::test]
-async fn a_backup_that_would_act_by_itself_is_refused() {
+async fn a_backup_with_executable_objects_is_refused() {
     let (db, folder) = filled().await;
     let [copy, changed, target] = ["copy", "changed", "db"].map(|name| folder.path().join(name));
     write(&db, &copy).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_backup_that_would_act_by_itself_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_in_use_is_known_from_one_that_is_not() {
+async fn a_database_in_use_is_detected() {
     let db = Backend::sqlite();
     let path = backup::file(&db.url).unwrap();
     let store = db.open().await;
@@ -215,7 +215,7 @@ async fn a_database_in_use_is_known_from_one_that_is_not() {
 }
 
 #[tokio::test]
-async fn postgres_is_left_to_pg_dump() {
+async fn postgres_is_refused_in_favour_of_pg_dump() {
     let told = backup::file("postgres://me@host/db").unwrap_err();
     assert!(told.to_string().contains("pg_dump"), "{told}");
 }

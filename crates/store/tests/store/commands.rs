@@ -1,4 +1,4 @@
-//! Commands for streams that another server owns.
+//! Commands for streams on other nodes.
 
 use gostream_store::{COMMAND_LIFETIME, Error, Store, Stream, StreamAction, StreamCommand, StreamStatus};
 use time::OffsetDateTime;
@@ -49,13 +49,13 @@ pub async fn a_command_reaches_the_server_that_owns_the_stream(db: &Backend) {
     let ids: Vec<_> = found.iter().map(|command| command.id).collect();
     store.remove_stream_commands(&ids[..2]).await.unwrap();
     assert_eq!(due(&store, "a").await, found[2..]);
-    // What is left goes with the stream.
+    // Remaining commands are deleted with the stream.
     store.delete_project(owner.id, project.id).await.unwrap();
     assert_eq!(due(&store, "a").await, NONE);
     store.close().await;
 }
 
-pub async fn a_command_that_nobody_carries_out_is_removed(db: &Backend) {
+pub async fn an_unexecuted_command_expires(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     let live = [stream(&store, project.id, "a").await];
@@ -75,7 +75,7 @@ pub async fn a_command_that_nobody_carries_out_is_removed(db: &Backend) {
     store.close().await;
 }
 
-pub async fn a_command_and_its_line_are_kept_together_or_not_at_all(db: &Backend) {
+pub async fn a_command_and_its_audit_line_are_atomic(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     let live = stream(&store, project.id, "a").await;
@@ -88,6 +88,6 @@ pub async fn a_command_and_its_line_are_kept_together_or_not_at_all(db: &Backend
 
     let unknown = Uuid::new_v4();
     store.add_stream_commands(unknown, &[live], StreamAction::End, audit).await.unwrap_err();
-    assert_eq!(due(&store, "a").await, NONE, "no command without its line");
+    assert_eq!(due(&store, "a").await, NONE, "no command without its audit line");
     store.close().await;
 }

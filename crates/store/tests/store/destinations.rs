@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use crate::backend::{Backend, facts, new_destination, project, user};
 
-/// Keys and URLs that platforms really give, and that a tidy program would spoil.
+/// Real keys and URLs of platforms, which normalisation would break.
 const LITERAL: [(&str, &str); 3] = [
     ("rtmps://live-api-s.facebook.com:443/rtmp/", "FB-1-0-Ab?s_bl=1&s_ps=1&a=AbC%2F"),
     ("rtmp://a.rtmp.youtube.com/live2?backup=1", " spaced:key "),
     ("rtmp://push.example.org/a/b/", "日本-🔑"),
 ];
 
-pub async fn a_destination_lives_and_dies(db: &Backend) {
+pub async fn a_destination_is_created_changed_and_deleted(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     for (rtmp_url, key) in LITERAL {
@@ -38,7 +38,7 @@ pub async fn a_destination_lives_and_dies(db: &Backend) {
     store.close().await;
 }
 
-pub async fn a_change_leaves_the_rest(db: &Backend) {
+pub async fn a_change_keeps_other_fields(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     let made = store.add_destination(owner.id, project.id, new_destination("Main", "first")).await.unwrap();
@@ -73,7 +73,7 @@ pub async fn a_change_leaves_the_rest(db: &Backend) {
     let found = store.destination(owner.id, id).await.unwrap().unwrap();
     assert_eq!((facts(&found), found.delay_seconds, found.updated_at), (facts(&rest), 300, rest.updated_at));
     let change = DestinationChange { delay_seconds: Some(301), ..Default::default() };
-    store.change_destination(owner.id, id, change).await.expect_err("the table bounds it, too");
+    store.change_destination(owner.id, id, change).await.expect_err("the table has the same bound");
     let change = DestinationChange { backup_url: Some(None), ..Default::default() };
     assert_eq!(store.change_destination(owner.id, id, change).await.unwrap().backup_url, None);
 
@@ -93,12 +93,12 @@ pub async fn destinations_are_listed_oldest_first(db: &Backend) {
     store.close().await;
 }
 
-pub async fn nobody_reaches_the_destination_of_another(db: &Backend) {
+pub async fn destinations_of_other_accounts_are_not_found(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     let made = store.add_destination(owner.id, project.id, new_destination("Main", "secret")).await.unwrap();
     let thief = user(&store).await;
-    // Having a project of one's own opens no other.
+    // A project of one's own gives no access to another's.
     store.add_project(thief.id, "mine").await.unwrap();
 
     assert!(store.destination(thief.id, made.id).await.unwrap().is_none());

@@ -14,7 +14,7 @@ async fn begin(store: &Store, project: Uuid, at: OffsetDateTime) -> Uuid {
     id
 }
 
-pub async fn a_stream_lives_and_ends_once(db: &Backend) {
+pub async fn a_stream_starts_and_ends_once(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     assert_eq!(store.open_stream(project.id).await.unwrap(), None);
@@ -30,7 +30,7 @@ pub async fn a_stream_lives_and_ends_once(db: &Backend) {
         node: "node-1".to_owned(),
     };
     assert_eq!(store.open_stream(project.id).await.unwrap(), Some(live.clone()));
-    // The writer of the history says a thing again when it does not know whether it was heard.
+    // The history writer repeats a call if it does not know whether it succeeded.
     store.start_stream(id, project.id, "node-1", START + Duration::seconds(5)).await.unwrap();
     assert_eq!(store.open_stream(project.id).await.unwrap(), Some(live.clone()));
 
@@ -66,12 +66,12 @@ pub async fn a_stream_lives_and_ends_once(db: &Backend) {
     store.close().await;
 }
 
-pub async fn pages_stay_put_while_streams_begin(db: &Backend) {
+pub async fn pages_do_not_shift_when_streams_start(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     let mut all = Vec::new();
     for n in 0_i64..11 {
-        // Several begin in the same millisecond.
+        // Several start in the same millisecond.
         all.push(begin(&store, project.id, START + Duration::milliseconds(n / 3)).await);
     }
     all.reverse();
@@ -89,14 +89,14 @@ pub async fn pages_stay_put_while_streams_begin(db: &Backend) {
     }
     assert_eq!(seen, all);
 
-    // A full last page says that it is the last.
+    // A full last page has no next cursor.
     let count = all.len() as u32 + 6;
     let page = store.streams(owner.id, project.id, count, None).await.unwrap();
     assert_eq!((page.items.len() as u32, page.next_cursor), (count, None));
     store.close().await;
 }
 
-pub async fn a_made_up_cursor_is_refused(db: &Backend) {
+pub async fn an_invalid_cursor_is_refused(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     begin(&store, project.id, START).await;
@@ -109,14 +109,14 @@ pub async fn a_made_up_cursor_is_refused(db: &Backend) {
         let page = store.streams(owner.id, project.id, 1, Some(bad)).await;
         assert!(matches!(page, Err(Error::BadCursor)), "{bad:?}");
     }
-    // The ends of time are a place like any other.
+    // The minimum and maximum times are valid cursors.
     let (first, last) = ("_".repeat(32), format!("f{}", "_".repeat(31)));
     assert!(store.streams(owner.id, project.id, 1, Some(&first)).await.unwrap().items.is_empty());
     assert_eq!(store.streams(owner.id, project.id, 0, Some(&last)).await.unwrap().items.len(), 1);
     store.close().await;
 }
 
-pub async fn a_killed_server_leaves_no_open_stream(db: &Backend) {
+pub async fn streams_of_a_killed_server_are_ended(db: &Backend) {
     let store = db.open().await;
     let ((owner, one), (_, two)) = (project(&store).await, project(&store).await);
     let old = begin(&store, one.id, START).await;
@@ -142,7 +142,7 @@ pub async fn a_killed_server_leaves_no_open_stream(db: &Backend) {
     store.close().await;
 }
 
-pub async fn history_goes_with_its_project(db: &Backend) {
+pub async fn history_is_deleted_with_its_project(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     let id = begin(&store, project.id, START).await;
@@ -153,7 +153,7 @@ pub async fn history_goes_with_its_project(db: &Backend) {
     store.close().await;
 }
 
-pub async fn a_timeline_keeps_what_happened_under_the_names_of_then(db: &Backend) {
+pub async fn a_timeline_keeps_the_names_at_the_time_of_the_event(db: &Backend) {
     let store = db.open().await;
     let (owner, project) = project(&store).await;
     let destination = store.add_destination(owner.id, project.id, new_destination("Main", "key")).await.unwrap();
@@ -192,7 +192,7 @@ pub async fn a_timeline_keeps_what_happened_under_the_names_of_then(db: &Backend
     assert_eq!(store.stream_events(&[stream, other], 2).await.unwrap().len(), 2);
     assert_eq!(store.forget_stream_events(START + Duration::seconds(3)).await.unwrap(), 2);
     assert_eq!(store.stream_events(&[stream, other], 10).await.unwrap().len(), 2);
-    assert!(store.stream(owner.id, project.id, stream).await.unwrap().is_some(), "the stream stays");
+    assert!(store.stream(owner.id, project.id, stream).await.unwrap().is_some(), "the stream remains");
     let thief = user(&store).await;
     assert!(matches!(store.stream(thief.id, project.id, stream).await, Err(Error::NotFound)));
     store.delete_project(owner.id, project.id).await.unwrap();

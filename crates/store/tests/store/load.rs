@@ -1,4 +1,4 @@
-//! Many at once: writers wait for each other, and nobody is told that the database is locked.
+//! Concurrency: writers wait for each other, and no call fails because the database is locked.
 
 use std::pin::pin;
 
@@ -11,11 +11,11 @@ use crate::backend::{Backend, login, new_destination, renamed, user};
 
 const TASKS: usize = 50;
 const ROUNDS: usize = 4;
-/// More than a call takes to be ready, so that it is dropped at each of its steps.
+/// More polls than a call needs, so that it is dropped at each of its steps.
 const DROPS: usize = 200;
 
-/// Two stores on one database are what two processes are: nothing is shared but the file.
-pub async fn fifty_tasks_in_two_servers_get_along(db: &Backend) {
+/// Two stores on one database behave like two processes: they share only the file.
+pub async fn fifty_tasks_in_two_servers_do_not_conflict(db: &Backend) {
     let stores = [db.open().await, db.open().await];
     let owner = user(&stores[0]).await;
     let tasks = (0..TASKS).map(|n| {
@@ -41,7 +41,7 @@ pub async fn fifty_tasks_in_two_servers_get_along(db: &Backend) {
     }
 }
 
-/// A browser that goes away drops the call in the middle. What it began is undone, and the connection is clean.
+/// A browser that disconnects drops the call. The change is rolled back, and the connection is clean.
 pub async fn a_dropped_call_leaves_no_open_transaction(db: &Backend) {
     let (store, other) = (db.open().await, db.open().await);
     let owner = user(&store).await;
@@ -64,7 +64,7 @@ pub async fn a_dropped_call_leaves_no_open_transaction(db: &Backend) {
     other.close().await;
 }
 
-/// What a user does, as fast as it goes.
+/// The actions of a user, as fast as possible.
 async fn session(store: &Store, user: &User) -> Result<(), Error> {
     let owner = user.id;
     let now = OffsetDateTime::now_utc();

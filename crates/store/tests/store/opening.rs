@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::backend::{Backend, KEY, project};
 
-pub async fn a_second_start_finds_everything(db: &Backend) {
+pub async fn data_remains_after_a_restart(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     store.ping().await.unwrap();
@@ -22,7 +22,7 @@ pub async fn a_second_start_finds_everything(db: &Backend) {
     store.close().await;
 }
 
-pub async fn another_secret_key_is_told(db: &Backend) {
+pub async fn another_secret_key_is_an_error(db: &Backend) {
     db.open().await.close().await;
     let refused = Store::open(&db.url, Keyring::new([8; 32])).await;
     assert!(matches!(refused, Err(Error::WrongSecretKey)), "{refused:?}");
@@ -48,7 +48,7 @@ pub async fn a_closed_store_answers_with_errors(db: &Backend) {
 }
 
 #[tokio::test]
-async fn one_server_of_a_name_is_on_a_database() {
+async fn a_node_id_is_used_by_one_server() {
     let url = Postgres::shared().database();
     let take = |node: &'static str, patience| NodeLock::take(&url, node, patience);
     let held = take("one", Duration::ZERO).await.unwrap().unwrap();
@@ -64,7 +64,7 @@ async fn one_server_of_a_name_is_on_a_database() {
 }
 
 #[tokio::test]
-async fn pooler_that_gives_each_transaction_another_session_is_told() {
+async fn transaction_pooling_is_refused() {
     let url = Postgres::shared().database();
     let pooled = |mode| Pgbouncer::start(&url, mode);
     let transactions = pooled("transaction").await.unwrap();
@@ -76,10 +76,10 @@ async fn pooler_that_gives_each_transaction_another_session_is_told() {
     store.close().await;
 }
 
-/// What only SQLite has: a file.
+/// SQLite only: the file.
 #[cfg(unix)]
 #[tokio::test]
-async fn the_file_is_for_its_user_only_and_whole_after_a_stop() {
+async fn the_file_is_private_and_complete_after_a_stop() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let db = Backend::sqlite();
@@ -95,9 +95,10 @@ async fn the_file_is_for_its_user_only_and_whole_after_a_stop() {
     assert_eq!(left, ["store.db"]);
 }
 
-/// A new file is switched to its log while another server that was a moment earlier writes. SQLite does not wait there.
+/// A new file is switched to its log while another server, started slightly earlier, writes. SQLite does not wait
+/// there.
 #[tokio::test]
-async fn a_new_file_that_is_in_use_is_waited_for() {
+async fn opening_waits_for_a_new_file_in_use() {
     let db = Backend::sqlite();
     let immediate = Some(SqliteTransactionMode::Immediate);
     let immediate = TransactionOptions { sqlite_transaction_mode: immediate, ..Default::default() };
@@ -112,7 +113,7 @@ async fn a_new_file_that_is_in_use_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_path_with_signs_that_mean_something_in_a_url_is_kept() {
+async fn a_path_with_url_metacharacters_is_kept() {
     let db = Backend::sqlite();
     let folder = db.folder.as_ref().unwrap().path();
     let url = format!("sqlite://{}/100%25 a%3Fb%23c é.db", folder.display());
@@ -120,9 +121,9 @@ async fn a_path_with_signs_that_mean_something_in_a_url_is_kept() {
     assert!(folder.join("100% a?b#c é.db").exists());
 }
 
-/// Two providers of cryptography would panic here, and a server that nobody checks could be anyone.
+/// Two cryptography providers would panic here, and an unverified server could be an impostor.
 #[tokio::test]
-async fn postgres_is_spoken_to_over_verified_tls() {
+async fn postgres_connections_use_verified_tls() {
     let server = Postgres::shared();
     let certificate = server.certificate();
     let url = format!("{}?sslmode=verify-full&sslrootcert=", server.database());

@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use crate::backend::{Backend, new_destination, project, renamed, user};
 
-/// All that a project is, to compare.
+/// The fields of a project, for comparison.
 fn facts(row: &Project) -> (Uuid, Uuid, &str, &str, &str) {
     (row.id, row.user_id, &row.name, row.stream_key.expose_secret(), &row.playback_id)
 }
 
-pub async fn a_project_lives_and_dies(db: &Backend) {
+pub async fn a_project_is_created_changed_and_deleted(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     let key = made.stream_key.expose_secret().to_owned();
@@ -66,7 +66,7 @@ pub async fn projects_are_listed_newest_first(db: &Backend) {
     store.close().await;
 }
 
-pub async fn a_replaced_key_is_unknown_at_once(db: &Backend) {
+pub async fn a_replaced_key_is_invalid_at_once(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     let old = made.stream_key.expose_secret();
@@ -77,14 +77,14 @@ pub async fn a_replaced_key_is_unknown_at_once(db: &Backend) {
     assert!(store.project_by_stream_key(old).await.unwrap().is_none());
     assert_eq!(store.project_by_stream_key(new).await.unwrap().map(|row| row.id), Some(made.id));
 
-    // The key counts to the letter.
+    // The key must match exactly.
     for other in [new.to_uppercase(), format!("{new} "), new.replace('-', ""), String::new()] {
         assert!(store.project_by_stream_key(&other).await.unwrap().is_none(), "{other:?}");
     }
     store.close().await;
 }
 
-pub async fn nobody_reaches_the_project_of_another(db: &Backend) {
+pub async fn projects_of_other_accounts_are_not_found(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     let thief = user(&store).await;

@@ -1,4 +1,4 @@
-//! Projects whose stream is fetched, and who fetches it.
+//! Projects with a pull URL, and which node pulls them.
 
 use gostream_store::{NewProject, PULL_LEASE, ProjectChange, Store};
 use time::OffsetDateTime;
@@ -12,7 +12,7 @@ async fn claimed(store: &Store, node: &str, now: OffsetDateTime) -> Vec<Uuid> {
     store.claim_pulls(node, now).await.unwrap().into_iter().map(|row| row.id).collect()
 }
 
-pub async fn a_stream_is_fetched_by_one_server(db: &Backend) {
+pub async fn a_project_is_pulled_by_one_node(db: &Backend) {
     let store = db.open().await;
     let (owner, _bare) = project(&store).await;
     let new = NewProject { name: "Front".to_owned(), pull_url: Some("rtmp://front.example/live".to_owned()) };
@@ -22,27 +22,27 @@ pub async fn a_stream_is_fetched_by_one_server(db: &Backend) {
     let began = OffsetDateTime::now_utc();
     assert_eq!(claimed(&store, "a", began).await, [made.id]);
     assert_eq!(claimed(&store, "b", began).await, NOBODYS);
-    // The server that has it keeps it as long as it asks again.
+    // A node keeps a project as long as it renews its claim.
     let mut now = began;
     for _ in 0..10 {
         now += PULL_LEASE / 4;
         assert_eq!(claimed(&store, "a", now).await, [made.id]);
         assert_eq!(claimed(&store, "b", now).await, NOBODYS);
     }
-    // It is not heard of any more.
+    // The node stops renewing.
     now += PULL_LEASE * 2;
     assert_eq!(claimed(&store, "b", now).await, [made.id]);
     assert_eq!(claimed(&store, "a", now).await, NOBODYS);
 
     let row = store.project(owner.id, made.id).await.unwrap().unwrap();
-    assert_eq!(row.updated_at, made.updated_at, "taking it is no change of it");
+    assert_eq!(row.updated_at, made.updated_at, "claiming does not count as a change");
     let none = ProjectChange { pull_url: Some(None), ..ProjectChange::default() };
     assert_eq!(store.change_project(owner.id, made.id, none).await.unwrap().pull_url, None);
     assert_eq!(claimed(&store, "b", now).await, NOBODYS);
     store.close().await;
 }
 
-pub async fn a_server_fetches_all_that_nobody_does(db: &Backend) {
+pub async fn a_node_claims_all_unclaimed_projects(db: &Backend) {
     let store = db.open().await;
     let owner = user(&store).await;
     let mut ids = Vec::new();

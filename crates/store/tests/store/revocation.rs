@@ -1,4 +1,4 @@
-//! Ending the ways into an account, and what was under way meanwhile.
+//! Revoking access to an account, also while logins are in progress.
 
 use futures::future::{join, join_all};
 use gostream_store::{Error, NewSession, NewToken, Revoke, SESSIONS_MAX, Scope, Store, User};
@@ -19,14 +19,14 @@ async fn session(store: &Store, user: &User) -> Uuid {
     store.start_session(user, login(later())).await.unwrap().id
 }
 
-pub async fn what_was_checked_before_begins_nothing(db: &Backend) {
+pub async fn a_login_checked_before_a_revocation_fails(db: &Backend) {
     let store = db.open().await;
     let checked = user(&store).await;
     let signed_out = store.end_sessions(checked.id, Revoke::SESSIONS).await.unwrap().user;
     assert!(matches!(store.start_session(&checked, login(later())).await, Err(Error::LoginsEnded)));
     session(&store, &signed_out).await;
 
-    // The intruder's change of the password was under way while the owner's came first.
+    // The intruder's password change was in progress when the owner's finished first.
     let renewed = store.set_password(checked.id, "owner", Some(&signed_out), Revoke::SESSIONS).await.unwrap().user;
     let intruder = store.set_password(checked.id, "intruder", Some(&signed_out), Revoke::SESSIONS).await;
     assert!(matches!(intruder, Err(Error::LoginsEnded)), "{intruder:?}");
@@ -34,15 +34,15 @@ pub async fn what_was_checked_before_begins_nothing(db: &Backend) {
     assert!(matches!(store.start_session(&signed_out, login(later())).await, Err(Error::LoginsEnded)));
     session(&store, &renewed).await;
 
-    // The command line asks nobody.
+    // The command line is not checked against a login version.
     store.set_password(checked.id, "operator", None, Revoke::SESSIONS).await.unwrap();
     assert!(matches!(store.start_session(&renewed, login(later())).await, Err(Error::LoginsEnded)));
     assert_eq!(store.sessions(checked.id).await.unwrap(), []);
     store.close().await;
 }
 
-/// Whichever comes first: what began before is deleted, what comes after is refused.
-pub async fn logins_that_race_with_their_end_leave_no_session(db: &Backend) {
+/// In either order: an earlier session is deleted, a later one refused.
+pub async fn logins_racing_with_a_revocation_leave_no_session(db: &Backend) {
     let (one, two) = (db.open().await, db.open().await);
     let mut account = user(&one).await;
     for _ in 0..5 {
@@ -65,7 +65,7 @@ pub async fn a_session_shows_where_it_is_used(db: &Backend) {
     let made = store.acting_from(Some("192.0.2.1".parse().unwrap())).start_session(&owner, new).await.unwrap();
     assert_eq!((made.address.as_deref(), made.last_seen_at), (Some("192.0.2.1"), Some(made.created_at)));
     assert_eq!(store.use_session(made.id, Some("192.0.2.9")).await.unwrap(), Some(owner.clone()));
-    assert_eq!(store.sessions(owner.id).await.unwrap(), std::slice::from_ref(&made), "noted once a minute");
+    assert_eq!(store.sessions(owner.id).await.unwrap(), std::slice::from_ref(&made), "recorded once a minute");
 
     let raw = db.raw().await;
     execute(&raw, "UPDATE sessions SET last_seen_at = last_seen_at - 61000").await;
@@ -74,7 +74,7 @@ pub async fn a_session_shows_where_it_is_used(db: &Backend) {
     assert_eq!(seen.address.as_deref(), Some("192.0.2.9"));
     assert!(seen.last_seen_at >= made.last_seen_at);
 
-    // A session of a version that noted neither.
+    // A session of a version that recorded neither.
     execute(&raw, "UPDATE sessions SET last_seen_at = NULL, address = NULL").await;
     assert_eq!(store.use_session(made.id, None).await.unwrap(), Some(owner.clone()));
     let [seen] = store.sessions(owner.id).await.unwrap().try_into().unwrap();
@@ -84,7 +84,7 @@ pub async fn a_session_shows_where_it_is_used(db: &Backend) {
     store.close().await;
 }
 
-pub async fn only_the_newest_sessions_stay(db: &Backend) {
+pub async fn only_the_newest_sessions_are_kept(db: &Backend) {
     let store = db.open().await;
     let owner = user(&store).await;
     let first = session(&store, &owner).await;
@@ -99,7 +99,7 @@ pub async fn only_the_newest_sessions_stay(db: &Backend) {
     store.close().await;
 }
 
-pub async fn tokens_have_number_end_and_scope(db: &Backend) {
+pub async fn tokens_have_a_limit_an_expiry_and_a_scope(db: &Backend) {
     let store = db.open().await;
     let owner = user(&store).await;
     let login = session(&store, &owner).await;
@@ -119,7 +119,7 @@ pub async fn tokens_have_number_end_and_scope(db: &Backend) {
     assert_eq!(store.tokens(owner.id).await.unwrap(), []);
     raw.close().await.unwrap();
 
-    // Sixteen at once find the same place free; one that has ended takes none.
+    // Sixteen concurrent calls compete for the free places; an expired token does not count.
     let tries = (0..16).map(|_| store.add_token(owner.id, login, TOKEN, 5));
     let (made, refused): (Vec<_>, Vec<_>) = join_all(tries).await.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 5);
@@ -129,7 +129,7 @@ pub async fn tokens_have_number_end_and_scope(db: &Backend) {
     store.close().await;
 }
 
-pub async fn a_token_is_made_by_a_session_that_counts(db: &Backend) {
+pub async fn a_token_needs_a_valid_session(db: &Backend) {
     let store = db.open().await;
     let (owner, other) = (user(&store).await, user(&store).await);
     let foreign = session(&store, &other).await;
@@ -172,15 +172,15 @@ pub async fn tokens_and_stream_keys_end_on_request(db: &Backend) {
     store.close().await;
 }
 
-/// Each kind of thing that ends has a line, which says where it came from, or that it was the operator.
-pub async fn a_revocation_and_its_lines_are_kept_together_or_not_at_all(db: &Backend) {
+/// Each kind of access that is revoked has a line, with the client address, or none for the operator.
+pub async fn a_revocation_and_its_audit_lines_are_atomic(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     let login_id = session(&store, &owner).await;
     let (_, token) = store.add_token(owner.id, login_id, TOKEN, 9).await.unwrap();
     let key = made.stream_key.expose_secret();
 
-    // Where no line can be written, nothing ends.
+    // If a line cannot be written, nothing is revoked.
     let raw = db.raw().await;
     execute(&raw, "ALTER TABLE audit RENAME TO elsewhere").await;
     store.end_sessions(owner.id, ALL).await.unwrap_err();
@@ -228,7 +228,7 @@ pub async fn a_revocation_and_its_lines_are_kept_together_or_not_at_all(db: &Bac
     store.close().await;
 }
 
-pub async fn an_account_goes_with_all_that_it_has(db: &Backend) {
+pub async fn an_account_is_deleted_with_all_its_data(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     let login_id = session(&store, &owner).await;

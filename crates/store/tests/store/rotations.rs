@@ -1,4 +1,5 @@
-//! Another secret key: everything opens with it, nothing with the old one, and nobody is caught in the middle.
+//! Replacing the secret key: everything can be decrypted with the new key, nothing with the old one, and no server runs
+//! meanwhile.
 
 use gostream_store::{Error, Keyring, NewDestination, ProjectChange, Resealed, Rotation, Store};
 use gostream_testkit::PATIENCE;
@@ -9,7 +10,7 @@ use crate::backend::{Backend, KEY, column, execute, facts, login, new_destinatio
 
 const NEW: [u8; 32] = [9; 32];
 
-pub async fn everything_opens_with_the_new_key_alone(db: &Backend) {
+pub async fn everything_opens_with_the_new_key_only(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     let (_, other) = project(&store).await;
@@ -48,22 +49,22 @@ pub async fn everything_opens_with_the_new_key_alone(db: &Backend) {
     assert_eq!(found[1].backup_server().unwrap().expose_secret(), "rtmp://me:hunter3@h/app");
     let pulled = store.project(owner.id, made.id).await.unwrap().unwrap();
     assert_eq!(pulled.pull_server().unwrap().expose_secret(), "rtmp://me:hunter4@h/app");
-    assert!(store.sessions(owner.id).await.unwrap().is_empty(), "everybody logs in again");
+    assert!(store.sessions(owner.id).await.unwrap().is_empty(), "all users must log in again");
     store.close().await;
 
     let raw = db.raw().await;
     let after = sealed(&raw).await;
     raw.close().await.unwrap();
     assert_eq!((before.len(), after.len()), (10, 10));
-    assert!(before.iter().all(|value| !after.contains(value)), "every value is another");
+    assert!(before.iter().all(|value| !after.contains(value)), "every value is different");
     let Some(folder) = &db.folder else { return };
-    // Whoever has the old key and the new file finds nothing that it opens.
+    // The old key with the new file decrypts nothing.
     let file = std::fs::read(folder.path().join("store.db")).unwrap();
     let left = before.iter().filter(|value| file.windows(value.len()).any(|part| part == value.as_slice())).count();
     assert_eq!(left, 0);
 }
 
-/// Every sealed value, and every keyed hash.
+/// Every sealed value and every keyed hash.
 async fn sealed(raw: &sea_orm::DatabaseConnection) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for (table, name) in [
@@ -80,7 +81,7 @@ async fn sealed(raw: &sea_orm::DatabaseConnection) -> Vec<Vec<u8>> {
     all
 }
 
-pub async fn a_value_that_does_not_open_leaves_everything_as_it_was(db: &Backend) {
+pub async fn a_value_that_cannot_be_decrypted_aborts_the_rotation(db: &Backend) {
     let store = db.open().await;
     let (owner, made) = project(&store).await;
     store.add_destination(owner.id, made.id, new_destination("One", "live_1")).await.unwrap();
@@ -106,7 +107,7 @@ pub async fn a_value_that_does_not_open_leaves_everything_as_it_was(db: &Backend
     raw.close().await.unwrap();
 }
 
-pub async fn nobody_else_is_there_while_the_key_is_replaced(db: &Backend) {
+pub async fn no_other_process_has_the_database_open_during_rotation(db: &Backend) {
     let store = db.open().await;
     let refused = Rotation::begin(&db.url, Keyring::new(KEY)).await;
     assert!(matches!(refused, Err(Error::InUse)), "{refused:?}");
@@ -115,7 +116,7 @@ pub async fn nobody_else_is_there_while_the_key_is_replaced(db: &Backend) {
     let refused = Rotation::begin(&db.url, Keyring::new(NEW)).await;
     assert!(matches!(refused, Err(Error::WrongSecretKey)), "{refused:?}");
 
-    // One that starts in the middle of it waits, and is told that the key is another by now.
+    // A server that starts during the rotation waits, and then fails because the key has changed.
     let rotation = Rotation::begin(&db.url, Keyring::new(KEY)).await.unwrap();
     let (url, mut opening) = (db.url.clone(), tokio::task::JoinSet::new());
     opening.spawn(async move { Store::open(&url, Keyring::new(KEY)).await });
@@ -130,9 +131,9 @@ pub async fn nobody_else_is_there_while_the_key_is_replaced(db: &Backend) {
     store.close().await;
 }
 
-/// A column that is sealed one day and forgotten here would be lost with the old key.
+/// A sealed column that the rotation omits would be lost with the old key.
 #[tokio::test]
-async fn every_column_of_bytes_is_known_to_be_sealed_or_an_id() {
+async fn every_binary_column_is_resealed_or_listed() {
     let db = Backend::sqlite();
     db.open().await.close().await;
     let raw = db.raw().await;
@@ -144,7 +145,7 @@ async fn every_column_of_bytes_is_known_to_be_sealed_or_an_id() {
     raw.close().await.unwrap();
     assert_eq!(
         found,
-        // A token's hash has no key: it stays what it is, and so does the token.
+        // A token's hash is not keyed: it stays the same, and the token stays valid.
         [
             "api_tokens.hash",
             "canary.sealed",

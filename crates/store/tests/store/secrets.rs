@@ -1,4 +1,4 @@
-//! What somebody with the file, a dump or a log can learn: no key.
+//! The database file, a dump and the log contain no key.
 
 use std::{
     io,
@@ -36,13 +36,13 @@ pub async fn keys_are_never_stored_in_clear(db: &Backend) {
     raw.close().await.unwrap();
 
     let Some(folder) = &db.folder else { return store.close().await };
-    // While it is open, the newest pages are in the log beside the file; afterwards in the file.
+    // While the database is open, the newest pages are in its log; after that, in the file.
     let files = || std::fs::read_dir(folder.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
     let open: Vec<u8> = files().flatten().collect();
     store.close().await;
     let closed: Vec<u8> = files().flatten().collect();
     for bytes in [open, closed] {
-        assert!(contains(&bytes, "live.twitch.tv"), "what is no secret is there");
+        assert!(contains(&bytes, "live.twitch.tv"), "non-secret data is readable");
         for key in keys {
             assert!(!contains(&bytes, key), "{key}");
         }
@@ -62,7 +62,7 @@ pub async fn a_sealed_key_opens_in_its_own_row_only(db: &Backend) {
     assert!(refused(&store.destination(owner.id, mine.id).await.unwrap_err(), "destinations"));
     assert!(refused(&store.destinations(one.id).await.unwrap_err(), "destinations"));
 
-    // A new key heals it.
+    // A new key repairs the row.
     let change = DestinationChange { stream_key: Some(SecretString::from("new key")), ..Default::default() };
     store.change_destination(owner.id, mine.id, change).await.unwrap();
     assert_eq!(store.destinations(one.id).await.unwrap().len(), 2);
@@ -75,7 +75,7 @@ pub async fn a_sealed_key_opens_in_its_own_row_only(db: &Backend) {
     store.close().await;
 }
 
-pub async fn errors_and_logs_hold_no_secret(db: &Backend) {
+pub async fn errors_and_logs_contain_no_secret(db: &Backend) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -1,5 +1,4 @@
-//! What a platform does instead of what it should: every way in which platforms, and what stands in front of them, were
-//! seen to treat a client.
+//! How a platform misbehaves: every deviation that was seen in platforms and the proxies in front of them.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -7,43 +6,43 @@ use std::{
     time::Duration,
 };
 
-/// How a platform behaves; the default one does everything right.
+/// The behaviour of a platform. The default is correct in every respect.
 #[derive(Clone, Debug, Default)]
 pub struct Behaviour {
     /// Refuse `publish` with this code.
     pub refuse: Option<&'static str>,
-    /// Do something else than answer at that step.
-    pub instead: Option<(Step, Instead)>,
+    /// Deviate at that step.
+    pub deviation: Option<(Step, Deviation)>,
     /// Close this long after the publish was accepted.
     pub close_after: Option<Duration>,
     /// Reset the connection this long after the publish was accepted.
     pub reset_after: Option<Duration>,
-    /// Say this so long after the publish was accepted.
-    pub say_after: Option<(Duration, Say)>,
+    /// Send this message that long after accepting the publish.
+    pub message_after: Option<(Duration, LiveMessage)>,
     /// Send a `PingRequest` this often from the publish on.
     pub ping_every: Option<Duration>,
-    /// Accept TCP and never say anything.
+    /// Accept TCP connections and never send a byte.
     pub mute: bool,
-    /// Stop reading once so many bytes came.
+    /// Stop reading after this many bytes.
     pub stop_reading_after: Option<usize>,
-    /// Read this slowly.
+    /// Read at this rate.
     pub kbps: Option<NonZeroU32>,
-    /// Send each byte in a segment of its own.
+    /// Send each byte in a separate TCP segment.
     pub byte_by_byte: bool,
     /// Send chunks of this size; 65536 by default.
     pub chunk_bytes: Option<NonZeroUsize>,
-    /// What `createStream` is answered with, and what `publish` must come on; 1 by default.
+    /// The message stream id of `createStream`, which `publish` must use; 1 by default.
     pub stream_id: Option<u32>,
-    /// Let in only who authenticates as Adobe's servers ask for it.
+    /// Require Adobe authentication.
     pub login: Option<Login>,
     /// TLS with this configuration.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
-/// A step of the conversation.
+/// A step of the connection setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The first bytes.
+    /// The handshake.
     Handshake,
     /// `connect`.
     Connect,
@@ -55,31 +54,31 @@ pub enum Step {
     Publish,
 }
 
-/// What comes instead of an answer.
+/// A deviation from the correct response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Instead {
-    /// No, with this code: `_error`, or `onStatus` at the publish.
+pub enum Deviation {
+    /// An error with this code: `_error`, or `onStatus` for `publish`.
     Refuse(&'static str),
-    /// The address to go to (RTMP 302). Only at the connect.
+    /// A redirect to this URL (RTMP 302). Only for `connect`.
     Redirect(String),
     /// The connection is closed.
     Close,
     /// The connection is reset.
     Reset,
-    /// Nothing, and nothing after it.
+    /// No response, now or later.
     Silence,
 }
 
-/// What a platform says to a live publisher.
+/// A message from a platform to a live publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Say {
-    /// Connect anew, there or here (Enhanced RTMP v2, "Reconnect Request").
+pub enum LiveMessage {
+    /// A reconnect request, with or without a URL (Enhanced RTMP v2, "Reconnect Request").
     Reconnect(Option<String>),
-    /// Something is wrong: `onStatus` of level `error` with this code.
+    /// `onStatus` of level `error` with this code.
     Error(&'static str),
 }
 
-/// Who is let in.
+/// The accepted login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// The user name.
@@ -89,26 +88,26 @@ pub struct Login {
 }
 
 impl Behaviour {
-    /// Does `instead` at `step`.
-    pub fn at(step: Step, instead: Instead) -> Self {
-        Self { instead: Some((step, instead)), ..Self::default() }
+    /// Deviates at `step`.
+    pub fn at(step: Step, deviation: Deviation) -> Self {
+        Self { deviation: Some((step, deviation)), ..Self::default() }
     }
 
-    /// Says `say` that long after the publish was accepted.
-    pub fn says(after: Duration, say: Say) -> Self {
-        Self { say_after: Some((after, say)), ..Self::default() }
+    /// Sends a message that long after accepting the publish.
+    pub fn says(after: Duration, say: LiveMessage) -> Self {
+        Self { message_after: Some((after, say)), ..Self::default() }
     }
 
-    pub(super) fn at_step(&self, step: Step) -> Option<&Instead> {
-        self.instead.as_ref().filter(|(at, _)| *at == step).map(|(_, instead)| instead)
+    pub(super) fn at_step(&self, step: Step) -> Option<&Deviation> {
+        self.deviation.as_ref().filter(|(at, _)| *at == step).map(|(_, deviation)| deviation)
     }
 
-    /// Whether its connections end with a reset.
+    /// Whether connections end with a reset.
     pub(super) fn resets(&self) -> bool {
-        self.reset_after.is_some() || matches!(self.instead, Some((_, Instead::Reset)))
+        self.reset_after.is_some() || matches!(self.deviation, Some((_, Deviation::Reset)))
     }
 
-    /// Whether it is to be felt at once when it stops reading, or reads slowly.
+    /// Whether it reads slowly or stops, which must have an immediate effect.
     pub(super) fn reads_badly(&self) -> bool {
         self.stop_reading_after.is_some() || self.kbps.is_some()
     }

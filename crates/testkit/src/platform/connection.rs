@@ -1,4 +1,4 @@
-//! One connection to a platform: its socket, and what its behaviour does at which time.
+//! One connection to a platform: its socket, and the timing of its behaviour.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     Log, Visit,
-    behaviour::{Behaviour, Instead},
-    dialogue::{Dialogue, Happening},
+    behaviour::{Behaviour, Deviation},
+    dialogue::{Dialogue, PlatformEvent},
     kernel::held_open_to,
 };
 
-/// Serves one connection to its end.
+/// Serves one connection until its end.
 pub(super) async fn welcome(stream: TcpStream, behaviour: Behaviour, log: &Log) {
     if behaviour.mute {
         return std::future::pending().await;
@@ -41,7 +41,7 @@ pub(super) async fn welcome(stream: TcpStream, behaviour: Behaviour, log: &Log) 
 
 struct Connection<'a, S> {
     stream: S,
-    /// Of the platform.
+    /// The platform's port.
     port: u16,
     behaviour: Behaviour,
     dialogue: Dialogue,
@@ -51,7 +51,7 @@ struct Connection<'a, S> {
     agenda: Agenda,
 }
 
-/// What is due when, from the publish on.
+/// Due times of actions, from the publish on.
 #[derive(Default)]
 struct Agenda {
     leave: Option<Instant>,
@@ -65,7 +65,7 @@ impl Agenda {
     }
 }
 
-/// The connection is over.
+/// The connection has ended.
 struct Over;
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
@@ -76,17 +76,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     }
 
     async fn serve(mut self) {
-        let _ = self.converse().await;
+        let _ = self.run().await;
         if let Some(index) = self.visit {
-            self.log.change(index, |visit| visit.over = true);
+            self.log.change(index, |visit| visit.ended = true);
         }
     }
 
-    async fn converse(&mut self) -> Result<(), Over> {
+    async fn run(&mut self) -> Result<(), Over> {
         let mut bytes = 0;
         loop {
-            self.hear().await?;
-            self.speak().await?;
+            self.receive().await?;
+            self.send().await?;
             if self.behaviour.stop_reading_after.is_some_and(|limit| bytes >= limit) {
                 return std::future::pending().await;
             }
@@ -107,46 +107,46 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
     }
 
-    /// Acts on what was received.
-    async fn hear(&mut self) -> Result<(), Over> {
+    /// Handles received bytes.
+    async fn receive(&mut self) -> Result<(), Over> {
         loop {
             let mut input = self.received.as_ref();
-            let happening = self.dialogue.advance(&mut input);
+            let event = self.dialogue.advance(&mut input);
             let used = self.received.len() - input.len();
             self.received.advance(used);
-            let Some(happening) = happening.map_err(|_| Over)? else { return Ok(()) };
-            match happening {
-                Happening::Publish(key) => {
-                    let beside = held_open_to(self.port).saturating_sub(1);
-                    self.visit = Some(self.log.open(Visit { key, beside, ..Visit::default() }));
+            let Some(event) = event.map_err(|_| Over)? else { return Ok(()) };
+            match event {
+                PlatformEvent::Publish(key) => {
+                    let concurrent = held_open_to(self.port).saturating_sub(1);
+                    self.visit = Some(self.log.open(Visit { key, concurrent, ..Visit::default() }));
                     if self.dialogue.is_live() {
                         self.agenda = self.plan(Instant::now());
                     }
-                    if let Some(instead) = self.dialogue.leave_after_publish() {
-                        return self.leave(instead).await;
+                    if let Some(deviation) = self.dialogue.leave_after_publish() {
+                        return self.leave(deviation).await;
                     }
                 }
-                Happening::Leave(instead) => return self.leave(instead).await,
-                Happening::Media(media) => self.note(|visit| {
+                PlatformEvent::Leave(deviation) => return self.leave(deviation).await,
+                PlatformEvent::Media(media) => self.note(|visit| {
                     visit.arrivals.push(Instant::now());
                     visit.media.push(media);
                 }),
-                Happening::Goodbye => self.note(|visit| visit.goodbye = true),
-                Happening::Pong => self.note(|visit| visit.pongs += 1),
+                PlatformEvent::Goodbye => self.note(|visit| visit.unpublished = true),
+                PlatformEvent::Pong => self.note(|visit| visit.pongs += 1),
             }
         }
     }
 
-    /// Closes by returning, or reads without a word until the other one closes.
-    async fn leave(&mut self, instead: Instead) -> Result<(), Over> {
-        if instead == Instead::Silence {
+    /// Closes by returning, or reads without responding until the peer closes.
+    async fn leave(&mut self, deviation: Deviation) -> Result<(), Over> {
+        if deviation == Deviation::Silence {
             let mut sink = [0; 4_096];
             while matches!(self.stream.read(&mut sink).await, Ok(1..)) {}
         }
         Err(Over)
     }
 
-    async fn speak(&mut self) -> Result<(), Over> {
+    async fn send(&mut self) -> Result<(), Over> {
         let at_once = if self.behaviour.byte_by_byte { 1 } else { usize::MAX };
         while self.dialogue.out.has_remaining() {
             let part = self.dialogue.out.split_to(at_once.min(self.dialogue.out.len()));
@@ -157,10 +157,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     }
 
     fn plan(&self, now: Instant) -> Agenda {
-        let Behaviour { close_after, reset_after, say_after, ping_every, .. } = &self.behaviour;
+        let Behaviour { close_after, reset_after, message_after, ping_every, .. } = &self.behaviour;
         Agenda {
             leave: close_after.or(*reset_after).map(|after| now + after),
-            say: say_after.as_ref().map(|(after, _)| now + *after),
+            say: message_after.as_ref().map(|(after, _)| now + *after),
             ping: ping_every.map(|every| now + every),
         }
     }
@@ -170,7 +170,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             return Err(Over);
         }
         if self.agenda.say.take_if(|at| *at <= now).is_some()
-            && let Some((_, say)) = &self.behaviour.say_after
+            && let Some((_, say)) = &self.behaviour.message_after
         {
             self.dialogue.say(say);
         }

@@ -1,6 +1,6 @@
-//! The RTMP that a platform speaks, without I/O: bytes in, happenings and bytes out.
+//! The platform's side of RTMP, without I/O: bytes in, events and bytes out.
 //!
-//! It shares the parsers with the program and not the server session, because it has to say what no server should.
+//! It shares the parsers with the program but not the server session, because it must send what no server should.
 
 use bytes::BytesMut;
 use gostream_proto::rtmp::{
@@ -13,34 +13,34 @@ use gostream_proto::rtmp::{
     message::{Control, Message, MessageType},
 };
 
-use super::behaviour::{Behaviour, Instead, Say, Step};
+use super::behaviour::{Behaviour, Deviation, LiveMessage, Step};
 
-/// What real platforms acknowledge after.
+/// The acknowledgement window of real platforms, in bytes.
 const WINDOW_BYTES: u32 = 2_500_000;
 const CHUNK_BYTES: usize = 65_536;
 
-/// What happened.
+/// An event of the connection.
 #[derive(Debug)]
-pub(super) enum Happening {
-    /// Somebody asked to publish with this key, and was let in unless the behaviour says otherwise.
+pub(super) enum PlatformEvent {
+    /// A publish request with this key. It was accepted unless the behaviour says otherwise.
     Publish(String),
     Media(Media),
     /// `FCUnpublish` or `deleteStream`.
     Goodbye,
-    /// The newest ping was answered with its own number.
+    /// The newest ping was answered with the right number.
     Pong,
-    /// The platform is to close or to fall silent.
-    Leave(Instead),
+    /// The platform must close, or stop responding.
+    Leave(Deviation),
 }
 
-/// The platform's end of one conversation.
+/// The platform's end of one connection.
 #[derive(Debug)]
 pub(super) struct Dialogue {
     behaviour: Behaviour,
     handshake: Option<Handshake>,
     decoder: Decoder,
     encoder: Encoder,
-    /// What is to be sent.
+    /// Bytes to send.
     pub(super) out: BytesMut,
     app: String,
     tc_url: String,
@@ -73,22 +73,22 @@ impl Dialogue {
         self.publishing
     }
 
-    /// Takes bytes off the front of `input` up to the next happening; `None` when all are used up.
-    pub(super) fn advance(&mut self, input: &mut &[u8]) -> anyhow::Result<Option<Happening>> {
+    /// Consumes `input` up to the next event; `None` if all input was consumed.
+    pub(super) fn advance(&mut self, input: &mut &[u8]) -> anyhow::Result<Option<PlatformEvent>> {
         let before = input.len();
-        let happening = self.next(input);
+        let event = self.next(input);
         self.received += (before - input.len()) as u64;
         if self.received - self.acknowledged >= WINDOW_BYTES.into() {
             self.acknowledged = self.received;
             self.control(Control::Acknowledgement(self.received as u32));
         }
-        happening
+        event
     }
 
-    fn next(&mut self, input: &mut &[u8]) -> anyhow::Result<Option<Happening>> {
+    fn next(&mut self, input: &mut &[u8]) -> anyhow::Result<Option<PlatformEvent>> {
         if let Some(handshake) = &mut self.handshake {
-            if let Some(instead) = self.behaviour.at_step(Step::Handshake).filter(|_| !input.is_empty()) {
-                return Ok(Some(Happening::Leave(instead.clone())));
+            if let Some(deviation) = self.behaviour.at_step(Step::Handshake).filter(|_| !input.is_empty()) {
+                return Ok(Some(PlatformEvent::Leave(deviation.clone())));
             }
             if !handshake.advance(input, &mut self.out)? {
                 return Ok(None);
@@ -96,34 +96,35 @@ impl Dialogue {
             self.handshake = None;
         }
         while let Some(message) = self.decoder.decode(input)? {
-            if let Some(happening) = self.on_message(message)? {
-                return Ok(Some(happening));
+            if let Some(event) = self.on_message(message)? {
+                return Ok(Some(event));
             }
         }
         Ok(None)
     }
 
-    fn on_message(&mut self, message: Message) -> anyhow::Result<Option<Happening>> {
+    fn on_message(&mut self, message: Message) -> anyhow::Result<Option<PlatformEvent>> {
         match Control::parse(&message) {
             Some(Control::SetChunkSize(bytes)) => self.decoder.set_chunk_size(bytes)?,
-            Some(Control::PingResponse(number)) if number == self.pings => return Ok(Some(Happening::Pong)),
+            Some(Control::PingResponse(number)) if number == self.pings => return Ok(Some(PlatformEvent::Pong)),
             _ => {}
         }
         match Command::parse(&message) {
             Some(command) => self.on_command(&command, message.stream_id),
-            None => Ok(self.publishing.then(|| media(message)).flatten().map(Happening::Media)),
+            None => Ok(self.publishing.then(|| media(message)).flatten().map(PlatformEvent::Media)),
         }
     }
 
-    fn on_command(&mut self, command: &Command, stream_id: u32) -> anyhow::Result<Option<Happening>> {
+    fn on_command(&mut self, command: &Command, stream_id: u32) -> anyhow::Result<Option<PlatformEvent>> {
         let (step, transaction) = (step_of(&command.name), command.transaction);
         if step == Some(Step::Connect) {
             let text = |field: &str| command.object.field(field).and_then(Value::as_str).unwrap_or_default().to_owned();
             (self.app, self.tc_url) = (text("app"), text("tcUrl"));
         }
-        if let Some(instead) = step.filter(|&step| step != Step::Publish).and_then(|step| self.behaviour.at_step(step))
+        if let Some(deviation) =
+            step.filter(|&step| step != Step::Publish).and_then(|step| self.behaviour.at_step(step))
         {
-            return Ok(self.misbehave(instead.clone(), transaction));
+            return Ok(self.misbehave(deviation.clone(), transaction));
         }
         match command.name.as_str() {
             "connect" => self.on_connect(transaction),
@@ -134,7 +135,7 @@ impl Dialogue {
                 if command.name == "FCUnpublish" {
                     self.status("status", "NetStream.Unpublish.Success", "Stopped.");
                 }
-                return Ok(Some(Happening::Goodbye));
+                return Ok(Some(PlatformEvent::Goodbye));
             }
             _ => {}
         }
@@ -156,31 +157,31 @@ impl Dialogue {
         self.answer("_result", transaction, properties, yes);
     }
 
-    fn on_publish(&mut self, name: &str, stream_id: u32) -> anyhow::Result<Happening> {
+    fn on_publish(&mut self, name: &str, stream_id: u32) -> anyhow::Result<PlatformEvent> {
         anyhow::ensure!(stream_id == self.stream_id(), "publish came on message stream {stream_id}");
         let key = requested_key(&self.app, &self.tc_url, name).unwrap_or_default().to_owned();
-        let instead = self.behaviour.refuse.map(Instead::Refuse);
-        match instead.or_else(|| self.behaviour.at_step(Step::Publish).cloned()) {
+        let deviation = self.behaviour.refuse.map(Deviation::Refuse);
+        match deviation.or_else(|| self.behaviour.at_step(Step::Publish).cloned()) {
             None => {
                 self.publishing = true;
                 self.control(Control::StreamBegin(stream_id));
                 self.status("status", "NetStream.Publish.Start", "Publishing.");
             }
-            Some(Instead::Refuse(code)) => self.status("error", code, "refused by the test platform"),
+            Some(Deviation::Refuse(code)) => self.status("error", code, "refused by the test platform"),
             Some(_) => {}
         }
-        Ok(Happening::Publish(key))
+        Ok(PlatformEvent::Publish(key))
     }
 
-    /// What the behaviour wants after the visit of a publish was written down.
-    pub(super) fn leave_after_publish(&self) -> Option<Instead> {
+    /// The deviation after the visit of a publish was recorded.
+    pub(super) fn leave_after_publish(&self) -> Option<Deviation> {
         self.behaviour
             .at_step(Step::Publish)
-            .filter(|instead| !matches!(instead, Instead::Refuse(_)))
+            .filter(|deviation| !matches!(deviation, Deviation::Refuse(_)))
             .cloned()
     }
 
-    fn misbehave(&mut self, instead: Instead, transaction: f64) -> Option<Happening> {
+    fn misbehave(&mut self, deviation: Deviation, transaction: f64) -> Option<PlatformEvent> {
         let mut no = |code, more: Option<(&str, Value)>| {
             let mut info = command::status("error", code, "refused by the test platform");
             if let (Value::Object(fields), Some((name, value))) = (&mut info, more) {
@@ -188,22 +189,22 @@ impl Dialogue {
             }
             self.answer("_error", transaction, Value::Null, info);
         };
-        match instead {
-            Instead::Refuse(code) => no(code, None),
-            Instead::Redirect(url) => {
+        match deviation {
+            Deviation::Refuse(code) => no(code, None),
+            Deviation::Redirect(url) => {
                 let ex = object([("code", 302.0.into()), ("redirect", url.as_str().into())]);
                 no("NetConnection.Connect.Rejected", Some(("ex", ex)));
             }
-            leave => return Some(Happening::Leave(leave)),
+            leave => return Some(PlatformEvent::Leave(leave)),
         }
         None
     }
 
-    /// Says something to a live publisher.
-    pub(super) fn say(&mut self, say: &Say) {
+    /// Sends a message to a live publisher.
+    pub(super) fn say(&mut self, say: &LiveMessage) {
         match say {
-            Say::Error(code) => self.status("error", code, "said by the test platform"),
-            Say::Reconnect(url) => {
+            LiveMessage::Error(code) => self.status("error", code, "said by the test platform"),
+            LiveMessage::Reconnect(url) => {
                 let mut info = command::status("status", "NetConnection.Connect.ReconnectRequest", "Moving.");
                 if let (Value::Object(fields), Some(url)) = (&mut info, url) {
                     fields.push(("tcUrl".to_owned(), url.as_str().into()));
@@ -214,7 +215,7 @@ impl Dialogue {
         }
     }
 
-    /// Asks for a sign of life.
+    /// Sends a ping.
     pub(super) fn ping(&mut self) {
         self.pings += 1;
         self.control(Control::PingRequest(self.pings));
@@ -249,7 +250,7 @@ fn step_of(command: &str) -> Option<Step> {
     }
 }
 
-/// `onMetaData` without its `@setDataFrame`, and other data as it was sent.
+/// `onMetaData` without `@setDataFrame`, and other data unchanged.
 fn media(message: Message) -> Option<Media> {
     let timestamp = message.timestamp;
     let (kind, body) = match message.kind {

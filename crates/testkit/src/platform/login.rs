@@ -1,17 +1,17 @@
-//! The server's half of Adobe authentication, written from the description of the protocol and not from our client's half.
+//! The server's side of Adobe authentication, written from the protocol description and independent of our client.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use md5::{Digest as _, Md5};
 
 use super::behaviour::Login;
 
-/// What the password is hashed with; any text does.
+/// The salt of the password hash; any text works.
 const SALT: &str = "5a17";
-/// What the client has to sign, and gives back as `opaque`.
+/// The challenge, which the client signs and returns as `opaque`.
 const CHALLENGE: &str = "c4a11e96";
 
 impl Login {
-    /// Why an application with that query is not let in, in the words of Adobe's servers; `None` when it is.
+    /// The refusal of an application with that query, in the format of Adobe's servers; `None` if it is accepted.
     pub(super) fn objection(&self, app: &str) -> Option<String> {
         let query = app.split_once('?').map_or("", |(_, query)| query);
         let field = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));

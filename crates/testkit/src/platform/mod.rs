@@ -1,4 +1,4 @@
-//! A platform of our own: takes what relays push, writes down every message, and can misbehave in every way platforms do.
+//! A test platform: accepts pushed streams, records every message, and can misbehave in every way that platforms do.
 
 mod behaviour;
 mod connection;
@@ -19,27 +19,27 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::behaviour::{Behaviour, Instead, Login, Say, Step};
+pub use self::behaviour::{Behaviour, Deviation, LiveMessage, Login, Step};
 use self::connection::welcome;
 use crate::PATIENCE;
 
-/// One connection that published, or tried to.
+/// A connection with a publish request.
 #[derive(Clone, Debug, Default)]
 pub struct Visit {
     /// The stream key.
     pub key: String,
     /// Every media message, in order.
     pub media: Vec<Media>,
-    /// When each of them came.
+    /// Arrival time of each media message.
     pub arrivals: Vec<Instant>,
-    /// How many other connections to this platform were held open when it asked to publish.
-    pub beside: usize,
-    /// How many pings it answered.
+    /// Number of other connections to this platform that were open at the publish request.
+    pub concurrent: usize,
+    /// Number of answered pings.
     pub pongs: usize,
-    /// It said goodbye.
-    pub goodbye: bool,
-    /// It is over.
-    pub over: bool,
+    /// It was unpublished.
+    pub unpublished: bool,
+    /// It has ended.
+    pub ended: bool,
 }
 
 /// A listening platform.
@@ -87,12 +87,12 @@ impl Platform {
         Self::start_at("127.0.0.1:0".parse()?, behaviour).await
     }
 
-    /// Listens where another one listened before.
+    /// Listens on the address of a stopped platform.
     pub async fn start_at(address: SocketAddr, behaviour: Behaviour) -> anyhow::Result<Self> {
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
         if behaviour.reads_badly() {
-            // Small, so that a slow platform is felt at once.
+            // Small, so that slow reading has an immediate effect.
             socket.set_recv_buffer_size(16 * 1024)?;
         }
         socket.bind(address)?;
@@ -114,29 +114,29 @@ impl Platform {
         self.address
     }
 
-    /// The URL that a destination names; TLS ones go by `localhost`, the name in the certificate.
+    /// The URL for a destination. With TLS the host is `localhost`, the name in the certificate.
     pub fn url(&self) -> String {
         let port = self.address.port();
         if self.tls { format!("rtmps://localhost:{port}/app") } else { format!("rtmp://127.0.0.1:{port}/app") }
     }
 
-    /// What came so far.
+    /// The visits so far.
     pub fn visits(&self) -> Vec<Visit> {
         self.visits.visits().clone()
     }
 
-    /// How many TCP connections came so far.
+    /// Number of TCP connections so far.
     pub fn connections(&self) -> usize {
         *self.visits.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the visits are as wanted, and gives them; panics with `what` when they never are.
+    /// Waits until the visits satisfy `wanted`, and returns them; panics with `what` otherwise.
     pub async fn until(&self, what: &str, wanted: impl Fn(&[Visit]) -> bool) -> Vec<Visit> {
         self.wait_for(what, wanted).await;
         self.visits()
     }
 
-    /// The same without a copy of what came, for tests that wait after every message.
+    /// The same without a copy of the visits, for tests that check after every message.
     pub async fn wait_for(&self, what: &str, wanted: impl Fn(&[Visit]) -> bool) {
         let mut changed = self.visits.changed.subscribe();
         let waiting = async {
@@ -148,19 +148,19 @@ impl Platform {
             }
         };
         if timeout(PATIENCE, waiting).await.is_err() {
-            let seen: Vec<_> = self.visits().iter().map(|v| (v.media.len(), v.goodbye, v.over)).collect();
-            panic!("the platform waited for {what}; visits (messages, goodbye, over): {seen:?}");
+            let seen: Vec<_> = self.visits().iter().map(|v| (v.media.len(), v.unpublished, v.ended)).collect();
+            panic!("the platform waited for {what}; visits (messages, unpublished, ended): {seen:?}");
         }
     }
 
-    /// Waits until a visit got `count` video messages.
+    /// Waits until a visit has `count` video messages.
     pub async fn until_video(&self, count: usize) -> Vec<Visit> {
         let video = |visit: &Visit| visit.media.iter().filter(|media| media.kind == MediaKind::Video).count();
         self.until(&format!("{count} video messages"), |visits| visits.iter().any(|visit| video(visit) >= count))
             .await
     }
 
-    /// Closes every connection and listens no more.
+    /// Closes every connection and stops listening.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();

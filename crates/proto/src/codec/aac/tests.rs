@@ -3,13 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn configs_of_the_field_are_read() {
+fn configs_of_real_encoders_are_parsed() {
     for (bytes, object_type, rate, channels) in [
         (&[0x11, 0x90][..], 2, 48_000, 2),
         (&[0x12, 0x08], 2, 44_100, 1),
-        // FFmpeg's, with its extension bytes.
+        // FFmpeg, with its extension bytes.
         (&[0x11, 0x90, 0x56, 0xE5, 0x00], 2, 48_000, 2),
-        // HE-AAC at 24 kHz that comes out at 48 kHz.
+        // HE-AAC: 24 kHz core, 48 kHz output.
         (&[0x2B, 0x11, 0x88, 0x00], 5, 48_000, 2),
     ] {
         let config = Config::parse(bytes).expect("parses");
@@ -18,13 +18,13 @@ fn configs_of_the_field_are_read() {
 }
 
 #[test]
-fn frames_have_the_samples_that_the_header_says() {
+fn frame_length_follows_the_header() {
     for (bytes, samples) in [
         (&[0x11, 0x90][..], Some(1_024)),
         (&[0x11], None),
         (&[0x11, 0x94], Some(960)),
         (&[0x2B, 0x11, 0x88, 0x00], Some(2_048)),
-        // HE-AAC with frames of 960, and one whose output rate is that of the core.
+        // HE-AAC with 960-sample frames, then one whose output rate equals the core rate.
         (&[0x2B, 0x11, 0x8A, 0x00], Some(1_920)),
         (&[0x29, 0x91, 0x88, 0x00], Some(1_024)),
         // Low delay.
@@ -35,7 +35,7 @@ fn frames_have_the_samples_that_the_header_says() {
 }
 
 #[test]
-fn adts_header_holds_length_rate_and_channels() {
+fn adts_header_has_length_rate_and_channels() {
     let config = Config::parse(&[0x11, 0x90]).expect("parses");
     assert_eq!(config.adts_header(0x123), Some([0xFF, 0xF1, 0x4C, 0x80, 0x25, 0x5F, 0xFC]));
     assert_eq!(config.adts_header(9_000), None);
@@ -46,7 +46,7 @@ fn adts_header_holds_length_rate_and_channels() {
 }
 
 #[test]
-fn channels_that_the_bitstream_describes_are_numbered_where_they_can_be() {
+fn program_config_element_becomes_a_channel_configuration_if_one_matches() {
     // FFmpeg's config of 5.1(side): front CPE and SCE, side CPE, and the LFE as another SCE.
     let config = Config::parse(&[
         0x11, 0x80, 0x04, 0xC8, 0x44, 0x00, 0x20, 0x00, 0xC4, 0x0D, 0x4C, 0x61, 0x76, 0x63, 0x35, 0x39, 0x2E, 0x33,
@@ -64,7 +64,7 @@ fn channels_that_the_bitstream_describes_are_numbered_where_they_can_be() {
 }
 
 #[test]
-fn adts_frames_are_taken_apart() {
+fn adts_frames_are_split() {
     let config = Config::parse(&[0x11, 0x90]).expect("parses");
     let framed = |frame: &[u8]| [&config.adts_header(frame.len()).expect("fits")[..], frame].concat();
     let both = Bytes::from([framed(&[0x21, 1, 2]), framed(&[0x21, 3])].concat());
@@ -77,7 +77,7 @@ fn adts_frames_are_taken_apart() {
 }
 
 #[test]
-fn countless_frames_in_one_message_are_none_of_an_encoder() {
+fn too_many_adts_frames_in_one_message_are_refused() {
     let frame = [&Config::parse(&[0x11, 0x90]).expect("parses").adts_header(1).expect("fits")[..], &[0]].concat();
     assert_eq!(adts_frames(&frame.repeat(40).into()).map(|(_, frames)| frames.len()), Some(40));
     assert_eq!(adts_frames(&frame.repeat(1_000_000).into()), None);
@@ -85,7 +85,7 @@ fn countless_frames_in_one_message_are_none_of_an_encoder() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
         if let Ok(config) = Config::parse(&bytes) {
             let _ = (config.adts_header(100), config.frame_samples(), config.simplified());
         }

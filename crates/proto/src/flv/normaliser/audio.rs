@@ -14,12 +14,12 @@ use crate::{
     track::{AudioCodec, Codec},
 };
 
-/// A header that sets decoders up.
+/// A codec header.
 #[derive(Clone, Debug)]
 struct Header {
     codec: AudioCodec,
     record: Bytes,
-    /// What it says, for AAC that can be read.
+    /// The parsed config, if the codec is AAC and the header can be parsed.
     aac: Option<aac::Config>,
 }
 
@@ -36,7 +36,7 @@ impl Header {
         }
     }
 
-    /// The record that players take.
+    /// The record for packagers.
     fn packaged(&self) -> Bytes {
         self.aac.and_then(|config| config.simplified()).unwrap_or_else(|| self.record.clone())
     }
@@ -81,7 +81,7 @@ impl AudioNormaliser {
         out.push(Packet { codec, payload: tag.payload, ..Packet::opaque(PacketKind::Audio, Timestamp::ZERO, body) });
     }
 
-    /// Raw frames with a header before the first: no platform takes ADTS in RTMP.
+    /// Passes on raw frames, with a header before the first: no platform accepts ADTS in RTMP.
     fn on_adts(
         &mut self,
         legacy: Option<Legacy>,

@@ -1,22 +1,22 @@
-//! What is told of an encoder whose messages had to be mended.
+//! Anomalies in an encoder's messages, reported to the stream's owner.
 
-/// What was mended or found odd, for the stream's owner to know. Each stays set once it was seen.
+/// Anomalies found or repaired. A flag stays set once the anomaly was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Oddities {
-    /// Start codes instead of lengths before NAL units; converted.
+    /// Start codes instead of length prefixes before NAL units; converted.
     pub start_codes: bool,
-    /// Empty NAL units; left out.
+    /// Empty NAL units; removed.
     pub empty_units: bool,
-    /// Slices of a picture in messages of their own; joined from the second picture on.
+    /// Slices of a picture in separate messages; joined from the second picture on.
     pub split_pictures: bool,
     /// Keyframe flags that the bitstream contradicts.
     pub wrong_flags: bool,
-    /// No video header, or an empty one; written from the parameter sets among the pictures.
+    /// Missing or empty video header; built from the in-band parameter sets.
     pub missing_header: bool,
-    /// A video header that the parameter sets among the pictures contradict; those are used.
+    /// A video header that contradicts the in-band parameter sets; the parameter sets are used.
     pub contradicted_header: bool,
-    /// AAC in ADTS frames; their headers are taken off.
+    /// AAC in ADTS frames; the ADTS headers are removed.
     pub adts: bool,
-    /// AAC whose channels have no number: it cannot be previewed.
+    /// AAC without a numbered channelConfiguration: it cannot be previewed.
     pub unnumbered_channels: bool,
 }

@@ -1,19 +1,19 @@
-//! Packets as they leave the normaliser, with the stamps of their messages.
+//! Packets as they leave the normaliser, with their message timestamps.
 
 use crate::packet::Packet;
 
-/// A packet, and the time that it was stamped with.
+/// A packet and the timestamp of its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
-    /// The packet. Its time counts from its stamp: several frames may have come in one message.
+    /// The packet. Its `dts` is relative to `wire`: one message may contain several frames.
     pub packet: Packet,
-    /// Milliseconds on the encoder's clock, wrapping at 32 bits.
+    /// The message timestamp: milliseconds on the encoder's clock, wrapping at 32 bits.
     pub wire: u32,
-    /// It was held until now: it came with the video message before this one.
+    /// The packet was held back: it arrived with the previous video message.
     pub was_held: bool,
 }
 
-/// Where the packets of one message go.
+/// Collects the packets of one message.
 pub(super) struct Out<'a> {
     pub(super) wire: u32,
     pub(super) out: &'a mut Vec<Stamped>,

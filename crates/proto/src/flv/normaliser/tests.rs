@@ -1,4 +1,4 @@
-//! Messages as encoders send them, and the packets that become of them.
+//! Messages as encoders send them, and the packets that they become.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ const SPS: &[u8] = &[
     0x00, 0xF0, 0x3C, 0x58,
 ];
 const PPS: &[u8] = &[0x68, 0xCE, 0x0F, 0xC8];
-/// A slice that begins an IDR picture, and one that begins a P picture; and their second slices.
+/// First and second slices of an IDR picture and of a P picture.
 const IDR: &[u8] = &[0x65, 0x88, 0x80, 0x40];
 const IDR_MORE: &[u8] = &[0x65, 0x12, 0x20];
 const P: &[u8] = &[0x41, 0x9A, 0x20];
@@ -46,7 +46,7 @@ fn inter(units: &[&[u8]]) -> Bytes {
     tag(0x27, units)
 }
 
-/// The packets of messages stamped with their place, two to a picture where `stamps` says so.
+/// Normalises video messages, each given with its timestamp in ms.
 fn packets(messages: &[(u32, Bytes)]) -> (Vec<Packet>, Oddities) {
     let (mut normaliser, mut out) = (Normaliser::default(), Vec::new());
     for (wire, body) in messages {
@@ -68,7 +68,7 @@ fn kinds(packets: &[Packet]) -> Vec<PacketKind> {
 }
 
 #[test]
-fn ordinary_stream_passes_as_it_came() {
+fn ordinary_stream_is_unchanged() {
     let bodies = [header(&record(SPS, PPS)), key(&[IDR]), inter(&[P]), inter(&[P, P_MORE])];
     let (packets, oddities) = video(&bodies);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe, InterFrame, InterFrame]);
@@ -81,14 +81,14 @@ fn ordinary_stream_passes_as_it_came() {
 }
 
 #[test]
-fn bitstream_decides_where_decoding_can_start() {
+fn bitstream_overrides_keyframe_flags() {
     let (packets, oddities) = video(&[
         header(&record(SPS, PPS)),
         inter(&[IDR]),
         key(&[P]),
         key(&[RECOVERY_POINT, P]),
         inter(&[RECOVERY_POINT, P]),
-        // An intra picture that is flagged, and one that is not.
+        // An intra picture with the keyframe flag, and one without.
         key(&[&[0x41, 0x88, 0x80]]),
         inter(&[&[0x41, 0x88, 0x80]]),
     ]);
@@ -99,14 +99,14 @@ fn bitstream_decides_where_decoding_can_start() {
     };
     let (packets, _) = video(&[hevc(0xA1, 20), hevc(0xA1, 21), hevc(0x91, 1)]);
     assert_eq!(kinds(&packets), [Keyframe, Keyframe, InterFrame]);
-    // A temporal unit of AV1: delimiter, then a frame whose header shows another frame type than the flag.
+    // An AV1 temporal unit: a delimiter, then a frame whose header contradicts the flag.
     let av1 = |flag: u8, frame: u8| Bytes::from(vec![flag, b'a', b'v', b'0', b'1', 0x12, 0, 0x32, 2, frame, 7]);
     let (packets, _) = video(&[av1(0xA1, 0x10), av1(0x91, 0x30), av1(0x91, 0x90)]);
     assert_eq!(kinds(&packets), [Keyframe, InterFrame, InterFrame]);
 }
 
 #[test]
-fn header_that_changes_nothing_is_no_header() {
+fn equivalent_header_is_not_a_header() {
     let usual = record(SPS, PPS);
     let other = record(&[&SPS[..3], &[0x1F], &SPS[4..]].concat(), PPS);
     let (packets, oddities) = video(&[
@@ -122,7 +122,7 @@ fn header_that_changes_nothing_is_no_header() {
 }
 
 #[test]
-fn slices_in_messages_of_their_own_are_one_picture() {
+fn slices_in_separate_messages_become_one_picture() {
     let sets = [&[9, 0x10][..], SPS, PPS];
     let mut messages = vec![(0, header(&record(SPS, PPS)))];
     messages.extend(sets.iter().chain(&[IDR, IDR_MORE, IDR_MORE]).map(|unit| (0, key(&[unit]))));
@@ -131,20 +131,24 @@ fn slices_in_messages_of_their_own_are_one_picture() {
     let mut out = Vec::new();
     messages.iter().for_each(|(wire, body)| normaliser.video(body.clone(), *wire, &mut out));
     let seen: Vec<_> = out.iter().map(|stamped| (stamped.packet.kind, stamped.wire)).collect();
-    assert_eq!(seen, [(VideoHeader, 0), (Keyframe, 0), (InterFrame, 40), (InterFrame, 80)], "the last one may go on");
+    assert_eq!(
+        seen,
+        [(VideoHeader, 0), (Keyframe, 0), (InterFrame, 40), (InterFrame, 80)],
+        "the last picture may have more slices"
+    );
     let picture = &out[1].packet;
     let units: Vec<_> = nal::units(&picture.payload, 4).collect();
     assert_eq!(units, [&sets[..], &[IDR, IDR_MORE, IDR_MORE]].concat());
     assert_eq!(picture.body, key(&units));
     assert!(normaliser.oddities().split_pictures && !normaliser.oddities().wrong_flags);
-    // Without anything ahead of it, the first picture is not known to be split.
+    // The first picture has no predecessor, so it is not known to be split.
     let messages =
         [(0, key(&[IDR])), (0, key(&[IDR_MORE])), (40, inter(&[P])), (40, inter(&[P_MORE])), (80, inter(&[P]))];
     assert_eq!(kinds(&packets(&messages).0), [Keyframe, Slices, InterFrame]);
 }
 
 #[test]
-fn start_codes_become_lengths() {
+fn start_codes_become_length_prefixes() {
     let stream = [&[0, 0, 0, 1][..], &[9, 0x10], &[0, 0, 0, 1], IDR, &[0, 0, 1], IDR_MORE].concat();
     let sets = [&[0, 0, 0, 1][..], SPS, &[0, 0, 0, 1], PPS].concat();
     let body = Bytes::from([&[0x17, 1, 0, 0, 5][..], &stream].concat());
@@ -154,16 +158,16 @@ fn start_codes_become_lengths() {
     assert_eq!(packets[1].body, [&[0x17, 1, 0, 0, 5][..], &packets[1].payload].concat());
     assert_eq!(nal::units(&packets[1].payload, 4).collect::<Vec<_>>(), [&[9, 0x10][..], IDR, IDR_MORE]);
     assert!(oddities.start_codes);
-    // Glued together under one length.
+    // Units joined by start codes under one length prefix.
     let glued = [RECOVERY_POINT, &[0, 0, 0, 1], IDR].concat();
     let (packets, _) = video(&[header(&record(SPS, PPS)), key(&[&glued])]);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe]);
-    assert_eq!(packets[1].body, key(&[&glued]), "decoders take that");
+    assert_eq!(packets[1].body, key(&[&glued]), "decoders accept this");
     assert_eq!(nal::units(&packets[1].payload, 4).collect::<Vec<_>>(), [RECOVERY_POINT, IDR]);
 }
 
 #[test]
-fn empty_units_and_empty_messages_are_no_pictures() {
+fn empty_units_and_empty_messages_are_not_pictures() {
     let (packets, oddities) = video(&[
         header(&record(SPS, PPS)),
         key(&[&[], IDR, &[]]),
@@ -173,15 +177,15 @@ fn empty_units_and_empty_messages_are_no_pictures() {
         Bytes::new(),
     ]);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe, VideoOther, VideoOther, VideoOther, VideoOther]);
-    assert_eq!(packets[1].body, key(&[IDR]), "decoders of platforms do not take empty units");
+    assert_eq!(packets[1].body, key(&[IDR]), "platform decoders refuse empty units");
     assert_eq!(packets[1].payload, packets[1].body.slice(5..));
     assert!(oddities.empty_units);
 }
 
 #[test]
-fn parameter_sets_among_the_pictures_are_used_where_the_header_fails() {
+fn in_band_parameter_sets_replace_a_bad_header() {
     let in_band = key(&[SPS, PPS, IDR]);
-    // None, an empty one, one without sets.
+    // No header, an empty one, and one without parameter sets.
     let cases: [&[Bytes]; 3] =
         [&[], &[Bytes::from_static(&[0x17, 0, 0, 0, 0])], &[header(&[1, 0x42, 0, 0x1E, 0xFF, 0xE0, 0])]];
     for before in cases {
@@ -194,7 +198,11 @@ fn parameter_sets_among_the_pictures_are_used_where_the_header_fails() {
     let (packets, oddities) =
         video(&[header(&record(&other, PPS)), in_band.clone(), header(&record(&other, PPS)), in_band]);
     assert_eq!(kinds(&packets), [VideoHeader, VideoHeader, Keyframe, VideoOther, Keyframe]);
-    assert_eq!((packets[1].body.len(), &packets[1].payload), (0, &record(SPS, PPS)), "relays keep the encoder's own");
+    assert_eq!(
+        (packets[1].body.len(), &packets[1].payload),
+        (0, &record(SPS, PPS)),
+        "relays keep the encoder's own header"
+    );
     assert!(oddities.contradicted_header && !oddities.missing_header);
 }
 
@@ -205,7 +213,7 @@ fn start_coded(flag: u8, units: &[&[u8]]) -> Bytes {
 }
 
 #[test]
-fn what_waited_for_a_picture_stands_before_it_however_the_picture_was_mended() {
+fn leading_units_stay_before_their_picture_after_repair() {
     for picture in [start_coded(0x17, &[IDR, IDR_MORE]), key(&[&[], IDR, &[], IDR_MORE])] {
         let (packets, _) =
             packets(&[(0, header(&record(SPS, PPS))), (0, key(&[SPS, PPS])), (0, picture), (40, inter(&[P]))]);
@@ -216,12 +224,12 @@ fn what_waited_for_a_picture_stands_before_it_however_the_picture_was_mended() {
 }
 
 #[test]
-fn what_waits_for_a_picture_does_not_keep_its_message() {
+fn waiting_units_do_not_keep_their_message_in_memory() {
     let mut normaliser = Normaliser::default();
     let message = key(&[SPS, PPS]);
     normaliser.video(message.clone(), 0, &mut Vec::new());
     assert!(normaliser.oddities().split_pictures && message.is_unique());
-    // Small ones take memory, too.
+    // Small messages are counted, too.
     let mut out = Vec::new();
     (0..3_000).for_each(|_| normaliser.video(key(&[&[9]]), 0, &mut out));
     normaliser.video(key(&[IDR]), 0, &mut out);
@@ -232,9 +240,9 @@ fn what_waits_for_a_picture_does_not_keep_its_message() {
 }
 
 #[test]
-fn picture_that_never_ends_is_no_longer_than_a_message() {
+fn endless_picture_is_bounded_by_the_message_size() {
     let more = [IDR_MORE, &[0x55; 64 * 1024]].concat();
-    // One that is not known to be split, and one that is.
+    // A picture that is not known to be split, and one that is.
     for before in [&[][..], &[key(&[&[9, 0x10]])]] {
         let mut messages: Vec<_> = before.iter().map(|body| (0, body.clone())).collect();
         messages.push((0, key(&[IDR])));
@@ -247,12 +255,12 @@ fn picture_that_never_ends_is_no_longer_than_a_message() {
         assert!((MESSAGE_BYTES_MAX - 70_000..=MESSAGE_BYTES_MAX).contains(&bytes), "{bytes}");
         assert_eq!(packets.last().expect("is there").kind, InterFrame);
         let passed = packets.iter().filter(|packet| packet.kind == VideoOther && packet.payload.is_empty());
-        assert!(passed.count() > 40, "the rest passes");
+        assert!(passed.count() > 40, "the rest passes through");
     }
 }
 
 #[test]
-fn messages_that_would_become_longer_than_a_message_pass_as_they_came() {
+fn messages_that_repair_would_make_too_long_are_unchanged() {
     let slice = [IDR, &[0x55; 4_000]].concat();
     let units = vec![slice.as_slice(); MESSAGE_BYTES_MAX / (slice.len() + 3)];
     let body = start_coded(0x17, &units);
@@ -262,7 +270,7 @@ fn messages_that_would_become_longer_than_a_message_pass_as_they_came() {
 }
 
 #[test]
-fn messages_with_several_tracks_pass_as_they_came() {
+fn multitrack_messages_are_unchanged() {
     let track =
         |number: u8, content: &[u8]| [&[number][..], &(content.len() as u32).to_be_bytes()[1..], content].concat();
     let several = |flag: u8, units: Bytes| -> Bytes {
@@ -285,7 +293,7 @@ fn messages_with_several_tracks_pass_as_they_came() {
 }
 
 #[test]
-fn packets_come_in_the_order_of_their_messages() {
+fn packets_keep_the_order_of_their_messages() {
     let split = [(0, key(&[&[9, 0x10]])), (0, key(&[IDR])), (0, key(&[IDR_MORE]))];
     let broken = Bytes::from_static(&[0x27, 1, 0, 0, 0, 1, 2, 3, 4, 5]);
     let av1 = Bytes::from_static(b"\xA1av01\x12\0\x32\x02\x30\x07");
@@ -302,7 +310,7 @@ fn packets_come_in_the_order_of_their_messages() {
 }
 
 #[test]
-fn header_of_another_codec_says_nothing_of_pictures_without_one() {
+fn header_of_another_codec_is_not_used_for_pictures() {
     let av1 = Bytes::from_static(b"\x90av01\x81\x05\x0C\0");
     let (packets, _) = video(&[av1.clone(), key(&[SPS, PPS, IDR]), inter(&[P]), av1]);
     assert_eq!(kinds(&packets), [VideoHeader, VideoHeader, Keyframe, InterFrame, VideoHeader]);
@@ -310,7 +318,7 @@ fn header_of_another_codec_says_nothing_of_pictures_without_one() {
 }
 
 #[test]
-fn side_tracks_are_told_apart() {
+fn side_tracks_have_their_own_kinds() {
     let mut normaliser = Normaliser::default();
     let mut out = Vec::new();
     for (first, framing) in [(0x96, 0x00), (0x96, 0x01), (0xA6, 0x01)] {
@@ -329,7 +337,7 @@ fn audio(bodies: &[&[u8]]) -> (Vec<Packet>, Oddities) {
 }
 
 #[test]
-fn sound_is_told_from_what_is_none() {
+fn audio_frames_are_distinguished_from_markers() {
     let (packets, oddities) = audio(&[
         &[0xAF, 0, 0x11, 0x90],
         &[0xAF, 1, 0x21, 7],
@@ -350,7 +358,7 @@ fn sound_is_told_from_what_is_none() {
 }
 
 #[test]
-fn adts_headers_are_taken_off_and_a_missing_header_is_made() {
+fn adts_headers_are_removed_and_a_missing_header_is_built() {
     let config = aac::Config::parse(&[0x11, 0x90]).expect("parses");
     let framed = |frame: &[u8]| [&config.adts_header(frame.len()).expect("fits")[..], frame].concat();
     let two = [&[0xAF, 1][..], &framed(&[0x21, 1]), &framed(&[0x21, 2])].concat();
@@ -363,7 +371,7 @@ fn adts_headers_are_taken_off_and_a_missing_header_is_made() {
         assert_eq!(frames, [(0, vec![0xAF, 1, 0x21, 1]), (21, vec![0xAF, 1, 0x21, 2])]);
         assert!(oddities.adts);
     }
-    // As many as no encoder puts into a message.
+    // More than any encoder puts into one message.
     let many = [&[0xAF, 1][..], &framed(&[0x21]).repeat(300)].concat();
     let (packets, oddities) = audio(&[&many]);
     assert_eq!((packets.len(), packets[0].body.len()), (1, many.len()));
@@ -372,7 +380,7 @@ fn adts_headers_are_taken_off_and_a_missing_header_is_made() {
 
 proptest! {
     #[test]
-    fn any_messages_are_normalised_and_nothing_is_lost(
+    fn arbitrary_messages_lose_nothing(
         bodies in prop::collection::vec(
             (any::<bool>(), prop::collection::vec(prop_oneof![Just(0_u8), Just(1), any::<u8>()], 0..50)),
             0..20,
@@ -395,7 +403,7 @@ proptest! {
 }
 
 #[test]
-fn codecs_that_are_not_looked_into_pass_by_their_flags() {
+fn other_codecs_are_classified_by_their_flags() {
     let vp9 = |flag: u8| Bytes::from(vec![flag, b'v', b'p', b'0', b'9', 1, 2]);
     let (packets, _) = video(&[vp9(0x91), vp9(0xA1)]);
     assert_eq!(kinds(&packets), [Keyframe, InterFrame]);
@@ -403,11 +411,11 @@ fn codecs_that_are_not_looked_into_pass_by_their_flags() {
 }
 
 #[test]
-fn picture_that_never_ends_is_bounded() {
+fn endless_picture_is_bounded() {
     const BYTES_MAX: usize = 20 * 1024 * 1024;
     let mut normaliser = Normaliser::default();
     let mut out = Vec::new();
-    // The second picture is known to be split, and is held.
+    // The second picture is known to be split and is held back.
     normaliser.video(key(&[SPS]), 0, &mut out);
     normaliser.video(key(&[IDR]), 0, &mut out);
     let mut slices = vec![0x55; 1024 * 1024];
@@ -421,12 +429,12 @@ fn picture_that_never_ends_is_bounded() {
 }
 
 #[test]
-fn units_that_wait_hold_no_other_memory() {
+fn waiting_units_hold_no_other_memory() {
     let mut normaliser = Normaliser::default();
     let mut out = Vec::new();
     let block = Bytes::from(vec![0; 120 * 1024]);
     let sei = tag(0x17, &[RECOVERY_POINT]);
     let body = Bytes::from([sei.as_ref(), block.as_ref()].concat());
     normaliser.video(body.slice(..sei.len()), 0, &mut out);
-    assert!(out.is_empty() && body.is_unique(), "the block is let go");
+    assert!(out.is_empty() && body.is_unique(), "the block is freed");
 }

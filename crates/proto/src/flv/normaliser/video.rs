@@ -5,12 +5,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use super::{
     oddities::Oddities,
     stamped::{Out, Stamped},
-    units::{Layout, Mended, with_payload},
+    units::{Layout, Repaired, with_payload},
 };
 use crate::{
     codec::{
         av1, avc, hevc,
-        nal::{self, Survey},
+        nal::{self, NalSummary},
     },
     flv::{tag::Content, video::VideoTag},
     limits::MESSAGE_BYTES_MAX,
@@ -19,24 +19,24 @@ use crate::{
     track::{Codec, VideoCodec},
 };
 
-/// Lengths are of four bytes unless a header says otherwise.
+/// Bytes of a length prefix unless a header says otherwise.
 const LENGTH_BYTES: usize = 4;
-/// NAL units that wait for their picture, in bytes: parameter sets and SEI are small.
+/// Bound on the NAL units that precede a picture, in bytes: parameter sets and SEI are small.
 const PREAMBLE_BYTES_MAX: usize = 64 * 1024;
 
-/// A header that sets decoders up.
+/// A codec header.
 #[derive(Clone, Debug)]
 struct Header {
-    /// The codec of its tag, and of the pictures that belong to it.
+    /// The codec in its tag, which its pictures share.
     tagged: VideoCodec,
     codec: VideoCodec,
     record: Bytes,
-    config: Config,
+    config: ParsedHeader,
 }
 
-/// What a header says, where it can be read.
+/// The parsed record, if it can be parsed.
 #[derive(Clone, Debug)]
-enum Config {
+enum ParsedHeader {
     Avc(avc::Config),
     Hevc(hevc::Config),
     Other,
@@ -46,18 +46,18 @@ impl Header {
     fn new(tagged: VideoCodec, record: Bytes) -> Self {
         let (codec, config) = match tagged {
             VideoCodec::Avc if hevc::is_config(&record) => (VideoCodec::Hevc, None),
-            VideoCodec::Avc => (tagged, avc::Config::parse(&record).ok().map(Config::Avc)),
+            VideoCodec::Avc => (tagged, avc::Config::parse(&record).ok().map(ParsedHeader::Avc)),
             _ => (tagged, None),
         };
-        let hevc = || hevc::Config::parse(&record).ok().filter(|_| codec == VideoCodec::Hevc).map(Config::Hevc);
-        let config = config.or_else(hevc).unwrap_or(Config::Other);
+        let hevc = || hevc::Config::parse(&record).ok().filter(|_| codec == VideoCodec::Hevc).map(ParsedHeader::Hevc);
+        let config = config.or_else(hevc).unwrap_or(ParsedHeader::Other);
         Self { tagged, codec, record, config }
     }
 
     fn is_equivalent(&self, other: &Self) -> bool {
         match (&self.config, &other.config) {
-            (Config::Avc(own), Config::Avc(others)) => own.is_equivalent(others),
-            (Config::Hevc(own), Config::Hevc(others)) => own.is_equivalent(others),
+            (ParsedHeader::Avc(own), ParsedHeader::Avc(others)) => own.is_equivalent(others),
+            (ParsedHeader::Hevc(own), ParsedHeader::Hevc(others)) => own.is_equivalent(others),
             _ => self.codec == other.codec && self.record == other.record,
         }
     }
@@ -65,28 +65,28 @@ impl Header {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct VideoNormaliser {
-    /// The newest header that came.
+    /// The newest header received.
     header: Option<Header>,
-    /// The parameter sets that decoders use instead, as they came among the pictures.
+    /// In-band parameter sets that decoders use instead of the header.
     learned: Option<avc::Config>,
-    /// Units that wait for their picture.
+    /// Units that precede the next picture.
     preamble: Vec<Bytes>,
     /// The newest picture.
-    picture: Option<Picture>,
-    /// The encoder splits its pictures: the newest one, until another message shows that it is whole.
+    picture: Option<OpenPicture>,
+    /// Set for encoders that split pictures: the newest picture, until another message shows that it is complete.
     held: Option<Held>,
 }
 
-/// A picture that may go on.
+/// A picture that may get more slices.
 #[derive(Clone, Copy, Debug)]
-struct Picture {
-    /// What it was stamped with: its other slices have the same stamp.
+struct OpenPicture {
+    /// The timestamp of its message; its other slices have the same one.
     wire: u32,
-    /// Memory that it takes, with all of its slices.
+    /// Memory of all its slices, in bytes.
     bytes: usize,
 }
 
-/// A picture and the slices that came after its beginning.
+/// A picture and the slices received after its first message.
 #[derive(Clone, Debug)]
 struct Held {
     begin: Stamped,
@@ -114,7 +114,7 @@ impl VideoNormaliser {
         self.held.take().map(Held::whole)
     }
 
-    /// A message comes. One with another stamp shows that the newest picture is whole.
+    /// Called for each other message: a different timestamp shows that the newest picture is complete.
     pub(super) fn pass(&mut self, out: &mut Out<'_>) {
         if self.held.as_ref().is_some_and(|held| held.begin.wire != out.wire) {
             self.release(out);
@@ -130,7 +130,7 @@ impl VideoNormaliser {
             (Content::Keyframe | Content::Frame, VideoCodec::Avc | VideoCodec::Hevc) => {
                 return self.on_nal_units(&tag, body, oddities, out);
             }
-            // Between the slices of a picture, too.
+            // May come between the slices of a picture.
             (Content::Other, _) => return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body)),
             _ => self.release(out),
         }
@@ -152,7 +152,7 @@ impl VideoNormaliser {
         if let Some((record, config)) = record_of_byte_stream(&header) {
             oddities.start_codes = true;
             body = with_payload(&body, tag, &record);
-            header = Header { record, config: Config::Avc(config), ..header };
+            header = Header { record, config: ParsedHeader::Avc(config), ..header };
         }
         if self.header.as_ref().is_some_and(|known| known.is_equivalent(&header)) {
             return out.push(Packet::opaque(PacketKind::VideoOther, Timestamp::ZERO, body));
@@ -165,39 +165,39 @@ impl VideoNormaliser {
     fn on_nal_units(&mut self, tag: &VideoTag, message: Bytes, oddities: &mut Oddities, out: &mut Out<'_>) {
         let layout = self.layout(tag);
         let flagged = tag.content == Content::Keyframe;
-        let Some(mut mended) = layout.mend(tag, &message, oddities) else {
-            // Nothing that we understand: the flags are all there is to go by.
+        let Some(mut repaired) = layout.repair(tag, &message, oddities) else {
+            // Not in a known format: only the flags are available.
             self.release(out);
             return out.push(picture(tag, message, flagged, tag.payload.clone()));
         };
-        if mended.payload.is_empty() {
-            return out.push(mended.marker());
+        if repaired.payload.is_empty() {
+            return out.push(repaired.marker());
         }
-        let (wire, survey) = (out.wire, mended.survey);
+        let (wire, summary) = (out.wire, repaired.summary);
         let is_newest = self.picture.is_some_and(|picture| picture.wire == wire);
-        if is_newest && survey.has_slice && !survey.begins_picture {
-            return self.on_slices(tag.codec, mended, oddities, out);
+        if is_newest && summary.has_slice && !summary.begins_picture {
+            return self.on_slices(tag.codec, repaired, oddities, out);
         }
         self.release(out);
-        if !survey.has_slice {
-            return self.on_preamble(&mended, layout, oddities, out);
+        if !summary.has_slice {
+            return self.on_preamble(&repaired, layout, oddities, out);
         }
         if !self.preamble.is_empty() {
-            let units = self.preamble.iter().map(Bytes::as_ref).chain(layout.units(&mended.payload));
+            let units = self.preamble.iter().map(Bytes::as_ref).chain(layout.units(&repaired.payload));
             let payload = nal::length_prefixed(units, layout.length_bytes);
             self.preamble.clear();
-            mended.survey = layout.survey(&payload);
-            mended.body = with_payload(&message, tag, &payload);
-            mended.payload = payload;
+            repaired.summary = layout.summarize(&payload);
+            repaired.body = with_payload(&message, tag, &payload);
+            repaired.payload = payload;
         }
-        let Mended { payload, body, survey, is_alone } = mended;
-        let key = is_key(survey, flagged);
+        let Repaired { payload, body, summary, is_alone } = repaired;
+        let key = is_key(summary, flagged);
         oddities.wrong_flags |= key != flagged;
         if key && layout.codec == VideoCodec::Avc {
             self.learn(tag, &payload, layout.length_bytes, oddities, out);
         }
         let packet = picture(tag, body, key, payload);
-        self.picture = Some(Picture { wire, bytes: packet.held_bytes() });
+        self.picture = Some(OpenPicture { wire, bytes: packet.held_bytes() });
         if oddities.split_pictures && is_alone {
             self.held = Some(Held { begin: Stamped { packet, wire, was_held: true }, slices: BytesMut::new() });
         } else {
@@ -205,45 +205,45 @@ impl VideoNormaliser {
         }
     }
 
-    /// More slices of the newest picture.
-    fn on_slices(&mut self, codec: VideoCodec, mended: Mended, oddities: &mut Oddities, out: &mut Out<'_>) {
+    /// Appends slices to the newest picture.
+    fn on_slices(&mut self, codec: VideoCodec, repaired: Repaired, oddities: &mut Oddities, out: &mut Out<'_>) {
         let Some(picture) = &mut self.picture else { return };
-        picture.bytes = picture.bytes.saturating_add(mended.payload.len() + size_of::<Packet>());
+        picture.bytes = picture.bytes.saturating_add(repaired.payload.len() + size_of::<Packet>());
         if picture.bytes > MESSAGE_BYTES_MAX {
-            // No picture is as large: it is never to end.
+            // No real picture is this large.
             self.release(out);
-            return out.push(mended.marker());
+            return out.push(repaired.marker());
         }
-        if mended.is_alone
+        if repaired.is_alone
             && let Some(held) = &mut self.held
         {
-            return held.slices.put_slice(&mended.payload);
+            return held.slices.put_slice(&repaired.payload);
         }
         self.release(out);
         oddities.split_pictures = true;
-        let slices = Packet::opaque(PacketKind::Slices, Timestamp::ZERO, mended.body);
-        out.push(Packet { codec: Codec::Video(codec), payload: mended.payload, ..slices });
+        let slices = Packet::opaque(PacketKind::Slices, Timestamp::ZERO, repaired.body);
+        out.push(Packet { codec: Codec::Video(codec), payload: repaired.payload, ..slices });
     }
 
-    /// The picture that was held is whole.
+    /// Passes on the picture that was held back; it is complete.
     fn release(&mut self, out: &mut Out<'_>) {
         out.out.extend(self.held.take().map(Held::whole));
     }
 
-    /// Units ahead of their picture go out with it.
-    fn on_preamble(&mut self, mended: &Mended, layout: Layout, oddities: &mut Oddities, out: &mut Out<'_>) {
+    /// Keeps units that precede their picture, to pass them on with it.
+    fn on_preamble(&mut self, repaired: &Repaired, layout: Layout, oddities: &mut Oddities, out: &mut Out<'_>) {
         let held = |unit: &[u8]| unit.len() + size_of::<Bytes>();
         let waiting: usize = self.preamble.iter().map(|unit| held(unit)).sum();
-        let more: usize = layout.units(&mended.payload).map(held).sum();
-        if waiting + more > PREAMBLE_BYTES_MAX || !mended.is_alone {
-            return out.push(mended.marker());
+        let more: usize = layout.units(&repaired.payload).map(held).sum();
+        if waiting + more > PREAMBLE_BYTES_MAX || !repaired.is_alone {
+            return out.push(repaired.marker());
         }
         oddities.split_pictures = true;
-        // Copied: they are small, and their message lies in a block with many others.
-        self.preamble.extend(layout.units(&mended.payload).map(Bytes::copy_from_slice));
+        // Copied, because they are small and their message shares a block with many others.
+        self.preamble.extend(layout.units(&repaired.payload).map(Bytes::copy_from_slice));
     }
 
-    /// Takes the parameter sets before a keyframe for what decoders use, where the header says nothing or something else.
+    /// Makes the parameter sets before a keyframe the current ones if the header is missing or differs.
     fn learn(
         &mut self,
         tag: &VideoTag,
@@ -254,7 +254,7 @@ impl VideoNormaliser {
     ) {
         let of_kind = |wanted| {
             let units = nal::units(payload, length_bytes).filter(move |unit| avc::nal::kind(unit) == wanted);
-            // A record holds no more.
+            // A record has room for no more.
             units.take(0x1F).map(|unit| Bytes::copy_from_slice(avc::trimmed(unit))).collect::<Vec<_>>()
         };
         let sps = of_kind(avc::nal::SPS);
@@ -262,7 +262,7 @@ impl VideoNormaliser {
             return;
         }
         let header = match self.header.as_ref().map(|header| (header.tagged, &header.config)) {
-            Some((_, Config::Avc(config))) => Some(config),
+            Some((_, ParsedHeader::Avc(config))) => Some(config),
             Some((tagged, _)) if tagged == tag.codec => return,
             _ => None,
         };
@@ -280,7 +280,7 @@ impl VideoNormaliser {
         let is_complete = header.is_some_and(avc::Config::is_complete);
         oddities.contradicted_header |= is_complete;
         oddities.missing_header |= !is_complete;
-        // Where the encoder's own header serves, RTMP outputs get that alone.
+        // If the encoder's own header is usable, RTMP outputs get only that one.
         let body = if is_complete {
             Bytes::new()
         } else {
@@ -288,26 +288,26 @@ impl VideoNormaliser {
         };
         out.push(header_packet(VideoCodec::Avc, record, body));
         self.learned = Some(config);
-        // That of another codec is over.
+        // Drops a header of another codec.
         self.header.take_if(|header| header.tagged != tag.codec);
     }
 
-    /// How the units of a picture lie in its message.
+    /// How the units of a picture are framed in its message.
     fn layout(&self, tag: &VideoTag) -> Layout {
         let own = self.header.as_ref().filter(|header| header.tagged == tag.codec);
         let length_bytes = match self.header.as_ref().map(|header| &header.config) {
-            Some(Config::Avc(config)) => config.length_bytes,
-            Some(Config::Hevc(config)) => config.length_bytes,
+            Some(ParsedHeader::Avc(config)) => config.length_bytes,
+            Some(ParsedHeader::Hevc(config)) => config.length_bytes,
             _ => LENGTH_BYTES,
         };
         Layout { codec: own.map_or(tag.codec, |header| header.codec), length_bytes }
     }
 }
 
-/// Whether decoding can start at a picture. An encoder that marks intra pictures without saying in the bitstream that
-/// decoding can start there is believed.
-fn is_key(survey: Survey, flagged: bool) -> bool {
-    survey.random_access || flagged && survey.intra
+/// Whether decoding can start at a picture. An intra picture that the encoder flags as keyframe is accepted even if the
+/// bitstream does not mark a random access point.
+fn is_key(summary: NalSummary, flagged: bool) -> bool {
+    summary.random_access || flagged && summary.intra
 }
 
 fn picture(tag: &VideoTag, body: Bytes, key: bool, payload: Bytes) -> Packet {
@@ -321,7 +321,7 @@ fn header_packet(codec: VideoCodec, payload: Bytes, body: Bytes) -> Packet {
     Packet { codec, payload, ..Packet::opaque(PacketKind::VideoHeader, Timestamp::ZERO, body) }
 }
 
-/// A record for a header that holds the parameter sets of H.264 with start codes.
+/// A record for an H.264 header that contains parameter sets with start codes.
 fn record_of_byte_stream(header: &Header) -> Option<(Bytes, avc::Config)> {
     if header.codec != VideoCodec::Avc || !nal::has_start_code(&header.record) {
         return None;

@@ -1,17 +1,17 @@
-//! Decode times for streams that have none: some encoders with B-frames send presentation times as the times of their tags,
-//! and no composition times.
+//! Decode times for streams that have none: some encoders with B-frames send presentation times in their tags, and no
+//! composition times.
 
 use std::collections::VecDeque;
 
 use crate::{packet::Packet, time::REORDER_MS};
 
-/// The number of pictures that are remembered to tell how far apart two neighbours are.
+/// Number of pictures from which the frame interval is determined.
 const REMEMBERED: usize = 8;
 
-/// Follows the pictures of a stream.
+/// Assigns decode times to the pictures of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Reorder {
-    /// How much earlier than its presentation a picture is decoded, once pictures were seen to step back.
+    /// How much earlier than its presentation a picture is decoded, in ms; 0 until picture times were seen to go back.
     delay_ms: i64,
     newest_ms: Option<i64>,
     decoded_ms: Option<i64>,
@@ -19,7 +19,7 @@ pub(super) struct Reorder {
 }
 
 impl Reorder {
-    /// Finds out from the first pictures how a stream is ordered.
+    /// Determines the picture order from the first pictures.
     pub(super) fn look_at<'a>(&mut self, packets: impl Iterator<Item = &'a Packet>) {
         for packet in packets.filter(|packet| packet.kind.is_picture()) {
             self.remember(packet);
@@ -27,7 +27,7 @@ impl Reorder {
         self.newest_ms = None;
     }
 
-    /// The picture with a decode time: no earlier than the one before it, and no later than it is shown.
+    /// The picture with a decode time that is not before the previous picture's and not after its own presentation.
     pub(super) fn order(&mut self, packet: &Packet) -> Packet {
         self.remember(packet);
         let shown_ms = packet.dts.as_ms();
@@ -44,7 +44,7 @@ impl Reorder {
 
     fn remember(&mut self, packet: &Packet) {
         let ms = packet.dts.as_ms();
-        // A composition time says that the tag's time is a decode time.
+        // With a composition time, the tag's time is a decode time.
         if packet.cts_ms == 0 {
             let back_ms = self.newest_ms.map_or(0, |newest| newest - ms);
             self.delay_ms = self.delay_ms.max(back_ms.min(REORDER_MS));
@@ -56,7 +56,7 @@ impl Reorder {
         }
     }
 
-    /// From one picture to its neighbour.
+    /// The frame interval, in ms.
     fn step_ms(&self) -> i64 {
         let mut times: Vec<_> = self.recent.iter().copied().collect();
         times.sort_unstable();
@@ -77,7 +77,7 @@ mod tests {
         times.iter().map(|&ms| video_packet(Timestamp::from_ms(ms), body.clone())).collect()
     }
 
-    /// When each picture is decoded and shown.
+    /// Decode and presentation time of each picture.
     fn order(times: &[i64]) -> Vec<(i64, i64)> {
         let pictures = pictures(times);
         let mut reorder = Reorder::default();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn times_in_order_stay() {
+    fn times_in_order_are_unchanged() {
         let times: Vec<_> = (0..50).map(|n| n * 40).collect();
         assert!(order(&times).iter().zip(&times).all(|((decoded, shown), sent)| decoded == sent && shown == sent));
     }

@@ -21,7 +21,7 @@ fn conformed(packets: &[(Packet, u64)]) -> Vec<Packet> {
     out.into_iter().map(|(packet, _)| packet).collect()
 }
 
-/// The times of the sound that players get.
+/// The audio times that players get.
 fn sounds(packets: &[(Packet, u64)]) -> Vec<i64> {
     let out = conformed(packets);
     out.iter()
@@ -31,7 +31,7 @@ fn sounds(packets: &[(Packet, u64)]) -> Vec<i64> {
 }
 
 #[test]
-fn tracks_that_come_a_little_later_are_there_from_the_beginning() {
+fn tracks_that_arrive_slightly_late_are_in_the_first_segment() {
     let mp3 = |ms| audio_packet(Timestamp::from_ms(ms), Bytes::from_static(&[0x2F, 0xFF, 0xFB, 0x70, 0x44]));
     let kinds = |packets: &[(Packet, u64)]| -> Vec<_> { conformed(packets).iter().map(|packet| packet.kind).collect() };
     use PacketKind::{Audio, AudioHeader, Keyframe};
@@ -42,7 +42,7 @@ fn tracks_that_come_a_little_later_are_there_from_the_beginning() {
 }
 
 #[test]
-fn another_format_of_sound_waits_for_a_keyframe_in_silence() {
+fn new_audio_format_waits_for_a_keyframe_and_silence_fills_the_gap() {
     let inter = |ms| video_packet(Timestamp::from_ms(ms), Bytes::from_static(&[0x27, 1, 0, 0, 0, 0, 0, 0, 1, 0x41]));
     let mono = Packet { payload: Bytes::from_static(&[0x12, 0x08]), ..header() };
     let mut packets = vec![(header(), 0), (picture(0), 0)];
@@ -63,7 +63,7 @@ fn another_format_of_sound_waits_for_a_keyframe_in_silence() {
 }
 
 #[test]
-fn sound_a_minute_away_is_put_beside_its_pictures() {
+fn audio_one_minute_off_is_moved_next_to_its_pictures() {
     let packets: Vec<_> = (0..100)
         .flat_map(|n| [(picture(60_000 + n * 40), n as u64 * 40), (sound(n * 40), n as u64 * 40)])
         .collect();
@@ -72,14 +72,14 @@ fn sound_a_minute_away_is_put_beside_its_pictures() {
     let near: Vec<_> = (0..100)
         .flat_map(|n| [(picture(n * 40), n as u64 * 40), (sound(2_000 + n * 40), n as u64 * 40)])
         .collect();
-    assert_eq!(sounds(&near)[0], 2_000, "what players bear stays");
+    assert_eq!(sounds(&near)[0], 2_000, "an offset that players accept is unchanged");
     let silent = [vec![(header(), 0)], near].concat();
     let times = sounds(&silent);
     assert!(times[0] == 0 && times.windows(2).all(|pair| pair[1] - pair[0] <= 40), "after silence: {times:?}");
 }
 
 #[test]
-fn missing_sound_is_silence_that_meets_what_comes_back() {
+fn missing_audio_is_replaced_by_silence_until_it_returns() {
     let mut packets = vec![(header(), 0)];
     for n in 0..500_i64 {
         packets.push((picture(n * 40), n as u64 * 40));
@@ -104,11 +104,11 @@ fn hole_in_the_whole_stream_is_not_filled() {
     }
     let times = sounds(&packets);
     assert!(times.iter().all(|ms| !(4_100..24_000).contains(ms)), "{times:?}");
-    assert!(times.iter().any(|ms| *ms > 27_000), "silence goes on after it");
+    assert!(times.iter().any(|ms| *ms > 27_000), "silence continues after it");
 }
 
 #[test]
-fn silence_of_an_impossible_rate_is_none() {
+fn no_silence_at_an_impossible_rate() {
     // 16.7 million samples per second: 16,000 frames.
     let mut packets = vec![(Packet { payload: Bytes::from_static(&[0x17, 0xFF, 0xFF, 0xFF, 0x90]), ..header() }, 0)];
     packets.extend([(picture(0), 0), (sound(0), 0)]);
@@ -117,42 +117,42 @@ fn silence_of_an_impossible_rate_is_none() {
 }
 
 #[test]
-fn times_that_jump_bring_no_hours_of_silence() {
+fn jump_in_time_does_not_insert_hours_of_silence() {
     let hour = 3_600_000;
     let mut packets = vec![(header(), 0), (picture(0), 0), (sound(0), 0)];
     packets.extend((1..100).map(|n| (picture(n * 40), n as u64 * 40)));
     packets.extend((100..200).map(|n| (picture(hour + n * 40), n as u64 * 40)));
     let times = sounds(&packets);
     assert!(times.len() < 500, "{}", times.len());
-    assert!(times.iter().any(|ms| *ms > hour + 7_900), "silence goes on after it");
+    assert!(times.iter().any(|ms| *ms > hour + 7_900), "silence continues after it");
 }
 
 #[test]
-fn clock_of_the_machine_that_stands_still_holds_nothing_up_for_long() {
+fn stopped_wall_clock_delays_the_opening_only_briefly() {
     let (mut conformer, mut out) = (Conformer::default(), Vec::new());
     (0..2_000).for_each(|n| conformer.push(&picture(n * 40), 7, &mut out));
     assert!(out.len() > 1_000);
 }
 
 #[test]
-fn stream_without_sound_gets_none() {
+fn stream_without_audio_gets_no_silence() {
     let packets: Vec<_> = (0..100).map(|n| (picture(n * 40), n as u64 * 40)).collect();
     assert!(sounds(&packets).is_empty());
 }
 
 #[test]
-fn network_that_stalls_moves_no_sound() {
+fn network_stall_does_not_move_audio() {
     let mut packets = vec![(header(), 0)];
     for n in 0..1_000_u64 {
         let arrives = if (5_000..13_000).contains(&(n * 40)) { 13_000 } else { n * 40 };
-        // Sound first, as it may be.
+        // Audio first: either order is possible.
         packets.extend([(sound(n as i64 * 40), arrives), (picture(n as i64 * 40), arrives)]);
     }
     assert_eq!(sounds(&packets), (0..1_000).map(|n| n * 40).collect::<Vec<_>>());
 }
 
 #[test]
-fn encoder_that_was_away_is_not_replaced_by_silence() {
+fn encoder_outage_is_not_filled_with_silence() {
     let mut packets = vec![(header(), 0)];
     for n in (0..100_u64).chain(1_600..1_700) {
         packets.extend([(picture(n as i64 * 40), n * 40), (sound(n as i64 * 40), n * 40)]);
@@ -162,7 +162,7 @@ fn encoder_that_was_away_is_not_replaced_by_silence() {
 }
 
 #[test]
-fn silence_goes_on_after_both_tracks_were_away() {
+fn silence_continues_after_both_tracks_were_missing() {
     let mut packets = vec![(header(), 0)];
     for n in (0..100_u64).chain(1_600..1_700) {
         packets.push((picture(n as i64 * 40), n * 40));
@@ -177,7 +177,7 @@ fn silence_goes_on_after_both_tracks_were_away() {
 }
 
 #[test]
-fn another_format_of_sound_does_not_wait_for_pictures_that_are_away() {
+fn new_audio_format_does_not_wait_for_missing_pictures() {
     let mono = Packet { payload: Bytes::from_static(&[0x12, 0x08]), ..header() };
     let mut packets = vec![(header(), 0)];
     packets.extend((0..50).flat_map(|n| [(picture(n * 40), n as u64 * 40), (sound(n * 40), n as u64 * 40)]));

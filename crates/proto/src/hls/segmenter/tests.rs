@@ -1,4 +1,4 @@
-//! Where segments begin and end, in made-up streams. Real ones are in `tests/hls.rs`.
+//! Where segments begin and end, in synthetic streams. Real streams are tested in `tests/hls.rs`.
 
 use super::*;
 use crate::{
@@ -28,7 +28,7 @@ fn audio_header(ms: i64) -> Packet {
     audio(ms, &[0xAF, 0, 0x11, 0x90])
 }
 
-/// Pictures from `start` to before `end`, with a keyframe at the start and each `keyframe_every_ms` from there.
+/// Pictures from `start` to before `end`, with a keyframe at the start and every `keyframe_every_ms` after it.
 fn pictures(start: i64, end: i64, keyframe_every_ms: i64) -> impl Iterator<Item = Packet> {
     (start..end).step_by(FRAME_EVERY_MS as usize).map(move |ms| {
         let key = (ms - start) % keyframe_every_ms == 0;
@@ -38,7 +38,7 @@ fn pictures(start: i64, end: i64, keyframe_every_ms: i64) -> impl Iterator<Item 
     })
 }
 
-/// The segments of a stream whose packets come when their times say, the first at `WALL_MS`.
+/// The segments of a stream whose packets arrive on time, the first at `WALL_MS`.
 fn cut(packets: impl IntoIterator<Item = Packet>) -> Vec<Segment> {
     let mut segmenter = Segmenter::default();
     let mut newest = Timestamp::ZERO;
@@ -86,7 +86,7 @@ fn gop_over_ten_seconds_is_cut_and_no_frame_is_lost() {
 }
 
 #[test]
-fn frames_before_the_first_keyframe_are_left_out() {
+fn frames_before_the_first_keyframe_are_dropped() {
     let mut packets: Vec<_> = [header(0, AVC)].into_iter().chain(pictures(0, 3_000, 1_000)).collect();
     packets.remove(1);
     let segments = cut(packets);
@@ -95,7 +95,7 @@ fn frames_before_the_first_keyframe_are_left_out() {
 }
 
 #[test]
-fn hole_ends_the_segment_and_the_next_begins_anew_on_the_wall_clock() {
+fn hole_ends_the_segment_and_the_next_begins_at_the_wall_clock() {
     let before = [header(0, AVC)].into_iter().chain(pictures(0, 3_000, 1_000));
     let after = [header(43_000, AVC)].into_iter().chain(pictures(43_000, 46_000, 1_000));
     let segments = cut(before.chain(after));
@@ -134,7 +134,7 @@ fn late_audio_header_joins_at_the_next_keyframe() {
 }
 
 #[test]
-fn audio_alone_is_cut_by_time() {
+fn audio_only_stream_is_cut_by_time() {
     let frames = (0..6_000).step_by(20).map(|ms| audio(ms, &[0xAF, 1, 7]));
     let segments = cut([audio_header(0)].into_iter().chain(frames));
     assert_eq!(durations(&segments), [1_900, 1_900, 1_900, 320]);
@@ -142,7 +142,7 @@ fn audio_alone_is_cut_by_time() {
 }
 
 #[test]
-fn audio_goes_on_in_segments_when_the_picture_stops() {
+fn audio_segments_continue_when_pictures_stop() {
     let sound = (1_000..30_000).step_by(20).map(|ms| audio(ms, &[0xAF, 1, 7]));
     let packets = [header(0, AVC), audio_header(0)].into_iter().chain(pictures(0, 1_000, 1_000)).chain(sound);
     let segments = cut(packets);
@@ -153,7 +153,7 @@ fn audio_goes_on_in_segments_when_the_picture_stops() {
 }
 
 #[test]
-fn hevc_gives_no_segments_and_ends_those_of_h264() {
+fn hevc_gives_no_segments_and_ends_h264_segments() {
     let hevc = || flv::video_packet(Timestamp::from_ms(3_000), Bytes::from_static(b"\x90hvc1\x01"));
     assert!(cut([hevc()].into_iter().chain(pictures(0, 9_000, 1_000))).is_empty());
     let before = [header(0, AVC)].into_iter().chain(pictures(0, 3_000, 1_000));
@@ -164,7 +164,7 @@ fn hevc_gives_no_segments_and_ends_those_of_h264() {
 }
 
 #[test]
-fn side_track_changes_nothing() {
+fn side_track_is_ignored() {
     let main: Vec<_> = [header(0, AVC)].into_iter().chain(pictures(0, 5_000, 1_000)).collect();
     let with_side = main.iter().flat_map(|packet| {
         let other = flv::video_packet(packet.dts, Bytes::from_static(b"\x96\x00avc1\x01\x01\x02\x03"));
@@ -175,7 +175,7 @@ fn side_track_changes_nothing() {
 }
 
 #[test]
-fn time_that_stands_still_does_not_hold_more_than_a_segment_may() {
+fn constant_timestamps_do_not_exceed_the_segment_bytes() {
     let big: &'static [u8] = vec![7; 1024 * 1024].leak();
     let mut segmenter = Segmenter::default();
     segmenter.push(&audio_header(0), WALL_MS);
@@ -187,7 +187,7 @@ fn time_that_stands_still_does_not_hold_more_than_a_segment_may() {
 
 #[test]
 fn end_of_a_stream_keeps_the_target_duration() {
-    // The stream ends where its sound does, or begins with another codec after a pause.
+    // The stream ends with its audio, or another codec begins after a pause.
     let stream = || [header(0, AVC), audio_header(0)].into_iter().chain(pictures(0, 5_000, 1_000));
     let sound = audio(9_000, &[0xAF, 1, 2, 3]);
     let hevc = flv::video_packet(Timestamp::from_ms(9_000), Bytes::from_static(b"\x90hvc1\x01"));
@@ -199,17 +199,17 @@ fn end_of_a_stream_keeps_the_target_duration() {
 }
 
 #[test]
-fn slices_in_messages_of_their_own_count_as_well() {
+fn slices_in_separate_messages_are_counted() {
     let big: &'static [u8] = vec![7; 1024 * 1024].leak();
     let slices = Packet { kind: PacketKind::Slices, ..video(0, Content::Frame, big) };
     let stream = pictures(0, 4_000, 10_000).flat_map(|picture| [picture, slices.clone()]);
     let segments = cut([header(0, AVC)].into_iter().chain(stream));
-    assert_eq!(segments.len(), 4, "of 100 MiB");
+    assert_eq!(segments.len(), 4, "100 MiB in total");
     assert!(segments.iter().all(|segment| segment.held_bytes() <= BYTES_MAX + big.len()));
 }
 
 #[test]
-fn slices_of_a_picture_that_waits_for_its_header_are_of_no_other() {
+fn slices_of_a_waiting_picture_are_not_added_to_another() {
     let slices = |ms| Packet { kind: PacketKind::Slices, ..video(ms, Content::Frame, &[0, 0, 0, 2, 0x41, 2]) };
     let stream = pictures(0, 400, 10_000).chain([header(400, AVC_OTHER)]);
     let after = pictures(0, 400, 10_000).skip(1).map(|packet| Packet { dts: packet.dts + 400, ..packet });
@@ -218,7 +218,7 @@ fn slices_of_a_picture_that_waits_for_its_header_are_of_no_other() {
 }
 
 #[test]
-fn segment_is_muxed_when_first_asked_for() {
+fn segment_is_muxed_once_on_first_use() {
     let segments = cut([header(0, AVC)].into_iter().chain(pictures(0, 1_000, 1_000)));
     let segment = segments.first().expect("one segment");
     let before = segment.held_bytes();
@@ -228,7 +228,7 @@ fn segment_is_muxed_when_first_asked_for() {
 }
 
 #[test]
-fn slices_without_end_do_not_hold_more_than_a_segment_may() {
+fn endless_slices_do_not_exceed_the_segment_bytes() {
     let big: &'static [u8] = vec![7; 1024 * 1024].leak();
     let mut segmenter = Segmenter::default();
     segmenter.push(&header(0, AVC), WALL_MS);
@@ -242,8 +242,8 @@ fn slices_without_end_do_not_hold_more_than_a_segment_may() {
 }
 
 #[test]
-fn pause_in_a_long_gop_loses_nothing_that_comes_after_it() {
-    // The target is 2 s. From 5 s on a long GOP; pictures pause from 6.5 s to 8.5 s.
+fn pause_in_a_long_gop_loses_no_later_packets() {
+    // The target is 2 s. A long GOP begins at 5 s; pictures pause from 6.5 s to 8.5 s.
     let first = pictures(0, 4_000, 2_000);
     let long = pictures(4_000, 14_000, 10_000).filter(|p| !(5_500..7_500).contains(&p.dts.as_ms()));
     let packets: Vec<_> = [header(0, AVC)].into_iter().chain(first).chain(long).collect();

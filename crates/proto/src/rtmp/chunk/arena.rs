@@ -1,16 +1,17 @@
-//! Memory for the payloads of messages, in blocks. A stream has a hundred messages a second, held for seconds and let go in
-//! order: one block for many of them costs the allocator, and the pages behind it, a fraction of one piece for each.
+//! Memory for message payloads, in blocks. A stream has about a hundred messages per second, which are held for seconds
+//! and freed in order. One block for many of them needs far fewer allocations and page faults than one allocation each.
 
 use bytes::BytesMut;
 
-/// The first block: enough for what is said before media comes, so that a connection that says nothing more costs little.
+/// Size of the first block: enough for the commands before media, so that an idle connection uses little memory.
 const FIRST_BLOCK_BYTES: usize = 2 * 1024;
-/// Each block is twice the one before, up to this: below what allocators get from the system, and give back, piece by piece.
+/// Each block is twice as large as the previous one, up to this. Allocators request larger blocks from the system, and
+/// return them, one by one.
 const BLOCK_BYTES_MAX: usize = 120 * 1024;
-/// Larger payloads are allocated by themselves; the end of a block that is too short for one is lost.
+/// Larger payloads are allocated separately. If the rest of a block is too small for a payload, it is unused.
 const PAYLOAD_BYTES_MAX: usize = BLOCK_BYTES_MAX / 4;
 
-/// Hands out room for payloads.
+/// Allocates payload buffers.
 #[derive(Debug)]
 pub(super) struct Arena {
     block: BytesMut,
@@ -24,7 +25,7 @@ impl Default for Arena {
 }
 
 impl Arena {
-    /// An empty buffer with room for `bytes`.
+    /// An empty buffer with capacity for `bytes`.
     pub(super) fn take(&mut self, bytes: usize) -> BytesMut {
         if bytes > PAYLOAD_BYTES_MAX {
             return BytesMut::with_capacity(bytes);
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payloads_have_their_room_and_do_not_touch_each_other() {
+    fn payloads_have_enough_capacity_and_do_not_overlap() {
         let mut arena = Arena::default();
         let sizes =
             [0, 1, 300, 2_000, 16_000, 1, 30_720, 30_721, 500_000, 7, 100_000, 29_000, 29_000, 29_000, 29_000, 29_000];
@@ -60,9 +61,9 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_share_a_block() {
+    fn consecutive_payloads_share_a_block() {
         let mut arena = Arena::default();
-        // Past the first, smaller blocks.
+        // Use up the first, smaller blocks.
         drop([1_500, 3_000, 6_000, 12_000, 24_000].map(|bytes| arena.take(bytes)));
         let ends: Vec<_> = (0..100).map(|_| arena.take(400).spare_capacity_mut().as_mut_ptr() as usize).collect();
         assert!(ends.windows(2).filter(|pair| pair[1].wrapping_sub(pair[0]) == 400).count() > 95);

@@ -1,4 +1,4 @@
-//! The chunk streams that we send on. All stay below 8: nginx-rtmp refuses 32 and more.
+//! The chunk streams that we send on. All are below 8: nginx-rtmp refuses ids from 32.
 
 /// Protocol control (fixed by RTMP 1.0 section 5.4).
 pub const CONTROL: u8 = 2;

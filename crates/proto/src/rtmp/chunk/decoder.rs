@@ -1,8 +1,8 @@
-//! Chunks to messages.
+//! Decodes chunks to messages.
 //!
-//! Payload bytes are copied once, from the read buffer into the message's own. The decoder is tolerant where real
-//! encoders need it: any chunk stream id, compressed headers on an unseen one, restarted messages, extended timestamps
-//! with and without repetition. It is strict where memory is at stake.
+//! Payload bytes are copied once, from the read buffer into the message's own buffer. The decoder accepts everything
+//! that real encoders send: any chunk stream id, compressed headers on a new chunk stream, restarted messages, and
+//! extended timestamps with and without repetition. It is strict about memory.
 
 use std::collections::HashMap;
 
@@ -19,22 +19,22 @@ use crate::{
 
 /// Basic header (3), message header (11), extended timestamp (4).
 const HEADER_BYTES_MAX: usize = 18;
-/// What is reserved for a message before any of it came; it grows as bytes arrive.
+/// Bytes reserved for a message before any of it arrived; more as bytes arrive.
 const FIRST_RESERVE: usize = 64 * 1024;
 
-/// Why a connection cannot go on.
+/// Why a connection cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A message of this length is over the bound.
+    /// The message length exceeds the bound.
     #[error("a message of {0} bytes is too large")]
     MessageTooLarge(usize),
-    /// Half-received messages together are over the bound.
+    /// The partially received messages together exceed the bound.
     #[error("too many half-sent messages")]
     ReassemblyFull,
     /// More chunk streams than any encoder uses.
     #[error("too many chunk streams")]
     ChunkStreams,
-    /// More tiny chunks in one message than it is worth.
+    /// Too many tiny chunks in one message.
     #[error("too many tiny chunks")]
     TinyChunks,
     /// A chunk size of 0 or with the top bit set (RTMP 1.0 section 5.4.1).
@@ -42,27 +42,27 @@ pub enum Error {
     ChunkSize(u32),
 }
 
-/// What a peer may make us hold.
+/// How much memory a peer can make us allocate.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// The longest message, in bytes.
     pub message_bytes: usize,
-    /// Half-received messages together, in bytes.
+    /// Partially received messages together, in bytes.
     pub reassembly_bytes: usize,
 }
 
 impl Bounds {
-    /// For a peer that nobody knows yet.
+    /// Bounds for a peer that is not authenticated.
     pub const UNADMITTED: Self = Self {
         message_bytes: limits::REASSEMBLY_BYTES_MAX_UNADMITTED,
         reassembly_bytes: limits::REASSEMBLY_BYTES_MAX_UNADMITTED,
     };
-    /// For a peer that may publish, or that we connected to.
+    /// Bounds for a peer that may publish, or that we connected to.
     pub const ADMITTED: Self =
         Self { message_bytes: limits::MESSAGE_BYTES_MAX, reassembly_bytes: limits::REASSEMBLY_BYTES_MAX };
 }
 
-/// Puts messages back together.
+/// Reassembles messages from chunks.
 #[derive(Debug)]
 pub struct Decoder {
     bounds: Bounds,
@@ -71,11 +71,11 @@ pub struct Decoder {
     held_bytes: usize,
     arena: Arena,
     header: HeaderBuffer,
-    /// The chunk whose payload comes next: its chunk stream and how much of it is missing.
+    /// The chunk whose payload is being read: its chunk stream and the number of missing bytes.
     payload: Option<(u32, usize)>,
 }
 
-/// The header bytes of the chunk that is being read; chunks may be cut anywhere by the network.
+/// The header bytes of the chunk being read. The network may split chunks anywhere.
 #[derive(Debug, Default)]
 struct HeaderBuffer {
     bytes: [u8; HEADER_BYTES_MAX],
@@ -90,7 +90,7 @@ struct ChunkStream {
     length: usize,
     kind: u8,
     stream_id: u32,
-    /// What the last type 0, 1 or 2 chunk had as extended timestamp.
+    /// The extended timestamp of the last type 0, 1 or 2 chunk.
     extended: Option<u32>,
     partial: Option<Partial>,
 }
@@ -101,7 +101,7 @@ struct Partial {
     tiny_chunks: usize,
 }
 
-/// A parsed header, before the chunk stream is touched.
+/// A parsed header, before it is applied to its chunk stream.
 struct Parsed {
     fmt: u8,
     csid: u32,
@@ -110,7 +110,7 @@ struct Parsed {
     length: usize,
     kind: u8,
     stream_id: u32,
-    /// Bytes at the end of the header buffer that turned out to be payload.
+    /// Bytes at the end of the header buffer that are payload.
     surplus: usize,
 }
 
@@ -128,12 +128,12 @@ impl Decoder {
         }
     }
 
-    /// The peer was admitted: larger messages may come.
+    /// Changes the bounds, after the peer was admitted.
     pub fn set_bounds(&mut self, bounds: Bounds) {
         self.bounds = bounds;
     }
 
-    /// Obeys a `SetChunkSize` for the chunks that follow. Sizes over the largest message mean that one.
+    /// Applies a `SetChunkSize` to the chunks that follow. Sizes above the largest message are limited to it.
     pub fn set_chunk_size(&mut self, bytes: u32) -> Result<(), Error> {
         if bytes == 0 || bytes > 0x7FFF_FFFF {
             return Err(Error::ChunkSize(bytes));
@@ -142,20 +142,20 @@ impl Decoder {
         Ok(())
     }
 
-    /// Obeys an `Abort`: drops the half-received message of that chunk stream.
+    /// Applies an `Abort`: drops the partially received message of the chunk stream.
     pub fn abort(&mut self, csid: u32) {
         if let Some(stream) = self.streams.get_mut(&csid) {
             drop_partial(stream, &mut self.held_bytes);
         }
     }
 
-    /// The bytes of half-received messages held now.
+    /// Bytes of partially received messages.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
     }
 
-    /// Takes bytes off the front of `input` up to the end of the next message. `None` when all input is used up. Call
-    /// again after acting on the message: a chunk size in it counts from the next byte on.
+    /// Consumes `input` up to the end of the next message. `None` if all input was consumed. Handle the message before
+    /// the next call: a chunk size in it applies from the next byte on.
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
         loop {
             if let Some((csid, missing)) = self.payload {
@@ -174,7 +174,7 @@ impl Decoder {
             let csid = parsed.csid;
             let chunk = self.begin_chunk(parsed)?;
             self.payload = Some((csid, chunk));
-            // Payload bytes that were held back to look for an extended timestamp.
+            // Payload bytes that were read as a possible extended timestamp.
             let held = self.header.bytes;
             let end = self.header.len;
             self.header.len = 0;
@@ -182,14 +182,14 @@ impl Decoder {
             let took = self.take_payload(csid, chunk, &mut early)?;
             self.payload = Some((csid, chunk - took));
             if !early.is_empty() {
-                // The chunk was shorter than what was held back: the rest begins the next header.
+                // The chunk is shorter than those bytes: the rest begins the next header.
                 self.header.bytes[..early.len()].copy_from_slice(early);
                 self.header.len = early.len();
             }
         }
     }
 
-    /// Reads on until the header is whole.
+    /// Reads until the header is complete.
     fn read_header(&mut self, input: &mut &[u8]) -> Option<Parsed> {
         loop {
             let have = &self.header.bytes[..self.header.len];
@@ -208,7 +208,7 @@ impl Decoder {
         }
     }
 
-    /// Applies a header to its chunk stream and says how many payload bytes the chunk has.
+    /// Applies a header to its chunk stream. Returns the number of payload bytes in the chunk.
     fn begin_chunk(&mut self, parsed: Parsed) -> Result<usize, Error> {
         if !self.streams.contains_key(&parsed.csid) && self.streams.len() >= limits::CHUNK_STREAMS_MAX {
             return Err(Error::ChunkStreams);
@@ -222,7 +222,7 @@ impl Decoder {
                 return Err(Error::MessageTooLarge(stream.length));
             }
             let bytes = stream.length.min(FIRST_RESERVE);
-            // What is soon dropped must not lie in a block with what is kept.
+            // Short-lived messages must not share a block with media, which is held longer.
             let is_kept = MessageType::from_id(stream.kind).is_media();
             let payload = if is_kept { self.arena.take(bytes) } else { BytesMut::with_capacity(bytes) };
             stream.partial = Some(Partial { payload, tiny_chunks: 0 });
@@ -253,7 +253,7 @@ impl Decoder {
         Ok(taken.len())
     }
 
-    /// The message, if the chunk that ended was its last.
+    /// The message, if this chunk was its last.
     fn finish_chunk(&mut self, csid: u32) -> Option<Message> {
         let stream = self.streams.get_mut(&csid)?;
         let partial = stream.partial.take_if(|partial| partial.payload.len() >= stream.length)?;
@@ -268,12 +268,12 @@ impl Decoder {
 }
 
 impl ChunkStream {
-    /// A header that begins a message. Deltas wrap: OBS sends negative ones as 0xFFFFFFxx.
+    /// Applies a header that begins a message. Deltas wrap: OBS sends negative ones as 0xFFFFFFxx.
     fn apply(&mut self, parsed: &Parsed) {
         match parsed.fmt {
             0 => {
                 self.timestamp = parsed.time;
-                // RTMP 1.0 section 5.3.1.2.4: a type 3 chunk behind a type 0 adds the timestamp of that chunk.
+                // RTMP 1.0 section 5.3.1.2.4: a type 3 chunk after a type 0 chunk adds that chunk's timestamp.
                 self.delta = parsed.time;
                 self.stream_id = parsed.stream_id;
             }
@@ -293,8 +293,9 @@ impl ChunkStream {
     }
 }
 
-/// Makes room for `more` bytes of a message of `length` bytes: all of it at once for a usual frame, so that it is neither
-/// copied again nor held in twice its size; no more than a few times what came for one that only claims to be large.
+/// Reserves capacity for `more` bytes of a message of `length` bytes. A message of usual size gets all of it at once,
+/// so that it is neither copied again nor held in twice its size. A message that claims to be large gets no more than a
+/// few times the bytes received.
 fn make_room(payload: &mut BytesMut, more: usize, length: usize) {
     const AT_ONCE: usize = 64 * 1024;
     const TIMES: usize = 4;
@@ -313,7 +314,7 @@ fn drop_partial(stream: &mut ChunkStream, held_bytes: &mut usize) {
     }
 }
 
-/// Parses the header at the front of `have`, or says how many bytes it takes at least.
+/// Parses the header at the start of `have`. `Err` is the minimum number of bytes needed.
 fn parse_header(have: &[u8], streams: &HashMap<u32, ChunkStream>) -> Result<Parsed, usize> {
     let first = *have.first().ok_or(1_usize)?;
     let fmt = first >> 6;
@@ -347,8 +348,8 @@ fn parse_header(have: &[u8], streams: &HashMap<u32, ChunkStream>) -> Result<Pars
         }
         return Ok(parsed);
     }
-    // Type 3: senders disagree on whether the extended timestamp stands here again. It is taken as one if it equals the
-    // last header's, or the message's own time; the chance that payload does is 2^-31.
+    // Type 3: senders disagree on whether the extended timestamp is repeated here. It counts as repeated if it equals
+    // the last header's or the message's own time; payload does so with a probability of 2^-31.
     let Some(stream) = streams.get(&csid) else { return Ok(parsed) };
     let Some(extended) = stream.extended else { return Ok(parsed) };
     let seen = &have[end..have.len().min(end + 4)];

@@ -1,11 +1,12 @@
-//! Messages to chunks.
+//! Encodes messages to chunks.
 //!
-//! What depends on the connection is only the header of a message's first chunk ([`Encoder::header`]), and with many of them
-//! that is alike. The rest, the payload with a one-byte type 3 header between chunks, depends on payload, chunk stream and
-//! chunk size alone: [`lay_out`] makes it once, and [`super::SharedChunks`] has every connection send the same bytes.
+//! Only the header of a message's first chunk ([`Encoder::header`]) depends on the connection, and it is often the same
+//! for many connections. The rest, the payload with a one-byte type 3 header between chunks, depends only on payload,
+//! chunk stream and chunk size: [`lay_out`] builds it once, and with [`super::SharedChunks`] every connection sends the
+//! same bytes.
 //!
-//! That holds because media goes out with deltas (type 1), which never need an extended timestamp; an absolute time
-//! past 4 h 39 m would put one into every type 3 chunk. [`Encoder::message`] handles that case, for messages of its own.
+//! This works because media is sent with deltas (type 1), which need no extended timestamp. An absolute time above 4 h
+//! 39 m would put one into every type 3 chunk; [`Encoder::message`] handles that case for single messages.
 
 use std::{array, num::NonZeroUsize};
 
@@ -25,7 +26,7 @@ pub struct Encoder {
     last: [Option<Last>; CHUNK_STREAMS],
 }
 
-/// What a receiver remembers of a chunk stream.
+/// The state of a chunk stream at the receiver.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     timestamp: u32,
@@ -41,7 +42,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// The bytes to send before the body.
+    /// The bytes to send before the payload.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -51,8 +52,8 @@ impl Header {
         self.bytes[0] & 0x3F
     }
 
-    /// The extended timestamp that every type 3 chunk of the message has to repeat, if there is one. What
-    /// [`lay_out`] makes does not fit then.
+    /// The extended timestamp that every type 3 chunk of the message must repeat, if there is one. The output of
+    /// [`lay_out`] cannot be used then.
     pub fn extended(&self) -> Option<u32> {
         self.extended
     }
@@ -66,18 +67,19 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// Chunks from now on hold up to `bytes`; the peer must have been told (`SetChunkSize`).
+    /// Sets the chunk size for the following chunks, in bytes. The peer must have been sent `SetChunkSize`.
     pub fn set_chunk_size(&mut self, bytes: NonZeroUsize) {
         self.chunk_size = bytes;
     }
 
-    /// The chunk size in use.
+    /// The current chunk size, in bytes.
     pub fn chunk_size(&self) -> NonZeroUsize {
         self.chunk_size
     }
 
-    /// The first header of a message of `length` payload bytes on chunk stream `csid` (2 to 7). Type 1 with a delta when
-    /// the chunk stream is in use and time does not go back, else type 0 (RTMP 1.0 section 5.3.1.2.1).
+    /// The header of the first chunk of a message with `length` payload bytes on chunk stream `csid` (2 to 7). Type 1
+    /// with a delta if the chunk stream was used before and time does not go back, else type 0 (RTMP 1.0 section
+    /// 5.3.1.2.1).
     pub fn header(&mut self, csid: u8, kind: MessageType, stream_id: u32, timestamp: u32, length: usize) -> Header {
         let slot = self.last.get_mut(usize::from(csid));
         let last = slot.as_ref().and_then(|slot| slot.as_ref()).filter(|last| last.stream_id == stream_id);
@@ -101,7 +103,7 @@ impl Encoder {
         Header { bytes: out.bytes, len: out.len, extended }
     }
 
-    /// A whole message, chunked.
+    /// Appends a whole message in chunks.
     pub fn message(&mut self, csid: u8, message: &Message, out: &mut BytesMut) {
         let Message { kind, stream_id, timestamp, payload } = message;
         let header = self.header(csid, *kind, *stream_id, *timestamp, payload.len());
@@ -119,7 +121,8 @@ impl Encoder {
     }
 }
 
-/// A whole message whose [`Header`] has no extended timestamp: the header, and the payload with type 3 headers in between.
+/// A whole message in chunks: the header, and the payload with type 3 headers between chunks. [`Header`] must not have
+/// an extended timestamp.
 pub fn lay_out(header: &Header, payload: &[u8], chunk_size: NonZeroUsize) -> Bytes {
     let between = 3 << 6 | header.csid();
     let mut message = BytesMut::with_capacity(header.len + payload.len() + payload.len() / chunk_size.get());

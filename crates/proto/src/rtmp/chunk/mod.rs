@@ -1,10 +1,10 @@
-//! Chunk streams (RTMP 1.0 section 5.3): how messages are cut into chunks, interleaved and put back together.
+//! Chunk streams (RTMP 1.0 section 5.3): messages are split into chunks, interleaved and reassembled.
 //!
 //! ```text
 //! basic header    1-3 bytes   fmt (2 bits) and chunk stream id
 //! message header  11/7/3/0    fmt 0: timestamp(3) length(3) type(1) message stream id(4, little endian)
 //!                             fmt 1: delta(3) length(3) type(1)   fmt 2: delta(3)   fmt 3: nothing
-//! extended time   0 or 4      when the 3-byte time field is 0xFFFFFF
+//! extended time   0 or 4      if the 3-byte time field is 0xFFFFFF
 //! ```
 
 mod arena;

@@ -1,4 +1,4 @@
-//! The chunks of one message for many connections.
+//! Chunks of one message, shared by many connections.
 
 use std::{num::NonZeroUsize, sync::OnceLock};
 
@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::encoder::{Header, lay_out};
 use crate::rtmp::outbox::Outbox;
 
-/// The chunks of a message as the first connection sent them, header and all. Connections that follow the same stream count
-/// time in the same steps, so once they run their headers are alike and each sends these very bytes; one that has just begun
-/// puts a header of its own before what is behind this one.
+/// The chunks of a message as the first connection sent them, with the header. Connections that follow the same stream
+/// have the same time steps, so after their first messages their headers are equal and they send the same bytes. A
+/// connection that just began sends its own header, and then the shared bytes after the header.
 #[derive(Debug, Default)]
 pub struct SharedChunks {
     laid_out: OnceLock<LaidOut>,
@@ -24,12 +24,13 @@ struct LaidOut {
 }
 
 impl SharedChunks {
-    /// Chunks that each connection lays out for itself: nothing is kept.
+    /// Chunks that are not shared: each connection builds its own.
     pub fn not_kept() -> Self {
         Self { laid_out: OnceLock::new(), keeps_none: true }
     }
 
-    /// Queues the message in chunks behind `header`, which has no extended timestamp. It is always the same `payload`.
+    /// Queues the message in chunks after `header`, which must not have an extended timestamp. `payload` must be the
+    /// same in every call.
     pub fn send(&self, header: &Header, payload: &Bytes, chunk_size: NonZeroUsize, out: &mut Outbox) {
         if self.keeps_none {
             return out.push(lay_out(header, payload, chunk_size));
@@ -49,12 +50,12 @@ impl SharedChunks {
         }
     }
 
-    /// Whether a connection sent it.
+    /// Whether the shared chunks were built.
     pub fn is_laid_out(&self) -> bool {
         self.laid_out.get().is_some()
     }
 
-    /// Memory that the chunks take, in bytes.
+    /// Memory of the shared chunks, in bytes.
     pub fn held_bytes(&self) -> usize {
         self.laid_out.get().map_or(0, |laid_out| laid_out.bytes.len())
     }
@@ -72,7 +73,7 @@ mod tests {
 
     const CHUNK_SIZE: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not zero");
 
-    /// What a connection sends that has sent something at `before` already.
+    /// The output of a connection that already sent a message at time `before`.
     fn sent(chunks: &SharedChunks, payload: &Bytes, before: Option<u32>, chunk_size: NonZeroUsize) -> Outbox {
         let (mut encoder, mut outbox) = (Encoder::default(), Outbox::default());
         if let Some(time) = before {
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_run_send_the_same_bytes_and_one_that_begins_a_header_of_its_own() {
+    fn running_connections_share_bytes_and_a_new_one_has_its_own_header() {
         let payload = Bytes::from(vec![7; 10_000]);
         let chunks = SharedChunks::default();
         let [first, other] = [0, 5_000].map(|before| sent(&chunks, &payload, Some(before), CHUNK_SIZE));
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_with_another_chunk_size_has_its_own() {
+    fn connection_with_another_chunk_size_shares_nothing() {
         let payload = Bytes::from(vec![7; 10_000]);
         let chunks = SharedChunks::default();
         sent(&chunks, &payload, Some(0), CHUNK_SIZE);

@@ -1,4 +1,4 @@
-//! Both directions against each other, and the decoder against what real encoders send.
+//! Encoder against decoder, and the decoder against the output of real encoders.
 
 use std::num::NonZeroUsize;
 
@@ -12,7 +12,7 @@ fn message(timestamp: u32, payload: Vec<u8>) -> Message {
     Message { kind: MessageType::Video, stream_id: 1, timestamp, payload: payload.into() }
 }
 
-/// Feeds the bytes in pieces of `step` and obeys chunk sizes.
+/// Decodes the bytes in pieces of `step`, applying chunk sizes.
 fn decode(bytes: &[u8], step: usize) -> Result<Vec<Message>, Error> {
     let mut decoder = Decoder::new(Bounds::ADMITTED);
     decode_with(&mut decoder, bytes, step)
@@ -52,7 +52,7 @@ fn fmt0(time: u32) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn what_is_encoded_is_decoded(
+    fn messages_round_trip(
         messages in prop::collection::vec((2_u8..8, any::<u32>(), 0_u32..3, prop::collection::vec(any::<u8>(), 0..600)), 1..12),
         chunk_size in 1_usize..300,
         step in 1_usize..400,
@@ -71,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn laid_out_body_is_the_same_as_a_message(
+    fn laid_out_payload_equals_the_encoded_message(
         payload in prop::collection::vec(any::<u8>(), 0..5_000),
         chunk_size in 1_usize..6_000,
         timestamp in 0_u32..0xFF_FFFF,
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..2_000), step in 1_usize..100) {
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..2_000), step in 1_usize..100) {
         let mut decoder = Decoder::new(Bounds::UNADMITTED);
         let _ = decode_with(&mut decoder, &bytes, step);
         prop_assert!(decoder.held_bytes() <= bytes.len());
@@ -95,7 +95,7 @@ proptest! {
 }
 
 #[test]
-fn interleaved_chunk_streams_are_told_apart() {
+fn interleaved_chunk_streams_are_separated() {
     let mut wire = fmt0(10);
     wire[6] = 200; // 200 bytes: two chunks
     wire.extend([1; 128]);
@@ -122,7 +122,7 @@ fn chunk_size_may_change_between_the_chunks_of_a_message() {
 }
 
 #[test]
-fn every_chunk_stream_id_is_taken() {
+fn every_chunk_stream_id_is_accepted() {
     for (basic, csid) in [
         (vec![0x00, 0], 64),
         (vec![0x00, 255], 319),
@@ -152,7 +152,7 @@ fn extended_time_is_read_with_and_without_repetition() {
                 wire.extend(0x01FF_FFFF_u32.to_be_bytes());
             }
             wire.push(payload[1]);
-            // The next message: its header must not be mistaken for the rest of a timestamp.
+            // The header of the next message must not be mistaken for the rest of a timestamp.
             wire.extend([0x46, 0, 0, 40, 0, 0, 1, 9, 7]);
             for step in [1, 3, 100] {
                 let messages = decode(&wire, step).expect("decodes");
@@ -172,8 +172,8 @@ fn negative_delta_wraps_as_obs_sends_it() {
 }
 
 #[test]
-fn type_3_begins_a_message_with_the_last_delta() {
-    // Behind type 0: the timestamp itself is the delta. Behind type 1 and 2: their delta.
+fn type_3_message_adds_the_last_delta() {
+    // After type 0, the timestamp itself is the delta. After types 1 and 2, their delta.
     let mut wire = fmt0(20);
     wire.extend([1, 1]);
     wire.extend([0xC6, 1, 1]);
@@ -185,7 +185,7 @@ fn type_3_begins_a_message_with_the_last_delta() {
 }
 
 #[test]
-fn compressed_header_on_an_unseen_chunk_stream_is_tolerated() {
+fn compressed_header_on_a_new_chunk_stream_is_accepted() {
     let fmt1 = [0x46, 0, 0, 9, 0, 0, 1, 9, 0xAA];
     let messages = decode(&fmt1, 2).expect("decodes");
     assert_eq!((messages[0].timestamp, messages[0].stream_id), (9, 0));
@@ -207,7 +207,7 @@ fn new_header_in_the_middle_of_a_message_restarts_it() {
 }
 
 #[test]
-fn abort_drops_the_half_message() {
+fn abort_drops_the_partial_message() {
     let mut wire = fmt0(10);
     wire[6] = 200;
     wire.extend([1; 128]);
@@ -221,7 +221,7 @@ fn abort_drops_the_half_message() {
 }
 
 #[test]
-fn what_costs_memory_is_refused_before_it_is_held() {
+fn excess_memory_is_refused_before_it_is_allocated() {
     let mut decoder = Decoder::new(Bounds::UNADMITTED);
     let huge = [6, 0, 0, 0, 0xFF, 0xFF, 0xFF, 9, 1, 0, 0, 0];
     assert_eq!(decoder.decode(&mut &huge[..]), Err(Error::MessageTooLarge(0xFF_FFFF)));
@@ -246,7 +246,7 @@ fn what_costs_memory_is_refused_before_it_is_held() {
 }
 
 #[test]
-fn one_byte_chunks_are_read_but_not_without_end() {
+fn one_byte_chunks_are_accepted_up_to_a_limit() {
     let mut small = set_chunk_size(1);
     let mut encoder = Encoder::default();
     encoder.set_chunk_size(NonZeroUsize::MIN);
@@ -261,7 +261,7 @@ fn one_byte_chunks_are_read_but_not_without_end() {
 }
 
 #[test]
-fn times_past_four_hours_need_no_extended_timestamp_with_deltas() {
+fn deltas_need_no_extended_timestamp_after_four_hours() {
     let mut encoder = Encoder::default();
     encoder.header(csid::VIDEO, MessageType::Video, 1, 0xFF_FFF0, 10);
     let later = encoder.header(csid::VIDEO, MessageType::Video, 1, 0x100_0020, 10);
@@ -271,7 +271,7 @@ fn times_past_four_hours_need_no_extended_timestamp_with_deltas() {
 }
 
 #[test]
-fn time_that_goes_back_is_sent_whole() {
+fn time_that_goes_back_is_sent_as_absolute() {
     let mut encoder = Encoder::default();
     encoder.header(csid::AUDIO, MessageType::Audio, 1, 500, 10);
     let back = encoder.header(csid::AUDIO, MessageType::Audio, 1, 400, 10);
@@ -279,7 +279,7 @@ fn time_that_goes_back_is_sent_whole() {
 }
 
 #[test]
-fn what_is_soon_dropped_does_not_lie_beside_what_is_kept() {
+fn short_lived_messages_do_not_share_blocks_with_media() {
     let bodies = |junk: MessageType| {
         let (mut encoder, mut wire) = (Encoder::default(), BytesMut::new());
         for n in 0..200 {
@@ -291,7 +291,7 @@ fn what_is_soon_dropped_does_not_lie_beside_what_is_kept() {
         let kept = messages.into_iter().filter(|message| message.kind == MessageType::Video);
         kept.map(|message| message.payload).collect::<Vec<_>>()
     };
-    // Video messages lie one after the other, whatever comes between them.
+    // Video messages are adjacent, whatever arrives between them.
     for junk in
         [MessageType::Unknown(99), MessageType::CommandAmf0, MessageType::SharedObjectAmf0, MessageType::Aggregate]
     {

@@ -1,20 +1,20 @@
-//! Streams as encoders send them, and what becomes of their times.
+//! Timestamps as encoders send them, and the media times that the clock assigns.
 
 use proptest::prelude::*;
 
 use super::*;
-use Elementary::{Audio, Video};
+use MainTrack::{Audio, Video};
 
-/// A packet on its way: which track, what it is stamped with, when it comes, and where it belongs.
+/// A packet on its way: its track, timestamp, arrival, and true time.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    track: Elementary,
+    track: MainTrack,
     wire: u32,
     arrived_ms: i64,
     true_ms: i64,
 }
 
-/// Pictures at 30 fps and sound at 48 kHz that come when they are due.
+/// Pictures at 30 fps and audio at 48 kHz that arrive on time.
 fn stream(seconds: i64) -> Vec<Sent> {
     let sent = |track, ms: i64| Sent { track, wire: ms as u32, arrived_ms: ms, true_ms: ms };
     let video = (0..seconds * 30).map(|n| sent(Video, n * 100 / 3));
@@ -30,14 +30,14 @@ fn place(sent: &[Sent]) -> (Vec<i64>, Findings) {
     (times, clock.findings())
 }
 
-/// Changes what is sent, in the order of arrival.
+/// Changes the packets in the order of arrival.
 fn bend(mut sent: Vec<Sent>, change: impl Fn(&mut Sent)) -> Vec<Sent> {
     sent.iter_mut().for_each(change);
     sent.sort_by_key(|packet| packet.arrived_ms);
     sent
 }
 
-/// The largest difference from where packets belong, by track.
+/// The largest deviation from true time, by track.
 fn away(sent: &[Sent], times: &[i64]) -> [i64; 2] {
     [Video, Audio].map(|track| {
         let of_track = sent.iter().zip(times).filter(|(packet, _)| packet.track == track);
@@ -46,7 +46,7 @@ fn away(sent: &[Sent], times: &[i64]) -> [i64; 2] {
 }
 
 #[test]
-fn times_of_a_steady_encoder_pass_as_they_are() {
+fn times_of_a_steady_encoder_are_unchanged() {
     let sent = stream(60);
     let (times, findings) = place(&sent);
     assert_eq!(away(&sent, &times), [0, 0]);
@@ -63,7 +63,7 @@ fn wrap_at_32_bits_is_seamless() {
 }
 
 #[test]
-fn skew_between_the_tracks_stays_and_is_found() {
+fn skew_between_the_tracks_is_kept_and_reported() {
     for (ahead_ms, found) in [(60_000, Some(-60_000)), (2_000, Some(-2_000)), (400, None)] {
         let sent = bend(stream(14), |packet| {
             if packet.track == Video {
@@ -78,7 +78,7 @@ fn skew_between_the_tracks_stays_and_is_found() {
 }
 
 #[test]
-fn pictures_that_leave_late_stay_beside_their_sound() {
+fn delayed_pictures_stay_in_sync_with_their_audio() {
     let sent = bend(stream(14), |packet| packet.arrived_ms += if packet.track == Video { 1_200 } else { 0 });
     let (times, findings) = place(&sent);
     assert_eq!(away(&sent, &times), [0, 0]);
@@ -86,8 +86,8 @@ fn pictures_that_leave_late_stay_beside_their_sound() {
 }
 
 #[test]
-fn track_that_returns_on_another_clock_is_placed_by_arrival() {
-    // Pictures pause from 6 s to 9 s and begin at 0 then.
+fn track_returning_on_another_clock_is_placed_by_arrival() {
+    // Pictures pause from 6 s to 9 s, then their timestamps begin at 0.
     let mut sent = stream(18);
     sent.retain(|packet| packet.track == Audio || !(6_000..9_000).contains(&packet.true_ms));
     let sent = bend(sent, |packet| {
@@ -101,8 +101,8 @@ fn track_that_returns_on_another_clock_is_placed_by_arrival() {
 }
 
 #[test]
-fn track_whose_clock_fell_behind_while_it_was_silent_is_placed_by_arrival() {
-    // Pictures pause from 6 s to 12 s, and their stamps stay as they are for all of that or for some.
+fn track_whose_clock_stopped_while_silent_is_placed_by_arrival() {
+    // Pictures pause from 6 s to 12 s; their timestamps stand still for all or a part of that time.
     for stood_ms in [6_000, 4_000] {
         let mut sent = stream(20);
         sent.retain(|packet| packet.track == Audio || !(6_000..12_000).contains(&packet.true_ms));
@@ -118,7 +118,7 @@ fn track_whose_clock_fell_behind_while_it_was_silent_is_placed_by_arrival() {
 }
 
 #[test]
-fn track_that_begins_late_on_a_clock_of_its_own_is_placed_by_arrival() {
+fn late_track_on_its_own_clock_is_placed_by_arrival() {
     let mut sent = stream(14);
     sent.retain(|packet| packet.track == Audio || packet.true_ms >= 2_500);
     let sent = bend(sent, |packet| packet.wire -= if packet.track == Video { 2_500 } else { 0 });
@@ -127,7 +127,7 @@ fn track_that_begins_late_on_a_clock_of_its_own_is_placed_by_arrival() {
 }
 
 #[test]
-fn track_that_begins_late_on_the_common_clock_keeps_its_times() {
+fn late_track_on_the_common_clock_keeps_its_times() {
     let mut sent = stream(14);
     sent.retain(|packet| packet.track == Audio || packet.true_ms >= 7_000);
     let (times, _) = place(&sent);
@@ -135,7 +135,7 @@ fn track_that_begins_late_on_the_common_clock_keeps_its_times() {
 }
 
 #[test]
-fn outlier_is_repaired_alone() {
+fn outlier_changes_no_other_packet() {
     for start in [0, 14_400_000] {
         let mut pictures = 0;
         let mut sent = stream(14);
@@ -157,9 +157,9 @@ fn outlier_is_repaired_alone() {
 }
 
 #[test]
-fn what_has_no_time_of_its_own_is_beside_the_newest_of_its_track() {
+fn packet_without_a_time_gets_the_newest_time_of_its_track() {
     let mut clock = Clock::default();
-    // The outlier is put a step after the picture before it, and the next one comes sooner.
+    // The outlier is placed one step after the previous picture; the next picture arrives earlier.
     for (wire, arrived_ms) in [(0, 0), (40, 40), (80, 80), (9_000_000, 120), (100, 160), (140, 200)] {
         let time = clock.place(Video, wire, arrived_ms);
         assert_eq!(clock.newest_of(Video), Some(time));
@@ -167,7 +167,7 @@ fn what_has_no_time_of_its_own_is_beside_the_newest_of_its_track() {
 }
 
 #[test]
-fn clock_that_is_set_under_flowing_media_leaves_no_hole_and_keeps_the_sync() {
+fn clock_change_while_streaming_leaves_no_hole_and_keeps_sync() {
     for jump_ms in [-900_i32, 8_000, -7_200_000, 3_600_000] {
         let sent = bend(stream(14), |packet| {
             if packet.true_ms > 6_000 {
@@ -180,12 +180,12 @@ fn clock_that_is_set_under_flowing_media_leaves_no_hole_and_keeps_the_sync() {
         assert_eq!(findings.jumps, 1, "{jump_ms}: joint");
         let late: Vec<_> = sent.iter().zip(&times).filter(|(packet, _)| packet.true_ms > 7_000).collect();
         let offsets: Vec<_> = late.iter().map(|(packet, time)| **time - packet.true_ms).collect();
-        assert!(offsets.iter().all(|offset| *offset == offsets[0]), "{jump_ms}: the tracks moved alike");
+        assert!(offsets.iter().all(|offset| *offset == offsets[0]), "{jump_ms}: both tracks moved by the same amount");
     }
 }
 
 #[test]
-fn pause_that_really_passed_is_kept() {
+fn real_pause_is_kept() {
     let mut sent = stream(40);
     sent.retain(|packet| !(8_000..25_000).contains(&packet.true_ms));
     let (times, findings) = place(&sent);
@@ -194,7 +194,7 @@ fn pause_that_really_passed_is_kept() {
 }
 
 #[test]
-fn network_that_stalls_changes_no_time() {
+fn network_stall_changes_no_times() {
     for (stall_ms, dropped) in [(5_000, 8_000..8_000), (5_000, 9_000..12_000), (1_500, 8_500..9_000)] {
         let mut sent = stream(40);
         sent.retain(|packet| !dropped.contains(&packet.true_ms));
@@ -210,7 +210,7 @@ fn network_that_stalls_changes_no_time() {
 }
 
 #[test]
-fn presentation_times_sent_as_decode_times_pass() {
+fn presentation_times_sent_as_decode_times_are_unchanged() {
     let order = [0, 3, 1, 2];
     let wires: Vec<i64> = (0..200).flat_map(|n| order.map(|place| (4 * n + place) * 40)).collect();
     let mut clock = Clock::default();
@@ -223,14 +223,14 @@ fn presentation_times_sent_as_decode_times_pass() {
 }
 
 #[test]
-fn time_lapse_lasts_as_long_as_it_lasts() {
+fn time_lapse_takes_the_time_of_its_arrival() {
     let mut clock = Clock::default();
     let times: Vec<_> = (0..8).map(|n| clock.place(Video, n * 5_000, i64::from(n) * 5_000).as_ms()).collect();
     assert_eq!(times, (0..8).map(|n| n * 5_000).collect::<Vec<_>>());
 }
 
 #[test]
-fn drifting_clock_is_healed_by_arrival_and_told() {
+fn drifting_clock_is_corrected_and_reported() {
     for percent in [-45, -4, 4, 20, 100] {
         let seconds = 150;
         let sent: Vec<_> = stream(seconds * 2)
@@ -258,7 +258,7 @@ fn drifting_clock_is_healed_by_arrival_and_told() {
 }
 
 #[test]
-fn encoder_that_returns_goes_on_behind_the_time_that_passed() {
+fn returning_encoder_continues_after_the_elapsed_time() {
     let mut clock = Clock::default();
     clock.place(Video, 50_000, 1_000);
     clock.restart();
@@ -268,7 +268,7 @@ fn encoder_that_returns_goes_on_behind_the_time_that_passed() {
 }
 
 #[test]
-fn clock_that_is_set_while_a_track_is_away_keeps_the_other_in_time() {
+fn clock_change_while_a_track_is_missing_keeps_the_other_on_time() {
     let mut sent = stream(40);
     sent.retain(|packet| packet.track == Audio || !(9_976..18_564).contains(&packet.true_ms));
     let sent = bend(sent, |packet| {
@@ -286,7 +286,7 @@ fn clock_that_is_set_while_a_track_is_away_keeps_the_other_in_time() {
 }
 
 #[test]
-fn encoder_whose_tracks_are_apart_returns_with_them_apart() {
+fn skew_is_kept_when_the_encoder_returns() {
     for first in [Video, Audio] {
         let mut clock = Clock::default();
         for n in 0..100 {
@@ -303,9 +303,9 @@ fn encoder_whose_tracks_are_apart_returns_with_them_apart() {
     }
 }
 
-/// How far a track is sent back at most. Steps are of a track, how much later than its packet before it is stamped, and how
-/// much later than the packet before it comes.
-fn sent_back(steps: &[(Elementary, u32, i64)]) -> i64 {
+/// How far a track goes back at most. Each step is a track, the timestamp step since its previous packet, and the
+/// arrival step since the previous packet of any track.
+fn sent_back(steps: &[(MainTrack, u32, i64)]) -> i64 {
     let (mut clock, mut arrived_ms, mut worst_ms) = (Clock::default(), 0, 0);
     let mut tracks: [(u32, Option<Timestamp>); 2] = Default::default();
     for &(track, step, later_ms) in steps {
@@ -318,7 +318,7 @@ fn sent_back(steps: &[(Elementary, u32, i64)]) -> i64 {
 }
 
 #[test]
-fn track_whose_stamps_rise_is_not_sent_back() {
+fn track_with_rising_timestamps_does_not_go_back() {
     let jumps_twice = [(Video, 40, 40), (Video, 4_096, 760), (Video, 76, 0), (Video, 2_432, 320)];
     assert_eq!(sent_back(&jumps_twice), 0);
     let begin = [(Video, 40, 20), (Audio, 40, 20), (Video, 40, 20), (Audio, 40, 20)];
@@ -328,7 +328,7 @@ fn track_whose_stamps_rise_is_not_sent_back() {
     assert_eq!(sent_back(&[&begin[..], &delayed].concat()), 0);
 }
 
-/// What may happen to a stream on its way, all at once.
+/// Everything that may happen to a stream on its way, combined.
 #[derive(Clone, Debug)]
 struct Bends {
     start: u32,
@@ -360,7 +360,7 @@ fn bends() -> impl Strategy<Value = Bends> {
 
 proptest! {
     #[test]
-    fn however_stamps_rise_no_track_is_sent_back(
+    fn rising_timestamps_never_go_back(
         steps in prop::collection::vec(
             (
                 prop::sample::select(vec![Video, Audio]),
@@ -375,7 +375,7 @@ proptest! {
     }
 
     #[test]
-    fn however_a_stream_is_bent_it_lasts_as_long_as_it_lasts(bends in bends()) {
+    fn distorted_stream_keeps_its_duration(bends in bends()) {
         let mut sent = stream(26);
         for (n, packet) in sent.iter_mut().enumerate() {
             packet.wire = packet.wire.wrapping_add(bends.start);
@@ -392,7 +392,7 @@ proptest! {
             }
         }
         sent.sort_by_key(|packet| packet.arrived_ms);
-        // Packets of a track come in their order.
+        // Packets of a track arrive in order.
         for track in [Video, Audio] {
             let mut own: Vec<_> = sent.iter().filter(|p| p.track == track).copied().collect();
             own.sort_by_key(|packet| packet.true_ms);
@@ -408,9 +408,9 @@ proptest! {
             let falls = own.windows(2).map(|pair| pair[0] - pair[1]).max().unwrap_or(0);
             prop_assert!(falls <= REORDER_MS, "{track:?} falls by {falls} ms");
         }
-        // Where they belong, up to one constant: the encoder's start.
+        // True times, up to one constant: the encoder's start.
         let begin = times[0] - sent[0].true_ms;
-        // What has no time of its own is placed by its arrival, which a stall delays.
+        // Packets without a usable time are placed by arrival, which a stall delays.
         let by_arrival = 150 + bends.jitter_ms * 2 + bends.stall.map_or(0, |(_, lasts)| lasts);
         for (packet, &time) in sent.iter().zip(&times) {
             let is_outlier = packet.wire.wrapping_sub(bends.start).abs_diff(packet.true_ms as u32) > 30_000_000;
@@ -421,7 +421,8 @@ proptest! {
     }
 }
 
-/// The times of a stream that comes from a network or an encoder with a hiccup, and what they should be up to a constant.
+/// Counts deviations of step times from the true ones, up to a constant, for a stream with a network or encoder
+/// disturbance.
 fn steps_changed(sent: &[Sent]) -> i64 {
     let (times, _) = place(sent);
     let off: Vec<_> = sent.iter().zip(&times).map(|(packet, time)| time - packet.true_ms).collect();
@@ -429,8 +430,8 @@ fn steps_changed(sent: &[Sent]) -> i64 {
 }
 
 #[test]
-fn encoder_that_slept_is_not_stretched() {
-    // Its clock slept as well: what comes after is 5 s later than it was, for good.
+fn suspended_encoder_is_not_stretched() {
+    // The encoder's clock stopped as well, so later packets are permanently late.
     for slept_ms in [800, 5_000] {
         let sent = bend(stream(90), |packet| packet.arrived_ms += if packet.true_ms >= 20_000 { slept_ms } else { 0 });
         let changed = steps_changed(&sent);
@@ -439,8 +440,8 @@ fn encoder_that_slept_is_not_stretched() {
 }
 
 #[test]
-fn stream_that_catches_up_after_it_began_is_not_squeezed() {
-    // A slow start: the first 6 s arrive in 9, and until 15 s all is caught up.
+fn slow_start_that_catches_up_is_not_squeezed() {
+    // A slow start: the first 6 s take 9 s to arrive, and the delay is made up by 15 s.
     let sent = bend(stream(90), |packet| {
         let ms = packet.true_ms;
         packet.arrived_ms = if ms < 6_000 {
@@ -455,8 +456,8 @@ fn stream_that_catches_up_after_it_began_is_not_squeezed() {
 }
 
 #[test]
-fn narrow_network_for_a_while_changes_no_time() {
-    // Half of the rate for a while, and then all at once.
+fn temporary_congestion_changes_no_times() {
+    // Half the rate for a while, then the backlog all at once.
     for seconds in [4, 8, 12, 20] {
         let end = 20_000 + seconds * 1_000;
         let sent = bend(stream(90), |packet| {
@@ -472,8 +473,8 @@ fn narrow_network_for_a_while_changes_no_time() {
 }
 
 #[test]
-fn healing_keeps_the_tracks_together() {
-    // 4 % fast; pictures have presentation times, and pause twice.
+fn drift_correction_keeps_the_tracks_in_sync() {
+    // 4 % fast. Pictures have presentation times and pause twice.
     let sent: Vec<_> = stream(300)
         .into_iter()
         .filter(|p| {
@@ -487,8 +488,8 @@ fn healing_keeps_the_tracks_together() {
 }
 
 #[test]
-fn tracks_that_returned_apart_are_healed_at_the_same_time() {
-    // 4 % slow; the sound is placed by its arrival after seven seconds, and so nearer to where it should be than the pictures.
+fn tracks_with_different_errors_are_corrected_at_the_same_time() {
+    // 4 % slow. The audio is placed by arrival after seven seconds, so its error is smaller than that of the pictures.
     let sent: Vec<_> = stream(150)
         .into_iter()
         .filter(|p| match p.track {
@@ -503,7 +504,7 @@ fn tracks_that_returned_apart_are_healed_at_the_same_time() {
 }
 
 #[test]
-fn healing_keeps_reordered_pictures_with_their_sound() {
+fn drift_correction_keeps_reordered_pictures_in_sync() {
     let mut sent: Vec<_> = stream(200).into_iter().filter(|p| p.track == Audio).collect();
     for n in 0..200 * 25 / 4 {
         for (place, shown) in [0, 3, 1, 2].into_iter().enumerate() {
@@ -517,7 +518,7 @@ fn healing_keeps_reordered_pictures_with_their_sound() {
     assert!(apart <= 40, "{apart}");
 }
 
-/// The furthest that pictures are from the sound that they come with, beyond what was sent.
+/// The largest distance between pictures and the audio that they arrive with, beyond the skew that was sent.
 fn apart(sent: &[Sent], times: &[i64]) -> i64 {
     let (mut worst, mut audio) = (0, 0);
     for (packet, &time) in sent.iter().zip(times) {
@@ -530,7 +531,7 @@ fn apart(sent: &[Sent], times: &[i64]) -> i64 {
 }
 
 #[test]
-fn small_drift_is_healed_for_an_hour_on_a_jittery_network() {
+fn small_drift_is_corrected_for_an_hour_with_jitter() {
     for per_mille in [-20, -3, 1, 5, 20] {
         let mut random = 1_u64;
         let mut arrived_ms = 0;
@@ -551,12 +552,12 @@ fn small_drift_is_healed_for_an_hour_on_a_jittery_network() {
     }
 }
 
-/// A narrow network: from when, for how long, and how much of the rate it takes, in percent.
+/// A congested network: start, duration, and the share of the rate that it carries, in percent.
 fn narrow() -> impl Strategy<Value = (i64, i64, i64)> {
     (0_i64..15_000, 500_i64..18_000, 0_i64..95)
 }
 
-/// An encoder that sleeps: when, and for how long. What is about as long as is tolerated may be healed.
+/// A suspended encoder: start and duration. Durations close to the tolerance are excluded, since they may be corrected.
 fn sleep() -> impl Strategy<Value = (i64, i64)> {
     (0_i64..150_000, prop_oneof![10_i64..80, 600_i64..8_000])
 }
@@ -564,7 +565,7 @@ fn sleep() -> impl Strategy<Value = (i64, i64)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn networks_change_no_times(
+    fn network_delays_change_no_times(
         narrows in prop::collection::vec(narrow(), 0..4),
         slept in prop::collection::vec(sleep(), 0..3),
         late_ms in 0_i64..1_500,
@@ -572,7 +573,7 @@ proptest! {
     ) {
         let narrows: Vec<_> = (0..).zip(narrows).map(|(n, (at, lasts, rate))| (n * 50_000 + at, lasts, rate)).collect();
         let mut sent = stream(200);
-        // The sum of bytes that could pass until then, in ms of the stream.
+        // Total bytes that could pass so far, in ms of the stream.
         let mut passed = 0.0;
         let mut random = 1_u64;
         let mut now = 0;
@@ -594,7 +595,7 @@ proptest! {
             newest = newest.max(packet.arrived_ms);
             packet.arrived_ms = newest;
         });
-        // What lies at the edge of what is tolerated may be healed, by about as much.
+        // Deviations close to the tolerance may be corrected, by about as much.
         let changed = steps_changed(&sent);
         prop_assert!(changed <= 500, "{} ms", changed);
     }

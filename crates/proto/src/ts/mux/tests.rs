@@ -1,4 +1,4 @@
-//! The layout of transport packets. That players read them is proven with FFmpeg, in `tests/`.
+//! The layout of transport packets. Playback is tested with FFmpeg, in `tests/`.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -36,7 +36,7 @@ fn pid(packet: &[u8]) -> u16 {
     u16::from(packet[1] & 0x1F) << 8 | u16::from(packet[2])
 }
 
-/// The payloads of one PID, joined.
+/// The joined payloads of one PID.
 fn payload(segment: &[u8], wanted: u16) -> Vec<u8> {
     let packets = segment.chunks(188).filter(|packet| pid(packet) == wanted);
     packets
@@ -45,7 +45,7 @@ fn payload(segment: &[u8], wanted: u16) -> Vec<u8> {
 }
 
 #[test]
-fn segment_begins_with_tables_and_counters_go_on_over_segments() {
+fn segment_begins_with_tables_and_counters_continue_across_segments() {
     let packets: Vec<_> = (0..100)
         .map(|n| if n % 3 == 0 { audio(n * 10, 300) } else { video(n * 10, 0, &[&[0x41; 700]]) })
         .collect();
@@ -77,26 +77,26 @@ fn access_unit_has_one_delimiter_and_parameter_sets_before_idr() {
 }
 
 #[test]
-fn parameter_sets_in_band_are_kept_and_not_doubled() {
+fn in_band_parameter_sets_are_kept_and_not_duplicated() {
     let segment = mux(&[video(0, 0, &[&[0x67, 9], &[0x68, 9], &[0x65, 1]])], &tracks(), State::default());
     let expected = [0, 0, 0, 1, 9, 0xF0, 0, 0, 0, 1, 0x67, 9, 0, 0, 0, 1, 0x68, 9, 0, 0, 0, 1, 0x65, 1];
     assert_eq!(payload(&segment, 0x100)[14..], expected);
 }
 
 #[test]
-fn negative_composition_time_stays_positive_and_sizes_of_all_kinds_fit() {
+fn negative_composition_times_and_all_payload_sizes_are_muxed() {
     for size in (1..800).step_by(7) {
         let nal = vec![0x41; size];
         let segment = mux(&[video(0, -40, &[&nal])], &tracks(), State::default());
         assert_eq!(segment.len() % 188, 0);
         let stream = payload(&segment, 0x100);
         assert_eq!(stream.len(), 19 + 6 + 4 + size, "size {size}");
-        assert_eq!(stream[7], 0xC0, "both times are there");
+        assert_eq!(stream[7], 0xC0, "both times are present");
     }
 }
 
 #[test]
-fn audio_times_are_those_of_the_sample_counter_until_they_drift() {
+fn audio_times_follow_the_sample_counter_until_they_drift() {
     let mut clock = None;
     let times: Vec<_> = [0, 21, 43, 64, 300].iter().map(|ms| AudioClock::tick(&mut clock, ms * 90, 48_000)).collect();
     assert_eq!(times, [(0, true), (1_920, false), (3_840, false), (5_760, false), (27_000, true)]);
@@ -109,7 +109,7 @@ fn clock_reference_is_before_the_decode_time() {
     assert_eq!(a << 25 | b << 17 | c << 9 | d << 1 | e >> 7, 63_000);
 }
 
-/// Times (90 kHz) of the PES packets of one PID, and of the clock references that come with them.
+/// Times (90 kHz) of the PES packets of one PID, with their clock references.
 fn times(segment: &[u8], wanted: u16) -> Vec<(i64, Option<i64>)> {
     let starts = segment.chunks(188).filter(|packet| pid(packet) == wanted && packet[1] & 0x40 != 0);
     starts
@@ -128,7 +128,7 @@ fn times(segment: &[u8], wanted: u16) -> Vec<(i64, Option<i64>)> {
 }
 
 #[test]
-fn audio_alone_brings_its_own_clock_at_least_every_100_ms() {
+fn audio_only_segment_has_a_clock_reference_every_100_ms() {
     for (config, rate) in [([0x11, 0x90], 48_000), ([0x12, 0x10], 44_100), ([0x13, 0x90], 22_050)] {
         let tracks = Tracks { video: None, audio: aac::Config::parse(&config).ok().map(Audio::Aac) };
         let packets: Vec<_> = (0..200).map(|n| audio(n * 1_024 * 1_000 / rate, 300)).collect();
@@ -142,7 +142,7 @@ fn audio_alone_brings_its_own_clock_at_least_every_100_ms() {
 }
 
 #[test]
-fn each_picture_brings_the_clock_and_audio_does_not_fall_behind_it() {
+fn each_picture_has_a_clock_reference_and_audio_is_not_late() {
     let sparse = [audio(0, 100), audio(21, 100)];
     let packets: Vec<_> = sparse.into_iter().chain((0..10).map(|n| video(n * 40, 0, &[&[0x41; 50]]))).collect();
     let segment = mux(&packets, &tracks(), State::default());
@@ -157,7 +157,7 @@ fn each_picture_brings_the_clock_and_audio_does_not_fall_behind_it() {
 }
 
 #[test]
-fn resynced_audio_begins_a_pes_packet_of_its_own() {
+fn resynced_audio_begins_a_new_pes_packet() {
     let packets = [audio(0, 50), audio(21, 50), audio(300, 50), audio(321, 50)];
     let starts: Vec<_> = times(&mux(&packets, &tracks(), State::default()), 0x101).iter().map(|time| time.0).collect();
     assert_eq!(starts, [OFFSET, OFFSET + 27_000]);
@@ -172,13 +172,13 @@ fn times_wrap_at_33_bits() {
 }
 
 #[test]
-fn keyframe_without_idr_gets_its_parameter_sets_and_empty_pictures_are_left_out() {
+fn keyframe_without_idr_gets_parameter_sets_and_empty_pictures_are_dropped() {
     let tag = |payload: &'static [u8]| {
         let (codec, content) = (crate::track::VideoCodec::Avc, Content::Keyframe);
         let tag = VideoTag { codec, content, cts_ms: 0, track: 0, payload: Bytes::from_static(payload) };
         flv::video_packet(Timestamp::ZERO, tag.encode())
     };
-    // A recovery point (SEI) and an intra slice, as open GOPs begin.
+    // A recovery point (SEI) and an intra slice, as at the start of an open GOP.
     let segment = mux(&[tag(&[0, 0, 0, 2, 6, 6, 0, 0, 0, 2, 0x41, 1])], &tracks(), State::default());
     let parameter_sets = [0, 0, 0, 1, 0x67, 0x42, 0xC0, 0x1E, 0, 0, 0, 1, 0x68, 0xCE];
     assert_eq!(payload(&segment, 0x100)[20..34], parameter_sets);
@@ -187,7 +187,7 @@ fn keyframe_without_idr_gets_its_parameter_sets_and_empty_pictures_are_left_out(
 }
 
 proptest! {
-    /// What counting says must be what muxing does, or the counters of the next segment would break.
+    /// Counting must match muxing, or the continuity counters of the next segment would be wrong.
     #[test]
     fn advancing_counts_what_muxing_makes(
         shape in prop::collection::vec((any::<bool>(), 0..100_i64, -80..80_i32, 1..3_000_usize), 0..60),
@@ -205,7 +205,7 @@ proptest! {
         let made = |pid| (counted.get(&pid).copied().unwrap_or(0) & 0x0F) as u8;
         let Continuity { pat, pmt, video, audio } = advance(&packets, &tracks(), State::default()).continuity;
         prop_assert_eq!([pat, pmt, video, audio], [0, 0x1001, 0x100, 0x101].map(made));
-        // Pictures and sound come through byte for byte, in whole PES packets.
+        // Pictures and audio are unchanged, in whole PES packets.
         let elementary = times(&segment, 0x100).len();
         prop_assert_eq!(elementary, packets.iter().filter(|packet| packet.kind.is_video()).count());
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use gostream_proto::{
-    hls::live::{File, Request},
+    hls::low_latency::{File, PlaylistRequest},
     rtmp::media::MediaKind,
 };
 
@@ -109,8 +109,8 @@ impl Outputs {
             let bytes = |n| output.segment(n).map(|bytes| bytes.to_vec());
             classic.take(&String::from_utf8_lossy(&text), number, bytes);
         }
-        if let Some(Served::Playlist(text)) = output.look(File::Media, &Request::default()) {
-            let bytes = |n| match output.look(File::Segment(n), &Request::default()) {
+        if let Some(Served::Playlist(text)) = output.look(File::Media, &PlaylistRequest::default()) {
+            let bytes = |n| match output.look(File::Segment(n), &PlaylistRequest::default()) {
                 Some(Served::Media(pieces)) => Some(pieces.concat()),
                 _ => None,
             };

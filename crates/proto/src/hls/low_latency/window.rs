@@ -1,25 +1,25 @@
 //! The live window: which segments are listed, and which are only kept.
 //!
-//! Ten segments are listed, and those that left the list are kept as long as the list is, as RFC 8216 section 6.2.2 has it.
-//! Both are bounded by bytes as well: at a high bitrate first the kept ones become fewer, then the list goes down to six
-//! segments (what Apple's authoring specification asks for), and only for enormous ones down to the three target durations
-//! below which no list may go. What is kept shares the bytes of the packets.
+//! Ten segments are listed. Removed segments are kept for as long as a playlist lasts, as RFC 8216 section 6.2.2
+//! requires. Both are bounded by bytes, too. At a high bitrate, first fewer removed segments are kept; then the list
+//! shrinks to six segments (which Apple's authoring specification asks for), and for very large segments to three
+//! target durations, the minimum that is allowed. Kept segments share the bytes of the packets.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::segment::Segment;
 use crate::hls::cut::target_s;
 
-/// Segments in the playlist when bytes do not matter: 20 s at a keyframe each two.
+/// Listed segments if bytes do not limit them: 20 s with a keyframe every 2 s.
 const LISTED_MAX: usize = 10;
-/// Segments in the playlist when they do.
+/// Listed segments if bytes limit them.
 const LISTED_MIN: usize = 6;
-/// Bytes of listed segments beyond which the list goes down to [`LISTED_MIN`]: 12 s at 6 Mbit/s.
+/// Above this many bytes of listed segments the list shrinks to [`LISTED_MIN`]: 12 s at 6 Mbit/s.
 const LISTED_BYTES_MAX: usize = 9 * 1024 * 1024;
-/// Bytes of listed segments beyond which even fewer are listed: keyframes are ten seconds apart, or the picture is 4K.
+/// Above this many bytes of listed segments even fewer are listed: keyframes ten seconds apart, or 4K video.
 const LISTED_BYTES_ENORMOUS: usize = 4 * LISTED_BYTES_MAX;
-/// Bytes beyond which segments that are no longer listed are let go: with the open segment, a stream at 6 Mbit/s stays
-/// below 14 MiB.
+/// Above this many bytes, segments that are no longer listed are dropped. With the open segment, a stream at 6 Mbit/s
+/// stays below 14 MiB.
 const KEPT_BYTES_MAX: usize = 12 * 1024 * 1024;
 /// A list is never shorter than this many target durations (RFC 8216 section 6.2.2).
 const LISTED_TARGETS_MIN: u64 = 3;
@@ -28,13 +28,13 @@ const LISTED_TARGETS_MIN: u64 = 3;
 #[derive(Debug, Default)]
 pub(super) struct Window {
     segments: VecDeque<Arc<Segment>>,
-    /// How many of them, from the front, are no longer listed.
+    /// Number of segments at the front that are no longer listed.
     unlisted: usize,
-    /// Discontinuities that have left the list.
+    /// Discontinuities in segments that are no longer listed.
     pub(super) discontinuities_passed: u64,
-    /// The target duration, in seconds: that of the first segment. It must not change (section 6.2.1).
+    /// The target duration in seconds, from the first segment. It must not change (section 6.2.1).
     pub(super) target_s: u64,
-    /// The largest bitrate of a segment so far, in bit/s.
+    /// The highest bitrate of a segment so far, in bit/s.
     pub(super) peak_bitrate: u64,
 }
 
@@ -65,7 +65,7 @@ impl Window {
         self.segments.back()
     }
 
-    /// Segment `msn`, while it is kept.
+    /// Segment `msn`, if it is kept.
     pub(super) fn segment(&self, msn: u64) -> Option<&Arc<Segment>> {
         let first = self.segments.front()?.sequence;
         self.segments.get(usize::try_from(msn.checked_sub(first)?).ok()?)
@@ -75,17 +75,17 @@ impl Window {
         self.segments.iter()
     }
 
-    /// Memory that it takes.
+    /// Memory held, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         self.segments.iter().map(|segment| segment.held_bytes()).sum()
     }
 
-    /// The mean bitrate of what is listed, in bit/s.
+    /// Mean bitrate of the listed segments, in bit/s.
     pub(super) fn mean_bitrate(&self) -> u64 {
         bitrate(self.listed().map(|segment| segment.file_bytes()).sum(), self.listed_ms())
     }
 
-    /// Pictures per second of what is listed; 0 without video.
+    /// Pictures per second in the listed segments; 0 without video.
     pub(super) fn frame_rate(&self) -> f64 {
         let pictures: usize = self.listed().map(|segment| segment.pictures()).sum();
         pictures as f64 * 1_000.0 / self.listed_ms().max(1) as f64
@@ -110,7 +110,7 @@ impl Window {
         let Some(first) = self.segments.front() else { return false };
         let kept_ms: u64 = self.segments.range(..self.unlisted).map(|segment| u64::from(segment.duration_ms)).sum();
         let enough = kept_ms.saturating_sub(first.duration_ms.into()) >= self.listed_ms();
-        // One is kept in any case: a player that got the list a moment ago is about to ask for it.
+        // At least one removed segment is kept: a player that just got the previous list may request it.
         self.unlisted > 0 && enough || self.unlisted > 1 && self.held_bytes() > KEPT_BYTES_MAX
     }
 }

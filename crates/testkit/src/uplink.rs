@@ -1,4 +1,4 @@
-//! A narrow line: what goes through it to several servers shares one rate, as all that leaves by one uplink does.
+//! A slow uplink: connections through it to several servers share one rate.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -20,12 +20,12 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// What is taken at once: short of a frame, so that connections take turns.
+/// Bytes read at a time: less than a frame, so that connections alternate.
 const PART_BYTES: usize = 4 * 1024;
 
-/// A line to several servers. Ends when it is dropped.
+/// An uplink to several servers. Ends when dropped.
 #[derive(Debug)]
-pub struct Line {
+pub struct Uplink {
     addresses: Vec<SocketAddr>,
     rate: Arc<Rate>,
     _stop: DropGuard,
@@ -34,19 +34,19 @@ pub struct Line {
 #[derive(Debug)]
 struct Rate {
     kbps: AtomicU32,
-    /// When the line is free again.
+    /// When the uplink is idle again.
     free_at: Mutex<Instant>,
 }
 
-impl Line {
-    /// A line of that rate to each of these servers, which are on a host of their own each: 127.0.0.2, 127.0.0.3, ...
+impl Uplink {
+    /// An uplink with that rate to each of these servers, which appear as separate hosts: 127.0.0.2, 127.0.0.3, ...
     pub async fn start(kbps: u32, servers: &[SocketAddr]) -> anyhow::Result<Self> {
         let rate = Arc::new(Rate { kbps: AtomicU32::new(kbps), free_at: Mutex::new(Instant::now()) });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mut addresses = Vec::new();
         for (host, &server) in (2..).zip(servers) {
             let socket = TcpSocket::new_v4()?;
-            // Small, so that a full line is felt at once.
+            // Small, so that a full uplink has an immediate effect.
             socket.set_recv_buffer_size(16 * 1024)?;
             socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
             let listener = socket.listen(16)?;
@@ -57,19 +57,19 @@ impl Line {
         Ok(Self { addresses, rate, _stop: stop.drop_guard() })
     }
 
-    /// The URL of the n-th server, by way of the line.
+    /// The URL of the n-th server through the uplink.
     pub fn url(&self, n: usize) -> String {
         format!("rtmp://{}/app", self.addresses[n])
     }
 
-    /// Makes it wider, or narrower.
+    /// Changes the rate.
     pub fn set_kbps(&self, kbps: u32) {
         self.rate.kbps.store(kbps, Ordering::Relaxed);
     }
 }
 
 impl Rate {
-    /// Waits until these bytes are through.
+    /// Waits until this many bytes have passed.
     async fn pass(&self, bytes: usize) {
         let kbps = f64::from(self.kbps.load(Ordering::Relaxed));
         let through_at = {

@@ -1,8 +1,8 @@
-//! What a player asks for: the names in the playlists, and the delivery directives in a query (section 6.2.5).
+//! What players request: file names, and delivery directives in the query (section 6.2.5).
 
 /// The name of the multivariant playlist.
 pub const MULTIVARIANT_NAME: &str = "index.m3u8";
-/// The name of the media playlist, as the multivariant playlist has it.
+/// The name of the media playlist, as listed in the multivariant playlist.
 pub const MEDIA_NAME: &str = "media.m3u8";
 
 /// A file of a stream.
@@ -21,7 +21,7 @@ pub enum File {
 }
 
 impl File {
-    /// The file of this name; `None` for any other. A number has one spelling, so that caches hold each file once.
+    /// Parses a file name. Each number has exactly one spelling, so that caches store each file once.
     pub fn parse(name: &str) -> Option<Self> {
         if let Some(version) = name.strip_prefix("init-").and_then(|rest| rest.strip_suffix(".mp4")) {
             return Some(Self::Init(number(version)?.try_into().ok()?));
@@ -40,20 +40,20 @@ impl File {
     }
 }
 
-/// Delivery directives of a request for the media playlist.
+/// Delivery directives in a request for the media playlist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Request {
-    /// `_HLS_msn`: answer once this segment is listed.
+pub struct PlaylistRequest {
+    /// `_HLS_msn`: respond once this segment is listed.
     pub msn: Option<u64>,
-    /// `_HLS_part`: answer once this part of it is.
+    /// `_HLS_part`: respond once this part of the segment is listed.
     pub part: Option<u64>,
-    /// `_HLS_skip`: leave out what the player knows.
+    /// `_HLS_skip`: leave out what the player already has.
     pub skip: bool,
 }
 
-impl Request {
-    /// The directives in a query without its question mark; other parameters are not ours. An error is what to tell the
-    /// player with status 400.
+impl PlaylistRequest {
+    /// Parses the directives in a query string without its question mark; other parameters are ignored. An error is the
+    /// reason to return with status 400.
     pub fn parse(query: &str) -> Result<Self, &'static str> {
         let mut request = Self::default();
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_playlists_are_understood_and_no_others() {
+    fn only_listed_file_names_are_parsed() {
         for (name, file) in [
             ("index.m3u8", Some(File::Multivariant)),
             ("media.m3u8", Some(File::Media)),
@@ -109,8 +109,8 @@ mod tests {
     }
 
     #[test]
-    fn directives_are_read_among_other_parameters() {
-        let request = |msn, part, skip| Ok(Request { msn, part, skip });
+    fn directives_are_parsed_among_other_parameters() {
+        let request = |msn, part, skip| Ok(PlaylistRequest { msn, part, skip });
         for (query, expected) in [
             ("", request(None, None, false)),
             ("token=a&_HLS_msn=17&_HLS_part=3&_HLS_skip=YES", request(Some(17), Some(3), true)),
@@ -120,17 +120,17 @@ mod tests {
             ("_HLS_msn=", Err("_HLS_msn is not a number")),
             ("_HLS_msn=1&_HLS_part=x", Err("_HLS_part is not a number")),
         ] {
-            assert_eq!(Request::parse(query), expected, "{query}");
+            assert_eq!(PlaylistRequest::parse(query), expected, "{query}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_name_and_any_query_are_read_or_refused(text in ".{0,40}", msn in any::<u64>(), part in any::<u64>()) {
-            let _ = (File::parse(&text), Request::parse(&text));
+        fn arbitrary_names_and_queries_do_not_panic(text in ".{0,40}", msn in any::<u64>(), part in any::<u64>()) {
+            let _ = (File::parse(&text), PlaylistRequest::parse(&text));
             prop_assert_eq!(File::parse(&format!("{msn}.{part}.m4s")), Some(File::Part(msn, part)));
             let query = format!("{text}&_HLS_msn={msn}");
-            prop_assert!(Request::parse(&query).is_err() || Request::parse(&query).is_ok_and(|r| r.msn == Some(msn)));
+            prop_assert!(PlaylistRequest::parse(&query).is_err() || PlaylistRequest::parse(&query).is_ok_and(|r| r.msn == Some(msn)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The state of one stream: packets go in, and what is listed comes of them.
+//! The state of one stream: takes packets and decides what is listed.
 
 use super::{
     packager::{Open, Packager, Unsupported},
@@ -11,48 +11,49 @@ use crate::{packet::Packet, time::Timestamp};
 /// Parts further from the end than this many target durations are no longer listed (section 6.2.2).
 const PART_TARGETS: u64 = 3;
 
-/// The low-latency output of one stream.
+/// The low-latency completed of one stream.
 #[derive(Debug, Default)]
-pub struct Live {
+pub struct LowLatencyStream {
     pub(super) packager: Packager,
     pub(super) window: Window,
-    /// Whether parts are listed, once the first segment has told.
+    /// Whether parts are listed; decided by the first segment.
     pub(super) parts: bool,
-    /// The first segment whose parts are still listed; those that went do not come back when the target duration grows.
+    /// The first segment whose parts are still listed. Removed parts are not listed again when the target duration
+    /// grows.
     pub(super) parts_from: u64,
     pub(super) ended: bool,
 }
 
-impl Live {
-    /// An output that numbers its files from `first` on. Caches keep files for good, so a number must never come back under
-    /// the same address: a stream that follows another one begins behind its last.
+impl LowLatencyStream {
+    /// A stream whose files are numbered from `first`. Caches keep files forever, so a number must not be reused at the
+    /// same URL: a stream that replaces another continues its numbers.
     pub fn numbered_from(first: u64) -> Self {
         Self { packager: Packager::numbered_from(first), ..Self::default() }
     }
 
-    /// Takes the next packet, which came at `wall_ms` (ms since 1970); codec headers first. Says whether something new is
-    /// listed.
+    /// Takes the next packet, which arrived at `wall_ms` (ms since 1970); codec headers come first. Returns whether the
+    /// listing changed.
     pub fn push(&mut self, packet: &Packet, wall_ms: u64) -> bool {
         if self.ended {
             return false;
         }
-        let output = self.packager.push(packet, wall_ms);
-        let listed = output.segment.is_some() || output.part && self.parts;
-        self.take(output.segment);
+        let completed = self.packager.push(packet, wall_ms);
+        let listed = completed.segment.is_some() || completed.part && self.parts;
+        self.take(completed.segment);
         if listed {
             self.unlist_parts();
         }
         listed
     }
 
-    /// The next segment may begin with a picture that needs earlier ones: nothing better comes.
+    /// Lets the next segment begin with a picture that needs earlier ones, when no keyframe is expected.
     pub fn begin_anywhere(&mut self) {
         self.packager.anywhere = true;
     }
 
-    /// The stream is over: what is open is listed, and nothing follows.
+    /// Ends the stream: the open segment is listed, and nothing follows.
     pub fn finish(&mut self) {
-        /// How long the newest packet lasts: one frame at 30 fps.
+        /// Assumed duration of the newest packet, in ms: one frame at 30 fps.
         const FRAME_MS: i64 = 33;
         let end = self.packager.newest().map_or(Timestamp::ZERO, |newest| newest + FRAME_MS);
         let segment = self.packager.finish(end);
@@ -66,12 +67,12 @@ impl Live {
         self.window.last().is_some()
     }
 
-    /// Whether the stream is over and nothing follows.
+    /// Whether the stream has ended.
     pub fn is_over(&self) -> bool {
         self.ended
     }
 
-    /// What the stream has that is left out.
+    /// Codecs of the stream that are left out.
     pub fn unsupported(&self) -> Unsupported {
         self.packager.unsupported
     }
@@ -102,24 +103,24 @@ impl Live {
         }
     }
 
-    /// How much of the open segment is listed.
+    /// Listed duration of the open segment, in ms.
     pub(super) fn open_ms(&self) -> u64 {
         self.open_parts().map_or(0, |open| open.parts.iter().map(|part| u64::from(part.duration_ms)).sum())
     }
 
-    /// Parts of the open segment that are listed.
+    /// The open segment, if its parts are listed.
     pub(super) fn open_parts(&self) -> Option<&Open> {
         self.packager.open.as_ref().filter(|open| self.parts && !open.parts.is_empty())
     }
 
-    /// The part that comes next. A part never ends without something that goes into another one of its segment, so this
-    /// one is sure to come unless the stream ends.
+    /// Segment and part number of the next part. A part only ends when another packet of its segment exists, so the
+    /// hinted part always follows unless the stream ends.
     pub(super) fn hint(&self) -> Option<(u64, u64)> {
         let parts = self.packager.open.as_ref().map_or(0, |open| open.parts.len());
         (self.parts && !self.ended).then_some((self.packager.next_sequence, parts as u64))
     }
 
-    /// The newest segment of which anything is listed.
+    /// The newest segment of which at least a part is listed.
     pub(super) fn newest_msn(&self, last: u64) -> u64 {
         if self.open_parts().is_some() { self.packager.next_sequence } else { last }
     }

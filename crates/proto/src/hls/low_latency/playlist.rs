@@ -1,41 +1,42 @@
-//! The playlists of a stream (draft-pantos-hls-rfc8216bis section 4.4).
+//! Writes the playlists of a stream (draft-pantos-hls-rfc8216bis section 4.4).
 
 use std::fmt::Write as _;
 
 use super::{
-    name::MEDIA_NAME,
+    request::MEDIA_NAME,
     segment::{Init, Part, Segment},
-    stream::Live,
+    stream::LowLatencyStream,
     timing::PART_TARGET_MS,
     window::Window,
 };
 use crate::{fmp4::Tracks, hls::playlist::date_time};
 
-/// The version that delta updates need (section 8).
+/// The protocol version that delta updates require (section 8).
 const VERSION: u32 = 9;
-/// How far from the end a player starts, in part targets: 2 is the least, 3 what the draft recommends (section 4.4.3.8).
+/// How far from the end a player starts, in part targets: 2 is the minimum, 3 what the draft recommends (section
+/// 4.4.3.8).
 const PART_HOLD_BACK_PARTS: i64 = 3;
-/// The same for players without parts, in target durations.
+/// How far from the end a player without parts starts, in target durations.
 const HOLD_BACK_TARGETS: u64 = 3;
-/// Segments further from the end than this many target durations may be skipped: the least that is allowed.
+/// Segments further from the end than this many target durations may be skipped: the minimum allowed.
 const SKIP_TARGETS: u64 = 6;
 
-/// What stands before a segment or its first part.
+/// Tags of a segment, written before it or before its first part.
 struct Entry<'a> {
     discontinuity: bool,
     program_date_ms: u64,
     init: &'a Init,
 }
 
-/// The media playlist; with `skip` a delta update, if there is anything to skip.
-pub(super) fn media(live: &Live, skip: bool) -> String {
+/// The media playlist. With `skip` it is a delta update, if segments can be skipped.
+pub(super) fn media(live: &LowLatencyStream, skip: bool) -> String {
     let mut text = String::with_capacity(2_048);
     let listed = live.window.listed();
     let open = live.open_parts();
     let target_ms = live.window.target_s * 1_000;
     head(&mut text, live);
 
-    // How far the next segment begins from the end of the playlist.
+    // Time from the beginning of the next segment to the end of the playlist, in ms.
     let mut left_ms = live.open_ms() + listed.clone().map(|segment| u64::from(segment.duration_ms)).sum::<u64>();
     let mut skipped = 0_usize;
     let mut version = None;
@@ -74,7 +75,7 @@ pub(super) fn media(live: &Live, skip: bool) -> String {
     text
 }
 
-fn head(text: &mut String, live: &Live) {
+fn head(text: &mut String, live: &LowLatencyStream) {
     let target_s = live.window.target_s;
     let _ = writeln!(text, "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{target_s}");
     let (skip, hold_back) = (SKIP_TARGETS * target_s, HOLD_BACK_TARGETS * target_s);
@@ -96,7 +97,7 @@ fn head(text: &mut String, live: &Live) {
     }
 }
 
-/// The tags before a segment or its first part; `version` is that of the init segment in force.
+/// The tags before a segment or its first part. `version` is the current init segment.
 fn entry(text: &mut String, version: &mut Option<u32>, entry: &Entry<'_>) {
     if entry.discontinuity {
         text.push_str("#EXT-X-DISCONTINUITY\n");
@@ -115,7 +116,7 @@ fn parts<'a>(text: &mut String, msn: u64, parts: impl Iterator<Item = &'a Part>)
     }
 }
 
-/// The multivariant playlist: the one variant there is.
+/// The multivariant playlist, which lists one variant.
 pub(super) fn multivariant(window: &Window, tracks: &Tracks) -> String {
     let (peak, mean, codecs) = (window.peak_bitrate, window.mean_bitrate(), tracks.codecs());
     let mut text = format!(

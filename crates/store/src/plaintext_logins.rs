@@ -1,4 +1,4 @@
-//! Logins in the URLs of servers that an earlier version stored in clear: they are sealed when the database is opened.
+//! Encrypts the logins of server URLs that an earlier version stored as plain text, when the database is opened.
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait, QueryFilter as _, QuerySelect as _,
@@ -14,7 +14,7 @@ use crate::{
     server_url,
 };
 
-/// Seals the logins that earlier versions stored in clear, and tells how many.
+/// Encrypts plain-text logins and returns their number.
 pub(crate) async fn seal_all(keyring: &Keyring, transaction: &DatabaseTransaction) -> Result<usize, Error> {
     let mut done = 0;
     for (id, url) in clear::<projects::Entity>(transaction, projects::Column::Id, projects::Column::PullUrl).await? {
@@ -34,12 +34,12 @@ pub(crate) async fn seal_all(keyring: &Keyring, transaction: &DatabaseTransactio
         write::<Entity>(transaction, change, Column::Id, id, &mut done).await?;
     }
     if done > 0 {
-        tracing::info!(done, "Logins in the URLs of servers are encrypted now.");
+        tracing::info!(done, "Logins in server URLs are encrypted now.");
     }
     Ok(done)
 }
 
-/// The rows whose URL has a login in clear. Few URLs have an `@` at all.
+/// The rows whose URL contains a plain-text login. Few URLs contain an `@` at all.
 async fn clear<E: EntityTrait>(
     transaction: &DatabaseTransaction,
     id: E::Column,
