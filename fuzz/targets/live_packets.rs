@@ -4,7 +4,7 @@
 use gostream_fuzz::{chain::Chain, messages::Message, playlists::Playlists, records};
 use gostream_proto::hls::{
     LowLatencyStream,
-    low_latency::{PlaylistResponse, FileResponse, File, PlaylistRequest},
+    low_latency::{File, FileResponse, PlaylistRequest, PlaylistResponse},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -47,7 +47,8 @@ fn assert_listed(live: &LowLatencyStream, playlists: &mut Playlists, skip: bool)
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, data)) = data.split_first() else { return };
-    let (mut chain, mut live, mut playlists) = (Chain::begin(choice), LowLatencyStream::default(), Playlists::default());
+    let (mut chain, mut live, mut playlists) =
+        (Chain::begin(choice), LowLatencyStream::default(), Playlists::default());
     if choice & 0x10 != 0 {
         live.begin_anywhere();
     }

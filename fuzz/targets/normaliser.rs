@@ -80,8 +80,8 @@ impl Reader {
         self.length_bytes = avc.map(|avc| avc.length_bytes).or(hevc.map(|hevc| hevc.length_bytes));
         self.video = Some(codec);
         // Relays keep the encoder's own header if it is usable.
-        if !packet.body.is_empty() {
-            let tag = VideoTag::parse(&packet.body).expect("is a tag");
+        if !packet.flv.is_empty() {
+            let tag = VideoTag::parse(&packet.flv).expect("is a tag");
             assert_eq!((tag.content, &tag.payload), (Content::Header, &packet.payload));
             assert!(tag.codec == codec || codec == VideoCodec::Hevc, "{:?} says {codec:?}", tag.codec);
         }
@@ -92,11 +92,11 @@ impl Reader {
             assert!(packet.payload.is_empty(), "an unreadable message is not packaged");
             return;
         };
-        let tag = VideoTag::parse(&packet.body).expect("is a tag");
+        let tag = VideoTag::parse(&packet.flv).expect("is a tag");
         assert!(matches!(tag.content, Content::Keyframe | Content::Frame), "{:?}", tag.content);
         assert_eq!((tag.codec, tag.track), (codec, 0));
         assert!(packet.kind == PacketKind::Slices || tag.cts_ms == packet.cts_ms);
-        assert!(packet.body.len() <= MESSAGE_BYTES_MAX + PREAMBLE_BYTES_MAX);
+        assert!(packet.flv.len() <= MESSAGE_BYTES_MAX + PREAMBLE_BYTES_MAX);
         let length_bytes = self.length_bytes.unwrap_or(4);
         let framing = nal::framing(&packet.payload, length_bytes);
         let is_understood = framing == Framing::Complete;
@@ -107,7 +107,7 @@ impl Reader {
             return;
         }
         // RTMP outputs get the same units, possibly several under one length prefix.
-        let has_other_tracks = tag.payload.as_ptr_range().end != packet.body.as_ptr_range().end;
+        let has_other_tracks = tag.payload.as_ptr_range().end != packet.flv.as_ptr_range().end;
         assert!(has_other_tracks || units(&tag.payload, length_bytes) == units(&packet.payload, length_bytes));
     }
 }
@@ -118,7 +118,7 @@ fn units(payload: &Bytes, length_bytes: usize) -> Vec<&[u8]> {
 }
 
 fn take_sound(packet: &Packet) {
-    let tag = AudioTag::parse(&packet.body).expect("is a tag");
+    let tag = AudioTag::parse(&packet.flv).expect("is a tag");
     assert_eq!((Codec::Audio(tag.codec), tag.track), (packet.codec, 0));
     if packet.kind == PacketKind::AudioHeader {
         // Channels described in the bitstream may get a channelConfiguration.

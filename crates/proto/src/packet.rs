@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::{time::Timestamp, track::Codec};
+use crate::{
+    time::Timestamp,
+    track::{Codec, TrackId},
+};
 
 /// The kind of a packet, for readers that decide where to start and what to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +45,17 @@ pub enum PacketKind {
 }
 
 impl PacketKind {
+    /// The main track of what it carries; side tracks say their number in [`Packet::track`].
+    const fn main_track(self) -> TrackId {
+        match self {
+            Self::Metadata | Self::Announcement | Self::Data => TrackId::data(),
+            Self::SideVideoHeader | Self::SideVideo => TrackId::video(0),
+            Self::SideAudioHeader | Self::SideAudio => TrackId::audio(0),
+            _ if self.is_video() => TrackId::video(0),
+            _ => TrackId::audio(0),
+        }
+    }
+
     /// Whether the packet belongs to the main video track.
     pub const fn is_video(self) -> bool {
         self.is_picture() || matches!(self, Self::VideoHeader | Self::Slices | Self::VideoOther)
@@ -79,6 +93,8 @@ impl PacketKind {
 /// One encoded access unit, codec header or metadata. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
+    /// Its track.
+    pub track: TrackId,
     /// The kind of packet.
     pub kind: PacketKind,
     /// The codec of its track; packagers use it.
@@ -89,27 +105,27 @@ pub struct Packet {
     pub cts_ms: i32,
     /// The FLV tag body as received (FLV 10.1 annex E.4.3 and E.4.2.1; Enhanced RTMP v2), or the AMF0 bytes of
     /// metadata. RTMP outputs write it. Empty for packets that only packagers need.
-    pub body: Bytes,
+    pub flv: Bytes,
     /// The payload in ISO BMFF form (length-prefixed NAL units, a raw AAC frame, a configuration record), for
-    /// packagers. A slice of `body` unless it had to be repaired. Empty for packets that packagers ignore.
+    /// packagers. A slice of `flv` unless it had to be repaired. Empty for packets that packagers ignore.
     pub payload: Bytes,
 }
 
 impl Packet {
     /// A packet that RTMP outputs pass on and packagers ignore.
-    pub fn opaque(kind: PacketKind, dts: Timestamp, body: Bytes) -> Self {
-        Self { kind, codec: Codec::None, dts, cts_ms: 0, body, payload: Bytes::new() }
+    pub fn opaque(kind: PacketKind, dts: Timestamp, flv: Bytes) -> Self {
+        Self { track: kind.main_track(), kind, codec: Codec::None, dts, cts_ms: 0, flv, payload: Bytes::new() }
     }
 
-    /// Appends more slices of the picture, to `body` and `payload`.
+    /// Appends more slices of the picture, to `flv` and `payload`.
     pub fn extend(&mut self, slices: &[u8]) {
-        self.body = [&self.body, slices].concat().into();
+        self.flv = [&self.flv, slices].concat().into();
         self.payload = [&self.payload, slices].concat().into();
     }
 
-    /// Memory held, in bytes; bytes that `payload` shares with `body` count once.
+    /// Memory held, in bytes; bytes that `payload` shares with `flv` count once.
     pub fn held_bytes(&self) -> usize {
-        let own = if self.body.as_ptr_range().contains(&self.payload.as_ptr()) { 0 } else { self.payload.len() };
-        self.body.len() + own + size_of::<Self>()
+        let own = if self.flv.as_ptr_range().contains(&self.payload.as_ptr()) { 0 } else { self.payload.len() };
+        self.flv.len() + own + size_of::<Self>()
     }
 }

@@ -1,5 +1,42 @@
 //! Tracks: the elementary streams of a broadcast, as their codec headers describe them.
 
+/// A track of a broadcast. Number 0 is the main track of its kind; others come by Enhanced RTMP v2 multitrack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TrackId {
+    /// What it carries.
+    pub kind: TrackKind,
+    /// From 0 to 255, as the encoder numbers it.
+    pub number: u8,
+}
+
+/// What a track carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrackKind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+    /// Metadata and timed data.
+    Data,
+}
+
+impl TrackId {
+    /// A video track.
+    pub const fn video(number: u8) -> Self {
+        Self { kind: TrackKind::Video, number }
+    }
+
+    /// An audio track.
+    pub const fn audio(number: u8) -> Self {
+        Self { kind: TrackKind::Audio, number }
+    }
+
+    /// Everything that is neither video nor audio.
+    pub const fn data() -> Self {
+        Self { kind: TrackKind::Data, number: 0 }
+    }
+}
+
 /// A video codec, from an FLV CodecID or an Enhanced RTMP FourCC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VideoCodec {

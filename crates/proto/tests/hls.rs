@@ -5,10 +5,12 @@ use std::{path::Path, process::Command};
 
 use bytes::Bytes;
 use gostream_proto::{
-    flv::{self, AudioTag, VideoTag, file},
+    codec,
+    flv::{self, file},
     hls::{Segment, Segmenter, Window},
     packet::{Packet, PacketKind},
     time::Timestamp,
+    track::{AudioCodec, VideoCodec},
 };
 use tempfile::TempDir;
 
@@ -124,13 +126,11 @@ fn size_and_rate_are_the_encoder_settings() {
         let (width, height) = size;
         let source = format!("-f lavfi -i testsrc2=size={width}x{height}:rate={rate}");
         let packets = clip(&format!("{source} {AUDIO} -t 1 -c:v libx264 {options} {AAC}"));
-        let body = |kind| packets.iter().find(|packet| packet.kind == kind).map(|packet| &packet.body);
-        let video = body(PacketKind::VideoHeader).and_then(|body| flv::video_track(&VideoTag::parse(body).ok()?));
-        let video = video.expect("has a header");
+        let header = |kind| packets.iter().find(|packet| packet.kind == kind).expect("has a header");
+        let video = codec::video_facts(VideoCodec::Avc, &header(PacketKind::VideoHeader).payload);
         assert_eq!((video.codec.name(), video.width, video.height), ("h264", Some(width), Some(height)), "{options}");
         assert!(video.fps.is_some_and(|fps| (fps - rate).abs() < 0.01), "{options}: {:?}", video.fps);
-        let audio = body(PacketKind::AudioHeader).and_then(|body| flv::audio_track(&AudioTag::parse(body).ok()?));
-        let audio = audio.expect("has a header");
+        let audio = codec::audio_facts(AudioCodec::Aac, &header(PacketKind::AudioHeader).payload);
         assert_eq!((audio.codec.name(), audio.sample_rate, audio.channels), ("aac", Some(44_100), Some(1)));
     }
 }

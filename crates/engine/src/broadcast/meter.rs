@@ -51,7 +51,7 @@ struct Frame {
 impl Meter {
     /// Counts a packet that came at `arrived_ms`, in ms since the broadcast began.
     pub fn count(&mut self, packet: &Packet, arrived_ms: i64) {
-        let bytes = packet.body.len();
+        let bytes = packet.flv.len();
         let ms = packet.dts.as_ms();
         let frame = Frame { dts_ms: ms, arrived_ms, bytes };
         self.received_bytes += bytes as u64;

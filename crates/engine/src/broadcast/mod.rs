@@ -223,7 +223,7 @@ impl Broadcast {
         const EX_VIDEO: u8 = 0x80;
         const EX_AUDIO: u8 = 9;
         let ring = self.ring();
-        let first = |header: &Option<Arc<ring::Entry>>| header.as_ref()?.packet.body.first().copied();
+        let first = |header: &Option<Arc<ring::Entry>>| header.as_ref()?.packet.flv.first().copied();
         first(&ring.headers().video).is_some_and(|byte| byte & EX_VIDEO != 0)
             || first(&ring.headers().audio).is_some_and(|byte| byte >> 4 == EX_AUDIO)
     }

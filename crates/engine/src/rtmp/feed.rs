@@ -204,12 +204,12 @@ impl Feed {
 
     /// Whether the other end was not told so yet. Headers without a body are for others.
     fn is_new(&self, header: &Arc<Entry>) -> bool {
-        let body = &header.packet.body;
-        !body.is_empty() && self.headers.iter().all(|known| known.packet.body != *body)
+        let body = &header.packet.flv;
+        !body.is_empty() && self.headers.iter().all(|known| known.packet.flv != *body)
     }
 
     fn send_entry(&mut self, entry: &Entry, send: &mut impl FnMut(&MediaOut<'_>)) {
-        if entry.packet.body.is_empty() {
+        if entry.packet.flv.is_empty() {
             return;
         }
         let kind = entry.media_kind();

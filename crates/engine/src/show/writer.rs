@@ -7,7 +7,7 @@ use std::{
 
 use gostream_proto::{
     codec,
-    flv::{self, AudioTag, Stamped},
+    flv::Stamped,
     packet::{Packet, PacketKind},
     rtmp::media::{Media, MediaKind},
     track::Codec,
@@ -254,7 +254,7 @@ impl Publisher {
         ring.headers()
             .iter()
             .map(|known| &known.packet)
-            .any(|known| (known.kind, &known.body, &known.payload) == (header.kind, &header.body, &header.payload))
+            .any(|known| (known.kind, &known.flv, &known.payload) == (header.kind, &header.flv, &header.payload))
     }
 }
 
@@ -264,10 +264,11 @@ fn learn_tracks(packet: &Packet, meter: &mut Meter) {
         (PacketKind::VideoHeader, Codec::Video(codec)) => {
             meter.set_video_track(codec::video_facts(codec, &packet.payload));
         }
-        (PacketKind::AudioHeader, _) | (PacketKind::Audio, _)
-            if packet.kind == PacketKind::AudioHeader || !meter.has_audio() =>
-        {
-            if let Some(track) = AudioTag::parse(&packet.body).ok().and_then(|tag| flv::audio_track(&tag)) {
+        (PacketKind::AudioHeader, Codec::Audio(codec)) => {
+            meter.set_audio_track(codec::audio_facts(codec, &packet.payload));
+        }
+        (PacketKind::Audio, Codec::Audio(codec)) if !meter.has_audio() => {
+            if let Some(track) = codec::headerless_audio_facts(codec, &packet.payload) {
                 meter.set_audio_track(track);
             }
         }

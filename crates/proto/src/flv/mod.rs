@@ -11,5 +11,5 @@ pub mod video;
 pub use audio::AudioTag;
 pub use normaliser::{Normaliser, Oddities, Stamped};
 pub use tag::{Content, Error, MAIN_TRACK};
-pub use track::{audio_packet, audio_track, video_packet, video_track};
+pub use track::{audio_packet, video_packet};
 pub use video::VideoTag;

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     packet::{Packet, PacketKind},
     time::Timestamp,
+    track::TrackId,
 };
 use audio::AudioNormaliser;
 use stamped::Out;
@@ -64,7 +65,8 @@ impl Normaliser {
             Content::Keyframe | Content::Frame => PacketKind::SideVideo,
             Content::EndOfSequence | Content::Other => PacketKind::VideoOther,
         };
-        out.push(Packet::opaque(kind, Timestamp::ZERO, body));
+        let track = TrackId::video(tag.track);
+        out.push(Packet { track, ..Packet::opaque(kind, Timestamp::ZERO, body) });
     }
 
     /// Appends the packets of an audio message to `out`. `wire` is the message timestamp.
@@ -81,7 +83,8 @@ impl Normaliser {
             Content::Keyframe | Content::Frame => PacketKind::SideAudio,
             Content::EndOfSequence | Content::Other => PacketKind::AudioOther,
         };
-        out.push(Packet::opaque(kind, Timestamp::ZERO, body));
+        let track = TrackId::audio(tag.track);
+        out.push(Packet { track, ..Packet::opaque(kind, Timestamp::ZERO, body) });
     }
 
     /// Whether a picture is held back because more slices may follow.

@@ -1,4 +1,4 @@
-//! Track and packet from a single tag, without the state of the normaliser.
+//! The packet of a single tag, without the state of the normaliser.
 
 use bytes::Bytes;
 
@@ -8,46 +8,10 @@ use super::{
     video::VideoTag,
 };
 use crate::{
-    codec::{self, aac, mp3},
     packet::{Packet, PacketKind},
     time::Timestamp,
-    track::{AudioCodec, AudioTrack, Codec, VideoTrack},
+    track::{Codec, TrackId},
 };
-
-/// The track in a video codec header; `None` for other tags. Size and rate are `None` if the header cannot be parsed.
-pub fn video_track(tag: &VideoTag) -> Option<VideoTrack> {
-    if tag.content != Content::Header {
-        return None;
-    }
-    Some(codec::video_facts(tag.codec, &tag.payload))
-}
-
-/// The track in an audio tag: a codec header, or any frame of a codec that has no header.
-pub fn audio_track(tag: &AudioTag) -> Option<AudioTrack> {
-    let codec = tag.codec;
-    let track = |sample_rate, channels| Some(AudioTrack { codec, sample_rate, channels });
-    match (codec, tag.content) {
-        (AudioCodec::Aac, Content::Header) => match aac::Config::parse(&tag.payload) {
-            // With channel configuration 0, the bitstream describes the channels.
-            Ok(config) => track(Some(config.output_rate()), Some(config.channels).filter(|&channels| channels > 0)),
-            Err(_) => track(None, None),
-        },
-        (AudioCodec::Opus, Content::Header) => {
-            // OpusHead (RFC 7845 section 5.1): magic, version, channels. Opus always decodes at 48 kHz.
-            track(Some(48_000), tag.payload.get(9).copied())
-        }
-        (AudioCodec::Aac, _) => None,
-        (AudioCodec::Mp3, Content::Frame) => match mp3::Header::parse(&tag.payload) {
-            Some(header) => track(Some(header.rate), Some(header.channels)),
-            None => track(None, None),
-        },
-        (_, Content::Header | Content::Frame) => match tag.legacy {
-            Some(legacy) => track(Some(legacy.sample_rate), Some(legacy.channels)),
-            None => track(None, None),
-        },
-        _ => None,
-    }
-}
 
 /// The packet of a video message, from its tag alone: the flags decide where decoding can start. A message that cannot
 /// be parsed becomes a frame. For the packets of a broadcast use [`Normaliser`](super::Normaliser).
@@ -63,6 +27,7 @@ pub fn video_packet(dts: Timestamp, body: Bytes) -> Packet {
         Content::EndOfSequence | Content::Other => PacketKind::VideoOther,
     };
     Packet {
+        track: TrackId::video(tag.track),
         codec: Codec::Video(tag.codec),
         cts_ms: tag.cts_ms,
         payload: tag.payload,
@@ -80,7 +45,12 @@ pub fn audio_packet(dts: Timestamp, body: Bytes) -> Packet {
         (_, MAIN_TRACK) => PacketKind::Audio,
         _ => PacketKind::SideAudio,
     };
-    Packet { codec: Codec::Audio(tag.codec), payload: tag.payload, ..Packet::opaque(kind, dts, body) }
+    Packet {
+        track: TrackId::audio(tag.track),
+        codec: Codec::Audio(tag.codec),
+        payload: tag.payload,
+        ..Packet::opaque(kind, dts, body)
+    }
 }
 
 #[cfg(test)]
@@ -109,7 +79,7 @@ mod tests {
     fn unreadable_messages_pass_through_unchanged() {
         for body in [&[][..], &[0x17], &[0x90, b'h'], &[0x97, 9]] {
             let packet = video_packet(Timestamp::ZERO, Bytes::copy_from_slice(body));
-            assert_eq!((packet.kind, packet.body.as_ref()), (PacketKind::InterFrame, body));
+            assert_eq!((packet.kind, packet.flv.as_ref()), (PacketKind::InterFrame, body));
         }
         assert_eq!(kinds(audio_packet, &[&[], &[0xAF], &[0x95, 0]]), [PacketKind::Audio; 3]);
     }

@@ -218,7 +218,7 @@ impl Opening {
             PacketKind::Audio if !self.has_audio => {
                 // A codec without a header is recognised by its first frame.
                 if packet.codec == Codec::Audio(AudioCodec::Mp3) {
-                    let header = Packet { kind: PacketKind::AudioHeader, body: Bytes::new(), ..packet.clone() };
+                    let header = Packet { kind: PacketKind::AudioHeader, flv: Bytes::new(), ..packet.clone() };
                     self.packets.push((header, wall_ms));
                 }
                 self.has_audio = packet.codec != Codec::Audio(AudioCodec::Aac);

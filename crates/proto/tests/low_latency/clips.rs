@@ -12,7 +12,7 @@ use gostream_proto::{
     flv::{self, AudioTag, Content, VideoTag, file},
     packet::{Packet, PacketKind},
     time::Timestamp,
-    track::{AudioCodec, VideoCodec},
+    track::{AudioCodec, Codec, VideoCodec},
 };
 use tempfile::TempDir;
 
@@ -105,12 +105,11 @@ impl Clip {
     }
 
     fn audio_rate(&self) -> i64 {
-        let tags = self
-            .packets
-            .iter()
-            .filter(|packet| packet.kind.is_audio())
-            .filter_map(|p| AudioTag::parse(&p.body).ok());
-        let track = tags.filter_map(|tag| flv::audio_track(&tag)).next();
+        let track = self.packets.iter().find_map(|packet| match (packet.kind, packet.codec) {
+            (PacketKind::AudioHeader, Codec::Audio(codec)) => Some(codec::audio_facts(codec, &packet.payload)),
+            (PacketKind::Audio, Codec::Audio(codec)) => codec::headerless_audio_facts(codec, &packet.payload),
+            _ => None,
+        });
         i64::from(track.and_then(|track| track.sample_rate).unwrap_or(48_000))
     }
 
@@ -137,14 +136,14 @@ impl Clip {
         let sent = |video: bool| self.packets.iter().filter(move |p| p.kind.is_frame() && p.kind.is_video() == video);
         assert_eq!((of(true).count(), of(false).count()), (sent(true).count(), sent(false).count()));
         for (packet, found) in sent(true).zip(of(true)) {
-            let size = VideoTag::parse(&packet.body).expect("parses").payload.len();
+            let size = VideoTag::parse(&packet.flv).expect("parses").payload.len();
             assert_eq!((found.size, found.key), (size, packet.kind == PacketKind::Keyframe));
             let dts = (packet.dts.as_ms() + OFFSET_MS) * 90;
             assert_eq!((found.dts, found.pts), (dts, dts + i64::from(packet.cts_ms) * 90));
         }
         let rate = self.audio_rate();
         for (packet, found) in sent(false).zip(of(false)) {
-            let size = AudioTag::parse(&packet.body).expect("parses").payload.len();
+            let size = AudioTag::parse(&packet.flv).expect("parses").payload.len();
             assert_eq!((found.size, found.key), (size, true));
             let away = found.dts - (packet.dts.as_ms() + OFFSET_MS) * rate / 1_000;
             assert!(away.abs() <= rate / 500, "{} samples away from the encoder's time", away);
@@ -271,7 +270,7 @@ fn video_only_and_audio_only_streams_are_read() {
 fn two_byte_nal_unit_lengths_are_kept() {
     let mut clip = Clip::flv(&format!("{VIDEO} -t 5 {H264}"));
     for packet in &mut clip.packets {
-        let tag = VideoTag::parse(&packet.body).expect("parses");
+        let tag = VideoTag::parse(&packet.flv).expect("parses");
         let payload = match tag.content {
             Content::Header => {
                 let mut record = tag.payload.to_vec();
@@ -284,8 +283,8 @@ fn two_byte_nal_unit_lengths_are_kept() {
             }
             _ => continue,
         };
-        packet.body = VideoTag { payload: Bytes::from(payload), ..tag }.encode();
-        *packet = flv::video_packet(packet.dts, packet.body.clone());
+        packet.flv = VideoTag { payload: Bytes::from(payload), ..tag }.encode();
+        *packet = flv::video_packet(packet.dts, packet.flv.clone());
     }
     clip.assert_whole();
 }
@@ -296,7 +295,7 @@ fn init_segment_has_the_headers_unchanged() {
     let player = Player::watch(&clip.packets);
     let init = player.inits.values().next().expect("has one");
     for kind in [PacketKind::VideoHeader, PacketKind::AudioHeader] {
-        let body = &clip.packets.iter().find(|packet| packet.kind == kind).expect("has one").body;
+        let body = &clip.packets.iter().find(|packet| packet.kind == kind).expect("has one").flv;
         // After the tag header: five bytes before a record, two before an AudioSpecificConfig.
         let header = &body[if kind == PacketKind::VideoHeader { 5 } else { 2 }..];
         assert!(init.windows(header.len()).any(|window| window == header), "{kind:?}");

@@ -183,7 +183,7 @@ fn assert_same(packets: &[Packet], samples: &[Sample], sound: Sound) {
     let pictures: Vec<_> = packets.iter().filter(|p| p.kind.is_frame() && p.kind.is_video()).collect();
     assert_eq!(of(VIDEO_TRACK).count(), pictures.len());
     for (packet, sample) in pictures.iter().zip(of(VIDEO_TRACK)) {
-        let tag = VideoTag::parse(&packet.body).expect("parses");
+        let tag = VideoTag::parse(&packet.flv).expect("parses");
         assert_eq!(sample.payload, tag.payload);
         assert_eq!(sample.dts as i64, (packet.dts.as_ms() + OFFSET_MS) * 90);
         assert_eq!(
@@ -194,7 +194,7 @@ fn assert_same(packets: &[Packet], samples: &[Sample], sound: Sound) {
     let frames: Vec<_> = packets.iter().filter(|packet| packet.kind == PacketKind::Audio).collect();
     assert_eq!(of(AUDIO_TRACK).count(), frames.len());
     for (packet, sample) in frames.iter().zip(of(AUDIO_TRACK)) {
-        assert_eq!(sample.payload, AudioTag::parse(&packet.body).expect("parses").payload);
+        assert_eq!(sample.payload, AudioTag::parse(&packet.flv).expect("parses").payload);
         assert_eq!(sample.duration, u64::from(sound.samples()), "durations have no millisecond jitter");
         let wanted = (packet.dts.as_ms() + OFFSET_MS) * i64::from(sound.rate()) / 1_000;
         assert!((sample.dts as i64 - wanted).abs() <= i64::from(sound.rate()) / 500, "within 2 ms");

@@ -56,15 +56,15 @@ impl Entry {
     /// The message payload that a platform gets, metadata wrapped, and its chunks.
     pub fn for_platform(&self) -> (Cow<'_, Bytes>, &SharedChunks) {
         let payload = match self.packet.kind {
-            PacketKind::Metadata => Cow::Owned(set_data_frame(&self.packet.body)),
-            _ => Cow::Borrowed(&self.packet.body),
+            PacketKind::Metadata => Cow::Owned(set_data_frame(&self.packet.flv)),
+            _ => Cow::Borrowed(&self.packet.flv),
         };
         (payload, &self.platform)
     }
 
     /// The message payload that a player gets, and its chunks.
     pub fn for_player(&self) -> (Cow<'_, Bytes>, &SharedChunks) {
-        (Cow::Borrowed(&self.packet.body), &self.player)
+        (Cow::Borrowed(&self.packet.flv), &self.player)
     }
 
     /// Memory that it takes, without chunks.

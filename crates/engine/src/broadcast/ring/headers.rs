@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gostream_proto::{
-    flv::{AudioTag, VideoTag},
     packet::{Packet, PacketKind},
+    track::TrackId,
 };
 
 use super::entry::Entry;
@@ -56,7 +56,7 @@ impl Headers {
     pub fn replace(&mut self, entry: &Arc<Entry>) -> bool {
         let slot = match entry.packet.kind {
             PacketKind::Metadata => &mut self.metadata,
-            PacketKind::VideoHeader if entry.packet.body.is_empty() => &mut self.learned,
+            PacketKind::VideoHeader if entry.packet.flv.is_empty() => &mut self.learned,
             PacketKind::VideoHeader => {
                 self.learned = None;
                 &mut self.video
@@ -68,14 +68,13 @@ impl Headers {
             }
         };
         let before = slot.replace(Arc::clone(entry));
-        let differs = |before: Arc<Entry>| {
-            before.packet.payload != entry.packet.payload || before.packet.body != entry.packet.body
-        };
+        let differs =
+            |before: Arc<Entry>| before.packet.payload != entry.packet.payload || before.packet.flv != entry.packet.flv;
         entry.packet.kind != PacketKind::Metadata && before.is_some_and(differs)
     }
 
     fn keep_other(&mut self, entry: &Arc<Entry>) {
-        if entry.packet.body.len() > OTHER_BYTES_MAX {
+        if entry.packet.flv.len() > OTHER_BYTES_MAX {
             return;
         }
         let key = key(&entry.packet);
@@ -88,12 +87,10 @@ impl Headers {
 }
 
 /// What tells announcements and side tracks apart.
-fn key(packet: &Packet) -> (PacketKind, u8, Bytes) {
-    let body = &packet.body;
-    let track = match packet.kind {
-        PacketKind::SideVideoHeader => VideoTag::parse(body).map_or(0, |tag| tag.track),
-        PacketKind::SideAudioHeader => AudioTag::parse(body).map_or(0, |tag| tag.track),
-        _ => return (packet.kind, 0, body.slice(..body.len().min(NAME_BYTES))),
+fn key(packet: &Packet) -> (PacketKind, TrackId, Bytes) {
+    let name = match packet.kind {
+        PacketKind::SideVideoHeader | PacketKind::SideAudioHeader => Bytes::new(),
+        _ => packet.flv.slice(..packet.flv.len().min(NAME_BYTES)),
     };
-    (packet.kind, track, Bytes::new())
+    (packet.kind, packet.track, name)
 }

@@ -246,7 +246,7 @@ fn what_was_derived_from_old_packets_is_let_go() {
         "with a header, and one byte for each further chunk"
     );
     let old = ring.get(0).expect("is kept");
-    assert_eq!((old.packet.body.len(), old.video_frames_before), (5_000, 0));
+    assert_eq!((old.packet.flv.len(), old.video_frames_before), (5_000, 0));
     send(old);
     assert_eq!(kept(&ring).first(), Some(&87), "a reader that is late lays them out for itself");
 }

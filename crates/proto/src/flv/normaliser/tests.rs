@@ -73,9 +73,9 @@ fn ordinary_stream_is_unchanged() {
     let (packets, oddities) = video(&bodies);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe, InterFrame, InterFrame]);
     for (packet, body) in packets.iter().zip(&bodies) {
-        assert_eq!(packet.body, body);
+        assert_eq!(packet.flv, body);
         assert_eq!(packet.payload, body.slice(5..));
-        assert_eq!(packet.payload.as_ptr(), packet.body[5..].as_ptr(), "without a copy");
+        assert_eq!(packet.payload.as_ptr(), packet.flv[5..].as_ptr(), "without a copy");
     }
     assert_eq!(oddities, Oddities::default());
 }
@@ -139,7 +139,7 @@ fn slices_in_separate_messages_become_one_picture() {
     let picture = &out[1].packet;
     let units: Vec<_> = nal::units(&picture.payload, 4).collect();
     assert_eq!(units, [&sets[..], &[IDR, IDR_MORE, IDR_MORE]].concat());
-    assert_eq!(picture.body, key(&units));
+    assert_eq!(picture.flv, key(&units));
     assert!(normaliser.oddities().split_pictures && !normaliser.oddities().wrong_flags);
     // The first picture has no predecessor, so it is not known to be split.
     let messages =
@@ -155,14 +155,14 @@ fn start_codes_become_length_prefixes() {
     let (packets, oddities) = video(&[header(&sets), body]);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe]);
     assert_eq!(packets[0].payload, record(SPS, PPS));
-    assert_eq!(packets[1].body, [&[0x17, 1, 0, 0, 5][..], &packets[1].payload].concat());
+    assert_eq!(packets[1].flv, [&[0x17, 1, 0, 0, 5][..], &packets[1].payload].concat());
     assert_eq!(nal::units(&packets[1].payload, 4).collect::<Vec<_>>(), [&[9, 0x10][..], IDR, IDR_MORE]);
     assert!(oddities.start_codes);
     // Units joined by start codes under one length prefix.
     let glued = [RECOVERY_POINT, &[0, 0, 0, 1], IDR].concat();
     let (packets, _) = video(&[header(&record(SPS, PPS)), key(&[&glued])]);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe]);
-    assert_eq!(packets[1].body, key(&[&glued]), "decoders accept this");
+    assert_eq!(packets[1].flv, key(&[&glued]), "decoders accept this");
     assert_eq!(nal::units(&packets[1].payload, 4).collect::<Vec<_>>(), [RECOVERY_POINT, IDR]);
 }
 
@@ -177,8 +177,8 @@ fn empty_units_and_empty_messages_are_not_pictures() {
         Bytes::new(),
     ]);
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe, VideoOther, VideoOther, VideoOther, VideoOther]);
-    assert_eq!(packets[1].body, key(&[IDR]), "platform decoders refuse empty units");
-    assert_eq!(packets[1].payload, packets[1].body.slice(5..));
+    assert_eq!(packets[1].flv, key(&[IDR]), "platform decoders refuse empty units");
+    assert_eq!(packets[1].payload, packets[1].flv.slice(5..));
     assert!(oddities.empty_units);
 }
 
@@ -191,7 +191,7 @@ fn in_band_parameter_sets_replace_a_bad_header() {
     for before in cases {
         let (packets, oddities) = video(&[before, &[in_band.clone(), inter(&[P]), in_band.clone()]].concat());
         let made = packets.iter().filter(|packet| packet.kind == VideoHeader && packet.payload == record(SPS, PPS));
-        assert_eq!(made.map(|packet| packet.body.clone()).collect::<Vec<_>>(), [header(&record(SPS, PPS))]);
+        assert_eq!(made.map(|packet| packet.flv.clone()).collect::<Vec<_>>(), [header(&record(SPS, PPS))]);
         assert!(oddities.missing_header && !oddities.contradicted_header);
     }
     let other = [&SPS[..3], &[0x1F], &SPS[4..]].concat();
@@ -199,7 +199,7 @@ fn in_band_parameter_sets_replace_a_bad_header() {
         video(&[header(&record(&other, PPS)), in_band.clone(), header(&record(&other, PPS)), in_band]);
     assert_eq!(kinds(&packets), [VideoHeader, VideoHeader, Keyframe, VideoOther, Keyframe]);
     assert_eq!(
-        (packets[1].body.len(), &packets[1].payload),
+        (packets[1].flv.len(), &packets[1].payload),
         (0, &record(SPS, PPS)),
         "relays keep the encoder's own header"
     );
@@ -218,8 +218,8 @@ fn leading_units_stay_before_their_picture_after_repair() {
         let (packets, _) =
             packets(&[(0, header(&record(SPS, PPS))), (0, key(&[SPS, PPS])), (0, picture), (40, inter(&[P]))]);
         assert_eq!(kinds(&packets), [VideoHeader, Keyframe]);
-        assert_eq!(packets[1].body, key(&[SPS, PPS, IDR, IDR_MORE]));
-        assert_eq!(packets[1].payload, packets[1].body.slice(5..));
+        assert_eq!(packets[1].flv, key(&[SPS, PPS, IDR, IDR_MORE]));
+        assert_eq!(packets[1].payload, packets[1].flv.slice(5..));
     }
 }
 
@@ -249,7 +249,7 @@ fn endless_picture_is_bounded_by_the_message_size() {
         messages.extend((0..300).map(|_| (0, key(&[&more]))));
         messages.extend([(40, inter(&[P])), (80, inter(&[P]))]);
         let (packets, _) = packets(&messages);
-        assert!(packets.iter().all(|packet| packet.body.len() <= MESSAGE_BYTES_MAX));
+        assert!(packets.iter().all(|packet| packet.flv.len() <= MESSAGE_BYTES_MAX));
         let in_picture = packets.iter().filter(|packet| matches!(packet.kind, Keyframe | Slices));
         let bytes: usize = in_picture.map(|packet| packet.payload.len()).sum();
         assert!((MESSAGE_BYTES_MAX - 70_000..=MESSAGE_BYTES_MAX).contains(&bytes), "{bytes}");
@@ -265,7 +265,7 @@ fn messages_that_repair_would_make_too_long_are_unchanged() {
     let units = vec![slice.as_slice(); MESSAGE_BYTES_MAX / (slice.len() + 3)];
     let body = start_coded(0x17, &units);
     let (packets, _) = video(&[header(&record(SPS, PPS)), body.clone()]);
-    assert!(packets[1].body == body);
+    assert!(packets[1].flv == body);
     assert_eq!(nal::units(&packets[1].payload, 4).count(), units.len());
 }
 
@@ -287,7 +287,7 @@ fn multitrack_messages_are_unchanged() {
     ];
     let (packets, _) = packets(&[0, 0, 40, 40, 40, 80].into_iter().zip(bodies.clone()).collect::<Vec<_>>());
     assert_eq!(kinds(&packets), [VideoHeader, Keyframe, InterFrame, Slices, VideoOther, Keyframe]);
-    assert_eq!(packets.iter().map(|packet| packet.body.clone()).collect::<Vec<_>>(), bodies);
+    assert_eq!(packets.iter().map(|packet| packet.flv.clone()).collect::<Vec<_>>(), bodies);
     assert_eq!(packets[1].payload, key(&[IDR]).slice(5..));
     assert_eq!(packets[2].payload, inter(&[P]).slice(5..));
 }
@@ -305,7 +305,7 @@ fn packets_keep_the_order_of_their_messages() {
     {
         let (packets, _) = packets(&[&split[..], &[(40, next.clone())]].concat());
         assert_eq!(kinds(&packets), [Keyframe, kind]);
-        assert_eq!(packets[1].body, next);
+        assert_eq!(packets[1].flv, next);
     }
 }
 
@@ -366,15 +366,15 @@ fn adts_headers_are_removed_and_a_missing_header_is_built() {
         let bodies: Vec<&[u8]> = [before, &two].into_iter().filter(|body| !body.is_empty()).collect();
         let (packets, oddities) = audio(&bodies);
         assert_eq!(kinds(&packets), [AudioHeader, Audio, Audio]);
-        assert_eq!(packets[0].body.as_ref(), [0xAF, 0, 0x11, 0x90]);
-        let frames: Vec<_> = packets[1..].iter().map(|packet| (packet.dts.as_ms(), packet.body.to_vec())).collect();
+        assert_eq!(packets[0].flv.as_ref(), [0xAF, 0, 0x11, 0x90]);
+        let frames: Vec<_> = packets[1..].iter().map(|packet| (packet.dts.as_ms(), packet.flv.to_vec())).collect();
         assert_eq!(frames, [(0, vec![0xAF, 1, 0x21, 1]), (21, vec![0xAF, 1, 0x21, 2])]);
         assert!(oddities.adts);
     }
     // More than any encoder puts into one message.
     let many = [&[0xAF, 1][..], &framed(&[0x21]).repeat(300)].concat();
     let (packets, oddities) = audio(&[&many]);
-    assert_eq!((packets.len(), packets[0].body.len()), (1, many.len()));
+    assert_eq!((packets.len(), packets[0].flv.len()), (1, many.len()));
     assert!(!oddities.adts);
 }
 
@@ -397,7 +397,7 @@ proptest! {
             }
             let odd = normaliser.oddities();
             let rewritten = odd.start_codes || odd.adts || odd.empty_units || odd.split_pictures;
-            prop_assert!(rewritten || out.iter().any(|out| out.packet.body == body), "{body:02x?} {out:02x?}");
+            prop_assert!(rewritten || out.iter().any(|out| out.packet.flv == body), "{body:02x?} {out:02x?}");
         }
     }
 }
@@ -424,7 +424,7 @@ fn endless_picture_is_bounded() {
     for _ in 0..40 {
         normaliser.video(more.clone(), 0, &mut out);
     }
-    let given: usize = out.iter().map(|stamped| stamped.packet.body.len()).sum();
+    let given: usize = out.iter().map(|stamped| stamped.packet.flv.len()).sum();
     assert!((40 * slices.len()).saturating_sub(given) < BYTES_MAX, "{given}");
 }
 

@@ -57,9 +57,9 @@ fn new_audio_format_waits_for_a_keyframe_and_silence_fills_the_gap() {
     let out = conformed(&packets);
     let place = out.iter().rposition(|packet| packet.kind == PacketKind::AudioHeader).expect("is there");
     assert_eq!((out[place + 1].kind, out[place + 1].dts.as_ms()), (PacketKind::Keyframe, 2_000));
-    let silence = out[..place].iter().filter(|packet| packet.kind == PacketKind::Audio && packet.body.is_empty());
+    let silence = out[..place].iter().filter(|packet| packet.kind == PacketKind::Audio && packet.flv.is_empty());
     assert_eq!(silence.count(), 37, "0.8 s of frames at 48 kHz");
-    assert!(out[place..].iter().all(|packet| packet.kind != PacketKind::Audio || !packet.body.is_empty()));
+    assert!(out[place..].iter().all(|packet| packet.kind != PacketKind::Audio || !packet.flv.is_empty()));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn encoder_outage_is_not_filled_with_silence() {
     for n in (0..100_u64).chain(1_600..1_700) {
         packets.extend([(picture(n as i64 * 40), n * 40), (sound(n as i64 * 40), n * 40)]);
     }
-    let silence = conformed(&packets).iter().filter(|p| p.kind == PacketKind::Audio && p.body.is_empty()).count();
+    let silence = conformed(&packets).iter().filter(|p| p.kind == PacketKind::Audio && p.flv.is_empty()).count();
     assert_eq!(silence, 0);
 }
 
@@ -185,7 +185,7 @@ fn new_audio_format_does_not_wait_for_missing_pictures() {
     packets.push((mono, 10_000));
     packets.extend((250..500).map(|n| (sound(n * 40), n as u64 * 40)));
     let out = conformed(&packets);
-    let heard = out.iter().filter(|p| p.kind == PacketKind::Audio && !p.body.is_empty()).count();
+    let heard = out.iter().filter(|p| p.kind == PacketKind::Audio && !p.flv.is_empty()).count();
     assert_eq!(heard, 500);
     assert_eq!(out.iter().filter(|p| p.kind == PacketKind::AudioHeader).count(), 2);
 }

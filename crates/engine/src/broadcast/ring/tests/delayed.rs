@@ -20,7 +20,7 @@ fn packets() -> impl Strategy<Value = Vec<(PacketKind, i64, usize)>> {
 /// What a reader finds, to be compared.
 fn found(start: Option<Start>) -> Option<(u64, Why, i64, u64, Vec<Bytes>)> {
     let start = start?;
-    let headers = start.headers.iter().map(|entry| entry.packet.body.clone()).collect();
+    let headers = start.headers.iter().map(|entry| entry.packet.flv.clone()).collect();
     Some((start.sequence, start.why, start.earliest.as_ms(), start.video_frames_before, headers))
 }
 
