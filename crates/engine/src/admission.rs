@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::{
-    net::BoxFuture,
-    spec::{ProjectSpec, StreamKey},
-};
+use gostream_net::BoxFuture;
+
+use crate::spec::{ProjectSpec, StreamKey};
 
 /// Asks the control plane whether a key may publish or play. Called before any media is taken, and again after every wait: an
 /// answer is used at once or not at all.

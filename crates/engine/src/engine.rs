@@ -13,14 +13,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 pub use crate::{admission::Admission, events::EndReason, show::live::Applied};
+use gostream_net::{
+    Egress, OwnAddresses, Resolve, SystemResolver, connection_limiter::ConnectionLimiter, proxy::ProxyProtocol,
+};
+
 use crate::{
     broadcast::{Broadcast, Phase},
-    door::Door,
     events::EventSender,
     inputs::pull::{Pulls, upstream::Upstream},
     limits::Limits,
     listen::rtmp::{self, Port},
-    net::{self, Egress, OwnAddresses, Resolve, SystemResolver, proxy::ProxyProtocol},
     outputs::{hls, relay::probe::probe},
     rtmp::dial::Dialer,
     shards::Shards,
@@ -117,7 +119,7 @@ impl Ports {
 
 /// Binds an address; the error names the setting that it comes from.
 fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    net::listen(address).map_err(|source| StartError { setting, address, source })
+    gostream_net::listen(address).map_err(|source| StartError { setting, address, source })
 }
 
 impl Engine {
@@ -167,7 +169,7 @@ impl Engine {
         let bound = |listener: &TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
         let rtmp_addr = bound(&rtmp, config.rtmp_listen);
         let rtmps_addr = rtmps.as_ref().zip(config.rtmps_listen).map(|((rtmps, _), wanted)| bound(rtmps, wanted));
-        let door = Door::new(config.limits.places);
+        let door = ConnectionLimiter::new(config.limits.places);
         let listeners = [(rtmp, None)].into_iter().chain(rtmps.map(|(rtmps, tls)| (rtmps, Some(tls))));
         for (listener, tls) in listeners {
             let port = Port { listener, tls, proxies: config.proxy_protocol.clone(), door: Arc::clone(&door) };

@@ -7,13 +7,11 @@
 pub mod admission;
 mod backoff;
 pub mod broadcast;
-pub mod door;
 mod engine;
 pub mod events;
 mod inputs;
 pub mod limits;
 mod listen;
-pub mod net;
 mod outputs;
 mod patience;
 mod random;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::door::Places;
+use gostream_net::connection_limiter::ConnectionLimits;
 
 /// What a peer may cost. The defaults hold a school on one address and refuse a flood; tests tighten them.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections.
-    pub places: Places,
+    pub places: ConnectionLimits,
     /// For the handshake, from the first byte on. Slow links take a second.
     pub handshake: Duration,
     /// From the connection to a request to publish or play.
@@ -74,7 +74,7 @@ impl Default for StartLimits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            places: Places {
+            places: ConnectionLimits {
                 waiting: 1_024,
                 waiting_per_address: 64,
                 connections: usize::MAX,

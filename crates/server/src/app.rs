@@ -10,8 +10,8 @@ use axum::Router;
 use gostream_engine::{
     Engine, EngineConfig, events,
     limits::{Limits as EngineLimits, RateLimit, StartLimits},
-    net::{self, proxy::ProxyProtocol},
 };
+use gostream_net::proxy::ProxyProtocol;
 use gostream_store::NodeLock;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -234,7 +234,7 @@ fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, Keeper
         None => None,
         Some(Tls::Files(files)) => Some((Certificates::load(files)?, Keeper::Files(files.clone()))),
         Some(Tls::Acme(acme)) => {
-            let roots = acme.ca.as_deref().map_or_else(|| Ok(net::roots()), tls::roots)?;
+            let roots = acme.ca.as_deref().map_or_else(|| Ok(gostream_net::roots()), tls::roots)?;
             data_dir::prepare(&settings.data_dir)?;
             let (renewal, first) = Renewal::open(acme.clone(), roots, &settings.data_dir)?;
             Some((Certificates::new(first), Keeper::Acme(Box::new(renewal))))

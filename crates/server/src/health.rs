@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gostream_engine::net::proxy::{self, ProxyProtocol};
+use gostream_net::proxy::{self, ProxyProtocol};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},

@@ -14,10 +14,7 @@ use axum::{
     http::{StatusCode, Version, header},
     response::{IntoResponse as _, Response},
 };
-use gostream_engine::{
-    door::{Door, Place, Places, site},
-    net::proxy::ProxyProtocol,
-};
+
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -39,6 +36,11 @@ use self::{
     activity::Activity,
     answer::{Answer, UnderWay},
 };
+use gostream_net::{
+    connection_limiter::{ConnectionLimiter, ConnectionLimits, Permit, client_prefix},
+    proxy::ProxyProtocol,
+};
+
 use crate::tls::ACME_TLS_1;
 
 mod activity;
@@ -47,7 +49,7 @@ mod held;
 
 /// Each connection costs a task and some kilobytes. Half of them are left for others when a school that watches behind one
 /// address fills its share; those that have not asked for anything yet are few, and not for long.
-pub(crate) const PLACES: Places = Places {
+pub(crate) const PLACES: ConnectionLimits = ConnectionLimits {
     waiting: 1_024,
     waiting_per_address: 256,
     connections: 4_096,
@@ -64,7 +66,7 @@ const STREAMS_MAX: u32 = 100;
 /// Requests at once, from the head to the end of the answer; a held one is looked at with every part of its stream.
 /// One for each connection that there may be fits twice, of an address as well (a school's viewers hold a playlist each), so this
 /// only bounds what HTTP/2 makes of them. When all are taken, who holds the most makes room.
-const REQUESTS: Places = Places {
+const REQUESTS: ConnectionLimits = ConnectionLimits {
     waiting: usize::MAX,
     waiting_per_address: usize::MAX,
     connections: 16_384,
@@ -112,8 +114,8 @@ fn is_trusted(proxies: &[IpNet], address: IpAddr) -> bool {
 
 impl Peer {
     /// Whose places it takes; nobody's if it speaks for many.
-    fn site(&self) -> Option<IpAddr> {
-        (!self.is_proxy).then(|| site(self.address.ip()))
+    fn client_prefix(&self) -> Option<IpAddr> {
+        (!self.is_proxy).then(|| client_prefix(self.address.ip()))
     }
 }
 
@@ -124,14 +126,19 @@ pub(crate) struct Port {
     pub(crate) headers: ProxyProtocol,
     /// Who is believed about whom it speaks for.
     pub(crate) proxies: Arc<[IpNet]>,
-    pub(crate) places: Places,
+    pub(crate) places: ConnectionLimits,
     pub(crate) router: Router,
 }
 
 /// Serves the port until `stop`, then lets open requests finish for a moment.
 pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let shared = Arc::new(Shared { door: Door::new(port.places), requests: Door::new(REQUESTS), port, stop });
+    let shared = Arc::new(Shared {
+        door: ConnectionLimiter::new(port.places),
+        requests: ConnectionLimiter::new(REQUESTS),
+        port,
+        stop,
+    });
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => break,
@@ -165,8 +172,8 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
 /// What the connections of a port share.
 struct Shared {
     port: Port,
-    door: Arc<Door>,
-    requests: Arc<Door>,
+    door: Arc<ConnectionLimiter>,
+    requests: Arc<ConnectionLimiter>,
     stop: CancellationToken,
 }
 
@@ -175,7 +182,7 @@ impl Shared {
     fn connect(self: &Arc<Self>, address: SocketAddr) -> Option<Connection> {
         let is_proxy = is_trusted(&self.port.proxies, address.ip().to_canonical());
         let peer = Peer { address, is_proxy };
-        let place = self.door.connect(peer.site());
+        let place = self.door.connect(peer.client_prefix());
         if place.is_none() {
             tracing::debug!(peer = %peer.address, "One HTTP connection too many; closed.");
         }
@@ -183,7 +190,7 @@ impl Shared {
     }
 
     /// Serves a connection that a proxy passes on, as that of its client.
-    async fn introduced(self: Arc<Self>, mut stream: TcpStream, proxy: SocketAddr, place: Place) {
+    async fn introduced(self: Arc<Self>, mut stream: TcpStream, proxy: SocketAddr, place: Permit) {
         let evicted = place.evicted();
         let client = tokio::select! {
             () = self.stop.cancelled() => return,
@@ -201,7 +208,7 @@ impl Shared {
 
 struct Connection {
     peer: Peer,
-    place: Place,
+    place: Permit,
     shared: Arc<Shared>,
 }
 
@@ -241,7 +248,7 @@ impl Connection {
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             // A body that does not come and an answer that is not taken look alike, and end with their connection. That of a
             // proxy carries other people's requests as well.
-            let place = match peer.site() {
+            let place = match peer.client_prefix() {
                 Some(site) => requests.connect_with(Some(site), ends.clone()),
                 None => requests.enter(None),
             };

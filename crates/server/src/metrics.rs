@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use gostream_engine::{
     Engine,
-    net::congestion_control,
     spec::RelayId,
     status::{ProjectStatus, RelayState, RelayStatus},
 };
+use gostream_net::congestion_control;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text},

@@ -1,6 +1,7 @@
 //! What the process asks of the kernel: room for open files, and that nobody reads its memory.
 
-use gostream_engine::{door::Places, limits::Limits};
+use gostream_engine::limits::Limits;
+use gostream_net::connection_limiter::ConnectionLimits;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use crate::listen;
@@ -43,17 +44,17 @@ impl FileLimit {
     }
 
     /// Of all that is left, strangers get a quarter over HTTP and proxies an eighth.
-    pub(crate) fn http(self, places: Places) -> Places {
+    pub(crate) fn http(self, places: ConnectionLimits) -> ConnectionLimits {
         places.at_most(self.spare() / 4, self.spare() / 8)
     }
 
     /// Prometheus and those who look by hand.
-    pub(crate) fn metrics(self, places: Places) -> Places {
+    pub(crate) fn metrics(self, places: ConnectionLimits) -> ConnectionLimits {
         places.at_most(self.spare() / 64, 0)
     }
 
     /// Encoders and players get a quarter, and a few more wait for the header of a proxy; what they are relayed to needs the rest.
-    pub(crate) fn rtmp(self, places: Places) -> Places {
+    pub(crate) fn rtmp(self, places: ConnectionLimits) -> ConnectionLimits {
         places.at_most(self.spare() / 4, self.spare() / 64)
     }
 

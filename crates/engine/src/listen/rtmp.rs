@@ -11,10 +11,13 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{Instrument, debug, info_span, warn};
 
+use gostream_net::{
+    connection_limiter::{ConnectionLimiter, Permit, client_prefix},
+    proxy::ProxyProtocol,
+};
+
 use super::session;
 use crate::{
-    door::{Door, Place, site},
-    net::proxy::ProxyProtocol,
     rtmp::{
         connection::Caller,
         paced::{Pace, PacedStream},
@@ -34,7 +37,7 @@ pub(crate) struct Port {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Those that say first whose connection it is.
     pub(crate) proxies: ProxyProtocol,
-    pub(crate) door: Arc<Door>,
+    pub(crate) door: Arc<ConnectionLimiter>,
 }
 
 /// Accepts until the engine stops.
@@ -56,7 +59,7 @@ pub(crate) async fn listen(port: Port, shared: Arc<Shared>) {
         };
         let expects_header = proxies.expects(peer.ip());
         // A proxy's connection has the place of its client as soon as that is known.
-        let Some(place) = door.connect((!expects_header).then(|| site(peer.ip()))) else {
+        let Some(place) = door.connect((!expects_header).then(|| client_prefix(peer.ip()))) else {
             debug!(%peer, "One connection too many; closed.");
             continue;
         };
@@ -77,8 +80,8 @@ pub(crate) async fn listen(port: Port, shared: Arc<Shared>) {
 struct Connection {
     peer: SocketAddr,
     /// It begins with a PROXY header; its client takes a place at this door.
-    header: Option<(ProxyProtocol, Arc<Door>)>,
-    place: Place,
+    header: Option<(ProxyProtocol, Arc<ConnectionLimiter>)>,
+    place: Permit,
     acceptor: Option<TlsAcceptor>,
     shared: Arc<Shared>,
 }
@@ -97,7 +100,7 @@ impl Connection {
                 Ok(client) => self.peer = client,
                 Err(error) => return debug!(%proxy, %error, "A connection had no PROXY header."),
             }
-            match door.connect(Some(site(self.peer.ip()))) {
+            match door.connect(Some(client_prefix(self.peer.ip()))) {
                 Some(place) => self.place = place,
                 None => return debug!(%proxy, peer = %self.peer, "One connection too many; closed."),
             }

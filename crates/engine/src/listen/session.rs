@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use gostream_net::connection_limiter::Permit;
 use gostream_proto::rtmp::server::{Event, ServerSession};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -12,7 +13,6 @@ use tracing::debug;
 
 use crate::{
     admission::Refusal,
-    door::Place,
     inputs::rtmp,
     limits::{READ_BYTES, READ_BYTES_OF_STRANGERS},
     outputs::rtmp_play,
@@ -32,7 +32,7 @@ const NO_KEY: &str = "No stream key was given. Put the key of your project into 
 const ITSELF: &str = "This is the server that pulls: its own stream cannot come from itself.";
 
 /// Serves one connection until it ends.
-pub(crate) async fn run<S>(stream: S, caller: Caller, place: Place, shared: Arc<Shared>)
+pub(crate) async fn run<S>(stream: S, caller: Caller, place: Permit, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
@@ -61,7 +61,7 @@ impl<S> Connection<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    async fn serve(&mut self, place: &Place, shared: &Arc<Shared>) -> Result<(), Over> {
+    async fn serve(&mut self, place: &Permit, shared: &Arc<Shared>) -> Result<(), Over> {
         // An encoder that unpublished may publish again on the same connection.
         loop {
             let deadline = Instant::now() + shared.limits.request;

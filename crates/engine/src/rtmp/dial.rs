@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use gostream_net::{Egress, Forbidden, OwnAddresses, Resolve};
 use gostream_proto::rtmp::url::RtmpUrl;
 use gostream_tcp::{TcpInfo, tcp_info};
 use rustls::{
@@ -32,7 +33,6 @@ use super::{
     steps::{Step, Steps},
 };
 use crate::{
-    net::{self, Egress, Forbidden, OwnAddresses, Resolve},
     shares::{Bounds, Shares},
     spec::AccountId,
 };
@@ -74,7 +74,7 @@ impl Dialer {
         own: OwnAddresses,
         trusted: Option<Vec<CertificateDer<'static>>>,
     ) -> Self {
-        let roots = trusted.map_or_else(net::roots, |certificates| {
+        let roots = trusted.map_or_else(gostream_net::roots, |certificates| {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(certificates);
             roots
@@ -241,7 +241,7 @@ const UNSENT_BYTES: u32 = 128 * 1024;
 /// comfort, not the stream.
 fn configure(stream: &TcpStream) {
     let socket = SockRef::from(stream);
-    net::prefer_bbr(stream);
+    gostream_net::prefer_bbr(stream);
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::dial::Transport;
-use crate::net::congestion::has_bbr;
+use gostream_net::congestion::has_bbr;
 
 /// A connection and what was received on it.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use std::{
 
 use gostream_engine::{
     EngineConfig,
-    net::{BoxFuture, Resolve},
     spec::ProjectSpec,
     status::{PullState, RelayState, StreamPhase},
 };
+use gostream_net::{BoxFuture, Resolve};
 use gostream_testkit::{
     encoder::Encoder,
     platform::{Behaviour, Deviation, Platform, Step},

@@ -10,9 +10,9 @@ use std::{
 use gostream_engine::{
     Admission, EndReason, Engine, EngineConfig, EngineEvent, Refusal, events,
     limits::{Limits, RateLimit, StartLimits},
-    net::BoxFuture,
     spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
+use gostream_net::BoxFuture;
 use gostream_testkit::{
     PATIENCE,
     encoder::Encoder,

@@ -10,12 +10,8 @@ use std::{
     time::Duration,
 };
 
-use gostream_engine::{
-    EngineConfig,
-    net::{BoxFuture, Resolve},
-    spec::AccountId,
-    status::ProbeStep,
-};
+use gostream_engine::{EngineConfig, spec::AccountId, status::ProbeStep};
+use gostream_net::{BoxFuture, Resolve};
 use gostream_testkit::{
     PATIENCE,
     platform::{Behaviour, Platform},

@@ -11,10 +11,10 @@ use gostream_engine::{
     Admission, EndReason, Engine, EngineConfig, Refusal,
     events::{self, EventReceiver},
     limits::Limits,
-    net::BoxFuture,
     spec::{AccountId, DestinationId, DestinationSpec, Goodbye, ProjectId, ProjectSpec, StreamKey, Target},
     status::{ProjectStatus, RelayState},
 };
+use gostream_net::BoxFuture;
 use gostream_proto::rtmp::{
     media::{Media, MediaKind},
     url::RtmpUrl,

@@ -11,7 +11,8 @@ use axum::{
     response::{IntoResponse, Sse, sse},
 };
 use futures::Stream;
-use gostream_engine::{door::Place, spec::ProjectId, status::ProjectStatus};
+use gostream_engine::{spec::ProjectId, status::ProjectStatus};
+use gostream_net::connection_limiter::Permit;
 use tokio::{
     sync::{broadcast, watch},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -79,7 +80,7 @@ pub(super) async fn follow(
 }
 
 struct Follower {
-    _place: Place<Uuid>,
+    _place: Permit<Uuid>,
     ctx: Ctx,
     links: Links,
     login: Login,

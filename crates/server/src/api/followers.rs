@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use gostream_engine::door::{Door, Place, Places};
+use gostream_net::connection_limiter::{ConnectionLimiter, ConnectionLimits, Permit};
 use uuid::Uuid;
 
 use super::error::Problem;
 
 /// How many projects' events an account may follow at once, each of which reads rows every `RECHECK`: a script follows
 /// all of its projects, a hundred by default, and people leave pages open.
-const PLACES: Places = Places {
+const PLACES: ConnectionLimits = ConnectionLimits {
     waiting: usize::MAX,
     waiting_per_address: usize::MAX,
     connections: usize::MAX,
@@ -19,17 +19,17 @@ const PLACES: Places = Places {
 
 /// Counts who follows.
 #[derive(Debug)]
-pub(crate) struct Followers(Arc<Door<Uuid>>);
+pub(crate) struct Followers(Arc<ConnectionLimiter<Uuid>>);
 
 impl Default for Followers {
     fn default() -> Self {
-        Self(Door::new(PLACES))
+        Self(ConnectionLimiter::new(PLACES))
     }
 }
 
 impl Followers {
     /// A place, until dropped.
-    pub(super) fn enter(&self, account: Uuid) -> Result<Place<Uuid>, Problem> {
+    pub(super) fn enter(&self, account: Uuid) -> Result<Permit<Uuid>, Problem> {
         self.0.enter(Some(account)).ok_or_else(one_too_many)
     }
 }

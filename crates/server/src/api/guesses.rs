@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
-use gostream_engine::door::site;
+use gostream_net::connection_limiter::client_prefix;
 use gostream_store::User;
 use time::Duration;
 use uuid::Uuid;
@@ -60,8 +60,8 @@ pub(super) async fn may_guess(
     }
     // Without an account the same is asked, so that it takes as long.
     let known = ctx.store.login_addresses(user_id.unwrap_or_default()).await?;
-    let mut known = known.iter().filter_map(|address| address.parse().ok()).map(site);
-    let here = from.map(site).filter(|&here| known.any(|there| there == here));
+    let mut known = known.iter().filter_map(|address| address.parse().ok()).map(client_prefix);
+    let here = from.map(client_prefix).filter(|&here| known.any(|there| there == here));
     if let Err(wait) = ctx.limits.guess(&Guesser::Stranger(email.clone())) {
         let neighbour = here.map(|here| Guesser::Neighbour(email, here));
         neighbour.map_or(Err(wait), |neighbour| ctx.limits.guess(&neighbour)).map_err(too_many)?;

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use axum_extra::extract::cookie::CookieJar;
-use gostream_engine::door::subscriber;
+use gostream_net::connection_limiter::subscriber_prefix;
 use gostream_store::{ApiToken, Error, Scope, User as Row};
 use uuid::Uuid;
 
@@ -145,7 +145,7 @@ impl<'a> Sent<'a> {
     /// In whose line it waits.
     fn whose(&self, line: Line, address: Option<IpAddr>) -> Whose {
         match (self, line) {
-            (Self::Token(_), _) => Whose::Tokens(address.map(subscriber)),
+            (Self::Token(_), _) => Whose::Tokens(address.map(subscriber_prefix)),
             (Self::Session(claims), Line::Account) => Whose::Account(claims.sub),
             (Self::Session(claims), Line::Session) => Whose::Session(claims.sid),
         }

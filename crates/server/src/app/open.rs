@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use gostream_engine::{Ports, net};
+use gostream_engine::Ports;
 use gostream_store::{Keyring, NodeLock, Store, backup, missing_file};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
@@ -101,7 +101,7 @@ impl Opened {
 
 fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { setting, address, source };
-    let listener = net::listen(address).map_err(failed)?;
+    let listener = gostream_net::listen(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }

@@ -8,9 +8,9 @@ use std::{
 
 use gostream_engine::{
     Admission, Refusal,
-    net::BoxFuture,
     spec::{ProjectSpec, StreamKey},
 };
+use gostream_net::BoxFuture;
 use gostream_store::Store;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;

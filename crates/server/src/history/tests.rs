@@ -7,10 +7,10 @@ use std::{
 use gostream_engine::{
     Admission, EndReason, EngineConfig, Refusal,
     events::{self, EventReceiver},
-    net::BoxFuture,
     spec::{AccountId, DestinationId, Goodbye, ProjectId, ProjectSpec, RelayId, StreamId, StreamKey},
     status::{RelayState, StreamPhase},
 };
+use gostream_net::BoxFuture;
 use gostream_store::{Keyring, Store, Stream, StreamStatus};
 use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
 use tempfile::TempDir;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gostream_engine::door::Place;
+use gostream_net::connection_limiter::Permit;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// The requests of one connection, and its place.
 #[derive(Debug)]
 pub(super) struct Activity {
-    place: Place,
+    place: Permit,
     asked: Notify,
     requests: Mutex<Requests>,
 }
@@ -32,7 +32,7 @@ struct Requests {
 pub(super) struct Request(Arc<Activity>);
 
 impl Activity {
-    pub(super) fn new(place: Place) -> Arc<Self> {
+    pub(super) fn new(place: Permit) -> Arc<Self> {
         let requests = Mutex::new(Requests { open: 0, idle_since: Instant::now() });
         Arc::new(Self { place, asked: Notify::new(), requests })
     }

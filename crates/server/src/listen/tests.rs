@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::routing::get;
-use gostream_engine::net::listen;
+use gostream_net::listen;
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpSocket,
@@ -23,7 +23,7 @@ fn serving(proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
     serving_at(PLACES, proxies)
 }
 
-fn serving_at(places: Places, proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
+fn serving_at(places: ConnectionLimits, proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
     let address = listener.local_addr().expect("is bound");
     let router = Router::new()
@@ -125,9 +125,9 @@ async fn one_address_cannot_take_the_places_of_the_others() {
     assert!(is_answered(&mut last).await, "a proxy speaks for many");
 }
 
-/// Places of which two addresses can take all.
-const FEW: Places =
-    Places { waiting: 8, waiting_per_address: 4, connections: 16, connections_per_address: 8, proxies: 2 };
+/// ConnectionLimits of which two addresses can take all.
+const FEW: ConnectionLimits =
+    ConnectionLimits { waiting: 8, waiting_per_address: 4, connections: 16, connections_per_address: 8, proxies: 2 };
 
 #[tokio::test]
 async fn a_newcomer_is_served_when_others_hold_all_places() {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use gostream_engine::door::{Client as _, site};
+use gostream_net::connection_limiter::{Client as _, client_prefix};
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -139,7 +139,7 @@ impl<C: Clock + Clone> Limits<C> {
     }
 
     fn check_address(&self, limiters: &ByAddress<C>, address: IpAddr) -> Result<(), Duration> {
-        let site = site(address);
+        let site = client_prefix(address);
         self.check(&limiters.sites, &site)?;
         site.group().map_or(Ok(()), |subscriber| self.check(&limiters.subscribers, &subscriber))
     }
@@ -187,9 +187,9 @@ mod tests {
     fn many_sites_of_one_subscriber_have_the_tries_of_two() {
         let limits = Limits::new(FakeRelativeClock::default());
         let site = |n: u128| std::net::Ipv6Addr::from(0x2001_0DB8_u128 << 96 | n << 64).into();
-        let tried = (0..256).take_while(|&n| limits.address(site(n)).is_ok()).count();
+        let tried = (0..256).take_while(|&n| limits.address(client_prefix(n)).is_ok()).count();
         assert_eq!(tried, 2 * ADDRESS_BURST.get() as usize);
-        limits.address(site(256)).expect("the next subscriber");
+        limits.address(client_prefix(256)).expect("the next subscriber");
     }
 
     #[test]

@@ -3,10 +3,8 @@
 
 use std::{net::IpAddr, sync::Arc, thread};
 
-use gostream_engine::{
-    door::subscriber,
-    shares::{Bounds, Full, Shares},
-};
+use gostream_engine::shares::{Bounds, Full, Shares};
+use gostream_net::connection_limiter::subscriber_prefix;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -111,7 +109,7 @@ impl Default for Passwords {
 impl Passwords {
     /// The part that one address has; `None` for a client without one.
     pub(crate) fn of(&self, address: Option<IpAddr>) -> Hasher {
-        let client = Client::Stranger(address.map(subscriber));
+        let client = Client::Stranger(address.map(subscriber_prefix));
         Hasher { lines: vec![(Arc::clone(&self.strangers), client)] }
     }
 

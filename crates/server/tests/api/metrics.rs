@@ -75,7 +75,7 @@ async fn series_of_a_stream_begin_and_end_with_it() {
     }
 
     // The congestion control of media connections, from the kernel.
-    let algorithm = gostream_engine::net::congestion_control().expect("the kernel says it");
+    let algorithm = gostream_net::congestion_control().expect("the kernel says it");
     let label = format!("algorithm=\"{algorithm}\"");
     scrape(&app, |page| value(page, "gostream_tcp_congestion{", &[&label]) == Some(1.0)).await;
 

@@ -7,9 +7,9 @@ use std::{
 
 use gostream_engine::{
     Admission, Engine, EngineConfig, Refusal, events,
-    net::BoxFuture,
     spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
+use gostream_net::BoxFuture;
 use gostream_testkit::{PATIENCE, encoder::Encoder, script::Script};
 use serde_json::{Value, json};
 use tokio::time::timeout;

@@ -53,7 +53,7 @@ async fn bbr_carries_a_lossy_path_and_an_overloaded_one_is_reported() {
     let nginx = Nginx::start_behind(&link).await.expect("starts");
     let (show, _, sending) = on_air(&nginx).await;
     relay_until(&show, "live", |relay| relay["state"] == "live").await;
-    if gostream_engine::net::congestion_control().as_deref() == Some("bbr") {
+    if gostream_net::congestion_control().as_deref() == Some("bbr") {
         // `cubic` would carry half a megabit per second.
         link.set(Conditions { loss: 0.01, ..FAR }).expect("is told");
         let sent = |relay: &Value| relay["sentBytes"].as_u64().unwrap_or_default();

@@ -8,7 +8,7 @@ fn addresses(list: &[&str]) -> Vec<SocketAddr> {
 
 fn dialer() -> Dialer {
     let loopback = "127.0.0.0/8".parse().expect("is a range");
-    let resolver = Arc::new(net::SystemResolver::default());
+    let resolver = Arc::new(gostream_net::SystemResolver::default());
     Dialer::new(resolver, Egress::new(vec![loopback]), OwnAddresses::default(), Some(vec![]))
 }
 
@@ -76,7 +76,7 @@ async fn failures_have_names() {
 struct Fails(Option<io::ErrorKind>);
 
 impl Resolve for Fails {
-    fn resolve<'a>(&'a self, _host: &'a str, _port: u16) -> crate::net::BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+    fn resolve<'a>(&'a self, _host: &'a str, _port: u16) -> gostream_net::BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async {
             match self.0 {
                 Some(kind) => Err(kind.into()),
@@ -128,7 +128,7 @@ async fn plain_server_behind_rtmps_is_a_tls_failure() {
 struct Names;
 
 impl Resolve for Names {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> crate::net::BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> gostream_net::BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         let address = match host {
             "stream.example" | "alias.example" => [1, 1, 1, 1],
             "router.example" => [1, 1, 1, 2],
@@ -166,5 +166,5 @@ async fn connections_carry_far_where_the_kernel_can() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("is bound");
     let stream = connect_any(vec![address], &url("rtmp://h/live")).await.expect("connects");
-    assert_eq!(net::congestion::tests::of(&stream), net::congestion::tests::expected());
+    assert_eq!(gostream_net::congestion::of(&stream), gostream_net::congestion_control());
 }

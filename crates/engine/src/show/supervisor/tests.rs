@@ -1,9 +1,10 @@
 use uuid::Uuid;
 
+use gostream_net::{Egress, OwnAddresses, SystemResolver};
+
 use super::*;
 use crate::{
     events,
-    net::{Egress, OwnAddresses, SystemResolver},
     spec::{AccountId, Goodbye, ProjectId, StreamId, StreamKey},
 };
 

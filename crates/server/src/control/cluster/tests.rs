@@ -2,9 +2,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use gostream_engine::{
     Admission, EngineConfig, Refusal, events,
-    net::BoxFuture,
     spec::{AccountId, Goodbye, ProjectSpec, StreamKey},
 };
+use gostream_net::BoxFuture;
 use gostream_store::{Keyring, Stream};
 use gostream_testkit::{PATIENCE, encoder::Encoder};
 use tempfile::TempDir;

@@ -1,8 +1,8 @@
-//! The door of a port: how many connections there are, how many of them wait to be admitted, how many one subscriber holds.
-//! Whom a bound is for is the caller's to say: a [`site`], or an account.
+//! Limits the connections of a port: all of them, those that were not admitted yet, and those of one client. A client is a
+//! [`client_prefix`] or an account; the caller decides.
 //!
-//! When a door is full, the oldest idle connection of the client that holds the most makes room, so that a few addresses
-//! cannot take the server from the others. A client that itself holds the most only ever replaces its own.
+//! When the limit is reached, the oldest idle connection of the client with the most connections is evicted, so that a few addresses
+//! cannot lock out the others. The client with the most connections replaces only its own.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,9 +14,9 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How many may be in.
+/// The most connections that a [`ConnectionLimiter`] permits.
 #[derive(Clone, Copy, Debug)]
-pub struct Places {
+pub struct ConnectionLimits {
     /// Connections that have not been admitted yet, from everywhere.
     pub waiting: usize,
     /// The same from one address, or account.
@@ -25,18 +25,18 @@ pub struct Places {
     pub connections: usize,
     /// The same from one address, or account.
     pub connections_per_address: usize,
-    /// Connections of trusted proxies, which nobody else can take.
+    /// Connections of trusted proxies, reserved for them.
     pub proxies: usize,
 }
 
-/// A group has the places of so many addresses: providers give one subscriber a /56 (RIPE-690 section 4.2), which is 256
-/// sites, and some put a few subscribers into one.
+/// A group may hold what this many addresses may hold. Providers give one subscriber a /56 (RIPE-690 section 4.2), which is 256
+/// prefixes of 64 bits, and some put a few subscribers into one.
 const ADDRESSES_PER_GROUP: usize = 2;
-/// No single address may take more than this part of all places, and no more than a quarter of them while it waits.
+/// One address may hold at most one in this many connections, and half of that before it is admitted.
 const SHARE_OF_ONE: usize = 2;
 
-impl Places {
-    /// The same, where there are files for `connections` connections and `proxies` of trusted proxies.
+impl ConnectionLimits {
+    /// The same limits, reduced to `connections` connections and `proxies` of trusted proxies.
     #[must_use]
     pub fn at_most(self, connections: usize, proxies: usize) -> Self {
         let connections = self.connections.min(connections).max(1);
@@ -50,9 +50,9 @@ impl Places {
     }
 }
 
-/// Whom a bound is for.
+/// What a limit per client applies to.
 pub trait Client: Copy + Eq + Hash {
-    /// The wider group that it belongs to, which has a bound as well.
+    /// The wider group that it belongs to, which has a limit as well.
     fn group(self) -> Option<Self> {
         None
     }
@@ -61,7 +61,7 @@ pub trait Client: Copy + Eq + Hash {
 /// An account.
 impl Client for Uuid {}
 
-/// A [`site`].
+/// A [`client_prefix`].
 impl Client for IpAddr {
     fn group(self) -> Option<Self> {
         match self {
@@ -71,28 +71,28 @@ impl Client for IpAddr {
     }
 }
 
-/// Who shares a bound with `address`: one subscriber has a whole /64 of IPv6.
-pub fn site(address: IpAddr) -> IpAddr {
+/// The prefix that identifies a client: the /64 of an IPv6 address, which one subscriber has for itself; an IPv4 address as it is.
+pub fn client_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => prefix(v6, 64),
         v4 => v4,
     }
 }
 
-/// The same a tier wider: providers give one subscriber a /56 of IPv6, which is 256 sites.
-pub fn subscriber(address: IpAddr) -> IpAddr {
-    let site = site(address);
-    site.group().unwrap_or(site)
+/// The prefix that identifies a subscriber: the /56 of an IPv6 address, which is 256 of [`client_prefix`]; an IPv4 address as it is.
+pub fn subscriber_prefix(address: IpAddr) -> IpAddr {
+    let prefix = client_prefix(address);
+    prefix.group().unwrap_or(prefix)
 }
 
 fn prefix(address: Ipv6Addr, bits: u32) -> IpAddr {
     Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - bits))).into()
 }
 
-/// The door: hands out places.
+/// Hands out permits for connections.
 #[derive(Debug)]
-pub struct Door<K: Client = IpAddr> {
-    places: Places,
+pub struct ConnectionLimiter<K: Client = IpAddr> {
+    limits: ConnectionLimits,
     state: Mutex<State<K>>,
 }
 
@@ -100,11 +100,11 @@ pub struct Door<K: Client = IpAddr> {
 struct State<K> {
     all: Count,
     proxies: Holder,
-    sites: HashMap<K, Count>,
-    /// By group, or by client where it has none: who holds the most is judged by these.
+    clients: HashMap<K, Count>,
+    /// By group, or by client without a group: the client with the most connections is found here.
     holders: HashMap<K, Holder>,
     entries: HashMap<u64, Entry<K>>,
-    /// Counts up: names entries, and orders moments.
+    /// The next id of an entry, and the next moment of an idle connection. Counts up.
     next: u64,
 }
 
@@ -118,7 +118,7 @@ struct Count {
 #[derive(Debug, Default)]
 struct Holder {
     count: Count,
-    /// Since when, and which.
+    /// The idle connections: since when, and their ids.
     idle: BTreeSet<(u64, u64)>,
 }
 
@@ -126,83 +126,83 @@ struct Holder {
 struct Entry<K> {
     client: Option<K>,
     waits: bool,
-    /// Since when it is idle, if it is.
+    /// Since when it is idle; `None` while it is not.
     idle: Option<u64>,
     evicted: CancellationToken,
 }
 
-/// A connection's place; given back when dropped.
+/// Permits one connection; returned when dropped.
 #[derive(Debug)]
-pub struct Place<K: Client = IpAddr> {
-    door: Arc<Door<K>>,
+pub struct Permit<K: Client = IpAddr> {
+    limiter: Arc<ConnectionLimiter<K>>,
     id: u64,
     evicted: CancellationToken,
 }
 
-/// Which bound a newcomer meets.
+/// Which limit a new connection reaches.
 #[derive(Clone, Copy)]
 enum Full {
     Waiting,
     Connections,
 }
 
-impl<K: Client> Door<K> {
-    /// A door to so many places.
-    pub fn new(places: Places) -> Arc<Self> {
+impl<K: Client> ConnectionLimiter<K> {
+    /// A limiter without connections.
+    pub fn new(limits: ConnectionLimits) -> Arc<Self> {
         let state = State {
             all: Count::default(),
             proxies: Holder::default(),
-            sites: HashMap::new(),
+            clients: HashMap::new(),
             holders: HashMap::new(),
             entries: HashMap::new(),
             next: 0,
         };
-        Arc::new(Self { places, state: Mutex::new(state) })
+        Arc::new(Self { limits, state: Mutex::new(state) })
     }
 
-    /// A place for something that is never idle, or `None` when it is one too many. Without a client it is a trusted
-    /// proxy's, which has places of its own.
-    pub fn enter(self: &Arc<Self>, client: Option<K>) -> Option<Place<K>> {
+    /// Permits a connection that is never idle. `None` when a limit is reached. Without a client it is a trusted proxy's, and
+    /// counts against the limit for proxies alone.
+    pub fn enter(self: &Arc<Self>, client: Option<K>) -> Option<Permit<K>> {
         let mut state = self.state();
-        if !state.has_room(&self.places, client) || state.full(&self.places, client).is_some() {
+        if !state.has_room(&self.limits, client) || state.full(&self.limits, client).is_some() {
             return None;
         }
-        Some(self.place(&mut state, client, false, CancellationToken::new()))
+        Some(self.permit(&mut state, client, false, CancellationToken::new()))
     }
 
-    /// A place for a new connection, which is idle at first: when all places are taken, another idle one may be evicted
-    /// for it. `None` when it is one too many.
-    pub fn connect(self: &Arc<Self>, client: Option<K>) -> Option<Place<K>> {
+    /// Permits a new connection, which is idle at first. When a limit on all clients is reached, another idle connection may be
+    /// evicted for it. `None` when there is no room.
+    pub fn connect(self: &Arc<Self>, client: Option<K>) -> Option<Permit<K>> {
         self.connect_with(client, CancellationToken::new())
     }
 
-    /// The same for one of several things that end together: whichever is evicted cancels `evicted`.
-    pub fn connect_with(self: &Arc<Self>, client: Option<K>, evicted: CancellationToken) -> Option<Place<K>> {
+    /// Like [`connect`](Self::connect), for one of several permits of a connection: the eviction of one cancels `evicted` for all.
+    pub fn connect_with(self: &Arc<Self>, client: Option<K>, evicted: CancellationToken) -> Option<Permit<K>> {
         let mut state = self.state();
-        if !state.has_room(&self.places, client) {
+        if !state.has_room(&self.limits, client) {
             return None;
         }
-        while let Some(full) = state.full(&self.places, client) {
+        while let Some(full) = state.full(&self.limits, client) {
             let victim = state.victim(full, client)?;
             if let Some(entry) = state.remove(victim) {
                 entry.evicted.cancel();
             }
         }
-        Some(self.place(&mut state, client, true, evicted))
+        Some(self.permit(&mut state, client, true, evicted))
     }
 
-    fn place(
+    fn permit(
         self: &Arc<Self>,
         state: &mut State<K>,
         client: Option<K>,
         idle: bool,
         evicted: CancellationToken,
-    ) -> Place<K> {
+    ) -> Permit<K> {
         let id = state.add(client, evicted.clone());
         if idle {
             state.set_idle(id, true);
         }
-        Place { door: Arc::clone(self), id, evicted }
+        Permit { limiter: Arc::clone(self), id, evicted }
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
@@ -210,31 +210,31 @@ impl<K: Client> Door<K> {
     }
 }
 
-impl<K: Client> Place<K> {
-    /// The connection was admitted: it no longer counts as waiting.
+impl<K: Client> Permit<K> {
+    /// Marks the connection as admitted: it no longer counts as waiting.
     pub fn admit(&self) {
-        self.door.state().admit(self.id);
+        self.limiter.state().admit(self.id);
     }
 
-    /// Something is under way: the connection is not evicted.
+    /// Marks the connection as busy: it is not evicted.
     pub fn busy(&self) {
-        self.door.state().set_idle(self.id, false);
+        self.limiter.state().set_idle(self.id, false);
     }
 
-    /// Nothing is under way any more.
+    /// Marks the connection as idle: it may be evicted.
     pub fn idle(&self) {
-        self.door.state().set_idle(self.id, true);
+        self.limiter.state().set_idle(self.id, true);
     }
 
-    /// Cancelled once the place went to another connection: this one must close.
+    /// Cancelled when the permit went to another connection: this one must close.
     pub fn evicted(&self) -> CancellationToken {
         self.evicted.clone()
     }
 }
 
-impl<K: Client> Drop for Place<K> {
+impl<K: Client> Drop for Permit<K> {
     fn drop(&mut self) {
-        self.door.state().remove(self.id);
+        self.limiter.state().remove(self.id);
     }
 }
 
@@ -258,31 +258,31 @@ impl Count {
 }
 
 impl<K: Client> State<K> {
-    /// Whether the client's own bounds leave room.
-    fn has_room(&self, places: &Places, client: Option<K>) -> bool {
+    /// Whether the client's own limits leave room.
+    fn has_room(&self, limits: &ConnectionLimits, client: Option<K>) -> bool {
         let Some(client) = client else { return true };
         let fits = |count: Count, times: usize| {
-            count.waiting < places.waiting_per_address.saturating_mul(times)
-                && count.connections < places.connections_per_address.saturating_mul(times)
+            count.waiting < limits.waiting_per_address.saturating_mul(times)
+                && count.connections < limits.connections_per_address.saturating_mul(times)
         };
-        let here = self.sites.get(&client).copied().unwrap_or_default();
+        let here = self.clients.get(&client).copied().unwrap_or_default();
         let group = client.group().and_then(|group| self.holders.get(&group)).map(|holder| holder.count);
         fits(here, 1) && fits(group.unwrap_or_default(), ADDRESSES_PER_GROUP)
     }
 
-    /// The bound on all clients that leaves no room, if one does.
-    fn full(&self, places: &Places, client: Option<K>) -> Option<Full> {
+    /// The limit on all clients that is reached, if one is.
+    fn full(&self, limits: &ConnectionLimits, client: Option<K>) -> Option<Full> {
         if client.is_none() {
-            return (self.proxies.count.connections >= places.proxies).then_some(Full::Connections);
+            return (self.proxies.count.connections >= limits.proxies).then_some(Full::Connections);
         }
-        if self.all.connections >= places.connections {
+        if self.all.connections >= limits.connections {
             return Some(Full::Connections);
         }
-        (self.all.waiting >= places.waiting).then_some(Full::Waiting)
+        (self.all.waiting >= limits.waiting).then_some(Full::Waiting)
     }
 
-    /// The idle connection that makes room for `client`: the oldest of who holds the most, if that is more than the client
-    /// holds, and otherwise the client's own.
+    /// The idle connection to evict for `client`: the oldest of the client with the most connections, if it has more than
+    /// `client`, and otherwise the oldest of `client`.
     fn victim(&self, full: Full, client: Option<K>) -> Option<u64> {
         let Some(client) = client else { return self.oldest(&self.proxies, full) };
         let own = self.holders.get(&holder_of(client));
@@ -307,7 +307,7 @@ impl<K: Client> State<K> {
             None => self.proxies.count.enter(),
             Some(client) => {
                 self.all.enter();
-                self.sites.entry(client).or_default().enter();
+                self.clients.entry(client).or_default().enter();
                 self.holders.entry(holder_of(client)).or_default().count.enter();
             }
         }
@@ -324,7 +324,7 @@ impl<K: Client> State<K> {
             None => [Some(&mut self.proxies.count), None, None],
             Some(client) => [
                 Some(&mut self.all),
-                self.sites.get_mut(&client),
+                self.clients.get_mut(&client),
                 self.holders.get_mut(&holder_of(client)).map(|holder| &mut holder.count),
             ],
         };
@@ -360,15 +360,15 @@ impl<K: Client> State<K> {
         };
         self.all.leave(entry.waits);
         let (key, waited) = (holder_of(client), entry.waits);
-        if let Some(site) = self.sites.get_mut(&client) {
-            site.leave(waited);
-            if site.connections == 0 {
-                self.sites.remove(&client);
+        if let Some(count) = self.clients.get_mut(&client) {
+            count.leave(waited);
+            if count.connections == 0 {
+                self.clients.remove(&client);
             }
         }
         if let Some(holder) = self.holders.get_mut(&key) {
             holder.count.leave(waited);
-            debug_assert!(holder.idle.len() <= holder.count.connections, "what left is idle no more");
+            debug_assert!(holder.idle.len() <= holder.count.connections, "a removed connection is not idle");
             if holder.count.connections == 0 {
                 self.holders.remove(&key);
             }

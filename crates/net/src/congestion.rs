@@ -1,30 +1,35 @@
-//! Congestion control: what decides how fast the kernel sends. Linux's default (`cubic`) takes every lost packet for a full
-//! line and slows down, so that far and lossy ways carry a fraction of a stream; `bbr` measures what the way carries.
+//! Congestion control decides how fast the kernel sends. Linux's default (`cubic`) slows down at every lost packet, as if the line were
+//! full, so that long lossy paths carry a fraction of a stream. `bbr` measures what the path carries.
 
 use std::io;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// What media sockets ask for. Unprivileged programs may where the kernel has it and
+/// What media sockets ask for. Unprivileged programs may use it where the kernel has it and
 /// `net.ipv4.tcp_allowed_congestion_control` lists it.
 const WANTED: &str = "bbr";
 
-/// Asks for `bbr` on a socket that sends media, or on the listener of such sockets, which inherit it. A kernel without it stays
-/// with its default: that costs speed on bad lines, and no stream.
+/// Asks for `bbr` on a socket that sends media, or on the listener of such sockets, which inherit it. A kernel without `bbr` keeps its
+/// default, which costs speed on bad lines.
 pub fn prefer_bbr<'a>(socket: impl Into<SockRef<'a>>) {
     let _ = ask(&socket.into());
 }
 
-/// The congestion control that a new media socket gets now; `None` where the system does not say.
+/// The congestion control of a new media socket; `None` if the system does not report it.
 pub fn congestion_control() -> Option<String> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).ok()?;
     prefer_bbr(&socket);
-    name_of(&SockRef::from(&socket)).ok()
+    of(&socket)
 }
 
-/// Whether a connection has it.
-pub(crate) fn has_bbr<'a>(socket: impl Into<SockRef<'a>>) -> bool {
-    name_of(&socket.into()).is_ok_and(|name| name == WANTED)
+/// The congestion control of a connection; `None` if the system does not report it.
+pub fn of<'a>(socket: impl Into<SockRef<'a>>) -> Option<String> {
+    name_of(&socket.into()).ok()
+}
+
+/// Whether a connection uses `bbr`.
+pub fn has_bbr<'a>(socket: impl Into<SockRef<'a>>) -> bool {
+    of(socket).is_some_and(|name| name == WANTED)
 }
 
 #[cfg(target_os = "linux")]
@@ -51,24 +56,19 @@ fn name_of(_socket: &SockRef<'_>) -> io::Result<String> {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-pub(crate) mod tests {
+mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
     /// What this kernel must give a media socket: `bbr` if it may be had, otherwise its default.
-    pub(crate) fn expected() -> String {
+    fn expected() -> String {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).expect("is Linux");
         let allowed = read("tcp_allowed_congestion_control");
         if allowed.split_whitespace().any(|name| name == WANTED) {
             return WANTED.to_owned();
         }
         read("tcp_congestion_control").trim().to_owned()
-    }
-
-    /// What a socket has.
-    pub(crate) fn of<'a>(socket: impl Into<SockRef<'a>>) -> String {
-        name_of(&socket.into()).expect("is TCP")
     }
 
     #[test]
@@ -78,7 +78,7 @@ pub(crate) mod tests {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("is made");
         socket.set_tcp_congestion(b"reno").expect("every kernel has it");
         prefer_bbr(&socket);
-        assert_eq!(of(&socket), if expected() == WANTED { WANTED } else { "reno" });
+        assert_eq!(of(&socket).as_deref(), Some(if expected() == WANTED { WANTED } else { "reno" }));
     }
 
     #[test]
@@ -87,7 +87,7 @@ pub(crate) mod tests {
         prefer_bbr(&listener);
         let _client = TcpStream::connect(listener.local_addr().expect("is bound")).expect("connects");
         let (accepted, _) = listener.accept().expect("accepts");
-        assert_eq!(of(&accepted), expected());
+        assert_eq!(of(&accepted), Some(expected()));
     }
 
     #[test]

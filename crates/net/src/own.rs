@@ -37,14 +37,14 @@ impl OwnAddresses {
         (Self { interfaces, host: seen }, follow(host, resolver, known))
     }
 
-    /// As if this machine had these interfaces.
-    #[cfg(test)]
-    pub(crate) fn with_interfaces(interfaces: fn() -> Vec<IpAddr>) -> Self {
+    /// The addresses that `interfaces` returns, instead of this machine's: for tests, and where a server's addresses are not those of
+    /// its interfaces.
+    pub fn with_interfaces(interfaces: fn() -> Vec<IpAddr>) -> Self {
         Self { interfaces, ..Self::default() }
     }
 
     /// All of them at the moment.
-    pub(crate) async fn list(&self) -> Vec<IpAddr> {
+    pub async fn list(&self) -> Vec<IpAddr> {
         let mut host = self.host.clone();
         // An error means that nobody looks any more: the server is stopping.
         let of_host = host.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
