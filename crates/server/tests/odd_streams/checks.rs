@@ -332,7 +332,7 @@ pub fn notices(seen: &Seen) -> Vec<Value> {
 }
 
 /// The owner got a notice.
-pub fn told(seen: &Seen, findings: &mut Findings) {
+pub fn has_notice(seen: &Seen, findings: &mut Findings) {
     findings.expect(!notices(seen).is_empty(), || "API: no notice".to_owned());
 }
 

@@ -6,7 +6,7 @@ use crate::{
     bend::{Item, Schedule, video_header},
     checks::{
         Findings, SYNC_MS, destination_decodes, destination_in_sync_by_arrival, destination_keeps_skew, forms,
-        hls_in_sync, median, no_freeze, passed, plays, plays_in_sync, told,
+        has_notice, hls_in_sync, median, no_freeze, passed, plays, plays_in_sync,
     },
     clips::{clip, is_header, is_video_header},
     run::{Case, Seen},
@@ -153,7 +153,7 @@ fn ahead(kind: MediaKind, ms: i64) -> Schedule {
 
 fn skewed(seen: &Seen, findings: &mut Findings) {
     plays_in_sync(seen, findings);
-    told(seen, findings);
+    has_notice(seen, findings);
 }
 
 /// Pictures pause for 3 s and return with timestamps from 0; the audio continues.

@@ -5,8 +5,8 @@ use gostream_proto::rtmp::media::MediaKind;
 use crate::{
     bend::{Item, KEY, Schedule, nal_units, packed, parameter_sets, start_coded, unit_type, video_header, with_head},
     checks::{
-        Findings, SIZE, SYNC_MS, api_video, destination_keeps_wall_time, forms, hls_decodes, hls_in_sync, hls_shows,
-        low_latency, newest, no_freeze, one_connection, pictures_are_whole, playlists, plays, plays_in_sync, told,
+        Findings, SIZE, SYNC_MS, api_video, destination_keeps_wall_time, forms, has_notice, hls_decodes, hls_in_sync,
+        hls_shows, low_latency, newest, no_freeze, one_connection, pictures_are_whole, playlists, plays, plays_in_sync,
     },
     clips::{HevcPicture, clip, hevc, is_video_header},
     measure::units_in_mp4,
@@ -74,7 +74,7 @@ pub const CASES: &[Case] = &[
             hls_in_sync(&forms(seen), &[0], SYNC_MS, findings);
             hls_shows(&forms(seen), SIZE, findings);
             pictures_are_whole(seen, findings);
-            told(seen, findings);
+            has_notice(seen, findings);
         },
     },
     Case { id: "c27", name: "interlaced_pictures_play", late_ms: None, sends: interlaced, right: plays_in_sync },

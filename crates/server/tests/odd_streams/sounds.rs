@@ -7,9 +7,9 @@ use gostream_proto::rtmp::media::MediaKind;
 use crate::{
     bend::{Schedule, with_adts},
     checks::{
-        Findings, SIZE, SYNC_MS, api_video, destination_begins_within, destination_keeps_wall_time, forms, hls_decodes,
-        hls_in_sync, hls_shows, hls_sounds_or_says_why, late_destination_gets, newest, no_freeze, no_hole_in_sound,
-        notices, one_connection, playlists, plays, plays_in_sync, told,
+        Findings, SIZE, SYNC_MS, api_video, destination_begins_within, destination_keeps_wall_time, forms, has_notice,
+        hls_decodes, hls_in_sync, hls_shows, hls_sounds_or_says_why, late_destination_gets, newest, no_freeze,
+        no_hole_in_sound, notices, one_connection, playlists, plays, plays_in_sync,
     },
     clips::{clip, is_audio_header, is_header},
     run::{Case, Seen},
@@ -43,7 +43,7 @@ pub const CASES: &[Case] = &[
             destination_begins_within(seen, Duration::from_secs(10), findings);
             one_connection(seen, findings);
             late_destination_gets(seen, MediaKind::Audio, findings);
-            told(seen, findings);
+            has_notice(seen, findings);
         },
     },
     Case {
