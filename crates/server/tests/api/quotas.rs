@@ -59,7 +59,7 @@ async fn a_hundred_concurrent_requests_stay_within_the_quota() {
     }
 }
 
-/// A hundred requests, of which five succeed. Returns one of the refusals.
+/// Sends a hundred requests, of which five succeed. Returns one of the created objects.
 async fn at_once(client: &Client, path: &str, body: Value) -> Value {
     let replies = join_all((0..100).map(|_| client.post(path, body.clone()))).await;
     let (taken, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.status == 201);

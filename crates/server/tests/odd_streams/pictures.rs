@@ -10,7 +10,7 @@ use crate::{
     },
     clips::{HevcPicture, clip, hevc, is_video_header},
     measure::units_in_mp4,
-    run::{Case, Seen},
+    run::{Case, Recording},
     streams::{MS, empty_nal_units, interlaced},
 };
 
@@ -167,7 +167,7 @@ fn header_of_another_size() -> Schedule {
         })
 }
 
-fn no_empty_units(seen: &Seen, findings: &mut Findings) {
+fn no_empty_units(seen: &Recording, findings: &mut Findings) {
     let units: Vec<_> = seen.low_latency.files().iter().flat_map(units_in_mp4).collect();
     let empty = units.iter().filter(|unit| unit.is_empty()).count();
     findings.expect(empty == 0 && units.len() > 100, || {
@@ -211,7 +211,7 @@ fn hevc_stream(header: &[u8], [key, inter]: [&[u8]; 2]) -> Schedule {
 }
 
 /// Only in MP4: players accept HEVC in nothing else (Apple's HLS Authoring Specification 1.5).
-fn hevc_plays(seen: &Seen, findings: &mut Findings) {
+fn hevc_plays(seen: &Recording, findings: &mut Findings) {
     let form = [low_latency(seen)];
     one_connection(seen, findings);
     destination_keeps_wall_time(seen, findings);
@@ -246,7 +246,7 @@ fn captioned() -> Schedule {
     })
 }
 
-fn captions_arrive(seen: &Seen, findings: &mut Findings) {
+fn captions_arrive(seen: &Recording, findings: &mut Findings) {
     plays_in_sync(seen, findings);
     let captions = |bytes: &[u8]| bytes.windows(4).filter(|window| window == b"GA94").count();
     for (form, watched, _) in forms(seen) {
