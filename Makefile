@@ -1,4 +1,4 @@
-# GoStream: what a person types here. `make` alone prints this list.
+# The commands of GoStream. `make` alone prints this list.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -8,9 +8,9 @@ MAKEFLAGS += --no-print-directory
 # Arguments for the server (`make run ARGS="--http-listen 127.0.0.1:9000"`) and for the test runner
 # (`make test ARGS=slow_reader`).
 ARGS ?=
-# How long each fuzz target runs.
+# Seconds per fuzz target.
 FUZZ_SECONDS ?= 60
-# How long faults are made up, and the seed of a run that failed (`make chaos SEED=123456`).
+# Duration of the random faults, and the seed of a failed run to repeat (`make chaos SEED=123456`).
 CHAOS_SECONDS ?= 60
 SEED ?=
 
@@ -19,7 +19,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## Build what is missing and start the server on http://localhost:8080
+run: build ## Build if necessary and start the server on http://localhost:8080
 	@exec target/release/gostream $(ARGS)
 
 .PHONY: build
@@ -27,7 +27,7 @@ build: web ## Build the program: target/release/gostream
 	@scripts/install-peers build
 	cargo build --locked --release --package gostream
 
-# The page: embedded into the program, built again only when something under web/ changed.
+# The page, which is embedded into the program; rebuilt only when something under web/ changed.
 .PHONY: web
 web: web/dist/index.html
 
@@ -36,19 +36,19 @@ web/dist/index.html: web/node_modules/.installed \
 	cd web && npm run build
 	@touch $@
 
-# Not `npm ci`: it insists on lock entries for the native packages of every platform, and registries that carry only some of
-# them leave those out. The versions are those of the lock file all the same.
+# Not `npm ci`: it requires lock entries for the native packages of every platform, and registries that have only some of
+# them omit those. The versions still come from the lock file.
 web/node_modules/.installed: web/package-lock.json
 	@scripts/install-peers build
 	cd web && npm install --no-save --no-audit --no-fund
 	@mkdir -p $(@D) && touch $@
 
 .PHONY: dev
-dev: web/node_modules/.installed ## The page with hot reload, on a server that runs already (GOSTREAM_URL)
+dev: web/node_modules/.installed ## The page with hot reload, for a running server (GOSTREAM_URL)
 	cd web && npm run dev
 
 .PHONY: test
-test: web ## Run every test, against real FFmpeg, nginx, GStreamer, PostgreSQL and Chromium
+test: web ## Run every test, with real FFmpeg, nginx, GStreamer, PostgreSQL and Chromium
 	@scripts/install-peers test
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then set -x; cargo nextest run --locked --workspace --no-fail-fast $(ARGS); \
@@ -61,7 +61,7 @@ check: lint audit ## Lint everything, audit the dependencies, compile the fuzz t
 	cargo check --quiet --manifest-path fuzz/Cargo.toml
 
 .PHONY: lint
-lint: web ## Formatting, clippy, the fences between crates and within them, tidiness
+lint: web ## Formatting, clippy, dependencies between crates and files, file sizes
 	@scripts/install-peers lint
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
@@ -73,28 +73,28 @@ lint: web ## Formatting, clippy, the fences between crates and within them, tidi
 	@scripts/tidy
 
 .PHONY: audit
-audit: web/node_modules/.installed ## Licences, bans, sources and known holes of the dependencies; unused ones; shell scripts
+audit: web/node_modules/.installed ## Licences, bans, sources and known vulnerabilities of dependencies; unused ones; shell scripts
 	@scripts/install-peers check
 	@scripts/audit
 	scripts/cargo-tool machete crates
 	shellcheck scripts/* .ci/run
 
 .PHONY: sbom
-sbom: web/node_modules/.installed ## What the program and its page are made of, as CycloneDX, in target/sbom
+sbom: web/node_modules/.installed ## Bills of materials of the program and its page (CycloneDX), in target/sbom
 	@scripts/sbom
 
 .PHONY: bench
-bench: build ## Measure beside nginx-rtmp and FFmpeg (ARGS="--only fan-out --seconds 10")
+bench: build ## Compare with nginx-rtmp and FFmpeg (ARGS="--only fan-out --seconds 10")
 	@scripts/install-peers bench
 	cargo run --locked --release --package gostream-bench -- $(ARGS)
 
 .PHONY: load
-load: build ## Ask a server 300 things a second on both databases (ARGS="--rate 600 --only SQLite")
+load: build ## Send 300 requests per second to a server, with both databases (ARGS="--rate 600 --only SQLite")
 	@scripts/install-peers test
 	cargo run --locked --release --package gostream-bench --bin load -- $(ARGS)
 
 .PHONY: instructions
-instructions: ## Count the instructions of the hot paths under valgrind
+instructions: ## Count the instructions of the hot paths with valgrind
 	@scripts/install-peers instructions
 	@command -v gungraun-runner >/dev/null || (cd / && cargo install --locked --quiet gungraun-runner --version 0.20.0)
 	cargo bench --locked --package gostream-bench --bench instructions
@@ -105,19 +105,19 @@ fuzz: ## Fuzz every parser, FUZZ_SECONDS=60 each
 	@scripts/fuzz $(FUZZ_SECONDS)
 
 .PHONY: contract
-contract: ## Hold a server against the OpenAPI document (schemathesis), EXAMPLES=25 requests of each operation
+contract: ## Check a server against the OpenAPI document (schemathesis), EXAMPLES=25 requests per operation
 	@scripts/install-peers contract
 	cargo build --locked --quiet --package gostream
 	@scripts/contract $(EXAMPLES)
 
 .PHONY: neighbour
-neighbour: ## One account does harm for a minute next to another one, NEIGHBOUR_SECONDS=60
+neighbour: ## One account attacks for a minute next to another one, NEIGHBOUR_SECONDS=60
 	@scripts/install-peers test
 	NEIGHBOUR_SECONDS=$(or $(NEIGHBOUR_SECONDS),60) cargo test --locked --release --package gostream --test e2e \
 	  one_account -- --nocapture
 
 .PHONY: chaos
-chaos: ## Random faults at both ends of the engine, then odd streams; CHAOS_SECONDS=60 each, SEED=... to repeat one
+chaos: ## Random faults at both ends of the engine, then odd streams; CHAOS_SECONDS=60 each, SEED=... to repeat a run
 	@scripts/install-peers build
 	cargo run --locked --quiet --package gostream-engine --example chaos -- $(CHAOS_SECONDS) $(SEED)
 	BENT_SECONDS=$(CHAOS_SECONDS) BENT_SEED=$(SEED) cargo test --locked --quiet --package gostream-engine --lib \
@@ -128,5 +128,5 @@ format: ## Format the code
 	cargo fmt --all
 
 .PHONY: clean
-clean: ## Remove what was built, and keep the data
+clean: ## Remove build output, but keep the data
 	cargo clean

@@ -2,7 +2,7 @@ import tailwindcss from "@tailwindcss/vite";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
-// `make dev` serves the page here with hot reload, and hands everything else to a running server.
+// `make dev` serves the page with hot reload and forwards everything else to a running server.
 const server = process.env.GOSTREAM_URL ?? "http://localhost:8080";
 
 export default defineConfig({

@@ -95,9 +95,9 @@ impl Seen {
         }
         let now = Instant::now();
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        let behind = now - *first.entry(part).or_insert(now);
+        let late_by = now - *first.entry(part).or_insert(now);
         drop(first);
-        self.later.lock().unwrap_or_else(PoisonError::into_inner).push(behind);
+        self.later.lock().unwrap_or_else(PoisonError::into_inner).push(late_by);
     }
 }
 

@@ -1,4 +1,4 @@
-// An intruder in an account, seen and thrown out by its owner on the account page.
+// An intruder in an account, found and removed by its owner on the account page.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -22,7 +22,7 @@ async function fits(page) {
       await page.setViewportSize({ width, height: 900 });
       const name = `${colorScheme}-${width}`;
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-      assert.ok(overflow <= 0, `${name}: ${overflow} pixels stick out`);
+      assert.ok(overflow <= 0, `${name}: ${overflow} pixels too wide`);
       await accessible(page, name);
       if (process.env.PICTURES) {
         await page.screenshot({ path: `${process.env.PICTURES}/account-${name}.png`, fullPage: true });
@@ -31,7 +31,7 @@ async function fits(page) {
   }
 }
 
-test("an intruder is seen on the account page, and thrown out there", { timeout: 240_000 }, async (t) => {
+test("an intruder is found and removed on the account page", { timeout: 240_000 }, async (t) => {
   const { server, chromium, encode } = await stage(t);
   const { name, streamKey } = await server.project(EMAIL, "Sunday service");
   encode(streamKey);
@@ -41,19 +41,19 @@ test("an intruder is seen on the account page, and thrown out there", { timeout:
   await theirs.getByText(name).waitFor();
   await theirs.goto(`${server.url}/account`);
   await theirs.getByLabel("New token").fill("Innocent script");
-  await theirs.getByLabel("It may do").selectOption({ label: "Only look, without stream keys" });
-  await theirs.getByLabel("It ends").selectOption({ label: "never" });
-  await theirs.getByRole("button", { name: "Make token" }).click();
-  await theirs.getByTestId("tokens").getByText("only looks, does not end, never used").waitFor();
+  await theirs.getByLabel("Permissions").selectOption({ label: "Read only, without stream keys" });
+  await theirs.getByLabel("Expires").selectOption({ label: "never" });
+  await theirs.getByRole("button", { name: "Create token" }).click();
+  await theirs.getByTestId("tokens").getByText("read only, does not expire, never used").waitFor();
 
   const page = await open(owner, `${server.url}/login`);
   await enter(page, EMAIL, PASSWORD, "Log in");
   await page.getByText(name).waitFor();
   await page.goto(`${server.url}/account`);
   const sessions = page.getByTestId("sessions").getByRole("listitem");
-  const here = page.getByText("here", { exact: true });
+  const here = page.getByText("this browser", { exact: true });
   await sessions.filter({ has: here }).getByText("127.0.0.1").waitFor();
-  // That of the sign-up, the intruder's, and this one.
+  // The session of the sign-up, the intruder's, and this one.
   assert.equal(await sessions.count(), 3);
   await sessions.getByText("last seen").first().waitFor();
   await page.getByTestId("tokens").getByText("Innocent script").waitFor();

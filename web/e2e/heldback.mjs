@@ -1,5 +1,5 @@
-// A real Caddy that compresses holds the event stream back until there is enough to compress: the page notices, asks instead, says
-// so, and returns to the stream when a proxy lets it through.
+// A real Caddy with compression buffers the event stream until there is enough to compress: the page detects it, polls instead,
+// says so, and returns to the stream when the proxy passes it on.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -34,7 +34,7 @@ async function caddy(t, server, port, options) {
   return { url, end };
 }
 
-test("behind a proxy that holds events back the page asks, and says so", { timeout: 240_000 }, async (t) => {
+test("behind a buffering proxy the page polls, and says so", { timeout: 240_000 }, async (t) => {
   const { server, chromium, encode } = await stage(t);
   const { name, streamKey } = await server.project(EMAIL, "Sunday service");
   const port = await freePort();
@@ -69,7 +69,7 @@ test("behind a proxy that holds events back the page asks, and says so", { timeo
   await state.waitFor();
 });
 
-test("events that are refused are not blamed on a proxy that holds them back", {
+test("refused events are not blamed on a proxy", {
   timeout: 240_000,
 }, async (t) => {
   const { server, chromium, encode } = await stage(t);

@@ -1,4 +1,4 @@
-// The journeys of a person through the page, against the real thing: `npm run e2e`. `npm run screenshots` keeps the pictures.
+// User journeys through the page, against the real server: `npm run e2e`. `npm run screenshots` saves screenshots.
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -8,7 +8,7 @@ import { accessible, enter, PASSWORD, Server, stage, until } from "./stage.mjs";
 const SCREENSHOTS = Boolean(process.env.SCREENSHOTS);
 const PICTURES = new URL("../../docs/screenshots/", import.meta.url).pathname;
 
-/** A page whose console must stay silent. `expected` are failures that a step provokes. */
+/** Opens a page whose console must stay empty. `expected` are patterns of errors that a step provokes. */
 async function open(context, server, path, expected = []) {
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
@@ -24,7 +24,7 @@ async function open(context, server, path, expected = []) {
     const url = new URL(request.url());
     if (url.protocol.startsWith("http") && url.origin !== server.url) said.push(`request to ${url.origin}`);
   });
-  page.quiet = () => assert.deepEqual(said, [], "the console is silent");
+  page.quiet = () => assert.deepEqual(said, [], "the console is empty");
   await page.goto(server.url + path);
   return page;
 }
@@ -36,12 +36,12 @@ async function picture(page, name) {
 }
 
 async function signUp(page, email) {
-  await enter(page, email, PASSWORD, "Make account");
-  await page.getByLabel("Name your first show").waitFor();
+  await enter(page, email, PASSWORD, "Create account");
+  await page.getByLabel("Name your first project").waitFor();
 }
 
 async function makeProject(page, name) {
-  await page.getByLabel("Name your first show").fill(name);
+  await page.getByLabel("Name your first project").fill(name);
   await page.getByRole("button", { name: "Create project" }).click();
   await page.getByTestId("waiting").waitFor();
 }
@@ -67,7 +67,7 @@ const state = (page, name, word) =>
   card(page, name).getByTestId("relay-state").filter({ hasText: word }).waitFor();
 const project = (page, word) => page.getByTestId("project-state").filter({ hasText: word }).waitFor();
 
-/** The preview plays: time goes on, and the picture changes. */
+/** Waits until the preview plays: its time advances, and the picture changes. */
 async function plays(page) {
   const look = () =>
     page.getByTestId("preview").evaluate((video) => {
@@ -87,7 +87,7 @@ async function plays(page) {
   });
 }
 
-test("from sign-up to live on two destinations, a dropped encoder, and the end", {
+test("from sign-up to live on two destinations, an encoder interruption, and the end", {
   timeout: 180_000,
 }, async (t) => {
   const { server, chromium, encode } = await stage(t);
@@ -108,13 +108,13 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   await accessible(page, "waiting");
   await picture(page, "waiting");
 
-  // The key is masked, and copied without being shown.
+  // The key is masked, and can be copied without being shown.
   assert.match(await page.getByTestId("value-Stream key").textContent(), /^•+$/);
   await page.getByRole("button", { name: "Copy" }).nth(1).click();
   const streamKey = await page.evaluate(() => navigator.clipboard.readText());
   assert.match(streamKey, /^[0-9a-f-]{36}$/);
 
-  // A mistyped key is noticed by whoever waits in front of the page.
+  // A mistyped key is shown on the waiting page.
   const mistyped = encode(`${streamKey}x`);
   await page.getByTestId("unknown-key").filter({ hasText: "from 127.0.0.1" }).waitFor();
   mistyped.kill("SIGKILL");
@@ -138,23 +138,23 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   await state(page, "Second channel", "off");
   await state(page, "Main channel", "live");
 
-  // A backup server is a connection of its own.
+  // A backup server has a separate connection.
   await card(page, "Second channel").getByRole("button", { name: "Edit" }).click();
   await page.getByText("Backup server", { exact: true }).click();
   await page.getByLabel("Backup server URL").fill(`${to}/`);
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("dialog").waitFor({ state: "detached" });
 
-  // A network that fails for a moment.
+  // A short network failure.
   first.kill("SIGKILL");
-  await page.getByTestId("reconnecting").filter({ hasText: "held for" }).waitFor();
+  await page.getByTestId("reconnecting").filter({ hasText: "connected for another" }).waitFor();
   await picture(page, "reconnecting");
   await state(page, "Main channel", "live");
   const second = encode(streamKey);
   await project(page, "LIVE");
   await plays(page);
 
-  // The same on a phone, in light colours.
+  // The same on a phone, with the light theme.
   const phone = await chromium.newContext({
     viewport: { width: 360, height: 780 },
     storageState: await context.storageState(),
@@ -169,7 +169,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   await picture(small, "phone");
   small.quiet();
 
-  // In the list the picture is small, and plays as well.
+  // The small preview in the list plays as well.
   const list = await open(context, server, "/");
   await until("the small preview plays", () =>
     list.getByTestId("small-preview").evaluate((video) => video.currentTime > 0),
@@ -178,7 +178,7 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   await picture(list, "projects");
   list.quiet();
 
-  // A clean stop ends the stream, and the page tells how it went.
+  // A clean stop ends the stream, and the page shows a summary.
   second.kill("SIGTERM");
   await page
     .getByTestId("just-over")
@@ -196,34 +196,34 @@ test("from sign-up to live on two destinations, a dropped encoder, and the end",
   encode(streamKey);
   await project(page, "LIVE");
 
-  // Deleting while live asks for the name.
+  // Deleting while live requires typing the name.
   await page.getByTestId("project").getByRole("button", { name: "Delete" }).first().click();
   const remove = page.getByRole("button", { name: "Delete project" });
-  assert.ok(await remove.isDisabled(), "the name has to be typed");
+  assert.ok(await remove.isDisabled(), "the name must be typed");
   await page.getByLabel(/Type “Sunday service”/).fill("Sunday service");
   await remove.click();
-  await page.getByLabel("Name your first show").waitFor();
+  await page.getByLabel("Name your first project").waitFor();
   page.quiet();
 });
 
-test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
+test("failures are reported in words", { timeout: 120_000 }, async (t) => {
   const { server, chromium } = await stage(t);
   const refused = [/Failed to load resource/, /ERR_/];
   const context = await chromium.newContext();
   const page = await open(context, server, "/signup", refused);
-  await enter(page, "not an address", "short", "Make account");
+  await enter(page, "not an address", "short", "Create account");
   await page.getByRole("alert").first().waitFor();
   await signUp(page, "me@example.org");
   await makeProject(page, "First");
   const first = new URL(page.url()).pathname;
 
-  // A URL of another kind.
+  // An invalid URL.
   await page.getByRole("button", { name: /Another server/ }).click();
   await fillDestination(page, "Wrong", "https://example.org/live", "k");
   await page.getByRole("alert").filter({ hasText: "rtmp://" }).waitFor();
   await page.getByRole("button", { name: "Close" }).click();
 
-  // A server to pull from that relays may not reach either: it is saved, and the page says what came of it.
+  // A forbidden pull source: it is saved, and the page shows the error.
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByLabel("Pull from another server").fill("https://10.0.0.1/live");
   await page.getByRole("button", { name: "Save" }).click();
@@ -233,7 +233,7 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   await page.getByRole("dialog").waitFor({ state: "detached" });
   await page.getByRole("alert").filter({ hasText: "private network" }).waitFor();
 
-  // A browser that believes it is offline (the internet is gone, the server is on this machine) still asks.
+  // A browser that reports being offline (no Internet, with the server on this machine) still sends requests.
   await page.evaluate(() => window.dispatchEvent(new Event("offline")));
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByLabel("Pull from another server").fill("");
@@ -242,33 +242,33 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   await page.getByRole("alert").waitFor({ state: "detached" });
   await page.evaluate(() => window.dispatchEvent(new Event("online")));
 
-  // Two tabs: what one does the other shows.
+  // Two tabs: each shows the changes of the other.
   const second = await open(context, server, first, refused);
   await second.getByTestId("waiting").waitFor();
   await addDestination(second, "From the other tab", "rtmp://127.0.0.1:9/live", "k");
   await card(page, "From the other tab").waitFor();
 
-  // The server goes away and comes back while the page is open.
+  // The server stops and restarts while the page is open.
   await server.down();
   await page.getByTestId("away").waitFor();
   await server.up();
   await page.getByTestId("away").waitFor({ state: "detached" });
 
-  // A taken address, somebody else's link, a wrong password.
+  // A taken email address, a link of another account, a wrong password.
   const stranger = await chromium.newContext();
   const other = await open(stranger, server, "/signup", refused);
-  await enter(other, "me@example.org", PASSWORD, "Make account");
+  await enter(other, "me@example.org", PASSWORD, "Create account");
   await other.getByRole("alert").filter({ hasText: "already" }).waitFor();
   await signUp(other, "you@example.org");
   await other.goto(server.url + first);
   await other.getByText("There is nothing here").waitFor();
   await other.goto(`${server.url}/account`);
-  await other.getByTestId("sessions").getByText("here").waitFor();
+  await other.getByTestId("sessions").getByText("this browser").waitFor();
   await other.getByLabel("New token").fill("Stream deck");
-  await other.getByRole("button", { name: "Make token" }).click();
+  await other.getByRole("button", { name: "Create token" }).click();
   await other.getByTestId("tokens").getByText("Stream deck").waitFor();
-  await other.getByText("What was done with this account").click();
-  await other.getByTestId("audit").getByText("Token made: Stream deck").waitFor();
+  await other.getByText("Account activity").click();
+  await other.getByTestId("audit").getByText("Token created: Stream deck").waitFor();
   await accessible(other, "account");
   await other.getByRole("button", { name: "Sign out everywhere", exact: true }).click();
   await other.getByRole("heading", { name: "Log in" }).waitFor();
@@ -278,7 +278,7 @@ test("what goes wrong is said in words", { timeout: 120_000 }, async (t) => {
   for (const each of [page, second, other]) each.quiet();
 });
 
-test("what people write is shown as it stands, and nothing in it runs", { timeout: 120_000 }, async (t) => {
+test("user text is shown as text and never executed", { timeout: 120_000 }, async (t) => {
   const { server, chromium, encode } = await stage(t);
   const ran = [];
   const context = await chromium.newContext();
@@ -293,7 +293,7 @@ test("what people write is shown as it stands, and nothing in it runs", { timeou
     destination: `"><svg onload="ran('destination')"></svg>`,
     token: `<script>ran("token")</script>{{7*7}}`,
   };
-  // Markup that gets into a page would be noticed.
+  // Injected markup would be detected.
   const proof = await context.newPage();
   await proof.goto(server.url);
   await proof.evaluate((html) => document.body.insertAdjacentHTML("beforeend", html), names.project);
@@ -308,12 +308,12 @@ test("what people write is shown as it stands, and nothing in it runs", { timeou
   await card(page, names.destination).waitFor();
   await shown(names.project);
 
-  // The names stand in the list, in the report of a stream, and in what a dialog asks for.
+  // The names are in the list, in the report of a stream, and in a dialog.
   const { streamKey } = (await (await context.request.get(`${server.url}/api/projects`)).json())[0];
   const child = encode(streamKey);
   await project(page, "LIVE");
   await card(page, names.destination).getByRole("button", { name: "Start" }).click();
-  await state(page, names.destination, "tries again");
+  await state(page, names.destination, "retrying");
   await page.getByTestId("project").getByRole("button", { name: "Delete" }).first().click();
   await page.getByLabel(`Type “${names.project}”`).waitFor();
   await page.keyboard.press("Escape");
@@ -326,15 +326,15 @@ test("what people write is shown as it stands, and nothing in it runs", { timeou
 
   await page.goto(`${server.url}/account`);
   await page.getByLabel("New token").fill(names.token);
-  await page.getByRole("button", { name: "Make token" }).click();
+  await page.getByRole("button", { name: "Create token" }).click();
   await page.getByTestId("tokens").getByText(names.token).waitFor();
-  await page.getByText("What was done with this account").click();
-  await page.getByTestId("audit").getByText(`Token made: ${names.token}`).waitFor();
-  assert.deepEqual(ran, [], "nothing ran, and nothing had to be stopped by the policy");
+  await page.getByText("Account activity").click();
+  await page.getByTestId("audit").getByText(`Token created: ${names.token}`).waitFor();
+  assert.deepEqual(ran, [], "nothing ran, and the policy blocked nothing");
   page.quiet();
 });
 
-test("files are served as browsers like them", async (t) => {
+test("files are cached and compressed", async (t) => {
   const server = await Server.start();
   t.after(() => server.end());
   const ask = (path, headers = {}) =>
@@ -359,5 +359,5 @@ test("files are served as browsers like them", async (t) => {
   }
   assert.ok(first > 10_000 && first < 250_000, `the first load takes ${first} bytes`);
   assert.equal((await ask("/assets/nothing.js")).status, 404);
-  assert.equal((await fetch(`${server.url}/nothing`)).status, 404, "programs are told that there is nothing");
+  assert.equal((await fetch(`${server.url}/nothing`)).status, 404, "programs get a 404");
 });

@@ -1,5 +1,5 @@
-// From glass to glass: how old the picture is that a viewer sees. An encoder gets pictures that hold the time of their making
-// as black and white bars; the page reads them off the video. `npm run latency` prints what it measured and judges nothing.
+// Glass-to-glass latency: the age of the picture that a viewer sees. The encoder's pictures contain their creation time as black
+// and white bars, which are read from the video on the page. `npm run latency` prints the result without judging it.
 import { spawn } from "node:child_process";
 
 import { enter, browser as launch, PASSWORD, Server, until } from "./stage.mjs";

@@ -1,5 +1,5 @@
-// Streams as odd encoders send them, in a real Chromium: the page's own preview, and the classic form beside it, play on from the
-// first picture to the end. `ODD_CASES=c8,c24` plays only these.
+// Streams of odd encoders in a real Chromium: the page's preview and a player of the classic HLS play without interruption from
+// the first picture to the end. `ODD_CASES=c8,c24` plays only these.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -96,7 +96,7 @@ class Follower {
 async function play(server, chromium, id) {
   const email = `${id}@example.org`;
   const { streamKey, id: project } = await server.project(email, CASES[id]);
-  // The page allows no script but its own; the second player is one.
+  // The page's policy allows only its own scripts; the second player is another one.
   const context = await chromium.newContext({ bypassCSP: true });
   const page = await context.newPage();
   await page.goto(`${server.url}/login`);
@@ -111,7 +111,7 @@ async function play(server, chromium, id) {
     ended = Date.now();
   });
   try {
-    // Clips are made first, once.
+    // The clips are made once, before the first case.
     await new Promise((done) => child.stdout.once("data", done));
     const sent = Date.now();
     const classic = `/hls/${streamKey}.m3u8`;
@@ -134,7 +134,7 @@ async function play(server, chromium, id) {
   }
 }
 
-test("odd streams play on in both previews", { timeout: 300_000 }, async (t) => {
+test("odd streams play in both previews", { timeout: 300_000 }, async (t) => {
   const { server, chromium } = await stage(t);
   const wrong = [];
   const waiting = [...chosen];

@@ -1,4 +1,4 @@
-// What the journeys stand on: the real server, a real FFmpeg as encoder, a second server as platform, a real Chromium.
+// Shared by the journeys: the real server, FFmpeg as encoder, a second server as platform, and Chromium.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

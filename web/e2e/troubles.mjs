@@ -1,4 +1,4 @@
-// What the page says when the server as a whole is in trouble.
+// What the page shows when the server has a problem.
 import { closeSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -17,7 +17,7 @@ function fill(path) {
   }
 }
 
-test("a full disk is said on every page, and that it is over", { timeout: 180_000 }, async (t) => {
+test("a full disk is reported on every page until it is over", { timeout: 180_000 }, async (t) => {
   const server = await Server.start({ smallDisk: true });
   t.after(() => server.end());
   const chromium = await browser();

@@ -1,4 +1,4 @@
-// Writes a Brotli and a gzip form beside every built file that shrinks by it; the server sends whichever a browser takes.
+// Writes a Brotli and a gzip version of every built file that becomes smaller; the server sends the one that a browser accepts.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";

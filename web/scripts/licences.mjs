@@ -1,7 +1,7 @@
-// Judges the licences of what the page is made of: reads the bill of materials that `npm sbom` writes, on standard input.
+// Checks the licences of the page's dependencies, from the bill of materials of `npm sbom` on standard input.
 import { readFileSync } from "node:fs";
 
-// Those of deny.toml that occur here, and one that gives everything away.
+// The licences of deny.toml that occur here, and a public-domain one.
 const allowed = new Set(["Apache-2.0", "BSD-3-Clause", "ISC", "MIT", "Unlicense"]);
 
 /** Whether one of the choices of an expression without parentheses is allowed as a whole. */

@@ -23,20 +23,20 @@ use tokio::{
 use stage::Stage;
 
 /// Poll interval for conditions without a notification.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const RESTARTS: u32 = 20;
 /// Allowed growth, for allocators and for the ring, which holds 10 s of 0.6 Mbit/s.
 const GROWTH_KIB_MAX: u64 = 8 * 1024;
 
 /// Resources of the process.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct Resources {
     files: usize,
     tasks: usize,
     memory_kib: u64,
 }
 
-impl Held {
+impl Resources {
     fn now() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").expect("is Linux");
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("is there");
@@ -56,7 +56,7 @@ async fn restart(stage: &Stage, spec: &ProjectSpec, platform: Platform) -> (Plat
     let platform = Platform::start_at(address, Behaviour::default()).await.expect("listens again");
     let began = Instant::now();
     // A retry may be requested before the loss was detected, so it is repeated.
-    let mut looks = interval(LOOK);
+    let mut looks = interval(POLL_INTERVAL);
     let asking = async {
         loop {
             looks.tick().await;
@@ -85,7 +85,7 @@ async fn twenty_restarts_of_a_destination_leak_nothing() {
     platform.until_video(3).await;
     // In the first round, libraries allocate what they keep.
     (platform, _) = restart(&stage, &spec, platform).await;
-    let before = Held::now();
+    let before = Resources::now();
     for round in 2..=RESTARTS + 1 {
         let took;
         (platform, took) = restart(&stage, &spec, platform).await;
@@ -93,18 +93,18 @@ async fn twenty_restarts_of_a_destination_leak_nothing() {
         let status = stage.until_relay(&spec, 0, RelayState::Live).await;
         assert!(status.relays[&spec.destinations[0].id].reconnects >= round, "each loss is counted");
     }
-    let mut looks = interval(LOOK);
+    let mut looks = interval(POLL_INTERVAL);
     let settled = async {
         loop {
             looks.tick().await;
-            let now = Held::now();
+            let now = Resources::now();
             if now.files <= before.files && now.tasks <= before.tasks {
                 return now;
             }
         }
     };
     let Ok(after) = timeout(PATIENCE, settled).await else {
-        panic!("a resource leaked: {before:?}, then {:?}", Held::now());
+        panic!("a resource leaked: {before:?}, then {:?}", Resources::now());
     };
     println!("before: {before:?}; after {RESTARTS} restarts: {after:?}");
     assert!(after.memory_kib < before.memory_kib + GROWTH_KIB_MAX, "{before:?}, then {after:?}");

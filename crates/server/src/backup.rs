@@ -97,7 +97,7 @@ pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Op
     }
 
     // All of it is proved beside its place, before anything is touched.
-    let draft = Draft(backup::beside(&database, &format!("{}.restoring", Uuid::new_v4())));
+    let draft = Draft(backup::sibling(&database, &format!("{}.restoring", Uuid::new_v4())));
     let Unpacked { extras, is_verified } = backup::unpack(from, &draft.0).await?;
     if !is_verified {
         tracing::warn!("The backup has no checksum, as older ones: whether it was changed since cannot be told.");
@@ -141,7 +141,7 @@ fn put_aside(present: &[PathBuf], database: &Path) -> Result<Option<String>, Err
         PathBuf::from(name)
     });
     for path in present.iter().chain(log.iter().filter(|path| path.exists())) {
-        fs::rename(path, backup::beside(path, &ending))
+        fs::rename(path, backup::sibling(path, &ending))
             .map_err(|source| Error::Place { path: path.clone(), source })?;
     }
     Ok(Some(ending))

@@ -128,7 +128,7 @@ pub async fn write(url: &str, keyring: &Keyring, extras: &BackupExtras, to: &Pat
     }
     // An empty file reserves the name; the copy is written next to it and replaces it when complete.
     let taken = Draft::create(to.to_owned())?;
-    let draft = Draft::create(beside(to, "part"))?;
+    let draft = Draft::create(sibling(to, "part"))?;
     copy(&from, &draft.path).await?;
     let mut connection = open(&draft.path).await.map_err(|error| copy_failed(to, error))?;
     let packed = pack(&mut connection, extras).await.map_err(|error| copy_failed(to, error));
@@ -209,7 +209,7 @@ pub fn replace(draft: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// A path in the same folder.
-pub fn beside(path: &Path, ending: &str) -> PathBuf {
+pub fn sibling(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(ending);

@@ -39,7 +39,7 @@ impl Store {
         gone.map(drop).map_err(Error::writing("The server"))
     }
 
-    /// The newest time in any row that has one: audit lines, streams, nodes.
+    /// The newest time among audit lines, stream starts and session uses.
     pub async fn newest_entry(&self) -> Result<Option<OffsetDateTime>, Error> {
         let failed = Error::reading("The newest entries");
         let newest = async || -> Result<[Option<Option<Moment>>; 3], DbErr> {

@@ -1,5 +1,5 @@
-# A link between two network interfaces, HERE and THERE: loses, delays, is narrow, and drops what is larger than its MTU. Written
-# for kernels without netem. Each line of standard input is `loss delay_ms kbps mtu`, and holds from then on.
+# A link between two network interfaces, HERE and THERE, with loss, delay, a rate and an MTU. Written
+# for kernels without netem. Each line of standard input sets `loss delay_ms kbps mtu`.
 import fcntl
 import heapq
 import os
@@ -11,7 +11,7 @@ import time
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 ETHERNET_HEADER = 14
-# What waits longer than this for its turn is dropped.
+# Packets that would wait longer than this are dropped.
 QUEUE_SECONDS = 0.2
 
 
@@ -24,7 +24,7 @@ def tap(name):
 here, there = tap("here"), tap("there")
 loss, delay, kbps, mtu = 0.0, 0.0, 1_000_000, 1500
 on_its_way, sent = [], 0
-# When each direction has sent all that waits.
+# When each direction is idle again.
 free_at = {here: 0.0, there: 0.0}
 print("ready", flush=True)
 while True:
@@ -34,7 +34,7 @@ while True:
         try:
             os.write(end, packet)
         except OSError:
-            pass  # Nobody is there yet.
+            pass  # The other end is not up yet.
     wait = max(0.0, on_its_way[0][0] - now) if on_its_way else None
     for end in select.select([here, there, 0], [], [], wait)[0]:
         if end == 0:

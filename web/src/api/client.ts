@@ -19,15 +19,15 @@ export type User = components["schemas"]["User"];
 export type Probe = components["schemas"]["Probe"];
 type ProblemBody = components["schemas"]["Problem"];
 
-/** Counts the logins of this page. */
+/** Number of logins on this page. */
 let logins = 0;
 
-/** From now on requests are made by another login. */
+/** Marks all later requests as those of another login. */
 export function beginLogin() {
   logins += 1;
 }
 
-/** What the server said when it refused: a sentence for people, a code for programs, and what is wrong with which field. */
+/** A refusal by the server: a message for users, a code for programs, and the errors of each field. */
 export class Problem extends Error {
   readonly status: number;
   readonly code: string;
@@ -36,14 +36,14 @@ export class Problem extends Error {
   private readonly login: number;
 
   constructor(status: number, body: Partial<ProblemBody> | undefined, login = logins) {
-    super(body?.detail ?? "The server did not answer as expected. Try again in a moment.");
+    super(body?.detail ?? "The server sent an unexpected response. Try again in a moment.");
     this.login = login;
     this.status = status;
     this.code = body?.code ?? "unknown";
     this.fields = Object.fromEntries((body?.errors ?? []).map((error) => [error.field, error.message]));
   }
 
-  /** Whether the current login is over. A wrong password is refused with 401, too, and so is a request of an earlier login. */
+  /** Whether the current session has ended. A wrong password, or a request of an earlier login, is a 401 as well. */
   get endsLogin(): boolean {
     return this.status === 401 && this.code === "unauthorized" && this.login === logins;
   }
@@ -68,7 +68,7 @@ api.use({
 
 type Result<T> = { data?: T; error?: unknown; response: Response };
 
-/** The data of an answer, or the problem thrown. A network that is away is a problem, too. */
+/** Returns the data of a response, or throws a problem, also for a network failure. */
 export async function take<T>(call: Promise<Result<T>>): Promise<T> {
   const login = logins;
   let result: Result<T>;

@@ -37,20 +37,20 @@ beforeEach(() => {
   logIn("one");
 });
 
-it("a query that is refused for its login ends it", async () => {
+it("a query that is refused because of its session ends the session", async () => {
   await expect(ask(refused)).rejects.toThrow("No.");
   expect(session()).toBeNull();
 });
 
-it("a change that is refused for its login ends it", async () => {
+it("a mutation that is refused because of its session ends the session", async () => {
   await expect(change(refused)).rejects.toThrow("No.");
   expect(session()).toBeNull();
 });
 
-it("an old refusal that is still in the cache does not end a new login", async () => {
+it("an old refusal in the cache does not end a new session", async () => {
   await expect(ask(refused)).rejects.toThrow("No.");
   logIn("one");
-  // The page shows the query again: what is known of it is the old refusal.
+  // The page uses the query again, with the old refusal in the cache.
   const options = { queryKey: ["projects"], enabled: false };
   const stop = new QueryObserver(cache, options).subscribe(() => undefined);
   expect(cache.getQueryState(["projects"])?.error?.message).toBe("No.");
@@ -58,7 +58,7 @@ it("an old refusal that is still in the cache does not end a new login", async (
   stop();
 });
 
-it("a refusal that comes late, for a request of an earlier login, does not end the new one", async () => {
+it("a late refusal of an earlier session does not end the new one", async () => {
   const [query, mutation] = [later(), later()];
   const answers = Promise.allSettled([ask(query.answer), change(mutation.answer)]);
   await Promise.all([query.begun, mutation.begun]);
@@ -70,12 +70,12 @@ it("a refusal that comes late, for a request of an earlier login, does not end t
   expect(session()).toEqual(user("two"));
 });
 
-it("a wrong password, at the login or for a new one, ends no login", async () => {
+it("a wrong password, at login or for a change, does not end the session", async () => {
   await expect(change(() => refused("invalid_credentials"))).rejects.toThrow("No.");
   expect(session()).toEqual(user("one"));
 });
 
-it("other refusals end no login", async () => {
+it("other refusals do not end the session", async () => {
   const forbidden = async () => ({ ...(await refused()), response: new Response(null, { status: 403 }) });
   await expect(ask(forbidden)).rejects.toThrow("No.");
   expect(session()).toEqual(user("one"));

@@ -1,10 +1,10 @@
-// The query cache of the page, and what the answers in it say about the login.
+// The query cache of the page. It detects the end of the session from refusals.
 import { MutationCache, QueryCache, QueryClient } from "@tanstack/react-query";
 
 import { beginLogin, Problem, type User } from "../api/client";
 import { sessionQuery } from "../features/session/session";
 
-/** A login that ended shows everywhere as soon as a request is refused for it. */
+/** A query cache that ends the session on this page when a request is refused because of it. */
 export function makeCache(): QueryClient {
   const onError = (error: Error) => {
     if (error instanceof Problem && error.endsLogin) cache.setQueryData(sessionQuery.queryKey, null);
@@ -14,12 +14,12 @@ export function makeCache(): QueryClient {
     mutationCache: new MutationCache({ onError }),
     defaultOptions: {
       queries: {
-        // What the server refused it will refuse again; what did not reach it may.
+        // Refusals are not retried; network failures are.
         retry: (count, error) =>
           count < 2 && !(error instanceof Problem && error.status >= 400 && error.status < 500),
         networkMode: "always",
       },
-      // A browser that believes it is offline may be on the server's own machine, or in its local network.
+      // A browser that reports being offline may be on the server's machine, or in its local network.
       mutations: { networkMode: "always" },
     },
   });

@@ -5,10 +5,10 @@ import { useEffect } from "react";
 import { api, Problem, take } from "../api/client";
 import { sessionQuery } from "../features/session/session";
 
-/** How soon a trouble is said, and how soon that it is over. */
+/** Poll interval of the server's health. */
 const READINESS_MS = 10_000;
 
-/** What stands around every page of a logged-in person. */
+/** The frame of every page for logged-in users. */
 export function Frame() {
   const { data: user } = useQuery(sessionQuery);
   const navigate = useNavigate();
@@ -38,7 +38,7 @@ export function Frame() {
   );
 }
 
-/** What is wrong with the server as a whole, such as a full disk. That it is away each page says by itself. */
+/** A server-wide problem, such as a full disk. Pages report an unreachable server themselves. */
 function Trouble() {
   const { data: trouble } = useQuery({
     queryKey: ["readiness"],
@@ -67,9 +67,9 @@ export function NotFound() {
   return (
     <main className="mx-auto max-w-xl p-8 text-center space-y-2">
       <h1 className="text-xl font-semibold">There is nothing here</h1>
-      <p className="text-muted">The link may be old, or belong to somebody else's account.</p>
+      <p className="text-muted">The link may be old, or belong to another account.</p>
       <Link to="/" className="text-accent underline">
-        To your projects
+        Your projects
       </Link>
     </main>
   );

@@ -1,4 +1,4 @@
-// Every page and who may see it.
+// The pages and their access rules.
 import type { QueryClient } from "@tanstack/react-query";
 import {
   createRootRouteWithContext,

@@ -26,7 +26,7 @@ export function clock(ms: number): string {
   return `${part(Math.floor(total / 3600))}:${part(Math.floor(total / 60) % 60)}:${part(total % 60)}`;
 }
 
-/** How long something took, in words: `42 min`, `1 h 5 min`, `20 s`. */
+/** A duration: `42 min`, `1 h 5 min`, `20 s`. */
 export function duration(ms: number): string {
   const minutes = Math.floor(ms / 60_000);
   if (minutes < 1) return `${Math.max(0, Math.round(ms / 1000))} s`;
@@ -55,7 +55,7 @@ const codecs: Record<string, string> = {
   opus: "Opus",
 };
 
-/** A codec as people write it. */
+/** The usual spelling of a codec. */
 export function codec(name: string): string {
   return codecs[name] ?? name.toUpperCase();
 }

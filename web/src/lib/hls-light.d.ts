@@ -1,4 +1,4 @@
-// The light build (no DRM, subtitles or alternate audio) has the same interface as the whole one.
+// The light build (no DRM, subtitles or alternate audio) has the same interface as the full one.
 declare module "hls.js/light" {
   export { default } from "hls.js";
 }

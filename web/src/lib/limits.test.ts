@@ -22,17 +22,17 @@ test("a stream within the limits gives no warning", () => {
 });
 
 test.each([
-  [{ kbps: 9200 }, "Twitch takes up to 6000 kbit/s, you send 9200"],
-  [{ keyframeSeconds: 8 }, "Twitch wants a keyframe every 2.0 s, you send one every 8.0 s"],
-  [{ width: 3840, height: 2160 }, "Twitch takes up to 1920×1080, you send 3840×2160"],
-  [{ fps: 120 }, "Twitch takes up to 60 frames a second, you send 120"],
-  [{ codec: "hevc" }, "Twitch does not take HEVC"],
+  [{ kbps: 9200 }, "Twitch accepts up to 6000 kbit/s, you send 9200"],
+  [{ keyframeSeconds: 8 }, "Twitch requires a keyframe every 2.0 s, you send one every 8.0 s"],
+  [{ width: 3840, height: 2160 }, "Twitch accepts up to 1920×1080, you send 3840×2160"],
+  [{ fps: 120 }, "Twitch accepts up to 60 frames per second, you send 120"],
+  [{ codec: "hevc" }, "Twitch does not accept HEVC"],
 ])("%o is named with its limit", (change, sentence) => {
   const found = warnings({ ...video, ...change }, [to(), to()], [twitch]);
   expect(found).toHaveLength(1);
   expect(found[0]).toContain(sentence);
 });
 
-test("a destination that is off warns of nothing", () => {
+test("a stopped destination gives no warning", () => {
   expect(warnings({ ...video, kbps: 9200 }, [to(false)], [twitch])).toEqual([]);
 });

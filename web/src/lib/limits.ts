@@ -1,8 +1,8 @@
-// What the destinations accept against what comes in: warnings in words, before a platform says no.
+// Compares the incoming stream with the limits of the platforms: warnings before a platform refuses.
 import type { Destination, Platform, Video } from "../api/client";
 import { codec, seconds } from "./format";
 
-/** Sentences that each name the platform, the limit and what to do. */
+/** Warnings with the platform, the limit and advice. */
 export function warnings(
   video: Video | null | undefined,
   destinations: Destination[],
@@ -24,10 +24,10 @@ export function warnings(
 function against(platform: Platform, video: Video): string[] {
   const { limits, name } = platform;
   const found: string[] = [];
-  // Encoders swing; a little over the limit passes.
+  // Bitrates vary; slightly above the limit is fine.
   if (limits.videoKbps && video.kbps > limits.videoKbps * 1.1) {
     found.push(
-      `${name} takes up to ${limits.videoKbps} kbit/s, you send ${video.kbps}. Lower the bitrate in OBS ▸ Settings ▸ Output.`,
+      `${name} accepts up to ${limits.videoKbps} kbit/s, you send ${video.kbps}. Lower the bitrate in OBS ▸ Settings ▸ Output.`,
     );
   }
   if (
@@ -36,23 +36,23 @@ function against(platform: Platform, video: Video): string[] {
     video.keyframeSeconds > limits.keyframeSeconds * 1.25
   ) {
     found.push(
-      `${name} wants a keyframe every ${seconds(limits.keyframeSeconds)}, you send one every ${seconds(video.keyframeSeconds)}. Set the keyframe interval in OBS ▸ Settings ▸ Output.`,
+      `${name} requires a keyframe every ${seconds(limits.keyframeSeconds)}, you send one every ${seconds(video.keyframeSeconds)}. Set the keyframe interval in OBS ▸ Settings ▸ Output.`,
     );
   }
   const [width, height] = (limits.resolution ?? "").split("x").map(Number);
   if (width && height && video.width && video.height && video.width * video.height > width * height) {
     found.push(
-      `${name} takes up to ${width}×${height}, you send ${video.width}×${video.height}. Lower it in OBS ▸ Settings ▸ Video.`,
+      `${name} accepts up to ${width}×${height}, you send ${video.width}×${video.height}. Lower it in OBS ▸ Settings ▸ Video.`,
     );
   }
   if (limits.fps && video.fps && video.fps > limits.fps * 1.05) {
     found.push(
-      `${name} takes up to ${limits.fps} frames a second, you send ${Math.round(video.fps)}. Lower it in OBS ▸ Settings ▸ Video.`,
+      `${name} accepts up to ${limits.fps} frames per second, you send ${Math.round(video.fps)}. Lower it in OBS ▸ Settings ▸ Video.`,
     );
   }
   if (platform.videoCodecs.length > 0 && !platform.videoCodecs.includes(video.codec)) {
     found.push(
-      `${name} does not take ${codec(video.codec)}. Choose another encoder in OBS ▸ Settings ▸ Output.`,
+      `${name} does not accept ${codec(video.codec)}. Choose another encoder in OBS ▸ Settings ▸ Output.`,
     );
   }
   return found;

@@ -1,6 +1,6 @@
-// Who gets what is sent to a server: the server asks for a stream key again when that changes (api/recipient.rs).
+// The recipient of a stream key: the server requires the key again when the recipient changes (api/recipient.rs).
 
-/** Scheme, host and port of an RTMP URL, or nothing if it is none. */
+/** Scheme, host and port of an RTMP URL; `undefined` if it is not one. */
 export function recipient(url: string): string | undefined {
   const parts = /^(rtmps?):\/\/(?:[^/?]*@)?(\[[^\]]*\]|[^/?:]+)(?::(\d+))?(?:[/?]|$)/i.exec(url.trim());
   if (!parts) return undefined;
@@ -8,7 +8,7 @@ export function recipient(url: string): string | undefined {
   return `${scheme}://${parts[2]?.toLowerCase()}:${Number(parts[3] ?? (scheme === "rtmps" ? 443 : 1935))}`;
 }
 
-/** Whether a server is none of those that have the key. */
+/** Whether a server does not have the key yet. */
 export function isAnother(url: string, known: (string | null | undefined)[]): boolean {
   const to = recipient(url);
   return to !== undefined && !known.some((old) => old && recipient(old) === to);

@@ -28,11 +28,11 @@ use crate::{
     check,
     show::Show,
     stage::{Stage, config, destination},
-    tally::{Seen, Tally},
+    tally::{Statistics, Tally},
 };
 
 /// Poll interval for conditions without a notification.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 type States = BTreeMap<DestinationId, HashSet<RelayState>>;
 
@@ -74,7 +74,7 @@ pub async fn run(seed: u64) -> Tally {
         visits.extend(judge(slot, &sent).await);
         let seen = states.get(&owner.all[n]).cloned().unwrap_or_default();
         assert!(slot.promise != Promise::Never || !seen.contains(&RelayState::Live), "{}: is never live", slot.name);
-        tally.note(slot.name, Seen::of(seen, slot.platform.connections(), &visits));
+        tally.note(slot.name, Statistics::of(seen, slot.platform.connections(), &visits));
     }
     stage.engine.shutdown().await;
     drop(stage);
@@ -133,7 +133,7 @@ fn tasks_alive() -> usize {
 }
 
 async fn until_tasks_end(before: usize) {
-    let mut looks = interval(LOOK);
+    let mut looks = interval(POLL_INTERVAL);
     let ended = async {
         while tasks_alive() > before {
             looks.tick().await;

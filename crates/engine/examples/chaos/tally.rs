@@ -11,7 +11,7 @@ use gostream_testkit::platform::Visit;
 
 /// Statistics of one fault.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Statistics {
     count: usize,
     states: BTreeSet<&'static str>,
     connections: usize,
@@ -19,7 +19,7 @@ pub struct Seen {
     gap: Duration,
 }
 
-impl Seen {
+impl Statistics {
     /// Statistics of one destination.
     pub fn of(states: impl IntoIterator<Item = RelayState>, connections: usize, visits: &[Visit]) -> Self {
         Self {
@@ -48,13 +48,13 @@ fn longest_gap(visit: &Visit) -> Option<Duration> {
 /// Statistics of all faults by name, and of encoder incidents.
 #[derive(Debug, Default)]
 pub struct Tally {
-    faults: BTreeMap<&'static str, Seen>,
+    faults: BTreeMap<&'static str, Statistics>,
     incidents: BTreeMap<String, usize>,
 }
 
 impl Tally {
     /// Adds a destination.
-    pub fn note(&mut self, fault: &'static str, seen: Seen) {
+    pub fn note(&mut self, fault: &'static str, seen: Statistics) {
         self.faults.entry(fault).or_default().add(seen);
     }
 
@@ -81,7 +81,7 @@ impl fmt::Display for Tally {
             header[0], header[1], header[2], header[3], header[4], header[5]
         )?;
         for (fault, seen) in &self.faults {
-            let Seen { count, states, connections, messages, gap } = seen;
+            let Statistics { count, states, connections, messages, gap } = seen;
             let states: Vec<_> = states.iter().copied().collect();
             let gap = format!("{} ms", gap.as_millis());
             writeln!(f, "{fault:<31}{count:>6}{connections:>13}{messages:>10}{gap:>13}  {}", states.join(" "))?;

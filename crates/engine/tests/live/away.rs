@@ -83,7 +83,7 @@ async fn encoder_that_returns_after_the_grace_time_starts_a_new_stream() {
     platform.until("the clean end", |visits| visits[0].unpublished && visits[0].ended).await;
     stage.until_offline(spec.id).await;
 
-    let mut encoder = Encoder::publish(stage.address, "key").await.expect("begins anew");
+    let mut encoder = Encoder::publish(stage.address, "key").await.expect("starts again");
     encoder.send_all(&script(2)).await.expect("is taken");
     let visits = platform.until("the next stream", |visits| visits.len() == 2 && visits[1].media.len() > 30).await;
     assert_eq!(visits[1].media[0].timestamp, 0);

@@ -19,7 +19,7 @@ const DAY_MS: u32 = 24 * 60 * 60 * 1_000;
 /// The engine's tick.
 const TICK: Duration = Duration::from_millis(40);
 /// For what arrives within this time, the clock is not advanced.
-const LOOK: Duration = Duration::from_millis(1);
+const ADVANCE_STEP: Duration = Duration::from_millis(1);
 /// Step between pictures.
 const STEP_MS: u32 = 9_000;
 /// From the keyframe to the audio after it.
@@ -73,7 +73,7 @@ async fn a_day_of_timestamps_is_correct_across_the_wrap_and_beyond_24_bits() {
             |visits: &[gostream_testkit::platform::Visit]| visits.iter().any(|visit| visit.media.len() >= count);
         // Encoders are read on ticks, so the clock must advance until a tick after the frame.
         let mut passed = Duration::ZERO;
-        while timeout(LOOK, platform.wait_for(&format!("frame {n}"), is_there)).await.is_err() {
+        while timeout(ADVANCE_STEP, platform.wait_for(&format!("frame {n}"), is_there)).await.is_err() {
             forward(TICK).await;
             passed += TICK;
         }

@@ -152,7 +152,7 @@ async fn returning_with_another_format_reconnects_destinations() {
     }
     encoder.send_all(&changed).await.expect("is taken");
     let visits = platform.until("the second visit", |visits| visits.len() == 2 && visits[1].media.len() > 20).await;
-    assert!(!visits[0].unpublished, "the show goes on");
+    assert!(!visits[0].unpublished, "the stream continues");
     assert_eq!((visits[1].media[1].body[8], visits[1].media[1].timestamp), (0x1F, 0));
     encoder.stop().await.expect("says goodbye");
 }

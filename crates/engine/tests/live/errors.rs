@@ -144,7 +144,7 @@ async fn address_cases() -> Vec<Case> {
     let refused = gone.url();
     gone.stop().await;
     [
-        ("nobody listens", refused.as_str(), REFUSED),
+        ("nothing listens", refused.as_str(), REFUSED),
         ("no such name", "rtmp://no-such-host.invalid/app", DNS),
         ("a private address", "rtmp://10.0.0.1/app", FORBIDDEN),
     ]
@@ -164,7 +164,7 @@ async fn check(stage: Arc<Stage>, spec: ProjectSpec, n: usize, name: String, exp
     let message = relay.last_error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
     assert!(message.contains(words), "{name}: {message}");
     let next = relay.next_attempt_at.expect("is tried again");
-    let wait = next.duration_since(relay.since).expect("lies ahead").as_secs_f64() / seconds as f64;
+    let wait = next.duration_since(relay.since).expect("is in the future").as_secs_f64() / seconds as f64;
     assert!((0.79..1.21).contains(&wait), "{name}: waits {wait} times as long as it should");
 }
 
@@ -194,7 +194,7 @@ async fn each_class_of_error_has_its_state_code_message_and_delay() {
     }
     sending.abort();
     for case in cases {
-        let beside = case.platform.iter().flat_map(Platform::visits).map(|visit| visit.concurrent).max();
-        assert_eq!(beside.unwrap_or_default(), 0, "{}: one connection at a time", case.name);
+        let concurrent = case.platform.iter().flat_map(Platform::visits).map(|visit| visit.concurrent).max();
+        assert_eq!(concurrent.unwrap_or_default(), 0, "{}: one connection at a time", case.name);
     }
 }

@@ -30,7 +30,7 @@ fn set_chunk_size(size: u32) -> Vec<u8> {
 
 /// What each attacker sends.
 fn attacks() -> Vec<(&'static str, Vec<u8>)> {
-    let behind_handshake = |bytes: &[u8]| [handshake().as_slice(), bytes].concat();
+    let after_handshake = |bytes: &[u8]| [handshake().as_slice(), bytes].concat();
     let mut random = vec![0_u8; 50_000];
     let mut x = 0x9E37_79B9_u32;
     random.iter_mut().for_each(|byte| {
@@ -65,19 +65,19 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
         [command(connect), command(create).repeat(20_000)].concat()
     };
     vec![
-        ("thousands of createStream", behind_handshake(&create_streams)),
+        ("thousands of createStream", after_handshake(&create_streams)),
         ("an HTTP request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         ("a TLS hello", vec![0x16, 3, 1, 2, 0, 1, 0, 1]),
         ("nothing", vec![]),
         ("half a handshake", handshake()[..1_000].to_vec()),
-        ("random bytes behind a handshake", behind_handshake(&random)),
-        ("a message of 16 MiB", behind_handshake(&[3, 0, 0, 0, 0xFF, 0xFF, 0xFF, 20, 0, 0, 0, 0])),
-        ("a chunk size of 0", behind_handshake(&set_chunk_size(0))),
-        ("a chunk size with the top bit", behind_handshake(&set_chunk_size(0x8000_0000))),
-        ("nested AMF", behind_handshake(&nested)),
+        ("random bytes after a handshake", after_handshake(&random)),
+        ("a message of 16 MiB", after_handshake(&[3, 0, 0, 0, 0xFF, 0xFF, 0xFF, 20, 0, 0, 0, 0])),
+        ("a chunk size of 0", after_handshake(&set_chunk_size(0))),
+        ("a chunk size with the top bit", after_handshake(&set_chunk_size(0x8000_0000))),
+        ("nested AMF", after_handshake(&nested)),
         (
             "a publish before connect",
-            behind_handshake(&[
+            after_handshake(&[
                 3, 0, 0, 0, 0, 0, 19, 20, 1, 0, 0, 0, 2, 0, 7, b'p', b'u', b'b', b'l', b'i', b's', b'h', 0, 0, 0, 0, 0,
                 0, 0, 0, 0,
             ]),

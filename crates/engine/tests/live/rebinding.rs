@@ -65,8 +65,8 @@ async fn stage(answers: &[(&'static str, &[&[&str]])]) -> Stage {
 /// A connection would be in the neighbour's accept queue.
 fn assert_not_contacted(neighbour: TcpListener) {
     let neighbour = neighbour.into_std().expect("is a socket");
-    let heard = neighbour.accept().expect_err("nobody connected");
-    assert_eq!(heard.kind(), io::ErrorKind::WouldBlock);
+    let accepted = neighbour.accept().expect_err("nobody connected");
+    assert_eq!(accepted.kind(), io::ErrorKind::WouldBlock);
 }
 
 /// A server whose relays may reach only [`PUBLIC`], a platform there, and a private neighbour on the same port that

@@ -83,8 +83,8 @@ async fn a_slow_destination_is_degraded_with_the_reason_until_it_catches_up() {
     let status = stage.until_relay(&spec, 0, RelayState::Degraded).await;
     assert_eq!(trouble(&status), [Some("slow_server"), None]);
     assert_eq!(status.relays[&spec.destinations[1].id].state, RelayState::Live);
-    let told = next_degraded(&mut stage).await;
-    assert!(told.message.starts_with("127.0.0.2 takes the stream too slowly"), "{told:?}");
+    let degraded = next_degraded(&mut stage).await;
+    assert!(degraded.message.starts_with("127.0.0.2 takes the stream too slowly"), "{degraded:?}");
     stage
         .until(spec.id, "skipping", |status| status.relays.values().any(|relay| relay.dropped_frames > 0))
         .await;
@@ -106,7 +106,7 @@ async fn next_degraded(stage: &mut Stage) -> RelayError {
             }
         }
     };
-    timeout(PATIENCE, looking).await.expect("is told")
+    timeout(PATIENCE, looking).await.expect("is reported")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,7 @@ struct NewestPacket {
     dts: Timestamp,
     arrived_ms: u64,
     /// The newest time of the other track when this packet arrived.
-    beside: Option<Timestamp>,
+    other_track: Option<Timestamp>,
 }
 
 /// The first packets of a stream, until its tracks are known.
@@ -125,8 +125,8 @@ impl Conformer {
                 }
                 self.begin.get_or_insert(packet.dts);
                 self.skip_hole(packet.dts, wall_ms);
-                let beside = self.sound.map(|sound| sound.dts);
-                self.picture = Some(NewestPacket { dts: packet.dts, arrived_ms: wall_ms, beside });
+                let other_track = self.sound.map(|sound| sound.dts);
+                self.picture = Some(NewestPacket { dts: packet.dts, arrived_ms: wall_ms, other_track });
                 self.fill(packet.dts, wall_ms, out);
                 return out.push((self.reorder.order(packet), wall_ms));
             }
@@ -158,14 +158,14 @@ impl Conformer {
         let (Some(before), Some(sound), Some(silence)) = (self.picture, &mut self.sound, &mut self.silence) else {
             return;
         };
-        let was_away = |arrived_ms: u64| wall_ms.saturating_sub(arrived_ms) > HOLE_MS;
-        if was_away(before.arrived_ms)
-            && was_away(sound.arrived_ms)
+        let was_missing = |arrived_ms: u64| wall_ms.saturating_sub(arrived_ms) > HOLE_MS;
+        if was_missing(before.arrived_ms)
+            && was_missing(sound.arrived_ms)
             && picture.ms_since(before.dts) > HOLE_MS as i64
-            && let Some(beside) = sound.beside
+            && let Some(other_track) = sound.other_track
         {
-            let dts = sound.dts + picture.ms_since(beside);
-            *sound = NewestPacket { dts, arrived_ms: wall_ms, beside: Some(picture) };
+            let dts = sound.dts + picture.ms_since(other_track);
+            *sound = NewestPacket { dts, arrived_ms: wall_ms, other_track: Some(picture) };
             silence.frames = 0;
         }
     }
@@ -190,7 +190,8 @@ impl Conformer {
             let frame_ms = silence.frame_ms();
             silence.fill(begin - frame_ms, dts - frame_ms, wall_ms, out);
         }
-        self.sound = Some(NewestPacket { dts, arrived_ms: wall_ms, beside: self.picture.map(|picture| picture.dts) });
+        self.sound =
+            Some(NewestPacket { dts, arrived_ms: wall_ms, other_track: self.picture.map(|picture| picture.dts) });
         if let Some(silence) = &mut self.silence {
             silence.frames = 0;
         }
@@ -202,10 +203,11 @@ impl Conformer {
         let (Some(sound), Some(silence)) = (self.sound, &mut self.silence) else { return };
         let silent_ms = wall_ms.saturating_sub(sound.arrived_ms);
         // After a network stall, audio and pictures arrive together.
-        let is_away = |beside: &Timestamp| silent_ms > AWAY_MS && picture.ms_since(*beside) > AWAY_MS as i64;
-        if let Some(beside) = sound.beside.filter(is_away) {
+        let is_missing =
+            |other_track: &Timestamp| silent_ms > AWAY_MS && picture.ms_since(*other_track) > AWAY_MS as i64;
+        if let Some(other_track) = sound.other_track.filter(is_missing) {
             // Up to the time that audio would have if it had continued next to the pictures.
-            silence.fill(sound.dts, sound.dts + picture.ms_since(beside), wall_ms, out);
+            silence.fill(sound.dts, sound.dts + picture.ms_since(other_track), wall_ms, out);
         }
     }
 }

@@ -195,11 +195,11 @@ impl Lead {
         Some(self.most? - self.base.filter(|_| self.windows >= SETTLING)?)
     }
 
-    /// Fixes the intended lead of a track; `beside` is the error of the other track. Returns no error.
-    fn settle(&mut self, beside: Option<i64>) -> Option<i64> {
+    /// Fixes the intended lead of a track; `other_error` is the error of the other track. Returns no error.
+    fn settle(&mut self, other_error: Option<i64>) -> Option<i64> {
         if let Some(most) = self.most.filter(|_| self.windows < SETTLING) {
             self.windows += 1;
-            self.base = self.base.max(Some(most - beside.unwrap_or(0)));
+            self.base = self.base.max(Some(most - other_error.unwrap_or(0)));
         }
         None
     }

@@ -151,7 +151,7 @@ impl List {
 
     fn check_parts(&self, part_target: u64) {
         let open_ms: u64 = self.open.parts.iter().map(|part| part.ms).sum();
-        let mut behind = open_ms + self.segments.iter().map(|segment| segment.ms).sum::<u64>();
+        let mut from_end_ms = open_ms + self.segments.iter().map(|segment| segment.ms).sum::<u64>();
         for segment in self.segments.iter().chain([&self.open]) {
             let complete = !segment.uri.is_empty();
             for (number, part) in segment.parts.iter().enumerate() {
@@ -161,10 +161,10 @@ impl List {
                 assert!(last || part.ms * 100 >= part_target * 85, "{part:?} of {segment:?}");
             }
             if complete && !segment.parts.is_empty() {
-                assert!(behind <= 3 * self.target_ms, "parts are listed near the end only");
+                assert!(from_end_ms <= 3 * self.target_ms, "parts are listed near the end only");
                 assert_eq!(segment.parts.iter().map(|part| part.ms).sum::<u64>(), segment.ms, "{segment:?}");
             }
-            behind = behind.saturating_sub(segment.ms);
+            from_end_ms = from_end_ms.saturating_sub(segment.ms);
         }
     }
 

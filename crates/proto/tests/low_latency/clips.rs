@@ -25,13 +25,13 @@ const AAC: &str = "-c:a aac -b:a 96k";
 /// Added to all times.
 const OFFSET_MS: i64 = 1_400;
 
-fn run(program: &str, arguments: &str, path: &Path, behind: &str) -> String {
+fn run(program: &str, arguments: &str, path: &Path, after: &str) -> String {
     let path = path.to_str().expect("is text");
-    let behind = behind.split_whitespace();
+    let after = after.split_whitespace();
     let output = Command::new(program)
         .args(arguments.split_whitespace())
         .arg(path)
-        .args(behind)
+        .args(after)
         .output()
         .expect("is installed");
     let said = String::from_utf8_lossy(&output.stderr);

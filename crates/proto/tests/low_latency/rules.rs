@@ -219,8 +219,8 @@ fn new_headers_and_holes_cause_a_discontinuity() {
     // Six seconds of audio each, at 46.875 and then at 43.07 frames per second.
     let sound = samples.iter().filter(|sample| sample.track == 2).count();
     assert!((818..=824).contains(&sound), "{sound} audio frames");
-    let maps: Vec<_> = player.maps.values().map(|(map, anew)| (map.as_str(), *anew)).collect();
-    let of = |map, anew| [(map, anew), (map, false), (map, false)];
+    let maps: Vec<_> = player.maps.values().map(|(map, discontinuity)| (map.as_str(), *discontinuity)).collect();
+    let of = |map, discontinuity| [(map, discontinuity), (map, false), (map, false)];
     assert_eq!(maps, [of("init-0.mp4", false), of("init-0.mp4", true), of("init-1.mp4", true)].concat());
 }
 
@@ -240,7 +240,7 @@ fn late_audio_gets_a_track_from_the_next_keyframe_on() {
     let player = Player::watch(&late);
     let tracks: Vec<_> = player.inits.values().map(|init| media::moov(init).trak.len()).collect();
     assert_eq!(tracks, [1, 2]);
-    assert_eq!(player.maps.values().position(|(_, anew)| *anew), Some(2));
+    assert_eq!(player.maps.values().position(|(_, discontinuity)| *discontinuity), Some(2));
     assert!(player.live.multivariant().expect("is there").contains(",mp4a.40.2\""));
 }
 
@@ -368,7 +368,7 @@ fn memory_is_bounded_and_the_list_has_its_minimum_length() {
 fn encoder_restart_without_a_hole_continues() {
     let once = Stream { seconds: 8, ..USUAL }.packets();
     let player = Player::watch(&[once.clone(), shifted(&once, 8_100)].concat());
-    assert!(player.maps.values().all(|(map, anew)| map == "init-0.mp4" && !anew));
+    assert!(player.maps.values().all(|(map, discontinuity)| map == "init-0.mp4" && !discontinuity));
     continuous(&player, true);
 }
 

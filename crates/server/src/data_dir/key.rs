@@ -70,7 +70,7 @@ impl KeyFile {
     }
 
     fn at(path: PathBuf, allowed: u32) -> Self {
-        let [first, new, old] = ["first", "new", "old"].map(|ending| backup::beside(&path, ending));
+        let [first, new, old] = ["first", "new", "old"].map(|ending| backup::sibling(&path, ending));
         Self { first, new, old, path, allowed }
     }
 

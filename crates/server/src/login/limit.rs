@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn many_sites_of_one_subscriber_have_the_tries_of_two() {
         let limits = Limits::new(FakeRelativeClock::default());
-        let site = |n: u128| std::net::Ipv6Addr::from(0x2001_0DB8_u128 << 96 | n << 64).into();
-        let tried = (0..256).take_while(|&n| limits.address(client_prefix(n)).is_ok()).count();
+        let address = |n: u128| std::net::Ipv6Addr::from(0x2001_0DB8_u128 << 96 | n << 64).into();
+        let tried = (0..256).take_while(|&n| limits.address(address(n)).is_ok()).count();
         assert_eq!(tried, 2 * ADDRESS_BURST.get() as usize);
-        limits.address(client_prefix(256)).expect("the next subscriber");
+        limits.address(address(256)).expect("the next subscriber");
     }
 
     #[test]

@@ -313,7 +313,7 @@ pub async fn a_change_takes_effect_although_its_client_disconnected(app: &TestAp
             }
         };
         timeout(PATIENCE, made).await.expect("one request is read");
-        let told = timeout(Duration::from_secs(1), events.until(|project| project["name"] == name));
-        told.await.expect("within a second");
+        let seen = timeout(Duration::from_secs(1), events.until(|project| project["name"] == name));
+        seen.await.expect("within a second");
     }
 }

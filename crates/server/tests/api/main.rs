@@ -1,6 +1,6 @@
 //! The API from outside: the real server on a free port, with each test on SQLite and on PostgreSQL.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "a failing unwrap shows where a test stopped")]
 
 mod accounts;
 mod acme;

@@ -40,7 +40,7 @@ fn run(data: &TempDir, arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn said(output: &Output) -> (Option<i32>, String) {
+fn outcome(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -57,19 +57,19 @@ impl Server {
     fn start(data: &TempDir, arguments: &[&str]) -> Self {
         let mut child = gostream(data).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let (tell, told) = mpsc::sync_channel(64);
+        let (lines, printed) = mpsc::sync_channel(64);
         let reader = std::thread::spawn(move || {
             let mut all = String::new();
             let mut from = 0;
             while stderr.read_line(&mut all).is_ok_and(|bytes| bytes > 0) {
                 // The receiver is gone after the banner.
-                let _ = tell.send(all[from..].to_owned());
+                let _ = lines.send(all[from..].to_owned());
                 from = all.len();
             }
             all
         });
         let line = |part: &str| loop {
-            let line = told.recv_timeout(PATIENCE).expect("the banner");
+            let line = printed.recv_timeout(PATIENCE).expect("the banner");
             if let Some((_, rest)) = line.split_once(part) {
                 return rest.trim().to_owned();
             }
@@ -147,20 +147,20 @@ fn bad_settings_stop_the_start_with_one_line() {
         (&["--acme-domains=a.example", "--acme-ca=a.pem"], "gostream: acme.ca: a.pem cannot be used: "),
         (&["--tls-cert=a.pem", "--tls-key=b.pem"], "gostream: tls.cert: a.pem cannot be used: "),
     ] {
-        let (code, stderr) = said(&run(&data, arguments, ""));
+        let (code, stderr) = outcome(&run(&data, arguments, ""));
         assert_eq!(code, Some(2), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(stderr.starts_with(line), "{stderr}");
     }
     let mut command = gostream(&data);
-    let (code, stderr) = said(&command.env("GOSTREAM_SINGUP", "open").output().unwrap());
+    let (code, stderr) = outcome(&command.env("GOSTREAM_SINGUP", "open").output().unwrap());
     assert_eq!((code, stderr.lines().count()), (Some(2), 1));
     assert!(stderr.contains("GOSTREAM_SINGUP is not a setting"), "{stderr}");
     std::fs::write(data.path().join("gostream.toml"), "[http]\nlistn = \"x\"\n").unwrap();
-    let (code, stderr) = said(&run(&data, &["config"], ""));
+    let (code, stderr) = outcome(&run(&data, &["config"], ""));
     assert_eq!(code, Some(2));
     assert!(stderr.contains("gostream.toml: `http.listn` is not a setting"), "{stderr}");
-    assert_eq!(said(&run(&data, &["--no-such-flag"], "")).0, Some(2));
+    assert_eq!(outcome(&run(&data, &["--no-such-flag"], "")).0, Some(2));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_taken_port_is_not_a_bad_setting() {
             .current_dir(data.path())
             .env_clear()
             .args([&flag, "--rtmp-listen=127.0.0.1:0", "--metrics-listen=off"]);
-    let (code, stderr) = said(&command.output().unwrap());
+    let (code, stderr) = outcome(&command.output().unwrap());
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("http.listen: cannot listen on 127.0.0.1:"), "{stderr}");
 }
@@ -204,13 +204,13 @@ fn config_shows_values_and_their_sources() {
 async fn accounts_and_passwords_are_managed_from_the_command_line() {
     let data = TempDir::new().unwrap();
     let ok = run(&data, &["user", "add", "Me@example.org"], &format!("{PASSWORD}\n"));
-    assert_eq!(said(&ok), (Some(0), String::new()));
-    let (code, stderr) = said(&run(&data, &["user", "add", "me@example.org"], PASSWORD));
+    assert_eq!(outcome(&ok), (Some(0), String::new()));
+    let (code, stderr) = outcome(&run(&data, &["user", "add", "me@example.org"], PASSWORD));
     assert!(code == Some(1) && stderr.contains("has an account already"), "{stderr}");
-    let (code, stderr) = said(&run(&data, &["user", "add", "you@example.org"], "12345678\n"));
+    let (code, stderr) = outcome(&run(&data, &["user", "add", "you@example.org"], "12345678\n"));
     assert!(code == Some(1) && stderr.contains("easy to guess"), "{stderr}");
-    assert_eq!(said(&run(&data, &["user", "add", "nonsense"], PASSWORD)).0, Some(1));
-    let (code, stderr) = said(&run(&data, &["user", "password", "you@example.org"], PASSWORD));
+    assert_eq!(outcome(&run(&data, &["user", "add", "nonsense"], PASSWORD)).0, Some(1));
+    let (code, stderr) = outcome(&run(&data, &["user", "password", "you@example.org"], PASSWORD));
     assert!(code == Some(1) && stderr.contains("has no account"), "{stderr}");
 
     let server = Server::start(&data, &[]);
@@ -222,7 +222,7 @@ async fn accounts_and_passwords_are_managed_from_the_command_line() {
     let me = Client { token: session["token"].as_str().map(str::to_owned), ..server.client.clone() };
     // Also while the server runs, and existing sessions end.
     let new = "loud lamp under snow";
-    assert_eq!(said(&run(&data, &["user", "password", "me@example.org"], new)).0, Some(0));
+    assert_eq!(outcome(&run(&data, &["user", "password", "me@example.org"], new)).0, Some(0));
     me.get("/api/auth/me").await.problem(401, "unauthorized");
     log_in(PASSWORD).await.problem(401, "invalid_credentials");
     log_in(new).await.json(200);
@@ -268,14 +268,14 @@ async fn a_database_without_its_newest_changes_is_refused() {
     let log = std::fs::read(file("gostream.db-wal")).unwrap();
     assert!(!log.is_empty());
     std::fs::remove_file(file("gostream.db-wal")).unwrap();
-    let (code, told) = said(&run(&data, &[], ""));
-    assert!(code == Some(1) && told.contains("gostream.db-wal"), "{told}");
+    let (code, printed) = outcome(&run(&data, &[], ""));
+    assert!(code == Some(1) && printed.contains("gostream.db-wal"), "{printed}");
 
     // An empty database next to another database's key is not a new server.
     std::fs::rename(file("gostream.db"), file("moved")).unwrap();
     for missing in [true, false] {
-        let (code, told) = said(&run(&data, &["user", "add", "other@example.org"], PASSWORD));
-        assert!(code == Some(1) && told.contains("There is no database in"), "{missing}: {told}");
+        let (code, printed) = outcome(&run(&data, &["user", "add", "other@example.org"], PASSWORD));
+        assert!(code == Some(1) && printed.contains("There is no database in"), "{missing}: {printed}");
         std::fs::write(file("gostream.db"), "").unwrap();
     }
 
@@ -313,7 +313,7 @@ async fn another_secret_key_is_refused_before_any_change() {
     server.signal("TERM");
     assert_eq!(server.wait().0, Some(0));
     let other = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    let (code, stderr) = said(&run(&data, &["--secret-key", other], ""));
+    let (code, stderr) = outcome(&run(&data, &["--secret-key", other], ""));
     assert_eq!(code, Some(2), "{stderr}");
     assert!(!stderr.contains(other));
 }
@@ -326,9 +326,9 @@ fn a_key_that_others_can_read_stops_the_start_with_one_line() {
     let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     std::fs::write(&path, key).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    let (code, told) = said(&run(&data, &[], ""));
-    assert_eq!((code, told.lines().count()), (Some(2), 1), "{told}");
-    assert!(told.contains("chmod 600") && !told.contains(key), "{told}");
+    let (code, printed) = outcome(&run(&data, &[], ""));
+    assert_eq!((code, printed.lines().count()), (Some(2), 1), "{printed}");
+    assert!(printed.contains("chmod 600") && !printed.contains(key), "{printed}");
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn a_hundred_concurrent_requests_stay_within_the_quota() {
     }
 }
 
-/// A hundred requests, of which five succeed. Returns one of the refusals.
+/// Sends a hundred requests, of which five succeed. Returns one of the created objects.
 async fn at_once(client: &Client, path: &str, body: Value) -> Value {
     let replies = join_all((0..100).map(|_| client.post(path, body.clone()))).await;
     let (taken, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.status == 201);
@@ -95,7 +95,7 @@ async fn a_stream_above_the_rate_limit_ends_with_a_reason() {
     };
     let stream = timeout(PATIENCE, ended).await.expect("the row is written shortly after the end");
     assert_eq!(stream["endReason"], "too_fast");
-    let told = async {
+    let seen = async {
         loop {
             let report = me.get(&format!("{history}/{}", text(&stream["id"]))).await.json(200);
             let last = report["events"].as_array().unwrap().last().unwrap().clone();
@@ -104,7 +104,7 @@ async fn a_stream_above_the_rate_limit_ends_with_a_reason() {
             }
         }
     };
-    let last = timeout(PATIENCE, told).await.expect("the timeline is written after the row");
+    let last = timeout(PATIENCE, seen).await.expect("the timeline is written after the row");
     assert!(text(&last["message"]).contains("100 kbit/s"), "{last}");
     app.stop().await;
 }

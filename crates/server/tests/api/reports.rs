@@ -119,14 +119,14 @@ pub async fn slow_encoders_and_uplinks_are_reported(app: &TestApp) {
         let _ = encoder.send_paced(&show.write(), 1.0).await;
     });
     let relays = |project: &Value| [0, 1].map(|n| project["destinations"][n]["relay"].clone());
-    let told = until(&me, &path, |project| {
+    let noticed = until(&me, &path, |project| {
         project["stream"]["notices"][0]["code"] == "uplink_too_small"
             && relays(project).iter().all(|relay| relay["state"] == "degraded")
     })
     .await;
-    let message = text(&told["stream"]["notices"][0]["message"]);
+    let message = text(&noticed["stream"]["notices"][0]["message"]);
     assert!(message.starts_with("Your server's uplink is too small: 2 destinations need "), "{message}");
-    for relay in relays(&told) {
+    for relay in relays(&noticed) {
         assert_eq!(relay["lastError"]["code"], "uplink_too_small", "no platform is blamed: {relay}");
     }
     let page = app.metrics().get("/metrics").await.text();
@@ -190,9 +190,9 @@ pub async fn an_unknown_key_is_shown_to_users_at_its_address(app: &TestApp) {
     let (_, before) = events.next().await.expect("a snapshot");
     assert_eq!(before["unknownKey"], Value::Null);
     assert!(Encoder::publish(app.rtmp(), "mistyped").await.is_err());
-    let told = events.until(|project| project["unknownKey"].is_object()).await;
-    assert_eq!(told["unknownKey"]["address"], json!("127.0.0.1"));
-    assert!(!told.to_string().contains("mistyped"));
+    let noticed = events.until(|project| project["unknownKey"].is_object()).await;
+    assert_eq!(noticed["unknownKey"]["address"], json!("127.0.0.1"));
+    assert!(!noticed.to_string().contains("mistyped"));
     // The hint disappears when the stream starts.
     let mut encoder = Encoder::publish(app.rtmp(), text(&project["streamKey"])).await.expect("admitted");
     encoder.send_all(&Script::default().write()).await.expect("taken");

@@ -91,7 +91,7 @@ async fn private_addresses_are_refused_however_they_are_written() {
     }
     assert!(judged >= 12, "most were checked: {judged}");
     victim.set_nonblocking(true).unwrap();
-    assert!(victim.accept().is_err(), "nobody knocked");
+    assert!(victim.accept().is_err(), "no connection arrived");
     app.stop().await;
 }
 
@@ -195,7 +195,7 @@ fn every_test_that_the_security_table_names_exists() {
                 _ => assert!(is_test(&all, name), "no test is called {name}"),
             }
         }
-        assert!(last.contains('`') || row.contains("see below"), "nobody tries: {row}");
+        assert!(last.contains('`') || row.contains("see below"), "no test: {row}");
     }
     assert!(named > 80, "{named}");
 }

@@ -84,7 +84,7 @@ async fn sync_error_until(me: &Client, project: &Value, wanted: impl Fn(&Value) 
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, looking).await.expect("is told")
+    timeout(PATIENCE, looking).await.expect("is reported")
 }
 
 /// Starts a relay and returns the time until it reached the platform.

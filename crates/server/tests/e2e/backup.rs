@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::show::Show;
 
 /// The exit code and the error output.
-fn said(output: &Output) -> (Option<i32>, String) {
+fn outcome(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -29,20 +29,20 @@ async fn a_backup_taken_while_live_restores_everything_on_an_empty_machine() {
 
     let elsewhere = TempDir::new().expect("is made");
     let copy = elsewhere.path().join("gostream.backup");
-    assert_eq!(said(&show.command(&["backup", text(&copy)], "")), (Some(0), String::new()));
+    assert_eq!(outcome(&show.command(&["backup", text(&copy)], "")), (Some(0), String::new()));
     assert_eq!(std::fs::metadata(&copy).expect("is there").permissions().mode() & 0o777, 0o600);
-    let (code, told) = said(&show.command(&["backup", text(&copy)], ""));
-    assert!(code == Some(1) && told.contains("a backup overwrites nothing"), "{told}");
-    let (code, told) = said(&show.command(&["restore", "--force", text(&copy)], ""));
-    assert!(code == Some(1) && told.contains("Another server uses the data directory"), "{told}");
+    let (code, printed) = outcome(&show.command(&["backup", text(&copy)], ""));
+    assert!(code == Some(1) && printed.contains("a backup overwrites nothing"), "{printed}");
+    let (code, printed) = outcome(&show.command(&["restore", "--force", text(&copy)], ""));
+    assert!(code == Some(1) && printed.contains("Another server uses the data directory"), "{printed}");
     show.until_all_live().await;
 
     show.kill();
     drop(encoder);
-    let (code, told) = said(&show.command(&["restore", text(&copy)], ""));
-    assert!(code == Some(1) && told.contains("say --force"), "{told}");
+    let (code, printed) = outcome(&show.command(&["restore", text(&copy)], ""));
+    assert!(code == Some(1) && printed.contains("say --force"), "{printed}");
     show.move_house();
-    assert_eq!(said(&show.command(&["restore", text(&copy)], "")), (Some(0), String::new()));
+    assert_eq!(outcome(&show.command(&["restore", text(&copy)], "")), (Some(0), String::new()));
     show.restart().await;
 
     let account = json!({"email": "one@example.org", "password": "quiet lamp under rain"});
@@ -65,15 +65,15 @@ async fn a_forced_restore_keeps_the_previous_data_aside() {
     let mut show = Show::start(&[]).await;
     let elsewhere = TempDir::new().expect("is made");
     let copy = elsewhere.path().join("gostream.backup");
-    assert_eq!(said(&show.command(&["backup", text(&copy)], "")), (Some(0), String::new()));
+    assert_eq!(outcome(&show.command(&["backup", text(&copy)], "")), (Some(0), String::new()));
     show.client.post("/api/projects", json!({"name": "After the backup"})).await.json(201);
     show.kill();
 
     // A failed restore changes nothing.
     let spoiled = elsewhere.path().join("spoiled");
     std::fs::write(&spoiled, "no backup").expect("is written");
-    let (code, told) = said(&show.command(&["restore", "--force", text(&spoiled)], ""));
-    assert!(code == Some(1) && told.contains("is no backup of GoStream"), "{told}");
+    let (code, printed) = outcome(&show.command(&["restore", "--force", text(&spoiled)], ""));
+    assert!(code == Some(1) && printed.contains("is no backup of GoStream"), "{printed}");
     show.restart().await;
     let projects = |show: &Show| {
         let client = show.client.clone();
@@ -83,9 +83,9 @@ async fn a_forced_restore_keeps_the_previous_data_aside() {
     show.kill();
 
     let output = show.command(&["restore", "--force", text(&copy)], "");
-    assert_eq!(said(&output), (Some(0), String::new()));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    let ending = told.split_once("end in ").and_then(|(_, rest)| rest.split_once(".\n")).expect("is told").0;
+    assert_eq!(outcome(&output), (Some(0), String::new()));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ending = printed.split_once("end in ").and_then(|(_, rest)| rest.split_once(".\n")).expect("is printed").0;
     for name in ["gostream.db", "secret.key"] {
         assert!(show.data().join(format!("{name}{ending}")).exists(), "{name}{ending}");
     }
@@ -101,20 +101,20 @@ async fn a_key_from_the_settings_must_match_the_backup() {
     let mut own = Show::start(&[]).await;
     let elsewhere = TempDir::new().expect("is made");
     let [of_given, of_own] = ["given", "own"].map(|name| elsewhere.path().join(name));
-    assert_eq!(said(&given.command(&["backup", text(&of_given)], "")), (Some(0), String::new()));
-    assert_eq!(said(&own.command(&["backup", text(&of_own)], "")), (Some(0), String::new()));
+    assert_eq!(outcome(&given.command(&["backup", text(&of_given)], "")), (Some(0), String::new()));
+    assert_eq!(outcome(&own.command(&["backup", text(&of_own)], "")), (Some(0), String::new()));
     given.kill();
     own.kill();
     given.move_house();
-    let (code, told) = said(&given.command(&["restore", text(&of_own)], ""));
-    assert!(code == Some(2) && told.contains("another secret key than the setting secret_key"), "{told}");
-    assert_eq!(said(&given.command(&["restore", text(&of_given)], "")), (Some(0), String::new()));
+    let (code, printed) = outcome(&given.command(&["restore", text(&of_own)], ""));
+    assert!(code == Some(2) && printed.contains("another secret key than the setting secret_key"), "{printed}");
+    assert_eq!(outcome(&given.command(&["restore", text(&of_given)], "")), (Some(0), String::new()));
     assert!(!given.data().join("secret.key").exists(), "the key stays where the operator keeps it");
     given.restart().await;
     assert_eq!(given.status().await["streamKey"], json!(given.key));
     // Without a key in the settings, the key of the backup is written to its file.
     own.move_house();
-    assert_eq!(said(&own.command(&["restore", text(&of_given)], "")), (Some(0), String::new()));
+    assert_eq!(outcome(&own.command(&["restore", text(&of_given)], "")), (Some(0), String::new()));
     own.restart().await;
 }
 
@@ -129,10 +129,10 @@ async fn backup_refuses_postgres() {
             .current_dir(folder.path())
             .output()
             .expect("starts");
-        let (code, told) = said(&output);
-        assert!(code == Some(1) && told.contains("pg_dump") && told.contains("secret key"), "{told}");
-        assert_eq!(told.lines().count(), 1);
-        assert!(!told.contains("hunter2"));
+        let (code, printed) = outcome(&output);
+        assert!(code == Some(1) && printed.contains("pg_dump") && printed.contains("secret key"), "{printed}");
+        assert_eq!(printed.lines().count(), 1);
+        assert!(!printed.contains("hunter2"));
     }
     assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 0, "no file was created");
 }

@@ -19,7 +19,7 @@ const PASSED_ON_MAX: Duration = Duration::from_secs(6);
 /// Two servers; the first will own the stream.
 async fn two_servers(postgres: &Postgres) -> (Show, Show) {
     let owner = Show::start(&[("GOSTREAM_DATABASE_URL", &postgres.database())]).await;
-    let other = owner.beside().await;
+    let other = owner.second_server().await;
     (owner, other)
 }
 

@@ -55,14 +55,14 @@ async fn bbr_carries_a_lossy_path_and_an_overloaded_one_is_reported() {
     relay_until(&show, "live", |relay| relay["state"] == "live").await;
     if gostream_net::congestion_control().as_deref() == Some("bbr") {
         // `cubic` would carry half a megabit per second.
-        link.set(Conditions { loss: 0.01, ..FAR }).expect("is told");
+        link.set(Conditions { loss: 0.01, ..FAR }).expect("is reported");
         let sent = |relay: &Value| relay["sentBytes"].as_u64().unwrap_or_default();
         let relay = relay_until(&show, "6 MB", |relay| sent(relay) > 6_000_000).await;
         assert_eq!((&relay["state"], &relay["droppedFrames"]), (&json!("live"), &json!(0)), "{relay}");
         assert!(relay["lagMs"].as_u64() < Some(1_500), "{relay}");
     }
     // More loss than `bbr` can compensate.
-    link.set(Conditions { loss: 0.03, kbps: 2_000, ..FAR }).expect("is told");
+    link.set(Conditions { loss: 0.03, kbps: 2_000, ..FAR }).expect("is reported");
     let relay = relay_until(&show, "named", |relay| relay["lastError"]["code"] == "lossy_way").await;
     let message = relay["lastError"]["message"].as_str().expect("is a sentence");
     assert_eq!(relay["state"], "degraded");

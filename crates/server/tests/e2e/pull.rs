@@ -172,7 +172,7 @@ async fn nginx_restart_keeps_platform_connections() {
     platform.wait_for("more pictures", |visits| visits[0].media.len() > so_far + 100).await;
     assert_eq!(platform.visits().len(), 1, "one connection for both");
 
-    encoder.signal("INT").expect("is told to stop");
+    encoder.signal("INT").expect("is signalled");
     let visits = platform.until("the goodbye", |visits| visits[0].unpublished).await;
     assert_eq!(visits.len(), 1);
     assert_eq!(history(&show).await[0]["endReason"], "encoder_stopped");

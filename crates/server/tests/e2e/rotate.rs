@@ -22,7 +22,7 @@ const GIVEN: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OTHER: &str = "4OHi4+Tl5ufo6err7O3u7/Dx8vP09fb3+Pn6+/z9/v8=";
 const PASSWORD: &str = "quiet lamp under rain";
 
-fn said(output: &Output) -> (Option<i32>, String) {
+fn outcome(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -46,16 +46,16 @@ async fn rotates(environment: &[(&str, &str)]) {
     let platform = Platform::start(Behaviour::default()).await.expect("listens");
     let mut show = Show::start(environment).await;
     show.destination(&platform.url(), "key-at-the-platform").await;
-    let (code, told) = said(&show.command(&["secret", "rotate"], ""));
-    assert!(code == Some(1) && told.contains("Another server uses the data directory"), "{told}");
+    let (code, printed) = outcome(&show.command(&["secret", "rotate"], ""));
+    assert!(code == Some(1) && printed.contains("Another server uses the data directory"), "{printed}");
     assert!(!key_file(&show, ".new").exists(), "nothing was begun");
     show.kill();
 
     let before = read(key_file(&show, ""));
     let output = show.command(&["secret", "rotate"], "");
-    assert_eq!(said(&output), (Some(0), String::new()));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(told.contains("1 projects and 1 destinations") && told.contains("log in again"), "{told}");
+    assert_eq!(outcome(&output), (Some(0), String::new()));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains("1 projects and 1 destinations") && printed.contains("log in again"), "{printed}");
     assert_ne!(read(key_file(&show, "")), before);
     assert_eq!(read(key_file(&show, ".old")), before);
     assert!(!key_file(&show, ".new").exists());
@@ -77,8 +77,8 @@ async fn rotates(environment: &[(&str, &str)]) {
 
     show.kill();
     fs::copy(key_file(&show, ".old"), key_file(&show, "")).expect("is copied");
-    let (code, told) = said(&show.command(&["serve"], ""));
-    assert!(code == Some(2) && told.contains("bring that key back"), "{told}");
+    let (code, printed) = outcome(&show.command(&["serve"], ""));
+    assert!(code == Some(2) && printed.contains("restore that key"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,8 +89,8 @@ async fn a_new_secret_key_decrypts_everything_and_ends_every_session() {
 
 /// Runs a command that opens the database as a server does.
 fn opens(show: &Show, step: &str) {
-    let (code, told) = said(&show.command(&["user", "password", "one@example.org"], PASSWORD));
-    assert_eq!(code, Some(0), "{step}: {told}");
+    let (code, printed) = outcome(&show.command(&["user", "password", "one@example.org"], PASSWORD));
+    assert_eq!(code, Some(0), "{step}: {printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn an_interrupted_rotation_leaves_a_server_that_starts() {
     write(key_file(&show, ".new"), GIVEN);
     opens(&show, "before the commit");
     assert_eq!(read(key_file(&show, "")), before);
-    assert_eq!(said(&show.command(&["secret", "rotate"], "")), (Some(0), String::new()));
+    assert_eq!(outcome(&show.command(&["secret", "rotate"], "")), (Some(0), String::new()));
     let second = read(key_file(&show, ""));
     assert!(second != before && second.trim() != GIVEN);
     opens(&show, "after a whole rotation");
@@ -118,7 +118,7 @@ async fn an_interrupted_rotation_leaves_a_server_that_starts() {
     assert!(!key_file(&show, ".new").exists());
     // The next rotation completes it, just as a start does.
     interrupt(&before);
-    assert_eq!(said(&show.command(&["secret", "rotate"], "")), (Some(0), String::new()));
+    assert_eq!(outcome(&show.command(&["secret", "rotate"], "")), (Some(0), String::new()));
     opens(&show, "after another rotation");
     show.restart().await;
 }
@@ -131,7 +131,7 @@ async fn a_rotation_may_be_killed_at_any_time() {
     }
     show.kill();
     let began = Instant::now();
-    assert_eq!(said(&show.command(&["secret", "rotate"], "")).0, Some(0));
+    assert_eq!(outcome(&show.command(&["secret", "rotate"], "")).0, Some(0));
     let whole = began.elapsed();
     let mut outcomes = [0, 0];
     for n in 1..=12 {
@@ -161,13 +161,13 @@ async fn a_key_from_the_settings_is_replaced_by_the_given_one() {
     for (line, sentence) in
         [("", "32 bytes in base64"), ("short", "32 bytes in base64"), (GIVEN, "is the one in force")]
     {
-        let (code, told) = said(&show.command(&["secret", "rotate"], line));
-        assert!(code == Some(1) && told.contains(sentence) && told.contains("nothing was changed"), "{told}");
+        let (code, printed) = outcome(&show.command(&["secret", "rotate"], line));
+        assert!(code == Some(1) && printed.contains(sentence) && printed.contains("nothing was changed"), "{printed}");
     }
-    assert_eq!(said(&show.command(&["secret", "rotate"], &format!("{OTHER}\n"))), (Some(0), String::new()));
+    assert_eq!(outcome(&show.command(&["secret", "rotate"], &format!("{OTHER}\n"))), (Some(0), String::new()));
     assert!(!key_file(&show, "").exists() && !key_file(&show, ".old").exists());
-    let (code, told) = said(&show.command(&["serve"], ""));
-    assert!(code == Some(2) && told.contains("bring that key back") && !told.contains(GIVEN), "{told}");
+    let (code, printed) = outcome(&show.command(&["serve"], ""));
+    assert!(code == Some(2) && printed.contains("restore that key") && !printed.contains(GIVEN), "{printed}");
     show.set("GOSTREAM_SECRET_KEY", OTHER);
     show.restart().await;
     show.client.get("/api/projects").await.problem(401, "unauthorized");

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use crate::show::{Show, free_addresses};
 
-fn said(output: &Output) -> (Option<i32>, String) {
+fn outcome(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -25,7 +25,7 @@ async fn systemd_is_notified_of_readiness_and_stop() {
     socket.set_read_timeout(Some(PATIENCE)).expect("is set");
     let heard = move || {
         let mut bytes = [0; 64];
-        let length = socket.recv(&mut bytes).expect("is told");
+        let length = socket.recv(&mut bytes).expect("is printed");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     };
     let show = Show::start(&[("NOTIFY_SOCKET", text(&path))]).await;
@@ -38,9 +38,9 @@ async fn systemd_is_notified_of_readiness_and_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_checks_the_server_of_the_same_settings() {
     let show = Show::start(&[]).await;
-    assert_eq!(said(&show.command(&["health"], "")), (Some(0), String::new()));
-    let (code, told) = said(&show.command(&["health", "--http-listen=127.0.0.1:1"], ""));
-    assert!(code == Some(1) && told.contains("No server answers at 127.0.0.1:1: "), "{told}");
+    assert_eq!(outcome(&show.command(&["health"], "")), (Some(0), String::new()));
+    let (code, printed) = outcome(&show.command(&["health", "--http-listen=127.0.0.1:1"], ""));
+    assert!(code == Some(1) && printed.contains("No server answers at 127.0.0.1:1: "), "{printed}");
 
     // Another program listens there.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("is bound");
@@ -54,8 +54,8 @@ async fn health_checks_the_server_of_the_same_settings() {
             .expect("is written");
         length
     });
-    let (code, told) = said(&show.command(&["health", &flag], ""));
-    assert!(code == Some(1) && told.contains("is not ready: HTTP/1.1 503"), "{told}");
+    let (code, printed) = outcome(&show.command(&["health", &flag], ""));
+    assert!(code == Some(1) && printed.contains("is not ready: HTTP/1.1 503"), "{printed}");
     assert!(other.join().expect("ends") > 0);
 }
 
@@ -82,7 +82,7 @@ async fn health_over_tls_accepts_only_its_own_certificate() {
     };
     let mut server = gostream(&[], &cert, &key).stderr(Stdio::null()).spawn().expect("starts");
     let deadline = Instant::now() + PATIENCE;
-    while said(&gostream(&["health"], &cert, &key).output().expect("starts")) != (Some(0), String::new()) {
+    while outcome(&gostream(&["health"], &cert, &key).output().expect("starts")) != (Some(0), String::new()) {
         assert!(Instant::now() < deadline, "never ready");
     }
 
@@ -93,6 +93,6 @@ async fn health_over_tls_accepts_only_its_own_certificate() {
     let output = gostream(&["health"], &other_cert, &other_key).output().expect("starts");
     server.kill().expect("is killed");
     server.wait().expect("is gone");
-    let (code, told) = said(&output);
-    assert!(code == Some(1) && told.contains("No server answers at"), "{told}");
+    let (code, printed) = outcome(&output);
+    assert!(code == Some(1) && printed.contains("No server answers at"), "{printed}");
 }

@@ -131,7 +131,7 @@ impl Show {
     }
 
     /// Another server on the same PostgreSQL, with its own data directory, for the same account and project.
-    pub async fn beside(&self) -> Self {
+    pub async fn second_server(&self) -> Self {
         let data = TempDir::new().expect("is made");
         std::fs::copy(self.data.path().join("secret.key"), data.path().join("secret.key")).expect("is copied");
         let [http, rtmp] = free_addresses();
@@ -204,7 +204,7 @@ impl Show {
     }
 
     /// Runs a command in the server's namespaces and returns its output.
-    pub fn command_beside(&self, arguments: &[&str], input: &str) -> Output {
+    pub fn command_inside(&self, arguments: &[&str], input: &str) -> Output {
         let id = self.server.id().to_string();
         let mut child = Command::new("nsenter")
             .args(["--target", &id, "--user", "--mount", "--preserve-credentials", env!("CARGO_BIN_EXE_gostream")])

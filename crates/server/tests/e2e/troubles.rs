@@ -103,11 +103,11 @@ async fn full_disk_is_reported_and_streams_continue() {
             .as_str()
             .is_some_and(|text| text.contains("full"))
     );
-    let health = show.command_beside(&["health"], "");
+    let health = show.command_inside(&["health"], "");
     assert!(String::from_utf8_lossy(&health.stderr).contains("full"), "{health:?}");
-    let added = show.command_beside(&["user", "add", "more@example.org"], "quiet lamp under rain\n");
-    let told = String::from_utf8_lossy(&added.stderr);
-    assert!(!added.status.success() && told.contains("full"), "{told}");
+    let added = show.command_inside(&["user", "add", "more@example.org"], "quiet lamp under rain\n");
+    let printed = String::from_utf8_lossy(&added.stderr);
+    assert!(!added.status.success() && printed.contains("full"), "{printed}");
 
     // A stream that ends meanwhile is in the history when there is space again.
     every_picture_arrived(encoder, &[platform], &clip).await;
@@ -207,16 +207,16 @@ async fn a_second_server_started_by_mistake_does_not_affect_the_first() {
     };
     let mut same = second(show.data());
     let output = spawn_blocking(move || same.output().expect("starts")).await.expect("ends");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && told.contains("Another server uses the data directory"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && printed.contains("Another server uses the data directory"), "{printed}");
     // A copy of the directory has the same node id and database, and its port is taken.
     let copy = tempfile::TempDir::new().expect("is made");
     for name in ["node.id", "secret.key"] {
         fs::copy(show.data().join(name), copy.path().join(name)).expect("is copied");
     }
     let output = second(copy.path()).output().expect("starts");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && told.contains("rtmp.listen: cannot listen"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && printed.contains("rtmp.listen: cannot listen"), "{printed}");
     let _ = rtmp;
 
     let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
@@ -255,8 +255,8 @@ async fn copied_server_does_not_take_over_when_the_first_loses_its_connection() 
         postgres.sql(&url, END).expect("ends it");
         sleep(Duration::from_millis(150)).await;
     }
-    let (told, status) = second.await.expect("ends");
-    assert!(status.code() == Some(1) && told.contains("Another server with the same node id"), "{told}");
+    let (printed, status) = second.await.expect("ends");
+    assert!(status.code() == Some(1) && printed.contains("Another server with the same node id"), "{printed}");
     assert_eq!(show.status().await["status"], "live");
     let streams = show.client.get(&format!("/api/projects/{}/streams", show.project)).await.json(200);
     assert_eq!(streams["items"][0]["status"], "live", "{streams}");
@@ -281,8 +281,8 @@ async fn replaced_database_file_gets_no_changes() {
     refused.problem(503, "database_unavailable");
     // Our own command does not replace it either.
     let restore = show.command(&["restore", "--force", text(&copy)], "");
-    let told = String::from_utf8_lossy(&restore.stderr);
-    assert!(!restore.status.success() && told.contains("Another server uses the data directory"), "{told}");
+    let printed = String::from_utf8_lossy(&restore.stderr);
+    assert!(!restore.status.success() && printed.contains("Another server uses the data directory"), "{printed}");
     show.kill();
 }
 

@@ -7,7 +7,7 @@ use gostream_proto::rtmp::media::MediaKind;
 use gostream_testkit::platform::Visit;
 use serde_json::Value;
 
-use crate::{clips::is_header, measure::Decoded, run::Seen, watch::Watched};
+use crate::{clips::is_header, measure::Decoded, run::Recording, watch::Watched};
 
 /// Tolerance of durations compared with the wall clock.
 pub const SPAN_S: f64 = 0.5;
@@ -47,7 +47,7 @@ pub struct Passed {
 }
 
 /// The messages of a track that reached the destination unchanged, without headers.
-pub fn passed(seen: &Seen, visit: &Visit, kind: MediaKind) -> Vec<Passed> {
+pub fn passed(seen: &Recording, visit: &Visit, kind: MediaKind) -> Vec<Passed> {
     let mut places: HashMap<&Bytes, Vec<usize>> = HashMap::new();
     for (index, item) in seen.schedule.0.iter().enumerate().take(seen.sent.len()) {
         if item.media.kind == kind && !is_header(&item.media) {
@@ -80,12 +80,12 @@ fn is_video_or_audio(kind: MediaKind) -> bool {
 // --- Destinations ---
 
 /// A single connection that received media to the end.
-pub fn one_connection(seen: &Seen, findings: &mut Findings) {
+pub fn one_connection(seen: &Recording, findings: &mut Findings) {
     connections(seen, 1, findings);
 }
 
 /// At most `most` connections, none of which failed; the newest received media to the end.
-pub fn connections(seen: &Seen, most: usize, findings: &mut Findings) {
+pub fn connections(seen: &Recording, most: usize, findings: &mut Findings) {
     let visits = seen.visits.len();
     findings.expect((1..=most).contains(&visits), || format!("destination: {visits} connections, not {most}"));
     let relays = seen.timeline.iter().filter(|event| !event["relay"].is_null());
@@ -100,7 +100,7 @@ pub fn connections(seen: &Seen, most: usize, findings: &mut Findings) {
 }
 
 /// The duration of each track on each connection equals the time that sending took.
-pub fn destination_keeps_wall_time(seen: &Seen, findings: &mut Findings) {
+pub fn destination_keeps_wall_time(seen: &Recording, findings: &mut Findings) {
     for visit in &seen.visits {
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let Some((stamped, wall)) = spans(seen, visit, kind) else { continue };
@@ -113,7 +113,7 @@ pub fn destination_keeps_wall_time(seen: &Seen, findings: &mut Findings) {
 
 /// Duration from the first message of a track to the last, in seconds: by the destination's timestamps, and by the wall
 /// clock.
-fn spans(seen: &Seen, visit: &Visit, kind: MediaKind) -> Option<(f64, f64)> {
+fn spans(seen: &Recording, visit: &Visit, kind: MediaKind) -> Option<(f64, f64)> {
     let arrived =
         || visit.media.iter().zip(&visit.arrivals).filter(|(media, _)| media.kind == kind && !is_header(media));
     let (first, last) = (arrived().next()?, arrived().next_back()?);
@@ -129,14 +129,14 @@ fn spans(seen: &Seen, visit: &Visit, kind: MediaKind) -> Option<(f64, f64)> {
 }
 
 /// The destination's media can be decoded.
-pub fn destination_decodes(seen: &Seen, findings: &mut Findings) {
+pub fn destination_decodes(seen: &Recording, findings: &mut Findings) {
     for decoded in &seen.measured.destination {
         findings.expect(decoded.errors.is_empty(), || format!("destination: {} errors", decoded.errors.len()));
     }
 }
 
 /// The skew between the tracks is the one that was sent.
-pub fn destination_keeps_skew(seen: &Seen, findings: &mut Findings) {
+pub fn destination_keeps_skew(seen: &Recording, findings: &mut Findings) {
     let shift = |kind| {
         let all = seen.visits.iter().flat_map(|visit| passed(seen, visit, kind));
         median(all.map(|passed| passed.shift_ms))
@@ -148,7 +148,7 @@ pub fn destination_keeps_skew(seen: &Seen, findings: &mut Findings) {
 }
 
 /// From that time on, pictures have the timestamps of the audio that arrived with them.
-pub fn destination_in_sync_by_arrival(seen: &Seen, from_ms: f64, most_ms: i64, findings: &mut Findings) {
+pub fn destination_in_sync_by_arrival(seen: &Recording, from_ms: f64, most_ms: i64, findings: &mut Findings) {
     let lead = |kind| {
         let all = seen.visits.iter().flat_map(|visit| passed(seen, visit, kind));
         median(all.filter(|passed| seen.schedule.0[passed.index].at_ms >= from_ms).map(|passed| passed.lead_ms))
@@ -160,7 +160,7 @@ pub fn destination_in_sync_by_arrival(seen: &Seen, from_ms: f64, most_ms: i64, f
 }
 
 /// No picture is sent twice, and at most `lost` are missing.
-pub fn pictures_arrive_once(seen: &Seen, lost: usize, findings: &mut Findings) {
+pub fn pictures_arrive_once(seen: &Recording, lost: usize, findings: &mut Findings) {
     let pictures = |media: &&gostream_proto::rtmp::media::Media| media.kind == MediaKind::Video && !is_header(media);
     let arrived: Vec<&Bytes> = seen
         .visits
@@ -179,7 +179,7 @@ pub fn pictures_arrive_once(seen: &Seen, lost: usize, findings: &mut Findings) {
 }
 
 /// The destination that was added late got media in time: video if `kind` says so.
-pub fn late_destination_gets(seen: &Seen, kind: MediaKind, findings: &mut Findings) {
+pub fn late_destination_gets(seen: &Recording, kind: MediaKind, findings: &mut Findings) {
     let frames = |visit: &Visit| {
         let all = visit.media.iter().zip(&visit.arrivals);
         all.filter(|(media, _)| media.kind == kind && !is_header(media)).map(|(_, at)| *at).min()
@@ -192,7 +192,7 @@ pub fn late_destination_gets(seen: &Seen, kind: MediaKind, findings: &mut Findin
 }
 
 /// The destination got its first message within that time.
-pub fn destination_begins_within(seen: &Seen, patience: Duration, findings: &mut Findings) {
+pub fn destination_begins_within(seen: &Recording, patience: Duration, findings: &mut Findings) {
     let frames = seen.visits.iter().flat_map(|visit| visit.media.iter().zip(&visit.arrivals));
     let frames = frames.filter(|(media, _)| is_video_or_audio(media.kind) && !is_header(media));
     let waited = frames.map(|(_, at)| at.saturating_duration_since(seen.started)).min();
@@ -207,17 +207,17 @@ pub fn destination_begins_within(seen: &Seen, patience: Duration, findings: &mut
 pub type Form<'a> = (&'static str, &'a Watched, &'a [Decoded]);
 
 /// Both HLS outputs.
-pub fn forms(seen: &Seen) -> [Form<'_>; 2] {
+pub fn forms(seen: &Recording) -> [Form<'_>; 2] {
     [("classic HLS", &seen.classic, &seen.measured.classic), low_latency(seen)]
 }
 
 /// The output over fragmented MP4.
-pub fn low_latency(seen: &Seen) -> Form<'_> {
+pub fn low_latency(seen: &Recording) -> Form<'_> {
     ("low-latency HLS", &seen.low_latency, &seen.measured.low_latency)
 }
 
 /// Playlists are valid, their duration matches the wall clock, and they continue to the end.
-pub fn playlists(seen: &Seen, forms: &[Form<'_>], findings: &mut Findings) {
+pub fn playlists(seen: &Recording, forms: &[Form<'_>], findings: &mut Findings) {
     for (form, watched, _) in forms {
         if watched.segments.is_empty() {
             findings.expect(false, || format!("{form}: no segment was ever listed"));
@@ -243,7 +243,7 @@ pub fn playlists(seen: &Seen, forms: &[Form<'_>], findings: &mut Findings) {
 }
 
 /// The largest delay of a message when sent, in seconds: the fault of a busy machine, not of the program.
-fn late_s(seen: &Seen) -> f64 {
+fn late_s(seen: &Recording) -> f64 {
     let late = seen.schedule.0.iter().zip(&seen.sent).map(|(item, sent)| sent.as_secs_f64() - item.at_ms / 1_000.0);
     late.fold(0.0, f64::max)
 }
@@ -294,7 +294,7 @@ pub fn hls_in_sync(forms: &[Form<'_>], allowed: &[i64], most_ms: i64, findings: 
 }
 
 /// Both outputs have audio, or the API reports why not.
-pub fn hls_sounds_or_says_why(seen: &Seen, findings: &mut Findings) {
+pub fn hls_sounds_or_says_why(seen: &Recording, findings: &mut Findings) {
     for (form, _, runs) in forms(seen) {
         let beeps: usize = runs.iter().map(|run| run.beeps.len()).sum();
         findings.expect(beeps >= 2 || !notices(seen).is_empty(), || format!("{form}: silent, and no notice"));
@@ -311,7 +311,7 @@ pub fn hls_shows(forms: &[Form<'_>], size: (u64, u64), findings: &mut Findings) 
 }
 
 /// Exactly 30 pictures per second are shown.
-pub fn pictures_are_whole(seen: &Seen, findings: &mut Findings) {
+pub fn pictures_are_whole(seen: &Recording, findings: &mut Findings) {
     for (form, watched, runs) in forms(seen) {
         let shown: usize = runs.iter().map(|run| run.pictures.len()).sum();
         let wanted = watched.listed_seconds() * 30.0;
@@ -322,22 +322,22 @@ pub fn pictures_are_whole(seen: &Seen, findings: &mut Findings) {
 // --- API ---
 
 /// The newest state of the project.
-pub fn newest(seen: &Seen) -> &Value {
+pub fn newest(seen: &Recording) -> &Value {
     seen.samples.last().map_or(&Value::Null, |(_, project)| project)
 }
 
 /// The stream's notices.
-pub fn notices(seen: &Seen) -> Vec<Value> {
+pub fn notices(seen: &Recording) -> Vec<Value> {
     newest(seen)["stream"]["notices"].as_array().cloned().unwrap_or_default()
 }
 
 /// The owner got a notice.
-pub fn told(seen: &Seen, findings: &mut Findings) {
+pub fn has_notice(seen: &Recording, findings: &mut Findings) {
     findings.expect(!notices(seen).is_empty(), || "API: no notice".to_owned());
 }
 
 /// The picture's rate, within ten percent, and its size.
-pub fn api_video(seen: &Seen, fps: f64, size: (u64, u64), findings: &mut Findings) {
+pub fn api_video(seen: &Recording, fps: f64, size: (u64, u64), findings: &mut Findings) {
     let video = &newest(seen)["stream"]["video"];
     let measured = video["fps"].as_f64().unwrap_or_default();
     findings.expect((measured - fps).abs() <= fps / 10.0, || format!("API: {measured} fps, not {fps}"));
@@ -355,7 +355,7 @@ const FREEZE_S: f64 = 0.2;
 const HOLE_S: f64 = 0.5;
 
 /// One connection and both previews, with the duration of the wall clock, and decodable.
-pub fn plays(seen: &Seen, findings: &mut Findings) {
+pub fn plays(seen: &Recording, findings: &mut Findings) {
     findings.expect(seen.hung_up.is_none(), || format!("the program hung up: {:?}", seen.hung_up));
     one_connection(seen, findings);
     destination_keeps_wall_time(seen, findings);
@@ -364,7 +364,7 @@ pub fn plays(seen: &Seen, findings: &mut Findings) {
 }
 
 /// The same for a stream at 30 fps whose pictures and audio are in sync and never pause.
-pub fn plays_in_sync(seen: &Seen, findings: &mut Findings) {
+pub fn plays_in_sync(seen: &Recording, findings: &mut Findings) {
     plays(seen, findings);
     destination_decodes(seen, findings);
     destination_keeps_skew(seen, findings);

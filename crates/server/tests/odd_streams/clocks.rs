@@ -6,10 +6,10 @@ use crate::{
     bend::{Item, Schedule, video_header},
     checks::{
         Findings, SYNC_MS, destination_decodes, destination_in_sync_by_arrival, destination_keeps_skew, forms,
-        hls_in_sync, median, no_freeze, passed, plays, plays_in_sync, told,
+        has_notice, hls_in_sync, median, no_freeze, passed, plays, plays_in_sync,
     },
     clips::{clip, is_header, is_video_header},
-    run::{Case, Seen},
+    run::{Case, Recording},
     streams::{MS, ordinary, pictures_leave_late, presentation_times},
 };
 
@@ -151,9 +151,9 @@ fn ahead(kind: MediaKind, ms: i64) -> Schedule {
         .stamped(|item| i64::from(item.media.timestamp) + if item.media.kind == kind { ms } else { 0 })
 }
 
-fn skewed(seen: &Seen, findings: &mut Findings) {
+fn skewed(seen: &Recording, findings: &mut Findings) {
     plays_in_sync(seen, findings);
-    told(seen, findings);
+    has_notice(seen, findings);
 }
 
 /// Pictures pause for 3 s and return with timestamps from 0; the audio continues.
@@ -169,7 +169,7 @@ fn pictures_return() -> Schedule {
 }
 
 /// Every step between messages is unchanged.
-fn times_pass_as_sent(seen: &Seen, findings: &mut Findings) {
+fn times_pass_as_sent(seen: &Recording, findings: &mut Findings) {
     let shifts = seen.visits.iter().flat_map(|visit| passed(seen, visit, MediaKind::Video));
     let mut shifts: Vec<i64> = shifts.map(|passed| passed.shift_ms).collect();
     shifts.sort_unstable();
@@ -177,7 +177,7 @@ fn times_pass_as_sent(seen: &Seen, findings: &mut Findings) {
     findings.expect(shifts.len() == 1, || format!("destination: pictures are moved by {shifts:?} ms"));
 }
 
-fn pictures_have_times_of_their_own(seen: &Seen, findings: &mut Findings) {
+fn pictures_have_times_of_their_own(seen: &Recording, findings: &mut Findings) {
     for run in seen.measured.classic.iter().chain(&seen.measured.low_latency) {
         let shared = run.pictures_at_one_time();
         findings.expect(shared == 0, || format!("HLS: {shared} pictures have the time of another one"));
@@ -202,7 +202,7 @@ fn outliers(start: i64) -> Schedule {
     })
 }
 
-fn only_outliers_change(seen: &Seen, findings: &mut Findings) {
+fn only_outliers_change(seen: &Recording, findings: &mut Findings) {
     plays_in_sync(seen, findings);
     for visit in &seen.visits {
         let passed = passed(seen, visit, MediaKind::Video);
@@ -260,7 +260,7 @@ fn set_by(ms: i64) -> Schedule {
     })
 }
 
-fn clock_change_is_not_seen(seen: &Seen, findings: &mut Findings) {
+fn clock_change_is_not_seen(seen: &Recording, findings: &mut Findings) {
     plays_in_sync(seen, findings);
     for visit in &seen.visits {
         for kind in [MediaKind::Video, MediaKind::Audio] {

@@ -11,7 +11,7 @@ use crate::{
         hls_in_sync, no_freeze, pictures_arrive_once, playlists, plays_in_sync,
     },
     clips::{clip, is_audio_header, is_header, is_video_header},
-    run::{Case, Seen},
+    run::{Case, Recording},
     streams::turned_twice,
 };
 
@@ -120,7 +120,7 @@ fn headset(name: &'static str, ms: u32) -> Schedule {
 }
 
 /// At most `count` connections more than the first, and durations equal to the wall clock.
-fn changes(seen: &Seen, count: usize, findings: &mut Findings) {
+fn changes(seen: &Recording, count: usize, findings: &mut Findings) {
     findings.expect(seen.hung_up.is_none(), || format!("the program hung up: {:?}", seen.hung_up));
     connections(seen, 1 + count, findings);
     destination_keeps_wall_time(seen, findings);
@@ -128,7 +128,7 @@ fn changes(seen: &Seen, count: usize, findings: &mut Findings) {
     playlists(seen, &forms(seen), findings);
 }
 
-fn second_connection_has_the_new_sound(seen: &Seen, findings: &mut Findings) {
+fn second_connection_has_the_new_sound(seen: &Recording, findings: &mut Findings) {
     let new = crate::bend::audio_header(&clip("mono"));
     for visit in seen.visits.iter().skip(1) {
         let first = visit.media.iter().find(|media| media.kind == MediaKind::Audio).map(|media| &media.body);
@@ -160,7 +160,7 @@ fn announced(body: Bytes) -> Schedule {
     })
 }
 
-fn announcement_comes_first(seen: &Seen, body: &Bytes, findings: &mut Findings) {
+fn announcement_comes_first(seen: &Recording, body: &Bytes, findings: &mut Findings) {
     plays_in_sync(seen, findings);
     for (name, visits) in [("destination", &seen.visits), ("late destination", &seen.late)] {
         findings.expect(!visits.is_empty(), || format!("{name}: no connection"));

@@ -10,7 +10,7 @@ use crate::{
     },
     clips::{clip, is_header},
     measure::first_slice,
-    run::{Case, Seen},
+    run::{Case, Recording},
     streams::MS,
 };
 
@@ -94,7 +94,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Players may start at any segment.
-fn segments_begin_with_an_idr(seen: &Seen, findings: &mut Findings) {
+fn segments_begin_with_an_idr(seen: &Recording, findings: &mut Findings) {
     for (form, watched, _) in forms(seen) {
         let extension = if watched.inits.is_empty() { "ts" } else { "mp4" };
         for segment in watched.segments.iter().skip(1).take(3) {
@@ -106,7 +106,7 @@ fn segments_begin_with_an_idr(seen: &Seen, findings: &mut Findings) {
     }
 }
 
-fn late_destination_starts_at_an_idr(seen: &Seen, findings: &mut Findings) {
+fn late_destination_starts_at_an_idr(seen: &Recording, findings: &mut Findings) {
     late_destination_gets(seen, MediaKind::Video, findings);
     for visit in &seen.late {
         let mut pictures = visit.media.iter().filter(|media| media.kind == MediaKind::Video && !is_header(media));
@@ -128,7 +128,7 @@ fn time_lapse() -> Schedule {
     Schedule(vec![Item::new(0.0, MediaKind::Video, 0, video_header(&tags))]).and(slow)
 }
 
-fn intra_refresh(seen: &Seen, findings: &mut Findings) {
+fn intra_refresh(seen: &Recording, findings: &mut Findings) {
     plays(seen, findings);
     hls_in_sync(&forms(seen), &[0], SYNC_MS, findings);
     api_video(seen, 30.0, SIZE, findings);

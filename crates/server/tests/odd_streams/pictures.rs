@@ -5,12 +5,12 @@ use gostream_proto::rtmp::media::MediaKind;
 use crate::{
     bend::{Item, KEY, Schedule, nal_units, packed, parameter_sets, start_coded, unit_type, video_header, with_head},
     checks::{
-        Findings, SIZE, SYNC_MS, api_video, destination_keeps_wall_time, forms, hls_decodes, hls_in_sync, hls_shows,
-        low_latency, newest, no_freeze, one_connection, pictures_are_whole, playlists, plays, plays_in_sync, told,
+        Findings, SIZE, SYNC_MS, api_video, destination_keeps_wall_time, forms, has_notice, hls_decodes, hls_in_sync,
+        hls_shows, low_latency, newest, no_freeze, one_connection, pictures_are_whole, playlists, plays, plays_in_sync,
     },
     clips::{HevcPicture, clip, hevc, is_video_header},
     measure::units_in_mp4,
-    run::{Case, Seen},
+    run::{Case, Recording},
     streams::{MS, empty_nal_units, interlaced},
 };
 
@@ -74,7 +74,7 @@ pub const CASES: &[Case] = &[
             hls_in_sync(&forms(seen), &[0], SYNC_MS, findings);
             hls_shows(&forms(seen), SIZE, findings);
             pictures_are_whole(seen, findings);
-            told(seen, findings);
+            has_notice(seen, findings);
         },
     },
     Case { id: "c27", name: "interlaced_pictures_play", late_ms: None, sends: interlaced, right: plays_in_sync },
@@ -167,7 +167,7 @@ fn header_of_another_size() -> Schedule {
         })
 }
 
-fn no_empty_units(seen: &Seen, findings: &mut Findings) {
+fn no_empty_units(seen: &Recording, findings: &mut Findings) {
     let units: Vec<_> = seen.low_latency.files().iter().flat_map(units_in_mp4).collect();
     let empty = units.iter().filter(|unit| unit.is_empty()).count();
     findings.expect(empty == 0 && units.len() > 100, || {
@@ -211,7 +211,7 @@ fn hevc_stream(header: &[u8], [key, inter]: [&[u8]; 2]) -> Schedule {
 }
 
 /// Only in MP4: players accept HEVC in nothing else (Apple's HLS Authoring Specification 1.5).
-fn hevc_plays(seen: &Seen, findings: &mut Findings) {
+fn hevc_plays(seen: &Recording, findings: &mut Findings) {
     let form = [low_latency(seen)];
     one_connection(seen, findings);
     destination_keeps_wall_time(seen, findings);
@@ -246,7 +246,7 @@ fn captioned() -> Schedule {
     })
 }
 
-fn captions_arrive(seen: &Seen, findings: &mut Findings) {
+fn captions_arrive(seen: &Recording, findings: &mut Findings) {
     plays_in_sync(seen, findings);
     let captions = |bytes: &[u8]| bytes.windows(4).filter(|window| window == b"GA94").count();
     for (form, watched, _) in forms(seen) {

@@ -37,11 +37,11 @@ pub struct Case {
     /// The messages.
     pub sends: fn() -> Schedule,
     /// The checks.
-    pub right: fn(&Seen, &mut Findings),
+    pub right: fn(&Recording, &mut Findings),
 }
 
 /// The recorded output of a case.
-pub struct Seen {
+pub struct Recording {
     pub schedule: Schedule,
     /// The actual sending time of each message, from the first message on.
     pub sent: Vec<Duration>,
@@ -108,7 +108,7 @@ pub async fn side_by_side(cases: &[Case]) {
     assert!(wrong == 0, "{wrong} streams failed their checks:\n{report}");
 }
 
-async fn play(show: &Show, case: &Case, schedule: Schedule) -> Seen {
+async fn play(show: &Show, case: &Case, schedule: Schedule) -> Recording {
     let project = show.client.post("/api/projects", json!({"name": case.name})).await.json(201);
     let field = |name: &str| project[name].as_str().expect("is text").to_owned();
     let (id, key, playback) = (field("id"), field("streamKey"), field("playbackId"));
@@ -139,7 +139,7 @@ async fn play(show: &Show, case: &Case, schedule: Schedule) -> Seen {
     let (visits, late) = (platform.visits(), late_platform.visits());
     let _ = encoder.stop().await;
     let measured = Measured::of(&visits, &classic, &low_latency).await;
-    Seen {
+    Recording {
         schedule,
         sent,
         hung_up,
@@ -205,7 +205,7 @@ async fn timeline(show: &Show, project: &str, last: Option<&Value>) -> Vec<Value
 }
 
 /// The measurements, to diagnose a failure.
-fn summary(seen: &Seen) -> String {
+fn summary(seen: &Recording) -> String {
     let mut out = format!("    sent for {:.1} s", seen.wall.as_secs_f64());
     if let Some(error) = &seen.hung_up {
         let _ = write!(out, ", then the program hung up: {error}");

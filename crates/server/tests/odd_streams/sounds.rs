@@ -7,12 +7,12 @@ use gostream_proto::rtmp::media::MediaKind;
 use crate::{
     bend::{Schedule, with_adts},
     checks::{
-        Findings, SIZE, SYNC_MS, api_video, destination_begins_within, destination_keeps_wall_time, forms, hls_decodes,
-        hls_in_sync, hls_shows, hls_sounds_or_says_why, late_destination_gets, newest, no_freeze, no_hole_in_sound,
-        notices, one_connection, playlists, plays, plays_in_sync, told,
+        Findings, SIZE, SYNC_MS, api_video, destination_begins_within, destination_keeps_wall_time, forms, has_notice,
+        hls_decodes, hls_in_sync, hls_shows, hls_sounds_or_says_why, late_destination_gets, newest, no_freeze,
+        no_hole_in_sound, notices, one_connection, playlists, plays, plays_in_sync,
     },
     clips::{clip, is_audio_header, is_header},
-    run::{Case, Seen},
+    run::{Case, Recording},
     streams::{MS, mp3, program_config_element, sound_pauses},
 };
 
@@ -43,7 +43,7 @@ pub const CASES: &[Case] = &[
             destination_begins_within(seen, Duration::from_secs(10), findings);
             one_connection(seen, findings);
             late_destination_gets(seen, MediaKind::Audio, findings);
-            told(seen, findings);
+            has_notice(seen, findings);
         },
     },
     Case {
@@ -147,7 +147,7 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-fn camera_off(seen: &Seen, findings: &mut Findings) {
+fn camera_off(seen: &Recording, findings: &mut Findings) {
     one_connection(seen, findings);
     destination_keeps_wall_time(seen, findings);
     playlists(seen, &forms(seen), findings);
@@ -161,7 +161,7 @@ fn camera_off(seen: &Seen, findings: &mut Findings) {
 }
 
 /// Beeps within half a second of a flash are in sync, and there is one again at the end.
-fn flashes_with_sound_are_in_sync(seen: &Seen, findings: &mut Findings) {
+fn flashes_with_sound_are_in_sync(seen: &Recording, findings: &mut Findings) {
     for (form, _, runs) in forms(seen) {
         let after: Vec<i64> = runs.iter().flat_map(|run| run.beeps_after_flashes()).collect();
         let near = |after: &&i64| after.abs() < 500;
@@ -188,7 +188,7 @@ fn add_adts(item: &mut crate::bend::Item) {
     }
 }
 
-fn adts_sounds(seen: &Seen, findings: &mut Findings) {
+fn adts_sounds(seen: &Recording, findings: &mut Findings) {
     plays(seen, findings);
     hls_in_sync(&forms(seen), &[0], SYNC_MS, findings);
     hls_shows(&forms(seen), SIZE, findings);

@@ -1,6 +1,6 @@
 //! Every migration runs up and down on both databases.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "a failing unwrap shows where a test stopped")]
 
 use gostream_testkit::postgres::Postgres;
 use sea_orm::ConnectionTrait as _;

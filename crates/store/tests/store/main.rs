@@ -1,6 +1,6 @@
 //! The store from outside: each test runs on SQLite and on a real PostgreSQL.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "a failing unwrap shows where a test stopped")]
 
 mod accounts;
 mod audits;

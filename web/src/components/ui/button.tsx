@@ -11,11 +11,11 @@ const looks: Record<Look, string> = {
 
 type Props = ButtonHTMLAttributes<HTMLButtonElement> & {
   look?: Look;
-  /** What is being done, while it is: the button waits and says so. */
+  /** The label while the action runs; the button is disabled meanwhile. */
   busy?: string | false | undefined;
 };
 
-/** A button. It says what it does, and while it waits for the server it says that. */
+/** A button with a busy state. */
 export function Button({ look = "plain", busy, className = "", children, disabled, ...rest }: Props) {
   return (
     <button

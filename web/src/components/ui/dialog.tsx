@@ -4,7 +4,7 @@ import { Button } from "./button";
 
 type Props = { title: string; onClose: () => void; children: ReactNode };
 
-/** A modal dialog: the browser's own, so focus, Escape and screen readers work as everywhere. */
+/** A modal dialog. It uses the browser's element, so focus, Escape and screen readers work as usual. */
 export function Dialog({ title, onClose, children }: Props) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();

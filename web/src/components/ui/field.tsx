@@ -6,7 +6,7 @@ type Props = InputHTMLAttributes<HTMLInputElement> & {
   error?: string | undefined;
 };
 
-/** A labelled input. Its error stands beside it and is read out with it. */
+/** A labelled input. Its error is next to it and read by screen readers. */
 export function Field({ label, hint, error, ...rest }: Props) {
   const id = useId();
   return (
@@ -36,7 +36,7 @@ export function Field({ label, hint, error, ...rest }: Props) {
 
 type CheckProps = { label: string; hint?: string; checked: boolean; onChange: (checked: boolean) => void };
 
-/** Something that is on or off. */
+/** A labelled checkbox. */
 export function Check({ label, hint, checked, onChange }: CheckProps) {
   const id = useId();
   return (
@@ -65,13 +65,13 @@ export function Check({ label, hint, checked, onChange }: CheckProps) {
 
 type ChoiceProps<T extends string> = {
   label: string;
-  /** What can be chosen, and how people call it. */
+  /** The options with their labels. */
   choices: Readonly<Record<T, string>>;
   value: T;
   onChange: (value: T) => void;
 };
 
-/** One of a few. */
+/** A labelled select. */
 export function Choice<T extends string>({ label, choices, value, onChange }: ChoiceProps<T>) {
   const id = useId();
   return (
@@ -90,7 +90,7 @@ export function Choice<T extends string>({ label, choices, value, onChange }: Ch
   );
 }
 
-/** Why something failed, where the eye is. */
+/** An error message. */
 export function Failure({ children }: { children: ReactNode }) {
   return (
     <p role="alert" className="bg-bad-soft text-bad rounded-lg px-3 py-2">

@@ -4,7 +4,7 @@ import { Button } from "./button";
 
 type Props = { label: string; value: string; masked?: boolean };
 
-/** Something to copy into another program: masked until revealed, and copying confirms itself. */
+/** A value to copy: optionally masked until revealed, with a confirmation of copying. */
 export function Secret({ label, value, masked = false }: Props) {
   const [shown, setShown] = useState(!masked);
   const [copied, setCopied] = useState(false);

@@ -4,12 +4,12 @@ type Look = { icon: string; word: string; colour: string };
 
 const relays: Record<string, Look> = {
   off: { icon: "○", word: "off", colour: "text-muted" },
-  waiting: { icon: "◔", word: "waits for your encoder", colour: "text-muted" },
+  waiting: { icon: "◔", word: "waiting for your encoder", colour: "text-muted" },
   connecting: { icon: "◔", word: "connecting…", colour: "text-warn" },
   live: { icon: "●", word: "live", colour: "text-live" },
-  degraded: { icon: "▲", word: "falls behind", colour: "text-warn" },
+  degraded: { icon: "▲", word: "falling behind", colour: "text-warn" },
   stalled: { icon: "▲", word: "stalled", colour: "text-warn" },
-  backoff: { icon: "▲", word: "tries again", colour: "text-warn" },
+  backoff: { icon: "▲", word: "retrying", colour: "text-warn" },
   rejected: { icon: "✕", word: "refused", colour: "text-bad" },
 };
 
@@ -19,7 +19,7 @@ const projects: Record<string, Look> = {
   reconnecting: { icon: "▲", word: "reconnecting", colour: "text-warn font-semibold" },
 };
 
-/** A state: never colour alone, always an icon and a word with it. */
+/** A state with an icon and a word, never colour alone. */
 function State({ look, testId }: { look: Look | undefined; testId: string }) {
   const { icon, word, colour } = look ?? { icon: "?", word: "unknown", colour: "text-muted" };
   return (
@@ -30,10 +30,10 @@ function State({ look, testId }: { look: Look | undefined; testId: string }) {
   );
 }
 
-/** Whether the platform takes the stream, all of it or not. */
+/** Whether the platform receives the stream, completely or with gaps. */
 export const isOn = ({ state }: Relay) => state === "live" || state === "degraded";
 
-/** The state of a relay in a word. */
+/** The label of a relay state. */
 export function relayWord(state: string): string {
   return relays[state]?.word ?? state;
 }

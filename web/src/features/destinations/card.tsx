@@ -19,12 +19,12 @@ import { projectQuery, useNow } from "../live/follow";
 import { Editor } from "./editor";
 import { Mark } from "./mark";
 
-/** From here on a destination is noticeably behind. */
+/** A smaller lag is not shown. */
 const BEHIND_MS = 1_500;
 
 type Props = { destination: Destination; project: Project; platforms: Platform[] };
 
-/** Where the stream goes: the true state of one destination, and what can be done about it. */
+/** A destination with its state and its actions. */
 export function DestinationCard({ destination, project, platforms }: Props) {
   const [open, setOpen] = useState<"edit" | "test" | "delete">();
   const cache = useQueryClient();
@@ -114,7 +114,7 @@ function relayVerb(id: string, verb: "start" | "stop" | "retry") {
   return take(api.POST("/api/destinations/{id}/relay/retry", params));
 }
 
-/** What went wrong and what to do, while it matters. */
+/** The error of a relay with advice, unless the relay is off or live. */
 function Trouble({ relay, platform }: { relay: Relay; platform: Platform | undefined }) {
   if (!relay.lastError || relay.state === "off" || relay.state === "live") return null;
   return (
@@ -134,10 +134,10 @@ function Trouble({ relay, platform }: { relay: Relay; platform: Platform | undef
   );
 }
 
-/** How much later than it comes the stream is sent; where that is not what the owner wants (yet), both. */
+/** The current delay and, if it differs, the configured one. */
 function delay(relay: Relay, wanted: number) {
-  const is = `${seconds(relay.delayMs / 1000)} later on purpose`;
-  return Math.abs(relay.delayMs - wanted * 1000) < 500 ? is : `${is} (${seconds(wanted)} wanted)`;
+  const current = `delayed by ${seconds(relay.delayMs / 1000)}`;
+  return Math.abs(relay.delayMs - wanted * 1000) < 500 ? current : `${current} (${seconds(wanted)} set)`;
 }
 
 type FactsProps = { relay: Relay; destination: Destination; live: boolean };
@@ -148,29 +148,29 @@ function Facts({ relay, destination: { enabled, delaySeconds }, live }: FactsPro
   const words: string[] = [];
   if (isOn(relay) || relay.state === "stalled") {
     words.push(bitrate(relay.kbps), since);
-    if (relay.rttMs !== null) words.push(`${Math.max(1, Math.round(relay.rttMs))} ms away`);
+    if (relay.rttMs !== null) words.push(`${Math.max(1, Math.round(relay.rttMs))} ms round trip`);
     if (relay.delayMs > 0 || delaySeconds > 0) words.push(delay(relay, delaySeconds));
     if (relay.lagMs > BEHIND_MS) words.push(`behind by ${seconds(relay.lagMs / 1000)}`);
     if (relay.droppedFrames > 0) words.push(`${relay.droppedFrames} frames skipped`);
-    if (relay.reconnects > 0) words.push(`connected again ${relay.reconnects}×`);
+    if (relay.reconnects > 0) words.push(`reconnected ${relay.reconnects}×`);
   } else if (relay.nextAttemptAt) {
-    words.push(`tries again in ${Math.max(0, Math.ceil((Date.parse(relay.nextAttemptAt) - now) / 1000))} s`);
+    words.push(`next attempt in ${Math.max(0, Math.ceil((Date.parse(relay.nextAttemptAt) - now) / 1000))} s`);
   } else if (relay.state === "off") {
     words.push(enabled && live ? "starting…" : "ready");
   } else if (relay.state === "waiting") {
     const later = delaySeconds > 0 ? `, ${seconds(delaySeconds)} later` : "";
-    words.push(`starts by itself when you go live${later}`);
+    words.push(`starts when you go live${later}`);
   }
   return <p className="text-muted">{words.join(" · ")}</p>;
 }
 
 const stepNames: Record<string, string> = {
-  resolve: "Find the server",
+  resolve: "Look up the server",
   connect: "Connect",
-  tls: "Secure the connection",
-  handshake: "Shake hands",
-  rtmp_connect: "Ask for the application",
-  create_stream: "Ask for a stream",
+  tls: "TLS handshake",
+  handshake: "RTMP handshake",
+  rtmp_connect: "Open the application",
+  create_stream: "Create a stream",
 };
 
 function Test({ destination, onClose }: { destination: Destination; onClose: () => void }) {
@@ -181,7 +181,7 @@ function Test({ destination, onClose }: { destination: Destination; onClose: () 
   return (
     <Dialog title={`Test ${destination.name}`} onClose={onClose}>
       <div className="space-y-4">
-        <p>Connects and asks whether the server would take a stream. Nothing goes on air.</p>
+        <p>Connects and checks whether the server accepts a stream. Nothing goes live.</p>
         {test.data && (
           <ol className="space-y-1" aria-live="polite">
             {test.data.steps.map(({ step, ms, error }) => (
@@ -196,9 +196,7 @@ function Test({ destination, onClose }: { destination: Destination; onClose: () 
           </ol>
         )}
         {test.data?.ok && (
-          <p className="text-muted">
-            The server answers. Whether it takes the stream key shows when you start.
-          </p>
+          <p className="text-muted">The server responds. It checks the stream key only when you start.</p>
         )}
         {test.error && <Failure>{test.error.message}</Failure>}
         <Button look="primary" onClick={() => test.mutate()} busy={test.isPending && "Testing…"}>
@@ -230,8 +228,8 @@ function Delete({
       <div className="space-y-4">
         <p>
           {live
-            ? "This ends your stream there. The other destinations go on."
-            : "Its URL and stream key are forgotten."}
+            ? "This ends your stream there. The other destinations continue."
+            : "Its URL and stream key will be deleted."}
         </p>
         {remove.error && <Failure>{remove.error.message}</Failure>}
         <Button look="danger" onClick={() => remove.mutate()} busy={remove.isPending && "Deleting…"}>

@@ -8,20 +8,20 @@ import { isAnother } from "../../lib/recipient";
 import { projectQuery } from "../live/follow";
 import { Mark } from "./mark";
 
-/** Shown first: the platforms that most people stream to. */
+/** Listed first: the most popular platforms. */
 const usual = ["youtube", "twitch", "facebook", "kick", "tiktok", "x"];
 
 type Props = {
   project: Project;
   platforms: Platform[];
-  /** The one to edit; a new one without. */
+  /** The destination to edit; absent for a new one. */
   destination?: Destination;
-  /** A platform that was picked already. */
+  /** The platform, if already selected. */
   picked?: string | undefined;
   onDone: () => void;
 };
 
-/** Adds or edits a destination: pick a platform, paste the key. */
+/** Adds or edits a destination. */
 export function Editor({ project, platforms, destination, picked, onDone }: Props) {
   const [platformId, setPlatformId] = useState(destination?.platform ?? picked);
   if (!platformId) return <Picker platforms={platforms} onPick={setPlatformId} />;
@@ -59,7 +59,7 @@ export function Picker({ platforms, onPick }: { platforms: Platform[]; onPick: (
           </li>
         ))}
         {found.length === 0 && (
-          <li className="text-muted">No platform of that name. Any RTMP server works, see below.</li>
+          <li className="text-muted">No platform with that name. Any RTMP server works, see below.</li>
         )}
       </ul>
       <Button className="w-full" onClick={() => onPick("custom")}>
@@ -106,7 +106,7 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
   const delaySeconds = Math.round(Number(delay)) || 0;
   const offered = platform?.servers.find(({ url }) => url === rtmpUrl)?.backup;
   const backupUrl = backup || null;
-  // The server asks for the key as well; who reads it before is not surprised.
+  // The server will require the key; the form says so before it is sent.
   const isMoved =
     destination !== undefined &&
     [rtmpUrl, backup].some((url) => isAnother(url, [destination.rtmpUrl, destination.backupUrl]));
@@ -134,7 +134,7 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
   const problem = save.error instanceof Problem ? save.error : undefined;
   const fields = problem?.fields ?? {};
   const servers = platform?.servers ?? [];
-  // A chosen backup follows its server.
+  // Keep the backup server of the selected server.
   const pick = (url: string) => {
     if (backup && backup === offered) setBackup(servers.find((server) => server.url === url)?.backup ?? "");
     setUrl(url);
@@ -163,7 +163,7 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
             value={servers.some(({ url }) => url === rtmpUrl) ? rtmpUrl : ""}
             onChange={(e) => e.target.value && pick(e.target.value)}
           >
-            <option value="">as written below</option>
+            <option value="">as entered below</option>
             {servers.map(({ name, url }) => (
               <option key={url} value={url}>
                 {name}
@@ -179,7 +179,7 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
         error={fields.rtmpUrl}
         placeholder="rtmps://server/app"
         spellCheck={false}
-        hint={servers.length === 0 ? "The platform shows it beside the stream key." : undefined}
+        hint={servers.length === 0 ? "The platform shows it next to the stream key." : undefined}
       />
       <Field
         label="Stream key"
@@ -193,11 +193,10 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
         spellCheck={false}
         hint={
           <>
-            {isMoved &&
-              "This is another server. Enter the key again, so that it is only sent where you want it. "}
+            {isMoved && "This is another server. Enter the key again to confirm that it may be sent there. "}
             {platform?.keyUrl && (
               <a href={platform.keyUrl} target="_blank" rel="noreferrer" className="underline">
-                Where {platform.name} shows it
+                Find it on {platform.name}
               </a>
             )}
           </>
@@ -206,7 +205,7 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
       {offered && (
         <Check
           label="Send to the backup server, too"
-          hint={`${platform?.name} switches over when one connection fails. It takes the bandwidth twice.`}
+          hint={`${platform?.name} switches over when one connection fails. This doubles the bandwidth.`}
           checked={backup === offered}
           onChange={(on) => setBackup(on ? offered : "")}
         />
@@ -222,7 +221,7 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
               error={fields.backupUrl}
               placeholder="rtmps://second-server/app"
               spellCheck={false}
-              hint="Gets the same stream under the same key at the same time. Leave it empty if the platform has none."
+              hint="Gets the same stream with the same key. Leave it empty if the platform has none."
             />
           </div>
         </details>
@@ -239,7 +238,7 @@ function Form({ project, platform, platformId, destination, onDone }: FormProps)
             value={delay}
             onChange={(e) => setDelay(e.target.value)}
             error={fields.delaySeconds}
-            hint="Sends the stream later, e.g. so that you can stop it before viewers see a mistake. 0 to 300; while live, viewers see a part again, or miss one, when it changes."
+            hint="Sends the stream later, for example so that you can stop it before viewers see a mistake. 0 to 300. If you change it while live, viewers see a part again, or miss one."
           />
         </div>
       </details>
@@ -264,7 +263,7 @@ function Limits({ platform: { name, limits } }: { platform: Platform }) {
   if (words.length === 0) return null;
   return (
     <p className="text-muted">
-      {name} takes up to {words.join(", ")}.
+      {name} accepts up to {words.join(", ")}.
     </p>
   );
 }

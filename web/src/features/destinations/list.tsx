@@ -8,10 +8,10 @@ import { Failure } from "../../components/ui/field";
 import { DestinationCard } from "./card";
 import { Editor, PlatformButton } from "./editor";
 
-/** The six buttons that a project without destinations offers. */
+/** Platforms with a button of their own in a project without destinations. */
 const first = ["youtube", "twitch", "facebook", "kick", "tiktok"];
 
-/** Where is it going? */
+/** The destinations of a project. */
 export function Destinations({ project, platforms }: { project: Project; platforms: Platform[] }) {
   const [adding, setAdding] = useState<{ picked?: string }>();
   const destinations = project.destinations ?? [];

@@ -1,4 +1,4 @@
-/** A platform's initials: our own mark, nobody's trademark. */
+/** A platform's initials, instead of its logo, which is a trademark. */
 export function Mark({ name }: { name: string }) {
   const words = name.match(/[\p{L}\p{N}]+/gu) ?? [];
   const initials =

@@ -12,7 +12,7 @@ const timeOfDay = (seconds: number) => time.format(seconds * 1000);
 
 type Line = { label: string; value: (sample: Sample) => number };
 
-/** The last ten minutes: what comes in and what goes out. The library is loaded when there is something to draw. */
+/** Incoming and outgoing bitrates of the last ten minutes. The chart library is loaded on demand. */
 export function Charts({ id, destinations }: { id: string; destinations: Destination[] }) {
   const samples = useSamples(id);
   if (samples.length < 3) return null;
@@ -39,7 +39,7 @@ export function Charts({ id, destinations }: { id: string; destinations: Destina
 
 type Props = { title: string; lines: Line[]; samples: Sample[]; unit: (value: number) => string };
 
-/** Told apart by dashes as well as by shade: colour means state on this page. */
+/** Lines differ by their dashes, because colour means state on this page. */
 const dashes = [[], [6, 3], [2, 3], [10, 4, 2, 4], [1, 4]];
 
 function Chart({ title, lines, samples, unit }: Props) {
@@ -54,14 +54,14 @@ function Chart({ title, lines, samples, unit }: Props) {
   const names = lines.map(({ label }) => label).join("\n");
   const last = samples.at(-1);
 
-  // Drawn from scratch when the lines are others; the data is set below.
+  // Recreated when the set of lines changes; the data is set below.
   useEffect(() => {
     let closed = false;
     let resize: ResizeObserver | undefined;
     void Promise.all([import("uplot"), import("uplot/dist/uPlot.min.css")]).then(([{ default: UPlot }]) => {
       const element = place.current;
       if (closed || !element) return;
-      // Asked at every drawing: the page may go over from light to dark.
+      // Read at every drawing, because the page may switch between light and dark.
       const style = getComputedStyle(document.documentElement);
       const colour = (name: string) => () => style.getPropertyValue(name);
       const axis = {
@@ -73,7 +73,7 @@ function Chart({ title, lines, samples, unit }: Props) {
         {
           width: element.clientWidth,
           height: HEIGHT,
-          // Room for the half of the last label.
+          // Space for half of the last label.
           padding: [null, 32, null, null],
           legend: { show: false },
           cursor: { show: false },

@@ -8,7 +8,7 @@ afterEach(() => vi.restoreAllMocks());
 
 const named = (name: string) => ({ id: "p", name, destinations: [] }) as unknown as Project;
 
-it("an answer that an event overtook does not replace what the event said", async () => {
+it("a response that an event overtook does not replace the event's data", async () => {
   const cache = new QueryClient();
   const get = vi.spyOn(api, "GET");
   /** Asks; what it returns lets the server answer. */

@@ -1,4 +1,4 @@
-// What the server says of an open project, into the query cache. What the page shows is what the server said last.
+// Puts the server's updates of an open project into the query cache. The page shows the newest server state.
 import { queryOptions, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState, useSyncExternalStore } from "react";
 
@@ -7,7 +7,7 @@ import { serverNow } from "../../lib/clock";
 import { sessionQuery } from "../session/session";
 import { follow } from "./updates";
 
-/** A project. Whatever changes it invalidates this; events keep it fresh otherwise. */
+/** A project. Mutations invalidate it; otherwise events keep it current. */
 export const projectQuery = (id: string) =>
   queryOptions({
     queryKey: ["project", id],
@@ -15,19 +15,19 @@ export const projectQuery = (id: string) =>
       const before = client.getQueryState(queryKey)?.dataUpdateCount;
       const answer = await take(api.GET("/api/projects/{id}", { params: { path: { id } } }));
       const now = client.getQueryState<Project>(queryKey);
-      // An event that came meanwhile is newer than the answer, or is followed by one that is.
+      // An event received meanwhile is newer than the response, or a newer one follows.
       return now?.data && now.dataUpdateCount !== before ? now.data : answer;
     },
     staleTime: Number.POSITIVE_INFINITY,
   });
 
-/** Names every request that ends the running stream of a project. */
+/** Mutation key of all requests that end a project's stream. */
 export const endsStream = (id: string) => ["ends-stream", id];
 
-/** A moment of a stream, for the charts. */
+/** A data point of the charts. */
 export type Sample = { at: number; kbps: number; fps: number; relays: Record<string, number> };
 
-/** Ten minutes at two samples a second. */
+/** Ten minutes with two samples per second. */
 const SAMPLES_MAX = 1_200;
 const KEPT_MS = 600_000;
 const samples = new Map<string, Sample[]>();
@@ -50,7 +50,7 @@ function sample(project: Project) {
 
 const none: Sample[] = [];
 
-/** The last ten minutes that this page saw. */
+/** The samples of the last ten minutes. */
 export function useSamples(id: string): Sample[] {
   return useSyncExternalStore(
     (listener) => {
@@ -65,9 +65,9 @@ export function useSamples(id: string): Sample[] {
 export function useFollow(id: string): {
   /** The server cannot be reached right now. */
   away: boolean;
-  /** A proxy holds events back, and the page asks instead. */
+  /** A proxy buffers events, and the page polls instead. */
   heldBack: boolean;
-  /** The server refuses events, and the page asks instead: its reason, which may be empty. */
+  /** The server refuses events, and the page polls instead: the reason, which may be empty. */
   refused: string | undefined;
   gone: boolean;
 } {
@@ -94,7 +94,7 @@ export function useFollow(id: string): {
   return { away, heldBack, refused, gone };
 }
 
-/** The server's time, each second: for running clocks and countdowns. */
+/** The server's time, updated every second, for clocks and countdowns. */
 export function useNow(): number {
   const [now, setNow] = useState(serverNow);
   useEffect(() => {

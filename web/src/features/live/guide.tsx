@@ -8,7 +8,7 @@ import { Failure } from "../../components/ui/field";
 import { Secret } from "../../components/ui/secret";
 import { endsStream, projectQuery } from "./follow";
 
-/** Server, key, and where they go in OBS. */
+/** Server and stream key, with the steps for OBS. */
 export function Guide({ project }: { project: Project }) {
   const [asking, setAsking] = useState<"key" | "address">();
   const close = () => setAsking(undefined);
@@ -17,15 +17,15 @@ export function Guide({ project }: { project: Project }) {
       <Secret label="Server" value={project.ingestUrl} />
       <Secret label="Stream key" value={project.streamKey} masked />
       <p className="text-muted">
-        Anyone who has the key can stream as you.{" "}
+        Anyone with the key can stream as you.{" "}
         <button type="button" className="text-accent underline" onClick={() => setAsking("key")}>
-          Make a new key
+          Create a new key
         </button>
       </p>
       <p className="text-muted">
-        Anyone who has the address of the preview can watch.{" "}
+        Anyone with the preview link can watch.{" "}
         <button type="button" className="text-accent underline" onClick={() => setAsking("address")}>
-          Make a new address
+          Create a new link
         </button>
       </p>
       <ol className="list-decimal pl-5 space-y-1">
@@ -34,10 +34,10 @@ export function Guide({ project }: { project: Project }) {
           key.
         </li>
         <li>
-          In <b>Settings ▸ Output</b> set the keyframe interval to <b>2 s</b>, as every platform wants it.
+          In <b>Settings ▸ Output</b> set the keyframe interval to <b>2 s</b>; every platform requires it.
         </li>
         <li>
-          Press <b>Start Streaming</b>. This page notices by itself.
+          Press <b>Start Streaming</b>. This page shows your stream automatically.
         </li>
       </ol>
       {asking === "key" && <NewKey project={project} onClose={close} />}
@@ -55,15 +55,15 @@ function NewKey({ project, onClose }: { project: Project; onClose: () => void })
     onSuccess: () => cache.invalidateQueries(projectQuery(project.id)).then(onClose),
   });
   return (
-    <Dialog title="Make a new stream key?" onClose={onClose}>
+    <Dialog title="Create a new stream key?" onClose={onClose}>
       <div className="space-y-4">
         <p>
           The old key stops working at once. {project.stream ? "This ends your live stream. " : ""}
-          Put the new one into your encoder afterwards.
+          Then enter the new one in your encoder.
         </p>
         {rotate.error && <Failure>{rotate.error.message}</Failure>}
-        <Button look="danger" onClick={() => rotate.mutate()} busy={rotate.isPending && "Making…"}>
-          Make a new key
+        <Button look="danger" onClick={() => rotate.mutate()} busy={rotate.isPending && "Creating…"}>
+          Create a new key
         </Button>
       </div>
     </Dialog>
@@ -78,15 +78,15 @@ function NewAddress({ project, onClose }: { project: Project; onClose: () => voi
     onSuccess: () => cache.invalidateQueries(projectQuery(project.id)).then(onClose),
   });
   return (
-    <Dialog title="Make a new address for viewers?" onClose={onClose}>
+    <Dialog title="Create a new preview link?" onClose={onClose}>
       <div className="space-y-4">
         <p>
-          Players with the old address stop at once, also where you embedded it. Your stream and its
-          destinations go on.
+          Players with the old link stop at once, also where you embedded it. Your stream and its destinations
+          continue.
         </p>
         {rotate.error && <Failure>{rotate.error.message}</Failure>}
-        <Button look="danger" onClick={() => rotate.mutate()} busy={rotate.isPending && "Making…"}>
-          Make a new address
+        <Button look="danger" onClick={() => rotate.mutate()} busy={rotate.isPending && "Creating…"}>
+          Create a new link
         </Button>
       </div>
     </Dialog>

@@ -7,10 +7,10 @@ import { Failure } from "../../components/ui/field";
 import { duration, moment } from "../../lib/format";
 import { endReasons, Outcomes, Report, summary } from "./report";
 
-/** For so long a stream that is over is what the page talks about first. */
+/** How long an ended stream is shown at the top of the page. */
 const FRESH_MS = 3_600_000;
 
-/** Past streams, newest first. `changed` names what they depend on: the running stream. */
+/** Past streams, newest first. `changed` is the id of the running stream; a change reloads the list. */
 export function History({ id, changed }: { id: string; changed: string | undefined }) {
   const [open, setOpen] = useState<Stream>();
   const pages = useInfiniteQuery({
@@ -28,7 +28,7 @@ export function History({ id, changed }: { id: string; changed: string | undefin
   if (pages.error) return <Failure>{pages.error.message}</Failure>;
   const streams = pages.data.pages.flatMap((page) => page.items).filter((stream) => stream.endedAt);
   if (streams.length === 0)
-    return <p className="text-muted">Nothing yet. Each stream is listed here when it is over.</p>;
+    return <p className="text-muted">No streams yet. Each stream is listed here after it ends.</p>;
   return (
     <>
       <ul className="divide-y divide-line" data-testid="history">
@@ -62,14 +62,14 @@ export function History({ id, changed }: { id: string; changed: string | undefin
   );
 }
 
-/** The stream that just ended: how it went. */
+/** A summary of the stream that just ended. */
 export function JustOver({ id }: { id: string }) {
   const [open, setOpen] = useState(false);
   const { data: page } = useQuery({
     queryKey: ["streams", id, "newest"],
     queryFn: () =>
       take(api.GET("/api/projects/{id}/streams", { params: { path: { id }, query: { limit: 1 } } })),
-    // The row is written a moment after the stream ended.
+    // The row is written shortly after the end.
     refetchInterval: ({ state }) => (state.data?.items[0]?.endedAt === null ? 1_000 : false),
     staleTime: 0,
   });
@@ -79,7 +79,7 @@ export function JustOver({ id }: { id: string }) {
   return (
     <section className="panel p-4 flex flex-wrap items-center justify-between gap-3" data-testid="just-over">
       <p>
-        <span className="font-medium">Your stream is over: </span>
+        <span className="font-medium">Your stream has ended: </span>
         {summary(stream)}.
       </p>
       <Button onClick={() => setOpen(true)}>Report</Button>

@@ -26,7 +26,7 @@ function lines(notices: Notices): string[] {
   return [...page.querySelectorAll("[data-testid=notice]")].map((line) => line.textContent ?? "");
 }
 
-test("each notice of the stream is one line, in the order of the server", () => {
+test("each notice of the stream is one line, in the server's order", () => {
   const since = "2026-11-23T10:00:00Z";
   expect(lines([])).toEqual([]);
   const found = lines([
@@ -36,7 +36,7 @@ test("each notice of the stream is one line, in the order of the server", () => 
   expect(found).toEqual(["▲ Pictures are converted.", "▲ Set <one> clock."]);
 });
 
-test("an uplink that is too small is told once, beside the destinations", () => {
+test("a small uplink is reported once, with the destinations", () => {
   const since = "2026-11-23T10:00:00Z";
   const uplink = { code: "uplink_too_small", message: "Your server's uplink is too small: 4 …", since };
   const slow = { code: "slow_encoder", message: "Your encoder or its line manages 52 % …", since };

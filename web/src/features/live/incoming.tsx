@@ -8,7 +8,7 @@ import { bitrate, codec, frameRate, seconds } from "../../lib/format";
 import { warnings } from "../../lib/limits";
 import { endsStream, useNow } from "./follow";
 
-/** Is my picture arriving, and is it healthy? */
+/** The incoming stream: its properties and warnings. */
 export function Incoming({ project, platforms }: { project: Project; platforms: Platform[] }) {
   const { stream } = project;
   if (!stream) return null;
@@ -27,10 +27,10 @@ export function Incoming({ project, platforms }: { project: Project; platforms: 
     <section className="panel p-4 space-y-2" aria-label="Incoming stream">
       <p data-testid="incoming">
         <span className="font-medium">Incoming </span>
-        {facts.length > 0 ? facts.join(" · ") : "Looking at your stream…"}
+        {facts.length > 0 ? facts.join(" · ") : "Analysing your stream…"}
       </p>
       {stream && !audio && video && (
-        <p className="text-muted">There is no sound. Some platforms refuse a stream without.</p>
+        <p className="text-muted">There is no audio. Some platforms refuse a stream without it.</p>
       )}
       {found.map((sentence) => (
         <Warning key={sentence}>{sentence}</Warning>
@@ -44,12 +44,12 @@ export function Incoming({ project, platforms }: { project: Project; platforms: 
   );
 }
 
-/** The uplink is no matter of what comes in; it is told beside the destinations. */
+/** The uplink notice is shown with the destinations, not with the incoming stream. */
 const isIncoming = ({ code }: Notice) => code !== uplink;
 
 const uplink = "uplink_too_small";
 
-/** Most destinations fall behind together: one sentence for all of them. */
+/** The notice that most destinations fall behind together. */
 export function Uplink({ project }: { project: Project }) {
   const notice = project.stream?.notices.find(({ code }) => code === uplink);
   if (!notice) return null;
@@ -70,18 +70,18 @@ function Warning({ testId, children }: { testId?: string; children: ReactNode })
   );
 }
 
-/** The encoder is done, and destinations with a delay are not: how long they take, and the way not to wait. */
+/** The encoder has ended, and destinations with a delay get the rest: the remaining time, and a button to end now. */
 export function Rest({ project, until }: { project: Project; until: number }) {
   const left = useSecondsTo(until);
   return (
     <div role="status" className={`panel ${ROW}`} data-testid="rest">
-      <p>Your encoder is done. Destinations with a delay get the rest for {left} s more.</p>
+      <p>Your encoder has stopped. Destinations with a delay get the rest for another {left} s.</p>
       <EndNow project={project} />
     </div>
   );
 }
 
-/** The encoder dropped: how long it is waited for, and the way not to wait. */
+/** The encoder disconnected: the remaining grace time, and a button to end now. */
 export function Reconnecting({ project, until }: { project: Project; until: number }) {
   const left = useSecondsTo(until);
   const on = (project.destinations ?? []).filter(({ relay }) => isOn(relay)).length;
@@ -89,16 +89,18 @@ export function Reconnecting({ project, until }: { project: Project; until: numb
     <div role="status" className={`bg-warn-soft text-warn rounded-lg ${ROW}`}>
       <p data-testid="reconnecting">
         <span aria-hidden="true">▲ </span>
-        Your encoder dropped.{" "}
-        {on > 0 ? `${on === 1 ? "One platform is" : `${on} platforms are`} held` : "The stream is held"}
-        {Number.isFinite(until) ? ` for ${left} s more` : ""}; start streaming again and the show goes on.
+        Your encoder disconnected.{" "}
+        {on > 0
+          ? `${on === 1 ? "One platform stays" : `${on} platforms stay`} connected`
+          : "The stream is kept open"}
+        {Number.isFinite(until) ? ` for another ${left} s` : ""}. Start streaming again to continue.
       </p>
       <EndNow project={project} />
     </div>
   );
 }
 
-/** A sentence and what to do about it. */
+/** Layout of a message with a button. */
 const ROW = "px-4 py-3 flex flex-wrap items-center gap-3 justify-between";
 
 const useSecondsTo = (moment: number) => Math.max(0, Math.ceil((moment - useNow()) / 1000));

@@ -1,19 +1,19 @@
-// Playing a live stream in a <video>: muted, by itself, and again by itself when the stream returns.
+// Plays a live stream in a <video>: muted, automatically, and again when the stream returns.
 import { type RefObject, useEffect, useState } from "react";
 
 import type { Project } from "../../api/client";
 
-/** How long after a failure the picture is looked for again. */
+/** Pause before a retry after a failure. */
 const RETRY_MS = 2_000;
 
-/** Plays the project's stream in the element while there is one. `behind` is the latency in seconds. */
+/** Plays the project's stream in the element while it is live. `behind` is the latency in seconds. */
 export function usePlayer(video: RefObject<HTMLVideoElement | null>, project: Project, wanted = true) {
   const [behind, setBehind] = useState<number>();
   const [playing, setPlaying] = useState(false);
   const streamId = project.stream?.id;
-  // Asking before there is something to fetch would only fail.
+  // Earlier requests would fail.
   const ready = wanted && (project.stream?.previewReady ?? false);
-  // By its path alone: the page's policy lets it talk to the server that it came from, whatever `public_url` says.
+  // Only the path: the page's policy allows only its own server, whatever `public_url` is.
   const url = new URL(project.previewUrl, window.location.href).pathname;
 
   useEffect(() => {
@@ -29,7 +29,7 @@ export function usePlayer(video: RefObject<HTMLVideoElement | null>, project: Pr
         element.src = url;
         return;
       }
-      // Low latency is its default; what falls behind catches up unnoticed.
+      // Low latency is the default; playback catches up slightly faster than real time.
       const hls = new Hls({ maxLiveSyncPlaybackRate: 1.2, backBufferLength: 30 });
       stop = () => hls.destroy();
       hls.on(Hls.Events.ERROR, (_, { fatal }) => {

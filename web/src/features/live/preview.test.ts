@@ -5,7 +5,7 @@ import { canPlay } from "./preview";
 afterEach(() => vi.restoreAllMocks());
 
 describe("whether the preview can play a codec", () => {
-  it("is asked of the element, which every browser has", () => {
+  it("is tested with a video element, which every browser has", () => {
     expect("MediaSource" in window).toBe(false);
     const asked = vi
       .spyOn(HTMLMediaElement.prototype, "canPlayType")
@@ -15,7 +15,7 @@ describe("whether the preview can play a codec", () => {
     expect(asked).toHaveBeenCalledTimes(2);
   });
 
-  it("is no for codecs that no browser is asked about, and open until the codec is known", () => {
+  it("is false for unknown codecs, and true until the codec is known", () => {
     expect(canPlay("vp8")).toBe(false);
     expect(canPlay(undefined)).toBe(true);
   });

@@ -4,7 +4,7 @@ import type { Project } from "../../api/client";
 import { codec, seconds } from "../../lib/format";
 import { usePlayer } from "./player";
 
-/** A common stream of each codec, to ask the browser about. */
+/** A common codec string of each codec, to test browser support. */
 const usual: Record<string, string> = {
   h264: "avc1.42E01E",
   hevc: "hvc1.1.6.L93.B0",
@@ -14,13 +14,13 @@ const usual: Record<string, string> = {
 export function canPlay(name: string | undefined): boolean {
   if (!name) return true;
   const type = usual[name];
-  // Asked of an element: phones that play HLS by themselves have no `MediaSource` to ask.
+  // Tested with an element, because phones with native HLS have no `MediaSource`.
   return (
     type !== undefined && document.createElement("video").canPlayType(`video/mp4; codecs="${type}"`) !== ""
   );
 }
 
-/** What viewers see. */
+/** The preview of the stream. */
 export function Preview({ project }: { project: Project }) {
   const video = useRef<HTMLVideoElement>(null);
   const { playing, behind } = usePlayer(video, project);
@@ -41,10 +41,10 @@ export function Preview({ project }: { project: Project }) {
         {!playing && (
           <p className="absolute inset-0 grid place-items-center text-center p-6 text-neutral-300">
             {!project.stream
-              ? "Your picture appears here when your encoder sends."
+              ? "Your video appears here when your encoder sends."
               : canPlay(name)
-                ? "The picture comes in a few seconds."
-                : `Your stream goes out fine; this browser cannot preview ${codec(name ?? "")}.`}
+                ? "The video starts in a few seconds."
+                : `Your stream is fine, but this browser cannot play ${codec(name ?? "")}.`}
           </p>
         )}
       </div>
@@ -56,7 +56,7 @@ export function Preview({ project }: { project: Project }) {
   );
 }
 
-/** The same, small and without sound or controls: for lists. It plays only while it can be seen. */
+/** A small preview for lists, without audio and controls. It plays only while visible. */
 export function SmallPreview({ project }: { project: Project }) {
   const video = useRef<HTMLVideoElement>(null);
   const [visible, setVisible] = useState(false);

@@ -15,13 +15,13 @@ const event = (change: Partial<StreamEvent>): StreamEvent => ({
 const relay = { destinationId: "d", name: "My channel", platform: "youtube", leg: "backup" };
 
 test.each([
-  [{}, "Your encoder sends"],
-  [{ state: "ended", code: "encoder_stopped" }, "Over: you stopped"],
+  [{}, "Your encoder is sending"],
+  [{ state: "ended", code: "encoder_stopped" }, "Ended: you stopped"],
   [
     { state: "notice", code: "clock_drift", message: "The clocks of picture and sound drift apart." },
     "The clocks of picture and sound drift apart.",
   ],
-  [{ relay, state: "backoff", message: "It was lost." }, "My channel (backup): tries again. It was lost."],
-] satisfies [Partial<StreamEvent>, string][])("%o is told as a sentence", (change, words) => {
+  [{ relay, state: "backoff", message: "It was lost." }, "My channel (backup): retrying. It was lost."],
+] satisfies [Partial<StreamEvent>, string][])("%o is described in a sentence", (change, words) => {
   expect(eventWords(event(change))).toBe(words);
 });

@@ -8,18 +8,18 @@ import { duration, moment, seconds, timeOfDay } from "../../lib/format";
 
 export const endReasons: Record<string, string> = {
   encoder_stopped: "you stopped",
-  encoder_lost: "your encoder did not come back",
-  too_fast: "it came faster than this server allows",
-  ended_by_owner: "you ended it here",
+  encoder_lost: "your encoder did not reconnect",
+  too_fast: "it exceeded this server's bitrate limit",
+  ended_by_owner: "you ended it on this page",
   server_stopped: "the server was stopped",
-  server_killed: "the server broke off",
-  not_recorded: "the server missed how it ended",
+  server_killed: "the server crashed",
+  not_recorded: "the end was not recorded",
 };
 
 const streamWords: Record<string, string> = {
-  live: "Your encoder sends",
-  reconnecting: "Your encoder dropped",
-  ended: "Over",
+  live: "Your encoder is sending",
+  reconnecting: "Your encoder disconnected",
+  ended: "Ended",
 };
 
 const legWord = (leg: string) => (leg === "backup" ? " (backup)" : "");
@@ -34,7 +34,7 @@ export function summary(stream: Stream): string {
   return `${length} to ${reached.size === 1 ? "one platform" : `${reached.size} platforms`}`;
 }
 
-/** How each destination did, one line each. */
+/** The outcome of each destination, one line each. */
 export function Outcomes({ outcomes }: { outcomes: Outcome[] }) {
   return (
     <ul className="text-muted">
@@ -60,14 +60,14 @@ function mark({ liveMs, reconnects, droppedFrames }: Outcome) {
 }
 
 function words({ liveMs, reconnects, droppedFrames, lastMessage }: Outcome): string {
-  if (liveMs === 0) return lastMessage ?? "never went live";
+  if (liveMs === 0) return lastMessage ?? "was never live";
   const found = [`${duration(liveMs)} live`];
-  if (reconnects > 0) found.push(`connected again ${reconnects}×`);
+  if (reconnects > 0) found.push(`reconnected ${reconnects}×`);
   if (droppedFrames) found.push(`${droppedFrames} frames skipped`);
   return found.join(", ");
 }
 
-/** Everything that happened to a stream, minute by minute, to read and to keep. */
+/** The timeline of a stream, with a download. */
 export function Report({ id, stream, onClose }: { id: string; stream: Stream; onClose: () => void }) {
   const path = `/api/projects/${id}/streams/${stream.id}`;
   const { data: report, error } = useQuery({
@@ -89,7 +89,7 @@ export function Report({ id, stream, onClose }: { id: string; stream: Stream; on
             <Outcomes outcomes={report.stream.outcomes ?? []} />
             {report.events.length > 0 ? (
               <table className="w-full text-left">
-                <caption className="sr-only">What happened when</caption>
+                <caption className="sr-only">Timeline</caption>
                 <tbody>
                   {report.events.map((event, n) => (
                     <tr key={n} className="border-t border-line align-top">
@@ -100,7 +100,7 @@ export function Report({ id, stream, onClose }: { id: string; stream: Stream; on
                 </tbody>
               </table>
             ) : (
-              <p className="text-muted">What happened in detail is kept for 30 days.</p>
+              <p className="text-muted">Details are kept for 30 days.</p>
             )}
             <a className="text-accent underline" href={path} download={`stream-${stream.startedAt}.json`}>
               Download as JSON
@@ -115,8 +115,8 @@ export function Report({ id, stream, onClose }: { id: string; stream: Stream; on
 /** One event of the timeline in words. */
 export function eventWords({ relay, state, message, code }: StreamEvent): string {
   if (!relay) {
-    // A notice is no state: its message says what was seen in the incoming stream, and what to set in the encoder.
-    if (state === "notice") return message ?? `Something in your stream needs a look (${code}).`;
+    // A notice is not a state: its message describes a problem of the incoming stream, with advice.
+    if (state === "notice") return message ?? `There is a problem with your stream (${code}).`;
     const why = state === "ended" && code ? `: ${endReasons[code] ?? code}` : "";
     return (streamWords[state] ?? state) + why + (message ? `. ${message}` : "");
   }
@@ -124,7 +124,7 @@ export function eventWords({ relay, state, message, code }: StreamEvent): string
   return `${who}: ${relayWord(state)}${message ? `. ${message}` : ""}`;
 }
 
-/** How long a stream took to reach a destination is the first thing people ask. */
+/** A duration as whole seconds, minutes or hours. */
 export function ago(ms: number): string {
   return ms < 60_000 ? seconds(ms / 1000).replace(/[.,]\d/, "") : duration(ms);
 }

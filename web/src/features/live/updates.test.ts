@@ -84,7 +84,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-it("believes a stream that has heartbeats, and asks nothing", async () => {
+it("uses a stream with heartbeats without polling", async () => {
   newest().say("snapshot", named("first"));
   for (let beat = 0; beat < 20; beat += 1) {
     await pass(5_000);
@@ -96,14 +96,14 @@ it("believes a stream that has heartbeats, and asks nothing", async () => {
   expect(Stream.opened).toHaveLength(1);
 });
 
-it("asks every few seconds while a proxy holds the stream back, says so, and returns when it flows", async () => {
+it("polls while a proxy buffers the stream, says so, and returns to the stream", async () => {
   await pass(5_000);
   expect(shown).toMatchObject({ name: "asked", heldBack: true, away: false });
   answer = ok("asked again");
   await pass(ASK_MS);
   expect(shown.name).toBe("asked again");
 
-  // The next attempt gets everything in one block, which may be old: it is not shown.
+  // The next attempt gets everything in one block, which may be old, so it is not shown.
   await streams(2);
   newest().say("snapshot", named("old"));
   newest().say("status", named("older than it looks"));
@@ -126,7 +126,7 @@ it("asks every few seconds while a proxy holds the stream back, says so, and ret
   expect(api.GET).toHaveBeenCalledTimes(questions);
 });
 
-it("a stream that goes silent is replaced, without a word about proxies", async () => {
+it("a stream that goes silent is replaced, without blaming a proxy", async () => {
   newest().say("snapshot", named("first"));
   await pass(5_000);
   newest().say("heartbeat");
@@ -139,7 +139,7 @@ it("a stream that goes silent is replaced, without a word about proxies", async 
   expect(shown).toMatchObject({ heldBack: false, away: false });
 });
 
-it("a server that is away is not called a proxy, and is followed again when it is back", async () => {
+it("a server outage is not blamed on a proxy, and the stream is reopened afterwards", async () => {
   answer = () => Promise.reject(new TypeError("no network"));
   newest().onerror?.();
   await pass(0);
@@ -153,7 +153,7 @@ it("a server that is away is not called a proxy, and is followed again when it i
   expect(Stream.opened).toHaveLength(2);
 });
 
-it("an answer that an event overtook is not shown", async () => {
+it("a response that an event overtook is not shown", async () => {
   newest().say("snapshot", named("first"));
   await pass(5_000);
   newest().say("heartbeat");
@@ -206,7 +206,7 @@ function refuses(status: number, headers: Record<string, string> = {}) {
   return asked;
 }
 
-it("events that are refused are asked for less and less, and the page says that it asks, and why", async () => {
+it("refused event streams are retried less and less often, and the page shows the reason", async () => {
   const asked = refuses(403);
   await pass(60_000);
   expect(shown).toMatchObject({ name: "asked", refused: "Close a page.", heldBack: false, away: false });
@@ -226,7 +226,7 @@ it("events that are refused are asked for less and less, and the page says that 
   expect(shown).toMatchObject({ name: "from the stream", refused: undefined, heldBack: false });
 });
 
-it("events are not asked for before the server wishes", async () => {
+it("an event stream is not retried before its Retry-After", async () => {
   const asked = refuses(503, { "retry-after": "45" });
   await pass(44_000);
   expect(asked).toMatchObject({ streams: 1, events: 1 });
@@ -235,7 +235,7 @@ it("events are not asked for before the server wishes", async () => {
   expect(asked).toMatchObject({ streams: 2, events: 2 });
 });
 
-it("a project is not asked for before the server wishes", async () => {
+it("a project is not polled before its Retry-After", async () => {
   const busy = { response: new Response(null, { status: 503, headers: { "retry-after": "20" } }) };
   answer = async () => busy;
   newest().onerror?.();
@@ -245,7 +245,7 @@ it("a project is not asked for before the server wishes", async () => {
   expect(api.GET).toHaveBeenCalledTimes(2);
 });
 
-it("events that break off again and again are asked for less and less, and no proxy is blamed", async () => {
+it("repeatedly broken event streams are retried less and less often, without blaming a proxy", async () => {
   for (let spent = 0; spent < 60_000; spent += 500) {
     if (!newest().closed) {
       newest().say("snapshot", named("asked"));

@@ -1,69 +1,69 @@
-// How an open page stays true: by the server's event stream and, while no events come through, by asking. Some proxies hold an
-// answer back until it is complete, which an event stream never is, and the browser sees no difference to a server with no news.
+// Keeps an open page current: with the server's event stream and, while no events arrive, by polling. Some proxies buffer a
+// response until it is complete, which an event stream never is; to the browser this looks like a server without news.
 import { api, type Project } from "../../api/client";
 
-/** The first event is part of the answer. */
+/** Time limit for the first event, which the server sends at once. */
 const OPENING_MS = 5_000;
-/** The server sends something every five seconds. */
+/** Time limit between events; the server sends one at least every five seconds. */
 const SILENCE_MS = 11_000;
-/** Events this far apart did not come in one block. */
+/** Events this far apart were not delivered in one buffered block. */
 const APART_MS = 1_000;
-/** A stream that gave events for so long may end without being suspected. */
+/** A stream that worked this long may end without counting as a failure. */
 const SETTLED_MS = 30_000;
-/** Between two questions while no events come. */
+/** Poll interval while no events arrive. */
 export const ASK_MS = 3_000;
-/** Between two attempts with a stream that gave nothing. */
+/** Pause before the stream is opened again after it delivered nothing. */
 const RETRY_MS = 30_000;
-/** After the first refusal of a stream; twice as long after each further one. */
+/** Pause after the first refusal of a stream; doubled after each further one. */
 const REFUSED_MS = 10_000;
-/** After the second stream in a row that broke off; twice as long after each further one. */
+/** Pause after the second broken stream in a row; doubled after each further one. */
 const BROKEN_MS = 1_000;
-/** The longest pause of our own choice, and the longest that the server may ask for. */
+/** The longest pause chosen here, and the longest accepted from the server. */
 const PAUSE_MS_MAX = 300_000;
 const RETRY_AFTER_MS_MAX = 3_600_000;
-/** A question without an answer: the line is dead. */
+/** Time limit of a poll; after that the connection counts as dead. */
 const ANSWER_MS = 6_000;
-/** `EventSource.CLOSED`: the server answered, and not with a stream. After a broken line it would be `CONNECTING`. */
+/** `EventSource.CLOSED`: the response was not an event stream. After a lost connection it would be `CONNECTING`. */
 const CLOSED = 2;
 
-/** What happens, for the one who shows it. */
+/** Callbacks for the page. */
 export type Listener = {
   project: (project: Project) => void;
-  /** Whether the server cannot be reached, or cannot answer. */
+  /** Whether the server is unreachable, or cannot respond. */
   away: (away: boolean) => void;
-  /** Whether events are held back, and the page asks instead. */
+  /** Whether events are buffered by a proxy, and the page polls instead. */
   heldBack: (heldBack: boolean) => void;
-  /** The server refuses the event stream, and the page asks instead: its reason, which may be empty. `undefined` when it does not. */
+  /** The reason why the server refuses the event stream, possibly empty, while the page polls instead; otherwise `undefined`. */
   refused: (why: string | undefined) => void;
   gone: () => void;
   loggedOut: () => void;
 };
 
-/** Why a stream ended: it gave nothing in time, the server refused it, or it gave events before. */
+/** Why a stream ended: it delivered nothing in time, the server refused it, or it broke after delivering events. */
 type Failure = "held" | "refused" | "broken";
 
-/** A pause that grows with each failure in a row. */
+/** A pause that doubles with each consecutive failure. */
 const pause = (first: number, failures: number) => Math.min(first * 2 ** failures, PAUSE_MS_MAX);
 
-/** How long the server asks not to be asked, in milliseconds. */
+/** The response's `Retry-After`, in milliseconds. */
 function retryAfter(response: Response | undefined): number {
   const seconds = Number(response?.headers.get("retry-after") ?? 0);
   return seconds > 0 ? Math.min(seconds * 1_000, RETRY_AFTER_MS_MAX) : 0;
 }
 
-/** Follows a project until the function that it returns is called. */
+/** Follows a project until the returned function is called. */
 export function follow(id: string, listener: Listener): () => void {
   const path = { id };
   let ended = false;
   let source: EventSource | undefined;
   let silence: ReturnType<typeof setTimeout> | undefined;
   let question: ReturnType<typeof setTimeout> | undefined;
-  /** Events are believed, and nothing is asked. */
+  /** Events are used, and the page does not poll. */
   let streaming = true;
-  /** Of the events of this stream. */
+  /** Time of this stream's first event. */
   let firstAt: number | undefined;
   let isFlowing = false;
-  /** Of the last stream, and how many in a row ended so. */
+  /** The failure of the last stream, and the number of consecutive equal ones. */
   let failure: Failure | undefined;
   let failures = 0;
   let why = "";
@@ -85,7 +85,7 @@ export function follow(id: string, listener: Listener): () => void {
   const open = () => {
     [firstAt, isFlowing] = [undefined, false];
     source = new EventSource(`/api/projects/${id}/events`);
-    const heard = () => {
+    const received = () => {
       clearTimeout(silence);
       silence = setTimeout(lost, SILENCE_MS);
       const now = performance.now();
@@ -96,11 +96,11 @@ export function follow(id: string, listener: Listener): () => void {
       streaming = true;
       listener.heldBack(false);
       listener.refused(undefined);
-      // What changed since the last answer may have been in an event that was not believed yet.
+      // A change since the last poll may have been in an event that was ignored.
       void ask();
     };
     const take = (event: MessageEvent<string>) => {
-      heard();
+      received();
       if (!streaming) return;
       taken += 1;
       listener.project(JSON.parse(event.data) as Project);
@@ -108,12 +108,12 @@ export function follow(id: string, listener: Listener): () => void {
     };
     source.addEventListener("snapshot", take);
     source.addEventListener("status", take);
-    source.addEventListener("heartbeat", heard);
+    source.addEventListener("heartbeat", received);
     source.onerror = lost;
     silence = setTimeout(lost, OPENING_MS);
   };
 
-  /** The stream ended or is silent: the server restarts or refuses it, the session is over, the project is gone, or a proxy holds it back. */
+  /** The stream ended or is silent: the server restarts or refuses it, the session ended, the project is gone, or a proxy buffers it. */
   const lost = () => {
     const now: Failure = source?.readyState === CLOSED ? "refused" : isFlowing ? "broken" : "held";
     close();
@@ -129,11 +129,11 @@ export function follow(id: string, listener: Listener): () => void {
   const pauseAfter = (now: Failure) => {
     if (now === "refused") return pause(REFUSED_MS, failures);
     if (now === "held") return RETRY_MS;
-    // Most streams that break off do so once, since the server restarts.
+    // A single broken stream is usually a restart of the server.
     return failures > 0 ? pause(BROKEN_MS, failures - 1) : 0;
   };
 
-  /** The browser does not say why a stream was refused. */
+  /** Requests the reason of a refusal, which `EventSource` does not expose. */
   const askWhy = async () => {
     const init = { params: { path }, parseAs: "stream", signal: AbortSignal.timeout(ANSWER_MS) } as const;
     const answer = await api.GET("/api/projects/{id}/events", init).catch(() => undefined);
@@ -154,19 +154,19 @@ export function follow(id: string, listener: Listener): () => void {
     const status = answer?.response.status;
     if (status === 401) return [end(), listener.loggedOut()];
     if (status === 404) return [end(), listener.gone()];
-    // An event that came meanwhile is newer than the answer, or is followed by one that is.
+    // An event received meanwhile is newer than the response, or a newer one follows.
     if (answer?.data && taken === before) listener.project(answer.data);
     listener.away(!answer?.data);
     if (streaming) return;
     question = setTimeout(ask, Math.max(ASK_MS, retryAfter(answer?.response)));
-    // A server that was away says nothing about proxies.
+    // An outage of the server says nothing about proxies.
     if (!answer?.data && failure !== "refused") retryAt = 0;
     const isDue = performance.now() >= retryAt;
     if (!answer?.data || !isDue) show(!!answer?.data);
     if (answer?.data && isDue && !source) open();
   };
 
-  /** Says why the page asks, which it does only of a server that is there. */
+  /** Shows why the page polls, if the server responds. */
   const show = (isThere: boolean) => {
     listener.heldBack(isThere && failure === "held");
     listener.refused(isThere && failure === "refused" ? why : undefined);

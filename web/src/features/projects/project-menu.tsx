@@ -10,7 +10,7 @@ import { isOn } from "../../components/ui/state";
 import { endsStream, projectQuery } from "../live/follow";
 import { projectsQuery } from "./projects-page";
 
-/** Settings and delete. */
+/** The actions of a project. */
 export function ProjectMenu({ project }: { project: Project }) {
   const [open, setOpen] = useState<"settings" | "delete">();
   const close = () => setOpen(undefined);
@@ -36,7 +36,7 @@ function Settings({ project, onClose }: { project: Project; onClose: () => void 
   const save = useMutation({
     mutationFn: () => {
       const url = pullUrl.trim() || null;
-      // Only a change is one, in the audit log too.
+      // An unchanged URL is not sent, so it does not appear in the audit log.
       const body = { name, holdAfterStop, ...(url !== project.pullUrl && { pullUrl: url }) };
       return take(api.PATCH("/api/projects/{id}", { params: { path: { id: project.id } }, body }));
     },
@@ -59,13 +59,13 @@ function Settings({ project, onClose }: { project: Project; onClose: () => void 
         />
         <Check
           label="Keep destinations on when my encoder stops"
-          hint="“Stop streaming” is then taken for a drop: platforms are held for a while, so that you can change scenes, machines or networks on the air. End the stream on this page."
+          hint="“Stop streaming” then counts as an interruption: platforms stay connected for a while, so that you can change scenes, machines or networks while live. End the stream on this page."
           checked={holdAfterStop}
           onChange={setHold}
         />
         <Field
           label="Pull from another server"
-          hint="Leave it empty if your encoder sends to this page’s server. Otherwise GoStream plays the stream from there, under this project’s stream key, whenever it is on the air."
+          hint="Leave it empty if your encoder sends to this server. Otherwise GoStream plays the stream from there, with this project’s stream key, whenever it is live."
           placeholder="rtmp://server/app"
           value={pullUrl}
           onChange={(e) => setPullUrl(e.target.value)}
@@ -105,7 +105,7 @@ function Delete({ project, onClose }: { project: Project; onClose: () => void })
           {live
             ? `This ends your live stream${on > 0 ? ` on ${on === 1 ? "one platform" : `${on} platforms`}` : ""}. `
             : ""}
-          The stream key, the destinations with their keys and the history are gone for good.
+          The stream key, the destinations with their keys and the history will be deleted permanently.
         </p>
         {live && (
           <Field

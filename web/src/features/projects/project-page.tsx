@@ -24,12 +24,12 @@ const platformsQuery = queryOptions({
   staleTime: Number.POSITIVE_INFINITY,
 });
 
-/** The heart: is my picture arriving, where is it going, what do viewers see. */
+/** A project: the incoming stream, the preview and the destinations. */
 export function ProjectPage({ id }: { id: string }) {
   const { data: project, error } = useQuery(projectQuery(id));
   const { data: platforms = [] } = useQuery(platformsQuery);
   const { away, heldBack, refused, gone } = useFollow(id);
-  // What is about to end is not asked for any more.
+  // A stream that is about to end is no longer played.
   const ending = useIsMutating({ mutationKey: endsStream(id) }) > 0;
   if (gone || (error instanceof Problem && error.status === 404)) return <NotFound />;
   if (error && !project) {
@@ -48,20 +48,20 @@ export function ProjectPage({ id }: { id: string }) {
       {away && (
         <p role="alert" className="bg-bad-soft text-bad rounded-lg px-4 py-3" data-testid="away">
           <span aria-hidden="true">▲ </span>
-          The server cannot be reached, or waits for its database. What you see is from before; a running show
-          may well go on. This page comes back by itself.
+          The server is unreachable, or waits for its database. This page shows the last known state; your
+          stream may well continue. The page recovers by itself.
         </p>
       )}
       {heldBack && (
         <p role="status" className="bg-warn-soft text-warn rounded-lg px-4 py-3" data-testid="held-back">
-          <span aria-hidden="true">▲ </span>A proxy between you and the server holds back live updates; the
-          page asks every {ASK_MS / 1_000} seconds instead.
+          <span aria-hidden="true">▲ </span>A proxy between you and the server holds back live updates. The
+          page refreshes every {ASK_MS / 1_000} seconds instead.
         </p>
       )}
       {refused !== undefined && (
         <p role="status" className="bg-warn-soft text-warn rounded-lg px-4 py-3" data-testid="refused">
           <span aria-hidden="true">▲ </span>The server sends this page no live updates right now. {refused}{" "}
-          The page asks every {ASK_MS / 1_000} seconds instead.
+          The page refreshes every {ASK_MS / 1_000} seconds instead.
         </p>
       )}
       {!away && project.syncError && <Unsynced error={project.syncError} />}
@@ -143,7 +143,7 @@ function Pulled({ pull }: { pull: Project["pull"] }) {
   return (
     <>
       <p>
-        GoStream also plays this project’s stream from the server in its settings, once it is on the air
+        GoStream also plays this project’s stream from the server in its settings, as soon as it is live
         there.
       </p>
       {pull?.lastError && <Failure>{pull.lastError.message}</Failure>}
@@ -156,8 +156,8 @@ function UnknownKey({ tried }: { tried: NonNullable<Project["unknownKey"]> }) {
   return (
     <p className="bg-warn-soft text-warn rounded-lg px-3 py-2" role="status" data-testid="unknown-key">
       <span aria-hidden="true">▲ </span>
-      An encoder tried an unknown key {ago(now - Date.parse(tried.at))} ago from {tried.address}. If it is
-      yours, copy the key below into it again.
+      An encoder used an unknown key {ago(now - Date.parse(tried.at))} ago from {tried.address}. If it is
+      yours, enter the key below again.
     </p>
   );
 }

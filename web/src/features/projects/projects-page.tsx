@@ -9,7 +9,7 @@ import { ProjectState } from "../../components/ui/state";
 import { moment } from "../../lib/format";
 import { SmallPreview } from "../live/preview";
 
-/** The list shows live states, so it is asked for again every few seconds. */
+/** Poll interval of the list, which shows live states. */
 const REFRESH_MS = 4_000;
 
 export const projectsQuery = queryOptions({
@@ -18,7 +18,7 @@ export const projectsQuery = queryOptions({
   refetchInterval: REFRESH_MS,
 });
 
-/** All shows of this account. */
+/** All projects of the account. */
 export function ProjectsPage() {
   const { data: projects, error } = useQuery(projectsQuery);
   return (
@@ -54,7 +54,7 @@ function Row({ project }: { project: Project }) {
         {project.stream && <SmallPreview project={project} />}
         <span className="min-w-0 flex-1">
           <span className="block font-semibold truncate">{project.name}</span>
-          <span className="text-muted">made {moment(project.createdAt)}</span>
+          <span className="text-muted">created {moment(project.createdAt)}</span>
         </span>
         <ProjectState status={project.status} />
       </Link>
@@ -81,7 +81,7 @@ function NewProject({ first }: { first: boolean }) {
   return (
     <form onSubmit={submit} noValidate className="panel p-5 space-y-4">
       <Field
-        label={first ? "Name your first show" : "New project"}
+        label={first ? "Name your first project" : "New project"}
         placeholder="Sunday service"
         value={name}
         onChange={(event) => setName(event.target.value)}
@@ -89,7 +89,7 @@ function NewProject({ first }: { first: boolean }) {
         maxLength={100}
       />
       {problem && !problem.fields.name && <Failure>{problem.message}</Failure>}
-      <Button type="submit" look="primary" busy={create.isPending && "Making…"}>
+      <Button type="submit" look="primary" busy={create.isPending && "Creating…"}>
         Create project
       </Button>
     </form>

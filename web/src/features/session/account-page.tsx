@@ -12,7 +12,7 @@ import { sessionQuery, useLogout } from "./session";
 import { Sessions } from "./sessions";
 import { Audit, Tokens } from "./tokens";
 
-/** The account: its password, where it is logged in, what it has let in, and the way out. */
+/** The account: password, sessions, live streams, API tokens and activity. */
 export function AccountPage() {
   const { data: user } = useQuery(sessionQuery);
   const logout = useLogout();
@@ -26,9 +26,9 @@ export function AccountPage() {
     onSuccess: () => {
       setCurrent("");
       setNew("");
-      // This one goes on as a new session: what the old one asked for meanwhile may still be refused.
+      // The session was replaced: responses to requests of the old one may still be refusals.
       beginLogin();
-      // Sessions, tokens and stream keys are others now.
+      // Sessions, tokens and stream keys have changed.
       return cache.invalidateQueries();
     },
   });

@@ -7,7 +7,7 @@ import { Failure, Field } from "../../components/ui/field";
 import { useEnter } from "./session";
 import { strength } from "./strength";
 
-/** Login and sign-up: the same two fields. */
+/** Login and sign-up. */
 export function EnterPage({ how }: { how: "login" | "signup" }) {
   const enter = useEnter(how);
   const navigate = useNavigate();
@@ -28,7 +28,7 @@ export function EnterPage({ how }: { how: "login" | "signup" }) {
       <form onSubmit={submit} noValidate className="panel w-full max-w-sm p-6 space-y-4">
         <header>
           <p className="text-muted">GoStream</p>
-          <h1 className="text-xl font-semibold">{signup ? "Make an account" : "Log in"}</h1>
+          <h1 className="text-xl font-semibold">{signup ? "Create an account" : "Log in"}</h1>
           {signup && <p className="text-muted mt-1">One live stream in, every platform out.</p>}
         </header>
         <Field
@@ -54,12 +54,12 @@ export function EnterPage({ how }: { how: "login" | "signup" }) {
         </div>
         {problem && !emailError && !passwordError && <Failure>{problem.message}</Failure>}
         <Button type="submit" look="primary" className="w-full" busy={enter.isPending && "One moment…"}>
-          {signup ? "Make account" : "Log in"}
+          {signup ? "Create account" : "Log in"}
         </Button>
         <p className="text-muted">
-          {signup ? "You have an account? " : "No account yet? "}
+          {signup ? "Already have an account? " : "No account yet? "}
           <Link to={signup ? "/login" : "/signup"} className="text-accent underline">
-            {signup ? "Log in" : "Make one"}
+            {signup ? "Log in" : "Create one"}
           </Link>
         </p>
       </form>

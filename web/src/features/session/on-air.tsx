@@ -8,7 +8,7 @@ import { ProjectState } from "../../components/ui/state";
 import { moment } from "../../lib/format";
 import { projectsQuery } from "../projects/projects-page";
 
-/** What is live with this account's stream keys, and how to end it for good. */
+/** Live streams with this account's stream keys, and buttons to end them permanently. */
 export function OnAir() {
   const cache = useQueryClient();
   const { data: projects, error } = useQuery(projectsQuery);
@@ -20,7 +20,7 @@ export function OnAir() {
   const failed = error ?? renew.error;
   return (
     <section className="panel p-5 space-y-3">
-      <h2 className="text-base font-semibold">What is live</h2>
+      <h2 className="text-base font-semibold">Live streams</h2>
       {failed && <Failure>{failed.message}</Failure>}
       {!projects && !error && <div className="skeleton h-12" />}
       {projects && live.length === 0 && <p className="text-muted">Nothing is live.</p>}
@@ -30,11 +30,11 @@ export function OnAir() {
             <Name project={project} />
             <Button
               look="danger"
-              aria-label={`End, new stream key: ${project.name}`}
+              aria-label={`End and replace key: ${project.name}`}
               onClick={() => renew.mutate(project.id)}
               busy={renew.isPending && renew.variables === project.id && "Ending…"}
             >
-              End, new stream key
+              End and replace key
             </Button>
           </li>
         ))}

@@ -1,4 +1,4 @@
-// Who is logged in. The cookie is out of scripts' reach; what is known here is what the server says.
+// The current user, from the server: scripts cannot read the session cookie.
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { api, take, type User } from "../../api/client";
@@ -11,7 +11,7 @@ export const sessionQuery = queryOptions({
 
 type Credentials = { email: string; password: string };
 
-/** Logs in, or signs up and is logged in. */
+/** Logs in or signs up. */
 export function useEnter(how: "login" | "signup") {
   const cache = useQueryClient();
   return useMutation({
@@ -23,7 +23,7 @@ export function useEnter(how: "login" | "signup") {
   });
 }
 
-/** Ends the session on the server, too. Everything that was known of the account is forgotten. */
+/** Ends the session on the server and clears the cached data of the account. */
 export function useLogout() {
   const cache = useQueryClient();
   return useMutation({

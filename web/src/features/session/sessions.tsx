@@ -10,7 +10,7 @@ import { sessionQuery } from "./session";
 
 const sessionsKey = ["sessions"];
 
-/** Where the account is logged in, and the end of that. */
+/** The sessions of the account, and buttons to end them. */
 export function Sessions() {
   const cache = useQueryClient();
   const [also, setAlso] = useState(usually);
@@ -38,21 +38,21 @@ export function Sessions() {
           <li key={session.id} className="py-2 flex flex-wrap items-center justify-between gap-x-4">
             <span className="min-w-0 flex-1 basis-56">
               <span className="block truncate">{browser(session)}</span>
-              <span className="text-muted block">{session.address ?? "address not known"}</span>
+              <span className="text-muted block">{session.address ?? "unknown address"}</span>
               <span className="text-muted block">
                 since {moment(session.createdAt)}
                 {session.lastSeenAt && `, last seen ${moment(session.lastSeenAt)}`}
               </span>
             </span>
             {session.current ? (
-              <span className="text-muted">here</span>
+              <span className="text-muted">this browser</span>
             ) : (
               <Button
                 look="quiet"
                 onClick={() => end.mutate(session.id)}
                 busy={end.isPending && end.variables === session.id && "Ending…"}
               >
-                Log out there
+                Log out
               </Button>
             )}
           </li>
@@ -74,9 +74,9 @@ const browsers = ["Edg", "OPR", "Firefox", "Chrome", "Safari"];
 const systems = ["Windows", "Android", "iPhone", "iPad", "Mac OS", "Linux"];
 const plain: Record<string, string> = { Edg: "Edge", OPR: "Opera", "Mac OS": "macOS" };
 
-/** A browser as people know it. */
+/** The common name of a browser. */
 export function browser({ agent }: Pick<Session, "agent">): string {
-  if (!agent) return "A program";
+  if (!agent) return "Unknown program";
   const of = (names: string[]) => {
     const found = names.find((name) => agent.includes(name));
     return found && (plain[found] ?? found);

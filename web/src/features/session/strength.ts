@@ -1,6 +1,6 @@
-// A hint while typing. The server decides; it knows the common passwords.
+// A hint while typing. The server decides, with its list of common passwords.
 
-/** 0 to 4, and what would help. */
+/** A score from 0 to 4, with advice. */
 export function strength(password: string): { score: number; hint: string } {
   if (password.length < 8)
     return { score: 0, hint: "Use at least 8 characters; a few random words are best." };

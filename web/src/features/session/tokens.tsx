@@ -9,23 +9,23 @@ import { moment } from "../../lib/format";
 
 const tokensKey = ["tokens"];
 
-const scopes = { full: "Everything but logins", read: "Only look, without stream keys" } as const;
-const lives = { "30": "in 30 days", "365": "in a year", never: "never" } as const;
+const scopes = { full: "Full access, except logins", read: "Read only, without stream keys" } as const;
+const lifetimes = { "30": "in 30 days", "365": "in a year", never: "never" } as const;
 const DAY_MS = 86_400_000;
 
-/** What a token may do, how long, and when it was used last. */
+/** Scope, expiry and last use of a token. */
 function about({ scope, expiresAt, lastUsedAt }: Token): string {
   const used = lastUsedAt ? `last used ${moment(lastUsedAt)}` : "never used";
-  const end = expiresAt ? `ends ${moment(expiresAt)}` : "does not end";
-  return [scope === "read" ? "only looks" : "full", end, used].join(", ");
+  const end = expiresAt ? `expires ${moment(expiresAt)}` : "does not expire";
+  return [scope === "read" ? "read only" : "full access", end, used].join(", ");
 }
 
-/** Tokens for scripts: made, shown once, ended. */
+/** API tokens: creates, lists and revokes them. */
 export function Tokens() {
   const cache = useQueryClient();
   const [name, setName] = useState("");
   const [scope, setScope] = useState<keyof typeof scopes>("full");
-  const [life, setLife] = useState<keyof typeof lives>("365");
+  const [life, setLife] = useState<keyof typeof lifetimes>("365");
   const { data: tokens, error } = useQuery({
     queryKey: tokensKey,
     queryFn: () => take(api.GET("/api/auth/tokens")),
@@ -54,16 +54,16 @@ export function Tokens() {
   };
   return (
     <section className="panel p-5 space-y-3">
-      <h2 className="text-base font-semibold">Tokens for scripts</h2>
+      <h2 className="text-base font-semibold">API tokens</h2>
       <p className="text-muted">
-        A token does what you may do here, except change how you log in. One that only looks changes nothing
-        and sees no stream key.{" "}
+        A token allows scripts to do everything that you can do here, except change your logins. A read-only
+        token changes nothing and sees no stream key.{" "}
         <a href="/api/docs" className="text-accent underline">
-          What it can do
+          API documentation
         </a>
       </p>
       {failed && <Failure>{failed.message}</Failure>}
-      {make.data && <Secret label="Your new token, shown this once" value={make.data.token} masked />}
+      {make.data && <Secret label="Your new token, shown only once" value={make.data.token} masked />}
       <ul className="divide-y divide-line" data-testid="tokens">
         {(tokens ?? []).map((token) => (
           <li key={token.id} className="py-2 flex flex-wrap items-center justify-between gap-x-4">
@@ -74,9 +74,9 @@ export function Tokens() {
             <Button
               look="quiet"
               onClick={() => end.mutate(token.id)}
-              busy={end.isPending && end.variables === token.id && "Ending…"}
+              busy={end.isPending && end.variables === token.id && "Revoking…"}
             >
-              End
+              Revoke
             </Button>
           </li>
         ))}
@@ -91,11 +91,11 @@ export function Tokens() {
           maxLength={100}
         />
         <div className="grid sm:grid-cols-2 gap-3">
-          <Choice label="It may do" choices={scopes} value={scope} onChange={setScope} />
-          <Choice label="It ends" choices={lives} value={life} onChange={setLife} />
+          <Choice label="Permissions" choices={scopes} value={scope} onChange={setScope} />
+          <Choice label="Expires" choices={lifetimes} value={life} onChange={setLife} />
         </div>
-        <Button type="submit" busy={make.isPending && "Making…"}>
-          Make token
+        <Button type="submit" busy={make.isPending && "Creating…"}>
+          Create token
         </Button>
       </form>
     </section>
@@ -103,47 +103,47 @@ export function Tokens() {
 }
 
 const actions: Record<string, string> = {
-  signup: "Account made",
+  signup: "Account created",
   login: "Logged in",
   login_failed: "Wrong password",
-  account_added: "Account made",
+  account_added: "Account created",
   logout: "Logged out",
   session_ended: "Session ended",
   password_changed: "Password changed",
   signed_out_everywhere: "Signed out everywhere",
-  token_created: "Token made",
-  token_deleted: "Token ended",
-  tokens_deleted: "Tokens ended",
+  token_created: "Token created",
+  token_deleted: "Token revoked",
+  tokens_deleted: "Tokens revoked",
   stream_keys_renewed: "New stream keys",
-  project_created: "Project made",
+  project_created: "Project created",
   project_changed: "Project changed",
   project_deleted: "Project deleted",
   stream_ended: "Stream ended",
-  pull_changed: "Server to pull from changed",
+  pull_changed: "Pull URL changed",
   stream_key_shown: "Stream key shown",
   stream_key_rotated: "New stream key",
-  playback_id_rotated: "New address for viewers",
+  playback_id_rotated: "New preview link",
   destination_added: "Destination added",
   destination_changed: "Destination changed",
   destination_deleted: "Destination deleted",
   relay_started: "Destination started",
   relay_stopped: "Destination stopped",
-  relay_retried: "Destination tried again",
+  relay_retried: "Destination retried",
 };
 
-/** What was done with the account. */
+/** The audit log of the account. */
 export function Audit() {
   const [open, setOpen] = useState(false);
   const { data: entries, error } = useQuery({
     queryKey: ["audit"],
     queryFn: () => take(api.GET("/api/auth/audit")),
-    // Asked for when it is looked at, and then as it is.
+    // Loaded when opened, and always current.
     enabled: open,
     staleTime: 0,
   });
   return (
     <details className="panel p-5" onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary className="text-base font-semibold">What was done with this account</summary>
+      <summary className="text-base font-semibold">Account activity</summary>
       {error && <Failure>{error.message}</Failure>}
       <ul className="pt-3 divide-y divide-line" data-testid="audit">
         {(entries ?? []).map((entry) => (

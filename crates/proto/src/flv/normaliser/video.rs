@@ -114,7 +114,7 @@ impl VideoNormaliser {
         self.held.take().map(Held::whole)
     }
 
-    /// Called for each other message: a different timestamp shows that the newest picture is complete.
+    /// Called for each message: a different timestamp shows that the newest picture is complete.
     pub(super) fn pass(&mut self, out: &mut Out<'_>) {
         if self.held.as_ref().is_some_and(|held| held.begin.wire != out.wire) {
             self.release(out);

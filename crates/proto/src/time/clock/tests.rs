@@ -248,7 +248,7 @@ fn drifting_clock_is_corrected_and_reported() {
         for pair in &late {
             assert!((off(pair) - begins).abs() <= 500, "{percent} %: {} ms off at {}", off(pair), pair.0.arrived_ms);
         }
-        let found = findings.drift_percent.expect("is told");
+        let found = findings.drift_percent.expect("is reported");
         assert!((found - percent as f64).abs() < 2.0 + (percent as f64 / 10.0).abs(), "{percent} %: found {found}");
         for track in [Video, Audio] {
             let own: Vec<_> = sent.iter().zip(&times).filter(|(p, _)| p.track == track).map(|(_, &t)| t).collect();
