@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
-    database::Store,
+    database::{Reader, Store},
     entity::{audit, moment::Moment},
     error::Error,
     lock::lock_user,
@@ -215,6 +215,44 @@ impl Entry {
     }
 }
 
+impl Reader {
+    /// The newest `limit` lines about who got in, as many about what was changed, and some about the failures of others, newest
+    /// first.
+    pub async fn audit(&self, user: Uuid, limit: u64) -> Result<Vec<AuditEntry>, Error> {
+        let newest = async |like: &str, limit: u64| {
+            let found = audit::Entity::find()
+                .filter(lines_like(user, like))
+                .order_by_desc(audit::Column::At)
+                .order_by_desc(audit::Column::Id)
+                .limit(limit)
+                .all(self.reader())
+                .await;
+            found.map_err(Error::reading("The audit log"))
+        };
+        let mut rows = newest(ACCESS[0], limit).await?;
+        rows.extend(newest("", limit).await?);
+        rows.extend(newest(FAILURES[0], FAILURES_SHOWN).await?);
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.at.ms(), row.id)));
+        Ok(rows.into_iter().map(AuditEntry::from).collect())
+    }
+
+    /// The addresses from which a user logged in, as far as the log goes back, each once.
+    pub async fn login_addresses(&self, user: Uuid) -> Result<Vec<String>, Error> {
+        let found = audit::Entity::find()
+            .select_only()
+            .column(audit::Column::Address)
+            .distinct()
+            .filter(audit::Column::UserId.eq(user))
+            .filter(audit::Column::Action.is_in(LOGINS))
+            .filter(audit::Column::Address.is_not_null())
+            .limit(ADDRESSES_MAX)
+            .into_tuple()
+            .all(self.reader())
+            .await;
+        found.map_err(Error::reading("The audit log"))
+    }
+}
+
 impl Store {
     /// The same store for a request from `address`, which the audit log names. Without one it was the server's operator.
     pub fn acting_from(&self, address: Option<IpAddr>) -> Self {
@@ -285,42 +323,6 @@ impl Store {
             Entry::new(user, action).insert(&transaction, self.address.filter(|_| !is_full)).await?;
         }
         transaction.commit().await.map_err(failed("The audit log"))
-    }
-
-    /// The newest `limit` lines about who got in, as many about what was changed, and some about the failures of others, newest
-    /// first.
-    pub async fn audit(&self, user: Uuid, limit: u64) -> Result<Vec<AuditEntry>, Error> {
-        let newest = async |like: &str, limit: u64| {
-            let found = audit::Entity::find()
-                .filter(lines_like(user, like))
-                .order_by_desc(audit::Column::At)
-                .order_by_desc(audit::Column::Id)
-                .limit(limit)
-                .all(self.reader())
-                .await;
-            found.map_err(Error::reading("The audit log"))
-        };
-        let mut rows = newest(ACCESS[0], limit).await?;
-        rows.extend(newest("", limit).await?);
-        rows.extend(newest(FAILURES[0], FAILURES_SHOWN).await?);
-        rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.at.ms(), row.id)));
-        Ok(rows.into_iter().map(AuditEntry::from).collect())
-    }
-
-    /// The addresses from which a user logged in, as far as the log goes back, each once.
-    pub async fn login_addresses(&self, user: Uuid) -> Result<Vec<String>, Error> {
-        let found = audit::Entity::find()
-            .select_only()
-            .column(audit::Column::Address)
-            .distinct()
-            .filter(audit::Column::UserId.eq(user))
-            .filter(audit::Column::Action.is_in(LOGINS))
-            .filter(audit::Column::Address.is_not_null())
-            .limit(ADDRESSES_MAX)
-            .into_tuple()
-            .all(self.reader())
-            .await;
-        found.map_err(Error::reading("The audit log"))
     }
 
     /// Forgets what was done before a moment, and tells how much that was.

@@ -1,4 +1,4 @@
-//! The two databases: how each is opened, and the handle to it.
+//! The two databases: how each is opened, and the handles to it.
 
 mod handle;
 mod postgres;
@@ -7,7 +7,7 @@ mod timeouts;
 mod writer;
 
 pub use self::{
-    handle::Store,
+    handle::{Reader, Store},
     postgres::NodeLock,
     sqlite::{WithoutLog, missing_file, without_log},
 };

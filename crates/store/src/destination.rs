@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::{Changes, Entry},
-    database::Store,
+    database::{Reader, Store},
     entity::{destination, moment::Moment},
     error::Error,
     lock::lock_user,
@@ -106,7 +106,7 @@ impl Destination {
     }
 }
 
-impl Store {
+impl Reader {
     /// The destinations of a project, oldest first.
     pub async fn destinations(&self, project: Uuid) -> Result<Vec<Destination>, Error> {
         let found = destination::Entity::find()
@@ -126,6 +126,27 @@ impl Store {
         row.map(|row| self.unsealed_destination(row)).transpose()
     }
 
+    fn unsealed_destination(&self, row: destination::Model) -> Result<Destination, Error> {
+        let login = |place, sealed: &Option<Vec<u8>>| server_url::unsealed(self.keyring(), place, sealed.as_ref());
+        Ok(Destination {
+            rtmp_login: login(login_of(row.id), &row.rtmp_login)?,
+            backup_login: login(backup_login_of(row.id), &row.backup_login)?,
+            stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
+            id: row.id,
+            project_id: row.project_id,
+            platform: row.platform,
+            name: row.name,
+            rtmp_url: row.rtmp_url,
+            backup_url: row.backup_url,
+            enabled: row.enabled,
+            delay_seconds: row.delay_seconds.try_into().unwrap_or(0),
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        })
+    }
+}
+
+impl Store {
     /// Adds a destination to a project of this owner. [`Error::NotFound`] if there is no such project.
     pub async fn add_destination(&self, owner: Uuid, project: Uuid, new: NewDestination) -> Result<Destination, Error> {
         self.add_destination_within(owner, project, new, u64::MAX).await
@@ -253,25 +274,6 @@ impl Store {
         let found = destination::Entity::find().filter(owned(owner, id)).lock(LockType::NoKeyUpdate);
         let found = found.one(transaction).await;
         found.map_err(Error::reading(THE_DESTINATION))?.ok_or(Error::NotFound)
-    }
-
-    fn unsealed_destination(&self, row: destination::Model) -> Result<Destination, Error> {
-        let login = |place, sealed: &Option<Vec<u8>>| server_url::unsealed(self.keyring(), place, sealed.as_ref());
-        Ok(Destination {
-            rtmp_login: login(login_of(row.id), &row.rtmp_login)?,
-            backup_login: login(backup_login_of(row.id), &row.backup_login)?,
-            stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
-            id: row.id,
-            project_id: row.project_id,
-            platform: row.platform,
-            name: row.name,
-            rtmp_url: row.rtmp_url,
-            backup_url: row.backup_url,
-            enabled: row.enabled,
-            delay_seconds: row.delay_seconds.try_into().unwrap_or(0),
-            created_at: row.created_at.into(),
-            updated_at: row.updated_at.into(),
-        })
     }
 }
 

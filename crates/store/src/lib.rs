@@ -35,7 +35,7 @@ pub use secrecy::SecretString;
 
 pub use crate::{
     audit::{AuditEntry, FieldChange},
-    database::{NodeLock, Store, WithoutLog, missing_file, without_log},
+    database::{NodeLock, Reader, Store, WithoutLog, missing_file, without_log},
     destination::{Destination, DestinationChange, NewDestination},
     entity::stream::StreamStatus,
     error::{Cause, Error, Trouble},

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::{Changes, Entry},
-    database::Store,
+    database::{Reader, Store},
     entity::{moment::Moment, project},
     error::Error,
     lock::lock_user,
@@ -86,7 +86,7 @@ impl Project {
     }
 }
 
-impl Store {
+impl Reader {
     /// The projects of a user, newest first.
     pub async fn projects(&self, owner: Uuid) -> Result<Vec<Project>, Error> {
         let found = project::Entity::find()
@@ -118,6 +118,40 @@ impl Store {
         self.unsealed_if_found(found.map_err(Error::reading("The project"))?)
     }
 
+    fn unsealed_if_found(&self, row: Option<project::Model>) -> Result<Option<Project>, Error> {
+        row.map(|row| self.unsealed_project(row)).transpose()
+    }
+
+    pub(crate) fn unsealed_project(&self, row: project::Model) -> Result<Project, Error> {
+        let login = server_url::unsealed(self.keyring(), pull_login_of(row.id), row.pull_login.as_ref())?;
+        Ok(Project {
+            stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
+            id: row.id,
+            user_id: row.user_id,
+            name: row.name,
+            playback_id: row.playback_id,
+            hold_after_stop: row.hold_after_stop,
+            pull_url: row.pull_url,
+            pull_login: login,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        })
+    }
+
+    /// [`Error::NotFound`] unless there is such a project of this owner.
+    pub(crate) async fn require_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
+        let found = project::Entity::find_by_id(id)
+            .filter(project::Column::UserId.eq(owner))
+            .select_only()
+            .column(project::Column::Id)
+            .into_tuple::<Uuid>()
+            .one(self.reader())
+            .await;
+        found.map_err(Error::reading("The project"))?.map(drop).ok_or(Error::NotFound)
+    }
+}
+
+impl Store {
     /// Adds a project with a stream key and a playback id of its own. [`Error::NotFound`] if the account is gone.
     pub async fn add_project(&self, owner: Uuid, new: impl Into<NewProject>) -> Result<Project, Error> {
         self.add_project_within(owner, new, u64::MAX).await
@@ -245,18 +279,6 @@ impl Store {
         self.commit(transaction, THE_PROJECT, entry).await
     }
 
-    /// [`Error::NotFound`] unless there is such a project of this owner.
-    pub(crate) async fn require_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
-        let found = project::Entity::find_by_id(id)
-            .filter(project::Column::UserId.eq(owner))
-            .select_only()
-            .column(project::Column::Id)
-            .into_tuple::<Uuid>()
-            .one(self.reader())
-            .await;
-        found.map_err(Error::reading("The project"))?.map(drop).ok_or(Error::NotFound)
-    }
-
     /// A project of this owner, which nobody else changes until the transaction ends. The account is locked first, as when it is
     /// deleted: each would wait for the other otherwise.
     pub(crate) async fn locked_project(
@@ -295,26 +317,6 @@ impl Store {
     pub(crate) fn new_stream_key(&self, project: Uuid) -> Result<NewKey, Error> {
         let key = Uuid::new_v4().to_string();
         Ok(NewKey { sealed: self.keyring().seal(key_of(project), &key)?, hash: self.keyring().lookup(&key) })
-    }
-
-    fn unsealed_if_found(&self, row: Option<project::Model>) -> Result<Option<Project>, Error> {
-        row.map(|row| self.unsealed_project(row)).transpose()
-    }
-
-    pub(crate) fn unsealed_project(&self, row: project::Model) -> Result<Project, Error> {
-        let login = server_url::unsealed(self.keyring(), pull_login_of(row.id), row.pull_login.as_ref())?;
-        Ok(Project {
-            stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
-            id: row.id,
-            user_id: row.user_id,
-            name: row.name,
-            playback_id: row.playback_id,
-            hold_after_stop: row.hold_after_stop,
-            pull_url: row.pull_url,
-            pull_login: login,
-            created_at: row.created_at.into(),
-            updated_at: row.updated_at.into(),
-        })
     }
 }
 

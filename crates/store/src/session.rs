@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::Entry,
-    database::Store,
+    database::{Reader, Store},
     entity::{moment::Moment, session, user},
     error::Error,
     lock::lock_user,
@@ -65,6 +65,32 @@ impl From<session::Model> for Session {
             address: row.address,
             last_seen_at: row.last_seen_at.map(OffsetDateTime::from),
         }
+    }
+}
+
+impl Reader {
+    /// Who is logged in with this session; nobody once it has ended or expired.
+    pub async fn session_user(&self, session: Uuid) -> Result<Option<User>, Error> {
+        let current = Query::select()
+            .column(session::Column::UserId)
+            .from(session::Entity)
+            .and_where(session::Column::Id.eq(session))
+            .and_where(session::Column::ExpiresAt.gt(Moment::now()))
+            .take();
+        let found = user::Entity::find().filter(user::Column::Id.in_subquery(current)).one(self.reader()).await;
+        Ok(found.map_err(Error::reading("The session"))?.map(User::from))
+    }
+
+    /// The sessions of a user that count, newest first.
+    pub async fn sessions(&self, user: Uuid) -> Result<Vec<Session>, Error> {
+        let found = session::Entity::find()
+            .filter(session::Column::UserId.eq(user))
+            .filter(session::Column::ExpiresAt.gt(Moment::now()))
+            .order_by_desc(session::Column::CreatedAt)
+            .order_by_desc(session::Column::Id)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The sessions"))?.into_iter().map(Session::from).collect())
     }
 }
 
@@ -127,7 +153,7 @@ impl Store {
         Ok(row.into())
     }
 
-    /// The same as [`Self::session_user`], and notes that the session was used, and from where. That it cannot be noted
+    /// The same as [`Reader::session_user`], and notes that the session was used, and from where. That it cannot be noted
     /// keeps nobody out.
     pub async fn use_session(&self, session: Uuid, address: Option<&str>) -> Result<Option<User>, Error> {
         let found = session::Entity::find_by_id(session)
@@ -150,30 +176,6 @@ impl Store {
             }
         }
         Ok(owner.map(User::from))
-    }
-
-    /// Who is logged in with this session; nobody once it has ended or expired.
-    pub async fn session_user(&self, session: Uuid) -> Result<Option<User>, Error> {
-        let current = Query::select()
-            .column(session::Column::UserId)
-            .from(session::Entity)
-            .and_where(session::Column::Id.eq(session))
-            .and_where(session::Column::ExpiresAt.gt(Moment::now()))
-            .take();
-        let found = user::Entity::find().filter(user::Column::Id.in_subquery(current)).one(self.reader()).await;
-        Ok(found.map_err(Error::reading("The session"))?.map(User::from))
-    }
-
-    /// The sessions of a user that count, newest first.
-    pub async fn sessions(&self, user: Uuid) -> Result<Vec<Session>, Error> {
-        let found = session::Entity::find()
-            .filter(session::Column::UserId.eq(user))
-            .filter(session::Column::ExpiresAt.gt(Moment::now()))
-            .order_by_desc(session::Column::CreatedAt)
-            .order_by_desc(session::Column::Id)
-            .all(self.reader())
-            .await;
-        Ok(found.map_err(Error::reading("The sessions"))?.into_iter().map(Session::from).collect())
     }
 
     /// Ends a session of this user. [`Error::NotFound`] if there is no such session.

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    database::Store,
+    database::{Reader, Store},
     entity::{
         moment::Moment,
         stream::{self, StreamStatus},
@@ -64,52 +64,7 @@ impl From<stream::Model> for Stream {
     }
 }
 
-impl Store {
-    /// Writes down that a stream began. Saying it twice is saying it once. [`Error::NotFound`] if the project is gone.
-    pub async fn start_stream(&self, stream: Uuid, project: Uuid, node: &str, at: OffsetDateTime) -> Result<(), Error> {
-        let row = stream::ActiveModel {
-            id: Set(stream),
-            project_id: Set(project),
-            node: Set(node.to_owned()),
-            status: Set(StreamStatus::Live),
-            started_at: Set(at.into()),
-            ended_at: Set(None),
-            end_reason: Set(None),
-        };
-        let added = stream::Entity::insert(row)
-            .on_conflict_do_nothing_on([stream::Column::Id])
-            .exec_without_returning(self.writer())
-            .await;
-        added.map(drop).map_err(Error::adding("The stream"))
-    }
-
-    /// Writes down how far a stream is. One that has ended stays ended; [`StreamStatus::Ended`] ends it now.
-    /// [`Error::NotFound`] if there is no such stream.
-    pub async fn set_stream_status(&self, stream: Uuid, status: StreamStatus) -> Result<(), Error> {
-        if status == StreamStatus::Ended {
-            return self.end_stream(stream, OffsetDateTime::now_utc(), REASON_NONE).await;
-        }
-        let change = stream::ActiveModel { status: Set(status), ..Default::default() };
-        self.change_open_stream(stream, change).await
-    }
-
-    /// Writes down that a stream ended. One that has ended already keeps its first end. [`Error::NotFound`] if there is
-    /// no such stream.
-    pub async fn end_stream(&self, stream: Uuid, at: OffsetDateTime, reason: &str) -> Result<(), Error> {
-        self.change_open_stream(stream, end(at, reason)).await
-    }
-
-    /// Ends what a server process that was killed left open, and tells how many streams that were.
-    pub async fn close_abandoned_streams(&self, node: &str, at: OffsetDateTime) -> Result<u64, Error> {
-        let closed = stream::Entity::update_many()
-            .set(end(at, REASON_KILLED))
-            .filter(stream::Column::Node.eq(node))
-            .filter(is_open())
-            .exec(self.writer())
-            .await;
-        Ok(closed.map_err(Error::writing("The abandoned streams"))?.rows_affected)
-    }
-
+impl Reader {
     /// A page of a project's history, newest first: at most `limit` streams (at least one) after the cursor of the page
     /// before. Streams that begin in the meantime move nothing. [`Error::NotFound`] if it is no project of this owner.
     pub async fn streams(
@@ -180,6 +135,53 @@ impl Store {
             .one(self.reader())
             .await;
         Ok(found.map_err(Error::reading("The stream"))?.map(Stream::from))
+    }
+}
+
+impl Store {
+    /// Writes down that a stream began. Saying it twice is saying it once. [`Error::NotFound`] if the project is gone.
+    pub async fn start_stream(&self, stream: Uuid, project: Uuid, node: &str, at: OffsetDateTime) -> Result<(), Error> {
+        let row = stream::ActiveModel {
+            id: Set(stream),
+            project_id: Set(project),
+            node: Set(node.to_owned()),
+            status: Set(StreamStatus::Live),
+            started_at: Set(at.into()),
+            ended_at: Set(None),
+            end_reason: Set(None),
+        };
+        let added = stream::Entity::insert(row)
+            .on_conflict_do_nothing_on([stream::Column::Id])
+            .exec_without_returning(self.writer())
+            .await;
+        added.map(drop).map_err(Error::adding("The stream"))
+    }
+
+    /// Writes down how far a stream is. One that has ended stays ended; [`StreamStatus::Ended`] ends it now.
+    /// [`Error::NotFound`] if there is no such stream.
+    pub async fn set_stream_status(&self, stream: Uuid, status: StreamStatus) -> Result<(), Error> {
+        if status == StreamStatus::Ended {
+            return self.end_stream(stream, OffsetDateTime::now_utc(), REASON_NONE).await;
+        }
+        let change = stream::ActiveModel { status: Set(status), ..Default::default() };
+        self.change_open_stream(stream, change).await
+    }
+
+    /// Writes down that a stream ended. One that has ended already keeps its first end. [`Error::NotFound`] if there is
+    /// no such stream.
+    pub async fn end_stream(&self, stream: Uuid, at: OffsetDateTime, reason: &str) -> Result<(), Error> {
+        self.change_open_stream(stream, end(at, reason)).await
+    }
+
+    /// Ends what a server process that was killed left open, and tells how many streams that were.
+    pub async fn close_abandoned_streams(&self, node: &str, at: OffsetDateTime) -> Result<u64, Error> {
+        let closed = stream::Entity::update_many()
+            .set(end(at, REASON_KILLED))
+            .filter(stream::Column::Node.eq(node))
+            .filter(is_open())
+            .exec(self.writer())
+            .await;
+        Ok(closed.map_err(Error::writing("The abandoned streams"))?.rows_affected)
     }
 
     async fn change_open_stream(&self, stream: Uuid, change: stream::ActiveModel) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    database::Store,
+    database::{Reader, Store},
     entity::{destination, stream_event},
     error::Error,
 };
@@ -71,6 +71,20 @@ pub struct NewStreamEvent {
     pub dropped_frames: Option<u64>,
 }
 
+impl Reader {
+    /// What happened to these streams, oldest first, at most `limit` of it.
+    pub async fn stream_events(&self, streams: &[Uuid], limit: u64) -> Result<Vec<StreamEvent>, Error> {
+        let found = stream_event::Entity::find()
+            .filter(stream_event::Column::StreamId.is_in(streams.iter().copied()))
+            .order_by_asc(stream_event::Column::At)
+            .order_by_asc(stream_event::Column::Id)
+            .limit(limit)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The timeline"))?.into_iter().map(StreamEvent::from).collect())
+    }
+}
+
 impl Store {
     /// Writes down what happened. [`Error::NotFound`] if the stream is gone. What happens to a destination that was deleted
     /// meanwhile is written down without its name.
@@ -103,18 +117,6 @@ impl Store {
             .exec_without_returning(self.writer())
             .await;
         added.map(drop).map_err(Error::adding("The event"))
-    }
-
-    /// What happened to these streams, oldest first, at most `limit` of it.
-    pub async fn stream_events(&self, streams: &[Uuid], limit: u64) -> Result<Vec<StreamEvent>, Error> {
-        let found = stream_event::Entity::find()
-            .filter(stream_event::Column::StreamId.is_in(streams.iter().copied()))
-            .order_by_asc(stream_event::Column::At)
-            .order_by_asc(stream_event::Column::Id)
-            .limit(limit)
-            .all(self.reader())
-            .await;
-        Ok(found.map_err(Error::reading("The timeline"))?.into_iter().map(StreamEvent::from).collect())
     }
 
     /// Forgets what happened before a moment; the streams themselves stay. Tells how much that was.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::Entry,
-    database::Store,
+    database::{Reader, Store},
     entity::{api_token, moment::Moment, session, user},
     error::Error,
     lock::lock_user,
@@ -91,6 +91,25 @@ impl From<api_token::Model> for ApiToken {
     }
 }
 
+impl Reader {
+    /// The tokens of a user that count, newest first.
+    pub async fn tokens(&self, user: Uuid) -> Result<Vec<ApiToken>, Error> {
+        let found = api_token::Entity::find()
+            .filter(counting_of(user))
+            .order_by_desc(api_token::Column::CreatedAt)
+            .order_by_desc(api_token::Column::Id)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The tokens"))?.into_iter().map(ApiToken::from).collect())
+    }
+
+    /// Whether a token still counts.
+    pub async fn has_token(&self, user: Uuid, id: Uuid) -> Result<bool, Error> {
+        let found = api_token::Entity::find_by_id(id).filter(counting_of(user)).count(self.reader()).await;
+        Ok(found.map_err(Error::reading("The token"))? > 0)
+    }
+}
+
 impl Store {
     /// Makes a token for the user who is logged in with `session`. The second value is the token itself, which nobody can ask for
     /// again. [`Error::LoginsEnded`] if the session has ended since it was checked, [`Error::Quota`] if the account has
@@ -132,17 +151,6 @@ impl Store {
         Ok((row.into(), token.into()))
     }
 
-    /// The tokens of a user that count, newest first.
-    pub async fn tokens(&self, user: Uuid) -> Result<Vec<ApiToken>, Error> {
-        let found = api_token::Entity::find()
-            .filter(counting_of(user))
-            .order_by_desc(api_token::Column::CreatedAt)
-            .order_by_desc(api_token::Column::Id)
-            .all(self.reader())
-            .await;
-        Ok(found.map_err(Error::reading("The tokens"))?.into_iter().map(ApiToken::from).collect())
-    }
-
     /// Ends a token of this user. [`Error::NotFound`] if there is no such token.
     pub async fn delete_token(&self, user: Uuid, id: Uuid) -> Result<(), Error> {
         let which = api_token::Column::Id.eq(id).and(api_token::Column::UserId.eq(user));
@@ -174,12 +182,6 @@ impl Store {
             }
         }
         Ok(Some((owner.into(), row.into())))
-    }
-
-    /// Whether a token still counts.
-    pub async fn has_token(&self, user: Uuid, id: Uuid) -> Result<bool, Error> {
-        let found = api_token::Entity::find_by_id(id).filter(counting_of(user)).count(self.reader()).await;
-        Ok(found.map_err(Error::reading("The token"))? > 0)
     }
 
     /// Forgets the tokens that have ended by `now`, and tells how many.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::Entry,
-    database::Store,
+    database::{Reader, Store},
     entity::{moment::Moment, user},
     error::Error,
 };
@@ -58,15 +58,7 @@ impl From<user::Model> for User {
     }
 }
 
-impl Store {
-    /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
-    pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
-        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
-        let user = insert_user(&transaction, email, password_hash).await?;
-        self.commit(transaction, "The account", Entry::new(user.id, "account_added")).await?;
-        Ok(user)
-    }
-
+impl Reader {
     /// The account with this id.
     pub async fn user(&self, id: Uuid) -> Result<Option<User>, Error> {
         let found = user::Entity::find_by_id(id).one(self.reader()).await;
@@ -78,6 +70,16 @@ impl Store {
         let found = user::Entity::find().filter(user::Column::Email.eq(normal(email))).one(self.reader()).await;
         let row = found.map_err(Error::reading("The account"))?;
         Ok(row.map(|row| Credentials { password_hash: row.password_hash.clone(), user: row.into() }))
+    }
+}
+
+impl Store {
+    /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
+    pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
+        let user = insert_user(&transaction, email, password_hash).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, "account_added")).await?;
+        Ok(user)
     }
 }
 

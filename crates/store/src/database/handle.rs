@@ -1,39 +1,80 @@
-//! The handle that all else goes through: connections to read and to write with, and the keys.
+//! The handles that all else goes through: connections to read and to write with, and the keys.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
 
 use super::{sqlite::mark_closed, writer::Writer};
 use crate::{error::Error, secret::Keyring};
 
-/// The database and the keys to it. Clones share one pool.
+/// The database, for queries only, and the keys to it. Clones share one pool.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    connection: DatabaseConnection,
+    keyring: Arc<Keyring>,
+}
+
+/// The database and the keys to it, for queries and for changes. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Store {
-    reader: DatabaseConnection,
+    reader: Reader,
     /// On SQLite a single connection: writers queue here, in order, instead of colliding in the file. On PostgreSQL the
     /// same pool as `reader`.
     writer: Writer,
-    keyring: Arc<Keyring>,
     /// For whom changes are made, in the audit log.
     pub(crate) address: Option<IpAddr>,
+}
+
+impl Reader {
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.connection
+            .execute_unprepared("SELECT 1")
+            .await
+            .map(drop)
+            .map_err(Error::reading("The database"))
+    }
+
+    /// Whether other servers may use the same database.
+    pub fn is_shared(&self) -> bool {
+        self.connection.get_database_backend() == DbBackend::Postgres
+    }
+
+    /// For queries.
+    pub(crate) fn reader(&self) -> &DatabaseConnection {
+        &self.connection
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+}
+
+/// Who may change rows may read them.
+impl Deref for Store {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
 }
 
 impl Store {
     /// Over these connections, which may be one and the same.
     pub(crate) fn new(reader: DatabaseConnection, writer: DatabaseConnection, keyring: Keyring) -> Self {
-        Self { reader, writer: Writer::new(writer), keyring: Arc::new(keyring), address: None }
+        let reader = Reader { connection: reader, keyring: Arc::new(keyring) };
+        Self { reader, writer: Writer::new(writer), address: None }
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.reader.execute_unprepared("SELECT 1").await.map(drop).map_err(Error::reading("The database"))
+    /// The same database, for queries only.
+    pub fn read_only(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// Closes every connection; calls that still run may finish. Every clone is closed with it.
     pub async fn close(&self) {
         // SQLite folds its log into the file when the last connection closes, which has to be one that may write.
-        for pool in [&self.reader, self.writer.connection()] {
+        for pool in [self.reader(), self.writer.connection()] {
             if std::ptr::eq(pool, self.writer.connection()) {
                 mark_closed(pool).await;
             }
@@ -41,11 +82,6 @@ impl Store {
                 tracing::warn!(%error, "The database was not closed cleanly.");
             }
         }
-    }
-
-    /// For queries.
-    pub(crate) fn reader(&self) -> &DatabaseConnection {
-        &self.reader
     }
 
     /// For changes of one statement.
@@ -63,10 +99,6 @@ impl Store {
         self.writer.refuse_all();
     }
 
-    pub(crate) fn keyring(&self) -> &Keyring {
-        &self.keyring
-    }
-
     /// A transaction that may write; see [`Writer`].
     pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         self.writer.begin().await
@@ -75,7 +107,7 @@ impl Store {
     /// Writes a SQLite file again: what was overwritten earlier is left in its free parts, until something else is written
     /// there. Another server that has the file open may keep it from that.
     pub(crate) async fn scrub(&self) {
-        if self.reader.get_database_backend() != DbBackend::Sqlite {
+        if self.is_shared() {
             return;
         }
         for step in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
