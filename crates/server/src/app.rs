@@ -20,9 +20,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::open::Opened;
 pub use self::{error::StartError, open::open_store};
 use crate::{
-    api::{self, Context, Followers, Shown, Turns},
+    api::{self, Context, Followers, Turns},
     config::{Settings, Tls},
-    control::{admission::Gate, reconciler::Reconciler, wakes::Wakes},
+    control::{admission::Gate, reconciler::Reconciler, shown::Shown, wakes::Wakes},
     data_dir::{self, Held},
     fronts::Fronts,
     history, housekeeping,

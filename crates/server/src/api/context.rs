@@ -7,10 +7,10 @@ use gostream_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
-use super::{followers::Followers, shown::Shown, turns::Turns};
+use super::{followers::Followers, turns::Turns};
 use crate::{
     config::{Quota, Signup},
-    control::{sync::SyncErrors, wakes::Wakes},
+    control::{shown::Shown, sync::SyncErrors, wakes::Wakes},
     fronts::Fronts,
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,

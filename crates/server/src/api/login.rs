@@ -16,10 +16,9 @@ use super::{
     cookie::{COOKIE, HOST_COOKIE},
     error::Problem,
     extract,
-    proof::Proof,
     turns::{Turn, Whose},
 };
-use crate::login::{refused, token::Claims};
+use crate::login::{proof::Proof, refused, token::Claims};
 
 /// Who asks. Taking this argument is what makes a handler private.
 pub(super) struct Login {
