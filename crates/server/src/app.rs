@@ -12,7 +12,7 @@ use gostream_engine::{
     limits::{Limits as EngineLimits, RateLimit, StartLimits},
     net::{self, proxy::ProxyProtocol},
 };
-use gostream_store::NodeLock;
+use gostream_store::{NodeLock, Store};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,7 +22,7 @@ pub use self::{error::StartError, open::open_store};
 use crate::{
     api::{self, Context, Followers, Turns},
     config::{Settings, Tls},
-    control::{admission::Gate, reconciler::Reconciler, shown::Shown, wakes::Wakes},
+    control::{admission::Gate, commands::Control, reconciler::Reconciler, wakes::Wakes},
     data_dir::{self, Held},
     fronts::Fronts,
     history, housekeeping,
@@ -52,6 +52,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct App {
     ctx: Arc<Context>,
+    store: Store,
     http: SocketAddr,
     metrics: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
@@ -93,7 +94,6 @@ impl App {
         let acceptor =
             certificates.clone().zip(keeper).map(|(shown, keeper)| keep(shown, keeper, &tasks, ended.clone()));
         let ctx = Arc::new(Context {
-            shown: Shown::default(),
             followers: Followers::default(),
             tokens: Tokens::new(&secret),
             browsers: Browsers::new(&secret),
@@ -109,16 +109,16 @@ impl App {
             tls: acceptor.is_some(),
             public_url: settings.public_url,
             signup: settings.signup,
-            store,
+            store: store.read_only(),
+            control: Arc::new(Control::new(store.clone(), engine.clone(), wakes, node.clone())),
             engine,
-            wakes,
             sync_errors: reconciler.sync_errors.clone(),
-            node,
+            node: node.clone(),
             handlers: tasks.clone(),
             stopping,
         });
         tasks.spawn(reconciler.run(ended.clone()));
-        look_after(&ctx, file, held.clone(), lock, &ended);
+        look_after(&ctx, Kept { store: store.clone(), file, held: held.clone(), lock }, &ended);
         let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
         let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
         tasks.spawn(listen::serve(http, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
@@ -129,6 +129,7 @@ impl App {
         Ok(Self {
             rtmps: ctx.engine.rtmps_addr(),
             ctx,
+            store,
             http: http_addr,
             metrics: metrics_addr,
             data_dir: settings.data_dir.display().to_string(),
@@ -187,30 +188,31 @@ impl App {
             tracing::warn!("Some tasks did not end in time.");
         }
         // Said while nothing else is written; that it could not be said costs the next one a moment.
-        let left = timeout(LEAVE_TIMEOUT, self.ctx.store.leave(&self.ctx.node)).await;
+        let left = timeout(LEAVE_TIMEOUT, self.store.leave(&self.ctx.node)).await;
         if !left.is_ok_and(|left| left.is_ok()) {
             tracing::debug!("The database did not take that this server stopped.");
         }
-        if timeout(CLOSE_TIMEOUT, self.ctx.store.close()).await.is_err() {
+        if timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("The database did not let go in time.");
         }
     }
 }
 
-/// What goes on beside requests and streams.
-fn look_after(
-    ctx: &Context,
+/// What the server has to itself while it runs.
+struct Kept {
+    store: Store,
     file: Option<pulse::Opened>,
     held: Arc<Held>,
     lock: Option<NodeLock>,
-    stop: &CancellationToken,
-) {
-    ctx.handlers
-        .spawn(ctx.pulse.clone().run(ctx.store.clone(), ctx.node.clone(), file, held, stop.clone()));
-    ctx.handlers.spawn(housekeeping::run(ctx.store.clone(), stop.clone()));
+}
+
+/// What goes on beside requests and streams.
+fn look_after(ctx: &Context, kept: Kept, stop: &CancellationToken) {
+    let Kept { store, file, held, lock } = kept;
+    ctx.handlers.spawn(housekeeping::run(store.clone(), stop.clone()));
+    ctx.handlers.spawn(ctx.pulse.clone().run(store, ctx.node.clone(), file, held, stop.clone()));
     if let Some(lock) = lock {
-        let stop = stop.clone();
-        let pulse = ctx.pulse.clone();
+        let (stop, pulse) = (stop.clone(), ctx.pulse.clone());
         let keep = lock.keep(move |by_other| pulse.set_double(by_other));
         ctx.handlers.spawn(async move { stop.run_until_cancelled(keep).await });
     }

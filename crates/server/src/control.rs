@@ -7,6 +7,6 @@ pub(crate) mod commands;
 mod queue;
 pub(crate) mod reconciler;
 pub(crate) mod rows;
-pub(crate) mod shown;
+mod shown;
 pub(crate) mod sync;
 pub(crate) mod wakes;

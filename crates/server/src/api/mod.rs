@@ -25,8 +25,8 @@ use self::context::Ctx;
 pub(crate) use self::{context::Context, followers::Followers, turns::Turns};
 use crate::web;
 
-mod audit;
 mod auth;
+mod commands;
 mod context;
 mod cookie;
 mod destinations;

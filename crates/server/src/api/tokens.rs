@@ -9,13 +9,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    audit::Audit,
     context::Ctx,
     error::Problem,
     extract::{Id, Json},
     field::{self, Fields},
     login::Person,
 };
+use crate::control::commands::Commands;
 
 /// Of changes, and of lines about who got in; a person looks at the last weeks.
 const AUDIT_SHOWN: u64 = 200;
@@ -143,9 +143,8 @@ pub(super) async fn list(State(ctx): State<Ctx>, person: Person) -> Result<Answe
     )
 )]
 pub(super) async fn create(
-    State(ctx): State<Ctx>,
     person: Person,
-    audit: Audit,
+    commands: Commands,
     Json(body): Json<NewToken>,
 ) -> Result<(StatusCode, Answer<MadeToken>), Problem> {
     let now = OffsetDateTime::now_utc();
@@ -157,7 +156,7 @@ pub(super) async fn create(
     };
     let (Some(name), Some(expires_at)) = (name, expires_at) else { return Err(fields.into()) };
     let new = gostream_store::NewToken { name: &name, scope: body.scope.into(), expires_at };
-    let added = audit.store(&ctx).add_token(person.user.id, person.session, new, TOKENS_MAX).await;
+    let added = commands.create_token(person.user.id, person.session, new, TOKENS_MAX).await;
     let (row, token) = added.map_err(|error| match error {
         Error::Quota => {
             Problem::quota(format!("This account may have {TOKENS_MAX} tokens. End one that you no longer need."))
@@ -177,14 +176,8 @@ pub(super) async fn create(
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn delete(
-    State(ctx): State<Ctx>,
-    person: Person,
-    audit: Audit,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
-    audit.store(&ctx).delete_token(person.user.id, id).await?;
-    ctx.wakes.sessions_ended();
+pub(super) async fn delete(person: Person, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+    commands.delete_token(person.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,4 +1,4 @@
-//! Where handlers say that something changed.
+//! Where it is said that something changed.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,8 @@ pub(crate) enum Change {
     Stranger,
 }
 
-/// Where handlers say that something changed.
+/// Where it is said that something changed. Only commands and the reconciler wake, and the history through
+/// [`Wakes::stream_changed`].
 #[derive(Debug)]
 pub(crate) struct Wakes {
     pending: Mutex<BTreeSet<Uuid>>,
@@ -38,19 +39,24 @@ impl Default for Wakes {
 
 impl Wakes {
     /// Rows of `project` changed: the reconciler and open event streams read them again.
-    pub(crate) fn wake(&self, project: Uuid) {
+    pub(super) fn wake(&self, project: Uuid) {
         lock(&self.pending).insert(project);
         self.some.notify_one();
         self.tell(Change::Project(project));
     }
 
+    /// A stream of `project` began, ended, or was mended in the history.
+    pub(crate) fn stream_changed(&self, project: Uuid) {
+        self.wake(project);
+    }
+
     /// Sessions ended: open event streams look whether theirs did.
-    pub(crate) fn sessions_ended(&self) {
+    pub(super) fn sessions_ended(&self) {
         self.tell(Change::Sessions);
     }
 
     /// An encoder tried an unknown key: open event streams look whether it concerns them.
-    pub(crate) fn stranger_came(&self) {
+    pub(super) fn stranger_came(&self) {
         self.tell(Change::Stranger);
     }
 
@@ -60,7 +66,7 @@ impl Wakes {
     }
 
     /// Every change from now on.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Change> {
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 

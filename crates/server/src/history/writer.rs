@@ -81,7 +81,7 @@ impl Writer {
     pub(super) async fn write(&mut self, event: &EngineEvent, stop: &CancellationToken) -> bool {
         // Rows that changed between the admission and the start were missed by everyone.
         if let EngineEvent::StreamStarted { project, .. } = event {
-            self.wakes.wake(project.0);
+            self.wakes.stream_changed(project.0);
         }
         let happened = self.has_room(event).then(|| happened(event)).flatten();
         self.write_patiently(event, happened, stop).await
