@@ -1,6 +1,7 @@
 //! The two databases: how each is opened, and the handles to it.
 
 mod handle;
+mod listener;
 mod postgres;
 mod sqlite;
 mod timeouts;
@@ -8,6 +9,7 @@ mod writer;
 
 pub use self::{
     handle::{Reader, Store},
+    listener::{Heard, Listener, Notification, Notifier},
     postgres::NodeLock,
     sqlite::{WithoutLog, missing_file, without_log},
 };

@@ -41,6 +41,11 @@ pub enum Error {
          session, or name PostgreSQL itself."
     )]
     TransactionPooling,
+    /// The connection that listens hears nothing.
+    #[error(
+        "what is sent to the connection that listens does not arrive: a pooler may give each transaction another session"
+    )]
+    Deaf,
     /// Another server on the database has the same name.
     #[error(
         "Another server with the name of this one uses the database: stop it, or, if this data directory is a copy of its, \

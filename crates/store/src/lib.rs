@@ -35,7 +35,9 @@ pub use secrecy::SecretString;
 
 pub use crate::{
     audit::{AuditEntry, FieldChange},
-    database::{NodeLock, Reader, Store, WithoutLog, missing_file, without_log},
+    database::{
+        Heard, Listener, NodeLock, Notification, Notifier, Reader, Store, WithoutLog, missing_file, without_log,
+    },
     destination::{Destination, DestinationChange, NewDestination},
     entity::stream::StreamStatus,
     error::{Cause, Error, Trouble},
