@@ -12,12 +12,12 @@ use gostream_engine::{
     limits::{Limits as EngineLimits, RateLimit, StartLimits},
     net::{self, proxy::ProxyProtocol},
 };
-use gostream_store::{NodeLock, Store};
+use gostream_store::Store;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::open::Opened;
+use self::open::{Kept, Opened};
 pub use self::{error::StartError, open::open_store};
 use crate::{
     api::{self, Context, Followers, Turns},
@@ -30,7 +30,7 @@ use crate::{
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     process::FileLimit,
-    pulse::{self, Pulse},
+    pulse::Pulse,
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper, acme::Renewal},
 };
@@ -71,12 +71,12 @@ impl App {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
         let (certificates, keeper) = certificates(&settings)?.unzip();
-        let Opened { held, http: (http, http_addr), metrics, ports, store, secret, node, file, lock } =
-            Opened::open(&settings).await?;
+        let Opened { held, http, metrics, ports, store, secret, node, kept } = Opened::open(&settings).await?;
         let files = FileLimit::raise();
 
         let [stopping, ended] = [(); 2].map(|()| CancellationToken::new());
-        let (wakes, fronts, limits) = (Arc::<Wakes>::default(), Arc::<Fronts>::default(), Arc::<Limits>::default());
+        let (wakes, fronts, limits) =
+            (Arc::new(Wakes::new(store.is_shared())), Arc::<Fronts>::default(), Arc::<Limits>::default());
         let (strangers, pulse, tasks) = (Arc::<Strangers>::default(), Arc::<Pulse>::default(), TaskTracker::new());
         let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
@@ -118,10 +118,10 @@ impl App {
             stopping,
         });
         tasks.spawn(reconciler.run(ended.clone()));
-        look_after(&ctx, Kept { store: store.clone(), file, held: held.clone(), lock }, &ended);
+        look_after(&ctx, kept, &ended);
         let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
         let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
-        tasks.spawn(listen::serve(http, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
+        tasks.spawn(listen::serve(http.0, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
             tasks.spawn(listen::serve(listener, plain(metrics::router(ctx.metrics.clone()), files), ended.clone()));
             address
@@ -130,7 +130,7 @@ impl App {
             rtmps: ctx.engine.rtmps_addr(),
             ctx,
             store,
-            http: http_addr,
+            http: http.1,
             metrics: metrics_addr,
             data_dir: settings.data_dir.display().to_string(),
             reloadable: certificates.filter(|_| matches!(settings.tls, Some(Tls::Files(_)))),
@@ -198,17 +198,12 @@ impl App {
     }
 }
 
-/// What the server has to itself while it runs.
-struct Kept {
-    store: Store,
-    file: Option<pulse::Opened>,
-    held: Arc<Held>,
-    lock: Option<NodeLock>,
-}
-
 /// What goes on beside requests and streams.
 fn look_after(ctx: &Context, kept: Kept, stop: &CancellationToken) {
-    let Kept { store, file, held, lock } = kept;
+    let Kept { store, held, file, lock, ends } = kept;
+    if let Some(ends) = ends {
+        ctx.handlers.spawn(ctx.control.link(ends).run(stop.clone()));
+    }
     ctx.handlers.spawn(housekeeping::run(store.clone(), stop.clone()));
     ctx.handlers.spawn(ctx.pulse.clone().run(store, ctx.node.clone(), file, held, stop.clone()));
     if let Some(lock) = lock {

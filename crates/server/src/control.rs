@@ -4,6 +4,7 @@
 pub(crate) mod admission;
 pub(crate) mod cluster;
 pub(crate) mod commands;
+pub(crate) mod link;
 mod queue;
 pub(crate) mod reconciler;
 pub(crate) mod rows;

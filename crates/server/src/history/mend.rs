@@ -86,7 +86,7 @@ impl Writer {
             Ok(Err(error)) => tracing::warn!(%error, stream.id = %row.id, "The row of a stream could not be closed."),
             Err(_) => tracing::warn!(stream.id = %row.id, "The row of a stream could not be closed in time."),
         }
-        self.wakes.stream_changed(row.project_id);
+        self.wakes.history_mended(row.project_id);
     }
 
     /// Relays that are in another state than was written, since later than that.

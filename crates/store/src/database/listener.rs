@@ -32,8 +32,10 @@ const HELLO: &str = "hello";
 /// What other servers should look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notification {
-    /// Rows of this project, its destinations or its streams changed.
+    /// Rows of this project or of its destinations changed.
     Project(Uuid),
+    /// Its stream began, ended, or has another state in the history.
+    History(Uuid),
     /// Sessions or tokens ended.
     Sessions,
     /// There are commands for streams of other servers.
@@ -75,6 +77,7 @@ impl Notification {
     fn word(self) -> String {
         match self {
             Self::Project(id) => format!("p{}", id.simple()),
+            Self::History(id) => format!("h{}", id.simple()),
             Self::Sessions => "sessions".to_owned(),
             Self::Commands => "commands".to_owned(),
         }
@@ -85,7 +88,15 @@ impl Notification {
         match word {
             "sessions" => Some(Self::Sessions),
             "commands" => Some(Self::Commands),
-            word => Uuid::try_parse(word.strip_prefix('p')?).ok().map(Self::Project),
+            word => {
+                let (kind, id) = word.split_at_checked(1)?;
+                let id = Uuid::try_parse(id).ok()?;
+                match kind {
+                    "p" => Some(Self::Project(id)),
+                    "h" => Some(Self::History(id)),
+                    _ => None,
+                }
+            }
         }
     }
 }
@@ -217,7 +228,10 @@ mod tests {
 
     #[test]
     fn words_are_read_as_they_were_written_and_unknown_ones_are_left_out() {
-        for notification in [Notification::Project(Uuid::new_v4()), Notification::Sessions, Notification::Commands] {
+        let id = Uuid::new_v4();
+        for notification in
+            [Notification::Project(id), Notification::History(id), Notification::Sessions, Notification::Commands]
+        {
             assert_eq!(Notification::parse(&notification.word()), Some(notification));
             assert!((notification.word().len() + 1) * WORDS_MAX + 33 < 8000);
         }

@@ -3,12 +3,13 @@
 use std::{net::IpAddr, sync::Arc};
 
 use gostream_engine::{EndReason, Engine, spec::ProjectId};
-use gostream_store::{Project, Store};
+use gostream_store::{Listener, Notifier, Project, Store};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::{
     control::{
+        link::Link,
         shown::Shown,
         wakes::{Change, Wakes},
     },
@@ -43,6 +44,11 @@ impl Control {
     /// Commands of a request from `address`.
     pub(crate) fn commands(self: &Arc<Self>, address: Option<IpAddr>) -> Commands {
         Commands { control: self.clone(), store: self.store.acting_from(address), address }
+    }
+
+    /// Joins this server with the others on its database.
+    pub(crate) fn link(&self, ends: (Notifier, Listener)) -> Link {
+        Link::new(ends, self.wakes.clone(), self.engine.clone())
     }
 
     /// Every change from now on, for open event streams.

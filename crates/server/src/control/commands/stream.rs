@@ -43,6 +43,8 @@ impl Commands {
             self.note(owner, audit.0, Some(audit.1)).await;
             return Ok(());
         }
-        self.store.add_stream_commands(owner, &streams, action, audit).await
+        self.store.add_stream_commands(owner, &streams, action, audit).await?;
+        self.control.wakes.commands_left();
+        Ok(())
     }
 }
