@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Changes, Entry},
+    audit::{Action, Changes, Entry},
     database::{Reader, Store},
     entity::{destination, moment::Moment},
     error::Error,
@@ -188,7 +188,7 @@ impl Store {
         require_room(&transaction, project, quota).await?;
         let row = row.insert(&transaction).await.map_err(Error::adding(THE_DESTINATION))?;
         let changes = changes(None, Some(&row));
-        let entry = Entry::new(owner, "destination_added").about(&row.name).with(changes);
+        let entry = Entry::new(owner, Action::DestinationAdded).about(&row.name).with(changes);
         self.commit(transaction, THE_DESTINATION, entry).await?;
         self.unsealed_destination(row)
     }
@@ -238,9 +238,9 @@ impl Store {
             return Ok(self.unsealed_destination(old)?);
         }
         let action = match (changes.is_only("enabled"), new.enabled) {
-            (true, true) => "relay_started",
-            (true, false) => "relay_stopped",
-            (false, _) => "destination_changed",
+            (true, true) => Action::RelayStarted,
+            (true, false) => Action::RelayStopped,
+            (false, _) => Action::DestinationChanged,
         };
         new.updated_at = Moment::now();
         let entry = Entry::new(owner, action).about(&new.name).with(changes);
@@ -257,7 +257,7 @@ impl Store {
         let deleted = destination::Entity::delete_by_id(id).exec(&transaction).await;
         deleted.map_err(Error::writing(THE_DESTINATION))?;
         let changes = changes(Some(&old), None);
-        let entry = Entry::new(owner, "destination_deleted").about(&old.name).with(changes);
+        let entry = Entry::new(owner, Action::DestinationDeleted).about(&old.name).with(changes);
         self.commit(transaction, THE_DESTINATION, entry).await?;
         Ok(old.project_id)
     }

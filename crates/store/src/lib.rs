@@ -14,6 +14,7 @@ mod database;
 mod destination;
 mod entity;
 mod error;
+mod history;
 mod lock;
 mod migration;
 mod node;
@@ -30,17 +31,19 @@ mod stream_command;
 mod timeline;
 mod token;
 mod user;
+mod words;
 
 pub use secrecy::SecretString;
 
 pub use crate::{
-    audit::{AuditEntry, FieldChange},
+    audit::{Action, AuditEntry, FieldChange},
     database::{
         Heard, Listener, NodeLock, Notification, Notifier, Reader, Store, WithoutLog, missing_file, without_log,
     },
     destination::{Destination, DestinationChange, NewDestination},
     entity::stream::StreamStatus,
     error::{Cause, Error, Trouble},
+    history::{EndReason, EventState, Leg},
     node::Weight,
     project::{NewProject, Project, ProjectChange},
     pull::PULL_LEASE,

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Changes, Entry},
+    audit::{Action, Changes, Entry},
     database::{Reader, Store},
     entity::{moment::Moment, project},
     error::Error,
@@ -193,7 +193,7 @@ impl Store {
         let mut changes = Changes::default();
         changes.field("name", None, Some(&row.name));
         changes.field("pullUrl", None, row.pull_url.as_ref());
-        let entry = Entry::new(owner, "project_created").about(&row.name).with(changes);
+        let entry = Entry::new(owner, Action::ProjectCreated).about(&row.name).with(changes);
         self.commit(transaction, THE_PROJECT, entry).await?;
         self.unsealed_project(row)
     }
@@ -229,7 +229,8 @@ impl Store {
         if changes.is_empty() {
             return Ok(self.unsealed_project(old)?);
         }
-        let entry = Entry::new(owner, if changes.has("pullUrl") { "pull_changed" } else { "project_changed" });
+        let entry =
+            Entry::new(owner, if changes.has("pullUrl") { Action::PullChanged } else { Action::ProjectChanged });
         let entry = entry.about(&name).with(changes);
         let row = project::ActiveModel {
             name: Set(name),
@@ -250,7 +251,7 @@ impl Store {
             project::ActiveModel { stream_key: Set(key.sealed), stream_key_hash: Set(key.hash), ..Default::default() };
         let mut changes = Changes::default();
         changes.secret("streamKey");
-        let entry = Entry::new(owner, "stream_key_rotated").about(old.name).with(changes);
+        let entry = Entry::new(owner, Action::StreamKeyRotated).about(old.name).with(changes);
         self.write_project(transaction, id, change, entry).await
     }
 
@@ -262,7 +263,7 @@ impl Store {
         let mut changes = Changes::default();
         changes.secret("playbackId");
         let change = project::ActiveModel { playback_id: Set(playback_id), ..Default::default() };
-        let entry = Entry::new(owner, "playback_id_rotated").about(old.name).with(changes);
+        let entry = Entry::new(owner, Action::PlaybackIdRotated).about(old.name).with(changes);
         self.write_project(transaction, id, change, entry).await
     }
 
@@ -275,7 +276,7 @@ impl Store {
         let mut changes = Changes::default();
         changes.field("name", Some(&old.name), None);
         changes.field("pullUrl", old.pull_url.as_ref(), None);
-        let entry = Entry::new(owner, "project_deleted").about(old.name).with(changes);
+        let entry = Entry::new(owner, Action::ProjectDeleted).about(old.name).with(changes);
         self.commit(transaction, THE_PROJECT, entry).await
     }
 

@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
+    audit::{Action, Entry},
     database::{Reader, Store},
     entity::{moment::Moment, session, user},
     error::Error,
@@ -105,7 +105,7 @@ impl Store {
         let transaction = self.begin().await.map_err(Error::writing("The account"))?;
         let user = insert_user(&transaction, email, password_hash).await?;
         let session = self.add_session(&transaction, user.id, new).await?;
-        self.commit(transaction, "The account", Entry::new(user.id, "signup")).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, Action::Signup)).await?;
         Ok((user, session))
     }
 
@@ -117,7 +117,7 @@ impl Store {
             return Err(Error::LoginsEnded);
         }
         let session = self.add_session(&transaction, user.id, new).await?;
-        self.commit(transaction, "The session", Entry::new(user.id, "login")).await?;
+        self.commit(transaction, "The session", Entry::new(user.id, Action::Login)).await?;
         Ok(session)
     }
 
@@ -181,7 +181,7 @@ impl Store {
     /// Ends a session of this user. [`Error::NotFound`] if there is no such session.
     pub async fn end_session_of(&self, user: Uuid, session: Uuid) -> Result<(), Error> {
         let which = session::Column::Id.eq(session).and(session::Column::UserId.eq(user));
-        match self.delete_sessions(which, "session_ended").await? {
+        match self.delete_sessions(which, Action::SessionEnded).await? {
             0 => Err(Error::NotFound),
             _ => Ok(()),
         }
@@ -189,7 +189,7 @@ impl Store {
 
     /// Logs out. Fine if the session has ended already.
     pub async fn end_session(&self, session: Uuid) -> Result<(), Error> {
-        self.delete_sessions(session::Column::Id.eq(session), "logout").await.map(drop)
+        self.delete_sessions(session::Column::Id.eq(session), Action::Logout).await.map(drop)
     }
 
     /// Forgets the sessions that have expired by `now`, and tells how many.
@@ -200,7 +200,7 @@ impl Store {
     }
 
     /// Deletes sessions of one user.
-    async fn delete_sessions(&self, which: Expr, action: &'static str) -> Result<u64, Error> {
+    async fn delete_sessions(&self, which: Expr, action: Action) -> Result<u64, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The sessions"))?;
         let deleted = session::Entity::delete_many().filter(which).exec_with_returning(&transaction).await;
         let deleted = deleted.map_err(Error::writing("The sessions"))?;

@@ -15,12 +15,8 @@ use crate::{
         stream::{self, StreamStatus},
     },
     error::Error,
+    history::EndReason,
 };
-
-/// The reason of streams that [`Store::close_abandoned_streams`] ends.
-const REASON_KILLED: &str = "server_killed";
-/// The reason of streams that end without one.
-const REASON_NONE: &str = "ended";
 
 /// One live session of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +31,7 @@ pub struct Stream {
     pub started_at: OffsetDateTime,
     /// When it ended; set exactly when the status says so.
     pub ended_at: Option<OffsetDateTime>,
-    /// Why it ended, as a stable word.
+    /// Why it ended: the word of an [`EndReason`], or of one that another version knows.
     pub end_reason: Option<String>,
     /// The server process that ran it.
     pub node: String,
@@ -161,7 +157,7 @@ impl Store {
     /// [`Error::NotFound`] if there is no such stream.
     pub async fn set_stream_status(&self, stream: Uuid, status: StreamStatus) -> Result<(), Error> {
         if status == StreamStatus::Ended {
-            return self.end_stream(stream, OffsetDateTime::now_utc(), REASON_NONE).await;
+            return self.end_stream(stream, OffsetDateTime::now_utc(), EndReason::Ended).await;
         }
         let change = stream::ActiveModel { status: Set(status), ..Default::default() };
         self.change_open_stream(stream, change).await
@@ -169,14 +165,14 @@ impl Store {
 
     /// Writes down that a stream ended. One that has ended already keeps its first end. [`Error::NotFound`] if there is
     /// no such stream.
-    pub async fn end_stream(&self, stream: Uuid, at: OffsetDateTime, reason: &str) -> Result<(), Error> {
+    pub async fn end_stream(&self, stream: Uuid, at: OffsetDateTime, reason: EndReason) -> Result<(), Error> {
         self.change_open_stream(stream, end(at, reason)).await
     }
 
     /// Ends what a server process that was killed left open, and tells how many streams that were.
     pub async fn close_abandoned_streams(&self, node: &str, at: OffsetDateTime) -> Result<u64, Error> {
         let closed = stream::Entity::update_many()
-            .set(end(at, REASON_KILLED))
+            .set(end(at, EndReason::ServerKilled))
             .filter(stream::Column::Node.eq(node))
             .filter(is_open())
             .exec(self.writer())
@@ -205,11 +201,11 @@ impl Store {
     }
 }
 
-fn end(at: OffsetDateTime, reason: &str) -> stream::ActiveModel {
+fn end(at: OffsetDateTime, reason: EndReason) -> stream::ActiveModel {
     stream::ActiveModel {
         status: Set(StreamStatus::Ended),
         ended_at: Set(Some(at.into())),
-        end_reason: Set(Some(reason.to_owned())),
+        end_reason: Set(Some(reason.name().to_owned())),
         ..Default::default()
     }
 }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
+    audit::{Action, Entry},
     database::{Reader, Store},
     entity::{moment::Moment, stream_command},
     error::Error,
@@ -97,7 +97,7 @@ impl Store {
         user: Uuid,
         streams: &[Stream],
         action: StreamAction,
-        audit: (&'static str, &str),
+        audit: (Action, &str),
     ) -> Result<(), Error> {
         use stream_command::{ActiveModel, Column, Entity};
 

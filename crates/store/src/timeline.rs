@@ -10,6 +10,7 @@ use crate::{
     database::{Reader, Store},
     entity::{destination, stream_event},
     error::Error,
+    history::{EventState, Leg},
 };
 
 /// One thing that happened.
@@ -23,7 +24,7 @@ pub struct StreamEvent {
     pub at: OffsetDateTime,
     /// To which relay; `None` when it happened to the stream itself.
     pub relay: Option<EventRelay>,
-    /// The state that began, as the API calls it.
+    /// What began: the word of an [`EventState`], or of one that another version knows.
     pub state: String,
     /// Why, as a stable word.
     pub code: Option<String>,
@@ -40,7 +41,7 @@ pub struct StreamEvent {
 pub struct EventRelay {
     /// The destination; it may have been deleted since.
     pub destination_id: Uuid,
-    /// Which of its connections: `primary` or `backup`.
+    /// Which of its connections: the word of a [`Leg`].
     pub leg: String,
     /// Its name then.
     pub name: String,
@@ -58,9 +59,9 @@ pub struct NewStreamEvent {
     /// When.
     pub at: OffsetDateTime,
     /// The destination and the leg, for what happened to a relay.
-    pub relay: Option<(Uuid, &'static str)>,
+    pub relay: Option<(Uuid, Leg)>,
     /// See [`StreamEvent::state`].
-    pub state: &'static str,
+    pub state: EventState,
     /// See [`StreamEvent::code`].
     pub code: Option<String>,
     /// See [`StreamEvent::message`].
@@ -105,8 +106,8 @@ impl Store {
             destination_id: Set(event.relay.map(|(destination, _)| destination)),
             destination_name: Set(name),
             platform: Set(platform),
-            leg: Set(event.relay.map(|(_, leg)| leg.to_owned())),
-            state: Set(event.state.to_owned()),
+            leg: Set(event.relay.map(|(_, leg)| leg.name().to_owned())),
+            state: Set(event.state.name().to_owned()),
             code: Set(event.code),
             message: Set(event.message),
             sent_bytes: Set(count(event.sent_bytes)),

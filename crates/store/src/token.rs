@@ -6,12 +6,14 @@ use sea_orm::{
     QueryOrder as _, prelude::Expr, sea_query::ExprTrait as _,
 };
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
+    audit::{Action, Entry},
     database::{Reader, Store},
     entity::{api_token, moment::Moment, session, user},
     error::Error,
@@ -27,9 +29,12 @@ const TOKEN_BYTES: usize = 32;
 const USE_NOTED: Duration = Duration::MINUTE;
 
 /// What a token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = TokenScope)]
 pub enum Scope {
     /// What its owner may, except change who gets into the account.
+    #[default]
     Full,
     /// Look, without seeing stream keys.
     Read,
@@ -147,7 +152,8 @@ impl Store {
             expires_at: Set(new.expires_at.map(Moment::from)),
         };
         let row = row.insert(&transaction).await.map_err(Error::adding("The token"))?;
-        self.commit(transaction, "The token", Entry::new(owner, "token_created").about(new.name)).await?;
+        self.commit(transaction, "The token", Entry::new(owner, Action::TokenCreated).about(new.name))
+            .await?;
         Ok((row.into(), token.into()))
     }
 
@@ -157,7 +163,7 @@ impl Store {
         let transaction = self.begin().await.map_err(Error::writing("The token"))?;
         let deleted = api_token::Entity::delete_many().filter(which).exec_with_returning(&transaction).await;
         let row = deleted.map_err(Error::writing("The token"))?.pop().ok_or(Error::NotFound)?;
-        self.commit(transaction, "The token", Entry::new(user, "token_deleted").about(row.name)).await
+        self.commit(transaction, "The token", Entry::new(user, Action::TokenDeleted).about(row.name)).await
     }
 
     /// Whose token this is, and what it may do; nobody's once it has ended.

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
+    audit::{Action, Entry},
     database::{Reader, Store},
     entity::{moment::Moment, user},
     error::Error,
@@ -78,7 +78,7 @@ impl Store {
     pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The account"))?;
         let user = insert_user(&transaction, email, password_hash).await?;
-        self.commit(transaction, "The account", Entry::new(user.id, "account_added")).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, Action::AccountAdded)).await?;
         Ok(user)
     }
 }

@@ -155,7 +155,7 @@ impl Writer {
                 self.store.set_stream_status(stream.0, status).await?;
             }
             EngineEvent::StreamEnded { stream, at, reason, .. } => {
-                self.store.end_stream(stream.0, wall(at), reason.name()).await?;
+                self.store.end_stream(stream.0, wall(at), line::end_reason(reason)).await?;
             }
             EngineEvent::RelayChanged { .. } | EngineEvent::RelayEnded { .. } | EngineEvent::StreamNotice { .. } => {}
         }

@@ -22,7 +22,8 @@ const NOTIFIED_MAX: Duration = Duration::from_secs(1);
 const NOTIFIED_BEST: Duration = Duration::from_millis(200);
 /// Changes that are timed. By polling alone, all within [`NOTIFIED_MAX`] happens once in 78,000 times.
 const CHANGES: usize = 7;
-const KILL_LISTENERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gostream-listener'";
+const KILL_LISTENERS: &str =
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gostream-listener'";
 
 /// Two servers, of which the first is going to own the stream.
 async fn two_servers(postgres: &Postgres) -> (Show, Show) {

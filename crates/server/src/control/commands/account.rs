@@ -1,6 +1,6 @@
 //! Accounts and their sessions.
 
-use gostream_store::{Error, NewSession, Revoke, Revoked, Session, User};
+use gostream_store::{Action, Error, NewSession, Revoke, Revoked, Session, User};
 use uuid::Uuid;
 
 use super::request::Commands;
@@ -24,7 +24,7 @@ impl Commands {
     /// Counts a wrong password.
     pub(crate) async fn count_login_failure(&self, user: Uuid) {
         if let Err(error) = self.store.add_login_failure(user).await {
-            tracing::warn!(%error, audit.action = "login_failed", audit.user = %user, "The audit log could not be written.");
+            tracing::warn!(%error, audit.action = Action::LoginFailed.name(), audit.user = %user, "The audit log could not be written.");
         }
     }
 

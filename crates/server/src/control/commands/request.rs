@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use gostream_engine::{EndReason, Engine, spec::ProjectId};
-use gostream_store::{Listener, Notifier, Project, Store};
+use gostream_store::{Action, Listener, Notifier, Project, Store};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -67,17 +67,17 @@ impl Commands {
             more => format!("{} projects", more.len()),
         };
         // What could not be written is written the next time.
-        if self.note(user, "stream_key_shown", Some(&object)).await {
+        if self.note(user, Action::StreamKeyShown, Some(&object)).await {
             new.iter().for_each(|project| self.control.shown.noted(login, project.id));
         }
     }
 
     /// Notes what `user` did that changed no row. It was done already, so a database that is away fails nothing.
-    pub(super) async fn note(&self, user: Uuid, action: &'static str, object: Option<&str>) -> bool {
+    pub(super) async fn note(&self, user: Uuid, action: Action, object: Option<&str>) -> bool {
         match self.store.add_audit(user, action, object.map(str::to_owned)).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(%error, audit.action = action, audit.user = %user, "The audit log could not be written.");
+                tracing::warn!(%error, audit.action = action.name(), audit.user = %user, "The audit log could not be written.");
                 false
             }
         }

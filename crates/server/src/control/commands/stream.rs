@@ -7,7 +7,7 @@ use gostream_engine::{
     EndReason,
     spec::{DestinationId, ProjectId},
 };
-use gostream_store::{Destination, Error, Project, Stream, StreamAction};
+use gostream_store::{Action, Destination, Error, Project, Stream, StreamAction};
 use uuid::Uuid;
 
 use super::request::Commands;
@@ -17,7 +17,7 @@ impl Commands {
     pub(crate) async fn end_stream(&self, owner: Uuid, project: Uuid) -> Result<Project, Error> {
         let project = self.store.project(owner, project).await?.ok_or(Error::NotFound)?;
         self.control.engine.end(ProjectId(project.id), EndReason::EndedByOwner);
-        self.elsewhere(owner, project.id, StreamAction::End, ("stream_ended", &project.name)).await?;
+        self.elsewhere(owner, project.id, StreamAction::End, (Action::StreamEnded, &project.name)).await?;
         Ok(project)
     }
 
@@ -25,7 +25,8 @@ impl Commands {
     pub(crate) async fn retry_relay(&self, owner: Uuid, destination: &Destination) -> Result<(), Error> {
         let (project, id) = (destination.project_id, destination.id);
         self.control.engine.retry(ProjectId(project), DestinationId(id));
-        self.elsewhere(owner, project, StreamAction::Retry(id), ("relay_retried", &destination.name)).await
+        self.elsewhere(owner, project, StreamAction::Retry(id), (Action::RelayRetried, &destination.name))
+            .await
     }
 
     /// Leaves the action for the servers that own a stream of the project, and notes it.
@@ -34,7 +35,7 @@ impl Commands {
         owner: Uuid,
         project: Uuid,
         action: StreamAction,
-        audit: (&'static str, &str),
+        audit: (Action, &str),
     ) -> Result<(), Error> {
         let mut streams: Vec<Stream> = self.store.open_streams(&[project]).await?;
         // What this server's own rows say is older than what its engine does.
