@@ -1,7 +1,7 @@
 //! Notifications between the servers of one PostgreSQL, by LISTEN and NOTIFY. They carry nothing that is not in the rows, so one
 //! that is lost costs only the time until rows are next read.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, fmt, time::Duration};
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
 use sqlx::{
@@ -60,7 +60,6 @@ pub struct Notifier {
 }
 
 /// Hears notifications of other servers, over a connection of its own.
-#[derive(Debug)]
 pub struct Listener {
     options: PgConnectOptions,
     notifier: Notifier,
@@ -70,6 +69,13 @@ pub struct Listener {
     pause: Duration,
     /// The last attempt failed, which was logged.
     is_failing: bool,
+}
+
+/// Without the options, which hold a password.
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("session", &self.session).finish_non_exhaustive()
+    }
 }
 
 impl Notification {
@@ -211,7 +217,7 @@ impl Listener {
     }
 
     /// Logs an outage once.
-    fn lost(&mut self, why: &(impl std::fmt::Display + ?Sized)) {
+    fn lost(&mut self, why: &(impl fmt::Display + ?Sized)) {
         self.session = None;
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::warn!(error = %why, "PostgreSQL is not listened to: changes made at other servers are found by polling.");
@@ -221,10 +227,34 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{self, Write},
+        sync::{Arc, Mutex},
+    };
+
     use gostream_testkit::{pgbouncer::Pgbouncer, postgres::Postgres};
     use sqlx::postgres::PgPool;
 
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("is whole").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    async fn notifier(url: &str) -> Notifier {
+        let pool = PgPool::connect(url).await.expect("connects");
+        let connection = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+        Notifier { connection, sender: Uuid::new_v4() }
+    }
 
     #[test]
     fn words_are_read_as_they_were_written_and_unknown_ones_are_left_out() {
@@ -242,14 +272,31 @@ mod tests {
     #[tokio::test]
     async fn listener_behind_a_pooler_of_transactions_knows_that_it_is_deaf() {
         let url = Postgres::shared().database();
-        let pool = PgPool::connect(&url).await.expect("connects");
-        let connection = sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-        let notifier = Notifier { connection, sender: Uuid::new_v4() };
+        let notifier = notifier(&url).await;
         for (mode, hears) in [("transaction", false), ("session", true)] {
             let pooler = Pgbouncer::start(&url, mode).await.expect("starts");
             let mut listener = Listener::new(pooler.url.parse().expect("is one"), notifier.clone());
             let opened = listener.open().await;
             assert!(if hears { opened.is_ok() } else { matches!(opened, Err(Error::Deaf)) }, "{mode}: {opened:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_logged_when_it_begins_and_when_it_ends() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let url = Postgres::shared().database();
+        let mut listener = Listener::new(url.parse().expect("is one"), notifier(&url).await);
+        assert_eq!(listener.next().await, Heard::Listening);
+        for attempt in ["first", "second", "third"] {
+            listener.lost(attempt);
+        }
+        assert_eq!(listener.next().await, Heard::Listening);
+        let text = String::from_utf8(log.0.lock().expect("is whole").clone()).expect("is text");
+        let ours: Vec<_> = text.lines().filter(|line| line.contains("other servers")).collect();
+        assert_eq!(ours.len(), 2, "{text}");
+        assert!(ours[0].contains("WARN") && ours[0].contains("first") && ours[1].contains("INFO"), "{text}");
     }
 }
