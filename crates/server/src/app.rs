@@ -12,17 +12,17 @@ use gostream_engine::{
     limits::{Limits as EngineLimits, RateLimit, StartLimits},
 };
 use gostream_net::proxy::ProxyProtocol;
-use gostream_store::NodeLock;
+use gostream_store::Store;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::open::Opened;
+use self::open::{Kept, Opened};
 pub use self::{error::StartError, open::open_store};
 use crate::{
-    api::{self, Context, Followers, Shown, Turns},
+    api::{self, Context, Followers, Turns},
     config::{Settings, Tls},
-    control::{admission::Gate, reconciler::Reconciler, wakes::Wakes},
+    control::{admission::Gate, commands::Control, reconciler::Reconciler, wakes::Wakes},
     data_dir::{self, Held},
     fronts::Fronts,
     history, housekeeping,
@@ -30,7 +30,7 @@ use crate::{
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     process::FileLimit,
-    pulse::{self, Pulse},
+    pulse::Pulse,
     strangers::Strangers,
     tls::{self, ACME_TLS_1, Certificates, Keeper, acme::Renewal},
 };
@@ -52,6 +52,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct App {
     ctx: Arc<Context>,
+    store: Store,
     http: SocketAddr,
     metrics: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
@@ -70,12 +71,12 @@ impl App {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
         let (certificates, keeper) = certificates(&settings)?.unzip();
-        let Opened { held, http: (http, http_addr), metrics, ports, store, secret, node, file, lock } =
-            Opened::open(&settings).await?;
+        let Opened { held, http, metrics, ports, store, secret, node, kept } = Opened::open(&settings).await?;
         let files = FileLimit::raise();
 
         let [stopping, ended] = [(); 2].map(|()| CancellationToken::new());
-        let (wakes, fronts, limits) = (Arc::<Wakes>::default(), Arc::<Fronts>::default(), Arc::<Limits>::default());
+        let (wakes, fronts, limits) =
+            (Arc::new(Wakes::new(store.is_shared())), Arc::<Fronts>::default(), Arc::<Limits>::default());
         let (strangers, pulse, tasks) = (Arc::<Strangers>::default(), Arc::<Pulse>::default(), TaskTracker::new());
         let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
@@ -93,7 +94,6 @@ impl App {
         let acceptor =
             certificates.clone().zip(keeper).map(|(shown, keeper)| keep(shown, keeper, &tasks, ended.clone()));
         let ctx = Arc::new(Context {
-            shown: Shown::default(),
             followers: Followers::default(),
             tokens: Tokens::new(&secret),
             browsers: Browsers::new(&secret),
@@ -109,19 +109,19 @@ impl App {
             tls: acceptor.is_some(),
             public_url: settings.public_url,
             signup: settings.signup,
-            store,
+            store: store.read_only(),
+            control: Arc::new(Control::new(store.clone(), engine.clone(), wakes, node.clone())),
             engine,
-            wakes,
             sync_errors: reconciler.sync_errors.clone(),
-            node,
+            node: node.clone(),
             handlers: tasks.clone(),
             stopping,
         });
         tasks.spawn(reconciler.run(ended.clone()));
-        look_after(&ctx, file, held.clone(), lock, &ended);
+        look_after(&ctx, kept, &ended);
         let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
         let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
-        tasks.spawn(listen::serve(http, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
+        tasks.spawn(listen::serve(http.0, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
             tasks.spawn(listen::serve(listener, plain(metrics::router(ctx.metrics.clone()), files), ended.clone()));
             address
@@ -129,7 +129,8 @@ impl App {
         Ok(Self {
             rtmps: ctx.engine.rtmps_addr(),
             ctx,
-            http: http_addr,
+            store,
+            http: http.1,
             metrics: metrics_addr,
             data_dir: settings.data_dir.display().to_string(),
             reloadable: certificates.filter(|_| matches!(settings.tls, Some(Tls::Files(_)))),
@@ -187,30 +188,26 @@ impl App {
             tracing::warn!("Some tasks did not end in time.");
         }
         // Said while nothing else is written; that it could not be said costs the next one a moment.
-        let left = timeout(LEAVE_TIMEOUT, self.ctx.store.leave(&self.ctx.node)).await;
+        let left = timeout(LEAVE_TIMEOUT, self.store.leave(&self.ctx.node)).await;
         if !left.is_ok_and(|left| left.is_ok()) {
             tracing::debug!("The database did not take that this server stopped.");
         }
-        if timeout(CLOSE_TIMEOUT, self.ctx.store.close()).await.is_err() {
+        if timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
             tracing::warn!("The database did not let go in time.");
         }
     }
 }
 
 /// What goes on beside requests and streams.
-fn look_after(
-    ctx: &Context,
-    file: Option<pulse::Opened>,
-    held: Arc<Held>,
-    lock: Option<NodeLock>,
-    stop: &CancellationToken,
-) {
-    ctx.handlers
-        .spawn(ctx.pulse.clone().run(ctx.store.clone(), ctx.node.clone(), file, held, stop.clone()));
-    ctx.handlers.spawn(housekeeping::run(ctx.store.clone(), stop.clone()));
+fn look_after(ctx: &Context, kept: Kept, stop: &CancellationToken) {
+    let Kept { store, held, file, lock, ends } = kept;
+    if let Some(ends) = ends {
+        ctx.handlers.spawn(ctx.control.link(ends).run(stop.clone()));
+    }
+    ctx.handlers.spawn(housekeeping::run(store.clone(), stop.clone()));
+    ctx.handlers.spawn(ctx.pulse.clone().run(store, ctx.node.clone(), file, held, stop.clone()));
     if let Some(lock) = lock {
-        let stop = stop.clone();
-        let pulse = ctx.pulse.clone();
+        let (stop, pulse) = (stop.clone(), ctx.pulse.clone());
         let keep = lock.keep(move |by_other| pulse.set_double(by_other));
         ctx.handlers.spawn(async move { stop.run_until_cancelled(keep).await });
     }

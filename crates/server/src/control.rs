@@ -4,8 +4,10 @@
 pub(crate) mod admission;
 pub(crate) mod cluster;
 pub(crate) mod commands;
+pub(crate) mod link;
 mod queue;
 pub(crate) mod reconciler;
 pub(crate) mod rows;
+mod shown;
 pub(crate) mod sync;
 pub(crate) mod wakes;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 pub(crate) mod browser;
 pub(crate) mod limit;
 pub(crate) mod password;
+pub(crate) mod proof;
 pub(crate) mod token;
 
 /// Logs that a caller was refused, in a line that fail2ban finds (docs/running.md): `login`, `password`, `token`, `stream_key` or

@@ -14,35 +14,37 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+pub use self::action::Action;
 use crate::{
-    database::Store,
+    database::{Reader, Store},
     entity::{audit, moment::Moment},
     error::Error,
     lock::lock_user,
 };
 
-/// Actions recorded after a correct password.
-const LOGINS: [&str; 2] = ["login", "signup"];
-/// At most this many login addresses of a user are returned.
+mod action;
+
+/// What is noted when the right password was given.
+const LOGINS: [Action; 2] = [Action::Login, Action::Signup];
+/// Of the addresses that a user logged in from, this many are told: some users travel much.
 const ADDRESSES_MAX: u64 = 256;
-/// Actions that concern access to the account. They are limited separately from other changes, of which a script, or an
-/// attacker, can make thousands.
-const ACCESS: [&str; 11] = [
-    "account_added",
-    "signup",
-    "login",
-    "logout",
-    "session_ended",
-    "signed_out_everywhere",
-    "password_changed",
-    "token_created",
-    "token_deleted",
-    "tokens_deleted",
-    "stream_keys_renewed",
+/// Who gets in, and with what. These lines are bounded apart from those of changes, which a script, or a thief, makes by thousands.
+const ACCESS: [Action; 11] = [
+    Action::AccountAdded,
+    Action::Signup,
+    Action::Login,
+    Action::Logout,
+    Action::SessionEnded,
+    Action::SignedOutEverywhere,
+    Action::PasswordChanged,
+    Action::TokenCreated,
+    Action::TokenDeleted,
+    Action::TokensDeleted,
+    Action::StreamKeysRenewed,
 ];
-/// Failed attempts by others. They are counted together, and limited separately from the owner's lines.
-const FAILURES: [&str; 1] = ["login_failed"];
-/// Audit lines kept per account, for access and for other changes each; the newest are kept.
+/// What strangers do to an account: their lines are counted together, and bounded apart from those of its owner.
+const FAILURES: [Action; 1] = [Action::LoginFailed];
+/// Of an account's lines about access, and of those about changes, the newest are kept.
 const LINES_MAX: u64 = 2_000;
 /// Old lines are deleted with one in this many new lines.
 const LINES_PRUNED: u128 = 64;
@@ -62,7 +64,7 @@ const SECRET: &str = "****";
 pub struct AuditEntry {
     /// Time of the action; of the last one, for counted failures.
     pub at: OffsetDateTime,
-    /// The action, as a stable word.
+    /// What: the word of an [`Action`], or of one that another version knows.
     pub action: String,
     /// The name of the changed object.
     pub object: Option<String>,
@@ -128,12 +130,12 @@ fn cut(value: &str) -> String {
     }
 }
 
-/// The lines of an account of the same kind: access, other changes, or failures.
-fn lines_like(user: Uuid, action: &str) -> Condition {
+/// The lines of an account about the same: access, changes, or failures.
+fn lines_like(user: Uuid, action: Action) -> Condition {
     let kind = match action {
-        _ if FAILURES.contains(&action) => audit::Column::Action.is_in(FAILURES),
-        _ if ACCESS.contains(&action) => audit::Column::Action.is_in(ACCESS),
-        _ => audit::Column::Action.is_not_in(ACCESS.into_iter().chain(FAILURES)),
+        _ if FAILURES.contains(&action) => audit::Column::Action.is_in(FAILURES.map(Action::name)),
+        _ if ACCESS.contains(&action) => audit::Column::Action.is_in(ACCESS.map(Action::name)),
+        _ => audit::Column::Action.is_not_in(ACCESS.into_iter().chain(FAILURES).map(Action::name)),
     };
     Condition::all().add(audit::Column::UserId.eq(user)).add(kind)
 }
@@ -142,13 +144,13 @@ fn lines_like(user: Uuid, action: &str) -> Condition {
 #[derive(Debug)]
 pub(crate) struct Entry {
     user: Uuid,
-    action: &'static str,
+    action: Action,
     pub(crate) object: Option<String>,
     changes: Vec<FieldChange>,
 }
 
 impl Entry {
-    pub(crate) fn new(user: Uuid, action: &'static str) -> Self {
+    pub(crate) fn new(user: Uuid, action: Action) -> Self {
         Self { user, action, object: None, changes: Vec::new() }
     }
 
@@ -169,7 +171,7 @@ impl Entry {
             id: Set(id),
             user_id: Set(self.user),
             at: Set(Moment::now()),
-            action: Set(self.action.to_owned()),
+            action: Set(self.action.name().to_owned()),
             object: Set(self.object.clone()),
             address: Set(address.map(|address| address.to_string())),
             changes: Set(changes.and_then(|changes| serde_json::to_string(changes).ok())),
@@ -206,13 +208,51 @@ impl Entry {
         let Some(address) = address else { return };
         let fields: Vec<_> = self.changes.iter().map(|change| change.field.as_str()).collect();
         tracing::info!(
-            audit.action = self.action,
+            audit.action = self.action.name(),
             audit.user = %self.user,
             audit.object = self.object.as_deref(),
             audit.address = %address,
             audit.changes = Some(fields.join(", ")).filter(|fields| !fields.is_empty()),
             "An account was used."
         );
+    }
+}
+
+impl Reader {
+    /// The newest `limit` lines about who got in, as many about what was changed, and some about the failures of others, newest
+    /// first.
+    pub async fn audit(&self, user: Uuid, limit: u64) -> Result<Vec<AuditEntry>, Error> {
+        let newest = async |like: Action, limit: u64| {
+            let found = audit::Entity::find()
+                .filter(lines_like(user, like))
+                .order_by_desc(audit::Column::At)
+                .order_by_desc(audit::Column::Id)
+                .limit(limit)
+                .all(self.reader())
+                .await;
+            found.map_err(Error::reading("The audit log"))
+        };
+        let mut rows = newest(ACCESS[0], limit).await?;
+        rows.extend(newest(Action::ProjectChanged, limit).await?);
+        rows.extend(newest(FAILURES[0], FAILURES_SHOWN).await?);
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.at.ms(), row.id)));
+        Ok(rows.into_iter().map(AuditEntry::from).collect())
+    }
+
+    /// The addresses from which a user logged in, as far as the log goes back, each once.
+    pub async fn login_addresses(&self, user: Uuid) -> Result<Vec<String>, Error> {
+        let found = audit::Entity::find()
+            .select_only()
+            .column(audit::Column::Address)
+            .distinct()
+            .filter(audit::Column::UserId.eq(user))
+            .filter(audit::Column::Action.is_in(LOGINS.map(Action::name)))
+            .filter(audit::Column::Address.is_not_null())
+            .limit(ADDRESSES_MAX)
+            .into_tuple()
+            .all(self.reader())
+            .await;
+        found.map_err(Error::reading("The audit log"))
     }
 }
 
@@ -250,8 +290,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes an audit line for an action that changed no row. [`Error::NotFound`] if the account is gone.
-    pub async fn add_audit(&self, user: Uuid, action: &'static str, object: Option<String>) -> Result<(), Error> {
+    /// Writes down what a user did that changed no row of ours. [`Error::NotFound`] if the account is gone.
+    pub async fn add_audit(&self, user: Uuid, action: Action, object: Option<String>) -> Result<(), Error> {
         let entry = Entry { user, action, object, changes: Vec::new() };
         entry.insert(self.writer(), self.address).await?;
         entry.log(self.address);
@@ -290,42 +330,7 @@ impl Store {
         transaction.commit().await.map_err(failed("The audit log"))
     }
 
-    /// The newest `limit` lines about access, as many about other changes, and some failures, newest first.
-    pub async fn audit(&self, user: Uuid, limit: u64) -> Result<Vec<AuditEntry>, Error> {
-        let newest = async |like: &str, limit: u64| {
-            let found = audit::Entity::find()
-                .filter(lines_like(user, like))
-                .order_by_desc(audit::Column::At)
-                .order_by_desc(audit::Column::Id)
-                .limit(limit)
-                .all(self.reader())
-                .await;
-            found.map_err(Error::reading("The audit log"))
-        };
-        let mut rows = newest(ACCESS[0], limit).await?;
-        rows.extend(newest("", limit).await?);
-        rows.extend(newest(FAILURES[0], FAILURES_SHOWN).await?);
-        rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.at.ms(), row.id)));
-        Ok(rows.into_iter().map(AuditEntry::from).collect())
-    }
-
-    /// The distinct addresses from which a user logged in, as far as the log goes back.
-    pub async fn login_addresses(&self, user: Uuid) -> Result<Vec<String>, Error> {
-        let found = audit::Entity::find()
-            .select_only()
-            .column(audit::Column::Address)
-            .distinct()
-            .filter(audit::Column::UserId.eq(user))
-            .filter(audit::Column::Action.is_in(LOGINS))
-            .filter(audit::Column::Address.is_not_null())
-            .limit(ADDRESSES_MAX)
-            .into_tuple()
-            .all(self.reader())
-            .await;
-        found.map_err(Error::reading("The audit log"))
-    }
-
-    /// Deletes lines from before a time, and returns their number.
+    /// Forgets what was done before a moment, and tells how much that was.
     pub async fn forget_audit(&self, before: OffsetDateTime) -> Result<u64, Error> {
         let gone = audit::Entity::delete_many()
             .filter(audit::Column::At.lt(Moment::from(before)))

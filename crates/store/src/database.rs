@@ -1,13 +1,15 @@
-//! SQLite and PostgreSQL: opening, and the handle to either.
+//! The two databases: how each is opened, and the handles to it.
 
 mod handle;
+mod listener;
 mod postgres;
 mod sqlite;
 mod timeouts;
 mod writer;
 
 pub use self::{
-    handle::Store,
+    handle::{Reader, Store},
+    listener::{Heard, Listener, Notification, Notifier},
     postgres::NodeLock,
     sqlite::{WithoutLog, missing_file, without_log},
 };

@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Changes, Entry},
-    database::Store,
+    audit::{Action, Changes, Entry},
+    database::{Reader, Store},
     entity::{destination, moment::Moment},
     error::Error,
     lock::lock_user,
@@ -106,7 +106,7 @@ impl Destination {
     }
 }
 
-impl Store {
+impl Reader {
     /// The destinations of a project, oldest first.
     pub async fn destinations(&self, project: Uuid) -> Result<Vec<Destination>, Error> {
         let found = destination::Entity::find()
@@ -126,7 +126,28 @@ impl Store {
         row.map(|row| self.unsealed_destination(row)).transpose()
     }
 
-    /// Adds a destination to a project of `owner`. [`Error::NotFound`] if there is no such project.
+    fn unsealed_destination(&self, row: destination::Model) -> Result<Destination, Error> {
+        let login = |place, sealed: &Option<Vec<u8>>| server_url::unsealed(self.keyring(), place, sealed.as_ref());
+        Ok(Destination {
+            rtmp_login: login(login_of(row.id), &row.rtmp_login)?,
+            backup_login: login(backup_login_of(row.id), &row.backup_login)?,
+            stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
+            id: row.id,
+            project_id: row.project_id,
+            platform: row.platform,
+            name: row.name,
+            rtmp_url: row.rtmp_url,
+            backup_url: row.backup_url,
+            enabled: row.enabled,
+            delay_seconds: row.delay_seconds.try_into().unwrap_or(0),
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        })
+    }
+}
+
+impl Store {
+    /// Adds a destination to a project of this owner. [`Error::NotFound`] if there is no such project.
     pub async fn add_destination(&self, owner: Uuid, project: Uuid, new: NewDestination) -> Result<Destination, Error> {
         self.add_destination_within(owner, project, new, u64::MAX).await
     }
@@ -167,7 +188,7 @@ impl Store {
         require_room(&transaction, project, quota).await?;
         let row = row.insert(&transaction).await.map_err(Error::adding(THE_DESTINATION))?;
         let changes = changes(None, Some(&row));
-        let entry = Entry::new(owner, "destination_added").about(&row.name).with(changes);
+        let entry = Entry::new(owner, Action::DestinationAdded).about(&row.name).with(changes);
         self.commit(transaction, THE_DESTINATION, entry).await?;
         self.unsealed_destination(row)
     }
@@ -217,9 +238,9 @@ impl Store {
             return Ok(self.unsealed_destination(old)?);
         }
         let action = match (changes.is_only("enabled"), new.enabled) {
-            (true, true) => "relay_started",
-            (true, false) => "relay_stopped",
-            (false, _) => "destination_changed",
+            (true, true) => Action::RelayStarted,
+            (true, false) => Action::RelayStopped,
+            (false, _) => Action::DestinationChanged,
         };
         new.updated_at = Moment::now();
         let entry = Entry::new(owner, action).about(&new.name).with(changes);
@@ -236,7 +257,7 @@ impl Store {
         let deleted = destination::Entity::delete_by_id(id).exec(&transaction).await;
         deleted.map_err(Error::writing(THE_DESTINATION))?;
         let changes = changes(Some(&old), None);
-        let entry = Entry::new(owner, "destination_deleted").about(&old.name).with(changes);
+        let entry = Entry::new(owner, Action::DestinationDeleted).about(&old.name).with(changes);
         self.commit(transaction, THE_DESTINATION, entry).await?;
         Ok(old.project_id)
     }
@@ -252,26 +273,6 @@ impl Store {
         let found = destination::Entity::find().filter(owned(owner, id)).lock(LockType::NoKeyUpdate);
         let found = found.one(transaction).await;
         found.map_err(Error::reading(THE_DESTINATION))?.ok_or(Error::NotFound)
-    }
-
-    fn unsealed_destination(&self, row: destination::Model) -> Result<Destination, Error> {
-        let login =
-            |location, sealed: &Option<Vec<u8>>| server_url::unsealed(self.keyring(), location, sealed.as_ref());
-        Ok(Destination {
-            rtmp_login: login(login_of(row.id), &row.rtmp_login)?,
-            backup_login: login(backup_login_of(row.id), &row.backup_login)?,
-            stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
-            id: row.id,
-            project_id: row.project_id,
-            platform: row.platform,
-            name: row.name,
-            rtmp_url: row.rtmp_url,
-            backup_url: row.backup_url,
-            enabled: row.enabled,
-            delay_seconds: row.delay_seconds.try_into().unwrap_or(0),
-            created_at: row.created_at.into(),
-            updated_at: row.updated_at.into(),
-        })
     }
 }
 

@@ -41,7 +41,12 @@ pub enum Error {
          session, or use the address of PostgreSQL itself."
     )]
     TransactionPooling,
-    /// Another server with the same node id uses the database.
+    /// The connection that listens hears nothing.
+    #[error(
+        "what is sent to the connection that listens does not arrive: a pooler may give each transaction another session"
+    )]
+    Deaf,
+    /// Another server on the database has the same name.
     #[error(
         "Another server with the same node id uses the database: stop it, or, if this data directory is a copy, \
          remove node.id here."

@@ -15,6 +15,7 @@ mod database;
 mod destination;
 mod entity;
 mod error;
+mod history;
 mod lock;
 mod migration;
 mod node;
@@ -32,15 +33,19 @@ mod stream_command;
 mod timeline;
 mod token;
 mod user;
+mod words;
 
 pub use secrecy::SecretString;
 
 pub use crate::{
-    audit::{AuditEntry, FieldChange},
-    database::{NodeLock, Store, WithoutLog, missing_file, without_log},
+    audit::{Action, AuditEntry, FieldChange},
+    database::{
+        Heard, Listener, NodeLock, Notification, Notifier, Reader, Store, WithoutLog, missing_file, without_log,
+    },
     destination::{Destination, DestinationChange, NewDestination},
     entity::stream::StreamStatus,
     error::{Cause, Error, Trouble},
+    history::{EndReason, EventState, Leg},
     node::HeartbeatSize,
     project::{NewProject, Project, ProjectChange},
     pull::PULL_LEASE,

@@ -6,7 +6,7 @@ use sea_orm::{
 use time::OffsetDateTime;
 
 use crate::{
-    database::Store,
+    database::{Reader, Store},
     entity::{audit, moment::Moment, node, session, stream},
     error::Error,
 };
@@ -23,23 +23,14 @@ pub enum HeartbeatSize {
     Large,
 }
 
-impl Store {
-    /// When `node` last wrote; `None` after it left.
+impl Reader {
+    /// When `node` last wrote, if it did not leave.
     pub async fn seen_at(&self, node: &str) -> Result<Option<OffsetDateTime>, Error> {
         let found = node::Entity::find_by_id(node).one(self.reader()).await;
         Ok(found.map_err(Error::reading("The server"))?.map(|row| row.seen_at.into()))
     }
 
-    /// Records that `node` stopped, so that a server that takes its name need not wait. Does nothing on SQLite.
-    pub async fn leave(&self, node: &str) -> Result<(), Error> {
-        if self.reader().get_database_backend() == DbBackend::Sqlite {
-            return Ok(());
-        }
-        let gone = node::Entity::delete_by_id(node).exec(self.writer()).await;
-        gone.map(drop).map_err(Error::writing("The server"))
-    }
-
-    /// The newest time among audit lines, stream starts and session uses.
+    /// When something was last written that says when: who did what, what was live, who was here.
     pub async fn newest_entry(&self) -> Result<Option<OffsetDateTime>, Error> {
         let failed = Error::reading("The newest entries");
         let newest = async || -> Result<[Option<Option<Moment>>; 3], DbErr> {
@@ -55,6 +46,17 @@ impl Store {
         };
         let newest = newest().await.map_err(failed)?;
         Ok(newest.into_iter().flatten().flatten().map(OffsetDateTime::from).max())
+    }
+}
+
+impl Store {
+    /// Says that `node` stopped, so that another with its name need not wait to be sure. On SQLite there is none.
+    pub async fn leave(&self, node: &str) -> Result<(), Error> {
+        if self.reader().get_database_backend() == DbBackend::Sqlite {
+            return Ok(());
+        }
+        let gone = node::Entity::delete_by_id(node).exec(self.writer()).await;
+        gone.map(drop).map_err(Error::writing("The server"))
     }
 
     /// Writes the row of `node` in the same way as any change. If this fails, changes are not stored.

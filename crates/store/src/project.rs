@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Changes, Entry},
-    database::Store,
+    audit::{Action, Changes, Entry},
+    database::{Reader, Store},
     entity::{moment::Moment, project},
     error::Error,
     lock::lock_user,
@@ -85,7 +85,7 @@ impl Project {
     }
 }
 
-impl Store {
+impl Reader {
     /// The projects of a user, newest first.
     pub async fn projects(&self, owner: Uuid) -> Result<Vec<Project>, Error> {
         let found = project::Entity::find()
@@ -117,7 +117,41 @@ impl Store {
         self.unsealed_if_found(found.map_err(Error::reading("The project"))?)
     }
 
-    /// Adds a project with a new stream key and playback id. [`Error::NotFound`] if the account is gone.
+    fn unsealed_if_found(&self, row: Option<project::Model>) -> Result<Option<Project>, Error> {
+        row.map(|row| self.unsealed_project(row)).transpose()
+    }
+
+    pub(crate) fn unsealed_project(&self, row: project::Model) -> Result<Project, Error> {
+        let login = server_url::unsealed(self.keyring(), pull_login_of(row.id), row.pull_login.as_ref())?;
+        Ok(Project {
+            stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
+            id: row.id,
+            user_id: row.user_id,
+            name: row.name,
+            playback_id: row.playback_id,
+            hold_after_stop: row.hold_after_stop,
+            pull_url: row.pull_url,
+            pull_login: login,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        })
+    }
+
+    /// [`Error::NotFound`] unless there is such a project of this owner.
+    pub(crate) async fn require_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
+        let found = project::Entity::find_by_id(id)
+            .filter(project::Column::UserId.eq(owner))
+            .select_only()
+            .column(project::Column::Id)
+            .into_tuple::<Uuid>()
+            .one(self.reader())
+            .await;
+        found.map_err(Error::reading("The project"))?.map(drop).ok_or(Error::NotFound)
+    }
+}
+
+impl Store {
+    /// Adds a project with a stream key and a playback id of its own. [`Error::NotFound`] if the account is gone.
     pub async fn add_project(&self, owner: Uuid, new: impl Into<NewProject>) -> Result<Project, Error> {
         self.add_project_within(owner, new, u64::MAX).await
     }
@@ -158,7 +192,7 @@ impl Store {
         let mut changes = Changes::default();
         changes.field("name", None, Some(&row.name));
         changes.field("pullUrl", None, row.pull_url.as_ref());
-        let entry = Entry::new(owner, "project_created").about(&row.name).with(changes);
+        let entry = Entry::new(owner, Action::ProjectCreated).about(&row.name).with(changes);
         self.commit(transaction, THE_PROJECT, entry).await?;
         self.unsealed_project(row)
     }
@@ -194,7 +228,8 @@ impl Store {
         if changes.is_empty() {
             return Ok(self.unsealed_project(old)?);
         }
-        let entry = Entry::new(owner, if changes.has("pullUrl") { "pull_changed" } else { "project_changed" });
+        let entry =
+            Entry::new(owner, if changes.has("pullUrl") { Action::PullChanged } else { Action::ProjectChanged });
         let entry = entry.about(&name).with(changes);
         let row = project::ActiveModel {
             name: Set(name),
@@ -215,7 +250,7 @@ impl Store {
             project::ActiveModel { stream_key: Set(key.sealed), stream_key_hash: Set(key.hash), ..Default::default() };
         let mut changes = Changes::default();
         changes.secret("streamKey");
-        let entry = Entry::new(owner, "stream_key_rotated").about(old.name).with(changes);
+        let entry = Entry::new(owner, Action::StreamKeyRotated).about(old.name).with(changes);
         self.write_project(transaction, id, change, entry).await
     }
 
@@ -227,7 +262,7 @@ impl Store {
         let mut changes = Changes::default();
         changes.secret("playbackId");
         let change = project::ActiveModel { playback_id: Set(playback_id), ..Default::default() };
-        let entry = Entry::new(owner, "playback_id_rotated").about(old.name).with(changes);
+        let entry = Entry::new(owner, Action::PlaybackIdRotated).about(old.name).with(changes);
         self.write_project(transaction, id, change, entry).await
     }
 
@@ -240,24 +275,12 @@ impl Store {
         let mut changes = Changes::default();
         changes.field("name", Some(&old.name), None);
         changes.field("pullUrl", old.pull_url.as_ref(), None);
-        let entry = Entry::new(owner, "project_deleted").about(old.name).with(changes);
+        let entry = Entry::new(owner, Action::ProjectDeleted).about(old.name).with(changes);
         self.commit(transaction, THE_PROJECT, entry).await
     }
 
-    /// [`Error::NotFound`] unless `owner` has this project.
-    pub(crate) async fn require_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
-        let found = project::Entity::find_by_id(id)
-            .filter(project::Column::UserId.eq(owner))
-            .select_only()
-            .column(project::Column::Id)
-            .into_tuple::<Uuid>()
-            .one(self.reader())
-            .await;
-        found.map_err(Error::reading("The project"))?.map(drop).ok_or(Error::NotFound)
-    }
-
-    /// A project of `owner`, locked until the transaction ends. The account is locked first, as for its deletion; a
-    /// different order could deadlock.
+    /// A project of this owner, which nobody else changes until the transaction ends. The account is locked first, as when it is
+    /// deleted: each would wait for the other otherwise.
     pub(crate) async fn locked_project(
         &self,
         transaction: &DatabaseTransaction,
@@ -294,26 +317,6 @@ impl Store {
     pub(crate) fn new_stream_key(&self, project: Uuid) -> Result<NewKey, Error> {
         let key = Uuid::new_v4().to_string();
         Ok(NewKey { sealed: self.keyring().seal(key_of(project), &key)?, hash: self.keyring().lookup(&key) })
-    }
-
-    fn unsealed_if_found(&self, row: Option<project::Model>) -> Result<Option<Project>, Error> {
-        row.map(|row| self.unsealed_project(row)).transpose()
-    }
-
-    pub(crate) fn unsealed_project(&self, row: project::Model) -> Result<Project, Error> {
-        let login = server_url::unsealed(self.keyring(), pull_login_of(row.id), row.pull_login.as_ref())?;
-        Ok(Project {
-            stream_key: self.keyring().unseal(key_of(row.id), &row.stream_key)?,
-            id: row.id,
-            user_id: row.user_id,
-            name: row.name,
-            playback_id: row.playback_id,
-            hold_after_stop: row.hold_after_stop,
-            pull_url: row.pull_url,
-            pull_login: login,
-            created_at: row.created_at.into(),
-            updated_at: row.updated_at.into(),
-        })
     }
 }
 

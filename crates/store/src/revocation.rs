@@ -10,7 +10,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
+    audit::{Action, Entry},
     database::Store,
     entity::{api_token, moment::Moment, project, session, user},
     error::Error,
@@ -47,15 +47,15 @@ pub struct Revoked {
 }
 
 impl Revoked {
-    /// Audit lines: the requested action, and one for each kind of access that was revoked.
-    fn lines(&self, action: &'static str) -> Vec<Entry> {
+    /// For the audit log: what was asked for, and each kind of thing that ended with it.
+    fn lines(&self, action: Action) -> Vec<Entry> {
         let mut lines = vec![Entry::new(self.user.id, action)];
         if self.tokens > 0 {
-            lines.push(Entry::new(self.user.id, "tokens_deleted").about(self.tokens.to_string()));
+            lines.push(Entry::new(self.user.id, Action::TokensDeleted).about(self.tokens.to_string()));
         }
         if !self.renewed.is_empty() {
             let projects = format!("{} projects", self.renewed.len());
-            lines.push(Entry::new(self.user.id, "stream_keys_renewed").about(projects));
+            lines.push(Entry::new(self.user.id, Action::StreamKeysRenewed).about(projects));
         }
         lines
     }
@@ -98,7 +98,7 @@ impl Store {
         let transaction = self.begin().await.map_err(Error::writing("The sessions"))?;
         let change = lock_user(&transaction, user).await?.into_active_model();
         let revoked = self.revoke(&transaction, change, revoke).await?;
-        self.commit_all(transaction, "The sessions", &revoked.lines("signed_out_everywhere")).await?;
+        self.commit_all(transaction, "The sessions", &revoked.lines(Action::SignedOutEverywhere)).await?;
         Ok(revoked)
     }
 
@@ -127,7 +127,7 @@ impl Store {
         change.password_hash = Set(password_hash.to_owned());
         change.updated_at = Set(Moment::now());
         let revoked = self.revoke(transaction, change, revoke).await?;
-        let lines = revoked.lines("password_changed");
+        let lines = revoked.lines(Action::PasswordChanged);
         Ok((revoked, lines))
     }
 

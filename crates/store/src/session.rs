@@ -11,8 +11,8 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
-    database::Store,
+    audit::{Action, Entry},
+    database::{Reader, Store},
     entity::{moment::Moment, session, user},
     error::Error,
     lock::lock_user,
@@ -68,6 +68,32 @@ impl From<session::Model> for Session {
     }
 }
 
+impl Reader {
+    /// Who is logged in with this session; nobody once it has ended or expired.
+    pub async fn session_user(&self, session: Uuid) -> Result<Option<User>, Error> {
+        let current = Query::select()
+            .column(session::Column::UserId)
+            .from(session::Entity)
+            .and_where(session::Column::Id.eq(session))
+            .and_where(session::Column::ExpiresAt.gt(Moment::now()))
+            .take();
+        let found = user::Entity::find().filter(user::Column::Id.in_subquery(current)).one(self.reader()).await;
+        Ok(found.map_err(Error::reading("The session"))?.map(User::from))
+    }
+
+    /// The sessions of a user that count, newest first.
+    pub async fn sessions(&self, user: Uuid) -> Result<Vec<Session>, Error> {
+        let found = session::Entity::find()
+            .filter(session::Column::UserId.eq(user))
+            .filter(session::Column::ExpiresAt.gt(Moment::now()))
+            .order_by_desc(session::Column::CreatedAt)
+            .order_by_desc(session::Column::Id)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The sessions"))?.into_iter().map(Session::from).collect())
+    }
+}
+
 impl Store {
     /// Adds an account and a session for it, in one transaction.
     pub async fn sign_up(
@@ -79,7 +105,7 @@ impl Store {
         let transaction = self.begin().await.map_err(Error::writing("The account"))?;
         let user = insert_user(&transaction, email, password_hash).await?;
         let session = self.add_session(&transaction, user.id, new).await?;
-        self.commit(transaction, "The account", Entry::new(user.id, "signup")).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, Action::Signup)).await?;
         Ok((user, session))
     }
 
@@ -91,7 +117,7 @@ impl Store {
             return Err(Error::LoginsEnded);
         }
         let session = self.add_session(&transaction, user.id, new).await?;
-        self.commit(transaction, "The session", Entry::new(user.id, "login")).await?;
+        self.commit(transaction, "The session", Entry::new(user.id, Action::Login)).await?;
         Ok(session)
     }
 
@@ -127,7 +153,8 @@ impl Store {
         Ok(row.into())
     }
 
-    /// Like [`Self::session_user`], and records time and address of the use. A failure to record does not deny access.
+    /// The same as [`Reader::session_user`], and notes that the session was used, and from where. That it cannot be noted
+    /// keeps nobody out.
     pub async fn use_session(&self, session: Uuid, address: Option<&str>) -> Result<Option<User>, Error> {
         let found = session::Entity::find_by_id(session)
             .filter(session::Column::ExpiresAt.gt(Moment::now()))
@@ -151,34 +178,10 @@ impl Store {
         Ok(owner.map(User::from))
     }
 
-    /// The user of a session; `None` once it has ended or expired.
-    pub async fn session_user(&self, session: Uuid) -> Result<Option<User>, Error> {
-        let current = Query::select()
-            .column(session::Column::UserId)
-            .from(session::Entity)
-            .and_where(session::Column::Id.eq(session))
-            .and_where(session::Column::ExpiresAt.gt(Moment::now()))
-            .take();
-        let found = user::Entity::find().filter(user::Column::Id.in_subquery(current)).one(self.reader()).await;
-        Ok(found.map_err(Error::reading("The session"))?.map(User::from))
-    }
-
-    /// The valid sessions of a user, newest first.
-    pub async fn sessions(&self, user: Uuid) -> Result<Vec<Session>, Error> {
-        let found = session::Entity::find()
-            .filter(session::Column::UserId.eq(user))
-            .filter(session::Column::ExpiresAt.gt(Moment::now()))
-            .order_by_desc(session::Column::CreatedAt)
-            .order_by_desc(session::Column::Id)
-            .all(self.reader())
-            .await;
-        Ok(found.map_err(Error::reading("The sessions"))?.into_iter().map(Session::from).collect())
-    }
-
     /// Ends a session of this user. [`Error::NotFound`] if there is no such session.
     pub async fn end_session_of(&self, user: Uuid, session: Uuid) -> Result<(), Error> {
         let which = session::Column::Id.eq(session).and(session::Column::UserId.eq(user));
-        match self.delete_sessions(which, "session_ended").await? {
+        match self.delete_sessions(which, Action::SessionEnded).await? {
             0 => Err(Error::NotFound),
             _ => Ok(()),
         }
@@ -186,7 +189,7 @@ impl Store {
 
     /// Ends a session; no error if it has already ended.
     pub async fn end_session(&self, session: Uuid) -> Result<(), Error> {
-        self.delete_sessions(session::Column::Id.eq(session), "logout").await.map(drop)
+        self.delete_sessions(session::Column::Id.eq(session), Action::Logout).await.map(drop)
     }
 
     /// Deletes sessions that expired before `now`, and returns their number.
@@ -197,7 +200,7 @@ impl Store {
     }
 
     /// Deletes sessions of one user.
-    async fn delete_sessions(&self, which: Expr, action: &'static str) -> Result<u64, Error> {
+    async fn delete_sessions(&self, which: Expr, action: Action) -> Result<u64, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The sessions"))?;
         let deleted = session::Entity::delete_many().filter(which).exec_with_returning(&transaction).await;
         let deleted = deleted.map_err(Error::writing("The sessions"))?;

@@ -9,18 +9,14 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    database::Store,
+    database::{Reader, Store},
     entity::{
         moment::Moment,
         stream::{self, StreamStatus},
     },
     error::Error,
+    history::EndReason,
 };
-
-/// The end reason set by [`Store::close_abandoned_streams`].
-const REASON_KILLED: &str = "server_killed";
-/// The end reason of streams that end without a specific one.
-const REASON_NONE: &str = "ended";
 
 /// One live session of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +31,7 @@ pub struct Stream {
     pub started_at: OffsetDateTime,
     /// Time of the end; set exactly if the status is ended.
     pub ended_at: Option<OffsetDateTime>,
-    /// The end reason, as a stable word.
+    /// Why it ended: the word of an [`EndReason`], or of one that another version knows.
     pub end_reason: Option<String>,
     /// The node that runs or ran it.
     pub node: String,
@@ -64,54 +60,9 @@ impl From<stream::Model> for Stream {
     }
 }
 
-impl Store {
-    /// Records the start of a stream; idempotent. [`Error::NotFound`] if the project is gone.
-    pub async fn start_stream(&self, stream: Uuid, project: Uuid, node: &str, at: OffsetDateTime) -> Result<(), Error> {
-        let row = stream::ActiveModel {
-            id: Set(stream),
-            project_id: Set(project),
-            node: Set(node.to_owned()),
-            status: Set(StreamStatus::Live),
-            started_at: Set(at.into()),
-            ended_at: Set(None),
-            end_reason: Set(None),
-        };
-        let added = stream::Entity::insert(row)
-            .on_conflict_do_nothing_on([stream::Column::Id])
-            .exec_without_returning(self.writer())
-            .await;
-        added.map(drop).map_err(Error::adding("The stream"))
-    }
-
-    /// Records a stream's status. An ended stream does not change; [`StreamStatus::Ended`] ends it now.
-    /// [`Error::NotFound`] if there is no such stream.
-    pub async fn set_stream_status(&self, stream: Uuid, status: StreamStatus) -> Result<(), Error> {
-        if status == StreamStatus::Ended {
-            return self.end_stream(stream, OffsetDateTime::now_utc(), REASON_NONE).await;
-        }
-        let change = stream::ActiveModel { status: Set(status), ..Default::default() };
-        self.change_open_stream(stream, change).await
-    }
-
-    /// Records the end of a stream; the first recorded end is kept. [`Error::NotFound`] if there is no such stream.
-    pub async fn end_stream(&self, stream: Uuid, at: OffsetDateTime, reason: &str) -> Result<(), Error> {
-        self.change_open_stream(stream, end(at, reason)).await
-    }
-
-    /// Ends the streams that a killed server process left open, and returns their number.
-    pub async fn close_abandoned_streams(&self, node: &str, at: OffsetDateTime) -> Result<u64, Error> {
-        let closed = stream::Entity::update_many()
-            .set(end(at, REASON_KILLED))
-            .filter(stream::Column::Node.eq(node))
-            .filter(is_open())
-            .exec(self.writer())
-            .await;
-        Ok(closed.map_err(Error::writing("The abandoned streams"))?.rows_affected)
-    }
-
-    /// A page of a project's history, newest first: at most `limit` streams (at least one) after the cursor of the
-    /// previous page. Streams that start meanwhile do not shift pages. [`Error::NotFound`] unless `owner` has this
-    /// project.
+impl Reader {
+    /// A page of a project's history, newest first: at most `limit` streams (at least one) after the cursor of the page
+    /// before. Streams that begin in the meantime move nothing. [`Error::NotFound`] if it is no project of this owner.
     pub async fn streams(
         &self,
         owner: Uuid,
@@ -181,6 +132,53 @@ impl Store {
             .await;
         Ok(found.map_err(Error::reading("The stream"))?.map(Stream::from))
     }
+}
+
+impl Store {
+    /// Writes down that a stream began. Saying it twice is saying it once. [`Error::NotFound`] if the project is gone.
+    pub async fn start_stream(&self, stream: Uuid, project: Uuid, node: &str, at: OffsetDateTime) -> Result<(), Error> {
+        let row = stream::ActiveModel {
+            id: Set(stream),
+            project_id: Set(project),
+            node: Set(node.to_owned()),
+            status: Set(StreamStatus::Live),
+            started_at: Set(at.into()),
+            ended_at: Set(None),
+            end_reason: Set(None),
+        };
+        let added = stream::Entity::insert(row)
+            .on_conflict_do_nothing_on([stream::Column::Id])
+            .exec_without_returning(self.writer())
+            .await;
+        added.map(drop).map_err(Error::adding("The stream"))
+    }
+
+    /// Writes down how far a stream is. One that has ended stays ended; [`StreamStatus::Ended`] ends it now.
+    /// [`Error::NotFound`] if there is no such stream.
+    pub async fn set_stream_status(&self, stream: Uuid, status: StreamStatus) -> Result<(), Error> {
+        if status == StreamStatus::Ended {
+            return self.end_stream(stream, OffsetDateTime::now_utc(), EndReason::Ended).await;
+        }
+        let change = stream::ActiveModel { status: Set(status), ..Default::default() };
+        self.change_open_stream(stream, change).await
+    }
+
+    /// Writes down that a stream ended. One that has ended already keeps its first end. [`Error::NotFound`] if there is
+    /// no such stream.
+    pub async fn end_stream(&self, stream: Uuid, at: OffsetDateTime, reason: EndReason) -> Result<(), Error> {
+        self.change_open_stream(stream, end(at, reason)).await
+    }
+
+    /// Ends what a server process that was killed left open, and tells how many streams that were.
+    pub async fn close_abandoned_streams(&self, node: &str, at: OffsetDateTime) -> Result<u64, Error> {
+        let closed = stream::Entity::update_many()
+            .set(end(at, EndReason::ServerKilled))
+            .filter(stream::Column::Node.eq(node))
+            .filter(is_open())
+            .exec(self.writer())
+            .await;
+        Ok(closed.map_err(Error::writing("The abandoned streams"))?.rows_affected)
+    }
 
     async fn change_open_stream(&self, stream: Uuid, change: stream::ActiveModel) -> Result<(), Error> {
         let changed = stream::Entity::update_many()
@@ -203,11 +201,11 @@ impl Store {
     }
 }
 
-fn end(at: OffsetDateTime, reason: &str) -> stream::ActiveModel {
+fn end(at: OffsetDateTime, reason: EndReason) -> stream::ActiveModel {
     stream::ActiveModel {
         status: Set(StreamStatus::Ended),
         ended_at: Set(Some(at.into())),
-        end_reason: Set(Some(reason.to_owned())),
+        end_reason: Set(Some(reason.name().to_owned())),
         ..Default::default()
     }
 }

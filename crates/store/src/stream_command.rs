@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
-    database::Store,
+    audit::{Action, Entry},
+    database::{Reader, Store},
     entity::{moment::Moment, stream_command},
     error::Error,
     stream::Stream,
@@ -65,20 +63,41 @@ impl StreamAction {
     }
 }
 
-impl Store {
-    /// Whether other servers may use the same database.
-    pub fn is_shared(&self) -> bool {
-        self.reader().get_database_backend() == DbBackend::Postgres
-    }
+impl Reader {
+    /// What `node` is to carry out, and what no server carried out in time.
+    pub async fn stream_commands(&self, node: &str, now: OffsetDateTime) -> Result<StreamCommands, Error> {
+        use stream_command::{Column, Entity};
 
-    /// Adds `action` for the nodes that run these streams, with a line in the audit log of `user`, in one transaction.
-    /// A command replaces an older equal one. [`Error::NotFound`] if a stream is gone.
+        let found = Entity::find()
+            .filter(Condition::any().add(Column::Node.eq(node)).add(is_expired(now)))
+            .order_by_asc(Column::CreatedAt)
+            .order_by_asc(Column::Id)
+            .all(self.reader())
+            .await;
+        let mut commands = StreamCommands::default();
+        for row in found.map_err(Error::reading("The commands"))? {
+            let is_due = OffsetDateTime::from(row.created_at) >= now - COMMAND_LIFETIME;
+            match row.action().filter(|_| is_due) {
+                Some(action) => {
+                    let stream_command::Model { id, project_id, stream_id, .. } = row;
+                    commands.due.push(StreamCommand { id, project_id, stream_id, action });
+                }
+                None => commands.expired.push(row.id),
+            }
+        }
+        Ok(commands)
+    }
+}
+
+impl Store {
+    /// Leaves `action` for the servers that own these streams, with a line in the audit log of `user`: both are kept, or neither.
+    /// A command replaces an older one for the same. [`Error::NotFound`] if a stream is gone.
     pub async fn add_stream_commands(
         &self,
         user: Uuid,
         streams: &[Stream],
         action: StreamAction,
-        audit: (&'static str, &str),
+        audit: (Action, &str),
     ) -> Result<(), Error> {
         use stream_command::{ActiveModel, Column, Entity};
 
@@ -112,31 +131,7 @@ impl Store {
         self.commit(transaction, what, Entry::new(user, name).about(object)).await
     }
 
-    /// The commands that `node` must execute, and those that no node executed in time.
-    pub async fn stream_commands(&self, node: &str, now: OffsetDateTime) -> Result<StreamCommands, Error> {
-        use stream_command::{Column, Entity};
-
-        let found = Entity::find()
-            .filter(Condition::any().add(Column::Node.eq(node)).add(is_expired(now)))
-            .order_by_asc(Column::CreatedAt)
-            .order_by_asc(Column::Id)
-            .all(self.reader())
-            .await;
-        let mut commands = StreamCommands::default();
-        for row in found.map_err(Error::reading("The commands"))? {
-            let is_due = OffsetDateTime::from(row.created_at) >= now - COMMAND_LIFETIME;
-            match row.action().filter(|_| is_due) {
-                Some(action) => {
-                    let stream_command::Model { id, project_id, stream_id, .. } = row;
-                    commands.due.push(StreamCommand { id, project_id, stream_id, action });
-                }
-                None => commands.expired.push(row.id),
-            }
-        }
-        Ok(commands)
-    }
-
-    /// Removes commands that were executed or have expired.
+    /// Removes commands that were carried out, or that are not to be.
     pub async fn remove_stream_commands(&self, ids: &[Uuid]) -> Result<(), Error> {
         let ids = ids.iter().copied();
         let gone = stream_command::Entity::delete_many()

@@ -7,9 +7,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    database::Store,
+    database::{Reader, Store},
     entity::{destination, stream_event},
     error::Error,
+    history::{EventState, Leg},
 };
 
 /// A state change.
@@ -23,7 +24,7 @@ pub struct StreamEvent {
     pub at: OffsetDateTime,
     /// The relay; `None` for the stream itself.
     pub relay: Option<EventRelay>,
-    /// The new state, as named in the API.
+    /// What began: the word of an [`EventState`], or of one that another version knows.
     pub state: String,
     /// The reason, as a stable word.
     pub code: Option<String>,
@@ -40,7 +41,7 @@ pub struct StreamEvent {
 pub struct EventRelay {
     /// The destination; it may have been deleted since.
     pub destination_id: Uuid,
-    /// The leg: `primary` or `backup`.
+    /// Which of its connections: the word of a [`Leg`].
     pub leg: String,
     /// The destination's name at that time.
     pub name: String,
@@ -57,10 +58,10 @@ pub struct NewStreamEvent {
     pub stream_id: Uuid,
     /// Time of the change.
     pub at: OffsetDateTime,
-    /// Destination and leg, for an event of a relay.
-    pub relay: Option<(Uuid, &'static str)>,
+    /// The destination and the leg, for what happened to a relay.
+    pub relay: Option<(Uuid, Leg)>,
     /// See [`StreamEvent::state`].
-    pub state: &'static str,
+    pub state: EventState,
     /// See [`StreamEvent::code`].
     pub code: Option<String>,
     /// See [`StreamEvent::message`].
@@ -69,6 +70,20 @@ pub struct NewStreamEvent {
     pub sent_bytes: Option<u64>,
     /// See [`StreamEvent::dropped_frames`].
     pub dropped_frames: Option<u64>,
+}
+
+impl Reader {
+    /// What happened to these streams, oldest first, at most `limit` of it.
+    pub async fn stream_events(&self, streams: &[Uuid], limit: u64) -> Result<Vec<StreamEvent>, Error> {
+        let found = stream_event::Entity::find()
+            .filter(stream_event::Column::StreamId.is_in(streams.iter().copied()))
+            .order_by_asc(stream_event::Column::At)
+            .order_by_asc(stream_event::Column::Id)
+            .limit(limit)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The timeline"))?.into_iter().map(StreamEvent::from).collect())
+    }
 }
 
 impl Store {
@@ -91,8 +106,8 @@ impl Store {
             destination_id: Set(event.relay.map(|(destination, _)| destination)),
             destination_name: Set(name),
             platform: Set(platform),
-            leg: Set(event.relay.map(|(_, leg)| leg.to_owned())),
-            state: Set(event.state.to_owned()),
+            leg: Set(event.relay.map(|(_, leg)| leg.name().to_owned())),
+            state: Set(event.state.name().to_owned()),
             code: Set(event.code),
             message: Set(event.message),
             sent_bytes: Set(count(event.sent_bytes)),
@@ -105,19 +120,7 @@ impl Store {
         added.map(drop).map_err(Error::adding("The event"))
     }
 
-    /// The events of these streams, oldest first, at most `limit`.
-    pub async fn stream_events(&self, streams: &[Uuid], limit: u64) -> Result<Vec<StreamEvent>, Error> {
-        let found = stream_event::Entity::find()
-            .filter(stream_event::Column::StreamId.is_in(streams.iter().copied()))
-            .order_by_asc(stream_event::Column::At)
-            .order_by_asc(stream_event::Column::Id)
-            .limit(limit)
-            .all(self.reader())
-            .await;
-        Ok(found.map_err(Error::reading("The timeline"))?.into_iter().map(StreamEvent::from).collect())
-    }
-
-    /// Deletes events from before a time, and returns their number. The streams remain.
+    /// Forgets what happened before a moment; the streams themselves stay. Tells how much that was.
     pub async fn forget_stream_events(&self, before: OffsetDateTime) -> Result<u64, Error> {
         let before: crate::entity::moment::Moment = before.into();
         let gone = stream_event::Entity::delete_many()

@@ -6,13 +6,15 @@ use sea_orm::{
     QueryOrder as _, prelude::Expr, sea_query::ExprTrait as _,
 };
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
-    database::Store,
+    audit::{Action, Entry},
+    database::{Reader, Store},
     entity::{api_token, moment::Moment, session, user},
     error::Error,
     lock::lock_user,
@@ -26,10 +28,13 @@ const TOKEN_BYTES: usize = 32;
 /// The last use of a token is written at most this often.
 const USE_NOTED: Duration = Duration::MINUTE;
 
-/// What a token permits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a token may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = TokenScope)]
 pub enum Scope {
-    /// Everything that its owner may do, except changing access to the account.
+    /// What its owner may, except change who gets into the account.
+    #[default]
     Full,
     /// Reading, without stream keys.
     Read,
@@ -91,6 +96,25 @@ impl From<api_token::Model> for ApiToken {
     }
 }
 
+impl Reader {
+    /// The tokens of a user that count, newest first.
+    pub async fn tokens(&self, user: Uuid) -> Result<Vec<ApiToken>, Error> {
+        let found = api_token::Entity::find()
+            .filter(counting_of(user))
+            .order_by_desc(api_token::Column::CreatedAt)
+            .order_by_desc(api_token::Column::Id)
+            .all(self.reader())
+            .await;
+        Ok(found.map_err(Error::reading("The tokens"))?.into_iter().map(ApiToken::from).collect())
+    }
+
+    /// Whether a token still counts.
+    pub async fn has_token(&self, user: Uuid, id: Uuid) -> Result<bool, Error> {
+        let found = api_token::Entity::find_by_id(id).filter(counting_of(user)).count(self.reader()).await;
+        Ok(found.map_err(Error::reading("The token"))? > 0)
+    }
+}
+
 impl Store {
     /// Adds a token for the user of `session`. The second value is the token itself, which cannot be read again.
     /// [`Error::LoginsEnded`] if the session ended after it was checked, [`Error::Quota`] if the account has `max`
@@ -128,28 +152,18 @@ impl Store {
             expires_at: Set(new.expires_at.map(Moment::from)),
         };
         let row = row.insert(&transaction).await.map_err(Error::adding("The token"))?;
-        self.commit(transaction, "The token", Entry::new(owner, "token_created").about(new.name)).await?;
+        self.commit(transaction, "The token", Entry::new(owner, Action::TokenCreated).about(new.name))
+            .await?;
         Ok((row.into(), token.into()))
     }
 
-    /// The valid tokens of a user, newest first.
-    pub async fn tokens(&self, user: Uuid) -> Result<Vec<ApiToken>, Error> {
-        let found = api_token::Entity::find()
-            .filter(counting_of(user))
-            .order_by_desc(api_token::Column::CreatedAt)
-            .order_by_desc(api_token::Column::Id)
-            .all(self.reader())
-            .await;
-        Ok(found.map_err(Error::reading("The tokens"))?.into_iter().map(ApiToken::from).collect())
-    }
-
-    /// Revokes a token of this user. [`Error::NotFound`] if there is no such token.
+    /// Ends a token of this user. [`Error::NotFound`] if there is no such token.
     pub async fn delete_token(&self, user: Uuid, id: Uuid) -> Result<(), Error> {
         let which = api_token::Column::Id.eq(id).and(api_token::Column::UserId.eq(user));
         let transaction = self.begin().await.map_err(Error::writing("The token"))?;
         let deleted = api_token::Entity::delete_many().filter(which).exec_with_returning(&transaction).await;
         let row = deleted.map_err(Error::writing("The token"))?.pop().ok_or(Error::NotFound)?;
-        self.commit(transaction, "The token", Entry::new(user, "token_deleted").about(row.name)).await
+        self.commit(transaction, "The token", Entry::new(user, Action::TokenDeleted).about(row.name)).await
     }
 
     /// The user and metadata of a token; `None` once it was revoked or has expired.
@@ -176,13 +190,7 @@ impl Store {
         Ok(Some((owner.into(), row.into())))
     }
 
-    /// Whether a token is still valid.
-    pub async fn has_token(&self, user: Uuid, id: Uuid) -> Result<bool, Error> {
-        let found = api_token::Entity::find_by_id(id).filter(counting_of(user)).count(self.reader()).await;
-        Ok(found.map_err(Error::reading("The token"))? > 0)
-    }
-
-    /// Deletes tokens that expired before `now`, and returns their number.
+    /// Forgets the tokens that have ended by `now`, and tells how many.
     pub async fn prune_tokens(&self, now: OffsetDateTime) -> Result<u64, Error> {
         let ended = api_token::Column::ExpiresAt.lte(Moment::from(now));
         let deleted = api_token::Entity::delete_many().filter(ended).exec(self.writer()).await;

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    audit::Entry,
-    database::Store,
+    audit::{Action, Entry},
+    database::{Reader, Store},
     entity::{moment::Moment, user},
     error::Error,
 };
@@ -58,15 +58,7 @@ impl From<user::Model> for User {
     }
 }
 
-impl Store {
-    /// Adds an account. [`Error::EmailTaken`] if the address is in use, in any letter case.
-    pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
-        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
-        let user = insert_user(&transaction, email, password_hash).await?;
-        self.commit(transaction, "The account", Entry::new(user.id, "account_added")).await?;
-        Ok(user)
-    }
-
+impl Reader {
     /// The account with this id.
     pub async fn user(&self, id: Uuid) -> Result<Option<User>, Error> {
         let found = user::Entity::find_by_id(id).one(self.reader()).await;
@@ -81,7 +73,17 @@ impl Store {
     }
 }
 
-/// Adds an account in the caller's transaction. [`Error::EmailTaken`] if the address is in use, in any letter case.
+impl Store {
+    /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
+    pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
+        let transaction = self.begin().await.map_err(Error::writing("The account"))?;
+        let user = insert_user(&transaction, email, password_hash).await?;
+        self.commit(transaction, "The account", Entry::new(user.id, Action::AccountAdded)).await?;
+        Ok(user)
+    }
+}
+
+/// A new account, in a transaction that the caller ends. [`Error::EmailTaken`] if there is one with this address, in any case.
 pub(crate) async fn insert_user(
     transaction: &DatabaseTransaction,
     email: &str,

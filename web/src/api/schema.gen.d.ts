@@ -632,13 +632,14 @@ export interface components {
             /** Format: int32 */
             sampleRate: number | null;
         };
+        /**
+         * @description What was done.
+         * @enum {string}
+         */
+        AuditAction: "account_added" | "signup" | "login" | "login_failed" | "logout" | "session_ended" | "signed_out_everywhere" | "password_changed" | "token_created" | "token_deleted" | "tokens_deleted" | "stream_keys_renewed" | "project_created" | "project_changed" | "pull_changed" | "project_deleted" | "stream_key_rotated" | "stream_key_shown" | "playback_id_rotated" | "stream_ended" | "destination_added" | "destination_changed" | "destination_deleted" | "relay_started" | "relay_stopped" | "relay_retried";
         /** @description One thing that was done with the account. */
         AuditEntry: {
-            /**
-             * @description `login`, `login_failed`, `password_changed`, `tokens_deleted`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
-             * @example login
-             */
-            action: string;
+            action: components["schemas"]["AuditAction"];
             /**
              * @description From where; `null` for what the operator of the server did, and for wrong passwords from many addresses.
              * @example 203.0.113.7
@@ -755,6 +756,11 @@ export interface components {
             /** Format: password */
             streamKey?: string | null;
         };
+        /**
+         * @description Why a stream ended.
+         * @enum {string}
+         */
+        EndReason: "encoder_stopped" | "encoder_lost" | "too_fast" | "ended_by_owner" | "server_stopped" | "server_killed" | "not_recorded" | "ended";
         /** @description A relay, as its destination was called then. */
         EventRelayView: {
             /**
@@ -762,11 +768,15 @@ export interface components {
              * @description The destination may have been deleted since.
              */
             destinationId: string;
-            /** @description `primary` or `backup`. */
-            leg: string;
+            leg: components["schemas"]["Leg"];
             name: string;
             platform: string;
         };
+        /**
+         * @description What began for a stream or for a relay: its state, or a notice of the stream.
+         * @enum {string}
+         */
+        EventState: "live" | "reconnecting" | "ended" | "notice" | "off" | "waiting" | "connecting" | "degraded" | "stalled" | "backoff" | "rejected";
         /** @description A field that was changed. */
         FieldChange: {
             /** @example name */
@@ -789,6 +799,11 @@ export interface components {
              */
             message: string;
         };
+        /**
+         * @description Which connection to a destination.
+         * @enum {string}
+         */
+        Leg: "primary" | "backup";
         /** @description A token that was just made. */
         MadeToken: components["schemas"]["ApiToken"] & {
             /**
@@ -852,8 +867,7 @@ export interface components {
             droppedFrames: number | null;
             /** @description What went wrong last, if anything did. */
             lastMessage: string | null;
-            /** @description `primary` or `backup`. */
-            leg: string;
+            leg: components["schemas"]["Leg"];
             /**
              * Format: int64
              * @description How long the platform took the stream, in milliseconds.
@@ -1153,11 +1167,7 @@ export interface components {
         /** @description One live session of a project. */
         Stream: {
             audio: components["schemas"]["Audio"] | null;
-            /**
-             * @description `encoder_stopped`, `encoder_lost`, `too_fast`, `ended_by_owner`, `server_stopped`, `server_killed`, or `not_recorded` where
-             *     the history missed the end.
-             */
-            endReason: string | null;
+            endReason: components["schemas"]["EndReason"] | null;
             /** Format: date-time */
             endedAt: string | null;
             /**
@@ -1207,9 +1217,8 @@ export interface components {
             /**
              * @description The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something
              *     that the owner of the stream should know.
-             * @example backoff
              */
-            state: string;
+            state: components["schemas"]["EventState"];
         };
         /** @description One page of the history. */
         StreamPage: {
@@ -1230,13 +1239,18 @@ export interface components {
         StreamState: "live" | "reconnecting" | "ended";
         /** @description Why changes of a project are not carried out yet. The stream goes on as it was, and they are tried every few seconds. */
         SyncError: {
-            /** @description Stable, for programs: `database_slow`, `rows_unreadable`. */
-            code: string;
+            /** @description Stable, for programs. */
+            code: components["schemas"]["SyncErrorCode"];
             /** @description What happened and what to do. */
             message: string;
             /** Format: date-time */
             since: string;
         };
+        /**
+         * @description Why changes of a project are not carried out yet.
+         * @enum {string}
+         */
+        SyncErrorCode: "database_slow" | "rows_unreadable";
         /**
          * @description What a token may do.
          * @enum {string}

@@ -16,7 +16,6 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    audit::Audit,
     context::Ctx,
     cookie::{COOKIE, HOST_COOKIE, no_cookie},
     error::Problem,
@@ -27,6 +26,7 @@ use super::{
 };
 use crate::{
     config::Signup,
+    control::commands::Commands,
     login::{
         browser::Browser,
         password::Hasher,
@@ -91,7 +91,7 @@ impl From<Row> for User {
 pub(super) async fn signup(
     State(ctx): State<Ctx>,
     client: Client,
-    audit: Audit,
+    commands: Commands,
     Json(body): Json<Credentials>,
 ) -> Result<Response, Problem> {
     if ctx.signup == Signup::Closed {
@@ -107,7 +107,7 @@ pub(super) async fn signup(
     let judged = hasher.judge(password.clone(), email.clone()).await?;
     judged.map_err(|message| Problem::field("password", message))?;
     let hash = hasher.hash(password).await?;
-    let (user, session) = audit.store(&ctx).sign_up(&email, &hash, client.session()).await?;
+    let (user, session) = commands.sign_up(&email, &hash, client.session()).await?;
     client.logged_in(&ctx, user, &session, StatusCode::CREATED)
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn signup(
 pub(super) async fn login(
     State(ctx): State<Ctx>,
     client: Client,
-    audit: Audit,
+    commands: Commands,
     Json(body): Json<Credentials>,
 ) -> Result<Response, Problem> {
     client.may_try(&ctx)?;
@@ -140,7 +140,7 @@ pub(super) async fn login(
     let right = client.hasher(&ctx, known).verify(body.password.expose_secret().to_owned(), hash).await?;
     match user.filter(|_| right) {
         Some(user) => {
-            match audit.store(&ctx).start_session(&user, client.session()).await {
+            match commands.log_in(&user, client.session()).await {
                 // A new password, or the end of the account, came first.
                 Err(Error::LoginsEnded | Error::NotFound) => {
                     refused("login", client.address);
@@ -152,7 +152,7 @@ pub(super) async fn login(
         None => {
             refused("login", client.address);
             if let Some(user) = tried {
-                audit.login_failed(&ctx, user).await;
+                commands.count_login_failure(user).await;
             }
             Err(wrong_credentials())
         }
@@ -169,9 +169,8 @@ fn wrong_credentials() -> Problem {
     post, path = "/api/auth/logout", tag = "auth", operation_id = "logOut",
     responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn logout(State(ctx): State<Ctx>, person: Person, audit: Audit) -> Result<Response, Problem> {
-    audit.store(&ctx).end_session(person.session).await?;
-    ctx.wakes.sessions_ended();
+pub(super) async fn logout(person: Person, commands: Commands) -> Result<Response, Problem> {
+    commands.log_out(person.session).await?;
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use gostream_engine::Engine;
-use gostream_store::Store;
+use gostream_store::Reader;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
-use super::{followers::Followers, shown::Shown, turns::Turns};
+use super::{followers::Followers, turns::Turns};
 use crate::{
     config::{Quota, Signup},
-    control::{sync::SyncErrors, wakes::Wakes},
+    control::{commands::Control, sync::SyncErrors},
     fronts::Fronts,
     login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
     metrics::Metrics,
@@ -21,20 +21,18 @@ use crate::{
 /// What handlers work with.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// The rows.
-    pub store: Store,
+    /// The rows, to be read.
+    pub store: Reader,
+    /// What commands change.
+    pub control: Arc<Control>,
     /// What runs.
     pub engine: Engine,
-    /// Where handlers say what changed.
-    pub wakes: Arc<Wakes>,
     /// Live projects whose changes are not carried out yet.
     pub sync_errors: Arc<SyncErrors>,
     /// Encoders with unknown keys.
     pub strangers: Arc<Strangers>,
     /// Who publishes at servers that streams are pulled from.
     pub fronts: Arc<Fronts>,
-    /// Who has been shown which stream keys.
-    pub shown: Shown,
     /// Who follows events.
     pub followers: Followers,
     /// Signs logins.

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    audit::Audit,
     context::Ctx,
     error::Problem,
     extract::{Id, Json, Links},
@@ -17,7 +16,7 @@ use super::{
     recipient,
     view::{Destination, Probe, Viewer},
 };
-use crate::control::rows::destination_spec;
+use crate::control::{commands::Commands, rows::destination_spec};
 
 /// A new destination.
 #[derive(Deserialize, ToSchema)]
@@ -82,21 +81,20 @@ pub(super) struct DestinationPatch {
 pub(super) async fn create(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(project): Id,
     links: Links,
     Json(body): Json<DestinationInput>,
 ) -> Result<(StatusCode, Answer<Destination>), Problem> {
     let new = body.check()?;
     let max = ctx.quota.destinations;
-    let added = audit.store(&ctx).add_destination_within(login.user.id, project, new, u64::from(max)).await;
+    let added = commands.create_destination(login.user.id, project, new, u64::from(max)).await;
     let row = added.map_err(|error| match error {
         Error::Quota => {
             Problem::quota(format!("A project may have {max} destinations. Delete one that you no longer need."))
         }
         error => error.into(),
     })?;
-    ctx.wakes.wake(project);
     Ok((StatusCode::CREATED, Answer(Viewer { ctx: &ctx, links: &links }.destination(row))))
 }
 
@@ -162,15 +160,14 @@ impl DestinationPatch {
 pub(super) async fn change(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
     Json(body): Json<DestinationPatch>,
 ) -> Result<Answer<Destination>, Problem> {
     let change = body.check()?;
     let decide = |main: &str, backup: Option<&str>| recipient::check_destination(main, backup, change);
-    let row = audit.store(&ctx).revise_destination(login.user.id, id, decide).await?;
-    ctx.wakes.wake(row.project_id);
+    let row = commands.change_destination(login.user.id, id, decide).await?;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
@@ -183,14 +180,8 @@ pub(super) async fn change(
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn delete(
-    State(ctx): State<Ctx>,
-    login: Login,
-    audit: Audit,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
-    let project = audit.store(&ctx).delete_destination(login.user.id, id).await?;
-    ctx.wakes.wake(project);
+pub(super) async fn delete(login: Login, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+    commands.delete_destination(login.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -206,13 +197,11 @@ pub(super) async fn delete(
 pub(super) async fn start(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Destination>, Problem> {
-    let change = DestinationChange { enabled: Some(true), ..DestinationChange::default() };
-    let row = audit.store(&ctx).change_destination(login.user.id, id, change).await?;
-    ctx.wakes.wake(row.project_id);
+    let row = commands.start_relay(login.user.id, id).await?;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
@@ -228,13 +217,11 @@ pub(super) async fn start(
 pub(super) async fn stop(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Destination>, Problem> {
-    let change = DestinationChange { enabled: Some(false), ..DestinationChange::default() };
-    let row = audit.store(&ctx).change_destination(login.user.id, id, change).await?;
-    ctx.wakes.wake(row.project_id);
+    let row = commands.stop_relay(login.user.id, id).await?;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
@@ -252,13 +239,13 @@ pub(super) async fn stop(
 pub(super) async fn retry(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Destination>, Problem> {
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     ctx.limits.dial(login.user.id).map_err(Problem::too_many)?;
-    audit.commands(&ctx).retry_relay(login.user.id, &row).await?;
+    commands.retry_relay(login.user.id, &row).await?;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 

@@ -20,14 +20,13 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    audit::Audit,
     context::Ctx,
     error::Problem,
     extract::{Id, Links},
     login::Login,
     view::{Project, Viewer},
 };
-use crate::control::wakes::Change;
+use crate::control::{commands::Commands, wakes::Change};
 
 /// Between two events at least; what happens in between arrives together.
 const PACE: Duration = Duration::from_millis(200);
@@ -58,19 +57,20 @@ const STREAMED: [(HeaderName, &str); 2] =
 pub(super) async fn follow(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
 ) -> Result<impl IntoResponse, Problem> {
     let place = ctx.followers.enter(login.user.id)?;
     // Subscribed before the first look, so that nothing falls in between.
-    let changes = ctx.wakes.subscribe();
+    let changes = ctx.control.changes();
     let status = ctx.engine.watch(ProjectId(id));
     let mut recheck = interval(RECHECK);
     recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
     recheck.reset();
     let (shown, next) = (None, None);
-    let mut follower = Follower { _place: place, ctx, links, login, audit, id, changes, status, recheck, shown, next };
+    let mut follower =
+        Follower { _place: place, ctx, links, login, commands, id, changes, status, recheck, shown, next };
     let snapshot = follower.look().await?.ok_or_else(Problem::not_found)?;
     follower.next = Some(("snapshot", snapshot));
     follower.login.turn = None;
@@ -84,7 +84,7 @@ struct Follower {
     ctx: Ctx,
     links: Links,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     id: Uuid,
     changes: broadcast::Receiver<Change>,
     status: watch::Receiver<Option<Arc<ProjectStatus>>>,
@@ -166,7 +166,7 @@ impl Follower {
     async fn look(&mut self) -> Result<Option<Project>, Problem> {
         self.status.mark_unchanged();
         let Some(row) = self.ctx.store.project(self.login.user.id, self.id).await? else { return Ok(None) };
-        self.audit.keys_shown(&self.ctx, &self.login, &[&row]).await;
+        self.login.note_shown_keys(&self.commands, &[&row]).await;
         let project = Viewer { ctx: &self.ctx, links: &self.links }.whole_project(row).await?;
         Ok(Some(project.seen_by(&self.login)))
     }

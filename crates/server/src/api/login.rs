@@ -8,7 +8,7 @@ use axum::{
 };
 use axum_extra::extract::cookie::CookieJar;
 use gostream_net::connection_limiter::subscriber_prefix;
-use gostream_store::{ApiToken, Error, Scope, User as Row};
+use gostream_store::{ApiToken, Error, Project, Scope, User as Row};
 use uuid::Uuid;
 
 use super::{
@@ -16,10 +16,12 @@ use super::{
     cookie::{COOKIE, HOST_COOKIE},
     error::Problem,
     extract,
-    proof::Proof,
     turns::{Turn, Whose},
 };
-use crate::login::{refused, token::Claims};
+use crate::{
+    control::commands::Commands,
+    login::{proof::Proof, refused, token::Claims},
+};
 
 /// Who asks. Taking this argument is what makes a handler private.
 pub(super) struct Login {
@@ -37,6 +39,13 @@ impl Login {
     /// Whether it may see stream keys, with which anybody can publish.
     pub(super) fn sees_keys(&self) -> bool {
         self.scope == Scope::Full
+    }
+
+    /// Notes that an answer holds the keys of these projects, if this login sees them.
+    pub(super) async fn note_shown_keys(&self, commands: &Commands, projects: &[&Project]) {
+        if self.sees_keys() {
+            commands.note_shown_keys(self.user.id, self.proof, projects).await;
+        }
     }
 
     /// Whether it still counts.
@@ -155,10 +164,11 @@ impl<'a> Sent<'a> {
 /// Whose login that is; nobody's when it has ended.
 async fn prove(sent: Sent<'_>, address: Option<IpAddr>, turn: Turn, ctx: &Ctx) -> Result<Option<Login>, Error> {
     let turn = Some(turn);
+    let commands = ctx.control.commands(address);
     let claims = match sent {
         Sent::Session(claims) => claims,
         Sent::Token(token) => {
-            let found = ctx.store.token_user(token).await?;
+            let found = commands.use_token(token).await?;
             let login = |(user, token): (Row, ApiToken)| Login {
                 user,
                 proof: Proof::Token(token.id),
@@ -168,8 +178,7 @@ async fn prove(sent: Sent<'_>, address: Option<IpAddr>, turn: Turn, ctx: &Ctx) -
             return Ok(found.map(login));
         }
     };
-    let address = address.map(|address| address.to_string());
-    let user = ctx.store.use_session(claims.sid, address.as_deref()).await?.filter(|user| user.id == claims.sub);
+    let user = commands.use_session(claims.sid).await?.filter(|user| user.id == claims.sub);
     Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full, turn }))
 }
 

@@ -22,11 +22,11 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::context::Ctx;
-pub(crate) use self::{context::Context, followers::Followers, shown::Shown, turns::Turns};
+pub(crate) use self::{context::Context, followers::Followers, turns::Turns};
 use crate::web;
 
-mod audit;
 mod auth;
+mod commands;
 mod context;
 mod cookie;
 mod destinations;
@@ -44,11 +44,9 @@ mod layers;
 mod login;
 mod password;
 mod projects;
-mod proof;
 mod recipient;
 mod revoke;
 mod sessions;
-mod shown;
 mod streams;
 mod tokens;
 mod turns;

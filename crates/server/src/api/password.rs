@@ -10,7 +10,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    audit::Audit,
     auth::Client,
     context::Ctx,
     error::Problem,
@@ -19,7 +18,10 @@ use super::{
     login::Person,
     revoke::{self, Also},
 };
-use crate::login::{limit::Guesser, refused};
+use crate::{
+    control::commands::Commands,
+    login::{limit::Guesser, refused},
+};
 
 /// The old password and the new one.
 #[derive(Deserialize, ToSchema)]
@@ -58,7 +60,7 @@ pub(super) async fn change(
     State(ctx): State<Ctx>,
     login: Person,
     client: Client,
-    audit: Audit,
+    commands: Commands,
     Json(body): Json<PasswordChange>,
 ) -> Result<Response, Problem> {
     let bad_new = |message| Problem::field("newPassword", message);
@@ -71,14 +73,12 @@ pub(super) async fn change(
     let current = body.current_password.expose_secret().to_owned();
     if !hasher.verify(current, hash).await? {
         refused("password", client.address);
-        audit.login_failed(&ctx, login.user.id).await;
+        commands.count_login_failure(login.user.id).await;
         return Err(Problem::field("currentPassword", "This is not your current password."));
     }
     let hash = hasher.hash(new).await?;
     let also = Also { end_tokens: body.end_tokens, renew_stream_keys: body.renew_stream_keys };
-    let store = audit.store(&ctx);
-    let (revoked, session) = store.change_password(&login.user, &hash, also.into(), client.session()).await?;
-    revoke::follow(&ctx, &revoked);
+    let (revoked, session) = commands.change_password(&login.user, &hash, also.into(), client.session()).await?;
     let (_, cookies) = client.cookies(&ctx, &revoked.user, &session)?;
     Ok((StatusCode::NO_CONTENT, cookies).into_response())
 }

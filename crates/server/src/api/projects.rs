@@ -1,13 +1,11 @@
 //! Projects: saved places to publish to.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use gostream_engine::{EndReason, spec::ProjectId};
 use gostream_store::Error;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    audit::Audit,
     context::Ctx,
     error::Problem,
     extract::{Id, Json, Links},
@@ -16,6 +14,7 @@ use super::{
     recipient,
     view::{Project, Viewer},
 };
+use crate::control::commands::Commands;
 
 /// A new project.
 #[derive(Deserialize, ToSchema)]
@@ -81,11 +80,11 @@ impl ProjectChange {
 pub(super) async fn list(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     links: Links,
 ) -> Result<Answer<Vec<Project>>, Problem> {
     let rows = ctx.store.projects(login.user.id).await?;
-    audit.keys_shown(&ctx, &login, &rows.iter().collect::<Vec<_>>()).await;
+    login.note_shown_keys(&commands, &rows.iter().collect::<Vec<_>>()).await;
     let projects = Viewer { ctx: &ctx, links: &links }.projects(rows).await?;
     Ok(Answer(projects.into_iter().map(|project| project.seen_by(&login)).collect()))
 }
@@ -103,23 +102,19 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     links: Links,
     Json(body): Json<NewProject>,
 ) -> Result<(StatusCode, Answer<Project>), Problem> {
     let new = body.check()?;
     let max = ctx.quota.projects;
-    let added = audit.store(&ctx).add_project_within(login.user.id, new, u64::from(max)).await;
+    let added = commands.create_project(login.user.id, login.proof, new, u64::from(max)).await;
     let row = added.map_err(|error| match error {
         Error::Quota => {
             Problem::quota(format!("This account may have {max} projects. Delete one that you no longer need."))
         }
         error => error.into(),
     })?;
-    ctx.shown.made_by(login.proof, row.id);
-    if row.pull_url.is_some() {
-        ctx.wakes.wake(row.id);
-    }
     let project = Viewer { ctx: &ctx, links: &links }.project(row).await?;
     Ok((StatusCode::CREATED, Answer(project)))
 }
@@ -136,12 +131,12 @@ pub(super) async fn create(
 pub(super) async fn show(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
     let row = ctx.store.project(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
-    audit.keys_shown(&ctx, &login, &[&row]).await;
+    login.note_shown_keys(&commands, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?.seen_by(&login)))
 }
 
@@ -158,16 +153,15 @@ pub(super) async fn show(
 pub(super) async fn change(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
     Json(body): Json<ProjectChange>,
 ) -> Result<Answer<Project>, Problem> {
     let owner = login.user.id;
     let change = body.check()?;
-    let row = audit.store(&ctx).revise_project(owner, id, |old| recipient::check_project(old, change)).await?;
-    ctx.wakes.wake(id);
-    audit.keys_shown(&ctx, &login, &[&row]).await;
+    let row = commands.change_project(owner, id, |old| recipient::check_project(old, change)).await?;
+    login.note_shown_keys(&commands, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
@@ -180,16 +174,8 @@ pub(super) async fn change(
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn delete(
-    State(ctx): State<Ctx>,
-    login: Login,
-    audit: Audit,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
-    // The row first: from then on an encoder that returns is refused.
-    audit.store(&ctx).delete_project(login.user.id, id).await?;
-    ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
-    ctx.wakes.wake(id);
+pub(super) async fn delete(login: Login, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+    commands.delete_project(login.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -205,14 +191,11 @@ pub(super) async fn delete(
 pub(super) async fn rotate_stream_key(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
-    let row = audit.store(&ctx).rotate_stream_key(login.user.id, id).await?;
-    ctx.shown.made_by(login.proof, id);
-    ctx.engine.end(ProjectId(id), EndReason::EndedByOwner);
-    ctx.wakes.wake(id);
+    let row = commands.rotate_stream_key(login.user.id, login.proof, id).await?;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
@@ -228,14 +211,12 @@ pub(super) async fn rotate_stream_key(
 pub(super) async fn rotate_playback_id(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
-    let row = audit.store(&ctx).rotate_playback_id(login.user.id, id).await?;
-    ctx.engine.name_output(ProjectId(id), &row.playback_id);
-    ctx.wakes.wake(id);
-    audit.keys_shown(&ctx, &login, &[&row]).await;
+    let row = commands.rotate_playback_id(login.user.id, id).await?;
+    login.note_shown_keys(&commands, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
@@ -253,11 +234,11 @@ pub(super) async fn rotate_playback_id(
 pub(super) async fn end_stream(
     State(ctx): State<Ctx>,
     login: Login,
-    audit: Audit,
+    commands: Commands,
     Id(id): Id,
     links: Links,
 ) -> Result<Answer<Project>, Problem> {
-    let row = audit.commands(&ctx).end_stream(login.user.id, id).await?;
-    audit.keys_shown(&ctx, &login, &[&row]).await;
+    let row = commands.end_stream(login.user.id, id).await?;
+    login.note_shown_keys(&commands, &[&row]).await;
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }

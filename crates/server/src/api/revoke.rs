@@ -1,11 +1,8 @@
-//! What ends together with the sessions of an account, and what follows from it for what runs.
+//! What ends together with the sessions of an account.
 
-use gostream_engine::{EndReason, spec::ProjectId};
-use gostream_store::{Revoke, Revoked};
+use gostream_store::Revoke;
 use serde::Deserialize;
 use utoipa::IntoParams;
-
-use super::context::Ctx;
 
 /// What ends besides sessions.
 #[derive(Clone, Copy, Deserialize, IntoParams)]
@@ -31,14 +28,4 @@ impl From<Also> for Revoke {
     fn from(also: Also) -> Self {
         Self { tokens: also.end_tokens, stream_keys: also.renew_stream_keys }
     }
-}
-
-/// Rows ended: closes who publishes with an old key, and has open event streams look whether they still may.
-pub(super) fn follow(ctx: &Ctx, revoked: &Revoked) {
-    for &project in &revoked.renewed {
-        ctx.engine.end(ProjectId(project), EndReason::EndedByOwner);
-        ctx.shown.renewed(project);
-        ctx.wakes.wake(project);
-    }
-    ctx.wakes.sessions_ended();
 }

@@ -12,15 +12,15 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    audit::Audit,
     auth::User,
     context::Ctx,
     cookie::no_cookie,
     error::Problem,
     extract::{Id, Query},
     login::{Login, Person},
-    revoke::{self, Also},
+    revoke::Also,
 };
+use crate::control::commands::Commands;
 
 /// Who the visitor is, if anybody.
 #[derive(Serialize, ToSchema)]
@@ -94,14 +94,8 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn end(
-    State(ctx): State<Ctx>,
-    login: Person,
-    audit: Audit,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
-    audit.store(&ctx).end_session_of(login.user.id, id).await?;
-    ctx.wakes.sessions_ended();
+pub(super) async fn end(login: Person, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+    commands.end_session(login.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -116,13 +110,7 @@ pub(super) async fn end(
         (status = 422, description = "`validation_failed`", body = Problem),
     )
 )]
-pub(super) async fn end_all(
-    State(ctx): State<Ctx>,
-    login: Person,
-    audit: Audit,
-    Query(also): Query<Also>,
-) -> Result<Response, Problem> {
-    let revoked = audit.store(&ctx).end_sessions(login.user.id, also.into()).await?;
-    revoke::follow(&ctx, &revoked);
+pub(super) async fn end_all(login: Person, commands: Commands, Query(also): Query<Also>) -> Result<Response, Problem> {
+    commands.end_sessions(login.user.id, also.into()).await?;
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }

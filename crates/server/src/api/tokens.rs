@@ -1,7 +1,7 @@
 //! API tokens, and what was done with the account.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use gostream_store::{Error, Scope};
+use gostream_store::{Action, Error, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
@@ -9,13 +9,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    audit::Audit,
     context::Ctx,
     error::Problem,
     extract::{Id, Json},
     field::{self, Fields},
     login::Person,
+    view::Recorded,
 };
+use crate::control::commands::Commands;
 
 /// Of changes, and of lines about who got in; a person looks at the last weeks.
 const AUDIT_SHOWN: u64 = 200;
@@ -33,40 +34,11 @@ pub(super) struct NewToken {
     /// What it may do.
     #[serde(default)]
     #[schema(default = "full")]
-    scope: TokenScope,
+    scope: Scope,
     /// When it ends: a time in the future. Without this field after 365 days, with `null` never.
     #[serde(default, deserialize_with = "field::given")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2027-11-27T00:00:00Z")]
     expires_at: Option<Option<String>>,
-}
-
-/// What a token may do.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum TokenScope {
-    /// What the account may, except change how one logs in.
-    #[default]
-    Full,
-    /// Look, without seeing stream keys: those read `****`.
-    Read,
-}
-
-impl From<TokenScope> for Scope {
-    fn from(scope: TokenScope) -> Self {
-        match scope {
-            TokenScope::Full => Self::Full,
-            TokenScope::Read => Self::Read,
-        }
-    }
-}
-
-impl From<Scope> for TokenScope {
-    fn from(scope: Scope) -> Self {
-        match scope {
-            Scope::Full => Self::Full,
-            Scope::Read => Self::Read,
-        }
-    }
 }
 
 /// A token, without what it is.
@@ -81,7 +53,7 @@ pub(super) struct ApiToken {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     last_used_at: Option<OffsetDateTime>,
-    scope: TokenScope,
+    scope: Scope,
     /// From when on it is worth nothing; `null` for one that does not end.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
@@ -110,7 +82,7 @@ impl From<gostream_store::ApiToken> for ApiToken {
             name: row.name,
             created_at: row.created_at,
             last_used_at: row.last_used_at,
-            scope: row.scope.into(),
+            scope: row.scope,
             expires_at: row.expires_at,
         }
     }
@@ -143,9 +115,8 @@ pub(super) async fn list(State(ctx): State<Ctx>, person: Person) -> Result<Answe
     )
 )]
 pub(super) async fn create(
-    State(ctx): State<Ctx>,
     person: Person,
-    audit: Audit,
+    commands: Commands,
     Json(body): Json<NewToken>,
 ) -> Result<(StatusCode, Answer<MadeToken>), Problem> {
     let now = OffsetDateTime::now_utc();
@@ -156,8 +127,8 @@ pub(super) async fn create(
         Some(given) => fields.take_if_given("expiresAt", given.as_deref(), |text| field::future(text, now)),
     };
     let (Some(name), Some(expires_at)) = (name, expires_at) else { return Err(fields.into()) };
-    let new = gostream_store::NewToken { name: &name, scope: body.scope.into(), expires_at };
-    let added = audit.store(&ctx).add_token(person.user.id, person.session, new, TOKENS_MAX).await;
+    let new = gostream_store::NewToken { name: &name, scope: body.scope, expires_at };
+    let added = commands.create_token(person.user.id, person.session, new, TOKENS_MAX).await;
     let (row, token) = added.map_err(|error| match error {
         Error::Quota => {
             Problem::quota(format!("This account may have {TOKENS_MAX} tokens. End one that you no longer need."))
@@ -177,14 +148,8 @@ pub(super) async fn create(
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn delete(
-    State(ctx): State<Ctx>,
-    person: Person,
-    audit: Audit,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
-    audit.store(&ctx).delete_token(person.user.id, id).await?;
-    ctx.wakes.sessions_ended();
+pub(super) async fn delete(person: Person, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+    commands.delete_token(person.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -194,9 +159,8 @@ pub(super) async fn delete(
 pub(super) struct AuditEntry {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// `login`, `login_failed`, `password_changed`, `tokens_deleted`, `stream_key_shown`, `project_changed`, `destination_changed`, ...
-    #[schema(example = "login")]
-    action: String,
+    #[schema(value_type = Action)]
+    action: Recorded<Action>,
     /// What it was done to, by name.
     #[schema(required)]
     object: Option<String>,
@@ -243,7 +207,7 @@ pub(super) async fn audit(State(ctx): State<Ctx>, person: Person) -> Result<Answ
     let rows = ctx.store.audit(person.user.id, AUDIT_SHOWN).await?;
     let entry = |row: gostream_store::AuditEntry| AuditEntry {
         at: row.at,
-        action: row.action,
+        action: Recorded::read(row.action),
         object: row.object,
         address: row.address,
         changes: row.changes.into_iter().map(FieldChange::from).collect(),

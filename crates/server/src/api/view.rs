@@ -4,6 +4,7 @@ mod destination;
 mod moment;
 mod notice;
 mod project;
+mod recorded;
 mod stream;
 mod timeline;
 mod viewer;
@@ -11,6 +12,7 @@ mod viewer;
 pub(super) use self::{
     destination::{Destination, Probe},
     project::Project,
+    recorded::Recorded,
     stream::Stream,
     timeline::StreamEvent,
     viewer::Viewer,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use gostream_engine::Ports;
-use gostream_store::{Keyring, NodeLock, Store, backup, missing_file};
+use gostream_store::{Keyring, Listener, NodeLock, Notifier, Store, backup, missing_file};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 use tokio::{net::TcpListener, time::Instant};
@@ -80,8 +80,17 @@ pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) secret: SecretKey,
     pub(super) node: String,
+    pub(super) kept: Kept,
+}
+
+/// What the server has to itself while it runs.
+pub(super) struct Kept {
+    pub(super) store: Store,
+    pub(super) held: Arc<Held>,
     pub(super) file: Option<pulse::Opened>,
     pub(super) lock: Option<NodeLock>,
+    /// With other servers on the database, if there may be some.
+    pub(super) ends: Option<(Notifier, Listener)>,
 }
 
 impl Opened {
@@ -95,7 +104,9 @@ impl Opened {
         let (store, secret) = open_store(settings).await?;
         let (node, lock) = take_over(&store, settings).await?;
         let file = pulse::Opened::of(settings.database_url.expose_secret());
-        Ok(Self { held, http, metrics, ports, store, secret, node, file, lock })
+        let ends = store.notifications(settings.database_url.expose_secret())?;
+        let kept = Kept { store: store.clone(), held: held.clone(), file, lock, ends };
+        Ok(Self { held, http, metrics, ports, store, secret, node, kept })
     }
 }
 

@@ -74,7 +74,7 @@ impl Reconciler {
                 }
                 _ = sweep.tick() => {
                     let live = self.engine.live();
-                    self.sync_errors.retain(&live).into_iter().for_each(|over| self.gate.wakes.sync_changed(over.0));
+                    self.sync_errors.retain(&live).into_iter().for_each(|over| self.gate.wakes.view_changed(over.0));
                     live.into_iter().for_each(|project| queue.sweep(project));
                 }
                 Some(project) = running.next() => queue.finished(project),
@@ -108,6 +108,7 @@ impl Reconciler {
             tokio::select! {
                 _ = sweep.tick() => {}
                 _ = look.tick(), if inbox.expects_commands() => {}
+                () = self.gate.wakes.commands() => {}
             }
             inbox.carry_out().await;
         }
@@ -152,7 +153,7 @@ impl Reconciler {
             (Noted::Same | Noted::FailsOtherwise, _) => {}
         }
         if noted != Noted::Same {
-            self.gate.wakes.sync_changed(project.0);
+            self.gate.wakes.view_changed(project.0);
         }
     }
 

@@ -6,14 +6,19 @@ use std::{
 };
 
 use gostream_engine::spec::ProjectId;
+use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 /// Why changes of a project are not carried out yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SyncErrorCode)]
 pub(crate) enum Cause {
     /// The database did not give its rows in time.
+    #[serde(rename = "database_slow")]
     Late,
     /// Its rows cannot be read.
+    #[serde(rename = "rows_unreadable")]
     Unreadable,
 }
 
@@ -44,14 +49,6 @@ pub(super) enum Noted {
 }
 
 impl Cause {
-    /// Stable, for programs.
-    pub(crate) const fn code(self) -> &'static str {
-        match self {
-            Self::Late => "database_slow",
-            Self::Unreadable => "rows_unreadable",
-        }
-    }
-
     /// What happened and what to do.
     pub(crate) const fn message(self) -> &'static str {
         match self {

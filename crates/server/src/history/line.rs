@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use gostream_engine::{
-    EngineEvent,
-    spec::{RelayId, StreamId},
+    EndReason, EngineEvent,
+    spec::{self, RelayId, StreamId},
     status::RelayState,
 };
-use gostream_store::NewStreamEvent;
+use gostream_store::{self as store, EventState, Leg, NewStreamEvent};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -22,6 +22,40 @@ pub(super) fn began_at(stream: StreamId) -> SystemTime {
     began.map_or_else(SystemTime::now, |(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos))
 }
 
+/// Why a stream ended, as rows say it.
+pub(super) const fn end_reason(reason: EndReason) -> store::EndReason {
+    match reason {
+        EndReason::EncoderStopped => store::EndReason::EncoderStopped,
+        EndReason::EncoderLost => store::EndReason::EncoderLost,
+        EndReason::TooFast(_) => store::EndReason::TooFast,
+        EndReason::EndedByOwner => store::EndReason::EndedByOwner,
+        EndReason::ServerStopped => store::EndReason::ServerStopped,
+    }
+}
+
+/// Which relay it is, as rows say it.
+const fn relay_of(relay: RelayId) -> (Uuid, Leg) {
+    let leg = match relay.leg {
+        spec::Leg::Primary => Leg::Primary,
+        spec::Leg::Backup => Leg::Backup,
+    };
+    (relay.destination.0, leg)
+}
+
+/// The state of a relay, as rows say it.
+const fn state_of(state: RelayState) -> EventState {
+    match state {
+        RelayState::Off => EventState::Off,
+        RelayState::Waiting => EventState::Waiting,
+        RelayState::Connecting => EventState::Connecting,
+        RelayState::Live => EventState::Live,
+        RelayState::Degraded => EventState::Degraded,
+        RelayState::Stalled => EventState::Stalled,
+        RelayState::Backoff => EventState::Backoff,
+        RelayState::Rejected => EventState::Rejected,
+    }
+}
+
 /// The line of the timeline that an event is worth.
 pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
     let line = |stream: StreamId, at, relay: Option<RelayId>, state| NewStreamEvent {
@@ -29,7 +63,7 @@ pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
         id: Uuid::now_v7(),
         stream_id: stream.0,
         at: wall(at),
-        relay: relay.map(|relay| (relay.destination.0, relay.leg.name())),
+        relay: relay.map(relay_of),
         state,
         code: None,
         message: None,
@@ -39,19 +73,19 @@ pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
     Some(match event {
         // Named after its stream: that it began may be found out in more than one way.
         EngineEvent::StreamStarted { stream, at, .. } => {
-            NewStreamEvent { id: stream.0, ..line(*stream, *at, None, "live") }
+            NewStreamEvent { id: stream.0, ..line(*stream, *at, None, EventState::Live) }
         }
         EngineEvent::StreamPhase { stream, at, reconnecting, .. } => {
-            line(*stream, *at, None, if *reconnecting { "reconnecting" } else { "live" })
+            line(*stream, *at, None, if *reconnecting { EventState::Reconnecting } else { EventState::Live })
         }
         EngineEvent::StreamEnded { stream, at, reason, .. } => {
-            let (code, message) = (Some(reason.name().to_owned()), reason.advice());
-            NewStreamEvent { code, message, ..line(*stream, *at, None, "ended") }
+            let (code, message) = (Some(end_reason(*reason).name().to_owned()), reason.advice());
+            NewStreamEvent { code, message, ..line(*stream, *at, None, EventState::Ended) }
         }
         EngineEvent::StreamNotice { stream, notice, .. } => NewStreamEvent {
             code: Some(notice.code.to_owned()),
             message: Some(notice.message.clone()),
-            ..line(*stream, notice.since, None, "notice")
+            ..line(*stream, notice.since, None, EventState::Notice)
         },
         EngineEvent::RelayChanged { stream, relay, at, state, error, .. } => {
             // Its end is told with what it did.
@@ -59,12 +93,12 @@ pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
                 return None;
             }
             let (code, message) = error.as_ref().map(|error| (error.code.to_owned(), error.message.clone())).unzip();
-            NewStreamEvent { code, message, ..line(*stream, *at, Some(*relay), state.name()) }
+            NewStreamEvent { code, message, ..line(*stream, *at, Some(*relay), state_of(*state)) }
         }
         EngineEvent::RelayEnded { stream, relay, at, totals, .. } => NewStreamEvent {
             sent_bytes: Some(totals.sent_bytes),
             dropped_frames: Some(totals.dropped_frames),
-            ..line(*stream, *at, Some(*relay), RelayState::Off.name())
+            ..line(*stream, *at, Some(*relay), EventState::Off)
         },
     })
 }
@@ -83,7 +117,7 @@ mod tests {
         let line = happened(&EngineEvent::StreamNotice { project, stream, notice }).expect("is kept");
         assert_eq!((line.stream_id, line.at, line.relay), (stream.0, OffsetDateTime::UNIX_EPOCH, None));
         assert_eq!(
-            (line.state, line.code.as_deref(), line.message.as_deref()),
+            (line.state.name(), line.code.as_deref(), line.message.as_deref()),
             ("notice", Some("clock_drift"), Some("Set one clock."))
         );
     }

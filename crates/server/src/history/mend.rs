@@ -9,7 +9,7 @@ use gostream_engine::{
     spec::{Leg, RelayId, StreamId},
     status::{LiveStream, ProjectStatus, RelayState, RelayStatus},
 };
-use gostream_store::{NewStreamEvent, Stream, StreamStatus};
+use gostream_store::{EndReason, EventState, NewStreamEvent, Stream, StreamStatus};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The reason of streams whose end was lost.
-const REASON_NOT_RECORDED: &str = "not_recorded";
+const REASON: EndReason = EndReason::NotRecorded;
 
 /// What a row lacks.
 #[derive(Debug, PartialEq)]
@@ -71,14 +71,14 @@ impl Writer {
             stream_id: row.id,
             at,
             relay: None,
-            state: "ended",
-            code: Some(REASON_NOT_RECORDED.to_owned()),
+            state: EventState::Ended,
+            code: Some(REASON.name().to_owned()),
             message: None,
             sent_bytes: None,
             dropped_frames: None,
         };
         let closed = async {
-            self.store.end_stream(row.id, at, REASON_NOT_RECORDED).await?;
+            self.store.end_stream(row.id, at, REASON).await?;
             self.store.add_stream_event(line).await
         };
         match timeout(WRITE_TIMEOUT, closed).await {
@@ -86,7 +86,7 @@ impl Writer {
             Ok(Err(error)) => tracing::warn!(%error, stream.id = %row.id, "The row of a stream could not be closed."),
             Err(_) => tracing::warn!(stream.id = %row.id, "The row of a stream could not be closed in time."),
         }
-        self.wakes.wake(row.project_id);
+        self.wakes.history_mended(row.project_id);
     }
 
     /// Relays that are in another state than was written, since later than that.

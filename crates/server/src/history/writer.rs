@@ -81,10 +81,17 @@ impl Writer {
     pub(super) async fn write(&mut self, event: &EngineEvent, stop: &CancellationToken) -> bool {
         // Rows that changed between the admission and the start were missed by everyone.
         if let EngineEvent::StreamStarted { project, .. } = event {
-            self.wakes.wake(project.0);
+            self.wakes.stream_begins(project.0);
         }
         let happened = self.has_room(event).then(|| happened(event)).flatten();
-        self.write_patiently(event, happened, stop).await
+        let is_taken = self.write_patiently(event, happened, stop).await;
+        if let EngineEvent::StreamStarted { project, .. }
+        | EngineEvent::StreamPhase { project, .. }
+        | EngineEvent::StreamEnded { project, .. } = event
+        {
+            self.wakes.history_changed(project.0);
+        }
+        is_taken
     }
 
     /// Whether the stream's timeline takes one more. Its own events and the ends of relays always find room.
@@ -148,7 +155,7 @@ impl Writer {
                 self.store.set_stream_status(stream.0, status).await?;
             }
             EngineEvent::StreamEnded { stream, at, reason, .. } => {
-                self.store.end_stream(stream.0, wall(at), reason.name()).await?;
+                self.store.end_stream(stream.0, wall(at), line::end_reason(reason)).await?;
             }
             EngineEvent::RelayChanged { .. } | EngineEvent::RelayEnded { .. } | EngineEvent::StreamNotice { .. } => {}
         }

@@ -16,6 +16,15 @@ use crate::show::{Show, free_addresses};
 /// A request to the other server takes effect within this time.
 const PASSED_ON_MAX: Duration = Duration::from_secs(6);
 
+/// Far below the 5 s after which a server looks at rows by itself. Another server on the same database does it in milliseconds.
+const NOTIFIED_MAX: Duration = Duration::from_secs(1);
+/// The quickest of them is within this; the others as well, on a machine that has time.
+const NOTIFIED_BEST: Duration = Duration::from_millis(200);
+/// Changes that are timed. By polling alone, all within [`NOTIFIED_MAX`] happens once in 78,000 times.
+const CHANGES: usize = 7;
+const KILL_LISTENERS: &str =
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gostream-listener'";
+
 /// Two servers; the first will own the stream.
 async fn two_servers(postgres: &Postgres) -> (Show, Show) {
     let owner = Show::start(&[("GOSTREAM_DATABASE_URL", &postgres.database())]).await;
@@ -88,4 +97,50 @@ async fn any_server_retries_a_destination_of_another_one() {
     println!("before its pause was over: {early}");
     assert!(early.is_positive(), "{early}");
     owner.until_all_live().await;
+}
+
+/// How long the owner of a stream takes to follow a destination that is switched at the other server.
+async fn switched(other: &Show, platform: &Platform, destination: &str, on: bool) -> Duration {
+    let visits = platform.visits().len();
+    let asked = Instant::now();
+    other.relay(destination, if on { "start" } else { "stop" }).await;
+    if on {
+        platform.until("another visit", |all| all.len() > visits).await;
+    } else {
+        platform.until("the end of the visit", |all| all.iter().all(|visit| visit.ended)).await;
+    }
+    asked.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_at_one_server_reaches_the_other_at_once_also_after_the_listening_connection_was_lost() {
+    let clip = Clip::usual(20).expect("FFmpeg makes it");
+    let postgres = Postgres::start().expect("starts");
+    let url = postgres.database();
+    let platform = Platform::start(Behaviour::default()).await.expect("listens");
+    let owner = Show::start(&[("GOSTREAM_DATABASE_URL", &url)]).await;
+    let other = owner.second_server().await;
+    let destination = owner.destination(&platform.url(), "key").await;
+    let _encoder = owner.publish(&clip.path, &["-stream_loop", "-1"]);
+    owner.until_all_live().await;
+
+    let mut took = Vec::new();
+    for n in 0..CHANGES {
+        took.push(switched(&other, &platform, &destination, n % 2 == 1).await);
+    }
+    println!("from a change at the other server to the owner's relay: {took:?}");
+    assert!(took.iter().all(|took| *took < NOTIFIED_MAX) && took.iter().min() < Some(&NOTIFIED_BEST), "{took:?}");
+
+    // The last change was the relay's stop.
+    postgres.sql(&url, KILL_LISTENERS).expect("ends them");
+    let mut on = true;
+    let recovered = async {
+        let mut quick = 0;
+        while quick < CHANGES {
+            let took = switched(&other, &platform, &destination, on).await;
+            quick = if took < NOTIFIED_MAX { quick + 1 } else { 0 };
+            on = !on;
+        }
+    };
+    tokio::time::timeout(PATIENCE, recovered).await.expect("listens again");
 }

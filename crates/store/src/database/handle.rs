@@ -1,39 +1,80 @@
-//! The store handle: connections for reading and writing, and the encryption keys.
+//! The handles that all else goes through: connections to read and to write with, and the keys.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
 
 use super::{sqlite::mark_closed, writer::Writer};
 use crate::{error::Error, secret::Keyring};
 
-/// The database and its encryption keys. Clones share one pool.
+/// The database, for queries only, and the keys to it. Clones share one pool.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    connection: DatabaseConnection,
+    keyring: Arc<Keyring>,
+}
+
+/// The database and the keys to it, for queries and for changes. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Store {
-    reader: DatabaseConnection,
-    /// On SQLite a single connection: writers queue here, in order, instead of failing on the file lock. On PostgreSQL
-    /// the same pool as `reader`.
+    reader: Reader,
+    /// On SQLite a single connection: writers queue here, in order, instead of colliding in the file. On PostgreSQL the
+    /// same pool as `reader`.
     writer: Writer,
-    keyring: Arc<Keyring>,
-    /// The client address for the audit log.
+    /// For whom changes are made, in the audit log.
     pub(crate) address: Option<IpAddr>,
+}
+
+impl Reader {
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.connection
+            .execute_unprepared("SELECT 1")
+            .await
+            .map(drop)
+            .map_err(Error::reading("The database"))
+    }
+
+    /// Whether other servers may use the same database.
+    pub fn is_shared(&self) -> bool {
+        self.connection.get_database_backend() == DbBackend::Postgres
+    }
+
+    /// For queries.
+    pub(crate) fn reader(&self) -> &DatabaseConnection {
+        &self.connection
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+}
+
+/// Who may change rows may read them.
+impl Deref for Store {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
 }
 
 impl Store {
     /// A store over these connections, which may be the same.
     pub(crate) fn new(reader: DatabaseConnection, writer: DatabaseConnection, keyring: Keyring) -> Self {
-        Self { reader, writer: Writer::new(writer), keyring: Arc::new(keyring), address: None }
+        let reader = Reader { connection: reader, keyring: Arc::new(keyring) };
+        Self { reader, writer: Writer::new(writer), address: None }
     }
 
-    /// Checks that the database responds.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.reader.execute_unprepared("SELECT 1").await.map(drop).map_err(Error::reading("The database"))
+    /// The same database, for queries only.
+    pub fn read_only(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// Closes every connection, also for all clones. Running calls may finish.
     pub async fn close(&self) {
-        // SQLite merges its log into the file when the last connection closes, which must be a writable one.
-        for pool in [&self.reader, self.writer.connection()] {
+        // SQLite folds its log into the file when the last connection closes, which has to be one that may write.
+        for pool in [self.reader(), self.writer.connection()] {
             if std::ptr::eq(pool, self.writer.connection()) {
                 mark_closed(pool).await;
             }
@@ -43,12 +84,7 @@ impl Store {
         }
     }
 
-    /// The connection for queries.
-    pub(crate) fn reader(&self) -> &DatabaseConnection {
-        &self.reader
-    }
-
-    /// The connection for single-statement changes.
+    /// For changes of one statement.
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
     }
@@ -63,11 +99,7 @@ impl Store {
         self.writer.refuse_all();
     }
 
-    pub(crate) fn keyring(&self) -> &Keyring {
-        &self.keyring
-    }
-
-    /// A write transaction; see [`Writer`].
+    /// A transaction that may write; see [`Writer`].
     pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         self.writer.begin().await
     }
@@ -75,7 +107,7 @@ impl Store {
     /// Rewrites a SQLite file: values that were overwritten earlier remain in its free pages until those are reused.
     /// Another server that has the file open may prevent this.
     pub(crate) async fn scrub(&self) {
-        if self.reader.get_database_backend() != DbBackend::Sqlite {
+        if self.is_shared() {
             return;
         }
         for step in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {

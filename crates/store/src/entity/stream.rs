@@ -1,11 +1,15 @@
 //! `streams`: the history.
 
 use sea_orm::entity::prelude::*;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::moment::Moment;
 
-/// The status of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+/// Where a stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = StreamState)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum StreamStatus {
     /// The encoder is sending.

@@ -4,7 +4,8 @@ use std::pin::pin;
 
 use futures::{future::join_all, poll};
 use gostream_store::{
-    AuditEntry, DestinationChange, Error, FieldChange, NewDestination, NewSession, NewToken, Revoke, Scope, Store,
+    Action, AuditEntry, DestinationChange, Error, FieldChange, NewDestination, NewSession, NewToken, Revoke, Scope,
+    Store,
 };
 use sea_orm::{ConnectionTrait as _, Statement};
 use time::{Duration, OffsetDateTime};
@@ -204,7 +205,7 @@ pub async fn endless_changes_are_bounded_and_displace_no_logins(db: &Backend) {
 
     let other = user(&store).await;
     for n in 0..CHANGES {
-        store.add_audit(owner.id, "relay_retried", Some(n.to_string())).await.unwrap();
+        store.add_audit(owner.id, Action::RelayRetried, Some(n.to_string())).await.unwrap();
     }
     let kept = lines(&store, owner.id).await;
     assert!((2_000..3_200).contains(&kept.len()), "{}", kept.len());

@@ -1,6 +1,6 @@
 //! Commands for streams on other nodes.
 
-use gostream_store::{COMMAND_LIFETIME, Error, Store, Stream, StreamAction, StreamCommand, StreamStatus};
+use gostream_store::{Action, COMMAND_LIFETIME, Error, Store, Stream, StreamAction, StreamCommand, StreamStatus};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ pub async fn a_command_reaches_the_server_that_owns_the_stream(db: &Backend) {
     let retry = StreamAction::Retry(Uuid::new_v4());
     for action in [StreamAction::Retry(Uuid::new_v4()), retry, StreamAction::End, retry] {
         store
-            .add_stream_commands(owner.id, &live, action, ("stream_ended", "Sunday service"))
+            .add_stream_commands(owner.id, &live, action, (Action::StreamEnded, "Sunday service"))
             .await
             .unwrap();
     }
@@ -60,7 +60,7 @@ pub async fn an_unexecuted_command_expires(db: &Backend) {
     let (owner, project) = project(&store).await;
     let live = [stream(&store, project.id, "a").await];
     store
-        .add_stream_commands(owner.id, &live, StreamAction::End, ("stream_ended", "one"))
+        .add_stream_commands(owner.id, &live, StreamAction::End, (Action::StreamEnded, "one"))
         .await
         .unwrap();
     let id = due(&store, "a").await[0].id;
@@ -80,7 +80,7 @@ pub async fn a_command_and_its_audit_line_are_atomic(db: &Backend) {
     let (owner, project) = project(&store).await;
     let live = stream(&store, project.id, "a").await;
     let unknown = Stream { id: Uuid::new_v4(), status: StreamStatus::Live, ..live.clone() };
-    let audit = ("stream_ended", "Sunday service");
+    let audit = (Action::StreamEnded, "Sunday service");
     let gone = store.add_stream_commands(owner.id, &[live.clone(), unknown], StreamAction::End, audit).await;
     assert!(matches!(gone, Err(Error::NotFound)), "{gone:?}");
     assert_eq!(due(&store, "a").await, NONE);

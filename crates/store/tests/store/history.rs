@@ -1,6 +1,6 @@
 //! Streams.
 
-use gostream_store::{Error, EventRelay, NewStreamEvent, Store, Stream, StreamStatus};
+use gostream_store::{EndReason, Error, EventRelay, EventState, Leg, NewStreamEvent, Store, Stream, StreamStatus};
 use time::{Duration, OffsetDateTime, macros::datetime};
 use uuid::Uuid;
 
@@ -40,8 +40,8 @@ pub async fn a_stream_starts_and_ends_once(db: &Backend) {
     }
 
     let over = datetime!(2026-11-23 11:00 +01:00);
-    store.end_stream(id, over, "encoder_stopped").await.unwrap();
-    store.end_stream(id, over + Duration::HOUR, "other").await.unwrap();
+    store.end_stream(id, over, EndReason::EncoderStopped).await.unwrap();
+    store.end_stream(id, over + Duration::HOUR, EndReason::EncoderLost).await.unwrap();
     store.set_stream_status(id, StreamStatus::Live).await.unwrap();
     store.start_stream(id, project.id, "node-1", START).await.unwrap();
     assert_eq!(store.open_stream(project.id).await.unwrap(), None);
@@ -61,7 +61,7 @@ pub async fn a_stream_starts_and_ends_once(db: &Backend) {
 
     let unknown = Uuid::now_v7();
     assert!(matches!(store.set_stream_status(unknown, StreamStatus::Live).await, Err(Error::NotFound)));
-    assert!(matches!(store.end_stream(unknown, START, "x").await, Err(Error::NotFound)));
+    assert!(matches!(store.end_stream(unknown, START, EndReason::Ended).await, Err(Error::NotFound)));
     assert!(matches!(store.start_stream(unknown, Uuid::new_v4(), "node-1", START).await, Err(Error::NotFound)));
     store.close().await;
 }
@@ -120,7 +120,7 @@ pub async fn streams_of_a_killed_server_are_ended(db: &Backend) {
     let store = db.open().await;
     let ((owner, one), (_, two)) = (project(&store).await, project(&store).await);
     let old = begin(&store, one.id, START).await;
-    store.end_stream(old, START + Duration::MINUTE, "encoder_stopped").await.unwrap();
+    store.end_stream(old, START + Duration::MINUTE, EndReason::EncoderStopped).await.unwrap();
     let lost = begin(&store, one.id, START + Duration::HOUR).await;
     let elsewhere = Uuid::now_v7();
     store.start_stream(elsewhere, two.id, "node-2", START).await.unwrap();
@@ -148,7 +148,7 @@ pub async fn history_is_deleted_with_its_project(db: &Backend) {
     let id = begin(&store, project.id, START).await;
     store.delete_project(owner.id, project.id).await.unwrap();
     assert_eq!(store.open_stream(project.id).await.unwrap(), None);
-    assert!(matches!(store.end_stream(id, START, "x").await, Err(Error::NotFound)));
+    assert!(matches!(store.end_stream(id, START, EndReason::Ended).await, Err(Error::NotFound)));
     assert!(matches!(store.streams(owner.id, project.id, 10, None).await, Err(Error::NotFound)));
     store.close().await;
 }
@@ -162,21 +162,24 @@ pub async fn a_timeline_keeps_the_names_at_the_time_of_the_event(db: &Backend) {
         id: Uuid::now_v7(),
         stream_id: stream,
         at: START + Duration::seconds(second),
-        relay: relay.map(|id| (id, "backup")),
+        relay: relay.map(|id| (id, Leg::Backup)),
         state,
         code: Some("dns".to_owned()),
         message: None,
         sent_bytes: Some(u64::MAX),
         dropped_frames: None,
     };
-    let late = event(2, Some(destination.id), "backoff");
-    for event in [late.clone(), event(1, None, "live"), late.clone()] {
+    let late = event(2, Some(destination.id), EventState::Backoff);
+    for event in [late.clone(), event(1, None, EventState::Live), late.clone()] {
         store.add_stream_event(event).await.unwrap();
     }
     store.delete_destination(owner.id, destination.id).await.unwrap();
-    store.add_stream_event(event(3, Some(destination.id), "off")).await.unwrap();
-    store.add_stream_event(NewStreamEvent { stream_id: other, ..event(4, None, "live") }).await.unwrap();
-    let gone = NewStreamEvent { stream_id: Uuid::new_v4(), ..event(4, None, "live") };
+    store.add_stream_event(event(3, Some(destination.id), EventState::Off)).await.unwrap();
+    store
+        .add_stream_event(NewStreamEvent { stream_id: other, ..event(4, None, EventState::Live) })
+        .await
+        .unwrap();
+    let gone = NewStreamEvent { stream_id: Uuid::new_v4(), ..event(4, None, EventState::Live) };
     assert!(matches!(store.add_stream_event(gone).await, Err(Error::NotFound)));
 
     let found = store.stream_events(&[stream], 10).await.unwrap();

@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use futures::{future::join_all, poll};
-use gostream_store::{DestinationChange, Error, Revoke, SESSIONS_MAX, Store, StreamStatus, User};
+use gostream_store::{DestinationChange, EndReason, Error, Revoke, SESSIONS_MAX, Store, StreamStatus, User};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -87,7 +87,7 @@ async fn session(store: &Store, user: &User) -> Result<(), Error> {
     status?;
     let other = crate::backend::user(store).await.id;
     store.set_password(other, "new hash", None, Revoke::SESSIONS).await?;
-    store.end_stream(stream, now, "encoder_stopped").await?;
+    store.end_stream(stream, now, EndReason::EncoderStopped).await?;
     assert_eq!(store.delete_destination(owner, destination).await?, project);
     Ok(())
 }

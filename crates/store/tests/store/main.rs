@@ -10,6 +10,7 @@ mod commands;
 mod destinations;
 mod history;
 mod load;
+mod notifications;
 mod opening;
 mod projects;
 mod pulls;

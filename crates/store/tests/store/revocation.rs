@@ -1,7 +1,7 @@
 //! Revoking access to an account, also while logins are in progress.
 
 use futures::future::{join, join_all};
-use gostream_store::{Error, NewSession, NewToken, Revoke, SESSIONS_MAX, Scope, Store, User};
+use gostream_store::{Action, Error, NewSession, NewToken, Revoke, SESSIONS_MAX, Scope, Store, User};
 use secrecy::ExposeSecret as _;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -233,7 +233,7 @@ pub async fn an_account_is_deleted_with_all_its_data(db: &Backend) {
     let (owner, made) = project(&store).await;
     let login_id = session(&store, &owner).await;
     let (_, token) = store.add_token(owner.id, login_id, TOKEN, 9).await.unwrap();
-    store.add_audit(owner.id, "stream_ended", None).await.unwrap();
+    store.add_audit(owner.id, Action::StreamEnded, None).await.unwrap();
     store.remove_user(owner.id).await.unwrap();
     assert_eq!(store.user(owner.id).await.unwrap(), None);
     assert_eq!(store.session_user(login_id).await.unwrap(), None);

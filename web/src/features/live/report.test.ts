@@ -12,7 +12,7 @@ const event = (change: Partial<StreamEvent>): StreamEvent => ({
   ...change,
 });
 
-const relay = { destinationId: "d", name: "My channel", platform: "youtube", leg: "backup" };
+const relay = { destinationId: "d", name: "My channel", platform: "youtube", leg: "backup" } as const;
 
 test.each([
   [{}, "Your encoder is sending"],

@@ -55,8 +55,7 @@ pub(in crate::api) struct Destination {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Relay {
-    #[schema(value_type = RelayState)]
-    state: &'static str,
+    state: RelayState,
     #[serde(with = "time::serde::rfc3339")]
     since: OffsetDateTime,
     /// Connections tried since the relay was last live for a minute.
@@ -84,9 +83,8 @@ pub(in crate::api) struct Relay {
 }
 
 /// Where a relay stands.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "names the values in the OpenAPI document")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub(in crate::api) enum RelayState {
     Off,
     Waiting,
@@ -106,6 +104,21 @@ pub(in crate::api) struct RelayError {
     code: &'static str,
     /// What happened and what to do.
     message: String,
+}
+
+impl From<status::RelayState> for RelayState {
+    fn from(state: status::RelayState) -> Self {
+        match state {
+            status::RelayState::Off => Self::Off,
+            status::RelayState::Waiting => Self::Waiting,
+            status::RelayState::Connecting => Self::Connecting,
+            status::RelayState::Live => Self::Live,
+            status::RelayState::Degraded => Self::Degraded,
+            status::RelayState::Stalled => Self::Stalled,
+            status::RelayState::Backoff => Self::Backoff,
+            status::RelayState::Rejected => Self::Rejected,
+        }
+    }
 }
 
 impl From<status::RelayError> for RelayError {
@@ -156,9 +169,9 @@ fn hint(key: &str) -> String {
 impl Relay {
     /// What a destination shows while nothing runs for it.
     fn idle(enabled: bool, since: OffsetDateTime) -> Self {
-        let state = if enabled { status::RelayState::Waiting } else { status::RelayState::Off };
+        let state = if enabled { RelayState::Waiting } else { RelayState::Off };
         Self {
-            state: state.name(),
+            state,
             since,
             attempt: 0,
             next_attempt_at: None,
@@ -178,7 +191,7 @@ impl From<&RelayStatus> for Relay {
     fn from(relay: &RelayStatus) -> Self {
         let error = relay.last_error.as_ref();
         Self {
-            state: relay.state.name(),
+            state: relay.state.into(),
             since: wall(relay.since),
             attempt: relay.attempt,
             next_attempt_at: relay.next_attempt_at.map(wall),

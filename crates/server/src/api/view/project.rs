@@ -1,6 +1,7 @@
 //! A project as the API shows it.
 
 use gostream_engine::status;
+use gostream_store::StreamStatus;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -41,8 +42,7 @@ pub(in crate::api) struct Project {
     /// How that goes; `null` when nothing is to be pulled, or another server on the same database does it.
     #[schema(required)]
     pub(super) pull: Option<Pull>,
-    #[schema(value_type = ProjectState)]
-    pub(super) status: &'static str,
+    pub(super) status: ProjectState,
     /// Changes are not carried out on the running stream yet; `null` when they are. Only the server that runs the stream knows.
     #[schema(required)]
     pub(super) sync_error: Option<SyncError>,
@@ -77,8 +77,8 @@ impl Project {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct SyncError {
-    /// Stable, for programs: `database_slow`, `rows_unreadable`.
-    code: &'static str,
+    /// Stable, for programs.
+    code: sync::Cause,
     /// What happened and what to do.
     message: &'static str,
     #[serde(with = "time::serde::rfc3339")]
@@ -89,17 +89,15 @@ pub(in crate::api) struct SyncError {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Pull {
-    #[schema(value_type = PullState)]
-    state: &'static str,
+    state: PullState,
     /// Why the last connection failed or ended.
     #[schema(required)]
     last_error: Option<RelayError>,
 }
 
 /// Where a pull stands.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "names the values in the OpenAPI document")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub(in crate::api) enum PullState {
     Waiting,
     Live,
@@ -116,24 +114,43 @@ pub(in crate::api) struct UnknownKey {
 }
 
 /// Whether an encoder sends.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "names the values in the OpenAPI document")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub(in crate::api) enum ProjectState {
     Offline,
     Live,
     Reconnecting,
 }
 
+impl From<StreamStatus> for ProjectState {
+    fn from(status: StreamStatus) -> Self {
+        match status {
+            StreamStatus::Live => Self::Live,
+            StreamStatus::Reconnecting => Self::Reconnecting,
+            StreamStatus::Ended => Self::Offline,
+        }
+    }
+}
+
+impl From<status::PullState> for PullState {
+    fn from(state: status::PullState) -> Self {
+        match state {
+            status::PullState::Waiting => Self::Waiting,
+            status::PullState::Live => Self::Live,
+            status::PullState::Failing => Self::Failing,
+        }
+    }
+}
+
 impl From<sync::SyncError> for SyncError {
     fn from(error: sync::SyncError) -> Self {
         let sync::SyncError { cause, since } = error;
-        Self { code: cause.code(), message: cause.message(), since }
+        Self { code: cause, message: cause.message(), since }
     }
 }
 
 impl From<status::PullStatus> for Pull {
     fn from(pull: status::PullStatus) -> Self {
-        Self { state: pull.state.name(), last_error: pull.last_error.map(RelayError::from) }
+        Self { state: pull.state.into(), last_error: pull.last_error.map(RelayError::from) }
     }
 }

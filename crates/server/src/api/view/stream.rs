@@ -1,13 +1,13 @@
 //! A stream, live or of the history, as the API shows it.
 
 use gostream_engine::status::{self, ProjectStatus, StreamPhase};
-use gostream_store as store;
+use gostream_store::{self as store, EndReason, StreamStatus};
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{moment::wall, notice::Notice, timeline::Outcome};
+use super::{moment::wall, notice::Notice, recorded::Recorded, timeline::Outcome};
 
 /// One live session of a project.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -15,17 +15,15 @@ use super::{moment::wall, notice::Notice, timeline::Outcome};
 pub(in crate::api) struct Stream {
     id: Uuid,
     project_id: Uuid,
-    #[schema(value_type = StreamState)]
-    pub(super) status: &'static str,
+    pub(super) status: StreamStatus,
     #[serde(with = "time::serde::rfc3339")]
     started_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     ended_at: Option<OffsetDateTime>,
-    /// `encoder_stopped`, `encoder_lost`, `too_fast`, `ended_by_owner`, `server_stopped`, `server_killed`, or `not_recorded` where
-    /// the history missed the end.
-    #[schema(required)]
-    end_reason: Option<String>,
+    /// `not_recorded` where the history missed the end.
+    #[schema(required, value_type = Option<EndReason>)]
+    end_reason: Option<Recorded<EndReason>>,
     /// While the encoder is away: until when destinations are held for it.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
@@ -53,16 +51,6 @@ pub(in crate::api) struct Stream {
     /// How each destination did; only in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcomes: Option<Vec<Outcome>>,
-}
-
-/// Where a stream stands.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "names the values in the OpenAPI document")]
-pub(in crate::api) enum StreamState {
-    Live,
-    Reconnecting,
-    Ended,
 }
 
 /// The incoming video.
@@ -112,8 +100,8 @@ pub(super) fn live_stream(status: &ProjectStatus) -> Stream {
         id: stream.id.0,
         project_id: status.project.0,
         status: match stream.phase {
-            StreamPhase::Live | StreamPhase::Ending { .. } => "live",
-            StreamPhase::Reconnecting { .. } => "reconnecting",
+            StreamPhase::Live | StreamPhase::Ending { .. } => StreamStatus::Live,
+            StreamPhase::Reconnecting { .. } => StreamStatus::Reconnecting,
         },
         started_at: wall(stream.started_at),
         ended_at: None,
@@ -139,14 +127,10 @@ pub(super) fn past_stream(row: store::Stream) -> Stream {
     Stream {
         id: row.id,
         project_id: row.project_id,
-        status: match row.status {
-            store::StreamStatus::Live => "live",
-            store::StreamStatus::Reconnecting => "reconnecting",
-            store::StreamStatus::Ended => "ended",
-        },
+        status: row.status,
         started_at: row.started_at,
         ended_at: row.ended_at,
-        end_reason: row.end_reason,
+        end_reason: row.end_reason.map(Recorded::read),
         held_until: None,
         rest_until: None,
         preview_ready: false,
@@ -184,10 +168,7 @@ mod tests {
         time::{Duration, SystemTime},
     };
 
-    use gostream_engine::{
-        spec::{ProjectId, StreamId},
-        status::StreamStatus,
-    };
+    use gostream_engine::spec::{ProjectId, StreamId};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -200,7 +181,7 @@ mod tests {
             message: "Set one clock.".to_owned(),
             since: SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_250),
         };
-        let stream = StreamStatus {
+        let stream = status::StreamStatus {
             id: StreamId(Uuid::nil()),
             phase: StreamPhase::Live,
             started_at: SystemTime::UNIX_EPOCH,

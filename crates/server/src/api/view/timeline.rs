@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gostream_store::{EventRelay, StreamEvent as Row};
+use gostream_store::{EventRelay, EventState, Leg, StreamEvent as Row};
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use super::recorded::Recorded;
 
 /// One thing that happened to a stream or to one of its relays.
 #[derive(Debug, Serialize, ToSchema)]
@@ -19,8 +21,8 @@ pub(in crate::api) struct StreamEvent {
     relay: Option<EventRelayView>,
     /// The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something
     /// that the owner of the stream should know.
-    #[schema(example = "backoff")]
-    state: String,
+    #[schema(value_type = EventState)]
+    state: Recorded<EventState>,
     /// Why, for programs.
     #[schema(required)]
     code: Option<String>,
@@ -37,8 +39,8 @@ pub(in crate::api) struct EventRelayView {
     destination_id: Uuid,
     name: String,
     platform: String,
-    /// `primary` or `backup`.
-    leg: String,
+    #[schema(value_type = Leg)]
+    leg: Recorded<Leg>,
 }
 
 /// How one destination did during a stream.
@@ -49,8 +51,8 @@ pub(in crate::api) struct Outcome {
     destination_id: Uuid,
     name: String,
     platform: String,
-    /// `primary` or `backup`.
-    leg: String,
+    #[schema(value_type = Leg)]
+    leg: Recorded<Leg>,
     /// How long the platform took the stream, in milliseconds.
     live_ms: u64,
     /// How often it was connected again after being live.
@@ -71,7 +73,7 @@ impl From<Row> for StreamEvent {
         Self {
             at: row.at,
             relay: row.relay.map(EventRelayView::from),
-            state: row.state,
+            state: Recorded::read(row.state),
             code: row.code,
             message: row.message,
         }
@@ -81,7 +83,7 @@ impl From<Row> for StreamEvent {
 impl From<EventRelay> for EventRelayView {
     fn from(relay: EventRelay) -> Self {
         let EventRelay { destination_id, leg, name, platform } = relay;
-        Self { destination_id, name, platform, leg }
+        Self { destination_id, name, platform, leg: Recorded::read(leg) }
     }
 }
 
@@ -121,16 +123,17 @@ struct Tally {
 
 impl Tally {
     fn count(&mut self, event: &Row, outcome: &mut Outcome) {
-        match event.state.as_str() {
-            "live" | "degraded" if self.live_since.is_none() => {
+        let state = Recorded::<EventState>::read(event.state.clone()).known();
+        match state {
+            Some(EventState::Live | EventState::Degraded) if self.live_since.is_none() => {
                 outcome.reconnects += u32::from(std::mem::replace(&mut self.was_live, true));
                 self.live_since = Some(event.at);
             }
             // Connected all the same.
-            "live" | "degraded" | "stalled" => {}
+            Some(EventState::Live | EventState::Degraded | EventState::Stalled) => {}
             _ => self.leave(event.at, outcome),
         }
-        if event.state == "off" {
+        if state == Some(EventState::Off) {
             // Another start of the same relay is no reconnect.
             self.was_live = false;
             let sum = |total: &mut Option<u64>, more: Option<u64>| {
@@ -159,7 +162,7 @@ impl Outcome {
             destination_id: relay.destination_id,
             name: relay.name.clone(),
             platform: relay.platform.clone(),
-            leg: relay.leg.clone(),
+            leg: Recorded::read(relay.leg.clone()),
             live_ms: 0,
             reconnects: 0,
             sent_bytes: None,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     destination::Destination,
     moment::wall,
-    project::{Project, Pull, SyncError, UnknownKey},
+    project::{Project, ProjectState, Pull, SyncError, UnknownKey},
     stream::{Stream, live_stream, past_stream},
     timeline::outcomes,
 };
@@ -73,7 +73,7 @@ impl Viewer<'_> {
             hold_after_stop: row.hold_after_stop,
             pull: row.pull_url.as_ref().and_then(|_| self.ctx.engine.pull_status(ProjectId(row.id))).map(Pull::from),
             pull_url: row.pull_url,
-            status: stream.as_ref().map_or("offline", |stream| stream.status),
+            status: stream.as_ref().map_or(ProjectState::Offline, |stream| stream.status.into()),
             sync_error: self.ctx.sync_errors.of(ProjectId(row.id)).map(SyncError::from),
             unknown_key: if stream.is_none() { self.unknown_key() } else { None },
             stream,

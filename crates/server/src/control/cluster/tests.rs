@@ -5,7 +5,7 @@ use gostream_engine::{
     spec::{AccountId, Goodbye, ProjectSpec, StreamKey},
 };
 use gostream_net::BoxFuture;
-use gostream_store::{Keyring, Stream};
+use gostream_store::{Action, Keyring, Stream};
 use gostream_testkit::{PATIENCE, encoder::Encoder};
 use tempfile::TempDir;
 
@@ -44,7 +44,7 @@ async fn a_command_ends_the_stream_that_it_was_given_for_and_no_later_one() {
         store.open_stream(id).await.expect("is read").expect("is open")
     };
     let end = async |stream: Stream| {
-        let audit = ("stream_ended", "Sunday service");
+        let audit = (Action::StreamEnded, "Sunday service");
         store.add_stream_commands(owner, &[stream], StreamAction::End, audit).await.expect("is written");
     };
     let left = async || store.stream_commands("here", OffsetDateTime::now_utc()).await.expect("is read").due.len();

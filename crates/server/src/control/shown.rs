@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::proof::Proof;
+use crate::login::proof::Proof;
 
 /// Beyond so many pairs everything is forgotten, and written down once more: some megabytes.
 const SHOWN_MAX: usize = 100_000;
@@ -19,12 +19,12 @@ pub(crate) struct Shown(Mutex<HashSet<(Uuid, Uuid)>>);
 
 impl Shown {
     /// Whether this login sees the key of this project for the first time.
-    pub(super) fn is_new(&self, login: Proof, project: Uuid) -> bool {
+    pub(crate) fn is_new(&self, login: Proof, project: Uuid) -> bool {
         !self.lock().contains(&(login.id(), project))
     }
 
     /// It is written down that this login saw the key of this project.
-    pub(super) fn noted(&self, login: Proof, project: Uuid) {
+    pub(crate) fn noted(&self, login: Proof, project: Uuid) {
         let mut shown = self.lock();
         if shown.len() >= SHOWN_MAX {
             shown.clear();
@@ -33,12 +33,12 @@ impl Shown {
     }
 
     /// The project has a new key, which nobody has seen.
-    pub(super) fn renewed(&self, project: Uuid) {
+    pub(crate) fn renewed(&self, project: Uuid) {
         self.lock().retain(|&(_, known)| known != project);
     }
 
     /// The project has a new key, which only this login has seen: making it is written down as such.
-    pub(super) fn made_by(&self, login: Proof, project: Uuid) {
+    pub(crate) fn made_by(&self, login: Proof, project: Uuid) {
         self.renewed(project);
         self.noted(login, project);
     }

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 /// What a login rests on; it ends with that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(crate) enum Proof {
     /// A session, begun with the password.
     Session(Uuid),
     /// An API token.
@@ -13,7 +13,7 @@ pub(super) enum Proof {
 
 impl Proof {
     /// Of the session, or of the token.
-    pub(super) fn id(self) -> Uuid {
+    pub(crate) fn id(self) -> Uuid {
         let (Self::Session(id) | Self::Token(id)) = self;
         id
     }

@@ -1,0 +1,16 @@
+//! How a handler gets the one way to change something: by taking [`Commands`].
+
+use std::convert::Infallible;
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+use super::{context::Ctx, extract};
+use crate::control::commands::Commands;
+
+impl FromRequestParts<Ctx> for Commands {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Infallible> {
+        Ok(ctx.control.commands(extract::client_address(parts)))
+    }
+}

@@ -1,0 +1,73 @@
+//! The link between servers on one PostgreSQL: what changed here is told to the others, and what changed there wakes this one. It
+//! makes nothing right that would not be found by polling; it only makes it soon.
+
+use std::{sync::Arc, time::Duration};
+
+use gostream_engine::Engine;
+use gostream_store::{Heard, Listener, Notification, Notifier};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::wakes::Wakes;
+
+/// How long the database may take for what is sent. What is lost is found by polling.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// This server's part of it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    notifier: Notifier,
+    listener: Listener,
+    wakes: Arc<Wakes>,
+    engine: Engine,
+}
+
+impl Link {
+    pub(crate) fn new((notifier, listener): (Notifier, Listener), wakes: Arc<Wakes>, engine: Engine) -> Self {
+        Self { notifier, listener, wakes, engine }
+    }
+
+    /// Works until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let Self { notifier, mut listener, wakes, engine } = self;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = send(&notifier, &wakes) => {}
+            () = async {
+                loop {
+                    hear(listener.next().await, &wakes, &engine);
+                }
+            } => {}
+        }
+    }
+}
+
+/// Passes on what is said here. What comes while it sends goes together next.
+async fn send(notifier: &Notifier, wakes: &Wakes) {
+    let mut was_failing = false;
+    loop {
+        let notifications = wakes.outgoing().await;
+        let sent = timeout(SEND_TIMEOUT, notifier.notify(notifications)).await;
+        match &sent {
+            Ok(Err(error)) if !was_failing => tracing::warn!(%error, "Other servers cannot be notified of changes."),
+            Err(_) if !was_failing => tracing::warn!("Other servers cannot be notified of changes in time."),
+            _ => {}
+        }
+        was_failing = !matches!(sent, Ok(Ok(())));
+    }
+}
+
+fn hear(heard: Heard, wakes: &Wakes, engine: &Engine) {
+    match heard {
+        Heard::Notification(Notification::Project(project)) => wakes.wake_here(project),
+        Heard::Notification(Notification::History(project)) => wakes.view_changed(project),
+        Heard::Notification(Notification::Sessions) => wakes.sessions_ended_elsewhere(),
+        Heard::Notification(Notification::Commands) => wakes.commands_came(),
+        // All that it may have missed.
+        Heard::Listening => {
+            engine.live().into_iter().for_each(|project| wakes.wake_here(project.0));
+            wakes.sessions_ended_elsewhere();
+            wakes.commands_came();
+        }
+    }
+}
