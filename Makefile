@@ -20,19 +20,34 @@ help: ## Print this list
 
 .PHONY: run
 run: build ## Build if necessary and start the server on http://localhost:8080
-	@exec target/release/gostream $(ARGS)
+	@exec target/quick/gostream $(ARGS)
 
 .PHONY: build
-build: web ## Build the program: target/release/gostream
+build: ## Build the program for a try, in less time than a release: target/quick/gostream
+	@scripts/install-peers build
+	@$(MAKE) --jobs web c-libraries
+	cargo build --locked --profile quick --package gostream
+
+# Beside the page, which mostly waits for the network: all that follows needs the page in the end, these two do not.
+.PHONY: c-libraries
+c-libraries:
+	cargo build --locked --profile quick --package aws-lc-sys --package libsqlite3-sys
+
+.PHONY: dist
+dist: release ## Build a release: dist/gostream-VERSION-TARGET, stripped, with its SHA-256
+	@scripts/dist
+
+.PHONY: release
+release: web
 	@scripts/install-peers build
 	cargo build --locked --release --package gostream
 
-# The page, which is embedded into the program; rebuilt only when something under web/ changed.
+# The page, which is embedded into the program; rebuilt only when a file that goes into it changed.
 .PHONY: web
 web: web/dist/index.html
 
-web/dist/index.html: web/node_modules/.installed \
-    $(shell find web \( -name node_modules -o -name dist \) -prune -o -type f -print 2>/dev/null)
+web/dist/index.html: web/node_modules/.installed web/index.html web/package.json web/tsconfig.json \
+    web/vite.config.ts web/scripts/compress.mjs $(shell find web/public web/src -type f ! -name '*.test.ts*' 2>/dev/null)
 	cd web && npm run build
 	@touch $@
 
@@ -84,12 +99,12 @@ sbom: web/node_modules/.installed ## Bills of materials of the program and its p
 	@scripts/sbom
 
 .PHONY: bench
-bench: build ## Compare with nginx-rtmp and FFmpeg (ARGS="--only fan-out --seconds 10")
+bench: release ## Compare with nginx-rtmp and FFmpeg (ARGS="--only fan-out --seconds 10")
 	@scripts/install-peers bench
 	cargo run --locked --release --package gostream-bench -- $(ARGS)
 
 .PHONY: load
-load: build ## Send 300 requests per second to a server, with both databases (ARGS="--rate 600 --only SQLite")
+load: release ## Send 300 requests per second to a server, with both databases (ARGS="--rate 600 --only SQLite")
 	@scripts/install-peers test
 	cargo run --locked --release --package gostream-bench --bin load -- $(ARGS)
 
@@ -130,3 +145,4 @@ format: ## Format the code
 .PHONY: clean
 clean: ## Remove build output, but keep the data
 	cargo clean
+	rm -rf dist

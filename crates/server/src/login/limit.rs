@@ -85,7 +85,7 @@ impl Default for Limits {
 fn limiter<K: Clone + Eq + Hash, C: Clock + Clone>(interval: Duration, burst: NonZeroU32, clock: &C) -> Limiter<K, C> {
     // The intervals above are not zero; the other branch is stricter.
     let quota = Quota::with_period(interval).unwrap_or(Quota::per_hour(burst)).allow_burst(burst);
-    RateLimiter::dashmap_with_clock(quota, clock.clone())
+    RateLimiter::hashmap_with_clock(quota, clock.clone())
 }
 
 impl<C: Clock + Clone> ByAddress<C> {

@@ -147,6 +147,43 @@ fn every_packaged_path_exists() {
 }
 
 #[test]
+fn every_command_of_make_and_every_build_that_is_named_exists() {
+    let makefile = read("Makefile");
+    let workspace: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();
+    let profiles = workspace["profile"].as_table().unwrap();
+    let (mut commands, mut builds) = (0, 0);
+    for path in [
+        "Makefile",
+        "README.md",
+        "CONTRIBUTING.md",
+        "bench/README.md",
+        "bench/src/main.rs",
+        "docs/running.md",
+        "deploy/Dockerfile",
+        "crates/server/Cargo.toml",
+        "scripts/dist",
+    ] {
+        let text = read(path);
+        for rest in text.split("`make ").skip(1).chain(text.split("\nmake ").skip(1)) {
+            let command: String =
+                rest.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '-').collect();
+            assert!(makefile.contains(&format!("\n{command}: ")), "{path}: make {command}");
+            commands += 1;
+        }
+        for build in words(&text, "target/", |letter| letter.is_ascii_alphanumeric() || "/-_".contains(letter)) {
+            let Some(profile) = build.trim_start_matches("target/").strip_suffix("/gostream") else { continue };
+            assert!(profile == "debug" || profiles.contains_key(profile), "{path}: {build}");
+            builds += 1;
+        }
+    }
+    assert!(commands > 20 && builds > 5, "{commands} {builds}");
+    // What is packed is a release.
+    assert!(
+        makefile.contains("\nrelease: web\n") && makefile.contains("cargo build --locked --release --package gostream")
+    );
+}
+
+#[test]
 fn every_path_copied_into_the_image_exists_and_is_in_the_build_context() {
     let dockerfile = read("deploy/Dockerfile");
     let sent = read("deploy/Dockerfile.dockerignore");
