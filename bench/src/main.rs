@@ -6,6 +6,7 @@
 
 mod api;
 mod contender;
+mod players;
 mod report;
 mod scenario;
 mod sink;

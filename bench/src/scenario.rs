@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use gostream_testkit::{certificate::Certificate, process::text};
 use serde::Serialize;
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::{
     Options,
     contender::{Contender, Running, Task},
+    players::Players,
     sink::Sink,
     source::{Clip, Departures, publish},
     viewers::Viewers,
@@ -70,6 +71,8 @@ struct Scenario {
     hls: bool,
     /// Viewers of the low-latency preview.
     viewers: usize,
+    /// Players by RTMP.
+    players: usize,
     contenders: Vec<Contender>,
 }
 
@@ -77,7 +80,7 @@ fn all() -> anyhow::Result<Vec<Scenario>> {
     const US: &[Contender] = &[Contender::GoStream];
     const SERVERS: &[Contender] = &[Contender::GoStream, Contender::NginxPush];
     const EVERYBODY: &[Contender] = &[Contender::GoStream, Contender::NginxPush, Contender::FfmpegEach];
-    let (large, small) = (Clip::large()?, Clip::small()?);
+    let (large, small, tiny) = (Clip::large()?, Clip::small()?, Clip::tiny()?);
     let scenario = |name: String, clip: &Clip, contenders: &[Contender]| Scenario {
         name: format!("{name} ({})", clip.name),
         clip: clip.clone(),
@@ -86,6 +89,7 @@ fn all() -> anyhow::Result<Vec<Scenario>> {
         tls: false,
         hls: false,
         viewers: 0,
+        players: 0,
         contenders: contenders.to_vec(),
     };
     let mut scenarios = Vec::new();
@@ -101,6 +105,8 @@ fn all() -> anyhow::Result<Vec<Scenario>> {
     }
     let name = "200 viewers of the preview".to_owned();
     scenarios.push(Scenario { hls: true, viewers: 200, ..scenario(name, &small, US) });
+    let name = "1000 players by RTMP".to_owned();
+    scenarios.push(Scenario { players: 1_000, ..scenario(name, &tiny, SERVERS) });
     let name = "fan-out to 1000".to_owned();
     scenarios.push(Scenario { destinations: 1_000, ..scenario(name, &small, US) });
     Ok(scenarios)
@@ -170,7 +176,17 @@ async fn run(scenario: &Scenario, contender: Contender, options: &Options) -> an
         Some((address, id)) => {
             watched(scenario, &running, Viewers::start(scenario.viewers, *address, id), time).await?
         }
-        None => measure(scenario, contender, &running, &sink, time).await,
+        None if scenario.players > 0 => {
+            let key = running.keys.first().context("no stream")?;
+            let mut players = Players::start(scenario.players, running.rtmp, key, departures.clone()).await?;
+            sleep(SETTLE).await;
+            let measured = measure(scenario, contender, &running, &players, time).await;
+            Measured { delay_ms: percentiles(&players.delays()?), ..measured }
+        }
+        None => {
+            let measured = measure(scenario, contender, &running, &sink, time).await;
+            Measured { delay_ms: percentiles(&sink.delays()), ..measured }
+        }
     };
     for encoder in &encoders {
         encoder.abort();
@@ -214,20 +230,52 @@ fn percentiles(delays: &[Duration]) -> Option<Delay> {
     Some(Delay { p50: at(0.5)?, p99: at(0.99)?, max: at(1.0)? })
 }
 
+/// What receives a stream: destinations or players.
+trait Receivers {
+    /// Bytes of each.
+    fn counts(&self) -> Vec<u64>;
+
+    /// Starts to record delays.
+    fn measure(&self);
+}
+
+impl Receivers for Sink {
+    fn counts(&self) -> Vec<u64> {
+        self.counts()
+    }
+
+    fn measure(&self) {
+        self.measure();
+    }
+}
+
+impl Receivers for Players {
+    fn counts(&self) -> Vec<u64> {
+        self.counts()
+    }
+
+    fn measure(&self) {
+        self.measure();
+    }
+}
+
 async fn measure(
     scenario: &Scenario,
     contender: Contender,
     running: &Running,
-    sink: &Sink,
+    receivers: &impl Receivers,
     time: Duration,
 ) -> Measured {
-    let (before, bytes_before, started) = (running.usage(), sink.counts(), Instant::now());
-    sink.measure();
+    let (before, bytes_before, started) = (running.usage(), receivers.counts(), Instant::now());
+    receivers.measure();
     sleep(time).await;
-    let (after, bytes_after, elapsed) = (running.usage(), sink.counts(), started.elapsed().as_secs_f64());
+    let (after, bytes_after, elapsed) = (running.usage(), receivers.counts(), started.elapsed().as_secs_f64());
     let got: Vec<u64> = bytes_after.iter().zip(&bytes_before).map(|(after, before)| after - before).collect();
     let (least, most) = (got.iter().min().copied().unwrap_or(0), got.iter().max().copied().unwrap_or(0));
-    let units = if scenario.destinations > 0 { scenario.destinations } else { scenario.streams };
+    let units = [scenario.destinations, scenario.players]
+        .into_iter()
+        .find(|&count| count > 0)
+        .unwrap_or(scenario.streams);
     let cpu = (after.cpu_since(&before)).as_secs_f64() * 1_000.0 / elapsed;
     Measured {
         scenario: scenario.name.clone(),
@@ -238,7 +286,7 @@ async fn measure(
         memory_mib: after.resident_kb as f64 / 1_024.0,
         arrived_mbit_s: got.iter().sum::<u64>() as f64 * 8.0 / 1e6 / elapsed,
         evenness: if most == 0 { 1.0 } else { least as f64 / most as f64 },
-        delay_ms: percentiles(&sink.delays()),
+        delay_ms: None,
         ready_ms: running.ready_after.as_secs_f64() * 1_000.0,
     }
 }

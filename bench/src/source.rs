@@ -40,6 +40,11 @@ impl Clip {
         Self::make("720p30, 2.5 Mbit/s", "1280x720", 30, "2400k", "128k")
     }
 
+    /// 360p30 at 0.6 Mbit/s, sound included: what the benchmarks of SRS play.
+    pub fn tiny() -> anyhow::Result<Self> {
+        Self::make("360p30, 0.6 Mbit/s", "640x360", 30, "530k", "64k")
+    }
+
     fn make(name: &'static str, size: &str, fps: u32, video: &str, audio: &str) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let path = folder.path().join("clip.flv");

@@ -134,6 +134,11 @@ impl Encoder {
         self.flush().await
     }
 
+    /// The connection, for a test that reads its bytes itself.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Queues `onMetaData` in `@setDataFrame`, and everything else unchanged.
     fn queue(&mut self, media: &Media) {
         let payload = match media.kind {

@@ -1,0 +1,109 @@
+//! Players by RTMP: each receives the whole stream at once, as ffplay or another server does.
+//!
+//! Most discard their bytes inside the kernel; the first few are parsed for their delay.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use gostream_proto::rtmp::{client::Event, media::MediaKind};
+use gostream_testkit::encoder::Encoder;
+use socket2::SockRef;
+use tokio::{io::Interest, net::TcpStream, task::JoinSet};
+
+use crate::source::Departures;
+
+/// Number of players that are parsed message by message.
+const PARSED: usize = 4;
+/// Bytes discarded at a time.
+const DISCARD_BYTES: usize = 1024 * 1024;
+
+/// All players of one stream.
+#[derive(Debug)]
+pub struct Players {
+    state: Arc<State>,
+    bytes: Vec<Arc<AtomicU64>>,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    measures: AtomicBool,
+    delays: Mutex<Vec<Duration>>,
+    departures: Departures,
+}
+
+impl Players {
+    /// Starts `count` players, one after the other: servers limit connections that did not ask for anything yet.
+    pub async fn start(count: usize, address: SocketAddr, key: &str, departures: Departures) -> anyhow::Result<Self> {
+        let state = Arc::new(State { measures: AtomicBool::new(false), delays: Mutex::default(), departures });
+        let (mut bytes, mut tasks) = (Vec::new(), JoinSet::new());
+        for number in 0..count {
+            let player = Encoder::play(address, key).await?;
+            let counter = Arc::new(AtomicU64::new(0));
+            bytes.push(Arc::clone(&counter));
+            if number < PARSED {
+                tasks.spawn(parse(player, Arc::clone(&state), counter));
+            } else {
+                tasks.spawn(async move { Ok(discard(player.into_stream(), counter).await?) });
+            }
+        }
+        Ok(Self { state, bytes, tasks })
+    }
+
+    /// Starts to record delays.
+    pub fn measure(&self) {
+        self.state.measures.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes of each player.
+    pub fn counts(&self) -> Vec<u64> {
+        self.bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).collect()
+    }
+
+    /// The recorded delays, sorted. An error if a player was disconnected.
+    pub fn delays(&mut self) -> anyhow::Result<Vec<Duration>> {
+        if let Some(ended) = self.tasks.try_join_next() {
+            ended??;
+            anyhow::bail!("a player was disconnected");
+        }
+        let mut delays = self.state.delays.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        delays.sort_unstable();
+        Ok(delays)
+    }
+}
+
+async fn parse(mut player: Encoder, state: Arc<State>, bytes: Arc<AtomicU64>) -> anyhow::Result<()> {
+    loop {
+        let Event::Media(media) = player.event().await? else { continue };
+        bytes.fetch_add(media.body.len() as u64, Ordering::Relaxed);
+        if media.kind == MediaKind::Video && state.measures.load(Ordering::Relaxed) {
+            let delay = state.departures.delay(&media.body);
+            state.delays.lock().unwrap_or_else(PoisonError::into_inner).extend(delay);
+        }
+    }
+}
+
+async fn discard(stream: TcpStream, bytes: Arc<AtomicU64>) -> io::Result<()> {
+    let mut nothing = vec![MaybeUninit::<u8>::uninit(); DISCARD_BYTES];
+    loop {
+        stream.readable().await?;
+        let discarded =
+            stream.try_io(Interest::READABLE, || SockRef::from(&stream).recv_with_flags(&mut nothing, libc::MSG_TRUNC));
+        match discarded {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                bytes.fetch_add(count as u64, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
