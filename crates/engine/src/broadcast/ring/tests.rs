@@ -4,6 +4,7 @@ mod delayed;
 
 use bytes::Bytes;
 use gostream_proto::{
+    flv::audio_packet,
     rtmp::{
         chunk::{Encoder, csid},
         message::MessageType,
@@ -203,7 +204,12 @@ fn announcements_and_side_tracks_reach_whoever_comes_later() {
         (SideAudioHeader, side(1)),
         (Keyframe, Bytes::from_static(&[0x17, 1])),
     ] {
-        ring.push(Packet::opaque(kind, Timestamp::ZERO, body), 0);
+        let packet = match kind {
+            SideAudioHeader => audio_packet(Timestamp::ZERO, body),
+            _ => Packet::opaque(kind, Timestamp::ZERO, body),
+        };
+        assert_eq!(packet.kind, kind);
+        ring.push(packet, 0);
     }
     let kinds: Vec<_> = ring
         .start(&mut None)
