@@ -10,13 +10,14 @@ const BOUNDS: Bounds = Bounds { running: 2, running_each: 2, waiting: 4, waiting
 
 type Taking<'a> = Pin<Box<dyn Future<Output = Result<Share<u8>, Full>> + Send + 'a>>;
 
-/// Asks, and looks once whether there is an answer.
+/// Requests a permit and polls once.
 fn ask(pool: &Arc<Shares<u8>>, key: u8) -> (Taking<'_>, Option<Result<Share<u8>, Full>>) {
     let mut taking: Taking<'_> = Box::pin(pool.take(key));
     let answer = look(&mut taking);
     (taking, answer)
 }
 
+/// Polls once more.
 fn look(taking: &mut Taking<'_>) -> Option<Result<Share<u8>, Full>> {
     match taking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
@@ -29,7 +30,7 @@ fn hold(pool: &Arc<Shares<u8>>, key: u8) -> Share<u8> {
 }
 
 #[test]
-fn a_newcomer_comes_before_the_crowd_of_another() {
+fn new_key_is_served_before_the_queue_of_another() {
     let pool = Shares::new(BOUNDS);
     let first = hold(&pool, 1);
     let _second = hold(&pool, 1);
@@ -45,7 +46,7 @@ fn a_newcomer_comes_before_the_crowd_of_another() {
 }
 
 #[test]
-fn several_crowds_take_turns_with_a_newcomer() {
+fn long_queues_take_turns_with_a_new_key() {
     let pool = Shares::new(Bounds { waiting: 16, ..BOUNDS });
     let mut running = VecDeque::from([hold(&pool, 1), hold(&pool, 2)]);
     let mut crowds: Vec<_> = [1, 2, 3, 1, 2, 3].map(|key| ask(&pool, key).0).into();
@@ -67,7 +68,7 @@ fn several_crowds_take_turns_with_a_newcomer() {
 }
 
 #[test]
-fn one_key_has_its_share_and_leaves_the_rest() {
+fn one_key_takes_only_its_share() {
     let pool = Shares::new(Bounds { running_each: 1, ..BOUNDS });
     let _held = hold(&pool, 1);
     assert!(ask(&pool, 1).1.is_none(), "its share is taken");
@@ -75,7 +76,7 @@ fn one_key_has_its_share_and_leaves_the_rest() {
 }
 
 #[test]
-fn a_full_line_refuses_at_once_and_makes_room_for_who_has_less_in_it() {
+fn full_queue_refuses_at_once_and_makes_room_for_shorter_ones() {
     let pool = Shares::new(BOUNDS);
     let _held = [hold(&pool, 9), hold(&pool, 9)];
     let mut crowd: Vec<_> = (0..3).map(|_| ask(&pool, 1)).collect();
@@ -85,14 +86,14 @@ fn a_full_line_refuses_at_once_and_makes_room_for_who_has_less_in_it() {
     let (_third, none) = ask(&pool, 3);
     assert!(none.is_none(), "another key has its place");
     let (newest, _) = crowd.last_mut().expect("is one");
-    assert_eq!(look(newest).expect("had to go").err(), Some(Full));
-    assert!(look(&mut crowd[0].0).is_none(), "the oldest waits on");
-    // Nobody in the line has more than one more than a second one of this key would.
+    assert_eq!(look(newest).expect("was evicted").err(), Some(Full));
+    assert!(look(&mut crowd[0].0).is_none(), "the oldest still waits");
+    // A second request of this key would make its queue as long as the others.
     assert_eq!(ask(&pool, 3).1.expect("at once").err(), Some(Full));
 }
 
 #[test]
-fn who_stops_waiting_leaves_nothing_behind() {
+fn cancelled_wait_leaves_no_state() {
     let pool = Shares::new(BOUNDS);
     let held = [hold(&pool, 1), hold(&pool, 2)];
     let lines: Vec<_> = [3, 3, 4].map(|key| ask(&pool, key)).into();
@@ -107,7 +108,7 @@ fn who_stops_waiting_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_share_that_comes_too_late_goes_to_the_next() {
+fn share_of_a_cancelled_wait_goes_to_the_next() {
     let pool = Shares::new(Bounds { running: 1, ..BOUNDS });
     let held = hold(&pool, 1);
     let (gone, _) = ask(&pool, 2);
