@@ -80,7 +80,7 @@ impl Default for Limits {
                 waiting_per_address: 64,
                 connections: usize::MAX,
                 connections_per_address: 1_024,
-                // Only until their header came, which is the first that they send.
+                // Proxies count here only until their PROXY header arrived, the first bytes that they send.
                 proxies: 256,
             },
             handshake: Duration::from_secs(5),

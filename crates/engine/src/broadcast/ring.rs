@@ -89,6 +89,16 @@ impl Ring {
         self.entries.push_back(entry);
         self.drop_old_chunks();
         self.evict();
+        self.assert_invariants();
+    }
+
+    /// Positions and sums that eviction and readers rely on, as far as they can be checked in constant time.
+    fn assert_invariants(&self) {
+        debug_assert_eq!(self.dropped.end, self.first);
+        debug_assert_eq!(self.first + self.entries.len() as u64, self.seen.end);
+        debug_assert!(self.first <= self.near.at && self.near.at <= self.seen.end);
+        debug_assert!(self.first <= self.due.at && self.due.at <= self.seen.end);
+        debug_assert!(self.near.bytes <= self.bytes && self.due.bytes <= self.bytes);
     }
 
     fn advance(&mut self, packet: &Packet) {
@@ -165,6 +175,7 @@ impl Ring {
         if shorter {
             self.evict();
             self.entries.shrink_to(2 * self.entries.len());
+            self.assert_invariants();
         }
     }
 
@@ -205,6 +216,8 @@ impl Ring {
         {
             moment.floor += 1;
         }
+        debug_assert!(self.first <= moment.floor && moment.floor <= moment.seen.end.max(self.first));
+        debug_assert!(moment.seen.end <= self.head());
         early_ms
     }
 

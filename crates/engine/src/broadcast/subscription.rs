@@ -21,7 +21,7 @@ use crate::ticks::{TICK, next_wake};
 /// A reader with a delay checks at least this often: packets become due early when their memory is needed.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads a broadcast at the reader's own speed. Starts at a keyframe, never inside a GOP.
+/// Reads a broadcast at the speed of its reader. Starts where the rules of the ring allow it.
 #[derive(Debug)]
 pub struct Subscription {
     broadcast: Arc<Broadcast>,
@@ -84,7 +84,7 @@ pub struct Begin {
     pub headers: Headers,
     /// The earliest time among the packets that follow.
     pub earliest: Timestamp,
-    /// StartReason the reader starts there.
+    /// Why the reader starts there.
     pub reason: StartReason,
 }
 
@@ -248,6 +248,7 @@ impl Subscription {
 
     /// Adds these packets to the batch, until one is missing or `bytes_max` is reached.
     fn take(&mut self, ring: &Ring, packets: Range<u64>, batch: &mut Batch, bytes_max: usize) {
+        debug_assert!(self.next.is_none_or(|before| batch.begin.is_some() || before == packets.start));
         let mut next = packets.start;
         while next < packets.end && batch.bytes < bytes_max {
             let Some(entry) = ring.get(next) else { break };

@@ -21,12 +21,12 @@ const LOSS_LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// A queue for at most `capacity` events.
 pub fn channel(capacity: usize) -> (EventSender, EventReceiver) {
     let queue = Arc::new(Queue { capacity, waiting: Mutex::default(), some: Notify::new() });
-    (EventSender(Arc::new(Open(Arc::clone(&queue)))), EventReceiver(queue))
+    (EventSender(Arc::new(CloseOnDrop(Arc::clone(&queue)))), EventReceiver(queue))
 }
 
 /// The sending side. The queue closes when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct EventSender(Arc<Open>);
+pub struct EventSender(Arc<CloseOnDrop>);
 
 /// A sender for the events of one account's streams and relays.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct EventSink {
 pub struct EventReceiver(Arc<Queue>);
 
 #[derive(Debug)]
-struct Open(Arc<Queue>);
+struct CloseOnDrop(Arc<Queue>);
 
 #[derive(Debug)]
 struct Queue {
@@ -72,8 +72,8 @@ struct Backlog {
 struct Loss {
     total: u64,
     /// Not logged yet.
-    unsaid: u64,
-    said_at: Option<Instant>,
+    unlogged: u64,
+    logged_at: Option<Instant>,
 }
 
 impl EventSender {
@@ -111,7 +111,7 @@ impl EventReceiver {
         loop {
             {
                 let mut waiting = self.0.lock();
-                waiting.loss.say(Instant::now());
+                waiting.loss.log_if_due(Instant::now());
                 if let Some(event) = waiting.pop() {
                     return Some(event);
                 }
@@ -144,7 +144,7 @@ impl EventReceiver {
     }
 }
 
-impl Drop for Open {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -217,18 +217,18 @@ impl Backlog {
 impl Loss {
     fn add(&mut self, count: u64, now: Instant) {
         self.total += count;
-        self.unsaid += count;
-        self.say(now);
+        self.unlogged += count;
+        self.log_if_due(now);
     }
 
     /// Logs the number of losses, at most once per interval.
-    fn say(&mut self, now: Instant) {
-        let is_due = self.said_at.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_LOG_INTERVAL);
-        if self.unsaid == 0 || !is_due {
+    fn log_if_due(&mut self, now: Instant) {
+        let is_due = self.logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_LOG_INTERVAL);
+        if self.unlogged == 0 || !is_due {
             return;
         }
-        let lost = std::mem::take(&mut self.unsaid);
-        self.said_at = Some(now);
+        let lost = std::mem::take(&mut self.unlogged);
+        self.logged_at = Some(now);
         tracing::error!(
             history.lost = lost,
             "Events of the busiest accounts were not written to the history; the database may be slow."

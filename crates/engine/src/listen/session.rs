@@ -29,7 +29,7 @@ use crate::{
 /// Refusal for a request without a key.
 const NO_KEY: &str = "No stream key was given. Put the key of your project into the encoder.";
 /// Refusal for a pull of this server from itself.
-const ITSELF: &str = "This server cannot pull a stream from itself.";
+const PULLS_ITSELF: &str = "This server cannot pull a stream from itself.";
 
 /// Serves one connection until it ends.
 pub(crate) async fn run<S>(stream: S, peer: Peer, place: Place, shared: Arc<Shared>)
@@ -81,7 +81,7 @@ where
                 },
                 // A stream pulled from itself would loop.
                 Event::Play(_) if self.rtmp.flash_version() == shared.identity => {
-                    return self.refuse("NetStream.Play.Failed", ITSELF).await;
+                    return self.refuse("NetStream.Play.Failed", PULLS_ITSELF).await;
                 }
                 Event::Play(key) => match self.live(key.as_deref(), shared).await {
                     Ok(Some(live)) => {
@@ -126,6 +126,6 @@ where
         let key = StreamKey::new(key.ok_or(NO_KEY)?);
         let asked = shared.registry.asked();
         let spec = shared.ask(&key, self.peer).await.map_err(Refusal::sentence)?;
-        Ok(shared.registry.answered(&spec, asked))
+        Ok(shared.registry.live_for(&spec, asked))
     }
 }

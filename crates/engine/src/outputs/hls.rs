@@ -97,7 +97,7 @@ impl Output {
         let waiting = async {
             loop {
                 listed.mark_unchanged();
-                if let Some(served) = look(&lock(&self.live), file, &request) {
+                if let Some(served) = response(&lock(&self.live), file, &request) {
                     return served;
                 }
                 if listed.changed().await.is_err() {
@@ -113,13 +113,13 @@ impl Output {
 #[cfg(test)]
 impl Output {
     /// The current response of the low-latency output.
-    pub(crate) fn look(&self, file: File, request: &PlaylistRequest) -> Option<Served> {
-        look(&lock(&self.live), file, request)
+    pub(crate) fn response(&self, file: File, request: &PlaylistRequest) -> Option<Served> {
+        response(&lock(&self.live), file, request)
     }
 }
 
 /// The current response; `None` if the request should wait.
-fn look(live: &LowLatencyStream, file: File, request: &PlaylistRequest) -> Option<Served> {
+fn response(live: &LowLatencyStream, file: File, request: &PlaylistRequest) -> Option<Served> {
     let fetched = |fetch| match fetch {
         FileResponse::Ready(pieces) => Some(Served::Media(pieces)),
         FileResponse::NotYet => None,
@@ -230,7 +230,7 @@ impl Sink for Hls {
                 () = stop_requested(&broadcast, &stop) => true,
             };
             let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-            // The tick wait follows only a read with packets, so that the first keyframe is read immediately.
+            // No pause before the first packets: after a pause, their keyframe might not be the newest any more.
             let has_read = self.read(&mut subscription, wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs()));
             if is_over {
                 break;

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Time to send the end of the stream.
-const GOODBYE: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends the stream until it ends or the player leaves.
 pub(crate) async fn run<S>(
@@ -75,7 +75,7 @@ where
                 let Connection { rtmp, .. } = connection;
                 feed.fill(usize::MAX, |media| rtmp.send_media(media));
                 connection.rtmp.end_play();
-                return timeout(GOODBYE, connection.flush()).await.map_err(|_| ConnectionError::Late("reading"))?.map_err(ConnectionError::from);
+                return timeout(END_TIMEOUT, connection.flush()).await.map_err(|_| ConnectionError::Late("reading"))?.map_err(ConnectionError::from);
             }
         }
     }

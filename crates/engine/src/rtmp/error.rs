@@ -111,7 +111,7 @@ pub enum Failure {
         host: String,
     },
     /// The platform refused `connect` or `createStream`.
-    #[error("The platform refused the connection{}. Check the server URL.", said(.answer))]
+    #[error("The platform refused the connection{}. Check the server URL.", quoted(.answer))]
     ConnectRejected {
         /// Its answer.
         answer: Answer,
@@ -123,7 +123,7 @@ pub enum Failure {
     )]
     LoginRejected,
     /// The platform refused the key.
-    #[error("The platform refused the stream key{}. Copy it again from the platform and save it here.", said(.answer))]
+    #[error("The platform refused the stream key{}. Copy it again from the platform and save it here.", quoted(.answer))]
     KeyRejected {
         /// Its answer.
         answer: Answer,
@@ -132,7 +132,7 @@ pub enum Failure {
     #[error(
         "The platform says that this stream key is already in use{}. Stop other encoders that use it, or wait until the \
          platform ends the old session.",
-        said(.answer)
+        quoted(.answer)
     )]
     KeyInUse {
         /// Its answer.
@@ -141,7 +141,7 @@ pub enum Failure {
     /// The platform reported an error while live.
     #[error(
         "The platform ended the stream{}. GoStream connects again automatically; the platform's own page may say more.",
-        said(.answer)
+        quoted(.answer)
     )]
     EndedByPlatform {
         /// Its answer.
@@ -201,7 +201,7 @@ pub struct Answer {
 }
 
 /// The answer in brackets and quotes; empty if there is none.
-pub(crate) fn said(answer: &Answer) -> String {
+pub(crate) fn quoted(answer: &Answer) -> String {
     let words = if answer.description.is_empty() { &answer.code } else { &answer.description };
     if words.is_empty() { String::new() } else { format!(" (\u{201c}{}\u{201d})", words.trim().trim_end_matches('.')) }
 }

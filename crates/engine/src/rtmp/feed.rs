@@ -239,6 +239,7 @@ impl Feed {
         };
         // Only frames have reliable times; other messages get the time of the newest frame and do not move it.
         let moved = last.filter(|last| !packet.kind.is_frame() || time + reorder_ms < *last).unwrap_or(time);
+        debug_assert!(last.is_none_or(|last| moved + reorder_ms >= last), "times go back");
         if packet.kind.is_frame() {
             *last = Some(moved);
         }

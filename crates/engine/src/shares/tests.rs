@@ -13,12 +13,12 @@ type Taking<'a> = Pin<Box<dyn Future<Output = Result<Share<u8>, Full>> + Send + 
 /// Requests a permit and polls once.
 fn ask(pool: &Arc<Shares<u8>>, key: u8) -> (Taking<'_>, Option<Result<Share<u8>, Full>>) {
     let mut taking: Taking<'_> = Box::pin(pool.take(key));
-    let answer = look(&mut taking);
+    let answer = poll_once(&mut taking);
     (taking, answer)
 }
 
 /// Polls once more.
-fn look(taking: &mut Taking<'_>) -> Option<Result<Share<u8>, Full>> {
+fn poll_once(taking: &mut Taking<'_>) -> Option<Result<Share<u8>, Full>> {
     match taking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
         Poll::Pending => None,
@@ -39,10 +39,10 @@ fn new_key_is_served_before_the_queue_of_another() {
     let (mut newcomer, none) = ask(&pool, 2);
     assert!(none.is_none(), "two run");
     drop(first);
-    assert!(look(&mut crowd).is_none(), "one of the crowd runs already");
-    let share = look(&mut newcomer).expect("is next").expect("is next");
+    assert!(poll_once(&mut crowd).is_none(), "one of the crowd runs already");
+    let share = poll_once(&mut newcomer).expect("is next").expect("is next");
     drop(share);
-    look(&mut crowd).expect("is next").expect("is next");
+    poll_once(&mut crowd).expect("is next").expect("is next");
 }
 
 #[test]
@@ -54,12 +54,12 @@ fn long_queues_take_turns_with_a_new_key() {
     assert!(none.is_none(), "two run");
     for served in 1.. {
         drop(running.pop_front());
-        if look(&mut newcomer).is_some() {
+        if poll_once(&mut newcomer).is_some() {
             assert!(served <= 2, "after {served}");
             break;
         }
         crowds.retain_mut(|waiting| {
-            let share = look(waiting);
+            let share = poll_once(waiting);
             let waits = share.is_none();
             running.extend(share.map(|share| share.expect("is next")));
             waits
@@ -86,8 +86,8 @@ fn full_queue_refuses_at_once_and_makes_room_for_shorter_ones() {
     let (_third, none) = ask(&pool, 3);
     assert!(none.is_none(), "another key has its place");
     let (newest, _) = crowd.last_mut().expect("is one");
-    assert_eq!(look(newest).expect("was evicted").err(), Some(Full));
-    assert!(look(&mut crowd[0].0).is_none(), "the oldest still waits");
+    assert_eq!(poll_once(newest).expect("was evicted").err(), Some(Full));
+    assert!(poll_once(&mut crowd[0].0).is_none(), "the oldest still waits");
     // A second request of this key would make its queue as long as the others.
     assert_eq!(ask(&pool, 3).1.expect("at once").err(), Some(Full));
 }
@@ -115,5 +115,5 @@ fn share_of_a_cancelled_wait_goes_to_the_next() {
     let (mut next, _) = ask(&pool, 3);
     drop(held);
     drop(gone);
-    look(&mut next).expect("is next").expect("is next");
+    poll_once(&mut next).expect("is next").expect("is next");
 }

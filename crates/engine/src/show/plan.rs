@@ -29,7 +29,12 @@ pub fn plan(desired: &[DestinationSpec], running: &BTreeMap<RelayId, Target>) ->
         Some(old) if old != target => Some(Change::Restart(id, target.clone())),
         Some(_) => None,
     });
-    stops.chain(starts).collect()
+    let changes: Vec<_> = stops.chain(starts).collect();
+    debug_assert!(changes.iter().all(|change| match change {
+        Change::Start(id, _) => !running.contains_key(id),
+        Change::Stop(id) | Change::Restart(id, _) => running.contains_key(id),
+    }));
+    changes
 }
 
 #[cfg(test)]

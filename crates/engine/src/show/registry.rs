@@ -75,7 +75,7 @@ impl Registry {
 
     /// The live project that an answer is about, if the answer is still valid and the broadcast has not ended
     /// (destinations with a delay may receive the rest for minutes).
-    pub(crate) fn answered(&self, spec: &ProjectSpec, asked: Asked) -> Option<Arc<LiveProject>> {
+    pub(crate) fn live_for(&self, spec: &ProjectSpec, asked: Asked) -> Option<Arc<LiveProject>> {
         let tables = self.tables();
         let live = tables.live.get(&spec.id).filter(|_| !tables.revoked.concerns(spec.id, asked, Instant::now()))?;
         let is_it = !live.broadcast.is_ended() && live.spec.borrow().stream_key == spec.stream_key;

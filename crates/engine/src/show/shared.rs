@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How long viewers can fetch the last segments of a stream that ended; players are a few seconds late.
-const LAST_PICTURES: Duration = Duration::from_secs(10);
+const OUTPUT_LINGER: Duration = Duration::from_secs(10);
 
 /// Retry requests of one project that may wait.
 const RETRIES: usize = 16;
@@ -95,7 +95,7 @@ impl Shared {
             // Frees the broadcast's packets; the output keeps the last segments.
             let output = Arc::clone(&ending.hls);
             drop(ending);
-            let _closing = timeout(LAST_PICTURES, shared.closing.cancelled()).await;
+            let _closing = timeout(OUTPUT_LINGER, shared.closing.cancelled()).await;
             shared.registry.forget_output(&output);
         });
         live

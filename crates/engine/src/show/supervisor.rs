@@ -40,7 +40,7 @@ const STATUS_TICKS: u64 = ticks_in(Duration::from_millis(480));
 /// Bitrates of relays cover this many status intervals.
 const RATE_INTERVALS: usize = 8;
 /// Time for all relays together to close at the end of a broadcast.
-const GOODBYES: Duration = Duration::from_secs(4);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What the supervisor is created with.
 pub(crate) struct Setup {
@@ -270,10 +270,12 @@ impl Supervisor {
             origin: self.origins.entry(id.destination).or_default().clone(),
         };
         let relay = Relay::start::<RtmpSession>(id, target, context, self.closing.remove(&id));
-        self.relays.insert(id, Running { relay, sent: VecDeque::new() });
+        let replaced = self.relays.insert(id, Running { relay, sent: VecDeque::new() });
+        debug_assert!(replaced.is_none(), "two relays with one id");
     }
 
     fn stop(&mut self, id: RelayId) {
+        debug_assert!(self.relays.contains_key(&id));
         if let Some(running) = self.relays.remove(&id) {
             self.closing.insert(id, running.relay.stop());
             self.stopped.insert(id, SystemTime::now());
@@ -284,7 +286,7 @@ impl Supervisor {
     async fn close_all(&mut self) {
         let mut tasks: Vec<_> = self.closing.drain().map(|(_, task)| task).collect();
         let (relays, sinks) = (std::mem::take(&mut self.relays), std::mem::take(&mut self.sinks));
-        let waited = timeout(GOODBYES, async {
+        let waited = timeout(CLOSE_TIMEOUT, async {
             for running in relays.into_values() {
                 running.relay.join().await;
             }

@@ -97,7 +97,7 @@ impl Window<'_> {
         Some(behind.unwrap_or(start.earliest))
     }
 
-    /// The last second of audio. All of it if the broadcast began less than the wait for pictures and a second ago.
+    /// The last second of audio; all of it while the broadcast is at most four seconds old.
     fn sound_start(&self, now_ms: i64) -> Option<Start> {
         let is_young = self
             .seen

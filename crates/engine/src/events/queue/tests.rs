@@ -116,9 +116,9 @@ fn losses_are_logged_once_a_second_and_counted() {
     for n in 0..1_000 {
         loss.add(1, now + Duration::from_micros(n));
     }
-    assert_eq!((loss.total, loss.unsaid, loss.said_at), (1_000, 999, Some(now)), "the first loss was logged");
-    loss.say(now + Duration::from_millis(999));
-    assert_eq!(loss.unsaid, 999);
-    loss.say(now + LOSS_LOG_INTERVAL);
-    assert_eq!((loss.total, loss.unsaid), (1_000, 0), "and the other losses together");
+    assert_eq!((loss.total, loss.unlogged, loss.logged_at), (1_000, 999, Some(now)), "the first loss was logged");
+    loss.log_if_due(now + Duration::from_millis(999));
+    assert_eq!(loss.unlogged, 999);
+    loss.log_if_due(now + LOSS_LOG_INTERVAL);
+    assert_eq!((loss.total, loss.unlogged), (1_000, 0), "and the other losses together");
 }

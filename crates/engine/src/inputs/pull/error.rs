@@ -2,7 +2,7 @@
 
 use crate::{
     admission::Refusal,
-    rtmp::error::{Answer, Failure, said},
+    rtmp::error::{Answer, Failure, quoted},
     show::seat::Denied,
     status::RelayError,
 };
@@ -10,17 +10,17 @@ use crate::{
 /// The error for a failed connection. Failures that relays share have the same sentence.
 pub(super) fn of(failure: &Failure) -> RelayError {
     let refused = |answer: &Answer| {
-        let said = said(answer);
-        format!("The server does not let GoStream play the stream{said}. Check which addresses it allows to play.")
+        let quoted = quoted(answer);
+        format!("The server does not let GoStream play the stream{quoted}. Check which addresses it allows to play.")
     };
     let (code, message) = match failure {
         Failure::KeyRejected { answer } | Failure::KeyInUse { answer } => ("play_refused", refused(answer)),
         Failure::EndedByPlatform { answer } => (
             failure.code(),
-            format!("The server ended the stream{}. GoStream connects again automatically.", said(answer)),
+            format!("The server ended the stream{}. GoStream connects again automatically.", quoted(answer)),
         ),
         Failure::ConnectRejected { answer } => {
-            let message = format!("The server refused the connection{}. Check the URL to pull from.", said(answer));
+            let message = format!("The server refused the connection{}. Check the URL to pull from.", quoted(answer));
             (failure.code(), message)
         }
         Failure::LoginRejected => {

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// With this lag, for [`LAG_LASTS`], a relay will soon skip.
+/// With this lag, for [`LAG_DURATION`], a relay will soon skip.
 const LAG_MS: i64 = 4_000;
-const LAG_LASTS: Duration = Duration::from_secs(2);
+const LAG_DURATION: Duration = Duration::from_secs(2);
 /// A lag that shrinks by this, in ms, within that time is being caught up: a relay starts at a keyframe, which may be
 /// ten seconds old.
 const SHRINKS_MS: i64 = 500;
-/// With a smaller lag for [`WELL_LASTS`], and without a skip for [`SKIP_COUNTS`], a relay has caught up.
+/// With a smaller lag for [`NEAR_DURATION`], and without a skip for [`SKIP_DURATION`], a relay has caught up.
 const NEAR_MS: i64 = 1_500;
-const WELL_LASTS: Duration = Duration::from_secs(10);
+const NEAR_DURATION: Duration = Duration::from_secs(10);
 /// A relay that skips repeatedly counts as slow all the time. Ten seconds are kept for readers, and a server that takes
 /// three quarters of a stream uses them up between two skips.
-const SKIP_COUNTS: Duration = Duration::from_secs(30);
+const SKIP_DURATION: Duration = Duration::from_secs(30);
 
 /// The lag of a relay's connection.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +45,11 @@ impl Behind {
             self.skipped_at = Some(now);
         }
         let lasts = |since: Option<Instant>, long: Duration| since.is_some_and(|since| now - since >= long);
-        let skips = self.skipped_at.is_some_and(|at| now - at < SKIP_COUNTS);
+        let skips = self.skipped_at.is_some_and(|at| now - at < SKIP_DURATION);
         self.is_behind = if self.is_behind {
-            skips || !lasts(self.near_since, WELL_LASTS)
+            skips || !lasts(self.near_since, NEAR_DURATION)
         } else {
-            skips || lasts(self.far_since.map(|(since, _)| since), LAG_LASTS)
+            skips || lasts(self.far_since.map(|(since, _)| since), LAG_DURATION)
         };
         self.is_behind
     }

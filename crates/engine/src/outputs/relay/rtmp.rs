@@ -39,7 +39,7 @@ const ACK_CHECK_TICKS: u64 = ticks_in(Duration::from_millis(480));
 /// The interval until the first media is acknowledged, so that the relay is live without delay.
 const FIRST_ACK_CHECK: Duration = Duration::from_millis(10);
 /// Time to end the stream and close the connection.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection that may publish.
 #[derive(Debug)]
@@ -157,8 +157,8 @@ impl Session for RtmpSession {
 
     async fn finish(mut self, how: Finish) {
         let drain = how == Finish::Drained;
-        let deadline = Instant::now() + if drain { 2 * GOODBYE } else { GOODBYE };
-        let goodbye = async {
+        let deadline = Instant::now() + if drain { 2 * CLOSE_TIMEOUT } else { CLOSE_TIMEOUT };
+        let closing = async {
             while drain && self.fill() == Filled::Media {
                 self.write_all().await?;
             }
@@ -167,7 +167,7 @@ impl Session for RtmpSession {
             self.write_all().await?;
             self.client.transport.finish().await
         };
-        if timeout_at(deadline, goodbye).await.is_err() {
+        if timeout_at(deadline, closing).await.is_err() {
             tracing::debug!(relay.host = self.client.host, "The connection did not close in time.");
         }
     }
@@ -218,7 +218,7 @@ impl RtmpSession {
             _ => None,
         };
         self.ack_check.plan(self.flow == Flow::Begun && event.is_none());
-        let Some((flow, event)) = event else { return self.falls_behind(now, info) };
+        let Some((flow, event)) = event else { return self.check_lag(now, info) };
         self.flow = flow;
         // A stall is worse than being late; lateness is judged again after it.
         self.slow = None;
@@ -226,7 +226,7 @@ impl RtmpSession {
     }
 
     /// Reports that the relay became late, the reason changed, or it caught up.
-    fn falls_behind(&mut self, now: Instant, info: Option<TcpInfo>) -> Option<Event> {
+    fn check_lag(&mut self, now: Instant, info: Option<TcpInfo>) -> Option<Event> {
         if let Some(info) = info {
             self.way.note(now, info);
         }

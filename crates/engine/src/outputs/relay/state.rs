@@ -178,6 +178,20 @@ impl State {
     /// Handles an event and returns what to do. An event that does not fit the phase is ignored: another one overtook
     /// it. `jitter` is a random number from 0 to 1.
     pub fn on(&mut self, event: Event, now: Instant, jitter: f64) -> Action {
+        debug_assert!(now >= self.since);
+        let action = self.transition(event, now, jitter);
+        debug_assert!(match (action, self.phase) {
+            (Action::Nothing, _) => true,
+            (Action::Connect, phase) => phase == Phase::Connecting && self.accepted_at.is_none(),
+            (Action::Wait { until }, Phase::Backoff { until: end } | Phase::Rejected { until: end }) => {
+                until == end && until > now
+            }
+            (Action::Wait { .. }, _) => false,
+        });
+        action
+    }
+
+    fn transition(&mut self, event: Event, now: Instant, jitter: f64) -> Action {
         match (self.phase, event) {
             (Phase::Waiting, Event::Begin)
             | (Phase::Backoff { .. } | Phase::Rejected { .. }, Event::Due | Event::RetryNow) => {

@@ -151,7 +151,7 @@ struct Stopped;
 
 impl Runner {
     async fn run<S: Session>(mut self) {
-        let outcome = self.run_until_over::<S>().await;
+        let outcome = self.run_until_stopped::<S>().await;
         debug_assert!(outcome.is_err());
         let totals = RelayTotals {
             sent_bytes: self.counters.sent_bytes(),
@@ -164,14 +164,15 @@ impl Runner {
         self.span.in_scope(|| info!("The relay ended."));
     }
 
-    async fn run_until_over<S: Session>(&mut self) -> Result<(), Stopped> {
-        self.may_begin().await?;
-        self.encoder_sends().await?;
+    async fn run_until_stopped<S: Session>(&mut self) -> Result<(), Stopped> {
+        self.wait_for_start_limit().await?;
+        self.wait_for_stream().await?;
         let mut action = self.on(Event::Begin);
         loop {
             action = match action {
                 // `Nothing` cannot follow an event that ends a wait or a connection.
                 Action::Connect | Action::Nothing => {
+                    debug_assert_eq!(self.state.phase(), Phase::Connecting);
                     let event = self.connection::<S>().await?;
                     self.on(event)
                 }
@@ -184,7 +185,7 @@ impl Runner {
                         () = sleep_until(until) => Event::Due,
                         () = self.retry.notified() => Event::RetryNow,
                     };
-                    self.encoder_sends().await?;
+                    self.wait_for_stream().await?;
                     self.on(event)
                 }
             };
@@ -192,7 +193,7 @@ impl Runner {
     }
 
     /// Waits if the owner started too many relays.
-    async fn may_begin(&self) -> Result<(), Stopped> {
+    async fn wait_for_start_limit(&self) -> Result<(), Stopped> {
         tokio::select! {
             () = self.stop.cancelled() => Err(Stopped),
             stopped = broadcast_drained(&self.context, self.drain_time()) => Err(stopped),
@@ -201,7 +202,7 @@ impl Runner {
     }
 
     /// Waits until the relay can start and the stream continues.
-    async fn encoder_sends(&mut self) -> Result<(), Stopped> {
+    async fn wait_for_stream(&mut self) -> Result<(), Stopped> {
         let Context { broadcast, origin, .. } = &self.context;
         let mut phase = broadcast.phase();
         let mut subscription = Subscription::new(broadcast, Delivery::Batched);

@@ -98,19 +98,19 @@ impl Outputs {
             self.connections += 1;
         }
         if self.hls.read(&mut self.subscription, BEGAN_MS) {
-            self.look();
+            self.read_playlists();
         }
     }
 
-    fn look(&mut self) {
+    fn read_playlists(&mut self) {
         let Self { output, classic, live, .. } = self;
         if let Some(text) = output.playlist("s") {
             let number = |name: &str| name.strip_prefix("s-")?.strip_suffix(".ts")?.parse().ok();
             let bytes = |n| output.segment(n).map(|bytes| bytes.to_vec());
             classic.take(&String::from_utf8_lossy(&text), number, bytes);
         }
-        if let Some(Served::Playlist(text)) = output.look(File::Media, &PlaylistRequest::default()) {
-            let bytes = |n| match output.look(File::Segment(n), &PlaylistRequest::default()) {
+        if let Some(Served::Playlist(text)) = output.response(File::Media, &PlaylistRequest::default()) {
+            let bytes = |n| match output.response(File::Segment(n), &PlaylistRequest::default()) {
                 Some(Served::Media(pieces)) => Some(pieces.concat()),
                 _ => None,
             };
@@ -121,7 +121,7 @@ impl Outputs {
     pub(super) fn finish(mut self) -> Played {
         let next = Hls::new(Arc::clone(&self.output));
         std::mem::replace(&mut self.hls, next).finish(&self.broadcast);
-        self.look();
+        self.read_playlists();
         let Self { connections, arrived, classic, live, .. } = self;
         Played { connections, arrived, classic, live }
     }
