@@ -93,7 +93,7 @@ pub enum Failure {
     },
     /// Small packets arrive, large ones are lost.
     #[error(
-        "Large packets do not reach {host}: it accepts the connection, but packets of more than some hundred bytes are lost on the \
+        "Large packets do not get to {host}: it accepts the connection, but packets of more than some hundred bytes are lost on the \
          way. Most often a link on the path has a smaller MTU (VPN, PPPoE, a cloud network): lower the MTU of this server's network \
          interface, for example to 1400, or set `net.ipv4.tcp_mtu_probing` to 1."
     )]

@@ -13,7 +13,8 @@ use crate::spec::StreamId;
 
 /// The shortage has to last for this long before it is reported.
 const BEGINS_AFTER: Duration = Duration::from_secs(3);
-/// The report stays for this long after the last shortage: relays that skipped are not late for a moment.
+/// The report stays for this long after the last shortage: relays that have just skipped are
+/// briefly not late.
 const OVER_AFTER: Duration = Duration::from_secs(10);
 /// How often the reported values change.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
@@ -60,7 +61,7 @@ impl Shortage {
         let Self { destinations, needed_kbps, sent_kbps } = self;
         let mbit = |kbps: u64| kbps as f64 / 1_000.0;
         format!(
-            "Your server's uplink is too small: {destinations} destinations need {:.1} Mbit/s together, but only {:.1} get through. Lower \
+            "Your server's uplink is too small: {destinations} destinations need {:.1} Mbit/s together, {:.1} get through. Lower \
              the bitrate in your encoder, stop some destinations, or give the server a faster uplink. Meanwhile pictures are \
              skipped.",
             mbit(needed_kbps),
@@ -224,7 +225,7 @@ mod tests {
         let sentence = told.sentence();
         assert!(
             sentence.starts_with(
-                "Your server's uplink is too small: 4 destinations need 24.0 Mbit/s together, but only 15.0 get through."
+                "Your server's uplink is too small: 4 destinations need 24.0 Mbit/s together, 15.0 get through."
             ),
             "{sentence}"
         );

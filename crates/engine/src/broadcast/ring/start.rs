@@ -15,11 +15,11 @@ pub struct Start {
     pub video_frames_before: u64,
     /// The earliest time among the packets that follow; the connection's clock begins there.
     pub earliest: Timestamp,
-    /// StartReason the reader starts there.
+    /// Why the reader starts there.
     pub reason: StartReason,
 }
 
-/// StartReason a reader starts at a packet.
+/// Why a reader starts at a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartReason {
     /// Decoding can start there.

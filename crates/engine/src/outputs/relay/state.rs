@@ -33,7 +33,7 @@ const EARLY: Duration = Duration::from_secs(5);
 const MOVE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// After a format change of the encoder, the relay connects again at once, at most this often in a row.
 const FORMAT_CHANGES_MAX: u32 = 6;
-/// One more is allowed after this time.
+/// One more is allowed each time this has passed.
 const FORMAT_CHANGE_FORGOTTEN: Duration = Duration::from_secs(10);
 /// This many early ends in a row count as a refusal.
 const EARLY_ENDS_MAX: u32 = 3;

@@ -33,8 +33,8 @@ use crate::{
     status::{RelayError, RelayState},
 };
 
-/// Time for the first connection after the last packet is due. A stream of a moment is over after a moment, but should
-/// reach its destinations.
+/// Time for the first connection after the last packet is due: a very short stream may end before its first connections
+/// are made, but should still reach its destinations.
 const FIRST_CONNECTION: Duration = Duration::from_secs(5);
 /// The delay is checked for changes this often while waiting for its end.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);

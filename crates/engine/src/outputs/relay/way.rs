@@ -15,7 +15,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(2);
 const FAR: Duration = Duration::from_millis(80);
 /// Retransmitted segments per 10,000 that make a path lossy.
 const LOSSY: u64 = 100;
-/// The same for a far server, where `cubic` carries a fifth of a stream with 10 of them.
+/// The same for a far server: with 10 of them, `cubic` carries only a fifth of a stream.
 const LOSSY_IF_FAR: u64 = 5;
 /// Why a destination is too slow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
