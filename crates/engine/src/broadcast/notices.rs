@@ -48,12 +48,13 @@ impl Notices {
     pub(crate) fn set_slow_encoder(&mut self, percent: Option<u32>) {
         if let Some(percent) = percent {
             let message = format!(
-                "Your encoder or its line manages {percent} % of real time, so viewers see the stream stop and go. Look at the \
-                 load of the encoder; if that is low, its upload is too slow for the bitrate: lower it, or use another line."
+                "Your encoder or its line manages {percent} % of real time, so the stream stutters for viewers. Check \
+                 the load of the encoder; if it is low, the upload is too slow for the bitrate: lower the bitrate, or \
+                 use another network."
             );
             self.add(SLOW_ENCODER, message);
         } else if self.remove(SLOW_ENCODER) {
-            let message = "Your encoder and its line keep up with real time again.".to_owned();
+            let message = "Your encoder and its network keep up with real time again.".to_owned();
             self.unreported.push(Notice { code: "encoder_keeps_up", message, since: SystemTime::now() });
         }
     }
@@ -72,7 +73,8 @@ impl Notices {
     pub(crate) fn add_shortened_delay(&mut self, asked_ms: i64, delay_ms: i64) {
         let (asked, left) = (asked_ms / 1_000, delay_ms as f64 / 1_000.0);
         let message = format!(
-            "Your stream is too large to be kept for {asked} s. A destination with that delay gets it {left:.0} s later. Lower the              bitrate in your encoder, or the delay of the destination."
+            "Your stream is too large to be kept for {asked} s. A destination with that delay gets it {left:.0} s \
+             later. Lower the              bitrate in your encoder, or the delay of the destination."
         );
         self.add("delay_shortened", message);
     }
@@ -88,14 +90,14 @@ impl Notices {
             StartReason::Keyframe | StartReason::AudioOnly => {}
             StartReason::PicturesAway => self.add(
                 "no_pictures",
-                "Your encoder announced video, but no picture comes. Destinations get the sound alone until pictures come; \
-                 check the camera or the source in your encoder."
+                "Your encoder announced video, but sends no pictures. Destinations get only sound until pictures \
+                 arrive; check the camera or the source in your encoder."
                     .to_owned(),
             ),
             StartReason::NoKeyframe => self.add(
                 "no_keyframe",
-                "No keyframe came for ten seconds, so a destination had to start in the middle of a picture group and shows \
-                 a broken picture at first. Set the keyframe interval in your encoder to 2 s."
+                "No keyframe arrived for ten seconds, so a destination had to start in the middle of a picture group \
+                 and shows a broken picture at first. Set the keyframe interval in your encoder to 2 s."
                     .to_owned(),
             ),
         }
@@ -117,50 +119,50 @@ impl Notices {
             (
                 start_codes,
                 "start_codes",
-                "Your encoder sends H.264 with start codes where RTMP has lengths. They are converted; set its output to \
-                 FLV/RTMP (AVCC), not to a raw byte stream.",
+                "Your encoder sends H.264 with start codes where RTMP has lengths. GoStream converts them; set its \
+                 output to FLV/RTMP (AVCC), not to a raw byte stream.",
             ),
             (
                 empty_units,
                 "empty_units",
-                "Your encoder sends empty NAL units, which browsers and platforms refuse. They are left out; an update of the encoder \
-                 may help.",
+                "Your encoder sends empty NAL units, which browsers and platforms refuse. GoStream removes them; an \
+                 update of the encoder may help.",
             ),
             (
                 split_pictures,
                 "split_pictures",
-                "Your encoder sends each picture in several messages, which players show as flicker. They are joined; an update of \
-                 the encoder may help.",
+                "Your encoder sends each picture in several messages, which players show as flicker. GoStream joins \
+                 them; an update of the encoder may help.",
             ),
             (
                 wrong_flags,
                 "wrong_keyframe_flags",
-                "Your encoder marks keyframes wrongly. What the pictures themselves say is used; an update of the encoder may \
-                 help.",
+                "Your encoder marks keyframes incorrectly. GoStream detects them in the pictures instead; an update of \
+                 the encoder may help.",
             ),
             (
                 missing_header,
                 "missing_video_header",
-                "Your encoder sent no usable video header. It is made from the stream itself; an update of the encoder may \
-                 help.",
+                "Your encoder sent no usable video header. GoStream makes one from the stream; an update of the \
+                 encoder may help.",
             ),
             (
                 contradicted_header,
                 "contradicted_video_header",
-                "Your encoder's video header says something else than its pictures. The pictures are believed; restart the \
-                 encoder after changing its resolution.",
+                "Your encoder's video header contradicts its pictures. GoStream uses the pictures; restart the encoder \
+                 after changing its resolution.",
             ),
             (
                 adts,
                 "adts",
-                "Your encoder sends AAC with ADTS headers, which no platform takes in RTMP. They are taken off; set its audio to \
-                 raw AAC if it can.",
+                "Your encoder sends AAC with ADTS headers, which no platform accepts in RTMP. GoStream removes them; \
+                 set its audio to raw AAC if it can.",
             ),
             (
                 unnumbered_channels,
                 "audio_channels",
-                "The channel layout of your sound has no number in AAC, so browsers cannot preview it; destinations get it as it \
-                 is. Choose stereo or 5.1 in your encoder.",
+                "The channel layout of your sound has no number in AAC, so browsers cannot preview it; destinations \
+                 get it unchanged. Choose stereo or 5.1 in your encoder.",
             ),
         ] {
             if seen {
@@ -173,18 +175,21 @@ impl Notices {
     pub(crate) fn add_findings(&mut self, findings: Findings) {
         let Findings { outliers, jumps, skew_ms, drift_percent } = findings;
         if outliers > 0 {
-            let packets = if outliers == 1 { "One packet" } else { "Some packets" };
+            let (packets, them) = if outliers == 1 {
+                ("One packet of your encoder had a timestamp", "it")
+            } else {
+                ("Some packets of your encoder had timestamps", "them")
+            };
             let message = format!(
-                "{packets} of your encoder carried a time far from that of the others. They were put in their place; an update \
-                 of the encoder may help."
+                "{packets} far from those of the others. GoStream corrected {them}; an update of the encoder may help."
             );
             self.add("clock_outliers", message);
         }
         if jumps > 0 {
             self.add(
                 "clock_jumped",
-                "Your encoder's clock jumped while it was sending. The stream goes on without a gap; if it happens often, \
-                 set the encoder to use the system clock, or restart it."
+                "Your encoder's clock jumped while it was sending. The stream continues without a gap; if it happens \
+                 often, set the encoder to use the system clock, or restart it."
                     .to_owned(),
             );
         }
@@ -192,7 +197,7 @@ impl Notices {
             let (late, early) = if skew_ms > 0 { ("pictures", "sound") } else { ("sound", "pictures") };
             let seconds = skew_ms.unsigned_abs() as f64 / 1_000.0;
             let message = format!(
-                "The {late} of a moment leave your encoder {seconds:.1} s after its {early}. That is passed on as it is; if lips \
+                "Your encoder sends its {late} {seconds:.1} s after its {early}. GoStream keeps this offset; if lips \
                  and voice are apart, set the audio sync offset in your encoder."
             );
             self.add("track_skew", message);
@@ -201,8 +206,8 @@ impl Notices {
             let speed = if percent > 0.0 { "fast" } else { "slow" };
             let percent = percent.abs();
             let message = format!(
-                "Your encoder's clock runs {percent:.1} % {speed}. Times are kept in step with real time; set the encoder to use the \
-                 system clock, and look whether it is overloaded."
+                "Your encoder's clock runs {percent:.1} % {speed}. Times are kept in step with real time; set the \
+                 encoder to use the system clock, and check whether it is overloaded."
             );
             self.add("clock_drift", message);
         }
@@ -212,14 +217,15 @@ impl Notices {
     pub(crate) fn add_unsupported(&mut self, video: Option<VideoCodec>, audio: Option<AudioCodec>) {
         if let Some(codec) = video {
             let message = format!(
-                "Video of this kind ({}) cannot be previewed in a browser; destinations get it as it is.",
+                "Video of this kind ({}) cannot be previewed in a browser; destinations get it unchanged.",
                 codec.name()
             );
             self.add("preview_without_video", message);
         }
         if let Some(codec) = audio.filter(|codec| *codec != AudioCodec::Aac) {
             let message = format!(
-                "Sound of this kind ({}) cannot be previewed in a browser; destinations get it as it is. Platforms want AAC.",
+                "Sound of this kind ({}) cannot be previewed in a browser; destinations get it unchanged. Platforms \
+                 require AAC.",
                 codec.name()
             );
             self.add("preview_without_sound", message);

@@ -139,12 +139,12 @@ impl Ring {
 
     /// Arrival of the newest packet that arrived by `until_ms`.
     pub(crate) fn newest_ms_until(&self, until_ms: i64) -> Option<i64> {
-        let came = (self.came_until(until_ms) - self.first) as usize;
-        self.entries.get(came.checked_sub(1)?).map(|entry| entry.arrived_ms)
+        let arrived = (self.arrived_until(until_ms) - self.first) as usize;
+        self.entries.get(arrived.checked_sub(1)?).map(|entry| entry.arrived_ms)
     }
 
     /// One past the sequence number of the newest packet that arrived by `until_ms`.
-    pub(crate) fn came_until(&self, until_ms: i64) -> u64 {
+    pub(crate) fn arrived_until(&self, until_ms: i64) -> u64 {
         self.first + self.entries.partition_point(|entry| entry.arrived_ms <= until_ms) as u64
     }
 
@@ -243,8 +243,8 @@ impl Ring {
     /// due by `until_ms`, and is not before `changed`. Without video an audio frame is enough; without a keyframe for
     /// ten seconds, any picture.
     pub(crate) fn switch_point(&self, from_ms: i64, until_ms: i64, changed: u64) -> Option<u64> {
-        let came = self.entries.partition_point(|entry| entry.arrived_ms < from_ms) as u64;
-        let from = (self.first + came).max(changed).max(self.first);
+        let arrived = self.entries.partition_point(|entry| entry.arrived_ms < from_ms) as u64;
+        let from = (self.first + arrived).max(changed).max(self.first);
         let is_due = |&(sequence, entry): &(u64, &Arc<Entry>)| entry.arrived_ms <= until_ms || sequence < self.due.at;
         let due = || (from..).map_while(|sequence| Some((sequence, self.get(sequence)?))).take_while(is_due);
         let is = |kind| move |&(_, entry): &(u64, &Arc<Entry>)| entry.packet.kind == kind;
@@ -262,11 +262,12 @@ impl Ring {
     /// How far media times before `until_ms` (arrival) reach past the media times from packet `sequence` on, in ms: the
     /// larger value of both tracks.
     pub(crate) fn overlap_ms(&self, until_ms: i64, sequence: u64) -> Option<i64> {
-        let came = (self.came_until(until_ms) - self.first) as usize;
+        let arrived = (self.arrived_until(until_ms) - self.first) as usize;
         let next = (sequence.checked_sub(self.first)? as usize).min(self.entries.len());
         let is_near = |entry: &&Arc<Entry>| until_ms - entry.arrived_ms <= KEPT_MS_MAX;
         let overlap = |is_of_track: fn(PacketKind) -> bool| {
-            let before = self.entries.range(..came).rev().take_while(is_near).find(|e| is_of_track(e.packet.kind))?;
+            let before =
+                self.entries.range(..arrived).rev().take_while(is_near).find(|e| is_of_track(e.packet.kind))?;
             let after = self.entries.range(next..).find(|entry| is_of_track(entry.packet.kind))?;
             Some(before.packet.dts.ms_since(after.packet.dts))
         };

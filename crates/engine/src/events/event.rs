@@ -105,12 +105,12 @@ impl EndReason {
     pub fn advice(self) -> Option<String> {
         match self {
             Self::TooFast(Excess::Bitrate { allowed_kbps }) => Some(format!(
-                "The stream was faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in your \
-                 encoder, and start again in a minute."
+                "The stream was faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in \
+                 your encoder, and start again in a minute."
             )),
             Self::TooFast(Excess::Messages { allowed_per_second }) => Some(format!(
-                "The stream had more than {allowed_per_second} messages a second for too long; encoders send fewer than \
-                 300. Look for an update of your encoder, and start again in a minute."
+                "The stream had more than {allowed_per_second} messages a second for too long; encoders send fewer \
+                 than 300. Look for an update of your encoder, and start again in a minute."
             )),
             _ => None,
         }

@@ -84,9 +84,9 @@ impl CertificateProblem {
     pub(crate) fn sentence(&self, host: &str) -> String {
         match self {
             Self::UnknownIssuer => format!(
-                "The certificate of {host} is not signed by an authority that this machine knows. With a private authority, the \
-                 operator of this machine can add it to those that it trusts; with a public one, {host} may leave out \
-                 certificates in between, or another server answers under its name."
+                "The certificate of {host} is not signed by an authority that this machine knows. With a private \
+                 authority, the operator of this machine can add it to those that it trusts; with a public one, {host} \
+                 may leave out certificates in between, or another server answers under its name."
             ),
             Self::WrongName { names } if names.is_empty() => {
                 format!("The certificate of {host} is not for this name. Check the server name in the URL.")
@@ -96,25 +96,25 @@ impl CertificateProblem {
                 names.join(", ")
             ),
             Self::Expired { days, clock } => format!(
-                "The certificate of {host} expired {}by the clock of this server, which says {}. If that is right, the operator \
-                 of {host} has to renew it.",
+                "The certificate of {host} expired {}by the clock of this server, which says {}. If that is right, the \
+                 operator of {host} has to renew it.",
                 days.map(|days| format!("{} ago ", in_words(days))).unwrap_or_default(),
                 format_clock(*clock)
             ),
             Self::NotYetValid { days, clock } => format!(
-                "The certificate of {host} is not valid yet{}. This server\u{2019}s clock says {}; is it right? If it is, the \
-                 operator of {host} has to replace the certificate.",
+                "The certificate of {host} is not valid yet{}. This server\u{2019}s clock says {}; is it right? If it \
+                 is, the operator of {host} has to replace the certificate.",
                 days.map(|days| format!(", but in {}", in_words(days))).unwrap_or_default(),
                 format_clock(*clock)
             ),
             Self::WrongClock { clock } => format!(
-                "This server\u{2019}s clock says {}, which is wrong, so the certificate of {host} cannot be checked. The operator of \
-                 this machine has to set its clock (`timedatectl set-ntp true`).",
+                "This server\u{2019}s clock says {}, which is wrong, so the certificate of {host} cannot be checked. \
+                 The operator of this machine has to set its clock (`timedatectl set-ntp true`).",
                 format_clock(*clock)
             ),
             Self::Authority => format!(
-                "The certificate of {host} is one of an authority (CA:TRUE), which a server must not use for itself. The \
-                 operator of {host} has to replace it."
+                "The certificate of {host} is one of an authority (CA:TRUE), which a server must not use for itself. \
+                 The operator of {host} has to replace it."
             ),
             Self::Other(reason) => {
                 format!("The certificate of {host} is not valid ({reason}). The operator of {host} has to replace it.")
@@ -200,10 +200,10 @@ mod tests {
             ),
             (CertificateError::Revoked, &["not valid (", "has to replace it"]),
         ] {
-            let said = sentence(error.clone());
-            assert!(expected.iter().all(|words| said.contains(words)), "{error:?}: {said}");
+            let advice = sentence(error.clone());
+            assert!(expected.iter().all(|words| advice.contains(words)), "{error:?}: {advice}");
             let is_about_name = matches!(error, CertificateError::NotValidForNameContext { .. });
-            assert_eq!(said.contains("Check the server name"), is_about_name, "{said}");
+            assert_eq!(advice.contains("Check the server name"), is_about_name, "{advice}");
         }
     }
 
@@ -215,13 +215,16 @@ mod tests {
             CertificateError::NotValidYetContext { time: then, not_before: later },
             CertificateError::Expired,
         ] {
-            let said = CertificateProblem::found_at(&error, then).sentence("h");
-            assert!(said.starts_with("This server\u{2019}s clock says 1970-01-01 00:14 UTC, which is wrong"), "{said}");
-            let said = CertificateProblem::found_at(&error, later).sentence("h");
-            assert!(said.starts_with("The certificate of h "), "{said}");
+            let advice = CertificateProblem::found_at(&error, then).sentence("h");
+            assert!(
+                advice.starts_with("This server\u{2019}s clock says 1970-01-01 00:14 UTC, which is wrong"),
+                "{advice}"
+            );
+            let advice = CertificateProblem::found_at(&error, later).sentence("h");
+            assert!(advice.starts_with("The certificate of h "), "{advice}");
         }
-        let said = CertificateProblem::found_at(&CertificateError::NotValidForName, then).sentence("h");
-        assert!(said.contains("Check the server name"), "{said}");
+        let advice = CertificateProblem::found_at(&CertificateError::NotValidForName, then).sentence("h");
+        assert!(advice.contains("Check the server name"), "{advice}");
     }
 
     #[test]

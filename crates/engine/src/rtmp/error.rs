@@ -18,7 +18,8 @@ pub enum Failure {
     /// No name server answers, or none is configured.
     #[error(
         "The name server of this machine does not answer, so the address of {host} is not known. The lookup is \
-         repeated automatically; if it keeps failing, the operator has to check the name service (DNS) of this machine."
+         repeated automatically; if it keeps failing, the operator has to check the name service (DNS) of this \
+         machine."
     )]
     NoNameServer {
         /// The name.
@@ -32,8 +33,8 @@ pub enum Failure {
     },
     /// Every address is in a network that relays may not reach.
     #[error(
-        "{host} is in a private network, or is this server itself, and no stream is sent to or taken from there. The operator \
-         can allow it with `egress.allow`."
+        "{host} is in a private network, or is this server itself, and no stream is sent to or taken from there. The \
+         operator can allow it with `egress.allow`."
     )]
     Forbidden {
         /// The name.
@@ -84,8 +85,8 @@ pub enum Failure {
     },
     /// No answer to a command in time.
     #[error(
-        "{host} accepted the connection but did not let us publish in time. The platform may be overloaded; if this repeats, \
-         check the server URL."
+        "{host} accepted the connection but did not let us publish in time. The platform may be overloaded; if this \
+         repeats, check the server URL."
     )]
     NoAnswer {
         /// The name.
@@ -93,9 +94,9 @@ pub enum Failure {
     },
     /// Small packets arrive, large ones are lost.
     #[error(
-        "Large packets do not get to {host}: it accepts the connection, but packets of more than some hundred bytes are lost on the \
-         way. Most often a link on the path has a smaller MTU (VPN, PPPoE, a cloud network): lower the MTU of this server's network \
-         interface, for example to 1400, or set `net.ipv4.tcp_mtu_probing` to 1."
+        "Large packets do not get to {host}: it accepts the connection, but packets of more than some hundred bytes \
+         are lost on the way. Most often a link on the path has a smaller MTU (VPN, PPPoE, a cloud network): lower the \
+         MTU of this server's network interface, for example to 1400, or set `net.ipv4.tcp_mtu_probing` to 1."
     )]
     LargePacketsLost {
         /// The name.
@@ -130,8 +131,8 @@ pub enum Failure {
     },
     /// The key is in use.
     #[error(
-        "The platform says that this stream key is already in use{}. Stop other encoders that use it, or wait until the \
-         platform ends the old session.",
+        "The platform says that this stream key is already in use{}. Stop other encoders that use it, or wait until \
+         the platform ends the old session.",
         quoted(.answer)
     )]
     KeyInUse {
@@ -149,8 +150,8 @@ pub enum Failure {
     },
     /// The connection closed or broke while live.
     #[error(
-        "The connection to {host} was lost. GoStream connects again automatically. If it happens often, check your network and the \
-         platform's status page."
+        "The connection to {host} was lost. GoStream connects again automatically. If it happens often, check your \
+         network and the platform's status page."
     )]
     ConnectionLost {
         /// The name.
@@ -158,8 +159,8 @@ pub enum Failure {
     },
     /// Closed within seconds of starting, several times running.
     #[error(
-        "{host} closes the connection right after the stream starts. Most often the stream key is wrong, or the stream is \
-         above the platform's limits (resolution, bitrate, codec)."
+        "{host} closes the connection right after the stream starts. Most often the stream key is wrong, or the stream \
+         is above the platform's limits (resolution, bitrate, codec)."
     )]
     ClosedEarly {
         /// The name.
@@ -167,8 +168,8 @@ pub enum Failure {
     },
     /// The platform acknowledges no bytes.
     #[error(
-        "{host} stopped receiving data. GoStream connects again automatically. If it happens often, lower the bitrate in your \
-         encoder or choose a nearer server."
+        "{host} stopped receiving data. GoStream connects again automatically. If it happens often, lower the bitrate \
+         in your encoder or choose a nearer server."
     )]
     Stalled {
         /// The name.
@@ -176,8 +177,8 @@ pub enum Failure {
     },
     /// The platform redirected from TLS to a server without TLS.
     #[error(
-        "{host} redirected to a server without encryption, which would expose the stream key. If that is intended, \
-         use its rtmp:// URL."
+        "{host} redirected to a server without encryption, which would expose the stream key. If that is intended, use \
+         its rtmp:// URL."
     )]
     InsecureRedirect {
         /// The name.
@@ -302,7 +303,8 @@ mod tests {
             Failure::from_refusal(Step::Start, "NetStream.Publish.Denied".to_owned(), "No such key.".to_owned());
         assert_eq!(
             failure.to_string(),
-            "The platform refused the stream key (\u{201c}No such key\u{201d}). Copy it again from the platform and save it here."
+            "The platform refused the stream key (\u{201c}No such key\u{201d}). Copy it again from the platform and \
+             save it here."
         );
     }
 }

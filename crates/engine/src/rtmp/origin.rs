@@ -138,7 +138,7 @@ impl Clock {
         self.since_ms = None;
         let (longer_ms, due_ms) = (delay_ms - before_ms, arrived_ms + delay_ms - before_ms);
         // Connections may have read to different positions; all send everything that was due before the change.
-        let switch = Switch { until: ring.came_until(due_ms - 1), resume_at: at };
+        let switch = Switch { until: ring.arrived_until(due_ms - 1), resume_at: at };
         let shift_ms = ring.overlap_ms(due_ms, at).map_or(longer_ms, |overlap_ms| longer_ms.max(overlap_ms));
         drop(ring);
         if delay_ms < wanted_ms {

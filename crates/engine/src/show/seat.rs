@@ -34,7 +34,8 @@ impl Denied {
         match self {
             Self::Refused(refusal) => refusal.sentence().to_owned(),
             Self::TooFast(left) => format!(
-                "The last stream with this key was too fast. Lower the bitrate in your encoder, and start again in {} s.",
+                "The last stream with this key was too fast. Lower the bitrate in your encoder, and start again in {} \
+                 s.",
                 left.as_secs() + 1
             ),
             Self::TooOften(left) => format!(

@@ -60,9 +60,9 @@ impl Connection {
             if connection.arrived().iter().any(|event| matches!(event, server::Event::Publish(_))) {
                 connection.platform.accept_publish();
             }
-            let said = connection.platform.outbox().drain();
-            let mut said: &[u8] = &said;
-            while let Some(event) = connection.client.advance(&mut said).expect("is RTMP") {
+            let received = connection.platform.outbox().drain();
+            let mut received: &[u8] = &received;
+            while let Some(event) = connection.client.advance(&mut received).expect("is RTMP") {
                 if event == client::Event::Ready {
                     return connection;
                 }

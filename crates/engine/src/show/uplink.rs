@@ -61,9 +61,9 @@ impl Shortage {
         let Self { destinations, needed_kbps, sent_kbps } = self;
         let mbit = |kbps: u64| kbps as f64 / 1_000.0;
         format!(
-            "Your server's uplink is too small: {destinations} destinations need {:.1} Mbit/s together, {:.1} get through. Lower \
-             the bitrate in your encoder, stop some destinations, or give the server a faster uplink. Meanwhile pictures are \
-             skipped.",
+            "Your server's uplink is too small: {destinations} destinations need {:.1} Mbit/s together, {:.1} get \
+             through. Lower the bitrate in your encoder, stop some destinations, or give the server a faster uplink. \
+             Meanwhile pictures are skipped.",
             mbit(needed_kbps),
             mbit(sent_kbps)
         )
@@ -218,11 +218,12 @@ mod tests {
             (1, &["a"], false),
             (4, &[], false),
         ] {
-            let told = after_ten_seconds(&mut watch(&Arc::default(), 1), &load(relays, behind));
-            assert_eq!(told.is_some(), short, "{behind:?} of {relays}");
+            let shortage = after_ten_seconds(&mut watch(&Arc::default(), 1), &load(relays, behind));
+            assert_eq!(shortage.is_some(), short, "{behind:?} of {relays}");
         }
-        let told = after_ten_seconds(&mut watch(&Arc::default(), 1), &load(4, &["a", "b", "c"])).expect("is reported");
-        let sentence = told.sentence();
+        let shortage =
+            after_ten_seconds(&mut watch(&Arc::default(), 1), &load(4, &["a", "b", "c"])).expect("is reported");
+        let sentence = shortage.sentence();
         assert!(
             sentence.starts_with(
                 "Your server's uplink is too small: 4 destinations need 24.0 Mbit/s together, 15.0 get through."
@@ -259,8 +260,8 @@ mod tests {
         assert_eq!(after_ten_seconds(&mut mine, &load(2, &["a", "b"])), None);
         // One destination each, both late.
         after_ten_seconds(&mut other, &load(1, &["c"]));
-        let told = after_ten_seconds(&mut mine, &load(1, &["a"])).expect("is reported");
-        assert_eq!((told.destinations, told.needed_kbps, told.sent_kbps), (2, 12_000, 6_000));
+        let shortage = after_ten_seconds(&mut mine, &load(1, &["a"])).expect("is reported");
+        assert_eq!((shortage.destinations, shortage.needed_kbps, shortage.sent_kbps), (2, 12_000, 6_000));
         let mut third = watch(&uplink, 3);
         assert_eq!(after_ten_seconds(&mut third, &load(1, &[])), None, "an unaffected stream gets no report");
         // Slow servers of other streams do not explain the one that is slow here.

@@ -84,8 +84,8 @@ impl Window<'_> {
         let after = self.from(start.sequence);
         let sound = after.clone().find(|entry| entry.packet.kind == PacketKind::Audio);
         let newest_ms = self.seen.newest_ms?;
-        let comes = |(_, came_ms): &(Timestamp, i64)| newest_ms - came_ms < AUDIO_MISSING_AFTER_MS;
-        let sound = sound.map(|entry| entry.packet.dts).or(self.seen.sound.filter(comes).map(|(dts, _)| dts));
+        let is_recent = |(_, arrived_ms): &(Timestamp, i64)| newest_ms - arrived_ms < AUDIO_MISSING_AFTER_MS;
+        let sound = sound.map(|entry| entry.packet.dts).or(self.seen.sound.filter(is_recent).map(|(dts, _)| dts));
         if sound.is_none() && self.seen.sound.is_none() && self.seen.headers.audio.is_some() {
             let keyframe = after.clone().next()?;
             let passed = (newest_ms - keyframe.arrived_ms).max(self.seen.media_ms - keyframe.media_ms);

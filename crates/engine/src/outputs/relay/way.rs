@@ -22,8 +22,8 @@ const LOSSY_IF_FAR: u64 = 5;
 pub enum Slow {
     /// The server does not open its window: it reads too slowly.
     #[error(
-        "{host} takes the stream too slowly: data arrives, but the server limits how much may be in transit. Choose another \
-         server of the platform, or lower the bitrate in your encoder. Meanwhile pictures are skipped."
+        "{host} takes the stream too slowly: data arrives, but the server limits how much may be in transit. Choose \
+         another server of the platform, or lower the bitrate in your encoder. Meanwhile pictures are skipped."
     )]
     Server {
         /// The name.
@@ -31,8 +31,9 @@ pub enum Slow {
     },
     /// Packets are lost on the path.
     #[error(
-        "The way to {host} is {}lossy (round trip {rtt_ms} ms, {}.{} % sent again), and carries less than the stream needs. \
-         Choose a nearer server of the platform, or lower the bitrate in your encoder{}. Meanwhile pictures are skipped.",
+        "The way to {host} is {}lossy (round trip {rtt_ms} ms, {}.{} % sent again), and carries less than the stream \
+         needs. Choose a nearer server of the platform, or lower the bitrate in your encoder{}. Meanwhile pictures are \
+         skipped.",
         if *.far { "far and " } else { "" }, .resent / 100, .resent % 100 / 10,
         if *.bbr { "" } else { "; the operator of this server can enable `bbr`, which such connections need" }
     )]
@@ -50,8 +51,8 @@ pub enum Slow {
     },
     /// Neither: a link on the path is full.
     #[error(
-        "The way from here to {host} carries less than the stream needs ({}.{} Mbit/s). Lower the bitrate in your encoder, or \
-         choose another server of the platform. Meanwhile pictures are skipped.",
+        "The way from here to {host} carries less than the stream needs ({}.{} Mbit/s). Lower the bitrate in your \
+         encoder, or choose another server of the platform. Meanwhile pictures are skipped.",
         .kbps / 1_000, .kbps % 1_000 / 100
     )]
     Way {
@@ -62,7 +63,8 @@ pub enum Slow {
     },
     /// Most destinations are too slow at the same time.
     #[error(
-        "Several destinations are too slow at once: the uplink of this server is too small. Meanwhile pictures are skipped."
+        "Several destinations are too slow at once: the uplink of this server is too small. Meanwhile pictures are \
+         skipped."
     )]
     Uplink,
 }

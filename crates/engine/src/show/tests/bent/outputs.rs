@@ -220,7 +220,7 @@ fn falls(track: &[Arrived], show: &Show) -> Result<(), String> {
 
 /// A track is as long as the time in which it arrived.
 fn lasts(track: &[Arrived], show: &Show) -> Result<(), String> {
-    let (Some(first), Some(last)) = (track.first(), track.last()) else { return Err("nothing came".to_owned()) };
+    let (Some(first), Some(last)) = (track.first(), track.last()) else { return Err("nothing arrived".to_owned()) };
     let media_ms = last.timestamp_ms - first.timestamp_ms;
     let wall_ms = frame(last, show).arrived_ms - frame(first, show).arrived_ms;
     if (media_ms - wall_ms).abs() <= WALL_MS + 2 * show.bends.jitter_ms + show.stalled_return_ms() {
