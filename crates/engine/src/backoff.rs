@@ -1,20 +1,20 @@
-//! How long a relay waits before it tries again.
+//! Waits between the attempts of a relay or a pull.
 
 use std::time::Duration;
 
-/// After trouble on the way. The first tries fit inside the 60 to 90 s for which platforms hold a session.
+/// Seconds after network trouble. The first attempts fit inside the 60 to 90 s for which platforms keep a session.
 const TROUBLE_SECONDS: [u64; 6] = [1, 2, 4, 8, 15, 30];
-/// After the platform said no: it will likely say so again until the user acts, and must not be pestered.
+/// Seconds after a refusal: the platform will likely refuse again until the user acts, and must not be flooded.
 const REFUSAL_SECONDS: [u64; 4] = [30, 60, 120, 300];
-/// While the platform holds the key for an older session, which may take its time to expire.
+/// Seconds while the platform holds the key for an older session, which may take a while to expire.
 const BUSY_SECONDS: [u64; 3] = [5, 10, 30];
-/// Each wait is up to this share longer or shorter, so that relays that fell together do not return together.
+/// Each wait is up to this share longer or shorter, so that relays that failed together do not return together.
 const JITTER: f64 = 0.2;
 
-/// Which row of waits applies.
+/// Which schedule of waits applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
-    /// Network, TLS, a server that went away.
+    /// Network or TLS trouble, or a server that went away.
     Trouble,
     /// The platform refused.
     Refusal,
@@ -22,7 +22,7 @@ pub enum Schedule {
     Busy,
 }
 
-/// The wait before try number `tries + 1` of a row; `jitter` is from 0 to 1.
+/// The wait after `tries` earlier attempts of a schedule; `jitter` is from 0 to 1.
 pub fn delay(schedule: Schedule, tries: u32, jitter: f64) -> Duration {
     let row: &[u64] = match schedule {
         Schedule::Trouble => &TROUBLE_SECONDS,

@@ -1,4 +1,4 @@
-//! The engine's handle: everything the control plane can say to the data plane.
+//! The engine's handle: every call that the control plane can make to the data plane.
 
 use std::{
     io,
@@ -27,38 +27,38 @@ use crate::{
     rtmp::dial::Dialer,
     shards::Shards,
     shares::{Bounds, Full, Shares},
-    show::{cooldown::Resting, registry::Registry, shared::Shared, starts::Starts},
+    show::{cooldown::Cooldown, registry::Registry, shared::Shared, starts::Starts},
     spec::{AccountId, DestinationId, ProjectId, ProjectSpec, PullSpec, StreamKey, Target},
     status::{LiveStream, ProbeStep, ProjectStatus, PullStatus},
 };
 
-/// All goodbyes together, when the server stops.
+/// Time for all connections together to close in order, when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// Destinations that are tried out at once: each is a connection or two, for half a minute at most.
+/// Destinations that are tested at the same time. Each test holds one or two connections for at most half a minute.
 const PROBES: Bounds = Bounds { running: 64, running_each: 4, waiting: 256, waiting_each: 16 };
 
-/// How an engine is set up.
+/// Configuration of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Where RTMP is taken.
+    /// The address of the RTMP listener.
     pub rtmp_listen: SocketAddr,
-    /// Where RTMPS is taken; needs `tls`.
+    /// The address of the RTMPS listener; needs `tls`.
     pub rtmps_listen: Option<SocketAddr>,
-    /// The server's certificate.
+    /// TLS configuration with the server's certificate.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Proxies that say first whose connection they pass on.
+    /// Proxies that begin each connection with a PROXY header.
     pub proxy_protocol: ProxyProtocol,
-    /// Address ranges that relays may reach besides public ones.
+    /// Address ranges that relays may reach in addition to public ones.
     pub egress_allow: Vec<ipnet::IpNet>,
-    /// The name or address that users know this server by; relays reach it only where `egress_allow` does.
+    /// The server's public name or address. Relays reach it only if `egress_allow` contains it.
     pub public_host: Option<String>,
-    /// Makes addresses of the names of destinations.
+    /// Resolves the names of destinations.
     pub resolver: Arc<dyn Resolve>,
     /// Certificates that relays trust instead of the system's.
     pub trusted: Option<Vec<CertificateDer<'static>>>,
-    /// How long destinations are held after the encoder dropped.
+    /// How long destinations stay connected after the encoder dropped.
     pub reconnect_grace: Duration,
-    /// Threads of its own; with none, the engine runs on the caller's runtime.
+    /// Number of threads of the data plane; with 0 it runs on the caller's runtime.
     pub threads: usize,
     /// Bounds and deadlines.
     pub limits: Limits,
@@ -101,7 +101,7 @@ pub struct Engine {
     rtmps_addr: Option<SocketAddr>,
 }
 
-/// The ports of an engine, bound and not served yet: who connects waits.
+/// The ports of an engine: bound, but not served yet. Clients that connect wait.
 #[derive(Debug)]
 pub struct Ports {
     rtmp: TcpListener,
@@ -109,7 +109,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Binds these addresses.
+    /// Binds the addresses.
     pub fn bind(rtmp: SocketAddr, rtmps: Option<SocketAddr>) -> Result<Self, StartError> {
         let rtmp = bind("rtmp.listen", rtmp)?;
         let rtmps = rtmps.map(|address| bind("rtmps.listen", address)).transpose()?;
@@ -117,13 +117,13 @@ impl Ports {
     }
 }
 
-/// Binds an address; the error names the setting that it comes from.
+/// Binds an address. The error names the setting of the address.
 fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     gostream_net::listen(address).map_err(|source| StartError { setting, address, source })
 }
 
 impl Engine {
-    /// Binds and begins to take connections.
+    /// Binds the ports and starts to accept connections.
     pub async fn start(
         config: EngineConfig,
         admission: Arc<dyn Admission>,
@@ -133,12 +133,12 @@ impl Engine {
         Ok(Self::serve(ports, config, admission, events))
     }
 
-    /// Begins to take connections on these ports.
+    /// Starts to accept connections on bound ports.
     pub fn serve(ports: Ports, config: EngineConfig, admission: Arc<dyn Admission>, events: EventSender) -> Self {
         let Ports { rtmp, rtmps } = ports;
         let rtmps = rtmps.zip(config.tls.clone());
         let shards = Shards::start(config.threads).unwrap_or_else(|error| {
-            tracing::error!(%error, "The threads of the data plane could not be started; it shares those of the API.");
+            tracing::error!(%error, "The threads of the data plane could not be started; it runs on the threads of the API.");
             Shards::default()
         });
         let egress = Egress::new(config.egress_allow);
@@ -153,7 +153,7 @@ impl Engine {
             admission,
             registry: Registry::default(),
             limits: config.limits,
-            resting: Resting::default(),
+            cooldown: Cooldown::default(),
             starts: Starts::new(config.limits.starts),
             closing,
             tasks,
@@ -178,30 +178,31 @@ impl Engine {
         Self { shared, pulls: Arc::default(), rtmp_addr, rtmps_addr }
     }
 
-    /// Where RTMP is taken.
+    /// The bound address of the RTMP listener.
     pub fn rtmp_addr(&self) -> SocketAddr {
         self.rtmp_addr
     }
 
-    /// Where RTMPS is taken.
+    /// The bound address of the RTMPS listener.
     pub fn rtmps_addr(&self) -> Option<SocketAddr> {
         self.rtmps_addr
     }
 
-    /// What should be. Nothing happens when the project is not live here, or when nothing changed. A broadcast that was begun
-    /// with another key than the spec's is left as it is.
+    /// Applies the desired state of a project. Does nothing when the project is not live here or nothing changed. A
+    /// broadcast that began with another key than the spec's stays as it is.
     pub fn apply(&self, spec: ProjectSpec) -> Applied {
         self.name_output(spec.id, &spec.playback_id);
         self.shared.registry.get(spec.id).map_or(Applied::NotLive, |live| live.apply(&spec))
     }
 
-    /// What is live of the project is watched under this playback id from now on; the one before leads nowhere.
+    /// From now on, viewers find the live stream of the project under this playback id; the previous id is no longer
+    /// valid.
     pub fn name_output(&self, project: ProjectId, playback_id: &str) {
         self.shared.registry.name_output(project, playback_id);
     }
 
-    /// Ends the project's broadcast, its publisher and relays, if it is live. A publisher that is on its way is asked about
-    /// again.
+    /// Ends the project's broadcast with its publisher and relays, if it is live. A publisher that waits for its seat
+    /// is checked again.
     pub fn end(&self, project: ProjectId, reason: EndReason) {
         self.shared.registry.revoke(project);
         if let Some(live) = self.shared.registry.get(project) {
@@ -209,77 +210,79 @@ impl Engine {
         }
     }
 
-    /// The relay to that destination does not wait for its next attempt.
+    /// Ends the wait of the relays to that destination: they connect at once.
     pub fn retry(&self, project: ProjectId, destination: DestinationId) {
         if let Some(live) = self.shared.registry.get(project) {
-            // When so many wait already, one more changes nothing.
+            // The channel is only full when many retries wait already; one more would change nothing.
             let _ = live.retries.try_send(destination);
         }
     }
 
-    /// All streams that are to be fetched from elsewhere. What is fetched already goes on.
+    /// Sets the list of streams to pull from other servers. Pulls that run already and are still listed continue.
     pub fn pull(&self, wanted: Vec<PullSpec>) {
         self.pulls.apply(wanted, &self.shared);
     }
 
-    /// Somebody publishes the project's stream on the server that it is pulled from.
+    /// Reports that a client publishes the project's stream on the server that it is pulled from.
     pub fn pull_published(&self, project: ProjectId) {
         self.pulls.report(project, Upstream::Published);
     }
 
-    /// The publisher that is pulled from left: the stream ends as if its encoder had said goodbye here.
+    /// Reports that the publisher at the other server left: the stream ends as if its encoder had said goodbye here.
     pub fn pull_unpublished(&self, project: ProjectId) {
         self.pulls.report(project, Upstream::Unpublished);
     }
 
-    /// How the project's pull goes; `None` when there is none here.
+    /// The status of the project's pull; `None` when there is none here.
     pub fn pull_status(&self, project: ProjectId) -> Option<PullStatus> {
         self.pulls.status(project)
     }
 
-    /// Tries a destination of an account out, step by step, without publishing. Ends when it is dropped. [`Full`] when the
-    /// account, or all of them, already try as many as they may.
+    /// Tests a destination of an account step by step, without publishing. Dropping the future cancels it. [`Full`]
+    /// when the account, or all accounts together, run as many tests as they may.
     pub async fn probe(&self, account: AccountId, target: &Target) -> Result<Vec<ProbeStep>, Full> {
         let _share = self.shared.probes.take(account).await?;
         Ok(probe(&self.shared.dialer.of(account), target).await)
     }
 
-    /// What is, or `None` when the project is not live.
+    /// The current status, or `None` when the project is not live.
     pub fn status(&self, project: ProjectId) -> Option<Arc<ProjectStatus>> {
         self.watch(project).borrow().clone()
     }
 
-    /// What is, now and as it changes: at each change of a state, that of a pull too, and every 500 ms while live.
+    /// The current status and its changes. While live, it is published at each change of a state (of the pull as well)
+    /// and every 500 ms.
     pub fn watch(&self, project: ProjectId) -> watch::Receiver<Option<Arc<ProjectStatus>>> {
         self.shared.registry.watch(project)
     }
 
-    /// Events that found no room in the channel to the history, since the start.
+    /// Events lost since the start because the queue to the history was full.
     pub fn events_lost(&self) -> u64 {
         self.shared.events.lost()
     }
 
-    /// What is live, for the history to compare itself with.
+    /// All live streams, for the history to compare its rows with.
     pub fn streams(&self) -> Vec<LiveStream> {
         self.shared.registry.all().into_iter().map(|(_, live)| LiveStream::of(&live.broadcast)).collect()
     }
 
-    /// The projects that are live.
+    /// The live projects.
     pub fn live(&self) -> Vec<ProjectId> {
         self.shared.registry.all().into_iter().map(|(id, _)| id).collect()
     }
 
-    /// What viewers of that playback id watch: the output of its live stream, or for some seconds that of one that ended.
+    /// The HLS output for viewers of a playback id: that of the live stream, or for some seconds that of a stream that
+    /// ended.
     pub fn hls_for_viewers(&self, playback_id: &str) -> Option<Arc<hls::Output>> {
         self.shared.registry.output(playback_id)
     }
 
-    /// The HLS outputs of the live stream with that key.
+    /// The HLS output of the live stream with that key.
     pub fn hls(&self, stream_key: &StreamKey) -> Option<Arc<hls::Output>> {
         self.shared.registry.by_key(stream_key).map(|live| Arc::clone(&live.hls))
     }
 
-    /// Stops taking connections, ends all broadcasts and says goodbye to platforms, within 5 s.
+    /// Stops accepting connections, ends all broadcasts and closes relays in order, within 5 s.
     pub async fn shutdown(&self) {
         let Shared { registry, closing, tasks, .. } = &*self.shared;
         for (_, live) in registry.all() {
@@ -288,7 +291,7 @@ impl Engine {
         closing.cancel();
         tasks.close();
         if timeout(SHUTDOWN, tasks.wait()).await.is_err() {
-            tracing::warn!("Some connections did not end in time.");
+            tracing::warn!("Some connections did not close in time.");
         }
         self.shared.shards.stop();
     }

@@ -1,4 +1,4 @@
-//! What the history hears. `queue` is the way to it.
+//! Events for the history, and the queue that carries them.
 
 mod event;
 mod queue;

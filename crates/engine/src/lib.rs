@@ -1,19 +1,20 @@
-//! The data plane: sockets, packets and time. It takes live streams in over RTMP, keeps the newest seconds of each in memory,
-//! and sends them to every destination of their project, each on its own.
+//! The data plane: sockets, packets and time. It receives live streams over RTMP, keeps the newest seconds of each in
+//! memory, and sends them to every destination of their project independently.
 //!
-//! It knows no users, no SQL and no HTTP. The control plane tells it what should be ([`spec`]) and reads what is
-//! ([`status`]) through the [`Engine`]'s handle; nothing else crosses.
+//! It knows no users, no SQL and no HTTP. Through the [`Engine`] handle, the control plane passes the desired state
+//! ([`spec`]) and reads the current one ([`status`]); nothing else crosses.
 
 pub mod admission;
 mod backoff;
 pub mod broadcast;
+mod deadline;
 mod engine;
 pub mod events;
 mod inputs;
 pub mod limits;
 mod listen;
 mod outputs;
-mod patience;
+
 mod random;
 mod rtmp;
 mod shards;

@@ -1,17 +1,18 @@
-//! Random numbers of the operating system.
+//! Random numbers from the operating system.
 
 use gostream_proto::rtmp::handshake::RANDOM_BYTES;
 
-/// Random bytes for the handshake. They only have to differ; without a source of randomness zeros do as well.
+/// Random bytes for the handshake. They only have to differ; without a source of randomness, zeros work as well.
 pub fn random_filler() -> [u8; RANDOM_BYTES] {
     let mut filler = [0; RANDOM_BYTES];
     fill_random(&mut filler);
     filler
 }
 
+/// Fills `bytes` with random bytes; leaves them unchanged if the system has none.
 pub fn fill_random(bytes: &mut [u8]) {
     if let Err(error) = getrandom::fill(bytes) {
-        tracing::warn!(%error, "No random bytes.");
+        tracing::warn!(%error, "The system returned no random bytes.");
     }
 }
 

@@ -1,6 +1,6 @@
-//! The threads of the data plane. Each is a runtime of its own, and everything of a broadcast runs on the one its encoder came
-//! to: publisher, relays, HLS. So a packet on its way wakes tasks of the same thread, never another thread, which on a busy
-//! machine costs more than the packet. Broadcasts are spread over the threads, one after the other.
+//! The threads of the data plane. Each has its own runtime, and everything of a broadcast (publisher, relays, HLS) runs
+//! on the thread that its encoder's connection was assigned to. So a packet wakes only tasks of the same thread; waking
+//! another thread costs more than the packet itself on a busy machine. Connections are assigned to the threads in turn.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ticks;
 
-/// Running threads.
+/// The running threads.
 #[derive(Debug, Default)]
 pub(crate) struct Shards {
     handles: Vec<Handle>,
@@ -26,7 +26,7 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Starts so many threads; with none, everything runs on the caller's runtime.
+    /// Starts `count` threads; with 0, everything runs on the caller's runtime.
     pub(crate) fn start(count: usize) -> io::Result<Self> {
         let mut shards = Self::default();
         for n in 0..count {
@@ -36,7 +36,7 @@ impl Shards {
             let thread = thread::Builder::new().name(format!("media-{n}")).spawn(move || {
                 ticks::own_thread();
                 runtime.block_on(stop.cancelled());
-                // A name that is still being resolved is not waited for.
+                // Does not wait for a name that is still being resolved.
                 runtime.shutdown_background();
             })?;
             shards.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
@@ -50,7 +50,7 @@ impl Shards {
         self.handles.get(turn.checked_rem(self.handles.len())?)
     }
 
-    /// Ends the threads, and whatever still runs on them.
+    /// Ends the threads and everything that runs on them.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {

@@ -1,8 +1,9 @@
-//! A pool that many use, each up to a share: how much work runs at once, and who comes next when all of it is taken.
+//! A pool of permits shared fairly by keys (accounts, addresses): how many run at once, and which key is next when all
+//! are taken.
 //!
-//! Who has least running comes first, and of those who was let run longest ago: crowds wait for themselves and not in front of
-//! the others, however many crowds there are. Waiting is
-//! bounded as well: when there is no room, the longest line gives up its newest.
+//! The key with the fewest running permits is next; among equals, the one that was served longest ago. So many requests
+//! of one key delay only that key, however many such keys there are. The number of waiting requests is bounded as well:
+//! when there is no room, the longest queue loses its newest request.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,25 +13,25 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// How much of a pool there is.
+/// The size of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// What runs at once.
+    /// Permits at once.
     pub running: usize,
-    /// The same of one key.
+    /// Permits of one key at once.
     pub running_each: usize,
-    /// What waits.
+    /// Waiting requests.
     pub waiting: usize,
-    /// The same of one key.
+    /// Waiting requests of one key.
     pub waiting_each: usize,
 }
 
-/// The line is too long.
+/// The queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Too much is waiting already.")]
+#[error("Too many requests are waiting already.")]
 pub struct Full;
 
-/// A pool and its line.
+/// A pool and its queue.
 #[derive(Debug)]
 pub struct Shares<K: Copy + Eq + Hash> {
     bounds: Bounds,
@@ -42,31 +43,31 @@ struct State<K: Copy + Eq + Hash> {
     running: usize,
     waiting: usize,
     next_ticket: u64,
-    /// How often one was let run.
+    /// Number of permits granted so far.
     grants: u64,
     keys: HashMap<K, Line<K>>,
 }
 
-/// What one key has.
+/// The state of one key.
 #[derive(Debug)]
 struct Line<K: Copy + Eq + Hash> {
     running: usize,
-    /// The number of its newest grant; 0 for none since it was idle.
+    /// The number of its newest grant; 0 if it had none since it was idle.
     granted: u64,
     /// Oldest first.
-    waiting: VecDeque<(u64, Answer<K>)>,
+    waiting: VecDeque<(u64, Reply<K>)>,
 }
 
-type Answer<K> = oneshot::Sender<Result<Share<K>, Full>>;
+type Reply<K> = oneshot::Sender<Result<Share<K>, Full>>;
 
-/// Leave to run; given back when dropped.
+/// A permit to run; returned when dropped.
 #[derive(Debug)]
 pub struct Share<K: Copy + Eq + Hash> {
     pool: Arc<Shares<K>>,
     key: K,
 }
 
-/// A place in the line, left when dropped.
+/// A waiting request; leaves the queue when dropped.
 struct Waiting<'a, K: Copy + Eq + Hash> {
     pool: &'a Shares<K>,
     key: K,
@@ -80,7 +81,8 @@ impl<K: Copy + Eq + Hash> Shares<K> {
         Arc::new(Self { bounds, state: Mutex::new(state) })
     }
 
-    /// Waits for a share. [`Full`] at once when the line is too long, or later when it makes room for keys with less in it.
+    /// Waits for a permit. [`Full`] immediately when the queue is full, or later when the request makes room for a key
+    /// with a shorter queue.
     pub async fn take(self: &Arc<Self>, key: K) -> Result<Share<K>, Full> {
         let (answer, answered) = oneshot::channel();
         let ticket = self.queue(key, answer)?;
@@ -89,8 +91,8 @@ impl<K: Copy + Eq + Hash> Shares<K> {
         answered.await.unwrap_or(Err(Full))
     }
 
-    /// Takes a place in the line.
-    fn queue(&self, key: K, answer: Answer<K>) -> Result<u64, Full> {
+    /// Joins the queue.
+    fn queue(&self, key: K, answer: Reply<K>) -> Result<u64, Full> {
         let mut state = self.lock();
         let mine = state.keys.get(&key).map_or(0, |line| line.waiting.len());
         if mine >= self.bounds.waiting_each {
@@ -111,10 +113,10 @@ impl<K: Copy + Eq + Hash> Shares<K> {
         Ok(ticket)
     }
 
-    /// Lets run who may.
+    /// Grants permits to all that may run now.
     fn grant(self: &Arc<Self>) {
         loop {
-            // Answers are sent without the lock: one that nobody hears is a share that comes back.
+            // Sent without the lock: a reply without a receiver drops its permit, which takes the lock.
             let Some((key, answer)) = self.lock().next(self.bounds) else { return };
             let _ = answer.send(Ok(Share { pool: Arc::clone(self), key }));
         }
@@ -126,8 +128,8 @@ impl<K: Copy + Eq + Hash> Shares<K> {
 }
 
 impl<K: Copy + Eq + Hash> State<K> {
-    /// Who comes next, counted as running.
-    fn next(&mut self, bounds: Bounds) -> Option<(K, Answer<K>)> {
+    /// The next request, counted as running.
+    fn next(&mut self, bounds: Bounds) -> Option<(K, Reply<K>)> {
         if self.running >= bounds.running {
             return None;
         }
@@ -144,8 +146,8 @@ impl<K: Copy + Eq + Hash> State<K> {
         Some((key, answer))
     }
 
-    /// Takes the newest of the longest line, if that is longer than one with `mine` and one more.
-    fn evict(&mut self, mine: usize) -> Option<Answer<K>> {
+    /// Takes the newest request of the longest queue, if that queue is longer than `mine + 1`.
+    fn evict(&mut self, mine: usize) -> Option<Reply<K>> {
         let longest = self.keys.values_mut().max_by_key(|line| line.waiting.len())?;
         if longest.waiting.len() <= mine + 1 {
             return None;

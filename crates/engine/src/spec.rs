@@ -1,4 +1,4 @@
-//! What should be: the control plane hands the engine one [`ProjectSpec`] per live project.
+//! Desired state: the control plane hands the engine one [`ProjectSpec`] per live project.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ macro_rules! id {
 }
 
 id! {
-    /// The owner of projects, which share its limits. The engine knows nothing else of it.
+    /// The owner of projects, which share its limits. The engine knows nothing else about an account.
     AccountId
 }
 id! {
@@ -32,11 +32,11 @@ id! {
     DestinationId
 }
 id! {
-    /// One live session of a project: a UUID v7, which says when it began.
+    /// One live session of a project: a UUID v7, which contains its start time.
     StreamId
 }
 
-/// A stream key: prints as `****`, compares as the bytes it is.
+/// A stream key. Prints as `****`; compared byte by byte.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StreamKey(Arc<str>);
 
@@ -46,7 +46,7 @@ impl StreamKey {
         Self(key.into())
     }
 
-    /// The key itself: for the wire and for looking it up, never for a log.
+    /// The key itself, for RTMP and for lookups; never for a log.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -58,40 +58,40 @@ impl fmt::Debug for StreamKey {
     }
 }
 
-/// What a live project should look like: the whole of it, each time.
+/// The complete desired state of a live project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectSpec {
     /// The project.
     pub id: ProjectId,
-    /// Whose limits it counts against.
+    /// The account whose limits apply.
     pub account: AccountId,
-    /// The key that its encoder publishes with, and that the classic HLS paths carry.
+    /// The key that its encoder publishes with; part of the classic HLS paths.
     pub stream_key: StreamKey,
-    /// The id under which viewers find it; reveals nothing about the key.
+    /// The id in viewers' URLs; reveals nothing about the key.
     pub playback_id: String,
-    /// What an encoder's goodbye means.
+    /// How an encoder's goodbye is handled.
     pub goodbye: Goodbye,
-    /// Every saved destination, wanted on or not.
+    /// Every saved destination, enabled or not.
     pub destinations: Vec<DestinationSpec>,
 }
 
-/// What happens when the encoder says that it is done.
+/// What happens when the encoder ends the stream by RTMP command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Goodbye {
     /// The stream ends at once.
     #[default]
     Ends,
-    /// It is taken for a drop: destinations are held for the grace time. For encoders that say goodbye when their network
-    /// fails, and for shows that change encoders on the air.
+    /// It counts as a drop: destinations stay connected for the grace time. For encoders that say goodbye when their
+    /// network fails, and for shows that switch encoders while live.
     Holds,
 }
 
-/// A stream that does not come by itself: it is played from another server whenever somebody publishes it there.
+/// A stream to pull: it is played from another server whenever it is published there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullSpec {
-    /// Whose project it is.
+    /// The account whose limits apply.
     pub account: AccountId,
-    /// Whose stream it is.
+    /// The project that the stream belongs to.
     pub project: ProjectId,
     /// The server, and the project's key, which is the stream's name there.
     pub source: Target,
@@ -102,17 +102,17 @@ pub struct PullSpec {
 pub struct DestinationSpec {
     /// The destination.
     pub id: DestinationId,
-    /// Where to: server, app and stream name.
+    /// Server, app and stream name.
     pub target: Target,
-    /// A second server of the same platform that gets the same stream over a connection of its own.
+    /// A second server of the same platform, which gets the same stream over its own connection.
     pub backup: Option<Target>,
     /// Whether a relay should run.
     pub enabled: bool,
-    /// How much later it gets the stream.
+    /// How much later than it arrives the destination gets the stream.
     pub delay: Duration,
 }
 
-/// One of the connections to a destination, each with a relay of its own.
+/// One of the connections to a destination; each has its own relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Leg {
     /// To the destination's server.
@@ -122,7 +122,7 @@ pub enum Leg {
 }
 
 impl Leg {
-    /// The word of the API.
+    /// Its name in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Primary => "primary",
@@ -131,12 +131,12 @@ impl Leg {
     }
 }
 
-/// What names a relay: a destination and the leg.
+/// Identifies a relay: a destination and one of its legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelayId {
     /// The destination.
     pub destination: DestinationId,
-    /// Which of its connections.
+    /// One of its connections.
     pub leg: Leg,
 }
 
@@ -146,13 +146,13 @@ impl RelayId {
         Self { destination, leg: Leg::Primary }
     }
 
-    /// The relay to its backup server.
+    /// The relay to a destination's backup server.
     pub const fn backup(destination: DestinationId) -> Self {
         Self { destination, leg: Leg::Backup }
     }
 }
 
-/// Where a relay sends: the server's URL as the user wrote it and the key, never joined.
+/// Where a relay sends to: the server's URL as the user wrote it and the key, never joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The server and app.

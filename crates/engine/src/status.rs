@@ -1,4 +1,4 @@
-//! What is: the engine publishes one [`ProjectStatus`] per live project, the newest replaces the last.
+//! Current state: the engine publishes one [`ProjectStatus`] per live project; the newest replaces the previous one.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::spec::{DestinationId, ProjectId, StreamId};
 
-/// The whole truth about a live project at one moment. A project without a broadcast has no status.
+/// The complete status of a live project at one moment. A project without a broadcast has no status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectStatus {
     /// The project.
@@ -16,66 +16,66 @@ pub struct ProjectStatus {
     pub stream: StreamStatus,
     /// One entry per destination of the spec.
     pub relays: BTreeMap<DestinationId, RelayStatus>,
-    /// One entry per destination with a backup server: the relay to that.
+    /// One entry per destination with a backup server: the relay to the backup server.
     pub backups: BTreeMap<DestinationId, RelayStatus>,
 }
 
 /// The incoming side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamStatus {
-    /// The stream, as the history knows it.
+    /// The id of the stream in the history.
     pub id: StreamId,
-    /// Whether an encoder is connected right now.
+    /// Whether an encoder is connected.
     pub phase: StreamPhase,
     /// When the stream began.
     pub started_at: SystemTime,
-    /// What the video is, once its codec header came.
+    /// The video format, once a codec header arrived.
     pub video: Option<VideoStatus>,
-    /// What the audio is, once its codec header or first frame came.
+    /// The audio format, once a codec header or the first frame arrived.
     pub audio: Option<AudioStatus>,
     /// Bytes of media received since the start.
     pub received_bytes: u64,
-    /// How fast media comes by the wall clock, over the last 18 s, in percent: 100 keeps up. `None` for the first 15 s of an
-    /// encoder, and while none is there.
+    /// Media time relative to wall-clock time over the last 18 s, in percent: at 100 the encoder keeps up. `None` for
+    /// the first 15 s of an encoder, and while none is connected.
     pub speed_percent: Option<u32>,
-    /// Bytes of media that are held for readers.
+    /// Bytes of media held for readers.
     pub ring_bytes: usize,
-    /// Whether there is something to fetch for HLS players.
+    /// Whether HLS players can fetch a playlist.
     pub hls_ready: bool,
-    /// What was repaired, left out or cannot be previewed since the stream began, and what is too slow now, oldest first; one
-    /// entry per code.
+    /// Notices about repairs, omissions and missing previews since the stream began, and about what is currently too
+    /// slow; oldest first, one entry per code.
     pub notices: Vec<Notice>,
 }
 
-/// Something about a stream that its owner should know: what was seen, and what to do.
+/// Something about a stream that its owner should know, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Stable, for programs: `clock_drift`, `start_codes`, ...
     pub code: &'static str,
     /// For people.
     pub message: String,
-    /// When it was first seen.
+    /// When it was first noticed.
     pub since: SystemTime,
 }
 
-/// Where a stream stands.
+/// The phase of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum StreamPhase {
-    /// An encoder sends.
+    /// An encoder is connected.
     Live,
-    /// The encoder dropped; destinations are held until the given moment.
+    /// The encoder dropped; destinations stay connected until the given time.
     Reconnecting {
-        /// When the wait ends and the stream with it.
+        /// When the grace time and the stream end.
         until: SystemTime,
     },
-    /// The encoder is done; destinations with a delay still get the rest.
+    /// The encoder ended the stream; destinations with a delay still get the rest.
     Ending {
-        /// When the last of them has it.
+        /// When the last destination has received everything.
         until: SystemTime,
     },
 }
 
-/// What is live, in so far as the history keeps it.
+/// A live stream, with the fields that the history stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveStream {
     /// The project.
@@ -84,9 +84,9 @@ pub struct LiveStream {
     pub stream: StreamId,
     /// When it began.
     pub started_at: SystemTime,
-    /// The encoder is away, and waited for.
+    /// The encoder dropped and may come back.
     pub reconnecting: bool,
-    /// Since when it is, or is not.
+    /// When `reconnecting` last changed.
     pub since: SystemTime,
 }
 
@@ -95,13 +95,13 @@ pub struct LiveStream {
 pub struct VideoStatus {
     /// `h264`, `hevc`, `av1`, ...
     pub codec: &'static str,
-    /// Pixels.
+    /// In pixels.
     pub width: Option<u32>,
-    /// Pixels.
+    /// In pixels.
     pub height: Option<u32>,
-    /// Frames per second, measured.
+    /// Measured frames per second.
     pub fps: Option<f64>,
-    /// Kilobits per second, measured.
+    /// Measured bitrate in kbit/s.
     pub kbps: u32,
     /// Seconds between the last two keyframes.
     pub keyframe_seconds: Option<f64>,
@@ -114,46 +114,46 @@ pub struct AudioStatus {
     pub codec: &'static str,
     /// Samples per second.
     pub sample_rate: Option<u32>,
-    /// Channels.
+    /// Number of channels.
     pub channels: Option<u8>,
-    /// Kilobits per second, measured.
+    /// Measured bitrate in kbit/s.
     pub kbps: u32,
 }
 
-/// One relay.
+/// The status of one relay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RelayStatus {
-    /// Where it stands.
+    /// Its state.
     pub state: RelayState,
-    /// Since when.
+    /// When it entered the state.
     pub since: SystemTime,
-    /// How many connections were tried since the relay was last live for a minute; 0 before the first.
+    /// Connection attempts since the relay was last live for a minute; 0 before the first.
     pub attempt: u32,
-    /// When it tries again, in `Backoff` and `Rejected`.
+    /// The next attempt, in `Backoff` and `Rejected`.
     pub next_attempt_at: Option<SystemTime>,
-    /// Why the last connection ended or failed; in `Degraded`, why it falls behind.
+    /// Why the last connection ended or failed; in `Degraded`, why the relay is late.
     pub last_error: Option<RelayError>,
     /// Bytes of RTMP sent since the relay began.
     pub sent_bytes: u64,
     /// Kilobits per second over the last seconds.
     pub kbps: u32,
-    /// How much later than it comes the destination gets the stream, in ms. It differs from the owner's wish until a change
+    /// How much later than it arrives the destination gets the stream, in ms. Differs from the setting until a change
     /// reaches its keyframe, and when there is no room to keep that much of the stream.
     pub delay_ms: u32,
-    /// How far behind the newest packet that is due the relay is, in ms.
+    /// How late the relay is, in ms, compared with the newest packet that is due.
     pub lag_ms: u32,
-    /// How long the way to the platform and back is, in ms, where the kernel tells.
+    /// Round-trip time to the platform in ms, where the kernel reports it.
     pub rtt_ms: Option<f64>,
     /// Video frames skipped because the destination was too slow.
     pub dropped_frames: u64,
-    /// How often it had to connect again after being live.
+    /// How often the relay connected again after being live.
     pub reconnects: u32,
-    /// The same by the code of what ended the connection before.
+    /// `reconnects` by the code of the error that ended the previous connection.
     pub reconnects_by: BTreeMap<&'static str, u32>,
 }
 
 impl RelayStatus {
-    /// A relay that is not wanted.
+    /// The status of a disabled relay.
     pub fn off(since: SystemTime) -> Self {
         Self {
             state: RelayState::Off,
@@ -173,34 +173,34 @@ impl RelayStatus {
     }
 }
 
-/// The states of the contract.
+/// The relay states of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RelayState {
-    /// Not wanted.
+    /// Disabled.
     Off,
-    /// Wanted, and waits for the encoder.
+    /// Enabled; waits for the encoder.
     Waiting,
-    /// Resolving, connecting, shaking hands, asking to publish.
+    /// Resolving, connecting, handshaking, or requesting to publish.
     Connecting,
-    /// The platform accepted and bytes leave.
+    /// The platform accepted the stream and acknowledges bytes.
     Live,
-    /// The platform takes the stream, but not all of it: the relay falls behind, and skips up to keyframes.
+    /// The platform takes the stream too slowly: the relay is late and skips up to keyframes.
     Degraded,
-    /// Connected, but bytes stopped leaving.
+    /// Connected, but the platform acknowledges no bytes.
     Stalled,
-    /// Waits before it tries again.
+    /// Waits before the next attempt.
     Backoff,
-    /// The platform said no; tries again slowly.
+    /// The platform refused the stream; attempts continue at longer intervals.
     Rejected,
 }
 
 impl RelayState {
-    /// Whether the platform takes the stream, or did a moment ago.
+    /// Whether a connection to the platform is open.
     pub const fn is_connected(self) -> bool {
         matches!(self, Self::Live | Self::Degraded | Self::Stalled)
     }
 
-    /// The word of the contract.
+    /// Its name in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -215,7 +215,7 @@ impl RelayState {
     }
 }
 
-/// Why a relay is not live: a stable code and a sentence that says what to do.
+/// Why a relay is not live: a stable code, and a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayError {
     /// Stable, for programs: `dns`, `refused`, `key_rejected`, ...
@@ -224,31 +224,31 @@ pub struct RelayError {
     pub message: String,
 }
 
-/// How a stream is fetched from another server.
+/// The status of a pull: a stream that is fetched from another server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PullStatus {
-    /// Where it stands.
+    /// Its state.
     pub state: PullState,
-    /// How often the stream began to come.
+    /// How often the stream started to arrive.
     pub plays: u64,
     /// Why the last connection failed or ended.
     pub last_error: Option<RelayError>,
 }
 
-/// Where a pull stands.
+/// The states of a pull.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PullState {
-    /// Nobody publishes there, or an encoder publishes here.
+    /// The stream is not published on the other server, or an encoder publishes here.
     #[default]
     Waiting,
-    /// The stream comes.
+    /// The stream arrives.
     Live,
-    /// There is no connection, or the stream is not taken; tries again.
+    /// No connection, or this server refused the stream; attempts continue.
     Failing,
 }
 
 impl PullState {
-    /// The word of the API.
+    /// Its name in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -258,13 +258,13 @@ impl PullState {
     }
 }
 
-/// One step of trying a destination out.
+/// One step of a test of a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeStep {
     /// `resolve`, `connect`, `tls`, `handshake`, `rtmp_connect` or `create_stream`.
     pub name: &'static str,
     /// How long it took.
     pub took: Duration,
-    /// Why it failed; no step follows then.
+    /// Why it failed; no further step follows.
     pub error: Option<RelayError>,
 }

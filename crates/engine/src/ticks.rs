@@ -1,5 +1,6 @@
-//! One tick for all that a thread of the data plane does at intervals: a timer for each of them would wake the thread as often, each time
-//! with cold caches, and costs a system call when it is set (the runtime tells its own poll of an earlier time).
+//! One tick for everything that a thread of the data plane does at intervals. A timer for each task would wake the
+//! thread more often, each time with cold caches, and setting one costs a system call when the runtime's next poll
+//! moves forward.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,10 +16,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Between two ticks: a platform is seconds away from its viewers.
+/// Interval of ticks. A platform's viewers are seconds behind anyway.
 pub(crate) const TICK: Duration = Duration::from_millis(40);
 
-/// The first wake after `after`: multiples of `pause` on one clock, so that the streams of a thread wake it together.
+/// The first wake after `after`. Wakes are multiples of `pause` on one clock, so that all streams of a thread wake it
+/// together.
 pub(crate) fn next_wake(after: Instant, pause: Duration) -> Instant {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     let pause_ns = pause.as_nanos().max(1);
@@ -30,37 +32,37 @@ thread_local! {
     static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says that the thread, and its clock, are the data plane's alone.
+/// Marks this thread, with its clock, as owned by the data plane.
 pub(crate) fn own_thread() {
     OWN_THREAD.set(true);
 }
 
-/// The ticks of a thread, counted, for as long as a [`Ticks`] refers to them.
+/// Counts the ticks of a thread, for as long as a [`Ticks`] refers to it.
 #[derive(Debug, Default)]
 struct Ticker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     count: u64,
-    /// It ticks no more.
+    /// The ticker has stopped.
     is_over: bool,
-    /// Who waits, and for which tick.
+    /// Waiting tasks, each with its tick.
     waiting: Vec<(u64, Waker)>,
 }
 
-/// Each tick, or each second, third, … of them: all that wait for each third one are woken by the same.
+/// Every tick, or every second, third, … tick. All that wait for every third tick are woken by the same one.
 #[derive(Debug)]
 pub(crate) struct Ticks {
     ticker: Arc<Ticker>,
     every: u64,
-    /// The tick that is waited for.
+    /// The tick to wait for.
     due: u64,
-    /// The task that waits for it.
+    /// The waker that is registered for it.
     registered: Option<Waker>,
 }
 
 impl Ticks {
-    /// Each tick. Has to be called on a runtime.
+    /// Every tick. Must be called on a runtime.
     pub(crate) fn new() -> Self {
         Self::every(1)
     }
@@ -73,12 +75,12 @@ impl Ticks {
         ticks
     }
 
-    /// Waits for the next one. Cancel safe.
+    /// Waits for the next tick. Cancel safe.
     pub(crate) async fn next(&mut self) {
         std::future::poll_fn(|cx| self.poll_next(cx)).await;
     }
 
-    /// Ready at each tick once; those that were missed count as one.
+    /// Ready once per tick; missed ticks count as one.
     pub(crate) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.ticker.lock();
         let count = state.count;
@@ -102,7 +104,7 @@ impl Ticks {
 }
 
 impl Ticker {
-    /// That of the thread, started if there is none. A runtime that ended took its own along.
+    /// The ticker of this thread; starts one if none runs. A runtime that ended has stopped its ticker.
     fn of_thread() -> Arc<Self> {
         thread_local! {
             static RUNNING: RefCell<Weak<Ticker>> = const { RefCell::new(Weak::new()) };
@@ -117,7 +119,7 @@ impl Ticker {
         })
     }
 
-    /// Ticks until nothing refers to it.
+    /// Runs until nothing refers to it.
     async fn run(self: Arc<Self>) {
         let (mut timer, mut woken) = (Timer::start(), Vec::new());
         loop {
@@ -135,14 +137,14 @@ impl Ticker {
         }
     }
 
-    /// A poisoned lock still guards a whole state.
+    /// The state stays valid after a panic elsewhere, so a poisoned lock is used.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What wakes the thread. The kernel's own timer, once set, costs neither a call to set it again nor the wakes in between by which the
-/// runtime's wheel moves timers from one level to the next.
+/// Wakes the thread. A periodic timer of the kernel needs no call per tick, and avoids the extra wakes with which the
+/// runtime moves timers between the levels of its wheel.
 enum Timer {
     Kernel(Receiver),
     Runtime,
@@ -150,7 +152,7 @@ enum Timer {
 
 impl Timer {
     fn start() -> Self {
-        // The clock of a runtime that is lent may be stopped and moved; the kernel's goes on by itself.
+        // The clock of a borrowed runtime may be paused and advanced by tests; the kernel's timer would ignore that.
         if OWN_THREAD.get() { Self::of_kernel().unwrap_or(Self::Runtime) } else { Self::Runtime }
     }
 
@@ -163,7 +165,7 @@ impl Timer {
         let now = Instant::now();
         let first = next_wake(now, TICK) - now;
         timer.set(Expiration::IntervalDelayed(first.into(), TICK.into()), TimerSetTimeFlags::empty())?;
-        // To the runtime it is what a pipe is: a descriptor that becomes readable.
+        // The runtime only needs a descriptor that becomes readable, as that of a pipe does.
         Ok(Self::Kernel(Receiver::from_owned_fd_unchecked(timer.into())?))
     }
 
@@ -172,7 +174,7 @@ impl Timer {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Waits for the next tick; those that were missed count as one.
+    /// Waits for the next tick; missed ticks count as one.
     async fn next(&mut self) {
         match self {
             Self::Runtime => sleep_until(next_wake(Instant::now(), TICK)).await,
@@ -186,7 +188,7 @@ impl Timer {
     }
 }
 
-/// How many ticks there are in about so long.
+/// Number of ticks in `time`, rounded down.
 pub(crate) const fn ticks_in(time: Duration) -> u64 {
     (time.as_millis() / TICK.as_millis()) as u64
 }
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_are_woken_by_one_timer_and_those_that_missed_some_once() {
+    async fn one_timer_wakes_all_and_missed_ticks_count_as_one() {
         let (mut each, mut third) = (Ticks::new(), Ticks::every(3));
         each.next().await;
         let begun = Instant::now();
@@ -218,7 +220,7 @@ mod tests {
         }
         assert_eq!(begun.elapsed(), 6 * TICK);
         third.next().await;
-        assert_eq!(begun.elapsed(), 6 * TICK, "one of two was missed, and counts as the other");
+        assert_eq!(begun.elapsed(), 6 * TICK, "of two due ticks, the missed one is not repeated");
         third.next().await;
         let (at, step) = (begun.elapsed(), begun.elapsed() - 6 * TICK);
         assert!(step > Duration::ZERO && step <= 3 * TICK, "{at:?}");
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ticks_end_with_those_who_wait_and_begin_again() {
+    async fn ticker_stops_without_waiters_and_starts_again() {
         let ticks = Ticks::new();
         let ticker = Arc::downgrade(&ticks.ticker);
         drop(ticks);

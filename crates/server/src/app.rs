@@ -9,7 +9,7 @@ use std::{
 use axum::Router;
 use gostream_engine::{
     Engine, EngineConfig, events,
-    limits::{Limits as EngineLimits, RateLimit, StartLimits},
+    limits::{Limits as EngineLimits, StartLimits, StartRate},
 };
 use gostream_net::proxy::ProxyProtocol;
 use gostream_store::Store;
@@ -259,7 +259,7 @@ fn engine_limits(settings: &Settings) -> EngineLimits {
     let live = settings.quota.live_streams;
     let StartLimits { per_key, per_account } = StartLimits::default();
     // All that an account may have live can come back at once, twice.
-    let per_account = RateLimit { burst: per_account.burst.max(live.saturating_mul(2)), ..per_account };
+    let per_account = StartRate { burst: per_account.burst.max(live.saturating_mul(2)), ..per_account };
     EngineLimits {
         ingest_kbps: settings.quota.ingest_kbps,
         live_per_account: usize::try_from(live).unwrap_or(usize::MAX),

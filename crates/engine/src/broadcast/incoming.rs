@@ -1,4 +1,4 @@
-//! What a broadcast knows of its encoder's stream, whichever connection brings it.
+//! What a broadcast knows about its encoder's stream, whichever connection brings it.
 
 use gostream_proto::{
     flv::{Normaliser, Oddities, Stamped},
@@ -9,52 +9,52 @@ use gostream_proto::{
 
 use super::speed::Speed;
 
-/// What OBS announces its additional audio track with.
+/// The command with which OBS announces an additional audio track.
 const EXPECT_MEDIA: &[u8] = b"onExpectAdditionalMedia";
 
-/// What a broadcast knows of its encoder's stream: it goes on when encoders come and go.
+/// State of the encoder's stream. It outlives the encoder's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     pub(crate) clock: Clock,
     pub(crate) normaliser: Normaliser,
-    /// When the newest media came, in ms since the broadcast began.
+    /// Arrival of the newest media, in ms since the broadcast began.
     pub(crate) newest_ms: Option<i64>,
-    /// When the newest video message came.
+    /// Arrival of the newest video message, in ms since the broadcast began.
     pub(crate) video_ms: i64,
-    /// The packets of one message.
+    /// The packets of one message; kept to reuse its memory.
     pub(crate) packets: Vec<Stamped>,
     speed: Speed,
-    /// What the notices were made from.
-    pub(crate) told: Seen,
+    /// The observations that the current notices are based on.
+    pub(crate) reported: Observations,
 }
 
-/// What was found out about the encoder.
+/// Observations about the encoder, for notices.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Seen {
+pub(crate) struct Observations {
     pub(crate) oddities: Oddities,
     pub(crate) findings: Findings,
-    /// The share of real time that comes, in percent.
+    /// Media time relative to real time, in percent.
     pub(crate) speed_percent: Option<u32>,
-    /// The same, if it is too little.
+    /// `speed_percent`, if the encoder is too slow.
     pub(crate) slow_percent: Option<u32>,
 }
 
 impl Incoming {
-    /// Another encoder comes, or none.
+    /// An encoder connected or left: speed is measured from the beginning.
     pub(crate) fn forget_speed(&mut self) {
         self.speed.restart();
-        (self.told.speed_percent, self.told.slow_percent) = (None, None);
+        (self.reported.speed_percent, self.reported.slow_percent) = (None, None);
     }
 
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn observations(&self) -> Observations {
         let mut findings = self.clock.findings();
-        // An encoder that is too slow looks like one whose clock is.
+        // A slow encoder looks like one with a slow clock.
         findings.drift_percent = findings.drift_percent.filter(|_| !self.speed.explains_drift());
         let (speed_percent, slow_percent) = (self.speed.percent(), self.speed.slow_percent());
-        Seen { oddities: self.normaliser.oddities(), findings, speed_percent, slow_percent }
+        Observations { oddities: self.normaliser.oddities(), findings, speed_percent, slow_percent }
     }
 
-    /// The packets in a message.
+    /// Splits a message into packets.
     pub(crate) fn normalise(&mut self, media: &Media, packets: &mut Vec<Stamped>) {
         let (body, wire) = (media.body.clone(), media.timestamp);
         let mut push = |kind, body| {
@@ -66,7 +66,7 @@ impl Incoming {
             MediaKind::Audio => self.normaliser.audio(body, wire, packets),
             MediaKind::Metadata => push(PacketKind::Metadata, body),
             MediaKind::Data => {
-                // What comes before any media is meant to come first.
+                // Data before any media is meant to come first.
                 let announces = self.newest_ms.is_none()
                     || body.windows(EXPECT_MEDIA.len()).take(32).any(|name| name == EXPECT_MEDIA);
                 let kind = if announces { PacketKind::Announcement } else { PacketKind::Data };
@@ -75,8 +75,8 @@ impl Incoming {
         }
     }
 
-    /// The packet's time; `placed` is that of the newest stamp of its message. What is no frame of a main track does not move the clock: encoders
-    /// stamp headers and metadata 0.
+    /// The time of a packet. `placed` caches the newest timestamp of the same message and its time. Only frames of main
+    /// tracks move the clock: encoders give headers and metadata the timestamp 0.
     pub(crate) fn time(
         &mut self,
         packet: &Packet,

@@ -1,4 +1,4 @@
-//! The meter: what the incoming stream is and how fast it comes. What does not come any more is not shown.
+//! The meter: format and rates of the incoming stream. Rates of tracks that stopped fall to zero.
 
 use std::collections::VecDeque;
 
@@ -9,16 +9,16 @@ use gostream_proto::{
 
 use crate::status::{AudioStatus, VideoStatus};
 
-/// Rates are over this much time: long enough to hold a GOP, short enough to follow a change.
+/// Rates cover this much time, in ms: long enough for a GOP, short enough to follow a change.
 const WINDOW_MS: i64 = 4_000;
-/// Frames that are remembered: a second and more of the fastest cameras is enough for a rate.
+/// Frames to remember: more than a second of the fastest cameras.
 const FRAMES_MAX: usize = 2_048;
-/// What did not come for this long is measured by the time of arrival, which goes on; what usually comes more slowly has more
-/// time.
+/// A track that has not arrived for this long, in ms, is measured up to now; slower tracks get more time.
 const STALE_MS: i64 = 1_500;
-/// What takes this much longer to arrive than to play is measured by arrival: the encoder, or its line, is too slow.
+/// Media that takes this many times longer to arrive than to play is measured by arrival: the encoder or its network is
+/// too slow.
 const SLOW: f64 = 1.2;
-/// A codec header whose frames do not come for this long announces nothing.
+/// A codec header without frames for this long, in ms, does not set the frame rate.
 const ANNOUNCED_MS: i64 = 3_000;
 
 /// Measures a broadcast.
@@ -34,7 +34,7 @@ pub struct Meter {
     speed_percent: Option<u32>,
 }
 
-/// Frames and bytes over the window.
+/// Frames and bytes in the window.
 #[derive(Debug, Default)]
 struct Rate {
     frames: VecDeque<Frame>,
@@ -49,7 +49,7 @@ struct Frame {
 }
 
 impl Meter {
-    /// Counts a packet that came at `arrived_ms`, in ms since the broadcast began.
+    /// Counts a packet that arrived at `arrived_ms`, in ms since the broadcast began.
     pub fn count(&mut self, packet: &Packet, arrived_ms: i64) {
         let bytes = packet.flv.len();
         let ms = packet.dts.as_ms();
@@ -69,12 +69,12 @@ impl Meter {
         }
     }
 
-    /// What the video codec header says.
+    /// Sets the track described by the video codec header.
     pub fn set_video_track(&mut self, track: VideoTrack) {
         self.video_track = Some(track);
     }
 
-    /// What the audio codec header says.
+    /// Sets the track described by the audio codec header.
     pub fn set_audio_track(&mut self, track: AudioTrack) {
         self.audio_track = Some(track);
     }
@@ -89,17 +89,17 @@ impl Meter {
         self.received_bytes
     }
 
-    /// How fast media comes by the wall clock, in percent, as far as that is known.
+    /// Sets the speed of the incoming media relative to real time, in percent; `None` while unknown.
     pub fn set_speed(&mut self, percent: Option<u32>) {
         self.speed_percent = percent;
     }
 
-    /// How fast media comes by the wall clock, in percent: 100 keeps up.
+    /// Speed of the incoming media relative to real time, in percent.
     pub fn speed_percent(&self) -> Option<u32> {
         self.speed_percent
     }
 
-    /// The video as it comes in, at `now_ms` since the broadcast began.
+    /// The incoming video at `now_ms` since the broadcast began.
     pub fn video(&self, now_ms: i64) -> Option<VideoStatus> {
         let track = self.video_track.as_ref()?;
         let announced = track.fps.filter(|_| self.video.frames.is_empty() && now_ms < ANNOUNCED_MS);
@@ -113,7 +113,7 @@ impl Meter {
         })
     }
 
-    /// The audio as it comes in, at `now_ms` since the broadcast began.
+    /// The incoming audio at `now_ms` since the broadcast began.
     pub fn audio(&self, now_ms: i64) -> Option<AudioStatus> {
         let track = self.audio_track.as_ref()?;
         Some(AudioStatus {
@@ -129,7 +129,7 @@ impl Rate {
     fn count(&mut self, frame: Frame) {
         self.frames.push_back(frame);
         self.bytes += frame.bytes;
-        // Two frames tell a rate, however slow it is.
+        // At least two frames stay: they give a rate, however low.
         while let Some(&oldest) = self.frames.front().filter(|_| self.frames.len() > 2)
             && (frame.dts_ms - oldest.dts_ms > WINDOW_MS
                 || frame.arrived_ms - oldest.arrived_ms > 2 * WINDOW_MS
@@ -140,7 +140,7 @@ impl Rate {
         }
     }
 
-    /// More of the newest frame.
+    /// More bytes of the newest frame.
     fn extend(&mut self, bytes: usize) {
         if let Some(newest) = self.frames.back_mut() {
             newest.bytes += bytes;
@@ -148,7 +148,8 @@ impl Rate {
         }
     }
 
-    /// Frames and bytes, and the time from the first of them to the end of the last, which lasts as long as the others.
+    /// Frames, bytes, and the time from the first frame to the end of the last, which is assumed to be as long as the
+    /// others.
     fn over(&self, now_ms: i64) -> Option<(usize, usize, f64)> {
         let (oldest, newest) = (self.frames.front()?, self.frames.back()?);
         let intervals = self.frames.len() as f64 - 1.0;
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_those_of_the_last_seconds() {
+    fn rates_cover_the_last_seconds() {
         let mut meter = Meter::default();
         let track = VideoTrack { codec: VideoCodec::Avc, width: Some(1280), height: Some(720), fps: None };
         meter.set_video_track(track);
@@ -199,15 +200,15 @@ mod tests {
         let video = meter.video(12_000).expect("has a track");
         assert_eq!((video.fps, video.kbps), (Some(12.5), 500), "half of the window without pictures");
         let video = meter.video(20_000).expect("has a track");
-        assert_eq!((video.fps, video.kbps), (Some(0.0), 0), "what does not come is 0");
+        assert_eq!((video.fps, video.kbps), (Some(0.0), 0), "a missing track has rate 0");
     }
 
     #[test]
-    fn an_encoder_at_half_speed_is_measured_by_the_wall_clock() {
+    fn encoder_at_half_speed_is_measured_by_the_wall_clock() {
         let mut rate = Rate::default();
         (0..200).for_each(|n| rate.count(Frame { dts_ms: n * 40, arrived_ms: n * 80, bytes: 5_000 }));
         assert_eq!((rate.per_second(199 * 80), rate.kbps(199 * 80)), (Some(12.5), 500));
-        // What came at once, as at the beginning, is measured by its own times.
+        // A burst, as at the beginning, is measured by media time.
         let mut rate = Rate::default();
         (0..100).for_each(|n| rate.count(Frame { dts_ms: n * 40, arrived_ms: 0, bytes: 5_000 }));
         assert_eq!((rate.per_second(0), rate.kbps(0)), (Some(25.0), 1_000));
@@ -222,14 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_without_end_are_not_remembered() {
+    fn remembered_frames_are_bounded() {
         let mut rate = Rate::default();
         (0..100_000).for_each(|_| rate.count(Frame { dts_ms: 0, arrived_ms: 0, bytes: 1 }));
         assert_eq!((rate.frames.len(), rate.bytes), (FRAMES_MAX, FRAMES_MAX));
     }
 
     #[test]
-    fn one_frame_is_no_rate() {
+    fn one_frame_gives_no_rate() {
         let mut rate = Rate::default();
         rate.count(Frame { dts_ms: 0, arrived_ms: 0, bytes: 1_000 });
         assert_eq!((rate.kbps(10), rate.per_second(10)), (0, None));

@@ -1,7 +1,7 @@
-//! A broadcast: a stream while it runs, in memory. One writer, any number of readers.
+//! A broadcast: a running stream in memory, with one writer and any number of readers.
 //!
-//! [`ring`] holds the newest packets, [`incoming`] what is known of the encoder's stream, and a [`subscription`] reads at its own pace.
-//! Writing never waits for a reader, and [`wake_schedule`] says how often readers hear of it.
+//! [`ring`] holds the newest packets, [`incoming`] describes the encoder's stream, and each reader has a
+//! [`subscription`]. Writing never waits for a reader; [`wake_schedule`] decides how often readers are woken.
 
 pub(crate) mod incoming;
 pub mod meter;
@@ -32,16 +32,16 @@ use meter::Meter;
 use notices::Notices;
 use ring::Ring;
 
-/// One live stream and everything its readers share.
+/// One live stream and everything that its readers share.
 #[derive(Debug)]
 pub struct Broadcast {
-    /// The stream, as the history knows it.
+    /// The id of the stream in the history.
     pub stream: StreamId,
-    /// Whose it is.
+    /// The project that it belongs to.
     pub project: ProjectId,
     /// When it began.
     pub started_at: SystemTime,
-    /// The same moment, on the clock that only goes forward.
+    /// `started_at` on the monotonic clock.
     born: Instant,
     ring: Mutex<Ring>,
     meter: Mutex<Meter>,
@@ -49,23 +49,23 @@ pub struct Broadcast {
     notices: Mutex<Notices>,
     /// One past the newest sequence number; readers wake when it moves.
     head: watch::Sender<u64>,
-    /// Readers that want packets as soon as they come.
+    /// Number of readers that want packets as soon as they arrive.
     immediate_readers: AtomicUsize,
     phase: watch::Sender<Phase>,
-    /// When the phase began, in ms since the broadcast did.
+    /// When the phase began, in ms since the broadcast began.
     phase_ms: AtomicU64,
-    /// Cancelled when destinations with a delay get no more than they have.
+    /// Cancelled when destinations with a delay must not get the rest of the stream.
     cut: CancellationToken,
-    /// The uplink of this server is too small for what it sends.
+    /// Whether the uplink of this server is too small for its destinations.
     uplink_short: AtomicBool,
 }
 
-/// Where a broadcast stands.
+/// The phase of a broadcast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Phase {
-    /// An encoder sends.
+    /// An encoder is connected.
     Live,
-    /// The encoder dropped at that moment; readers wait.
+    /// The encoder dropped at that time; readers wait.
     Dropped(Instant),
     /// No more packets will come.
     Ended(EndReason),
@@ -92,29 +92,29 @@ impl Broadcast {
         })
     }
 
-    /// The phase, now and as it changes.
+    /// The current phase and its changes.
     pub fn phase(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }
 
-    /// Since when it is in that phase.
+    /// When the current phase began.
     pub fn phase_since(&self) -> SystemTime {
         self.started_at + Duration::from_millis(self.phase_ms.load(Ordering::Relaxed))
     }
 
-    /// Whether no more packets will come.
+    /// Whether the broadcast ended: no more packets will come.
     pub fn is_ended(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Ended(_))
     }
 
-    /// Waits until the broadcast is over.
+    /// Resolves when the broadcast ends.
     pub async fn ended(&self) {
-        // The sender lives as long as `self`, so this can only end one way.
+        // The sender lives as long as `self`, so `wait_for` cannot fail.
         let _ = self.phase().wait_for(|phase| matches!(phase, Phase::Ended(_))).await;
     }
 
-    /// Ends the broadcast; the first reason stays. Readers are told of the last packets first: they may have been kept for the
-    /// next wake. Where the encoder ended it, destinations with a delay still get the rest.
+    /// Ends the broadcast; the first reason stays. Wakes readers for the last packets first, which may have been held
+    /// for the next wake. If the encoder ended it, destinations with a delay still get the rest.
     pub fn end(&self, reason: EndReason) {
         if !matches!(reason, EndReason::EncoderStopped | EndReason::EncoderLost) {
             self.cut.cancel();
@@ -130,8 +130,8 @@ impl Broadcast {
         });
     }
 
-    /// Cancelled once destinations with a delay get no more than they have: the owner or the server ended the stream, or another
-    /// one of the project waits.
+    /// Cancelled when destinations with a delay must not get the rest: the owner or the server ended the stream, or a
+    /// new stream of the project waits.
     pub(crate) fn cut(&self) -> &CancellationToken {
         &self.cut
     }
@@ -141,37 +141,37 @@ impl Broadcast {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much media comes, in kbit/s.
+    /// Bitrate of the incoming media in kbit/s.
     pub(crate) fn kbps(&self) -> u32 {
         let now_ms = self.age_ms();
         let meter = self.meter();
         meter.video(now_ms).map_or(0, |video| video.kbps) + meter.audio(now_ms).map_or(0, |audio| audio.kbps)
     }
 
-    /// What the owner of the stream should know of it.
+    /// Notices for the owner of the stream.
     pub(crate) fn notices(&self) -> MutexGuard<'_, Notices> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An encoder comes or is away: how fast the one before was says nothing of what is now.
+    /// An encoder connected or left: the measured speed of the previous one no longer applies.
     pub(crate) fn forget_speed(&self) {
         self.incoming().forget_speed();
         self.meter().set_speed(None);
         self.notices().forget_slow_encoder();
     }
 
-    /// Whether destinations fall behind because the uplink of this server is too small.
+    /// Whether destinations are late because the uplink of this server is too small.
     pub(crate) fn is_uplink_short(&self) -> bool {
         self.uplink_short.load(Ordering::Relaxed)
     }
 
-    /// Says why, if the uplink is too small, or that it is no more.
+    /// Sets the notice about an uplink that is too small, or removes it.
     pub(crate) fn set_uplink(&self, short: Option<String>) {
         self.uplink_short.store(short.is_some(), Ordering::Relaxed);
         self.notices().set_uplink(short);
     }
 
-    /// How long the broadcast has run, in ms: the clock of arrivals.
+    /// Age of the broadcast in ms: the clock of arrivals.
     pub fn age_ms(&self) -> i64 {
         self.ms_at(Instant::now())
     }
@@ -184,42 +184,42 @@ impl Broadcast {
         self.born + Duration::from_millis(ms.max(0).unsigned_abs())
     }
 
-    /// Packets are kept for destinations with a delay of up to `delay_ms`, as long as there is room.
+    /// Keeps packets for destinations with a delay of up to `delay_ms`, while there is room.
     pub(crate) fn keep_for(&self, delay_ms: i64) {
         self.ring().keep_for(delay_ms);
     }
 
-    /// How much memory they may take beyond what is kept of every stream.
+    /// Sets the memory for delayed packets, in bytes, beyond what every stream may use.
     pub(crate) fn set_delay_room(&self, bytes: usize) {
         self.ring().set_room(bytes);
     }
 
-    /// When the newest packet came that is due at this delay, in ms since the broadcast began.
+    /// Arrival of the newest packet that is due at this delay, in ms since the broadcast began.
     pub(crate) fn newest_due_ms(&self, delay_ms: i64) -> Option<i64> {
         let now_ms = self.age_ms();
         let ring = self.ring();
         if delay_ms > 0 { ring.newest_ms_until(now_ms - delay_ms) } else { ring.newest_ms() }
     }
 
-    /// How long until the newest packet is due at this delay.
+    /// Time until the newest packet is due at this delay.
     pub(crate) fn rest_of(&self, delay_ms: i64) -> Duration {
         let due_ms = self.newest_ms().map_or(0, |newest_ms| newest_ms + delay_ms);
         Duration::from_millis((due_ms - self.age_ms()).max(0).unsigned_abs())
     }
 
-    /// When the newest packet came, in ms since the broadcast began.
+    /// Arrival of the newest packet, in ms since the broadcast began.
     pub fn newest_ms(&self) -> Option<i64> {
         self.ring().newest_ms()
     }
 
-    /// Bytes of media that are held for readers.
+    /// Bytes of media held for readers.
     pub fn ring_bytes(&self) -> usize {
         self.ring().held_bytes()
     }
 
-    /// Whether a track is in an Enhanced RTMP form that older servers do not know.
+    /// Whether a track uses an Enhanced RTMP form that older servers do not support.
     pub fn is_enhanced(&self) -> bool {
-        /// Video: bit 7 of the first byte. Audio: sound format 9 in its upper half.
+        /// Video: bit 7 of the first byte. Audio: sound format 9 in the upper half of the first byte.
         const EX_VIDEO: u8 = 0x80;
         const EX_AUDIO: u8 = 9;
         let ring = self.ring();
@@ -236,23 +236,23 @@ impl Broadcast {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether readers are woken seldom enough for all of them.
+    /// Whether readers are woken on ticks only.
     pub(crate) fn wakes_on_ticks(&self) -> bool {
         self.pause_between_wakes() >= TICK
     }
 
-    /// How long to collect packets before readers are woken for them.
+    /// The current pause between two wakes of the readers.
     pub(crate) fn pause_between_wakes(&self) -> Duration {
         wake_schedule::pause_for(self.immediate_readers.load(Ordering::Relaxed), self.born.elapsed())
     }
 
-    /// Tells readers that there is more to read.
+    /// Wakes readers if there are new packets.
     pub(crate) fn wake_readers(&self) {
         let head = self.ring().head();
         self.head.send_if_modified(|seen| std::mem::replace(seen, head) != head);
     }
 
-    /// An encoder sends again, or stopped sending. Nothing happens to an ended broadcast.
+    /// Changes between `Live` and `Dropped`. Does nothing once the broadcast ended.
     pub(crate) fn set_phase(&self, next: Phase) {
         self.phase.send_if_modified(|phase| {
             let changes = !matches!(phase, Phase::Ended(_)) && *phase != next;

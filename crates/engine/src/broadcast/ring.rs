@@ -1,11 +1,11 @@
 //! The ring: the newest packets of a broadcast, bounded by time and bytes.
 //!
-//! Readers without a delay see the newest ten seconds. Where a destination has a delay, older packets are kept for it: the same
-//! ring, read at an older [`Moment`].
+//! Readers without a delay see the newest ten seconds. If a destination has a delay, older packets are kept for it in
+//! the same ring, and read at an older [`Moment`].
 //!
-//! Packets have sequence numbers that never repeat. A reader holds the number of the packet it wants next; when that one
-//! is gone, the reader was too slow and starts again. Where a reader starts, and why a slow destination skipped, is decided
-//! in [`window`] and nowhere else.
+//! Packets have sequence numbers that never repeat. A reader holds the number of the next packet it wants. If that
+//! packet is gone, the reader was too slow and starts again. [`window`] alone decides where a reader starts, and so
+//! what a slow destination skips.
 
 mod entry;
 mod headers;
@@ -26,55 +26,57 @@ pub(crate) use self::moment::Moment;
 pub use self::{
     entry::Entry,
     headers::Headers,
-    start::{Start, Why},
+    start::{Start, StartReason},
 };
 use self::{mark::Mark, seen::Seen, window::Window};
 
-/// How much is kept, by arrival and by media time: a destination that is further behind would show its viewers old pictures.
+/// Time kept, in ms, by arrival and by media time. A destination that is later than that would show old pictures.
 const KEPT_MS_MAX: i64 = 10_000;
-/// Memory that is kept: 10 s of 50 Mbit/s.
+/// Memory kept, in bytes: 10 s of 50 Mbit/s.
 pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How many packets are kept: 10 s of what a publisher may send, and half as much again.
+/// Packets kept: 10 s of the most that a publisher may send, and half as much again.
 const KEPT_PACKETS_MAX: usize = 15_000;
-/// Memory that is kept besides for destinations with a delay: five minutes of 7 Mbit/s, or one of 35.
+/// Additional memory for destinations with a delay, in bytes: five minutes of 7 Mbit/s, or one minute of 35 Mbit/s.
 pub(crate) const DELAYED_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Packets that are kept besides for them: the same number a second, for the longest delay. Their own cost counts as bytes, too.
+/// Additional packets for destinations with a delay: the same number per second, for the longest delay. The overhead of
+/// a packet also counts as bytes.
 const DELAYED_PACKETS_MAX: usize = 30 * KEPT_PACKETS_MAX;
-/// Packets that will soon be dropped for want of room are due at every delay: a seventh of the room is left to read them in.
+/// Packets that will soon be evicted are due at every delay; a seventh of the room is left for reading them.
 const DUE_PACKETS: usize = (KEPT_PACKETS_MAX + DELAYED_PACKETS_MAX) / 7 * 6;
-/// Chunks of packets that are older than this are dropped: hardly a destination is so far behind, and one that is lays them
-/// out for itself.
-const DERIVED_KEPT_MS: i64 = 500;
-/// The newest packets.
+/// Age in ms at which cached chunks are dropped. Few destinations are that late, and those compute the chunks
+/// themselves.
+const CHUNKS_KEPT_MS: i64 = 500;
+/// The newest packets of a broadcast.
 #[derive(Debug, Default)]
 pub struct Ring {
     entries: VecDeque<Arc<Entry>>,
     /// The sequence number of the front entry.
     first: u64,
-    /// The sequence number of the oldest entry that may hold chunks.
+    /// The sequence number of the oldest entry that may hold cached chunks.
     fresh: u64,
-    /// Memory of all entries, without their chunks.
+    /// Memory of all entries without cached chunks, in bytes.
     bytes: usize,
-    /// Memory for readers with a delay that others have.
+    /// Memory for delayed packets that other streams use, in bytes.
     taken_room: usize,
-    /// All that came.
+    /// State after the newest packet.
     seen: Seen,
-    /// All that came before the front entry.
+    /// State before the front entry.
     dropped: Seen,
     /// The oldest entry for readers without a delay.
     near: Mark,
-    /// Entries before this one are due at every delay.
+    /// Entries before this mark are due at every delay.
     due: Mark,
-    /// The longest delay that is kept for, in ms; 0 without any.
+    /// The longest delay to keep packets for, in ms; 0 for none.
     delay_ms: i64,
-    /// The first picture and the first sound.
+    /// Times of the first picture and the first audio frame.
     firsts: [Option<Timestamp>; 2],
-    /// How far the stream is: tracks may be apart, so each counts from its own beginning.
+    /// Media time since the beginning, in ms. Tracks may be apart, so each counts from its own first frame.
     media_ms: i64,
 }
 
 impl Ring {
-    /// Appends a packet that came at `arrived_ms`, in ms since the broadcast began, and drops what is over the bounds.
+    /// Appends a packet that arrived at `arrived_ms` (in ms since the broadcast began), and evicts packets beyond the
+    /// bounds.
     pub fn push(&mut self, packet: Packet, arrived_ms: i64) {
         self.advance(&packet);
         let (platform, player) = Default::default();
@@ -85,8 +87,18 @@ impl Ring {
             *bytes += entry.held_bytes();
         }
         self.entries.push_back(entry);
-        self.drop_derived();
+        self.drop_old_chunks();
         self.evict();
+        self.assert_invariants();
+    }
+
+    /// Positions and sums that eviction and readers rely on, as far as they can be checked in constant time.
+    fn assert_invariants(&self) {
+        debug_assert_eq!(self.dropped.end, self.first);
+        debug_assert_eq!(self.first + self.entries.len() as u64, self.seen.end);
+        debug_assert!(self.first <= self.near.at && self.near.at <= self.seen.end);
+        debug_assert!(self.first <= self.due.at && self.due.at <= self.seen.end);
+        debug_assert!(self.near.bytes <= self.bytes && self.due.bytes <= self.bytes);
     }
 
     fn advance(&mut self, packet: &Packet) {
@@ -103,14 +115,14 @@ impl Ring {
         self.seen.end
     }
 
-    /// Memory that it takes, in bytes.
+    /// Memory used, in bytes, with cached chunks.
     pub fn held_bytes(&self) -> usize {
         let fresh = self.entries.range((self.fresh.max(self.first) - self.first) as usize..);
         let chunks: usize = fresh.map(|entry| entry.platform.held_bytes() + entry.player.held_bytes()).sum();
         self.bytes + chunks
     }
 
-    /// How many video frames came so far.
+    /// Number of video frames so far.
     pub fn video_frames(&self) -> u64 {
         self.seen.video_frames
     }
@@ -120,53 +132,54 @@ impl Ring {
         &self.seen.headers
     }
 
-    /// When the newest packet came, in ms since the broadcast began.
+    /// Arrival of the newest packet, in ms since the broadcast began.
     pub fn newest_ms(&self) -> Option<i64> {
         self.entries.back().map(|entry| entry.arrived_ms)
     }
 
-    /// When the newest packet came that came until `until_ms`.
+    /// Arrival of the newest packet that arrived by `until_ms`.
     pub(crate) fn newest_ms_until(&self, until_ms: i64) -> Option<i64> {
-        let came = (self.came_until(until_ms) - self.first) as usize;
-        self.entries.get(came.checked_sub(1)?).map(|entry| entry.arrived_ms)
+        let arrived = (self.arrived_until(until_ms) - self.first) as usize;
+        self.entries.get(arrived.checked_sub(1)?).map(|entry| entry.arrived_ms)
     }
 
-    /// One past the number of the newest packet that came until `until_ms`.
-    pub(crate) fn came_until(&self, until_ms: i64) -> u64 {
+    /// One past the sequence number of the newest packet that arrived by `until_ms`.
+    pub(crate) fn arrived_until(&self, until_ms: i64) -> u64 {
         self.first + self.entries.partition_point(|entry| entry.arrived_ms <= until_ms) as u64
     }
 
-    /// The number after the newest codec header that replaced another.
+    /// One past the sequence number of the newest codec header that replaced another.
     pub(crate) fn changed(&self) -> u64 {
         self.seen.changed
     }
 
-    /// The packets that a reader without a delay can read.
+    /// The packets for a reader without a delay.
     pub(crate) fn newest(&self) -> Range<u64> {
         self.near.at..self.head()
     }
 
-    /// The packet of that number; `None` when it is gone or has not come yet.
+    /// The packet with that sequence number; `None` when it was evicted or has not arrived yet.
     pub fn get(&self, sequence: u64) -> Option<&Arc<Entry>> {
         self.entries.get(usize::try_from(sequence.checked_sub(self.first)?).ok()?)
     }
 
-    /// Whether the packet of that number is too old for a reader without a delay.
+    /// Whether the packet with that sequence number is too old for a reader without a delay.
     pub fn is_gone(&self, sequence: u64) -> bool {
         sequence < self.near.at
     }
 
-    /// Packets are kept for readers with a delay of up to `delay_ms`, and no longer.
+    /// Sets the longest delay to keep packets for, in ms.
     pub(crate) fn keep_for(&mut self, delay_ms: i64) {
         let shorter = delay_ms < self.delay_ms;
         self.delay_ms = delay_ms;
         if shorter {
             self.evict();
             self.entries.shrink_to(2 * self.entries.len());
+            self.assert_invariants();
         }
     }
 
-    /// Of the memory for readers with a delay, no more than this may be taken from now on.
+    /// Sets the memory for delayed packets, in bytes.
     pub(crate) fn set_room(&mut self, bytes: usize) {
         self.taken_room = DELAYED_BYTES_MAX.saturating_sub(bytes);
     }
@@ -181,8 +194,8 @@ impl Ring {
         Window { entries, first: *first, floor: near.at, seen }.start(waits_from)
     }
 
-    /// Brings `moment` up to all that came until `until_ms`. Gives the arrival of the newest packet that is due before that because
-    /// there is no more room for it.
+    /// Moves `moment` forward to everything that arrived by `until_ms`. Returns the arrival of the newest packet that
+    /// is due early because its memory is needed.
     pub(crate) fn follow(&self, moment: &mut Moment, until_ms: i64) -> Option<i64> {
         if moment.seen.end < self.first {
             *moment = Moment { seen: self.dropped.clone(), floor: self.first };
@@ -203,6 +216,8 @@ impl Ring {
         {
             moment.floor += 1;
         }
+        debug_assert!(self.first <= moment.floor && moment.floor <= moment.seen.end.max(self.first));
+        debug_assert!(moment.seen.end <= self.head());
         early_ms
     }
 
@@ -213,7 +228,7 @@ impl Ring {
         Window { entries, first: *first, floor: *floor, seen }.start(waits_from)
     }
 
-    /// A start at the packet of that number.
+    /// A start at the packet with that sequence number.
     pub(crate) fn start_with(&self, sequence: u64) -> Option<Start> {
         let entry = self.get(sequence)?;
         let mut seen = self.dropped.clone();
@@ -221,15 +236,15 @@ impl Ring {
             seen.add(before);
         }
         let (headers, video_frames_before, earliest) = (seen.headers, entry.video_frames_before, entry.packet.dts);
-        Some(Start { sequence, headers, video_frames_before, earliest, why: Why::Keyframe })
+        Some(Start { sequence, headers, video_frames_before, earliest, reason: StartReason::Keyframe })
     }
 
-    /// Where a reader goes on that changes to another delay: at the first keyframe that came at `from_ms` or later, is due by
-    /// `until_ms` and is not before `changed`. Sound alone will do where there is no video, and any picture where ten seconds
-    /// have no keyframe.
-    pub(crate) fn turn(&self, from_ms: i64, until_ms: i64, changed: u64) -> Option<u64> {
-        let came = self.entries.partition_point(|entry| entry.arrived_ms < from_ms) as u64;
-        let from = (self.first + came).max(changed).max(self.first);
+    /// Where a reader that changes its delay continues: at the first keyframe that arrived at `from_ms` or later, is
+    /// due by `until_ms`, and is not before `changed`. Without video an audio frame is enough; without a keyframe for
+    /// ten seconds, any picture.
+    pub(crate) fn switch_point(&self, from_ms: i64, until_ms: i64, changed: u64) -> Option<u64> {
+        let arrived = self.entries.partition_point(|entry| entry.arrived_ms < from_ms) as u64;
+        let from = (self.first + arrived).max(changed).max(self.first);
         let is_due = |&(sequence, entry): &(u64, &Arc<Entry>)| entry.arrived_ms <= until_ms || sequence < self.due.at;
         let due = || (from..).map_while(|sequence| Some((sequence, self.get(sequence)?))).take_while(is_due);
         let is = |kind| move |&(_, entry): &(u64, &Arc<Entry>)| entry.packet.kind == kind;
@@ -244,24 +259,26 @@ impl Ring {
         due().filter(late).find(is(PacketKind::InterFrame)).map(|(sequence, _)| sequence)
     }
 
-    /// How far the times of what came until `until_ms` reach past the times from that packet on, in ms: the most of both tracks.
+    /// How far media times before `until_ms` (arrival) reach past the media times from packet `sequence` on, in ms: the
+    /// larger value of both tracks.
     pub(crate) fn overlap_ms(&self, until_ms: i64, sequence: u64) -> Option<i64> {
-        let came = (self.came_until(until_ms) - self.first) as usize;
+        let arrived = (self.arrived_until(until_ms) - self.first) as usize;
         let next = (sequence.checked_sub(self.first)? as usize).min(self.entries.len());
         let is_near = |entry: &&Arc<Entry>| until_ms - entry.arrived_ms <= KEPT_MS_MAX;
         let overlap = |is_of_track: fn(PacketKind) -> bool| {
-            let before = self.entries.range(..came).rev().take_while(is_near).find(|e| is_of_track(e.packet.kind))?;
+            let before =
+                self.entries.range(..arrived).rev().take_while(is_near).find(|e| is_of_track(e.packet.kind))?;
             let after = self.entries.range(next..).find(|entry| is_of_track(entry.packet.kind))?;
             Some(before.packet.dts.ms_since(after.packet.dts))
         };
         overlap(PacketKind::is_picture).max(overlap(|kind| kind == PacketKind::Audio))
     }
 
-    fn drop_derived(&mut self) {
+    fn drop_old_chunks(&mut self) {
         self.fresh = self.fresh.max(self.first);
         let Some(newest_ms) = self.newest_ms() else { return };
         while let Some(entry) = self.entries.get_mut((self.fresh - self.first) as usize) {
-            if newest_ms - entry.arrived_ms < DERIVED_KEPT_MS {
+            if newest_ms - entry.arrived_ms < CHUNKS_KEPT_MS {
                 return;
             }
             *entry = Arc::new(entry.bare());

@@ -14,41 +14,41 @@ use tokio::{
 
 use super::{
     Broadcast,
-    ring::{Entry, Headers, Moment, Ring, Start, Why},
+    ring::{Entry, Headers, Moment, Ring, Start, StartReason},
 };
 use crate::ticks::{TICK, next_wake};
 
-/// A reader with a delay looks again after this time even where nothing is due before: packets may become due for want of room.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A reader with a delay checks at least this often: packets become due early when their memory is needed.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads a broadcast at its own pace, from a keyframe on, never from inside a GOP.
+/// Reads a broadcast at the speed of its reader. Starts where the rules of the ring allow it.
 #[derive(Debug)]
 pub struct Subscription {
     broadcast: Arc<Broadcast>,
     head: watch::Receiver<u64>,
     delivery: Delivery,
-    /// What it sees, where that is not the newest.
+    /// The reader's view of the past; `None` without a delay.
     delayed: Option<Delayed>,
-    /// A change of its delay leads there.
-    turn: Option<Path>,
-    /// The number of the packet wanted next; `None` until a start is there.
+    /// A running change of the delay.
+    switch: Option<Switch>,
+    /// Sequence number of the next packet to read; `None` until the reader can start.
     next: Option<u64>,
-    /// The first packet that it would have started at, as long as it waits for a start.
+    /// While waiting for a start: the first packet that the reader could start at.
     waits_from: Option<u64>,
-    /// See [`Entry::video_frames_before`]: the first frame not read yet.
+    /// Video frames before the next packet to read; see [`Entry::video_frames_before`].
     video_frames_read: u64,
 }
 
-/// From one delay to another. All readers that go it hand out the same packets.
+/// A change from one delay to another. All readers with the same switch read the same packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Path {
-    /// Up to this number packets are read at the delay that was.
-    pub(crate) leave: u64,
-    /// There reading goes on.
-    pub(crate) at: u64,
+pub(crate) struct Switch {
+    /// Packets before this sequence number are read at the old delay.
+    pub(crate) until: u64,
+    /// Reading continues here.
+    pub(crate) resume_at: u64,
 }
 
-/// A reader that gets the stream later.
+/// State of a reader with a delay.
 #[derive(Debug)]
 struct Delayed {
     delay_ms: i64,
@@ -58,38 +58,38 @@ struct Delayed {
 /// How soon a reader wants packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// As soon as can be afforded: it sends them on.
+    /// As soon as the wake schedule allows: for readers that pass packets on.
     Immediate,
-    /// Within some tens of milliseconds: it collects them itself.
+    /// Within some tens of milliseconds: for readers that collect packets anyway.
     Batched,
 }
 
-/// What a reader gets at once.
+/// The result of one read.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Set when the reader starts, or starts again: what to know first.
+    /// Set when the reader starts, or starts again after a gap: where and with which headers.
     pub begin: Option<Begin>,
-    /// Video frames that were skipped before this batch because the reader was too slow.
+    /// Video frames skipped before this batch because the reader was too slow.
     pub skipped_frames: u64,
     /// The packets, in order.
     pub entries: Vec<Arc<Entry>>,
-    /// Memory that they take.
+    /// Their memory in bytes.
     pub bytes: usize,
 }
 
-/// Where a reader starts.
+/// A start of a reader.
 #[derive(Clone, Debug)]
 pub struct Begin {
-    /// What to send first.
+    /// The headers to send first.
     pub headers: Headers,
-    /// The earliest time of what follows.
+    /// The earliest time among the packets that follow.
     pub earliest: Timestamp,
-    /// Why there.
-    pub why: Why,
+    /// Why the reader starts there.
+    pub reason: StartReason,
 }
 
 impl Subscription {
-    /// A new reader, which joins at the newest keyframe.
+    /// A new reader. It starts at the newest keyframe.
     pub fn new(broadcast: &Arc<Broadcast>, delivery: Delivery) -> Self {
         let head = broadcast.head.subscribe();
         let subscription = Self {
@@ -97,7 +97,7 @@ impl Subscription {
             head,
             delivery,
             delayed: None,
-            turn: None,
+            switch: None,
             next: None,
             waits_from: None,
             video_frames_read: 0,
@@ -106,17 +106,17 @@ impl Subscription {
         subscription
     }
 
-    /// The broadcast it reads.
+    /// The broadcast that it reads.
     pub fn broadcast(&self) -> &Arc<Broadcast> {
         &self.broadcast
     }
 
-    /// How much later it gets the stream, in ms. Less than it was set to when there was no room to keep that much.
+    /// The current delay in ms. Less than the delay that was set if there was no room to keep that much.
     pub(crate) fn delay_ms(&self) -> i64 {
         self.delayed.as_ref().map_or(0, |delayed| delayed.delay_ms)
     }
 
-    /// The delay from the next packet on.
+    /// Sets the delay from the next packet on.
     pub(crate) fn set_delay(&mut self, delay_ms: i64) {
         if delay_ms == self.delay_ms() {
             return;
@@ -129,24 +129,24 @@ impl Subscription {
         self.count_if_immediate(true);
     }
 
-    /// Goes on with another delay: along the path, or starts again.
-    pub(crate) fn turn_to(&mut self, delay_ms: i64, path: Option<Path>) {
-        // What is older than the moment that it knows is not due at another delay, or is no more.
+    /// Continues with another delay: along `switch`, or with a new start.
+    pub(crate) fn switch_to(&mut self, delay_ms: i64, switch: Option<Switch>) {
+        // The old moment is useless: its packets are not due at the new delay, or are gone.
         self.set_delay(0);
         self.set_delay(delay_ms);
-        self.turn = path;
-        if path.is_none() {
+        self.switch = switch;
+        if switch.is_none() {
             self.next = None;
             self.waits_from = None;
         }
     }
 
-    /// Whether it has not come to the end of the path yet.
-    pub(crate) fn is_turning(&self) -> bool {
-        self.turn.is_some()
+    /// Whether a change of the delay is not complete yet.
+    pub(crate) fn is_switching(&self) -> bool {
+        self.switch.is_some()
     }
 
-    /// The number after the newest codec header that replaced another, as far as it reads.
+    /// One past the sequence number of the newest codec header that replaced another, within what the reader sees.
     pub(crate) fn changed_header(&self) -> u64 {
         self.delayed
             .as_ref()
@@ -163,21 +163,21 @@ impl Subscription {
         }
     }
 
-    /// When a reader with a delay has to look.
+    /// When a reader with a delay has to check again.
     fn due(&self, now: Instant) -> Option<Instant> {
         let Delayed { delay_ms, moment } = self.delayed.as_ref()?;
-        let again = now + LOOK_AGAIN.min(Duration::from_millis(delay_ms.unsigned_abs()));
+        let again = now + RECHECK_INTERVAL.min(Duration::from_millis(delay_ms.unsigned_abs()));
         let next_ms = self.broadcast.ring().get(moment.packets().end).map(|entry| entry.arrived_ms + delay_ms);
         let due = next_ms.map_or(again, |ms| self.broadcast.moment_at(ms).clamp(now, again));
         Some(next_wake(due, TICK))
     }
 
-    /// Whether there may be something new to read. Costs less than looking.
+    /// Whether there may be something new to read. Cheaper than reading.
     pub fn has_changed(&self) -> bool {
         self.next.is_none() || self.delayed.is_some() || self.head.has_changed().unwrap_or(false)
     }
 
-    /// Whether a reader that comes now can start at once.
+    /// Whether a reader that joined now could start immediately.
     pub(crate) fn can_start(&mut self) -> bool {
         let now_ms = self.broadcast.age_ms();
         let mut ring = self.broadcast.ring();
@@ -190,7 +190,8 @@ impl Subscription {
         }
     }
 
-    /// Reads packets of up to about `bytes_max` in all (at least one, if there is any) into `batch`, which is cleared first.
+    /// Reads packets of up to about `bytes_max` bytes into `batch`, which is cleared first; at least one packet, if
+    /// there is any.
     pub fn read(&mut self, batch: &mut Batch, bytes_max: usize) {
         batch.entries.clear();
         batch.begin = None;
@@ -209,44 +210,45 @@ impl Subscription {
             }
             None => ring.newest(),
         };
-        if let Some(next) = self.before_turn().filter(|&next| ring.get(next).is_some()) {
-            let leave = self.turn.map_or(next, |path| path.leave);
-            self.take(&ring, next..leave, batch, bytes_max);
+        if let Some(next) = self.before_switch().filter(|&next| ring.get(next).is_some()) {
+            let until = self.switch.map_or(next, |switch| switch.until);
+            self.take(&ring, next..until, batch, bytes_max);
             return;
         }
-        let turned = self.turn.take().and_then(|path| ring.start_with(path.at));
-        let is_turn = turned.is_some();
+        let switched = self.switch.take().and_then(|switch| ring.start_with(switch.resume_at));
+        let is_switch = switched.is_some();
         let next = match self.next {
-            Some(next) if !is_turn && next >= packets.start => next,
+            Some(next) if !is_switch && next >= packets.start => next,
             reading => {
-                let start = turned.or_else(|| match &mut self.delayed {
+                let start = switched.or_else(|| match &mut self.delayed {
                     Some(Delayed { moment, .. }) => ring.start_at(moment, &mut self.waits_from),
                     None => ring.start(&mut self.waits_from),
                 });
-                let Some(Start { sequence, headers, video_frames_before, earliest, why }) = start else { return };
+                let Some(Start { sequence, headers, video_frames_before, earliest, reason }) = start else { return };
                 self.waits_from = None;
-                if reading.is_some() && !is_turn {
+                if reading.is_some() && !is_switch {
                     batch.skipped_frames = video_frames_before.saturating_sub(self.video_frames_read);
                 }
-                batch.begin = Some(Begin { headers, earliest, why });
+                batch.begin = Some(Begin { headers, earliest, reason });
                 sequence
             }
         };
         self.take(&ring, next..packets.end, batch, bytes_max);
         drop(ring);
         if let Some(begin) = &batch.begin {
-            self.broadcast.notices().add_start(begin.why);
+            self.broadcast.notices().add_start(begin.reason);
         }
     }
 
-    /// The packet that is read next at the delay that was.
-    fn before_turn(&self) -> Option<u64> {
-        let path = self.turn?;
-        self.next.filter(|&next| next < path.leave)
+    /// The next packet to read at the old delay.
+    fn before_switch(&self) -> Option<u64> {
+        let switch = self.switch?;
+        self.next.filter(|&next| next < switch.until)
     }
 
-    /// Takes those packets, as far as they are there and fit.
+    /// Adds these packets to the batch, until one is missing or `bytes_max` is reached.
     fn take(&mut self, ring: &Ring, packets: Range<u64>, batch: &mut Batch, bytes_max: usize) {
+        debug_assert!(self.next.is_none_or(|before| batch.begin.is_some() || before == packets.start));
         let mut next = packets.start;
         while next < packets.end && batch.bytes < bytes_max {
             let Some(entry) = ring.get(next) else { break };
@@ -258,7 +260,7 @@ impl Subscription {
         self.next = Some(next);
     }
 
-    /// Readers with a delay wake by themselves, however soon they want packets.
+    /// Readers with a delay have timers of their own, so they are never woken immediately.
     fn count_if_immediate(&self, counts: bool) {
         if self.delivery == Delivery::Immediate && self.delayed.is_none() {
             let readers = &self.broadcast.immediate_readers;

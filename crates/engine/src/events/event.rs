@@ -1,4 +1,4 @@
-//! What can happen to a stream and its relays.
+//! Events of streams and relays.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use crate::{
     status::{Notice, RelayError, RelayState},
 };
 
-/// What the engine tells the history; a full queue drops and counts.
+/// Events that the engine reports to the history. When the queue is full, events are dropped and counted.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are what they are called")]
 pub enum EngineEvent {
@@ -15,9 +15,9 @@ pub enum EngineEvent {
     StreamStarted { project: ProjectId, stream: StreamId, at: SystemTime },
     /// The encoder dropped or came back.
     StreamPhase { project: ProjectId, stream: StreamId, at: SystemTime, reconnecting: bool },
-    /// Something was repaired, left out, cannot be previewed, or became too slow; each time it begins.
+    /// A notice began: something was repaired, left out, cannot be previewed, or became too slow.
     StreamNotice { project: ProjectId, stream: StreamId, notice: Notice },
-    /// A relay entered another state, and why if something went wrong.
+    /// A relay entered another state; with the reason if something failed.
     RelayChanged {
         project: ProjectId,
         stream: StreamId,
@@ -26,14 +26,14 @@ pub enum EngineEvent {
         state: RelayState,
         error: Option<RelayError>,
     },
-    /// A relay is over.
+    /// A relay ended.
     RelayEnded { project: ProjectId, stream: StreamId, relay: RelayId, at: SystemTime, totals: RelayTotals },
     /// A broadcast ended.
     StreamEnded { project: ProjectId, stream: StreamId, at: SystemTime, reason: EndReason },
 }
 
 impl EngineEvent {
-    /// The stream that it is about.
+    /// The stream that the event belongs to.
     pub const fn stream(&self) -> StreamId {
         match *self {
             Self::StreamStarted { stream, .. }
@@ -45,7 +45,7 @@ impl EngineEvent {
         }
     }
 
-    /// The project that it is about.
+    /// The project that the event belongs to.
     pub const fn project(&self) -> ProjectId {
         match *self {
             Self::StreamStarted { project, .. }
@@ -57,13 +57,13 @@ impl EngineEvent {
         }
     }
 
-    /// Whether the history is whole without it: it is not about the stream itself.
+    /// Whether the history is complete without it: the event is not about the stream itself.
     pub(super) const fn is_detail(&self) -> bool {
         matches!(self, Self::StreamNotice { .. } | Self::RelayChanged { .. } | Self::RelayEnded { .. })
     }
 }
 
-/// What a relay did from its beginning to its end.
+/// Totals of a relay, from its start to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayTotals {
     /// Bytes sent.
@@ -81,7 +81,7 @@ pub enum EndReason {
     EncoderStopped,
     /// The encoder dropped and did not return within the grace time. `encoder_lost`
     EncoderLost,
-    /// The encoder sent more than it may, for too long. `too_fast`
+    /// The encoder exceeded an ingest limit for too long. `too_fast`
     TooFast(Excess),
     /// The owner ended it, deleted the project or rotated the key. `ended_by_owner`
     EndedByOwner,
@@ -90,7 +90,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// The word that the history and the API use.
+    /// Its name in the history and the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::EncoderStopped => "encoder_stopped",
@@ -101,35 +101,35 @@ impl EndReason {
         }
     }
 
-    /// What its owner should know and do, where the word alone does not say it.
+    /// An explanation for the owner with what to do, where the name alone is not enough.
     pub fn advice(self) -> Option<String> {
         match self {
             Self::TooFast(Excess::Bitrate { allowed_kbps }) => Some(format!(
-                "The stream came faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in your \
-                 encoder, and start again in a minute."
+                "The stream was faster than the {allowed_kbps} kbit/s that this server allows. Lower the bitrate in \
+                 your encoder, and start again in a minute."
             )),
             Self::TooFast(Excess::Messages { allowed_per_second }) => Some(format!(
-                "The stream came in more than {allowed_per_second} messages a second for too long; encoders send fewer than \
-                 300. Look for an update of your encoder, and start again in a minute."
+                "The stream had more than {allowed_per_second} messages a second for too long; encoders send fewer \
+                 than 300. Look for an update of your encoder, and start again in a minute."
             )),
             _ => None,
         }
     }
 }
 
-/// What a stream sent too much of, and what it may send.
+/// Which ingest limit a stream exceeded, and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
-    /// Bits.
-    #[error("more than {allowed_kbps} kbit/s came")]
+    /// The bitrate.
+    #[error("more than {allowed_kbps} kbit/s arrived")]
     Bitrate {
         /// In kbit/s.
         allowed_kbps: u32,
     },
-    /// Messages, of any length.
-    #[error("more than {allowed_per_second} messages a second came")]
+    /// The number of messages, whatever their length.
+    #[error("more than {allowed_per_second} messages per second arrived")]
     Messages {
-        /// A second.
+        /// Messages per second.
         allowed_per_second: u32,
     },
 }

@@ -1,7 +1,8 @@
-//! The way from the engine to the history: bounded, never waits, and each account has its share of it.
+//! The queue from the engine to the history. It is bounded, sending never waits, and accounts share it fairly.
 //!
-//! When it is full, the account with the most events in it loses one: first what its relays did, which is detail, then what
-//! its streams did, which the history mends by what is live. The reader serves the accounts in turn.
+//! When it is full, the account with the most events in it loses one: first an event of its relays, which is a detail,
+//! then one of its streams, which the history repairs from the list of live streams. The reader serves the accounts in
+//! turn.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,32 +15,32 @@ use tokio::{sync::Notify, time::Instant};
 use super::event::EngineEvent;
 use crate::spec::{AccountId, StreamId};
 
-/// Losses come by the thousand; one line in this time says how many there were.
+/// Losses come by the thousand; they are logged together, once per interval.
 const LOSS_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A queue for at most `capacity` events.
 pub fn channel(capacity: usize) -> (EventSender, EventReceiver) {
     let queue = Arc::new(Queue { capacity, waiting: Mutex::default(), some: Notify::new() });
-    (EventSender(Arc::new(Open(Arc::clone(&queue)))), EventReceiver(queue))
+    (EventSender(Arc::new(CloseOnDrop(Arc::clone(&queue)))), EventReceiver(queue))
 }
 
-/// Where the engine puts its events. The queue closes with the last clone.
+/// The sending side. The queue closes when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct EventSender(Arc<Open>);
+pub struct EventSender(Arc<CloseOnDrop>);
 
-/// What one account's streams and relays write to.
+/// A sender for the events of one account's streams and relays.
 #[derive(Clone, Debug)]
 pub(crate) struct EventSink {
     account: AccountId,
     sender: EventSender,
 }
 
-/// What the history reads.
+/// The receiving side, for the history.
 #[derive(Debug)]
 pub struct EventReceiver(Arc<Queue>);
 
 #[derive(Debug)]
-struct Open(Arc<Queue>);
+struct CloseOnDrop(Arc<Queue>);
 
 #[derive(Debug)]
 struct Queue {
@@ -51,16 +52,16 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     accounts: HashMap<AccountId, Backlog>,
-    /// Those with something in their backlog, the next one first.
+    /// Accounts with a backlog, in the order in which they are served.
     turns: VecDeque<AccountId>,
     len: usize,
-    /// Events so far, which is their order.
+    /// Events so far; numbers them in order.
     count: u64,
     is_closed: bool,
     loss: Loss,
 }
 
-/// What one account has waiting, each half in its order.
+/// The events of one account; each half is in order.
 #[derive(Debug, Default)]
 struct Backlog {
     streams: VecDeque<(u64, EngineEvent)>,
@@ -70,9 +71,9 @@ struct Backlog {
 #[derive(Debug, Default)]
 struct Loss {
     total: u64,
-    /// Not in the log yet.
-    unsaid: u64,
-    said_at: Option<Instant>,
+    /// Not logged yet.
+    unlogged: u64,
+    logged_at: Option<Instant>,
 }
 
 impl EventSender {
@@ -80,7 +81,7 @@ impl EventSender {
         EventSink { account, sender: self.clone() }
     }
 
-    /// Events that found no room, or that the history could not write.
+    /// Events lost because the queue was full or the history could not write them.
     pub(crate) fn lost(&self) -> u64 {
         self.0.0.lock().loss.total
     }
@@ -105,12 +106,12 @@ impl EventSink {
 }
 
 impl EventReceiver {
-    /// The next event; `None` when the engine is gone, or the queue was closed, and everything was read. Cancel safe.
+    /// The next event; `None` once everything was read and the engine is gone or the queue was closed. Cancel safe.
     pub async fn recv(&mut self) -> Option<EngineEvent> {
         loop {
             {
                 let mut waiting = self.0.lock();
-                waiting.loss.say(Instant::now());
+                waiting.loss.log_if_due(Instant::now());
                 if let Some(event) = waiting.pop() {
                     return Some(event);
                 }
@@ -122,12 +123,12 @@ impl EventReceiver {
         }
     }
 
-    /// Takes no more events; those that wait can still be read.
+    /// Accepts no more events; those in the queue can still be read.
     pub fn close(&mut self) {
         self.0.close();
     }
 
-    /// The streams of the events that wait: what they say is not lost, only late.
+    /// The streams with events in the queue: their events are late, not lost.
     pub fn waiting(&self) -> HashSet<StreamId> {
         let waiting = self.0.lock();
         let backlogs = waiting.accounts.values();
@@ -137,13 +138,13 @@ impl EventReceiver {
             .collect()
     }
 
-    /// The reader could not keep an event either.
+    /// Counts an event that the reader could not keep.
     pub fn lose(&self) {
         self.0.lock().loss.add(1, Instant::now());
     }
 }
 
-impl Drop for Open {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -155,7 +156,7 @@ impl Queue {
         self.some.notify_one();
     }
 
-    /// A poisoned lock still guards whole backlogs.
+    /// The state stays valid after a panic elsewhere, so a poisoned lock is used.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -186,7 +187,7 @@ impl Waiting {
         event
     }
 
-    /// The account with the most events loses its newest detail. Among equals it is the one that sends now.
+    /// The account with the most events loses its newest detail. Among equals, it is the account that sends now.
     fn evict(&mut self, sending: AccountId) {
         let longest = self.accounts.iter().max_by_key(|(account, backlog)| (backlog.len(), **account == sending));
         let Some((&account, _)) = longest else { return };
@@ -205,7 +206,7 @@ impl Backlog {
         self.streams.len() + self.details.len()
     }
 
-    /// The oldest of both halves.
+    /// The older of both halves' oldest events.
     fn pop(&mut self) -> Option<EngineEvent> {
         let number = |half: &VecDeque<(u64, EngineEvent)>| half.front().map_or(u64::MAX, |(number, _)| *number);
         let half = if number(&self.streams) < number(&self.details) { &mut self.streams } else { &mut self.details };
@@ -216,21 +217,21 @@ impl Backlog {
 impl Loss {
     fn add(&mut self, count: u64, now: Instant) {
         self.total += count;
-        self.unsaid += count;
-        self.say(now);
+        self.unlogged += count;
+        self.log_if_due(now);
     }
 
-    /// Logs what was lost, at most once in an interval.
-    fn say(&mut self, now: Instant) {
-        let is_due = self.said_at.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_LOG_INTERVAL);
-        if self.unsaid == 0 || !is_due {
+    /// Logs the number of losses, at most once per interval.
+    fn log_if_due(&mut self, now: Instant) {
+        let is_due = self.logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_LOG_INTERVAL);
+        if self.unlogged == 0 || !is_due {
             return;
         }
-        let lost = std::mem::take(&mut self.unsaid);
-        self.said_at = Some(now);
+        let lost = std::mem::take(&mut self.unlogged);
+        self.logged_at = Some(now);
         tracing::error!(
             history.lost = lost,
-            "The history missed events of the busiest accounts; the database may be slow."
+            "Events of the busiest accounts were not written to the history; the database may be slow."
         );
     }
 }

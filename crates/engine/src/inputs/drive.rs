@@ -1,5 +1,5 @@
-//! The one loop that every input goes through, from its first media in the seat until it leaves: how fast media may come, how
-//! long it may be silent, who takes over, and the end of the stream by its owner.
+//! The loop that every input runs through, from its first media in the seat until it leaves. It enforces rates and
+//! silence limits, and handles takeovers and the end of the broadcast.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,62 +7,62 @@ use gostream_proto::rtmp::media::Media;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    deadline::Silence,
     events::{EndReason, Excess},
-    patience::Silence,
     show::{shared::Shared, writer::Publisher},
 };
 
-/// An input: it delivers media until it ends or is lost.
+/// An input that delivers media until it ends or is lost.
 pub(crate) trait Source {
-    /// Why it is lost.
+    /// Why the source was lost.
     type Error;
 
-    /// What is in the bytes that were read; `None` when more have to come.
+    /// The next event from the bytes read so far; `None` when more bytes are needed.
     fn next(&mut self) -> Result<Option<SourceEvent>, Self::Error>;
 
-    /// Bytes read so far, of media or not.
+    /// Bytes read so far, media or not.
     fn received_bytes(&self) -> u64;
 
-    /// Reads something, and sends what has to be sent. Cancel safe.
+    /// Reads some bytes, and sends what is pending. Cancel safe.
     async fn exchange(&mut self) -> Result<(), Self::Error>;
 
-    /// What a source that sends nothing any more is lost by.
+    /// The error for a source that has been silent for too long.
     fn silent(&self) -> Self::Error;
 
-    /// For how long packets are collected before readers are woken for them: it need not be read more often.
+    /// Sets how long packets are collected before readers are woken; the source need not be read more often.
     fn set_pause(&mut self, _pause: Duration) {}
 
-    /// Whether it is read on ticks and at no other time, so that readers are woken for all that was read.
+    /// Whether it is read on ticks only. Then readers are woken after each read.
     fn is_read_on_ticks(&self) -> bool {
         false
     }
 }
 
-/// What a source delivers.
+/// An event of a source.
 #[derive(Debug)]
 pub(crate) enum SourceEvent {
     /// A message of the stream.
     Media(Media),
-    /// The source says that the stream is over.
+    /// The source ended the stream.
     Ended,
 }
 
-/// Why no more is taken from a source. The publisher has not left yet.
+/// Why reading from a source stopped. The publisher has not left the seat yet.
 #[derive(Debug)]
 pub(crate) enum Stop<E> {
-    /// The source says that the stream is over.
+    /// The source ended the stream.
     Ended,
     /// The source is lost.
     Lost(E),
     /// Another publisher has the seat.
     TakenOver,
-    /// The broadcast is over: its owner, or the server, ended it.
+    /// The broadcast ended: by its owner, or the server stops.
     BroadcastEnded,
-    /// More came than may; the broadcast was ended, and the key rests.
+    /// The stream exceeded an ingest limit. The broadcast was ended, and the cooldown of its key began.
     TooFast(EndReason),
 }
 
-/// Writes what the source delivers until there is no more of it. Cancel safe.
+/// Writes media from the source into the broadcast until it stops. Cancel safe.
 pub(crate) async fn drive<S: Source>(source: &mut S, publisher: &mut Publisher, shared: &Shared) -> Stop<S::Error> {
     let (leave, broadcast) = (publisher.leave().clone(), Arc::clone(publisher.broadcast()));
     tokio::select! {
@@ -84,22 +84,22 @@ async fn take_media<S: Source>(source: &mut S, publisher: &mut Publisher, shared
         let due = if source.is_read_on_ticks() { publisher.flush_at_once(now) } else { publisher.flush(now) };
         source.set_pause(publisher.pause());
         let exchanged = match due {
-            // Time to wake the readers.
+            // Readers have to be woken now.
             Some(due) => timeout_at(due, source.exchange()).await.unwrap_or(Ok(())),
             None => tokio::select! {
                 biased;
                 exchanged = source.exchange() => exchanged,
-                () = silence.is_long() => Err(source.silent()),
+                () = silence.elapsed() => Err(source.silent()),
             },
         };
         match exchanged {
-            Ok(()) => silence.heard(),
+            Ok(()) => silence.reset(),
             Err(error) => return Stop::Lost(error),
         }
     }
 }
 
-/// Writes all that was received, and says if nothing may follow.
+/// Writes all received media; returns a reason if reading has to stop.
 fn take_received<S: Source>(
     source: &mut S,
     publisher: &mut Publisher,
@@ -127,7 +127,7 @@ fn take_received<S: Source>(
 
 fn too_fast<E>(excess: Excess, publisher: &Publisher, shared: &Shared) -> Stop<E> {
     let (broadcast, reason) = (publisher.broadcast(), EndReason::TooFast(excess));
-    shared.resting.begin(broadcast.project, Instant::now());
+    shared.cooldown.begin(broadcast.project, Instant::now());
     broadcast.end(reason);
     Stop::TooFast(reason)
 }

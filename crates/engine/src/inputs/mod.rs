@@ -1,4 +1,4 @@
-//! Who writes a broadcast: an encoder by RTMP, and streams that are pulled from other servers.
+//! Inputs: the writers of a broadcast. An encoder by RTMP, or a pull from another server.
 //!
 //! [`drive`] is the loop that all of them share.
 

@@ -10,29 +10,29 @@ use tracing::{debug, info};
 use super::drive::{Source, SourceEvent, Stop, drive};
 use crate::{
     limits::OUTBOX_BYTES,
-    rtmp::connection::{Connection, Over},
+    rtmp::connection::{Connection, ConnectionError},
     show::{
-        live::{Live, Ticket},
+        live::{LiveProject, Ticket},
         shared::Shared,
         writer::{Departure, Publisher},
     },
 };
 
-/// What makes an encoder show why not instead of only trying again.
+/// With this status code, OBS shows the reason instead of only retrying.
 pub(crate) const DENIED: &str = "NetStream.Publish.Denied";
 
 /// Takes media until the publisher is done. `Ok` when it may publish again on the same connection.
 pub(crate) async fn run<S>(
     connection: &mut Connection<S>,
-    (live, ticket): (Arc<Live>, Ticket),
+    (live, ticket): (Arc<LiveProject>, Ticket),
     shared: &Shared,
-) -> Result<(), Over>
+) -> Result<(), ConnectionError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let mut publisher = Publisher::new(live, ticket);
     connection.rtmp.accept_publish();
-    info!(broadcast.stream = %publisher.stream(), "An encoder publishes.");
+    info!(broadcast.stream = %publisher.stream(), "An encoder started to publish.");
     match drive(connection, &mut publisher, shared).await {
         Stop::Ended => {
             publisher.depart(Departure::Goodbye);
@@ -46,11 +46,11 @@ where
         }
         Stop::TakenOver => {
             info!("Another encoder took over.");
-            Err(Over::Closed(std::io::ErrorKind::ConnectionAborted.into()))
+            Err(ConnectionError::Closed(std::io::ErrorKind::ConnectionAborted.into()))
         }
         Stop::BroadcastEnded => {
             debug!("The stream was ended.");
-            Err(Over::Closed(std::io::ErrorKind::ConnectionAborted.into()))
+            Err(ConnectionError::Closed(std::io::ErrorKind::ConnectionAborted.into()))
         }
         Stop::TooFast(reason) => connection.refuse(DENIED, &reason.advice().unwrap_or_default()).await,
     }
@@ -60,9 +60,9 @@ impl<S> Source for Connection<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    type Error = Over;
+    type Error = ConnectionError;
 
-    fn next(&mut self) -> Result<Option<SourceEvent>, Over> {
+    fn next(&mut self) -> Result<Option<SourceEvent>, ConnectionError> {
         while let Some(event) = self.next_event()? {
             match event {
                 Event::Media(media) => return Ok(Some(SourceEvent::Media(media))),
@@ -77,26 +77,26 @@ where
         self.rtmp.received_bytes()
     }
 
-    /// Some encoders never read; what we have to say to them must not stop what they send.
-    async fn exchange(&mut self) -> Result<(), Over> {
+    /// Some encoders never read. What we send to them must not block what they send.
+    async fn exchange(&mut self) -> Result<(), ConnectionError> {
         if !self.rtmp.outbox().has_remaining() {
             return Ok(self.read().await?);
         }
         if self.rtmp.outbox().remaining() > OUTBOX_BYTES {
-            return Err(Over::Late("reading"));
+            return Err(ConnectionError::Late("reading"));
         }
         Ok(self.read_or_write().await?)
     }
 
-    fn silent(&self) -> Over {
-        Over::Late("media")
+    fn silent(&self) -> ConnectionError {
+        ConnectionError::Late("media")
     }
 
     fn set_pause(&mut self, pause: Duration) {
-        self.pace.set(pause);
+        self.read_interval.set(pause);
     }
 
     fn is_read_on_ticks(&self) -> bool {
-        self.pace.is_on_ticks()
+        self.read_interval.is_on_ticks()
     }
 }

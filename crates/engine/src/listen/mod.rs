@@ -1,4 +1,4 @@
-//! Ports: connections are accepted, and each is asked what it wants.
+//! Ports: accepts connections and reads what each requests.
 
 pub(crate) mod rtmp;
 mod session;

@@ -1,4 +1,4 @@
-//! Takes connections, plain and TLS, and gives each a task.
+//! Accepts connections, plain and TLS, and spawns a task for each.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,28 +19,28 @@ use gostream_net::{
 use super::session;
 use crate::{
     rtmp::{
-        connection::Caller,
-        paced::{Pace, PacedStream},
+        connection::Peer,
+        paced::{PacedStream, ReadInterval},
     },
     show::shared::Shared,
 };
 
-/// After a failed accept (no file descriptors left) waiting beats spinning.
+/// Pause after a failed accept (no file descriptors left), to avoid spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A dead peer behind a silent connection is found after about this time.
+/// A dead peer is detected after about this time.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// A port that takes connections.
+/// A listening port.
 pub(crate) struct Port {
     pub(crate) listener: TcpListener,
-    /// Wraps every connection in TLS.
+    /// If set, every connection uses TLS.
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    /// Those that say first whose connection it is.
+    /// Proxies whose connections begin with a PROXY header.
     pub(crate) proxies: ProxyProtocol,
     pub(crate) door: Arc<ConnectionLimiter>,
 }
 
-/// Accepts until the engine stops.
+/// Accepts connections until the engine stops.
 pub(crate) async fn listen(port: Port, shared: Arc<Shared>) {
     let Port { listener, tls, proxies, door } = port;
     let acceptor = tls.map(TlsAcceptor::from);
@@ -52,15 +52,15 @@ pub(crate) async fn listen(port: Port, shared: Arc<Shared>) {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(%error, "No connection could be taken.");
+                warn!(%error, "A connection could not be accepted.");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let expects_header = proxies.expects(peer.ip());
-        // A proxy's connection has the place of its client as soon as that is known.
+        // A proxy's connection gets a permit for its client once that is known.
         let Some(place) = door.connect((!expects_header).then(|| client_prefix(peer.ip()))) else {
-            debug!(%peer, "One connection too many; closed.");
+            debug!(%peer, "Closed a connection: the limit is reached.");
             continue;
         };
         configure(&stream);
@@ -70,16 +70,16 @@ pub(crate) async fn listen(port: Port, shared: Arc<Shared>) {
             None => drop(shared.tasks.spawn(connection.begin(stream))),
             Some(shard) => match stream.into_std() {
                 Ok(stream) => drop(shared.tasks.spawn_on(connection.begin_here(stream), shard)),
-                Err(error) => warn!(%error, "A connection could not be handed over."),
+                Err(error) => warn!(%error, "A connection could not be moved to its thread."),
             },
         }
     }
 }
 
-/// An accepted connection on its way to a task.
+/// An accepted connection before its task.
 struct Connection {
     peer: SocketAddr,
-    /// It begins with a PROXY header; its client takes a place at this door.
+    /// Set if a PROXY header is expected; its client then needs a permit of this limiter.
     header: Option<(ProxyProtocol, Arc<ConnectionLimiter>)>,
     place: Permit,
     acceptor: Option<TlsAcceptor>,
@@ -102,37 +102,37 @@ impl Connection {
             }
             match door.connect(Some(client_prefix(self.peer.ip()))) {
                 Some(place) => self.place = place,
-                None => return debug!(%proxy, peer = %self.peer, "One connection too many; closed."),
+                None => return debug!(%proxy, peer = %self.peer, "Closed a connection: the limit is reached."),
             }
         }
         let span = info_span!("connection", peer = %self.peer);
         self.run(stream).instrument(span).await;
     }
 
-    /// On another thread than the one that accepted: sockets belong to the runtime that waits for them.
+    /// Runs on the thread that will serve the connection: sockets belong to the runtime that polls them.
     async fn begin_here(self, stream: std::net::TcpStream) {
         match TcpStream::from_std(stream) {
             Ok(stream) => self.begin(stream).await,
-            Err(error) => warn!(%error, "A connection could not be handed over."),
+            Err(error) => warn!(%error, "A connection could not be moved to its thread."),
         }
     }
 
     async fn run(self, stream: TcpStream) {
         let evicted = self.place.evicted();
         tokio::select! {
-            () = evicted.cancelled() => debug!("The connection was idle, and made room for another."),
+            () = evicted.cancelled() => debug!("Closed an idle connection to make room for another."),
             () = self.serve(stream) => {}
         }
     }
 
     async fn serve(self, stream: TcpStream) {
         let Self { peer, place, acceptor, shared, .. } = self;
-        let pace = Pace::default();
-        let stream = PacedStream::new(stream, pace.clone());
-        let caller = Caller { peer, pace };
-        let Some(acceptor) = acceptor else { return session::run(stream, caller, place, shared).await };
+        let read_interval = ReadInterval::default();
+        let stream = PacedStream::new(stream, read_interval.clone());
+        let peer = Peer { address: peer, read_interval };
+        let Some(acceptor) = acceptor else { return session::run(stream, peer, place, shared).await };
         match timeout(shared.limits.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => session::run(stream, caller, place, shared).await,
+            Ok(Ok(stream)) => session::run(stream, peer, place, shared).await,
             _ => debug!("The TLS handshake failed."),
         }
     }

@@ -14,25 +14,25 @@ use tracing::debug;
 use crate::{
     admission::Refusal,
     inputs::rtmp,
-    limits::{READ_BYTES, READ_BYTES_OF_STRANGERS},
+    limits::{READ_BYTES, READ_BYTES_UNADMITTED},
     outputs::rtmp_play,
     random::random_filler,
-    rtmp::connection::{Caller, Connection, Over},
+    rtmp::connection::{Connection, ConnectionError, Peer},
     show::{
-        live::{Claim, Live, Ticket},
+        live::{Claim, LiveProject, Ticket},
         seat::Denied,
         shared::Shared,
     },
     spec::StreamKey,
 };
 
-/// What an encoder or a player hears that names no key.
+/// Refusal for a request without a key.
 const NO_KEY: &str = "No stream key was given. Put the key of your project into the encoder.";
-/// What a pull of our own hears that came back to us.
-const ITSELF: &str = "This is the server that pulls: its own stream cannot come from itself.";
+/// Refusal for a pull of this server from itself.
+const PULLS_ITSELF: &str = "This server cannot pull a stream from itself.";
 
 /// Serves one connection until it ends.
-pub(crate) async fn run<S>(stream: S, caller: Caller, place: Permit, shared: Arc<Shared>)
+pub(crate) async fn run<S>(stream: S, peer: Peer, place: Permit, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
@@ -40,11 +40,11 @@ where
     let mut connection = Connection {
         reader,
         writer,
-        received: BytesMut::with_capacity(READ_BYTES_OF_STRANGERS),
+        received: BytesMut::with_capacity(READ_BYTES_UNADMITTED),
         rtmp: ServerSession::new(random_filler()),
-        peer: caller.peer,
-        pace: caller.pace,
-        read_bytes: READ_BYTES_OF_STRANGERS,
+        peer: peer.address,
+        read_interval: peer.read_interval,
+        read_bytes: READ_BYTES_UNADMITTED,
     };
     let outcome = tokio::select! {
         () = shared.closing.cancelled() => Ok(()),
@@ -52,7 +52,7 @@ where
     };
     match outcome {
         Ok(()) => {}
-        Err(Over::Closed(_)) => debug!("The connection closed."),
+        Err(ConnectionError::Closed(_)) => debug!("The connection closed."),
         Err(error) => debug!(%error, "The connection was ended."),
     }
 }
@@ -61,13 +61,13 @@ impl<S> Connection<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    async fn serve(&mut self, place: &Permit, shared: &Arc<Shared>) -> Result<(), Over> {
+    async fn serve(&mut self, place: &Permit, shared: &Arc<Shared>) -> Result<(), ConnectionError> {
         // An encoder that unpublished may publish again on the same connection.
         loop {
             let deadline = Instant::now() + shared.limits.request;
             let request = match timeout_at(deadline, self.request(shared)).await {
                 Ok(request) => request?,
-                Err(_) => return Err(Over::Late("request to publish or play")),
+                Err(_) => return Err(ConnectionError::Late("request to publish or play")),
             };
             match request {
                 Event::Publish(key) => match self.seat(key.as_deref(), shared).await {
@@ -79,9 +79,9 @@ where
                     }
                     Err(refusal) => return self.refuse(rtmp::DENIED, &refusal).await,
                 },
-                // What comes back would go round and round.
+                // A stream pulled from itself would loop.
                 Event::Play(_) if self.rtmp.flash_version() == shared.identity => {
-                    return self.refuse("NetStream.Play.Failed", ITSELF).await;
+                    return self.refuse("NetStream.Play.Failed", PULLS_ITSELF).await;
                 }
                 Event::Play(key) => match self.live(key.as_deref(), shared).await {
                     Ok(Some(live)) => {
@@ -90,7 +90,7 @@ where
                         rtmp_play::run(self, &live.broadcast, &shared.limits).await?;
                     }
                     Ok(None) => {
-                        return self.refuse("NetStream.Play.StreamNotFound", "Nobody is live with this key.").await;
+                        return self.refuse("NetStream.Play.StreamNotFound", "No stream is live with this key.").await;
                     }
                     Err(refusal) => return self.refuse("NetStream.Play.Failed", refusal).await,
                 },
@@ -99,8 +99,8 @@ where
         }
     }
 
-    /// The next request, from the handshake on.
-    async fn request(&mut self, shared: &Shared) -> Result<Event, Over> {
+    /// The next request; includes the handshake.
+    async fn request(&mut self, shared: &Shared) -> Result<Event, ConnectionError> {
         let handshake = Instant::now() + shared.limits.handshake;
         loop {
             if let Some(event) = self.next_event()? {
@@ -110,22 +110,22 @@ where
             if self.rtmp.is_handshaken() {
                 self.read().await?;
             } else {
-                timeout_at(handshake, self.read()).await.map_err(|_| Over::Late("handshake"))??;
+                timeout_at(handshake, self.read()).await.map_err(|_| ConnectionError::Late("handshake"))??;
             }
         }
     }
 
-    /// What an encoder with that key publishes to.
-    async fn seat(&self, key: Option<&str>, shared: &Arc<Shared>) -> Result<(Arc<Live>, Ticket), String> {
+    /// The seat for an encoder with that key.
+    async fn seat(&self, key: Option<&str>, shared: &Arc<Shared>) -> Result<(Arc<LiveProject>, Ticket), String> {
         let key = StreamKey::new(key.ok_or(NO_KEY)?);
         shared.seat(&key, self.peer, Claim::TakeOver).await.map_err(Denied::sentence)
     }
 
-    /// What a player with that key plays.
-    async fn live(&self, key: Option<&str>, shared: &Shared) -> Result<Option<Arc<Live>>, &'static str> {
+    /// The live project for a player with that key.
+    async fn live(&self, key: Option<&str>, shared: &Shared) -> Result<Option<Arc<LiveProject>>, &'static str> {
         let key = StreamKey::new(key.ok_or(NO_KEY)?);
         let asked = shared.registry.asked();
         let spec = shared.ask(&key, self.peer).await.map_err(Refusal::sentence)?;
-        Ok(shared.registry.answered(&spec, asked))
+        Ok(shared.registry.live_for(&spec, asked))
     }
 }

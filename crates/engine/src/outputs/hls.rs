@@ -1,5 +1,5 @@
-//! The HLS outputs of one broadcast, classic (MPEG-TS) and low-latency (fragmented MP4): a reader like any other, that cuts
-//! what it reads into segments and parts, and the players who wait for the next one.
+//! The HLS outputs of one broadcast, classic (MPEG-TS) and low-latency (fragmented MP4): a reader that cuts packets
+//! into segments and parts, and the requests of players that wait for the next ones.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,52 +18,52 @@ use gostream_proto::{
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::sink::{Sink, over};
+use super::sink::{Sink, stop_requested};
 use crate::{
     broadcast::{
         Broadcast,
-        ring::Why,
+        ring::StartReason,
         subscription::{Batch, Subscription},
     },
     ticks::{Ticks, ticks_in},
 };
 
-/// Between two reads of a broadcast whose readers are woken for each packet: parts are half a second, and nobody sees so little on top.
+/// Interval of reads when other readers are woken for each packet. Parts last half a second, so this adds little.
 const READ_TICKS: u64 = ticks_in(Duration::from_millis(80));
-/// Read at once; all that is there.
+/// No limit: reads all packets.
 const READ_BYTES: usize = usize::MAX;
 
-/// The newest segments, from memory.
+/// The newest segments, in memory.
 #[derive(Debug)]
 pub struct Output {
     /// The number of the first segment.
     first: u64,
     classic: Mutex<Window>,
     live: Mutex<LowLatencyStream>,
-    /// Sent whenever something new is listed; players wait for it.
+    /// Notified whenever a playlist changes; waiting requests subscribe.
     listed: watch::Sender<()>,
 }
 
-/// What a player gets of the low-latency output.
+/// Response of the low-latency output.
 #[derive(Debug)]
 pub enum Served {
     /// A playlist.
     Playlist(String),
     /// An init segment.
     Init(Bytes),
-    /// A segment or a part, in pieces to be sent one behind the other.
+    /// A segment or a part, in pieces to send one after another.
     Media(Vec<Bytes>),
-    /// The request makes no sense, and why.
+    /// The request is invalid; with the reason.
     BadRequest(&'static str),
-    /// There is no such file, or no longer.
+    /// The file does not exist, or no longer.
     NotFound,
-    /// It was waited for as long as the specification allows.
+    /// The request waited as long as the specification allows.
     TooLate,
 }
 
 impl Output {
-    /// The outputs of a broadcast that begins at `at`. Numbers count from the second of that moment: no segment is as short as
-    /// a second, so whatever stream of the project comes next begins behind the last of this one.
+    /// The outputs of a broadcast that begins at `at`. Segment numbers start at that time in seconds since 1970.
+    /// Segments are longer than a second, so the next stream of the project starts after the last number of this one.
     pub(crate) fn new(at: SystemTime) -> Self {
         let first = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
@@ -79,25 +79,25 @@ impl Output {
         lock(&self.classic).playlist(prefix).map(Bytes::from)
     }
 
-    /// Segment `n` of the classic playlist, made when first asked for.
+    /// Segment `n` of the classic playlist; muxed when first requested.
     pub fn segment(&self, n: u64) -> Option<Bytes> {
         let segment = lock(&self.classic).segment(n)?;
         Some(segment.ts())
     }
 
-    /// Whether there is a low-latency playlist.
+    /// Whether the low-latency playlist exists.
     pub fn is_ready(&self) -> bool {
         lock(&self.live).is_ready()
     }
 
-    /// A file of the low-latency output. Waits for what is announced and not there yet.
+    /// A file of the low-latency output. Waits for files that are announced but incomplete.
     pub async fn file(&self, file: File, request: PlaylistRequest) -> Served {
-        let patience = Duration::from_millis(lock(&self.live).hold_max_ms());
+        let limit = Duration::from_millis(lock(&self.live).hold_max_ms());
         let mut listed = self.listed.subscribe();
         let waiting = async {
             loop {
                 listed.mark_unchanged();
-                if let Some(served) = look(&lock(&self.live), file, &request) {
+                if let Some(served) = response(&lock(&self.live), file, &request) {
                     return served;
                 }
                 if listed.changed().await.is_err() {
@@ -106,33 +106,33 @@ impl Output {
                 }
             }
         };
-        timeout(patience, waiting).await.unwrap_or(Served::TooLate)
+        timeout(limit, waiting).await.unwrap_or(Served::TooLate)
     }
 }
 
 #[cfg(test)]
 impl Output {
-    /// What there is now of the low-latency output.
-    pub(crate) fn look(&self, file: File, request: &PlaylistRequest) -> Option<Served> {
-        look(&lock(&self.live), file, request)
+    /// The current response of the low-latency output.
+    pub(crate) fn response(&self, file: File, request: &PlaylistRequest) -> Option<Served> {
+        response(&lock(&self.live), file, request)
     }
 }
 
-/// What there is now; `None` when it is worth waiting for.
-fn look(live: &LowLatencyStream, file: File, request: &PlaylistRequest) -> Option<Served> {
+/// The current response; `None` if the request should wait.
+fn response(live: &LowLatencyStream, file: File, request: &PlaylistRequest) -> Option<Served> {
     let fetched = |fetch| match fetch {
         FileResponse::Ready(pieces) => Some(Served::Media(pieces)),
         FileResponse::NotYet => None,
         FileResponse::Gone => Some(Served::NotFound),
     };
     match file {
-        // Nobody begins to watch what is over.
+        // New players cannot start on a stream that ended.
         File::Multivariant if live.is_over() => Some(Served::NotFound),
         File::Multivariant => Some(live.multivariant().map_or(Served::NotFound, Served::Playlist)),
         File::Media => match live.playlist(request) {
             PlaylistResponse::Ready(playlist) => Some(Served::Playlist(playlist)),
             PlaylistResponse::NotYet => None,
-            PlaylistResponse::BadRequest(why) => Some(Served::BadRequest(why)),
+            PlaylistResponse::BadRequest(reason) => Some(Served::BadRequest(reason)),
             PlaylistResponse::Empty => Some(Served::NotFound),
         },
         File::Init(version) => Some(live.init(version).map_or(Served::NotFound, Served::Init)),
@@ -151,10 +151,10 @@ pub(crate) struct Hls {
     output: Arc<Output>,
     batch: Batch,
     conformer: Conformer,
-    /// The packets of a batch, conformed, each with its arrival in ms since 1970.
+    /// The packets of a batch after conforming, each with its arrival in ms since 1970.
     conformed: Vec<(Packet, u64)>,
     segmenter: Segmenter,
-    /// What the preview leaves out.
+    /// Codecs that the preview leaves out.
     unsupported: Unsupported,
 }
 
@@ -171,10 +171,11 @@ impl Hls {
         }
     }
 
-    /// Reads all packets there are; `began_ms` is when the broadcast began, in ms since 1970. False when there were none.
+    /// Reads all available packets; `began_ms` is the beginning of the broadcast in ms since 1970. Returns false when
+    /// there were none.
     pub(crate) fn read(&mut self, subscription: &mut Subscription, began_ms: u64) -> bool {
         subscription.read(&mut self.batch, READ_BYTES);
-        if self.batch.begin.as_ref().is_some_and(|begin| begin.why == Why::NoKeyframe) {
+        if self.batch.begin.as_ref().is_some_and(|begin| begin.reason == StartReason::NoKeyframe) {
             self.segmenter.begin_anywhere();
             lock(&self.output.live).begin_anywhere();
         }
@@ -187,7 +188,7 @@ impl Hls {
         !self.batch.entries.is_empty()
     }
 
-    /// The broadcast is over: what is open is listed, and nothing follows.
+    /// Completes the playlists after the end of the broadcast.
     pub(crate) fn finish(mut self, broadcast: &Broadcast) {
         self.conformer.finish(&mut self.conformed);
         self.cut(broadcast);
@@ -226,10 +227,10 @@ impl Sink for Hls {
         loop {
             let is_over = tokio::select! {
                 () = subscription.changed() => false,
-                () = over(&broadcast, &stop) => true,
+                () = stop_requested(&broadcast, &stop) => true,
             };
             let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-            // Not before the first keyframe, which might not be the newest after a pause.
+            // No pause before the first packets: after a pause, their keyframe might not be the newest any more.
             let has_read = self.read(&mut subscription, wall_ms.saturating_sub(broadcast.age_ms().unsigned_abs()));
             if is_over {
                 break;
@@ -237,7 +238,7 @@ impl Sink for Hls {
             if has_read && !broadcast.wakes_on_ticks() {
                 tokio::select! {
                     () = ticks.next() => {}
-                    () = over(&broadcast, &stop) => {}
+                    () = stop_requested(&broadcast, &stop) => {}
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! A player: FFmpeg, VLC or another server pulls the live stream.
+//! RTMP play: FFmpeg, VLC or another server pulls the live stream.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -15,24 +15,24 @@ use crate::{
         Broadcast,
         subscription::{Delivery, Subscription},
     },
+    deadline::run_time,
     limits::{Limits, OUTBOX_BYTES, READ_BYTES},
-    patience::run_time,
     rtmp::{
-        connection::{Connection, Over},
+        connection::{Connection, ConnectionError},
         feed::{Audience, Feed},
         origin::Origin,
     },
 };
 
-/// How long the end of the stream may take to say.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// Time to send the end of the stream.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Plays until the stream or the player ends.
+/// Sends the stream until it ends or the player leaves.
 pub(crate) async fn run<S>(
     connection: &mut Connection<S>,
     broadcast: &Arc<Broadcast>,
     limits: &Limits,
-) -> Result<(), Over>
+) -> Result<(), ConnectionError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
@@ -70,12 +70,12 @@ where
                 }
             }
             () = feed.changed(), if waiting < OUTBOX_BYTES => {}
-            () = &mut late, if waiting > 0 => return Err(Over::Late("reading")),
+            () = &mut late, if waiting > 0 => return Err(ConnectionError::Late("reading")),
             () = broadcast.ended() => {
                 let Connection { rtmp, .. } = connection;
                 feed.fill(usize::MAX, |media| rtmp.send_media(media));
                 connection.rtmp.end_play();
-                return timeout(GOODBYE, connection.flush()).await.map_err(|_| Over::Late("reading"))?.map_err(Over::from);
+                return timeout(END_TIMEOUT, connection.flush()).await.map_err(|_| ConnectionError::Late("reading"))?.map_err(ConnectionError::from);
             }
         }
     }

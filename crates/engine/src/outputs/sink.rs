@@ -1,4 +1,4 @@
-//! A sink: an output that needs nothing but packets.
+//! A sink: an output that only needs packets.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::broadcast::{
 
 /// Reads one broadcast, on the thread of that broadcast.
 pub(crate) trait Sink: Send + 'static {
-    /// Reads until the broadcast ends or `stop` is cancelled, and completes what it made by then.
+    /// Reads until the broadcast ends or `stop` is cancelled, then completes its output.
     fn run(self, subscription: Subscription, stop: CancellationToken) -> impl Future<Output = ()> + Send;
 }
 
-/// Completes when a sink has to end.
-pub(crate) async fn over(broadcast: &Broadcast, stop: &CancellationToken) {
+/// Resolves when a sink has to end.
+pub(crate) async fn stop_requested(broadcast: &Broadcast, stop: &CancellationToken) {
     tokio::select! {
         () = broadcast.ended() => {}
         () = stop.cancelled() => {}
     }
 }
 
-/// A sink that runs.
+/// A running sink.
 #[derive(Debug)]
 pub(crate) struct RunningSink {
     stop: CancellationToken,
@@ -32,7 +32,7 @@ pub(crate) struct RunningSink {
 }
 
 impl RunningSink {
-    /// Starts `sink` on the current runtime. Its packets come with the tick.
+    /// Starts `sink` on the current runtime. It is woken on ticks.
     pub(crate) fn start(sink: impl Sink, broadcast: &Arc<Broadcast>) -> Self {
         let stop = CancellationToken::new();
         let subscription = Subscription::new(broadcast, Delivery::Batched);
@@ -40,7 +40,7 @@ impl RunningSink {
         Self { stop, task }
     }
 
-    /// Ends it and waits until it has completed what it made.
+    /// Stops it and waits until its output is complete.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
@@ -63,7 +63,7 @@ mod tests {
         show::{tests::live, writer::Publisher},
     };
 
-    /// The smallest output there can be.
+    /// The simplest output: counts packets.
     struct Counting(Arc<AtomicU64>);
 
     impl Sink for Counting {
@@ -73,7 +73,7 @@ mod tests {
             loop {
                 let is_over = tokio::select! {
                     () = subscription.changed() => false,
-                    () = over(&broadcast, &stop) => true,
+                    () = stop_requested(&broadcast, &stop) => true,
                 };
                 subscription.read(&mut batch, usize::MAX);
                 self.0.fetch_add(batch.entries.len() as u64, Ordering::Relaxed);

@@ -1,16 +1,16 @@
-//! Why the certificate of a server is not accepted, and what to do about it.
+//! Problems with a server's certificate, and what to do about them.
 
 use rustls::{CertificateError, pki_types::UnixTime};
 
 use time::OffsetDateTime;
 
-/// Names of a certificate that a message lists; those of large platforms are for a hundred.
+/// Names of a certificate to list in a message; large platforms have a hundred.
 const NAMES_MAX: usize = 3;
-/// The longest name of a host (RFC 1035 section 3.1).
+/// The longest host name, in bytes (RFC 1035 section 3.1).
 const NAME_BYTES_MAX: usize = 253;
 const SECONDS_PER_DAY: u64 = 86_400;
-/// A clock before this moment, 2026-11-01, is wrong: this was written later. Small computers without a battery begin in 1970, or
-/// where they stopped, until a time server answers.
+/// 2026-11-01, in seconds since 1970. A clock before this time is wrong, since this code is newer. Computers without a
+/// battery start in 1970, or at the time of their shutdown, until a time server answers.
 const WRITTEN_AFTER: u64 = 1_793_491_200;
 
 /// What is wrong with a certificate.
@@ -18,41 +18,41 @@ const WRITTEN_AFTER: u64 = 1_793_491_200;
 pub enum CertificateProblem {
     /// No authority that this machine trusts has signed it.
     UnknownIssuer,
-    /// It is for other names.
+    /// The certificate is for other names.
     WrongName {
-        /// Some of them; empty when it has none.
+        /// Some of its names; empty when it has none.
         names: Vec<String>,
     },
-    /// It was valid in the past, by the clock of this machine.
+    /// It has expired, by the clock of this machine.
     Expired {
         /// Whole days since then, where known.
         days: Option<u64>,
-        /// What that clock says.
+        /// The clock of this machine.
         clock: UnixTime,
     },
-    /// It will be valid in the future, by the clock of this machine.
+    /// It is not valid yet, by the clock of this machine.
     NotYetValid {
         /// Whole days until then, where known.
         days: Option<u64>,
-        /// What that clock says.
+        /// The clock of this machine.
         clock: UnixTime,
     },
-    /// The clock of this machine is wrong, so that nothing can be said about the certificate.
+    /// The clock of this machine is wrong, so the certificate cannot be checked.
     WrongClock {
-        /// What it says.
+        /// The clock of this machine.
         clock: UnixTime,
     },
-    /// It is the certificate of an authority, as `openssl req -x509` makes them unless told otherwise.
+    /// It is a CA certificate, which `openssl req -x509` makes by default.
     Authority,
-    /// Anything else, in the words of rustls.
+    /// Any other problem, as rustls describes it.
     Other(String),
 }
 
 impl CertificateProblem {
-    /// What rustls found while this machine's clock said `clock`.
+    /// The problem that rustls found when this machine's clock was `clock`.
     pub(crate) fn found_at(error: &CertificateError, clock: UnixTime) -> Self {
         match error {
-            // An authority that was made again under its old name has a new key.
+            // An authority that was recreated under the same name has a new key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
             CertificateError::NotValidForName => Self::WrongName { names: Vec::new() },
             CertificateError::NotValidForNameContext { presented, .. } => {
@@ -74,19 +74,19 @@ impl CertificateProblem {
             CertificateError::NotValidYetContext { time, not_before } => {
                 Self::NotYetValid { days: days(*time, *not_before), clock }
             }
-            // The type inside is that of another crate, which rustls does not pass on.
+            // The inner type belongs to another crate, which rustls does not re-export.
             CertificateError::Other(inner) if inner.to_string() == "CaUsedAsEndEntity" => Self::Authority,
             other => Self::Other(other.to_string()),
         }
     }
 
-    /// What happened and what to do, for a server of this name.
+    /// What happened and what to do, for a server with this name.
     pub(crate) fn sentence(&self, host: &str) -> String {
         match self {
             Self::UnknownIssuer => format!(
-                "The certificate of {host} is not signed by an authority that this machine knows. With a private authority, the \
-                 operator of this machine can add it to those that it trusts; with a public one, {host} may leave out \
-                 certificates in between, or another server answers under its name."
+                "The certificate of {host} is not signed by an authority that this machine knows. With a private \
+                 authority, the operator of this machine can add it to those that it trusts; with a public one, {host} \
+                 may leave out certificates in between, or another server answers under its name."
             ),
             Self::WrongName { names } if names.is_empty() => {
                 format!("The certificate of {host} is not for this name. Check the server name in the URL.")
@@ -96,25 +96,25 @@ impl CertificateProblem {
                 names.join(", ")
             ),
             Self::Expired { days, clock } => format!(
-                "The certificate of {host} expired {}by the clock of this server, which says {}. If that is right, the operator \
-                 of {host} has to renew it.",
+                "The certificate of {host} expired {}by the clock of this server, which says {}. If that is right, the \
+                 operator of {host} has to renew it.",
                 days.map(|days| format!("{} ago ", in_words(days))).unwrap_or_default(),
-                said_by(*clock)
+                format_clock(*clock)
             ),
             Self::NotYetValid { days, clock } => format!(
-                "The certificate of {host} is not valid yet{}. This server\u{2019}s clock says {}; is it right? If it is, the \
-                 operator of {host} has to replace the certificate.",
+                "The certificate of {host} is not valid yet{}. This server\u{2019}s clock says {}; is it right? If it \
+                 is, the operator of {host} has to replace the certificate.",
                 days.map(|days| format!(", but in {}", in_words(days))).unwrap_or_default(),
-                said_by(*clock)
+                format_clock(*clock)
             ),
             Self::WrongClock { clock } => format!(
-                "This server\u{2019}s clock says {}, which is wrong, so the certificate of {host} cannot be checked. The operator of \
-                 this machine has to set its clock (`timedatectl set-ntp true`).",
-                said_by(*clock)
+                "This server\u{2019}s clock says {}, which is wrong, so the certificate of {host} cannot be checked. \
+                 The operator of this machine has to set its clock (`timedatectl set-ntp true`).",
+                format_clock(*clock)
             ),
             Self::Authority => format!(
-                "The certificate of {host} is one of an authority (CA:TRUE), which a server must not use for itself. The \
-                 operator of {host} has to replace it."
+                "The certificate of {host} is one of an authority (CA:TRUE), which a server must not use for itself. \
+                 The operator of {host} has to replace it."
             ),
             Self::Other(reason) => {
                 format!("The certificate of {host} is not valid ({reason}). The operator of {host} has to replace it.")
@@ -128,10 +128,10 @@ fn days(from: UnixTime, to: UnixTime) -> Option<u64> {
 }
 
 /// `2026-11-27 16:20 UTC`.
-fn said_by(clock: UnixTime) -> String {
+fn format_clock(clock: UnixTime) -> String {
     let seconds = i64::try_from(clock.as_secs()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds).map_or_else(
-        |_| "a year that no calendar has".to_owned(),
+        |_| "an invalid date".to_owned(),
         |time| format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute()),
     )
 }
@@ -144,8 +144,8 @@ fn in_words(days: u64) -> String {
     }
 }
 
-/// The name in rustls' form of it (`DnsName("platform.example")`, `IpAddress(192.0.2.1)`), if a host may be called so. It
-/// is the other side that chose it.
+/// The host name in rustls' notation (`DnsName("platform.example")`, `IpAddress(192.0.2.1)`), if it is plausible. The
+/// peer chose it, so it is not trusted.
 fn host_name(presented: &str) -> Option<String> {
     let (kind, name) = presented.strip_suffix(')')?.split_once('(')?;
     let name = name.trim_matches('"');
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// By a clock that says 2026-11-27 16:20.
+    /// The sentence for a clock of 2026-11-27 16:20.
     fn sentence(error: CertificateError) -> String {
         CertificateProblem::found_at(&error, at(1_795_796_400)).sentence("h")
     }
@@ -200,32 +200,35 @@ mod tests {
             ),
             (CertificateError::Revoked, &["not valid (", "has to replace it"]),
         ] {
-            let said = sentence(error.clone());
-            assert!(expected.iter().all(|words| said.contains(words)), "{error:?}: {said}");
+            let advice = sentence(error.clone());
+            assert!(expected.iter().all(|words| advice.contains(words)), "{error:?}: {advice}");
             let is_about_name = matches!(error, CertificateError::NotValidForNameContext { .. });
-            assert_eq!(said.contains("Check the server name"), is_about_name, "{said}");
+            assert_eq!(advice.contains("Check the server name"), is_about_name, "{advice}");
         }
     }
 
     #[test]
-    fn a_clock_that_is_plainly_wrong_is_named_instead_of_the_certificate() {
+    fn wrong_clock_is_reported_instead_of_the_certificate() {
         let (then, later) = (at(840), at(WRITTEN_AFTER + 5));
         for error in [
             CertificateError::NotValidYet,
             CertificateError::NotValidYetContext { time: then, not_before: later },
             CertificateError::Expired,
         ] {
-            let said = CertificateProblem::found_at(&error, then).sentence("h");
-            assert!(said.starts_with("This server\u{2019}s clock says 1970-01-01 00:14 UTC, which is wrong"), "{said}");
-            let said = CertificateProblem::found_at(&error, later).sentence("h");
-            assert!(said.starts_with("The certificate of h "), "{said}");
+            let advice = CertificateProblem::found_at(&error, then).sentence("h");
+            assert!(
+                advice.starts_with("This server\u{2019}s clock says 1970-01-01 00:14 UTC, which is wrong"),
+                "{advice}"
+            );
+            let advice = CertificateProblem::found_at(&error, later).sentence("h");
+            assert!(advice.starts_with("The certificate of h "), "{advice}");
         }
-        let said = CertificateProblem::found_at(&CertificateError::NotValidForName, then).sentence("h");
-        assert!(said.contains("Check the server name"), "{said}");
+        let advice = CertificateProblem::found_at(&CertificateError::NotValidForName, then).sentence("h");
+        assert!(advice.contains("Check the server name"), "{advice}");
     }
 
     #[test]
-    fn names_that_the_other_side_chose_are_few_and_plain() {
+    fn names_in_certificates_are_limited_and_checked() {
         let long = format!("DnsName(\"{}\")", "a".repeat(254));
         let presented = [
             "DnsName(\"<b>\u{202e}\")",

@@ -1,4 +1,4 @@
-//! A connection that was accepted, and its RTMP session: bytes in, events out.
+//! An accepted connection with its RTMP session: bytes in, events out.
 
 use std::{io, net::SocketAddr};
 
@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::info;
 
-use super::paced::Pace;
+use super::paced::ReadInterval;
 use crate::limits::REFUSAL_LINGER;
 
 /// A connection and its RTMP session.
@@ -22,25 +22,25 @@ pub(crate) struct Connection<S> {
     pub(crate) rtmp: ServerSession,
     pub(crate) peer: SocketAddr,
     /// How often the socket is read.
-    pub(crate) pace: Pace,
-    /// Room for one read.
+    pub(crate) read_interval: ReadInterval,
+    /// Bytes of one read.
     pub(crate) read_bytes: usize,
 }
 
-/// Who connected, and how its socket is read.
+/// The peer of a connection, and how often its socket is read.
 #[derive(Debug)]
-pub(crate) struct Caller {
-    pub(crate) peer: SocketAddr,
-    pub(crate) pace: Pace,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) read_interval: ReadInterval,
 }
 
-/// Why a connection is over.
+/// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Over {
-    /// The peer closed, or the network did.
+pub(crate) enum ConnectionError {
+    /// The peer or the network closed it.
     #[error("the connection closed")]
     Closed(#[from] io::Error),
-    /// What came is no RTMP, or hostile.
+    /// The peer sent invalid or hostile RTMP.
     #[error(transparent)]
     Protocol(#[from] server::Error),
     /// A deadline passed.
@@ -52,8 +52,9 @@ impl<S> Connection<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    /// Says no, lets the peer read it, and closes. Without the pause OBS would only see a lost connection.
-    pub(crate) async fn refuse(&mut self, code: &str, why: &str) -> Result<(), Over> {
+    /// Sends a refusal, gives the peer time to read it, and closes. Without that time OBS would only show a lost
+    /// connection.
+    pub(crate) async fn refuse(&mut self, code: &str, why: &str) -> Result<(), ConnectionError> {
         info!(refusal.code = code, "A connection was refused. {why}");
         self.rtmp.refuse(code, why);
         self.flush().await?;
@@ -64,7 +65,7 @@ where
         Ok(())
     }
 
-    /// The next event in what was received.
+    /// The next event from the received bytes.
     pub(crate) fn next_event(&mut self) -> Result<Option<Event>, server::Error> {
         self.rtmp.next_event(&mut self.received)
     }
@@ -78,7 +79,7 @@ where
         }
     }
 
-    /// Sends something of what waits, or reads some bytes, whichever is possible first. Cancel safe.
+    /// Sends some pending bytes or reads some, whichever is possible first. Cancel safe.
     pub(crate) async fn read_or_write(&mut self) -> io::Result<()> {
         self.received.reserve(self.read_bytes);
         let Self { reader, writer, received, rtmp, .. } = self;
@@ -96,7 +97,7 @@ where
         Ok(())
     }
 
-    /// Sends what waits.
+    /// Sends all pending bytes.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         if !self.rtmp.outbox().has_remaining() {
             return Ok(());

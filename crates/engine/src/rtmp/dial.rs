@@ -37,26 +37,26 @@ use crate::{
     spec::AccountId,
 };
 
-/// Resolving a name, its wait for a share of the lookups included.
+/// Time to resolve a name, including the wait for a permit.
 const RESOLVE: Duration = Duration::from_secs(5);
-/// Names that are resolved at once. One that gets no answer ends after [`RESOLVE`], so an account that has none waits for
-/// moments even when others fill it. Each takes few sockets and some kilobytes. The line holds every relay of an account that
-/// goes live with all its streams.
+/// Concurrent lookups. A lookup without an answer ends after [`RESOLVE`], so an account without lookups waits only
+/// briefly even if others use all permits. Each lookup takes few sockets and some kilobytes. The queue has room for
+/// every relay of an account that goes live with all its streams.
 const LOOKUPS: Bounds = Bounds { running: 128, running_each: 16, waiting: 8_192, waiting_each: 4_096 };
-/// All addresses together.
+/// Time to connect, for all addresses together.
 const CONNECT: Duration = Duration::from_secs(10);
-/// The TLS handshake.
+/// Time for the TLS handshake.
 const TLS: Duration = Duration::from_secs(10);
 /// The head start of each address over the next (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Unacknowledged data for this long breaks the connection, whatever the kernel's own patience. A little longer than a relay
-/// waits, which tells more about why.
+/// The kernel breaks a connection with data unacknowledged for this long. Slightly more than the stall limit of a
+/// relay, whose error says more.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// Everything needed to connect to platforms.
 #[derive(Clone, Debug)]
 pub struct Dialer {
-    /// Whose share of the lookups it uses.
+    /// The account whose share of lookups is used.
     account: AccountId,
     lookups: Arc<Shares<AccountId>>,
     resolver: Arc<dyn Resolve>,
@@ -66,8 +66,8 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer that trusts these certificates and nothing else; without them the system's, or the well-known ones where the
-    /// system has none. It connects for nobody's account until [`Dialer::of`] says for which.
+    /// A dialer that trusts only the given certificates; without them the system's, or the Mozilla roots where the
+    /// system has none. Use [`Dialer::of`] to set the account.
     pub fn new(
         resolver: Arc<dyn Resolve>,
         egress: Egress,
@@ -89,27 +89,27 @@ impl Dialer {
         Self { account, lookups, resolver, egress: Arc::new(egress), own, tls: Arc::new(tls) }
     }
 
-    /// The same for the connections of an account.
+    /// A dialer for an account.
     pub fn of(&self, account: AccountId) -> Self {
         Self { account, ..self.clone() }
     }
 
-    /// Connects; names are resolved again each time.
-    pub(crate) async fn connect(&self, url: &RtmpUrl, steps: &mut Steps) -> Result<Transport, Failure> {
+    /// Connects. Resolves the name each time.
+    pub(crate) async fn connect(&self, url: &RtmpUrl, steps: &mut Steps) -> Result<Socket, Failure> {
         let addresses = self.resolve(url).await?;
         steps.advance_to(Step::Connect);
         let tcp = connect_any(addresses, url).await?;
         if !url.is_tls() {
             steps.advance_to(Step::Handshake);
-            return Ok(Transport::Plain(tcp));
+            return Ok(Socket::Plain(tcp));
         }
         steps.advance_to(Step::Tls);
-        let transport = self.wrap(tcp, url).await?;
+        let socket = self.wrap(tcp, url).await?;
         steps.advance_to(Step::Handshake);
-        Ok(transport)
+        Ok(socket)
     }
 
-    /// The addresses behind a URL that relays may reach, in the order to try them.
+    /// The permitted addresses of a URL, in the order to try them.
     async fn resolve(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, Failure> {
         let host = url.host().to_owned();
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
@@ -135,7 +135,7 @@ impl Dialer {
         }
     }
 
-    /// Asks the resolver, within the account's share.
+    /// Looks the name up, with one of the account's permits.
     async fn look_up(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, Failure> {
         let host = || url.host().to_owned();
         let deadline = Instant::now() + RESOLVE;
@@ -150,18 +150,18 @@ impl Dialer {
         }
     }
 
-    async fn wrap(&self, tcp: TcpStream, url: &RtmpUrl) -> Result<Transport, Failure> {
+    async fn wrap(&self, tcp: TcpStream, url: &RtmpUrl) -> Result<Socket, Failure> {
         let host = url.host().to_owned();
         let Ok(name) = ServerName::try_from(host.clone()) else { return Err(Failure::Dns { host }) };
         let connector = TlsConnector::from(Arc::clone(&self.tls));
-        // The handshake takes the connection along; what the kernel knows of it is asked when it fails.
+        // `connect` consumes the socket; its statistics are needed when the handshake fails.
         let same = tcp.as_fd().try_clone_to_owned();
         let failed = || {
             let info = same.as_ref().ok().and_then(|socket| tcp_info(socket).ok());
             Failure::Tls { host: host.clone() }.unless_large_packets_are_lost(info, &host)
         };
         match timeout(TLS, connector.connect(name, tcp)).await {
-            Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(stream))),
+            Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(match certificate_problem(&error) {
                 Some(problem) => Failure::Certificate { host, problem },
                 None => failed(),
@@ -178,7 +178,7 @@ fn certificate_problem(error: &io::Error) -> Option<CertificateProblem> {
     }
 }
 
-/// IPv6 and IPv4 in turn, beginning with the family the resolver put first (RFC 8305 section 4).
+/// Alternates IPv6 and IPv4, starting with the family of the first address (RFC 8305 section 4).
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
@@ -188,7 +188,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-/// The first address that answers; each has a head start over the next.
+/// Connects to the first address that answers; each gets a head start over the next.
 async fn connect_any(addresses: Vec<SocketAddr>, url: &RtmpUrl) -> Result<TcpStream, Failure> {
     let host = format!("{}:{}", url.host(), url.port());
     let mut attempts = JoinSet::new();
@@ -232,13 +232,13 @@ async fn connect_any(addresses: Vec<SocketAddr>, url: &RtmpUrl) -> Result<TcpStr
     }
 }
 
-/// What the kernel may hold that it has not sent: a fraction of a second of a usual stream. Beyond it writing waits, so a write
-/// that makes progress means that bytes left for the network, and a destination that stops taking them is seen soon instead of
-/// after megabytes of buffer. What was sent and is not acknowledged is bounded by [`UNACKNOWLEDGED`].
+/// Unsent bytes that the kernel may hold: a fraction of a second of a usual stream. Beyond it, writes wait. So progress
+/// of a write means that bytes left for the network, and a destination that stops receiving is noticed soon instead of
+/// after megabytes. Sent, unacknowledged bytes are limited in time by [`UNACKNOWLEDGED`].
 const UNSENT_BYTES: u32 = 128 * 1024;
 
-/// Messages are coalesced before they are written, so Nagle's delay would only add latency. Failing to set an option costs
-/// comfort, not the stream.
+/// Messages are coalesced before they are written, so Nagle's algorithm would only add latency. The options improve the
+/// connection but are not required, so errors are ignored.
 fn configure(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     gostream_net::prefer_bbr(stream);
@@ -250,20 +250,20 @@ fn configure(stream: &TcpStream) {
 
 /// A connection, plain or TLS.
 #[derive(Debug)]
-pub enum Transport {
+pub enum Socket {
     /// TCP.
     Plain(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Transport {
-    /// What the kernel knows of the connection, where it tells.
+impl Socket {
+    /// TCP statistics of the connection, where the kernel has them.
     pub fn tcp_info(&self) -> Option<TcpInfo> {
         tcp_info(self.socket()).ok()
     }
 
-    /// The socket below.
+    /// The TCP socket.
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -275,19 +275,19 @@ impl Transport {
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
-            Transport::Plain($stream) => $call,
-            Transport::Tls($stream) => $call,
+            Socket::Plain($stream) => $call,
+            Socket::Tls($stream) => $call,
         }
     };
 }
 
-impl AsyncRead for Transport {
+impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Transport {
+impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         either!(self, stream => Pin::new(stream).poll_write(cx, buf))
     }

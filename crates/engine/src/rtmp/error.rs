@@ -1,4 +1,4 @@
-//! What can go wrong between us and a platform, each with a class, a stable code and a sentence for the user.
+//! Failures of connections to other servers, each with a retry schedule, a stable code and a sentence for the user.
 
 use gostream_proto::rtmp::{auth, client::Step};
 use gostream_tcp::TcpInfo;
@@ -15,25 +15,26 @@ pub enum Failure {
         /// The name.
         host: String,
     },
-    /// No name server answers, or none can.
+    /// No name server answers, or none is configured.
     #[error(
-        "The name server of this machine does not answer, so the address of {host} is not known. It is tried again by itself; \
-         if it goes on, the operator has to check the name service (DNS) of this machine."
+        "The name server of this machine does not answer, so the address of {host} is not known. The lookup is \
+         repeated automatically; if it keeps failing, the operator has to check the name service (DNS) of this \
+         machine."
     )]
     NoNameServer {
         /// The name.
         host: String,
     },
-    /// The account is resolving as many names as it may.
-    #[error("This account is looking up too many server names at once. {host} is tried again by itself.")]
+    /// The account resolves its maximum number of names.
+    #[error("This account is looking up too many server names at once. {host} is looked up again automatically.")]
     TooManyLookups {
         /// The name.
         host: String,
     },
-    /// Every address is inside a network that relays may not reach.
+    /// Every address is in a network that relays may not reach.
     #[error(
-        "{host} is in a private network, or is this server itself, and no stream is sent to or taken from there. The operator \
-         can allow it with `egress.allow`."
+        "{host} is in a private network, or is this server itself, and no stream is sent to or taken from there. The \
+         operator can allow it with `egress.allow`."
     )]
     Forbidden {
         /// The name.
@@ -41,7 +42,7 @@ pub enum Failure {
     },
     /// The port is not one that relays may reach.
     #[error(
-        "Relays do not connect to port {port}: of the ports below 1024 only 80 and 443 are open to them. Check the URL; the \
+        "Relays do not connect to port {port}: below 1024, only ports 80 and 443 are allowed. Check the URL; the \
          operator can allow the address of {host} with `egress.allow`."
     )]
     ForbiddenPort {
@@ -56,7 +57,7 @@ pub enum Failure {
         /// Name and port.
         host: String,
     },
-    /// No answer, or no way there.
+    /// No answer, or no route.
     #[error("{host} does not answer. Check server and port; a firewall may be in the way.")]
     Unreachable {
         /// Name and port.
@@ -70,13 +71,13 @@ pub enum Failure {
         /// Why.
         problem: CertificateProblem,
     },
-    /// TLS failed for another reason: most often a plain RTMP port.
-    #[error("No secure connection with {host}. If you were given a rtmp:// URL, use that instead of rtmps://.")]
+    /// TLS failed for another reason; most often the port is plain RTMP.
+    #[error("No secure connection to {host}. If you were given a rtmp:// URL, use that instead of rtmps://.")]
     Tls {
         /// The name.
         host: String,
     },
-    /// Closed or spoke something else during the handshake: most often a TLS port.
+    /// The server closed or sent something else during the handshake; most often the port is TLS.
     #[error("{host} does not speak RTMP on this port. If you were given a rtmps:// URL, use that instead of rtmp://.")]
     NotRtmp {
         /// The name.
@@ -84,26 +85,26 @@ pub enum Failure {
     },
     /// No answer to a command in time.
     #[error(
-        "{host} accepted the connection but did not let us publish in time. The platform may be overloaded; if it goes on, \
-         check the server URL."
+        "{host} accepted the connection but did not let us publish in time. The platform may be overloaded; if this \
+         repeats, check the server URL."
     )]
     NoAnswer {
         /// The name.
         host: String,
     },
-    /// Small packets arrive, large ones never do.
+    /// Small packets arrive, large ones are lost.
     #[error(
-        "Large packets do not get to {host}: it takes the connection, and what is larger than some hundred bytes is lost on the \
-         way. Most often a line in between has a smaller MTU (VPN, PPPoE, a cloud network): lower that of this server's network \
-         interface, for example to 1400, or set `net.ipv4.tcp_mtu_probing` to 1."
+        "Large packets do not get to {host}: it accepts the connection, but packets of more than some hundred bytes \
+         are lost on the way. Most often a link on the path has a smaller MTU (VPN, PPPoE, a cloud network): lower the \
+         MTU of this server's network interface, for example to 1400, or set `net.ipv4.tcp_mtu_probing` to 1."
     )]
     LargePacketsLost {
         /// The name.
         host: String,
     },
-    /// Each server names another one, or itself.
+    /// Each server redirects to another one, or to itself.
     #[error(
-        "{host} redirects in a loop: every server it leads to names the next one, and none takes the connection. Check the \
+        "{host} redirects in a loop: each server redirects to another one, and none accepts the connection. Check the \
          URL; if it is right, the operator of {host} has to repair it."
     )]
     RedirectLoop {
@@ -111,46 +112,46 @@ pub enum Failure {
         host: String,
     },
     /// The platform refused `connect` or `createStream`.
-    #[error("The platform refused the connection{}. Check the server URL.", said(.answer))]
+    #[error("The platform refused the connection{}. Check the server URL.", quoted(.answer))]
     ConnectRejected {
-        /// Its words.
+        /// Its answer.
         answer: Answer,
     },
-    /// The platform asks for a user name and password (Adobe authentication), or knows others.
+    /// The platform asks for a user name and password (Adobe authentication), or refused them.
     #[error(
-        "The platform lets nobody in without the right user name and password. Put them into the server URL: \
+        "The platform requires the right user name and password. Put them into the server URL: \
          rtmp://user:password@server/app."
     )]
     LoginRejected,
     /// The platform refused the key.
-    #[error("The platform refused the stream key{}. Copy it again from the platform and save it here.", said(.answer))]
+    #[error("The platform refused the stream key{}. Copy it again from the platform and save it here.", quoted(.answer))]
     KeyRejected {
-        /// Its words.
+        /// Its answer.
         answer: Answer,
     },
     /// The key is in use.
     #[error(
-        "The platform says that this stream key is already in use{}. Stop other encoders that use it, or wait until the \
-         platform lets go of the old session.",
-        said(.answer)
+        "The platform says that this stream key is already in use{}. Stop other encoders that use it, or wait until \
+         the platform ends the old session.",
+        quoted(.answer)
     )]
     KeyInUse {
-        /// Its words.
+        /// Its answer.
         answer: Answer,
     },
-    /// The platform said that something is wrong while live.
+    /// The platform reported an error while live.
     #[error(
-        "The platform ended the stream{}. It is tried again by itself; the platform's own page may say more.",
-        said(.answer)
+        "The platform ended the stream{}. GoStream connects again automatically; the platform's own page may say more.",
+        quoted(.answer)
     )]
     EndedByPlatform {
-        /// Its words.
+        /// Its answer.
         answer: Answer,
     },
     /// The connection closed or broke while live.
     #[error(
-        "The connection to {host} was lost and is made again by itself. If it happens often, check your network and the \
-         platform's status page."
+        "The connection to {host} was lost. GoStream connects again automatically. If it happens often, check your \
+         network and the platform's status page."
     )]
     ConnectionLost {
         /// The name.
@@ -158,56 +159,56 @@ pub enum Failure {
     },
     /// Closed within seconds of starting, several times running.
     #[error(
-        "{host} closes the connection right after the stream starts. Most often the stream key is wrong, or the stream is \
-         above what the platform takes (resolution, bitrate, codec)."
+        "{host} closes the connection right after the stream starts. Most often the stream key is wrong, or the stream \
+         is above the platform's limits (resolution, bitrate, codec)."
     )]
     ClosedEarly {
         /// The name.
         host: String,
     },
-    /// Bytes stopped leaving.
+    /// The platform acknowledges no bytes.
     #[error(
-        "{host} stopped taking data; the connection is made again by itself. If it happens often, lower the bitrate in your \
-         encoder or choose a nearer server."
+        "{host} stopped receiving data. GoStream connects again automatically. If it happens often, lower the bitrate \
+         in your encoder or choose a nearer server."
     )]
     Stalled {
         /// The name.
         host: String,
     },
-    /// The platform sent us from TLS to a server without.
+    /// The platform redirected from TLS to a server without TLS.
     #[error(
-        "{host} sent us on to a server without encryption, where anybody could read the stream key. If that is meant, \
-         use its rtmp:// URL."
+        "{host} redirected to a server without encryption, which would expose the stream key. If that is intended, use \
+         its rtmp:// URL."
     )]
     InsecureRedirect {
         /// The name.
         host: String,
     },
     /// The encoder came back with another codec configuration.
-    #[error("The encoder's video or audio format changed; connecting anew.")]
+    #[error("The encoder's video or audio format changed; GoStream connects again.")]
     FormatChanged,
-    /// The platform asked us to move.
-    #[error("The platform asked to connect again elsewhere.")]
+    /// The platform asked for another connection.
+    #[error("The platform asked for another connection.")]
     Moved,
 }
 
-/// What a platform said when it refused.
+/// What a platform answered when it refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// `NetStream.Publish.BadName`, ...
     pub code: String,
-    /// A sentence of its own.
+    /// The platform's own sentence.
     pub description: String,
 }
 
-/// Its words in brackets, if it said something.
-pub(crate) fn said(answer: &Answer) -> String {
+/// The answer in brackets and quotes; empty if there is none.
+pub(crate) fn quoted(answer: &Answer) -> String {
     let words = if answer.description.is_empty() { &answer.code } else { &answer.description };
     if words.is_empty() { String::new() } else { format!(" (\u{201c}{}\u{201d})", words.trim().trim_end_matches('.')) }
 }
 
 impl Failure {
-    /// The failure in a platform's refusal, by the step and code.
+    /// The failure that a refusal means, by step and code.
     pub fn from_refusal(step: Step, code: String, description: String) -> Self {
         let last = code.rsplit('.').next().unwrap_or_default().to_owned();
         let answer = Answer { code, description };
@@ -220,7 +221,7 @@ impl Failure {
         }
     }
 
-    /// How to wait before the next try.
+    /// The schedule of waits before the next attempt.
     pub fn schedule(&self) -> Schedule {
         match self {
             Self::KeyRejected { .. }
@@ -265,14 +266,14 @@ impl Failure {
         }
     }
 
-    /// This failure, or another one when what the kernel knows of the connection says that large packets were lost: no server is
-    /// slow, or speaks something else, for not answering what it never got.
+    /// This failure, or [`Failure::LargePacketsLost`] if TCP statistics show that: then the server did not answer
+    /// because it never received the request.
     pub(crate) fn unless_large_packets_are_lost(self, info: Option<TcpInfo>, host: &str) -> Self {
         let lost = info.is_some_and(|info| loses_large_packets(&info));
         if lost { Self::LargePacketsLost { host: host.to_owned() } } else { self }
     }
 
-    /// For the status.
+    /// The failure for the status.
     pub fn for_status(&self) -> RelayError {
         RelayError { code: self.code(), message: self.to_string() }
     }
@@ -283,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_told_apart_by_step_and_code() {
+    fn refusals_are_distinguished_by_step_and_code() {
         for (step, code, expected, schedule) in [
             (Step::Connect, "NetConnection.Connect.Rejected", "connect_rejected", Schedule::Refusal),
             (Step::Start, "NetStream.Publish.BadName", "key_in_use", Schedule::Busy),
@@ -302,7 +303,8 @@ mod tests {
             Failure::from_refusal(Step::Start, "NetStream.Publish.Denied".to_owned(), "No such key.".to_owned());
         assert_eq!(
             failure.to_string(),
-            "The platform refused the stream key (\u{201c}No such key\u{201d}). Copy it again from the platform and save it here."
+            "The platform refused the stream key (\u{201c}No such key\u{201d}). Copy it again from the platform and \
+             save it here."
         );
     }
 }

@@ -1,7 +1,7 @@
-//! A feed: a subscription on its way to one RTMP connection, with that connection's clock.
+//! A feed: a subscription as RTMP media for one connection, on that connection's clock.
 //!
-//! The only change to a stream is one constant offset of its times: a connection begins at 0 with the packet it begins
-//! with. Where the delay of a destination changes, so does the offset, see [`super::origin`].
+//! The only change to a stream is one constant offset of its times: a connection starts at 0 with its first packet.
+//! When the delay of a destination changes, so does the offset; see [`super::origin`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,25 +13,25 @@ use gostream_proto::{
 
 use tokio::time::timeout;
 
-use super::origin::{Origin, Running, Turn};
+use super::origin::{DelayChange, Origin, Running};
 use crate::broadcast::{
     ring::{Entry, Headers},
-    subscription::{Batch, Path, Subscription},
+    subscription::{Batch, Subscription, Switch},
 };
 
-/// A change of the delay is looked after this often where no packets come.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A pending change of the delay is checked this often when no packets arrive.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who is fed: platforms get metadata wrapped and small chunks, players bare metadata and large ones.
+/// The kind of receiver. Platforms get wrapped metadata and small chunks, players bare metadata and large chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// A platform we push to.
+    /// A platform that we push to.
     Platform,
     /// A player that pulls from us.
     Player,
 }
 
-/// Reads a broadcast and hands out RTMP media.
+/// Reads a broadcast and produces RTMP media.
 #[derive(Debug)]
 pub struct Feed {
     subscription: Subscription,
@@ -39,35 +39,35 @@ pub struct Feed {
     batch: Batch,
     unread: bool,
     headers: Headers,
-    /// The media time that is 0 on the wire.
+    /// The media time that is 0 on this connection.
     base: Option<(Arc<Running>, Timestamp)>,
     origin: Origin,
-    /// The change of the delay that it follows already.
-    turn: Turn,
-    /// The beginning of the clock from the end of the turn on.
+    /// The newest change of the delay that this feed follows.
+    change: DelayChange,
+    /// `base` after the running change of the delay.
     next_base: Option<Timestamp>,
-    /// The newest frame of each main track.
+    /// Time of the newest frame of each main track.
     last_video: Option<Timestamp>,
     last_audio: Option<Timestamp>,
-    /// The earliest time of what is handed out first.
+    /// The earliest media time among the first packets.
     earliest: Option<Timestamp>,
     last_read_ms: Option<i64>,
     skipped_frames: u64,
 }
 
-/// What came of filling.
+/// Result of [`Feed::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
     /// Nothing new.
     Nothing,
-    /// Media was handed out.
+    /// Media was sent.
     Media,
-    /// A codec header changed: what follows fits another connection. Not handed out.
+    /// A codec header changed, so a new connection is needed. The header was not sent.
     HeadersChanged,
 }
 
 impl Feed {
-    /// A feed from the newest keyframe on.
+    /// A feed that starts at the newest keyframe.
     pub fn new(subscription: Subscription, audience: Audience, origin: Origin) -> Self {
         Self {
             subscription,
@@ -77,7 +77,7 @@ impl Feed {
             headers: Headers::default(),
             base: None,
             origin,
-            turn: Turn::default(),
+            change: DelayChange::default(),
             next_base: None,
             last_video: None,
             last_audio: None,
@@ -89,74 +89,74 @@ impl Feed {
 
     /// Waits until there may be something new.
     pub async fn changed(&mut self) {
-        if self.origin.is_turning() {
-            let _ = timeout(LOOK_AGAIN, self.subscription.changed()).await;
+        if self.origin.is_change_pending() {
+            let _ = timeout(RECHECK_INTERVAL, self.subscription.changed()).await;
         } else {
             self.subscription.changed().await;
         }
-        // Being told counts as having looked.
+        // A wake counts as unread media.
         self.unread = true;
     }
 
-    /// How many video frames were skipped because the connection was too slow.
+    /// Video frames skipped because the connection was too slow.
     pub fn skipped_frames(&self) -> u64 {
         self.skipped_frames
     }
 
-    /// When the newest packet that was handed out came, in ms since the broadcast began.
+    /// Arrival of the newest packet that was sent, in ms since the broadcast began.
     pub fn last_read_ms(&self) -> Option<i64> {
         self.last_read_ms
     }
 
-    /// How long before the newest packet that is due that one came, in ms.
+    /// Time in ms from the arrival of that packet to the arrival of the newest one that is due.
     pub fn lag_ms(&self) -> i64 {
         let due = self.subscription.broadcast().newest_due_ms(self.delay_ms());
         due.zip(self.last_read_ms).map_or(0, |(due, read)| (due - read).max(0))
     }
 
-    /// How much later than it comes the stream is handed out, in ms.
+    /// The current delay of the destination in ms.
     pub fn delay_ms(&self) -> i64 {
-        self.turn.delay_ms
+        self.change.delay_ms
     }
 
-    /// Hands about `bytes_max` of media to `send`.
+    /// Passes about `bytes_max` bytes of media to `send`.
     pub fn fill(&mut self, bytes_max: usize, mut send: impl FnMut(&MediaOut<'_>)) -> Filled {
         let mut batch = std::mem::take(&mut self.batch);
         if !self.read(&mut batch, bytes_max) {
             self.batch = batch;
             return Filled::Nothing;
         }
-        if self.subscription.delay_ms() < self.turn.delay_ms {
-            self.turn.delay_ms = self.subscription.delay_ms();
-            self.origin.shorten(self.turn, self.subscription.broadcast());
+        if self.subscription.delay_ms() < self.change.delay_ms {
+            self.change.delay_ms = self.subscription.delay_ms();
+            self.origin.shorten(self.change, self.subscription.broadcast());
         }
-        let is_turning = self.subscription.is_turning();
-        if let Some(base) = self.next_base.take_if(|_| !is_turning) {
+        let is_switching = self.subscription.is_switching();
+        if let Some(base) = self.next_base.take_if(|_| !is_switching) {
             self.base = self.base.take().map(|(running, _)| (running, base));
         }
-        // What did not fit is read without being told again.
-        self.unread = batch.bytes >= bytes_max || is_turning;
+        // Media that did not fit is read without another wake.
+        self.unread = batch.bytes >= bytes_max || is_switching;
         let filled = self.hand_out(&batch, &mut send);
         self.batch = batch;
         filled
     }
 
-    /// Reads at the delay that the destination has by now. False when there is nothing new.
+    /// Reads with the destination's current delay. Returns false when there is nothing new.
     fn read(&mut self, batch: &mut Batch, bytes_max: usize) -> bool {
         let Self { origin, subscription, .. } = self;
         let current = origin.current(subscription.broadcast(), || subscription.changed_header());
-        let turn = current.turn;
-        if turn.number == self.turn.number {
-            subscription.set_delay(turn.delay_ms);
+        let change = current.change;
+        if change.number == self.change.number {
+            subscription.set_delay(change.delay_ms);
         } else {
-            // One that missed a turn goes on with the newest at once.
-            let missed = turn.number > self.turn.number + 1;
-            let path = turn.path.map(|path| if missed { Path { leave: 0, ..path } } else { path });
-            subscription.turn_to(turn.delay_ms, path.filter(|_| self.base.is_some()));
+            // A feed that missed a change continues with the newest one at once.
+            let missed = change.number > self.change.number + 1;
+            let switch = change.switch.map(|switch| if missed { Switch { until: 0, ..switch } } else { switch });
+            subscription.switch_to(change.delay_ms, switch.filter(|_| self.base.is_some()));
             self.next_base = Some(current.base);
             self.unread = true;
         }
-        self.turn = turn;
+        self.change = change;
         let may_read = self.unread || subscription.has_changed();
         if may_read {
             subscription.read(batch, bytes_max);
@@ -171,7 +171,7 @@ impl Feed {
             if begin.headers.iter().any(|header| self.changes(header)) {
                 return Filled::HeadersChanged;
             }
-            // After a skip the connection goes on, and what it was told before stays true.
+            // After a skip the connection continues, so headers that did not change are not repeated.
             let starts = self.base.is_none();
             for header in begin.headers.iter() {
                 if starts || self.is_new(header) {
@@ -194,7 +194,7 @@ impl Feed {
         Filled::Media
     }
 
-    /// Whether a codec header replaces another one: decoders at the other end were set up with the old one.
+    /// Whether a codec header replaces a different one: the receiver's decoders were set up with the old one.
     fn changes(&self, header: &Arc<Entry>) -> bool {
         self.audience == Audience::Platform
             && matches!(header.packet.kind, PacketKind::VideoHeader | PacketKind::AudioHeader)
@@ -202,7 +202,7 @@ impl Feed {
             && self.headers.of_kind(header.packet.kind).is_some()
     }
 
-    /// Whether the other end was not told so yet. Headers without a body are for others.
+    /// Whether the receiver does not have this header yet. Headers without an FLV body are for packagers only.
     fn is_new(&self, header: &Arc<Entry>) -> bool {
         let body = &header.packet.flv;
         !body.is_empty() && self.headers.iter().all(|known| known.packet.flv != *body)
@@ -221,8 +221,9 @@ impl Feed {
         send(&MediaOut { kind, timestamp, payload: &payload, chunks });
     }
 
-    /// The time on this connection: from 0, and never back within a main track but for pictures that the encoder stamped so.
-    /// Headers before the first frame are at 0; the few audio frames that are due just before the first keyframe are, too.
+    /// The time on this connection. Starts at 0 and never goes back within a main track, except for pictures that the
+    /// encoder sent in that order. Headers before the first frame, and audio frames slightly earlier than the first
+    /// keyframe, get time 0.
     fn time(&mut self, entry: &Entry) -> Timestamp {
         let packet = &entry.packet;
         if self.base.is_none() && !packet.kind.is_header() {
@@ -236,8 +237,9 @@ impl Feed {
             kind if kind.is_audio() => (&mut self.last_audio, 0),
             _ => return time,
         };
-        // What is no frame has no time of its own, and moves that of no frame.
+        // Only frames have reliable times; other messages get the time of the newest frame and do not move it.
         let moved = last.filter(|last| !packet.kind.is_frame() || time + reorder_ms < *last).unwrap_or(time);
+        debug_assert!(last.is_none_or(|last| moved + reorder_ms >= last), "times go back");
         if packet.kind.is_frame() {
             *last = Some(moved);
         }
@@ -245,5 +247,5 @@ impl Feed {
     }
 }
 
-/// The chunk size that the relays of a broadcast share chunks of.
+/// The chunk size of all relays, so that they can share chunks.
 pub const PLATFORM_CHUNK_BYTES: std::num::NonZeroUsize = DEFAULT_CHUNK_BYTES;

@@ -1,8 +1,9 @@
-//! RTMP over sockets, what inputs and outputs share of it.
+//! RTMP over sockets: what inputs and outputs share.
 //!
-//! [`dial`] makes connections, [`connect`] talks until a server accepts, `steps` says how far it got, [`wire`] carries the bytes, [`error`] names what can go
-//! wrong, [`certificate`] what is wrong with a certificate, `mtu` whether large packets arrive. [`connection`] is one that was accepted,
-//! [`paced`] its socket. [`feed`] turns what was read from a broadcast into media of one connection.
+//! [`dial`] makes connections, [`connect`] negotiates until a server accepts (`steps` measures how far it got), and
+//! [`transport`] carries the bytes. [`error`] lists the failures, [`certificate`] those of certificates; `mtu` detects
+//! lost large packets. [`connection`] is an accepted connection, [`paced`] its socket. [`feed`] turns packets of a
+//! broadcast into media of one connection.
 
 pub mod certificate;
 pub mod connect;
@@ -14,4 +15,4 @@ mod mtu;
 pub(crate) mod origin;
 pub(crate) mod paced;
 pub(crate) mod steps;
-pub mod wire;
+pub mod transport;

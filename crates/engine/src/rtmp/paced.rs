@@ -1,5 +1,5 @@
-//! An encoder's socket that is read at set times while nobody needs its packets sooner. Between them the kernel collects, and
-//! the thread sleeps: being woken for each packet is most of what taking a stream in costs.
+//! An encoder's socket that is read at intervals while no reader needs low latency. Between reads the kernel collects
+//! bytes and the thread sleeps: waking for each packet would be most of the cost of an incoming stream.
 
 use std::{
     io,
@@ -22,31 +22,32 @@ use tokio::{
 
 use crate::ticks::{TICK, Ticks, next_wake};
 
-/// So much wakes the reader before its time, a tick of 9 Mbit/s: less than the window that Linux opens to a new connection, so
-/// that no encoder has to wait for it.
+/// This many received bytes, a tick of 9 Mbit/s, wake the reader early. Less than the initial receive window of Linux,
+/// so that no encoder has to wait for the window.
 const LOW_WATER_BYTES: u32 = 48 * 1024;
-/// A look so long before the time, at encoders that wait for one: acknowledged, they send while there is still time. Timers are late by a
-/// millisecond, and on a busy machine by some more.
-const FIRST_LOOK: Duration = Duration::from_millis(5);
-/// What an encoder this near sends when it is acknowledged is there at once.
+/// How long before the end of an interval an encoder that waits for acknowledgements is read early: acknowledged then,
+/// it can still send the rest in time. Timers are a millisecond late, and more on a busy machine.
+const EARLY_READ: Duration = Duration::from_millis(5);
+/// An encoder with a round-trip time up to this sends its next bytes immediately after an acknowledgement.
 const NEAR: Duration = Duration::from_micros(100);
-/// Shorter pauses are not worth the timers.
+/// Shorter intervals are not worth the timers.
 const PAUSE_MIN: Duration = Duration::from_millis(16);
 
-/// Whether an encoder waits until what it sent was acknowledged, as those with Nagle's algorithm do (RFC 9293, section 3.7.4): it sends
-/// right after a look, and then nothing until the next. All others have sent something in the last few milliseconds, whenever one looks.
+/// Estimates whether an encoder waits for acknowledgements, as those with Nagle's algorithm do (RFC 9293 section
+/// 3.7.4): it sends right after a read, and then nothing until the next. All others have sent something within the last
+/// few milliseconds at any time.
 #[derive(Clone, Copy, Debug)]
-struct Waits {
-    /// For how long nothing had come at the first look of a pause, on average, in microseconds.
+struct AckWait {
+    /// Average time without received bytes before the first read of an interval, in microseconds.
     silence_us: u32,
-    /// The way to the encoder and back.
+    /// Minimum round-trip time to the encoder.
     rtt: Duration,
 }
 
-impl Waits {
-    /// Pictures and sound leave an encoder every ten milliseconds.
+impl AckWait {
+    /// Encoders send pictures and audio about every ten milliseconds; a longer silence suggests waiting.
     const LIKELY_US: u32 = 16_000;
-    /// Longer silences are the encoder's own.
+    /// Longer silences are the encoder's own and count as this.
     const MAX_US: u32 = 40_000;
 
     fn note(&mut self, info: TcpInfo) {
@@ -55,28 +56,28 @@ impl Waits {
         self.rtt = info.min_rtt;
     }
 
-    fn are_likely(self) -> bool {
+    fn is_likely(self) -> bool {
         self.silence_us >= Self::LIKELY_US
     }
 }
 
-impl Default for Waits {
-    /// As if it were so, and far away, until it is seen.
+impl Default for AckWait {
+    /// Assumes a distant encoder that waits, until measured.
     fn default() -> Self {
         Self { silence_us: Self::MAX_US, rtt: Duration::MAX }
     }
 }
 
-/// When to look.
+/// The time of the next read.
 #[derive(Debug)]
-enum Look {
-    /// With all that the thread does.
+enum NextRead {
+    /// With the ticks of the thread.
     OnTicks(Ticks),
-    /// Then.
+    /// At a time of its own.
     At(Pin<Box<Sleep>>),
 }
 
-impl Look {
+impl NextRead {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::OnTicks(ticks) => ticks.poll_next(cx),
@@ -85,25 +86,25 @@ impl Look {
     }
 }
 
-/// How often the socket is read: shared by the socket and by what knows who waits for the packets.
+/// How often the socket is read. Shared by the socket and the publisher, which knows how fast readers need packets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pace(Arc<PaceState>);
+pub(crate) struct ReadInterval(Arc<ReadIntervalState>);
 
 #[derive(Debug, Default)]
-struct PaceState {
+struct ReadIntervalState {
     pause_us: AtomicU64,
-    /// It is read before the end of a pause as well.
+    /// Whether the socket is also read before the end of an interval.
     is_early: AtomicBool,
 }
 
-impl Pace {
-    /// Read with such pauses; short ones mean as soon as something comes.
+impl ReadInterval {
+    /// Sets the interval. Below [`PAUSE_MIN`] the socket is read as soon as bytes arrive.
     pub(crate) fn set(&self, pause: Duration) {
         let pause = if pause < PAUSE_MIN { Duration::ZERO } else { pause };
         self.0.pause_us.store(pause.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Whether it is read on ticks and at no other time.
+    /// Whether the socket is read on ticks and at no other time.
     pub(crate) fn is_on_ticks(&self) -> bool {
         self.get() == TICK && !self.0.is_early.load(Ordering::Relaxed)
     }
@@ -113,78 +114,87 @@ impl Pace {
     }
 }
 
-/// A TCP connection that is read at a [`Pace`].
+/// A TCP connection that is read at a [`ReadInterval`].
 #[derive(Debug)]
 pub(crate) struct PacedStream {
     stream: TcpStream,
-    pace: Pace,
-    /// The pause that the socket is set up for.
+    read_interval: ReadInterval,
+    /// The interval that the socket is configured for.
     pause: Duration,
-    look: Look,
-    waits: Waits,
+    next_read: NextRead,
+    ack_wait: AckWait,
     near: Duration,
-    /// The next look is the first of its pause.
-    is_first_look: bool,
-    /// There may be more than was read.
+    /// Whether the next read is the first of its interval.
+    is_first_read: bool,
+    /// Whether there may be more bytes to read now.
     may_have_more: bool,
 }
 
 impl PacedStream {
-    /// Reads as soon as something comes, until `pace` says otherwise.
-    pub(crate) fn new(stream: TcpStream, pace: Pace) -> Self {
-        let look = Look::At(Box::pin(sleep_until(Instant::now())));
-        let (waits, is_first_look, may_have_more) = (Waits::default(), true, false);
-        Self { stream, pace, pause: Duration::ZERO, look, waits, near: NEAR, is_first_look, may_have_more }
+    /// Reads as soon as bytes arrive, until `read_interval` is set.
+    pub(crate) fn new(stream: TcpStream, read_interval: ReadInterval) -> Self {
+        let next_read = NextRead::At(Box::pin(sleep_until(Instant::now())));
+        let (ack_wait, is_first_read, may_have_more) = (AckWait::default(), true, false);
+        Self {
+            stream,
+            read_interval,
+            pause: Duration::ZERO,
+            next_read,
+            ack_wait,
+            near: NEAR,
+            is_first_read,
+            may_have_more,
+        }
     }
 
-    /// Follows a change of the pace. Where the kernel cannot collect, reading goes on as before.
+    /// Applies a change of the interval. Where the kernel cannot collect bytes, reads stay immediate.
     fn follow(&mut self) {
-        let pause = self.pace.get();
+        let pause = self.read_interval.get();
         if pause == self.pause {
             return;
         }
         let low_water = if pause.is_zero() { 1 } else { LOW_WATER_BYTES };
         if set_receive_low_water(&self.stream, low_water).is_ok() {
             self.pause = pause;
-            self.plan_look();
+            self.plan_read();
         } else {
-            self.pace.set(Duration::ZERO);
+            self.read_interval.set(Duration::ZERO);
         }
     }
 
-    fn plan_look(&mut self) {
+    fn plan_read(&mut self) {
         if self.pause.is_zero() {
             return;
         }
-        let is_early = self.waits.are_likely() && self.waits.rtt > self.near;
-        self.pace.0.is_early.store(is_early, Ordering::Relaxed);
+        let is_early = self.ack_wait.is_likely() && self.ack_wait.rtt > self.near;
+        self.read_interval.0.is_early.store(is_early, Ordering::Relaxed);
         if self.pause == TICK && !is_early {
-            self.is_first_look = true;
-            if !matches!(self.look, Look::OnTicks(_)) {
-                self.look = Look::OnTicks(Ticks::new());
+            self.is_first_read = true;
+            if !matches!(self.next_read, NextRead::OnTicks(_)) {
+                self.next_read = NextRead::OnTicks(Ticks::new());
             }
             return;
         }
         let now = Instant::now();
         let due = next_wake(now, self.pause);
-        self.is_first_look = !is_early || due - now > FIRST_LOOK;
-        let look = if is_early && self.is_first_look { due - FIRST_LOOK } else { due };
-        match &mut self.look {
-            Look::At(sleep) => sleep.as_mut().reset(look),
-            Look::OnTicks(_) => self.look = Look::At(Box::pin(sleep_until(look))),
+        self.is_first_read = !is_early || due - now > EARLY_READ;
+        let next_read = if is_early && self.is_first_read { due - EARLY_READ } else { due };
+        match &mut self.next_read {
+            NextRead::At(sleep) => sleep.as_mut().reset(next_read),
+            NextRead::OnTicks(_) => self.next_read = NextRead::At(Box::pin(sleep_until(next_read))),
         }
     }
 
-    /// For how long nothing has come says whether the encoder waits for the last to be acknowledged.
+    /// Measures the time without received bytes.
     fn note_silence(&mut self) {
-        if self.is_first_look
+        if self.is_first_read
             && let Ok(info) = tcp_info(&self.stream)
         {
-            self.waits.note(info);
+            self.ack_wait.note(info);
         }
     }
 
-    /// What the kernel has now; `None` when that is nothing. The runtime was not told of it, and need not be.
+    /// Reads what the kernel has now; `None` if that is nothing. Does not register with the runtime.
     fn read_now(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
         match receive_now(&self.stream, buffer) {
             Ok(_) => Some(Ok(())),
@@ -193,7 +203,7 @@ impl PacedStream {
         }
     }
 
-    /// Acknowledges what was read at once: an encoder with Nagle's algorithm waits for it with whatever it has next.
+    /// Sends the acknowledgement immediately; an encoder with Nagle's algorithm waits for it.
     fn acknowledge(&self) {
         let _ = SockRef::from(&self.stream).set_tcp_quickack(true);
     }
@@ -204,25 +214,25 @@ impl AsyncRead for PacedStream {
         let paced = self.get_mut();
         paced.follow();
         while !paced.pause.is_zero() {
-            let is_due = paced.look.poll(cx).is_ready();
+            let is_due = paced.next_read.poll(cx).is_ready();
             if is_due {
                 paced.note_silence();
-                paced.plan_look();
+                paced.plan_read();
             } else if !std::mem::take(&mut paced.may_have_more) {
                 break;
             }
             if let Some(read) = paced.read_now(buffer) {
-                // An encoder that waits sends more at once where it is near.
-                paced.may_have_more = paced.waits.are_likely() || buffer.remaining() == 0;
-                if paced.waits.are_likely() {
+                // A near encoder that waits sends more immediately.
+                paced.may_have_more = paced.ack_wait.is_likely() || buffer.remaining() == 0;
+                if paced.ack_wait.is_likely() {
                     paced.acknowledge();
                 }
                 return Poll::Ready(read);
             }
         }
-        // Much at once, the end, or no pauses.
+        // Enough bytes, the end of the stream, or no interval.
         let read = Pin::new(&mut paced.stream).poll_read(cx, buffer);
-        if read.is_ready() && !paced.pause.is_zero() && paced.waits.are_likely() {
+        if read.is_ready() && !paced.pause.is_zero() && paced.ack_wait.is_likely() {
             paced.acknowledge();
         }
         read

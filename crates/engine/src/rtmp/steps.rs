@@ -1,13 +1,13 @@
-//! The steps from a server's name to a stream that it accepts, and how long each took.
+//! The steps from a server's name to an accepted stream, and the time that each took.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A step, in the order in which they come.
+/// A step, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The name becomes addresses.
+    /// Resolving the name.
     Resolve,
     /// TCP.
     Connect,
@@ -35,7 +35,7 @@ impl Step {
     }
 }
 
-/// The steps that were taken. One that a redirect or a login repeats is listed once.
+/// The completed steps. A step that a redirect or a login repeats is listed once.
 #[derive(Debug)]
 pub(crate) struct Steps {
     done: Vec<(Step, Duration)>,
@@ -44,35 +44,35 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Begins with the name.
+    /// Starts with resolving the name.
     pub(crate) fn new() -> Self {
         Self { done: Vec::new(), current: Step::Resolve, began_at: Instant::now() }
     }
 
-    /// What was done, in order, with the time that each took.
+    /// The completed steps in order, with the time that each took.
     pub(crate) fn done(&self) -> &[(Step, Duration)] {
         &self.done
     }
 
-    /// The step that is being taken, and the time since it began.
+    /// The current step and the time since it began.
     pub(crate) fn current(&self) -> (Step, Duration) {
         (self.current, self.began_at.elapsed())
     }
 
-    /// The current step is done.
+    /// Completes the current step.
     pub(super) fn finish(&mut self) {
         if self.done.iter().all(|(step, _)| *step != self.current) {
             self.done.push(self.current());
         }
     }
 
-    /// The current step is done, and `next` begins.
+    /// Completes the current step and begins `next`.
     pub(super) fn advance_to(&mut self, next: Step) {
         self.finish();
         self.begin(next);
     }
 
-    /// `step` begins, after one that led elsewhere.
+    /// Begins `step` on another connection.
     pub(super) fn begin(&mut self, step: Step) {
         (self.current, self.began_at) = (step, Instant::now());
     }

@@ -10,14 +10,15 @@ const BOUNDS: Bounds = Bounds { running: 2, running_each: 2, waiting: 4, waiting
 
 type Taking<'a> = Pin<Box<dyn Future<Output = Result<Share<u8>, Full>> + Send + 'a>>;
 
-/// Asks, and looks once whether there is an answer.
+/// Requests a permit and polls once.
 fn ask(pool: &Arc<Shares<u8>>, key: u8) -> (Taking<'_>, Option<Result<Share<u8>, Full>>) {
     let mut taking: Taking<'_> = Box::pin(pool.take(key));
-    let answer = look(&mut taking);
+    let answer = poll_once(&mut taking);
     (taking, answer)
 }
 
-fn look(taking: &mut Taking<'_>) -> Option<Result<Share<u8>, Full>> {
+/// Polls once more.
+fn poll_once(taking: &mut Taking<'_>) -> Option<Result<Share<u8>, Full>> {
     match taking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
         Poll::Pending => None,
@@ -29,7 +30,7 @@ fn hold(pool: &Arc<Shares<u8>>, key: u8) -> Share<u8> {
 }
 
 #[test]
-fn a_newcomer_comes_before_the_crowd_of_another() {
+fn new_key_is_served_before_the_queue_of_another() {
     let pool = Shares::new(BOUNDS);
     let first = hold(&pool, 1);
     let _second = hold(&pool, 1);
@@ -38,14 +39,14 @@ fn a_newcomer_comes_before_the_crowd_of_another() {
     let (mut newcomer, none) = ask(&pool, 2);
     assert!(none.is_none(), "two run");
     drop(first);
-    assert!(look(&mut crowd).is_none(), "one of the crowd runs already");
-    let share = look(&mut newcomer).expect("is next").expect("is next");
+    assert!(poll_once(&mut crowd).is_none(), "one of the crowd runs already");
+    let share = poll_once(&mut newcomer).expect("is next").expect("is next");
     drop(share);
-    look(&mut crowd).expect("is next").expect("is next");
+    poll_once(&mut crowd).expect("is next").expect("is next");
 }
 
 #[test]
-fn several_crowds_take_turns_with_a_newcomer() {
+fn long_queues_take_turns_with_a_new_key() {
     let pool = Shares::new(Bounds { waiting: 16, ..BOUNDS });
     let mut running = VecDeque::from([hold(&pool, 1), hold(&pool, 2)]);
     let mut crowds: Vec<_> = [1, 2, 3, 1, 2, 3].map(|key| ask(&pool, key).0).into();
@@ -53,12 +54,12 @@ fn several_crowds_take_turns_with_a_newcomer() {
     assert!(none.is_none(), "two run");
     for served in 1.. {
         drop(running.pop_front());
-        if look(&mut newcomer).is_some() {
+        if poll_once(&mut newcomer).is_some() {
             assert!(served <= 2, "after {served}");
             break;
         }
         crowds.retain_mut(|waiting| {
-            let share = look(waiting);
+            let share = poll_once(waiting);
             let waits = share.is_none();
             running.extend(share.map(|share| share.expect("is next")));
             waits
@@ -67,7 +68,7 @@ fn several_crowds_take_turns_with_a_newcomer() {
 }
 
 #[test]
-fn one_key_has_its_share_and_leaves_the_rest() {
+fn one_key_takes_only_its_share() {
     let pool = Shares::new(Bounds { running_each: 1, ..BOUNDS });
     let _held = hold(&pool, 1);
     assert!(ask(&pool, 1).1.is_none(), "its share is taken");
@@ -75,7 +76,7 @@ fn one_key_has_its_share_and_leaves_the_rest() {
 }
 
 #[test]
-fn a_full_line_refuses_at_once_and_makes_room_for_who_has_less_in_it() {
+fn full_queue_refuses_at_once_and_makes_room_for_shorter_ones() {
     let pool = Shares::new(BOUNDS);
     let _held = [hold(&pool, 9), hold(&pool, 9)];
     let mut crowd: Vec<_> = (0..3).map(|_| ask(&pool, 1)).collect();
@@ -85,14 +86,14 @@ fn a_full_line_refuses_at_once_and_makes_room_for_who_has_less_in_it() {
     let (_third, none) = ask(&pool, 3);
     assert!(none.is_none(), "another key has its place");
     let (newest, _) = crowd.last_mut().expect("is one");
-    assert_eq!(look(newest).expect("had to go").err(), Some(Full));
-    assert!(look(&mut crowd[0].0).is_none(), "the oldest waits on");
-    // Nobody in the line has more than one more than a second one of this key would.
+    assert_eq!(poll_once(newest).expect("was evicted").err(), Some(Full));
+    assert!(poll_once(&mut crowd[0].0).is_none(), "the oldest still waits");
+    // A second request of this key would make its queue as long as the others.
     assert_eq!(ask(&pool, 3).1.expect("at once").err(), Some(Full));
 }
 
 #[test]
-fn who_stops_waiting_leaves_nothing_behind() {
+fn cancelled_wait_leaves_no_state() {
     let pool = Shares::new(BOUNDS);
     let held = [hold(&pool, 1), hold(&pool, 2)];
     let lines: Vec<_> = [3, 3, 4].map(|key| ask(&pool, key)).into();
@@ -107,12 +108,12 @@ fn who_stops_waiting_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_share_that_comes_too_late_goes_to_the_next() {
+fn share_of_a_cancelled_wait_goes_to_the_next() {
     let pool = Shares::new(Bounds { running: 1, ..BOUNDS });
     let held = hold(&pool, 1);
     let (gone, _) = ask(&pool, 2);
     let (mut next, _) = ask(&pool, 3);
     drop(held);
     drop(gone);
-    look(&mut next).expect("is next").expect("is next");
+    poll_once(&mut next).expect("is next").expect("is next");
 }

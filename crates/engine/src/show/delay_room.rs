@@ -1,5 +1,5 @@
-//! Memory for streams that destinations get later: so much for all of them, and no more than a share for one account. What a stream
-//! holds stays its own; a stream that finds no more room has shorter delays.
+//! The memory for destinations with a delay, with a limit for all streams and one per account. A stream keeps what it
+//! was granted; a stream that gets no more memory has shorter delays.
 
 use std::{
     collections::HashMap,
@@ -11,18 +11,18 @@ use crate::{
     spec::AccountId,
 };
 
-/// Of all streams: a gibibyte, four streams with all that one may hold.
+/// For all streams, in bytes: a gibibyte, enough for four streams with the maximum.
 const ALL_BYTES_MAX: usize = 4 * DELAYED_BYTES_MAX;
-/// Of one account: half of it.
+/// For one account, in bytes: half of it.
 const ACCOUNT_BYTES_MAX: usize = 2 * DELAYED_BYTES_MAX;
-/// More than comes between two looks: half a second of 100 Mbit/s.
+/// More than arrives between two calls of `resize`, in bytes: half a second of 100 Mbit/s.
 const AHEAD_BYTES: usize = 8 * 1024 * 1024;
 
-/// What all streams were granted.
+/// The bytes granted to each account.
 #[derive(Debug, Default)]
 pub(crate) struct DelayRoom(Mutex<HashMap<AccountId, usize>>);
 
-/// What one stream was granted, beyond what is kept of every stream. Given back when it is dropped.
+/// The bytes granted to one stream, in addition to what every stream may keep. Returned when dropped.
 #[derive(Debug)]
 pub(super) struct DelayShare {
     room: Arc<DelayRoom>,
@@ -31,21 +31,22 @@ pub(super) struct DelayShare {
 }
 
 impl DelayRoom {
-    /// Nothing yet.
+    /// A new share without memory.
     pub(super) fn share(self: &Arc<Self>, account: AccountId) -> DelayShare {
         DelayShare { room: Arc::clone(self), account, granted_bytes: 0 }
     }
 
-    /// A poisoned lock still guards a whole table.
+    /// The state stays valid after a panic elsewhere, so a poisoned lock is used.
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl DelayShare {
-    /// Asks for what a stream needs whose ring holds `held_bytes`, with what is about to come. Gives what it has now.
+    /// Requests what a stream needs whose ring holds `held_bytes`, including the next packets. Returns what is granted
+    /// now, in bytes.
     pub(super) fn resize(&mut self, held_bytes: usize) -> usize {
-        // In the last seventh of the room packets are due at every delay.
+        // Packets in the oldest seventh of the room are due at every delay.
         let needed = (held_bytes + held_bytes / 6 + AHEAD_BYTES).saturating_sub(KEPT_BYTES_MAX).min(DELAYED_BYTES_MAX);
         self.set(needed)
     }
@@ -87,14 +88,14 @@ mod tests {
         let mut of_many: Vec<_> = (2..100).map(share).collect();
         let granted: usize = of_many.iter_mut().map(|share| share.resize(all)).sum();
         assert_eq!(granted, ALL_BYTES_MAX - ACCOUNT_BYTES_MAX);
-        assert_eq!(of_one[0].resize(all), DELAYED_BYTES_MAX, "what is held stays");
+        assert_eq!(of_one[0].resize(all), DELAYED_BYTES_MAX, "granted memory stays");
         assert_eq!(of_one[9].resize(all), 0);
         drop((of_one, of_many));
         assert!(room.lock().is_empty());
     }
 
     #[test]
-    fn a_stream_that_fits_what_is_kept_of_each_needs_none() {
+    fn small_stream_needs_no_delay_room() {
         let room = Arc::new(DelayRoom::default());
         let mut share = room.share(AccountId(Uuid::nil()));
         assert_eq!(share.resize(40 * 1024 * 1024), 0);
@@ -103,6 +104,6 @@ mod tests {
             assert!(due > held_bytes + 6_000_000, "nothing is due early: {due}");
         }
         assert_eq!(share.resize(0), 0);
-        assert!(room.lock().is_empty(), "and gives it back");
+        assert!(room.lock().is_empty(), "memory is returned");
     }
 }

@@ -1,11 +1,11 @@
-//! A live project: its broadcast, its outputs, and the seat of who publishes to it.
+//! A live project: its broadcast, its outputs, and the publisher's seat.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::rate_limit::Pace;
+use super::rate_limit::RateLimit;
 use crate::{
     broadcast::{Broadcast, Phase},
     outputs::hls,
@@ -14,29 +14,29 @@ use crate::{
 
 /// One live project.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveProject {
     /// The running stream.
     pub(crate) broadcast: Arc<Broadcast>,
-    /// What should be. Its account and its key are those that the broadcast began with.
+    /// The desired state. The account and the key stay those that the broadcast began with.
     pub(crate) spec: watch::Sender<ProjectSpec>,
-    /// Destinations that should not wait.
+    /// Destinations that should connect without further wait.
     pub(crate) retries: mpsc::Sender<DestinationId>,
-    /// The classic HLS output.
+    /// The HLS outputs.
     pub(crate) hls: Arc<hls::Output>,
-    /// Cancelled once the supervisor is done.
-    pub(crate) over: CancellationToken,
+    /// Cancelled once the supervisor has finished.
+    pub(crate) finished: CancellationToken,
     publisher: Mutex<Seat>,
-    pace: Mutex<Pace>,
+    rate_limit: Mutex<RateLimit>,
 }
 
-/// Who publishes: each new one takes the seat and the old one has to go.
+/// The publisher's seat. A new publisher takes it, and the old one has to leave.
 #[derive(Debug, Default)]
 struct Seat {
     number: u64,
     leave: CancellationToken,
 }
 
-/// A publisher's hold on its seat.
+/// A publisher's claim to its seat.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     number: u64,
@@ -52,41 +52,41 @@ impl Seat {
     }
 }
 
-impl Live {
+impl LiveProject {
     pub(crate) fn new(
         broadcast: Arc<Broadcast>,
         spec: watch::Sender<ProjectSpec>,
         retries: mpsc::Sender<DestinationId>,
         hls: Arc<hls::Output>,
     ) -> Arc<Self> {
-        let (publisher, pace) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { broadcast, spec, retries, hls, over: CancellationToken::new(), publisher, pace })
+        let (publisher, rate_limit) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { broadcast, spec, retries, hls, finished: CancellationToken::new(), publisher, rate_limit })
     }
 
-    /// Takes the publisher's seat; the previous publisher is told to leave.
+    /// Takes the publisher's seat; the previous publisher has to leave.
     #[cfg(test)]
     pub(crate) fn take_seat(&self) -> Ticket {
         let mut seat = self.seat();
         seat.take()
     }
 
-    /// Takes the publisher's seat as `claim` says; `None` when it is taken by one that may stay.
+    /// Takes the publisher's seat according to `claim`; `None` when it is occupied and not taken over.
     pub(crate) fn claim_seat(&self, claim: Claim) -> Option<Ticket> {
         let mut seat = self.seat();
         (claim == Claim::TakeOver || self.is_free(&seat)).then(|| seat.take())
     }
 
-    /// Whether nobody publishes.
+    /// Whether no publisher is connected.
     pub(crate) fn is_seat_free(&self) -> bool {
         self.is_free(&self.seat())
     }
 
     fn is_free(&self, seat: &Seat) -> bool {
-        // A broadcast is born live, a moment before its first publisher sits down.
+        // A new broadcast is in phase `Live` before its first publisher takes the seat.
         seat.number == 0 || matches!(*self.broadcast.phase().borrow(), Phase::Dropped(_))
     }
 
-    /// Runs `action` if the ticket's holder still has the seat.
+    /// Runs `action` if the ticket still holds the seat.
     pub(crate) fn if_seated(&self, ticket: &Ticket, action: impl FnOnce()) {
         let seat = self.seat();
         if seat.number == ticket.number {
@@ -94,7 +94,7 @@ impl Live {
         }
     }
 
-    /// What should be, if that is a change and not another broadcast: one has the same key for all its life.
+    /// Sets the desired state, unless the key differs: a broadcast has one key for its whole life.
     pub(crate) fn apply(&self, spec: &ProjectSpec) -> Applied {
         if self.spec.borrow().stream_key != spec.stream_key {
             return Applied::OtherKey;
@@ -109,9 +109,9 @@ impl Live {
         Applied::Yes
     }
 
-    /// How fast the stream comes, over all its encoder's connections.
-    pub(crate) fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The rates of the stream, over all connections of its encoder.
+    pub(crate) fn rate_limit(&self) -> MutexGuard<'_, RateLimit> {
+        self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seat(&self) -> MutexGuard<'_, Seat> {
@@ -119,22 +119,22 @@ impl Live {
     }
 }
 
-/// What became of a spec.
+/// Result of applying a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// The broadcast goes on with it.
+    /// The broadcast continues with it.
     Yes,
     /// The project is not live here.
     NotLive,
-    /// The broadcast was begun with another key, and stays as it is.
+    /// The broadcast began with another key, and stays unchanged.
     OtherKey,
 }
 
-/// What a publisher that comes wants.
+/// How a publisher claims the seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The seat, taken or not.
+    /// Takes the seat even if it is occupied.
     TakeOver,
-    /// The seat, if it is free.
+    /// Takes the seat only if it is free.
     IfFree,
 }

@@ -1,4 +1,4 @@
-//! A live project, its show: one broadcast, the seat of who writes it, and the outputs that read it.
+//! A live project (a show): one broadcast, the seat of its publisher, and the outputs that read it.
 
 pub(crate) mod cooldown;
 pub(crate) mod delay_room;

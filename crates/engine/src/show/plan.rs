@@ -1,35 +1,40 @@
-//! The plan: what has to happen so that what runs becomes what should be. Pure; the supervisor carries it out.
+//! The plan: the changes that bring the running relays to the desired state. Pure; the supervisor applies it.
 
 use std::collections::BTreeMap;
 
 use crate::spec::{DestinationSpec, RelayId, Target};
 
-/// One thing to do to one relay. The others go on.
+/// One change to one relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A relay has to begin.
+pub enum Change {
+    /// Start a relay.
     Start(RelayId, Target),
-    /// A relay has to end cleanly.
+    /// Stop a relay and close its connection in order.
     Stop(RelayId),
-    /// The destination was pointed elsewhere: its relay ends, and another begins.
+    /// The target changed: stop the relay and start another one.
     Restart(RelayId, Target),
 }
 
-/// Compares what should be with what runs. Renaming a destination changes nothing here; a new URL or key restarts that one.
-/// Another delay does not: running relays change to it.
-pub fn plan(desired: &[DestinationSpec], running: &BTreeMap<RelayId, Target>) -> Vec<Action> {
+/// Compares the desired destinations with the running relays; at most one change per relay. A new name changes nothing;
+/// a new URL or key restarts that relay. A new delay does not: running relays change to it.
+pub fn plan(desired: &[DestinationSpec], running: &BTreeMap<RelayId, Target>) -> Vec<Change> {
     let legs = desired.iter().filter(|d| d.enabled).flat_map(|d| {
         let backup = d.backup.as_ref().map(|backup| (RelayId::backup(d.id), backup));
         [Some((RelayId::primary(d.id), &d.target)), backup]
     });
     let wanted: BTreeMap<_, _> = legs.flatten().collect();
-    let stops = running.keys().filter(|id| !wanted.contains_key(id)).map(|&id| Action::Stop(id));
+    let stops = running.keys().filter(|id| !wanted.contains_key(id)).map(|&id| Change::Stop(id));
     let starts = wanted.iter().filter_map(|(&id, &target)| match running.get(&id) {
-        None => Some(Action::Start(id, target.clone())),
-        Some(old) if old != target => Some(Action::Restart(id, target.clone())),
+        None => Some(Change::Start(id, target.clone())),
+        Some(old) if old != target => Some(Change::Restart(id, target.clone())),
         Some(_) => None,
     });
-    stops.chain(starts).collect()
+    let changes: Vec<_> = stops.chain(starts).collect();
+    debug_assert!(changes.iter().all(|change| match change {
+        Change::Start(id, _) => !running.contains_key(id),
+        Change::Stop(id) | Change::Restart(id, _) => running.contains_key(id),
+    }));
+    changes
 }
 
 #[cfg(test)]
@@ -54,19 +59,19 @@ mod tests {
         DestinationId(Uuid::from_u128(n.into()))
     }
 
-    fn apply(running: &mut BTreeMap<RelayId, Target>, actions: &[Action]) {
-        for action in actions {
-            match action.clone() {
-                Action::Stop(id) => assert!(running.remove(&id).is_some(), "only what runs is stopped"),
-                Action::Start(id, target) => assert!(running.insert(id, target).is_none(), "nothing runs twice"),
-                Action::Restart(id, target) => assert!(running.insert(id, target).is_some()),
+    fn apply(running: &mut BTreeMap<RelayId, Target>, changes: &[Change]) {
+        for change in changes {
+            match change.clone() {
+                Change::Stop(id) => assert!(running.remove(&id).is_some(), "stops a running relay"),
+                Change::Start(id, target) => assert!(running.insert(id, target).is_none(), "starts a relay once"),
+                Change::Restart(id, target) => assert!(running.insert(id, target).is_some()),
             }
         }
     }
 
     proptest! {
         #[test]
-        fn carried_out_it_leaves_nothing_to_do_and_touches_only_what_changed(
+        fn applying_a_plan_is_idempotent_and_minimal(
             desired in prop::collection::btree_map(0_u8..8, (any::<bool>(), 0_u8..3, prop::option::of(0_u8..3)), 0..8),
             running in prop::collection::btree_map((0_u8..8, any::<bool>()), 0_u8..3, 0..8),
         ) {
@@ -78,15 +83,15 @@ mod tests {
                 .collect();
             let relay = |(n, primary)| if primary { RelayId::primary(id(n)) } else { RelayId::backup(id(n)) };
             let before: BTreeMap<_, _> = running.into_iter().map(|(key, at)| (relay(key), target(at))).collect();
-            let actions = plan(&desired, &before);
+            let changes = plan(&desired, &before);
             let mut after = before.clone();
-            apply(&mut after, &actions);
+            apply(&mut after, &changes);
             prop_assert_eq!(plan(&desired, &after), vec![]);
 
-            let touched: BTreeSet<_> = actions
+            let touched: BTreeSet<_> = changes
                 .iter()
-                .map(|action| match action {
-                    Action::Start(id, _) | Action::Restart(id, _) | Action::Stop(id) => *id,
+                .map(|change| match change {
+                    Change::Start(id, _) | Change::Restart(id, _) | Change::Stop(id) => *id,
                 })
                 .collect();
             for (id, target) in &before {

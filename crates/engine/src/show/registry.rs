@@ -1,4 +1,4 @@
-//! The registry: which projects are live here, and who publishes to them.
+//! The registry: which projects are live on this server, with their publishers' seats.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::Instant};
 
 pub(crate) use super::revoked::Asked;
 use super::{
-    live::{Applied, Claim, Live, Ticket},
+    live::{Applied, Claim, LiveProject, Ticket},
     revoked::Revoked,
 };
 use crate::{
@@ -19,33 +19,33 @@ use crate::{
     status::ProjectStatus,
 };
 
-/// A publisher that was let in and now wants a seat.
+/// The request of an admitted publisher for a seat.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) spec: &'a ProjectSpec,
-    /// When that answer was asked for.
+    /// When its admission was asked for.
     pub(crate) asked: Asked,
     pub(crate) claim: Claim,
-    /// How many projects of an account may be live.
+    /// The maximum of live projects of an account.
     pub(crate) live_max: usize,
 }
 
-/// What a request for a seat leads to.
+/// Result of a request for a seat.
 #[derive(Debug)]
 pub(crate) enum Seating {
-    /// The seat.
-    Taken(Arc<Live>, Ticket),
-    /// It is taken.
+    /// The seat was taken.
+    Taken(Arc<LiveProject>, Ticket),
+    /// The seat is occupied.
     Occupied,
-    /// The account has as many live projects as it may have.
+    /// The account has its maximum of live projects.
     TooMany,
-    /// A broadcast is ending: its relays must have left before others begin.
-    Ending(Arc<Live>),
-    /// The answer that the request is based on may be outdated.
+    /// The previous broadcast is ending; its relays must close before new ones start.
+    Ending(Arc<LiveProject>),
+    /// The admission may be outdated.
     AskAgain,
 }
 
-/// All live projects, and the status of each to whoever watches.
+/// All live projects, and their status for watchers.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     tables: Mutex<Tables>,
@@ -53,47 +53,48 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Tables {
-    live: HashMap<ProjectId, Arc<Live>>,
+    live: HashMap<ProjectId, Arc<LiveProject>>,
     keys: HashMap<StreamKey, ProjectId>,
-    /// What viewers watch, by playback id: a little longer than the project is live, so that players see the end.
+    /// HLS outputs by playback id. They stay for some seconds after the project ended, so that players see the end.
     outputs: HashMap<String, (ProjectId, Arc<hls::Output>)>,
     statuses: HashMap<ProjectId, watch::Sender<Option<Arc<ProjectStatus>>>>,
     revoked: Revoked,
 }
 
 impl Registry {
-    /// To be taken before the control plane is asked, and given back with its answer.
+    /// Returns a token for a question to the control plane, to be taken before the question and passed back with its
+    /// answer.
     pub(crate) fn asked(&self) -> Asked {
         self.tables().revoked.asked(Instant::now())
     }
 
-    /// What was answered about this project until now counts no longer.
+    /// Invalidates all earlier answers about this project.
     pub(crate) fn revoke(&self, project: ProjectId) {
         self.tables().revoked.add(project, Instant::now());
     }
 
-    /// The live project that an answer is about, if it is still what was asked about and has not ended: destinations with a delay
-    /// may get the rest for minutes.
-    pub(crate) fn answered(&self, spec: &ProjectSpec, asked: Asked) -> Option<Arc<Live>> {
+    /// The live project that an answer is about, if the answer is still valid and the broadcast has not ended
+    /// (destinations with a delay may receive the rest for minutes).
+    pub(crate) fn live_for(&self, spec: &ProjectSpec, asked: Asked) -> Option<Arc<LiveProject>> {
         let tables = self.tables();
         let live = tables.live.get(&spec.id).filter(|_| !tables.revoked.concerns(spec.id, asked, Instant::now()))?;
         let is_it = !live.broadcast.is_ended() && live.spec.borrow().stream_key == spec.stream_key;
         is_it.then(|| Arc::clone(live))
     }
 
-    /// What a publisher of that key was last admitted to, if that has not ended.
+    /// The spec that the publisher with that key was last admitted with, if its broadcast has not ended.
     pub(crate) fn spec_by_key(&self, key: &StreamKey) -> Option<ProjectSpec> {
         let live = self.by_key(key).filter(|live| !live.broadcast.is_ended())?;
         let spec = live.spec.borrow().clone();
         Some(spec)
     }
 
-    /// Takes a seat in the live project, or in a new one made by `open`. Whether the answer still counts, how much is live and
-    /// who sits where are looked at in one step.
+    /// Takes a seat in the live project, or in a new one made by `open`. The validity of the answer, the number of live
+    /// projects and the seat are checked under one lock.
     pub(crate) fn seat(
         &self,
         request: &Request<'_>,
-        open: impl FnOnce(watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live>,
+        open: impl FnOnce(watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<LiveProject>,
     ) -> Seating {
         let Request { spec, asked, claim, live_max } = *request;
         let mut tables = self.tables();
@@ -109,8 +110,8 @@ impl Registry {
             }
             return live.claim_seat(claim).map_or(Seating::Occupied, |ticket| Seating::Taken(live, ticket));
         }
-        // One that is ending leaves by itself, and holds no place.
-        let counts = |live: &Live| live.spec.borrow().account == spec.account && !live.broadcast.is_ended();
+        // A broadcast that is ending does not count.
+        let counts = |live: &LiveProject| live.spec.borrow().account == spec.account && !live.broadcast.is_ended();
         if tables.live.values().filter(|live| counts(live)).count() >= live_max {
             return Seating::TooMany;
         }
@@ -118,23 +119,23 @@ impl Registry {
         live.claim_seat(claim).map_or(Seating::Occupied, |ticket| Seating::Taken(live, ticket))
     }
 
-    /// The live project of that id.
-    pub(crate) fn get(&self, project: ProjectId) -> Option<Arc<Live>> {
+    /// The live project with that id.
+    pub(crate) fn get(&self, project: ProjectId) -> Option<Arc<LiveProject>> {
         self.tables().live.get(&project).cloned()
     }
 
-    /// The live project of that key.
-    pub(crate) fn by_key(&self, key: &StreamKey) -> Option<Arc<Live>> {
+    /// The live project with that key.
+    pub(crate) fn by_key(&self, key: &StreamKey) -> Option<Arc<LiveProject>> {
         let tables = self.tables();
         tables.live.get(tables.keys.get(key)?).cloned()
     }
 
-    /// What viewers of that playback id watch.
+    /// The HLS output with that playback id.
     pub(crate) fn output(&self, playback_id: &str) -> Option<Arc<hls::Output>> {
         self.tables().outputs.get(playback_id).map(|(_, output)| Arc::clone(output))
     }
 
-    /// The project's output, if there is one, has this playback id from now on, and no other.
+    /// Changes the playback id of the project's output, if there is one.
     pub(crate) fn name_output(&self, project: ProjectId, playback_id: &str) {
         let mut tables = self.tables();
         let named = tables.outputs.iter().find(|(_, (owner, _))| *owner == project).map(|(id, _)| id.clone());
@@ -144,17 +145,17 @@ impl Registry {
         }
     }
 
-    /// Viewers have had time to see the end. Nothing happens when they watch another stream by now.
+    /// Removes an output some seconds after the end, unless another stream of the project replaced it.
     pub(crate) fn forget_output(&self, output: &Arc<hls::Output>) {
         self.tables().outputs.retain(|_, (_, current)| !Arc::ptr_eq(current, output));
     }
 
     /// All live projects.
-    pub(crate) fn all(&self) -> Vec<(ProjectId, Arc<Live>)> {
+    pub(crate) fn all(&self) -> Vec<(ProjectId, Arc<LiveProject>)> {
         self.tables().live.iter().map(|(&id, live)| (id, Arc::clone(live))).collect()
     }
 
-    /// The project is over.
+    /// Removes a project that ended.
     pub(crate) fn remove(&self, project: ProjectId) {
         let mut tables = self.tables();
         tables.live.remove(&project);
@@ -163,19 +164,19 @@ impl Registry {
         statuses.retain(|id, status| status.receiver_count() > 0 || live.contains_key(id));
     }
 
-    /// The status of a project, now and as it changes; `None` while it is not live.
+    /// The current status of a project and its changes; `None` while it is not live.
     pub(crate) fn watch(&self, project: ProjectId) -> watch::Receiver<Option<Arc<ProjectStatus>>> {
         let mut tables = self.tables();
         let Tables { live, statuses, .. } = &mut *tables;
-        // Nobody may watch a project that never goes live; such entries are swept out when there are many.
+        // Projects that never go live may have been watched; their entries are removed when there are many.
         if statuses.len() > 2 * live.len() + 64 {
             statuses.retain(|id, status| status.receiver_count() > 0 || live.contains_key(id));
         }
         statuses.entry(project).or_insert_with(|| watch::Sender::new(None)).subscribe()
     }
 
-    /// Whoever watches the project looks again: something changed that is not in its status.
-    pub(crate) fn stir(&self, project: ProjectId) {
+    /// Wakes the project's watchers after a change outside its status.
+    pub(crate) fn notify_watchers(&self, project: ProjectId) {
         if let Some(status) = self.tables().statuses.get(&project) {
             status.send_modify(|_| {});
         }
@@ -190,13 +191,13 @@ impl Tables {
     fn insert(
         &mut self,
         spec: &ProjectSpec,
-        open: impl FnOnce(watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<Live>,
-    ) -> Arc<Live> {
+        open: impl FnOnce(watch::Sender<Option<Arc<ProjectStatus>>>) -> Arc<LiveProject>,
+    ) -> Arc<LiveProject> {
         let status = self.statuses.entry(spec.id).or_insert_with(|| watch::Sender::new(None)).clone();
         let live = open(status);
         self.live.insert(spec.id, Arc::clone(&live));
         self.keys.insert(spec.stream_key.clone(), spec.id);
-        // What is left of the stream before makes room, whatever its playback id was.
+        // The new output replaces that of the previous stream, whatever its playback id was.
         self.outputs.retain(|_, (project, _)| *project != spec.id);
         self.outputs.insert(spec.playback_id.clone(), (spec.id, Arc::clone(&live.hls)));
         live
@@ -210,13 +211,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn watchers_who_left_leave_nothing_behind() {
+    fn entries_of_dropped_watchers_are_removed() {
         let registry = Registry::default();
         let kept = registry.watch(ProjectId(Uuid::new_v4()));
         for _ in 0..10_000 {
             drop(registry.watch(ProjectId(Uuid::new_v4())));
         }
         assert!(registry.tables().statuses.len() < 100, "{}", registry.tables().statuses.len());
-        assert!(kept.has_changed().is_ok(), "who watches is told");
+        assert!(kept.has_changed().is_ok(), "the watched entry stays");
     }
 }

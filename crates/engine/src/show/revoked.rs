@@ -1,5 +1,5 @@
-//! Which answers of the control plane count no longer: a key can be revoked between the answer and the moment in which it is
-//! used, and those who used it then would stay.
+//! Detects outdated answers of the control plane. A key can be revoked between the answer and its use; without this
+//! check its user would stay.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,21 +7,20 @@ use tokio::time::Instant;
 
 use crate::spec::ProjectId;
 
-/// So long it is remembered what was revoked. An older answer is outdated in any case: the control plane answers within
-/// seconds.
+/// Revocations are kept for this long. Older answers are outdated anyway: the control plane answers within seconds.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// When a question was asked.
+/// A token for a question: when it was asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     number: u64,
     at: Instant,
 }
 
-/// What was revoked in the last minute.
+/// Revocations of the last minute.
 #[derive(Debug, Default)]
 pub(crate) struct Revoked {
-    /// Revocations so far: two moments may be the same, two numbers are not.
+    /// Number of revocations so far. Numbers are unique, unlike times.
     count: u64,
     projects: HashMap<ProjectId, (u64, Instant)>,
 }
@@ -37,7 +36,7 @@ impl Revoked {
         self.projects.insert(project, (self.count, now));
     }
 
-    /// Whether an answer to a question of that time may be outdated.
+    /// Whether an answer to that question may be outdated.
     pub(crate) fn concerns(&self, project: ProjectId, asked: Asked, now: Instant) -> bool {
         let revoked_since = self.projects.get(&project).is_some_and(|(number, _)| *number > asked.number);
         revoked_since || now.saturating_duration_since(asked.at) >= KEPT
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_from_before_a_revocation_or_a_minute_ago_count_no_longer() {
+    fn answers_before_a_revocation_or_older_than_a_minute_are_outdated() {
         let (mut revoked, now) = (Revoked::default(), Instant::now());
         let (project, other) = (ProjectId(Uuid::from_u128(1)), ProjectId(Uuid::from_u128(2)));
         let before = revoked.asked(now);
@@ -63,7 +62,7 @@ mod tests {
 
         let later = now + KEPT;
         revoked.add(other, later);
-        assert_eq!(revoked.projects.len(), 1, "what is older is forgotten");
-        assert!(revoked.concerns(project, before, later), "and still does not count");
+        assert_eq!(revoked.projects.len(), 1, "older revocations are removed");
+        assert!(revoked.concerns(project, before, later), "and stays outdated");
     }
 }

@@ -1,4 +1,4 @@
-//! A relay of a live project, with its rate.
+//! A running relay with its bitrate.
 
 use std::collections::VecDeque;
 
@@ -6,15 +6,15 @@ use tokio::time::Instant;
 
 use crate::{broadcast::Broadcast, outputs::relay::task::Relay, status::RelayStatus};
 
-/// As the supervisor holds it.
+/// A relay, as the supervisor holds it.
 pub(super) struct Running {
     pub(super) relay: Relay,
-    /// Bytes sent at the last status intervals.
+    /// Sent bytes at the last status intervals.
     pub(super) sent: VecDeque<(Instant, u64)>,
 }
 
 impl Running {
-    /// What there is to say of it.
+    /// Its current status; the supervisor sets `delay_ms`.
     pub(super) fn status(&self, broadcast: &Broadcast) -> RelayStatus {
         let view = self.relay.view();
         let counters = &self.relay.counters;
@@ -38,7 +38,7 @@ impl Running {
         }
     }
 
-    /// Kilobits per second over the last status intervals.
+    /// Bitrate in kbit/s over the last status intervals.
     pub(super) fn kbps(&self) -> u32 {
         let (Some(&(from, before)), Some(&(to, after))) = (self.sent.front(), self.sent.back()) else { return 0 };
         let ms = (to - from).as_millis() as u64;

@@ -1,11 +1,11 @@
-//! From a stream key to the publisher's seat: every question that is asked on the way, and asked again after every wait.
+//! From a stream key to the publisher's seat: all checks, which are repeated after every wait.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    live::{Claim, Live, Ticket},
+    live::{Claim, LiveProject, Ticket},
     registry::{Request, Seating},
     shared::Shared,
     starts::Start,
@@ -15,26 +15,27 @@ use crate::{
     spec::{ProjectSpec, StreamKey},
 };
 
-/// Why a publisher gets no seat.
+/// Why a publisher was denied a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// The control plane does not let it in, or its account has no place left.
+    /// The control plane refused it, or its account has reached its limit.
     Refused(Refusal),
-    /// Its last stream came too fast, and its key rests for so long.
+    /// Its last stream was too fast; the key has this much cooldown left.
     TooFast(Duration),
-    /// It, or its account, started too often. So long until the next.
+    /// The project or its account started streams too often; time until the next start.
     TooOften(Duration),
-    /// It would have taken a free seat, and there is none.
+    /// It asked for a free seat, and the seat is occupied.
     Occupied,
 }
 
 impl Denied {
-    /// What the owner of the stream should know and do.
+    /// An explanation for the owner of the stream, with what to do.
     pub(crate) fn sentence(self) -> String {
         match self {
             Self::Refused(refusal) => refusal.sentence().to_owned(),
             Self::TooFast(left) => format!(
-                "The last stream with this key came too fast. Lower the bitrate in your encoder, and start again in {} s.",
+                "The last stream with this key was too fast. Lower the bitrate in your encoder, and start again in {} \
+                 s.",
                 left.as_secs() + 1
             ),
             Self::TooOften(left) => format!(
@@ -47,7 +48,7 @@ impl Denied {
 }
 
 impl Shared {
-    /// What the control plane answers. While it is away, a publisher may come back to a broadcast that is live here.
+    /// Asks the control plane. While it is unavailable, a publisher may return to a broadcast that is live here.
     pub(crate) async fn ask(&self, key: &StreamKey, peer: SocketAddr) -> Result<ProjectSpec, Refusal> {
         match self.admission.admit(key, peer).await {
             Err(Refusal::Unavailable) => self.registry.spec_by_key(key).ok_or(Refusal::Unavailable),
@@ -55,20 +56,20 @@ impl Shared {
         }
     }
 
-    /// The seat of the publisher with that key, in the live project or in one that begins. Nothing is waited for between the
+    /// Takes the seat for a publisher with that key, in the live project or a new one. There is no wait between the
     /// last answer and the seat.
     pub(crate) async fn seat(
         self: &Arc<Self>,
         key: &StreamKey,
         peer: SocketAddr,
         claim: Claim,
-    ) -> Result<(Arc<Live>, Ticket), Denied> {
+    ) -> Result<(Arc<LiveProject>, Ticket), Denied> {
         let mut start = None;
         loop {
             let asked = self.registry.asked();
             let spec = self.ask(key, peer).await.map_err(Denied::Refused)?;
             let now = Instant::now();
-            if let Some(left) = self.resting.left(spec.id, now) {
+            if let Some(left) = self.cooldown.left(spec.id, now) {
                 return Err(Denied::TooFast(left));
             }
             if start.is_none() {
@@ -81,9 +82,9 @@ impl Shared {
                     return Ok((live, ticket));
                 }
                 Seating::Ending(live) => {
-                    // What destinations with a delay would still get is less than the stream that waits.
+                    // The new stream is more important than the rest for destinations with a delay.
                     live.broadcast.cut().cancel();
-                    live.over.cancelled().await;
+                    live.finished.cancelled().await;
                     continue;
                 }
                 Seating::AskAgain => continue,

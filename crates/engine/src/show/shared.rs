@@ -1,4 +1,4 @@
-//! What connections, shows and pulls share, and how a show begins.
+//! State that connections, live projects and pulls share, and the start of a live project.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,12 +10,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
-    cooldown::Resting,
+    cooldown::Cooldown,
     delay_room::DelayRoom,
-    live::Live,
+    live::LiveProject,
     registry::Registry,
     starts::Starts,
-    supervisor::{Orders, supervise},
+    supervisor::{Setup, supervise},
     uplink::Uplink,
 };
 pub use crate::admission::Admission;
@@ -31,18 +31,18 @@ use crate::{
     status::ProjectStatus,
 };
 
-/// How long viewers may fetch the last of a stream that ended, and that it did: a player is a few seconds behind.
-const LAST_PICTURES: Duration = Duration::from_secs(10);
+/// How long viewers can fetch the last segments of a stream that ended; players are a few seconds late.
+const OUTPUT_LINGER: Duration = Duration::from_secs(10);
 
 /// Retry requests of one project that may wait.
 const RETRIES: usize = 16;
 
-/// What connections and supervisors share.
+/// State that connections and supervisors share.
 pub(crate) struct Shared {
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
-    pub(crate) resting: Resting,
+    pub(crate) cooldown: Cooldown,
     pub(crate) starts: Starts,
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) shards: Shards,
     pub(crate) dialer: Dialer,
     pub(crate) probes: Arc<Shares<AccountId>>,
-    /// What pulls call themselves, so that this server knows its own.
+    /// `flashVer` of pulls, by which this server recognises its own.
     pub(crate) identity: String,
     pub(crate) events: EventSender,
     pub(crate) grace: Duration,
@@ -69,13 +69,13 @@ impl Shared {
         self: &Arc<Self>,
         spec: &ProjectSpec,
         status: watch::Sender<Option<Arc<ProjectStatus>>>,
-    ) -> Arc<Live> {
+    ) -> Arc<LiveProject> {
         let broadcast = Broadcast::new(spec.id, StreamId(Uuid::now_v7()));
         let (retries, retry_requests) = mpsc::channel(RETRIES);
         let (spec_sender, spec_seen) = watch::channel(spec.clone());
         let output = Arc::new(hls::Output::new(broadcast.started_at));
-        let live = Live::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
-        let orders = Orders {
+        let live = LiveProject::new(Arc::clone(&broadcast), spec_sender, retries, Arc::clone(&output));
+        let setup = Setup {
             broadcast,
             hls: output,
             spec: spec_seen,
@@ -89,13 +89,13 @@ impl Shared {
         };
         let (shared, ending) = (Arc::clone(self), Arc::clone(&live));
         self.tasks.spawn(async move {
-            supervise(orders).await;
+            supervise(setup).await;
             shared.registry.remove(ending.broadcast.project);
-            ending.over.cancel();
-            // The broadcast's packets go now; the output holds the last of them.
+            ending.finished.cancel();
+            // Frees the broadcast's packets; the output keeps the last segments.
             let output = Arc::clone(&ending.hls);
             drop(ending);
-            let _closing = timeout(LAST_PICTURES, shared.closing.cancelled()).await;
+            let _closing = timeout(OUTPUT_LINGER, shared.closing.cancelled()).await;
             shared.registry.forget_output(&output);
         });
         live

@@ -1,5 +1,5 @@
-//! How often streams may start: each start costs rows, relays and lines of the history, which an account must not take from
-//! the others by starting in a loop. An encoder that reconnects for minutes stays below.
+//! Limits how often streams may start. Each start costs rows, relays and history entries, which one account must not
+//! take from others by starting in a loop. An encoder that reconnects for minutes stays below the limit.
 
 use std::{
     collections::HashMap,
@@ -11,14 +11,14 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    limits::{RateLimit, StartLimits},
+    limits::{StartLimits, StartRate},
     spec::{AccountId, ProjectId, ProjectSpec},
 };
 
-/// Tables are swept when they have grown by so much since the last time.
+/// Tables are swept when they have grown by this many entries since the last sweep.
 const SWEEP_STEP: usize = 256;
 
-/// Counts starts by project, which is by stream key, and by account.
+/// Counts starts by project (that is, by stream key) and by account.
 #[derive(Debug)]
 pub(crate) struct Starts {
     limits: StartLimits,
@@ -31,14 +31,14 @@ struct Counted {
     accounts: Buckets<AccountId>,
 }
 
-/// When each bucket is full again; those that are full are not kept.
+/// The time at which each bucket is full again; full buckets are not stored.
 #[derive(Debug)]
 struct Buckets<K> {
     full_at: HashMap<K, Instant>,
     sweep_at: usize,
 }
 
-/// A start that was counted. One that came to nothing, or that nobody waits for any more, does not count.
+/// A counted start. If it fails or is abandoned, dropping it reverses the count.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
@@ -52,8 +52,8 @@ impl Starts {
         Self { limits, counted: Mutex::default() }
     }
 
-    /// Counts a start, until the answer is dropped without [`Start::happened`]. The error is how long to wait for the next one;
-    /// such a try is not counted.
+    /// Counts a start; dropping the result without [`Start::happened`] reverses it. The error is the time until the
+    /// next allowed start; such an attempt is not counted.
     pub(crate) fn count(&self, spec: &ProjectSpec, now: Instant) -> Result<Start<'_>, Duration> {
         let StartLimits { per_key, per_account } = self.limits;
         let mut counted = self.lock();
@@ -70,14 +70,14 @@ impl Starts {
         Ok(Start { starts: self, of: (spec.id, spec.account), happened: false })
     }
 
-    /// A poisoned lock still guards whole tables.
+    /// The state stays valid after a panic elsewhere, so a poisoned lock is used.
     fn lock(&self) -> MutexGuard<'_, Counted> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Start<'_> {
-    /// The stream is there.
+    /// The stream has started.
     pub(crate) fn happened(mut self) {
         self.happened = true;
     }
@@ -103,13 +103,13 @@ impl<K> Default for Buckets<K> {
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    /// How long until the bucket holds one.
-    fn wait(&self, key: &K, limit: RateLimit, now: Instant) -> Duration {
+    /// Time until the bucket holds one start.
+    fn wait(&self, key: &K, limit: StartRate, now: Instant) -> Duration {
         let missing = self.full_at.get(key).map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         (missing + limit.interval).saturating_sub(limit.interval * limit.burst)
     }
 
-    fn take(&mut self, key: K, limit: RateLimit, now: Instant) {
+    fn take(&mut self, key: K, limit: StartRate, now: Instant) {
         if self.full_at.len() >= self.sweep_at {
             self.full_at.retain(|_, at| *at > now);
             self.sweep_at = self.full_at.len() + SWEEP_STEP;
@@ -118,7 +118,7 @@ impl<K: Eq + Hash> Buckets<K> {
         *full_at = (*full_at).max(now) + limit.interval;
     }
 
-    fn give_back(&mut self, key: &K, limit: RateLimit) {
+    fn give_back(&mut self, key: &K, limit: StartRate) {
         if let Some(full_at) = self.full_at.get_mut(key) {
             *full_at = full_at.checked_sub(limit.interval).unwrap_or(*full_at);
         }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_is_slowed_down_and_others_are_not() {
+    fn start_loop_is_slowed_down_and_others_are_not() {
         let (limits, now) = (StartLimits::default(), Instant::now());
         let starts = Starts::new(limits);
         let passed = (0..1_000).take_while(|_| count(&starts, 1, 1, now).is_ok());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_cannot_go_on_with_its_next_project() {
+    fn account_cannot_continue_with_another_project() {
         let (limits, now) = (StartLimits::default(), Instant::now());
         let starts = Starts::new(limits);
         let passed = (0..1_000).take_while(|n| count(&starts, *n, 1, now).is_ok());
@@ -169,16 +169,16 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_came_to_nothing_does_not_count() {
+    fn failed_start_does_not_count() {
         let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
         for _ in 0..1_000 {
             drop(starts.count(&spec(1, 1), now).expect("is let in"));
         }
     }
 
-    /// OBS tries again after 2, 3, 4.5 s and so on; ten of them within a minute, for as long as the network is bad.
+    /// OBS retries after 2, 3, 4.5 s and so on: ten times within a minute, while the network is bad.
     #[test]
-    fn an_encoder_on_a_bad_network_is_not_hurt() {
+    fn encoder_on_a_bad_network_is_not_limited() {
         let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
         for n in 0..600 {
             count(&starts, 1, 1, now + Duration::from_secs(6 * n)).expect("is let in");
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_full_again_is_forgotten() {
+    fn full_buckets_are_removed() {
         let (starts, now) = (Starts::new(StartLimits::default()), Instant::now());
         for n in 0..100_000 {
             let _ = count(&starts, n, n, now + Duration::from_millis(100 * n as u64));

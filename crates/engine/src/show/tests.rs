@@ -1,4 +1,4 @@
-//! Fifty days through publisher, ring, feed, chunks and back, in one thread: past the 32 bits of both clocks.
+//! Fifty days through publisher, ring, feed, chunks and back, in one thread: beyond the 32-bit range of both clocks.
 
 mod bent;
 
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{live::Live, writer::Publisher};
+use super::{live::LiveProject, writer::Publisher};
 use crate::broadcast::{subscription::Delivery, *};
 use crate::rtmp::feed::{Audience, Feed, Filled, PLATFORM_CHUNK_BYTES};
 use crate::rtmp::origin::Origin;
@@ -30,14 +30,14 @@ use crate::{
     spec::{ProjectId, StreamId},
 };
 
-/// The time that 32 bits of milliseconds hold, and some more: 49.7 days and a half.
+/// Slightly more than 32 bits of milliseconds, in ms: 49.7 days and a half.
 const SHOW_MS: u64 = (1 << 32) + 12 * 60 * 60 * 1_000;
-/// From picture to picture.
+/// Interval of pictures, in ms.
 const STEP_MS: u64 = 9_900;
 /// The encoder's clock wraps on the fourth day, the platform's on the fiftieth.
 const START: u32 = 4_000_000_000;
 
-/// Two ends that agreed to publish.
+/// A client and a server session after the permission to publish.
 struct Connection {
     client: ClientSession,
     platform: ServerSession,
@@ -60,9 +60,9 @@ impl Connection {
             if connection.arrived().iter().any(|event| matches!(event, server::Event::Publish(_))) {
                 connection.platform.accept_publish();
             }
-            let said = connection.platform.outbox().drain();
-            let mut said: &[u8] = &said;
-            while let Some(event) = connection.client.advance(&mut said).expect("is RTMP") {
+            let received = connection.platform.outbox().drain();
+            let mut received: &[u8] = &received;
+            while let Some(event) = connection.client.advance(&mut received).expect("is RTMP") {
                 if event == client::Event::Ready {
                     return connection;
                 }
@@ -70,7 +70,7 @@ impl Connection {
         }
     }
 
-    /// What the client wrote, as the platform takes it.
+    /// The server's events for everything that the client wrote.
     fn arrived(&mut self) -> Vec<server::Event> {
         let written = self.client.outbox().drain();
         let mut written: &[u8] = &written;
@@ -78,7 +78,7 @@ impl Connection {
     }
 }
 
-pub(crate) fn live() -> Arc<Live> {
+pub(crate) fn live() -> Arc<LiveProject> {
     let broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
     let spec = ProjectSpec {
         id: broadcast.project,
@@ -88,7 +88,7 @@ pub(crate) fn live() -> Arc<Live> {
         goodbye: Goodbye::Ends,
         destinations: vec![],
     };
-    Live::new(
+    LiveProject::new(
         broadcast,
         watch::Sender::new(spec),
         mpsc::channel(1).0,
@@ -105,7 +105,7 @@ fn fifty_days_keep_their_times_over_both_wraps() {
         Feed::new(Subscription::new(&live.broadcast, Delivery::Immediate), Audience::Platform, Origin::default());
     let mut connection = Connection::publishing();
     let header = Bytes::from_static(&[0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1E, 0xFF, 0xE1, 0, 0, 1, 0, 0]);
-    // More than a chunk, where it matters.
+    // More than a chunk, near the wraps.
     let size = PLATFORM_CHUNK_BYTES.checked_add(1).map_or(0, NonZeroUsize::get);
     let large = Bytes::from([&[0x17, 1, 0, 0, 0][..], &vec![0; size]].concat());
     let small = Bytes::from_static(&[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]);
@@ -123,7 +123,7 @@ fn fifty_days_keep_their_times_over_both_wraps() {
         assert_eq!(feed.fill(usize::MAX, |media| connection.client.send_media(media)), Filled::Media, "at {at}");
         let events = connection.arrived();
         let Some(server::Event::Media(media)) = events.last() else { panic!("{} events at {at}", events.len()) };
-        // The first frame comes behind its header.
+        // The first frame follows its header.
         assert_eq!(events.len(), if at == 0 { 2 } else { 1 }, "at {at}");
         assert_eq!((media.timestamp, media.body.len()), (at as u32, body.len()), "at {at}");
         received += 1;
@@ -133,13 +133,13 @@ fn fifty_days_keep_their_times_over_both_wraps() {
 }
 
 #[tokio::test]
-async fn what_waits_for_the_next_wake_is_read_when_the_owner_ends_the_stream() {
+async fn held_packets_are_read_when_the_owner_ends_the_stream() {
     let live = live();
     let ticket = live.take_seat();
     let mut publisher = Publisher::new(Arc::clone(&live), ticket);
     let new_feed =
         || Feed::new(Subscription::new(&live.broadcast, Delivery::Immediate), Audience::Platform, Origin::default());
-    // So many that they are not woken for every packet.
+    // Enough feeds that they are not woken for every packet.
     let mut feeds: Vec<_> = (0..50).map(|_| new_feed()).collect();
     let frame = |timestamp, first| {
         let body = Bytes::copy_from_slice(&[first, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]);
@@ -164,7 +164,7 @@ const SPS: &[u8] = &[
 ];
 const PPS: &[u8] = &[0x68, 0xCE, 0x0F, 0xC8];
 
-/// The sequence parameter set of another level.
+/// A sequence parameter set with another level.
 fn sps(level: u8) -> Bytes {
     [&SPS[..3], &[level], &SPS[4..]].concat().into()
 }
@@ -174,7 +174,7 @@ fn record(level: u8) -> Bytes {
 }
 
 #[test]
-fn what_is_no_frame_moves_no_times() {
+fn messages_without_frames_do_not_move_times() {
     let live = live();
     let mut publisher = Publisher::new(Arc::clone(&live), live.take_seat());
     let mut feed =
@@ -187,7 +187,7 @@ fn what_is_no_frame_moves_no_times() {
     let audio_header: &[u8] = &[0xAF, 0, 0x11, 0x90];
     push(MediaKind::Video, 0, &[&[0x17, 0, 0, 0, 0], record(30).as_ref()].concat(), 0);
     push(MediaKind::Audio, 0, audio_header, 0);
-    // Pictures are a second ahead of the sound that they come with.
+    // Pictures are a second ahead of the audio that arrives with them.
     for n in 0..100 {
         let (ms, first, slice) = (n * 40, if n == 0 { 0x17 } else { 0x27 }, if n == 0 { 0x65 } else { 0x41 });
         push(MediaKind::Video, ms as u32 + 1_000, &[first, 1, 0, 0, 0, 0, 0, 0, 3, slice, 0x9A, 0x80], ms);
@@ -204,13 +204,13 @@ fn what_is_no_frame_moves_no_times() {
             sound.push(media.timestamp);
         }
     });
-    // Until the first picture's time, sound is at the beginning.
+    // Audio before the first picture's time gets time 0.
     let later: Vec<_> = sound.into_iter().filter(|ms| *ms > 0).collect();
     assert!(later.len() > 70 && later.windows(2).all(|pair| pair[1] - pair[0] == 40), "{later:?}");
 }
 
 #[test]
-fn encoder_that_returns_with_other_parameter_sets_under_its_header_is_previewed() {
+fn returning_encoder_with_new_parameter_sets_is_previewed() {
     let live = live();
     let began = Instant::now();
     for (n, level) in [(0, 31), (1, 32)] {

@@ -15,7 +15,7 @@ use gostream_proto::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::live::{Live, Ticket};
+use super::live::{LiveProject, Ticket};
 use crate::{broadcast::Broadcast, ticks::next_wake};
 use crate::{
     broadcast::{Phase, incoming::Incoming, meter::Meter},
@@ -24,30 +24,30 @@ use crate::{
     spec::{Goodbye, StreamId},
 };
 
-/// An encoder that returns without a keyframe for this long goes on without one.
-const KEYFRAME_PATIENCE_MS: i64 = 10_000;
-/// A picture that might go on is held for this long: slices of a picture come together.
+/// A returning encoder that sends no keyframe for this long, in ms, continues without one.
+const KEYFRAME_WAIT_MS: i64 = 10_000;
+/// A picture that may have more slices is held for this long, in ms; slices of a picture arrive together.
 const HELD_MS: i64 = 150;
 /// How a publisher leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Departure {
-    /// It said that it is done.
+    /// It ended the stream.
     Goodbye,
     /// It was lost.
     Dropped,
 }
 
-/// The connection that publishes now.
+/// The current publisher of a broadcast.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    live: Arc<Live>,
+    live: Arc<LiveProject>,
     ticket: Ticket,
-    /// It continues a broadcast that had packets before, and has not sent a frame yet.
+    /// It continues a broadcast that had packets, and has not sent a frame yet.
     resumes: bool,
-    /// It continues with video that cannot be decoded before its first keyframe, which is waited for until
-    /// then, in ms since the broadcast began.
+    /// Until when its first keyframe is awaited, in ms since the broadcast began; pictures before it cannot be decoded.
+    /// `None` once decoding can continue.
     awaits_keyframe: Option<i64>,
-    /// Its pictures come in several messages each.
+    /// It sends each picture in several messages.
     splits_pictures: bool,
     /// When readers were last woken.
     woke_at: Instant,
@@ -55,12 +55,12 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Takes over with the seat's ticket.
-    pub(crate) fn new(live: Arc<Live>, ticket: Ticket) -> Self {
+    /// Takes the publisher's role with the seat's ticket.
+    pub(crate) fn new(live: Arc<LiveProject>, ticket: Ticket) -> Self {
         let resumes = live.broadcast.incoming().newest_ms.is_some();
         live.broadcast.forget_speed();
         live.broadcast.set_phase(Phase::Live);
-        let awaits_keyframe = resumes.then(|| live.broadcast.age_ms() + KEYFRAME_PATIENCE_MS);
+        let awaits_keyframe = resumes.then(|| live.broadcast.age_ms() + KEYFRAME_WAIT_MS);
         Self {
             live,
             ticket,
@@ -72,7 +72,7 @@ impl Publisher {
         }
     }
 
-    /// What it writes.
+    /// The broadcast that it writes.
     pub(crate) fn broadcast(&self) -> &Arc<Broadcast> {
         &self.live.broadcast
     }
@@ -82,44 +82,44 @@ impl Publisher {
         &self.ticket.leave
     }
 
-    /// The stream it publishes.
+    /// The id of its stream.
     pub(crate) fn stream(&self) -> StreamId {
         self.live.broadcast.stream
     }
 
-    /// Writes one message that came at `now`. Nothing happens once another publisher has the seat.
+    /// Writes one message that arrived at `now`. Does nothing once another publisher has the seat.
     pub(crate) fn push(&mut self, media: Media, now: Instant) {
         let live = Arc::clone(&self.live);
         let ticket = self.ticket.clone();
         live.if_seated(&ticket, || self.write(media, now));
     }
 
-    /// Counts a message; gives an excess. A connection after this one counts on.
+    /// Counts a message; returns an excess, if any. The count continues over connections.
     pub(crate) fn count_message(&self, allowed: Allowed, now: Instant) -> Option<Excess> {
-        self.live.pace().count_message(allowed, now)
+        self.live.rate_limit().count_message(allowed, now)
     }
 
-    /// Counts bytes on the wire; gives an excess.
+    /// Counts received bytes; returns an excess, if any.
     pub(crate) fn count_bytes(&self, allowed: Allowed, bytes: u64, now: Instant) -> Option<Excess> {
-        self.live.pace().count_bytes(allowed, bytes, now)
+        self.live.rate_limit().count_bytes(allowed, bytes, now)
     }
 
-    /// Wakes the readers for what was pushed; with many of them not more often than they can afford. Gives the time at which
-    /// to call again if it is too early.
+    /// Wakes the readers for the pushed packets, respecting the pause between wakes. Returns the time for another call
+    /// if it is too early.
     pub(crate) fn flush(&mut self, now: Instant) -> Option<Instant> {
         let whole = self.release_held(now);
         let due = self.wake(now);
         [whole, due].into_iter().flatten().min()
     }
 
-    /// The same on a tick, when it is never too early: only a picture that might go on is waited for.
+    /// As [`Self::flush`], but on a tick, when waking readers is never too early. Returns when a held picture is due.
     pub(crate) fn flush_at_once(&mut self, now: Instant) -> Option<Instant> {
         let whole = self.release_held(now);
         self.wake_readers(now);
         whole
     }
 
-    /// A picture that might go on is whole when nothing follows. Gives the time at which it is.
+    /// Releases a held picture once nothing more followed. Returns the time at which it is due before that.
     fn release_held(&mut self, now: Instant) -> Option<Instant> {
         if !self.splits_pictures {
             return None;
@@ -155,12 +155,13 @@ impl Publisher {
         self.live.broadcast.wake_readers();
     }
 
-    /// How long packets may be collected.
+    /// The current pause between wakes.
     pub(crate) fn pause(&self) -> Duration {
         self.live.broadcast.pause_between_wakes()
     }
 
-    /// Leaves. A goodbye ends the broadcast, unless its owner wants it taken for a drop, which leaves it open for a return.
+    /// Leaves the seat. A goodbye ends the broadcast, unless the project treats it as a drop, after which the encoder
+    /// may return.
     pub(crate) fn depart(&mut self, departure: Departure) {
         self.departed = true;
         let live = Arc::clone(&self.live);
@@ -170,7 +171,7 @@ impl Publisher {
         leave(&self.live, &self.ticket, departure);
     }
 
-    /// Leaves as one that was lost; whether it said goodbye may still become known.
+    /// Leaves the seat as a lost publisher; a goodbye may still be reported later.
     pub(crate) fn drop_out(mut self) -> Departed {
         self.depart(Departure::Dropped);
         Departed { live: Arc::downgrade(&self.live), ticket: self.ticket.clone() }
@@ -188,18 +189,18 @@ impl Publisher {
         if media.kind == MediaKind::Video {
             incoming.video_ms = arrived_ms;
         }
-        let seen = incoming.seen();
-        self.splits_pictures = seen.oddities.split_pictures;
-        if std::mem::replace(&mut incoming.told, seen) != seen {
-            broadcast.meter().set_speed(seen.speed_percent);
+        let observed = incoming.observations();
+        self.splits_pictures = observed.oddities.split_pictures;
+        if std::mem::replace(&mut incoming.reported, observed) != observed {
+            broadcast.meter().set_speed(observed.speed_percent);
             let mut notices = broadcast.notices();
-            notices.add_oddities(seen.oddities);
-            notices.add_findings(seen.findings);
-            notices.set_slow_encoder(seen.slow_percent);
+            notices.add_oddities(observed.oddities);
+            notices.add_findings(observed.findings);
+            notices.set_slow_encoder(observed.slow_percent);
         }
     }
 
-    /// Writes the picture that the encoder might have gone on with.
+    /// Writes the held picture.
     fn write_held(&mut self) {
         let live = Arc::clone(&self.live);
         let mut incoming = live.broadcast.incoming();
@@ -208,7 +209,7 @@ impl Publisher {
         self.place(&mut held, &mut incoming, arrived_ms);
     }
 
-    /// Gives the packets of one message their times, and readers the packets.
+    /// Sets the times of the packets of one message and pushes them to the ring.
     fn place(&mut self, packets: &mut Vec<Stamped>, incoming: &mut Incoming, arrived_ms: i64) {
         let live = Arc::clone(&self.live);
         let broadcast = &live.broadcast;
@@ -233,7 +234,8 @@ impl Publisher {
         }
     }
 
-    /// Whether readers get the packet. An encoder that returns repeats headers that they have, and begins with a keyframe.
+    /// Whether readers need the packet. A returning encoder repeats headers that readers have, and should begin with a
+    /// keyframe.
     fn takes(&mut self, packet: &Packet, arrived_ms: i64) -> bool {
         match packet.kind {
             PacketKind::VideoOther | PacketKind::AudioOther if self.resumes => return false,
@@ -248,7 +250,7 @@ impl Publisher {
         true
     }
 
-    /// Whether readers have this very header already.
+    /// Whether readers already have this header.
     fn is_known(&self, header: &Packet) -> bool {
         let ring = self.live.broadcast.ring();
         ring.headers()
@@ -258,7 +260,7 @@ impl Publisher {
     }
 }
 
-/// Reads tracks off codec headers. Codecs without a header (MP3, Speex) are known by their first frame.
+/// Learns tracks from codec headers; for codecs without a header (MP3, Speex), from the first frame.
 fn learn_tracks(packet: &Packet, meter: &mut Meter) {
     match (packet.kind, packet.codec) {
         (PacketKind::VideoHeader, Codec::Video(codec)) => {
@@ -276,8 +278,8 @@ fn learn_tracks(packet: &Packet, meter: &mut Meter) {
     }
 }
 
-/// Leaves the seat, if nobody else has taken it.
-fn leave(live: &Live, ticket: &Ticket, departure: Departure) {
+/// Leaves the seat, unless another publisher has taken it.
+fn leave(live: &LiveProject, ticket: &Ticket, departure: Departure) {
     let ends = departure == Departure::Goodbye && live.spec.borrow().goodbye == Goodbye::Ends;
     live.if_seated(ticket, || {
         if ends {
@@ -289,15 +291,15 @@ fn leave(live: &Live, ticket: &Ticket, departure: Departure) {
     });
 }
 
-/// A publisher that was lost, for as long as its broadcast waits for it.
+/// A publisher that was lost, while its broadcast waits for it.
 #[derive(Debug)]
 pub(crate) struct Departed {
-    live: Weak<Live>,
+    live: Weak<LiveProject>,
     ticket: Ticket,
 }
 
 impl Departed {
-    /// It is known now that it said goodbye.
+    /// Handles a late report that it ended the stream.
     pub(crate) fn say_goodbye(self) {
         if let Some(live) = self.live.upgrade() {
             leave(&live, &self.ticket, Departure::Goodbye);

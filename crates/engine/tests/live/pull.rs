@@ -199,7 +199,7 @@ async fn server_does_not_pull_from_itself() {
     let status = until_pull(&stage, &spec, |status| status.state == PullState::Failing).await;
     let error = status.last_error.expect("says why");
     assert_eq!(error.code, "play_refused");
-    assert!(error.message.contains("its own stream cannot come from itself"), "{}", error.message);
+    assert!(error.message.contains("cannot pull a stream from itself"), "{}", error.message);
     until_held(&stage, &spec).await;
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use gostream_engine::{
     Admission, EndReason, Engine, EngineConfig, EngineEvent, Refusal, events,
-    limits::{Limits, RateLimit, StartLimits},
+    limits::{Limits, StartLimits, StartRate},
     spec::{AccountId, Goodbye, ProjectId, ProjectSpec, StreamKey},
 };
 use gostream_net::BoxFuture;
@@ -153,7 +153,7 @@ async fn live_stream_quota_holds_for_concurrent_publishers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_starts_are_slowed_down_for_that_publisher_only() {
-    let per_key = RateLimit { burst: 4, interval: Duration::from_secs(600) };
+    let per_key = StartRate { burst: 4, interval: Duration::from_secs(600) };
     let limits = Limits { starts: StartLimits { per_key, ..StartLimits::default() }, ..config().limits };
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;
     let spec = stage.project("key", &[]);

@@ -8,32 +8,32 @@ use gostream_proto::{
     rtmp::{chunk::SharedChunks, command::set_data_frame, media::MediaKind},
 };
 
-/// A packet and what is derived from it once for all readers.
+/// A packet and its chunks, which are computed once for all readers.
 #[derive(Debug)]
 pub struct Entry {
     /// The packet.
     pub packet: Packet,
-    /// How many video frames came before it; differences count what a reader skipped.
+    /// Video frames before this packet. Differences count the frames that a reader skipped.
     pub video_frames_before: u64,
-    /// When it came, in ms since the broadcast began.
+    /// Arrival, in ms since the broadcast began.
     pub arrived_ms: i64,
-    /// How far the stream is with it, in ms of media.
+    /// Media time since the beginning, in ms.
     pub(super) media_ms: i64,
-    /// What goes to platforms.
+    /// Chunks for platforms.
     pub(super) platform: SharedChunks,
-    /// What goes to players.
+    /// Chunks for players.
     pub(super) player: SharedChunks,
 }
 
 impl Entry {
-    /// The same without chunks, now and later.
+    /// A copy that never caches chunks.
     pub(super) fn bare(&self) -> Self {
         let Self { ref packet, video_frames_before, arrived_ms, media_ms, .. } = *self;
         let (platform, player) = (SharedChunks::not_kept(), SharedChunks::not_kept());
         Self { packet: packet.clone(), video_frames_before, arrived_ms, media_ms, platform, player }
     }
 
-    /// The kind of RTMP message that carries it.
+    /// The type of RTMP message for this packet.
     pub fn media_kind(&self) -> MediaKind {
         match self.packet.kind {
             PacketKind::Metadata => MediaKind::Metadata,
@@ -53,7 +53,7 @@ impl Entry {
         }
     }
 
-    /// The message payload that a platform gets, metadata wrapped, and its chunks.
+    /// The RTMP payload for a platform, with wrapped metadata, and its chunks.
     pub fn for_platform(&self) -> (Cow<'_, Bytes>, &SharedChunks) {
         let payload = match self.packet.kind {
             PacketKind::Metadata => Cow::Owned(set_data_frame(&self.packet.flv)),
@@ -62,16 +62,17 @@ impl Entry {
         (payload, &self.platform)
     }
 
-    /// The message payload that a player gets, and its chunks.
+    /// The RTMP payload for a player, and its chunks.
     pub fn for_player(&self) -> (Cow<'_, Bytes>, &SharedChunks) {
         (Cow::Borrowed(&self.packet.flv), &self.player)
     }
 
-    /// Memory that it takes, without chunks.
+    /// Memory in bytes, without chunks.
     pub(super) fn held_bytes(&self) -> usize {
         self.packet.held_bytes() + ENTRY_BYTES
     }
 }
 
-/// What an entry costs beside its packet: its own fields, the two counters of its `Arc`, and its place in the queue.
+/// Memory of an entry in addition to its packet: its own fields, the two counters of its `Arc`, and its pointer in the
+/// queue.
 pub(super) const ENTRY_BYTES: usize = size_of::<Entry>() - size_of::<Packet>() + 3 * size_of::<usize>();

@@ -1,4 +1,4 @@
-//! What readers need before any media, as it is at some packet.
+//! The headers that readers need before any media, as of some packet.
 
 use std::sync::Arc;
 
@@ -10,30 +10,30 @@ use gostream_proto::{
 
 use super::entry::Entry;
 
-/// Announcements and headers of side tracks that are kept: OBS announces one thing and sends two or three side tracks.
+/// Most announcements and side-track headers to keep. OBS sends one announcement and two or three side tracks.
 const OTHERS_MAX: usize = 16;
-/// The longest of them, in bytes.
+/// The longest of them to keep, in bytes.
 const OTHER_BYTES_MAX: usize = 16 * 1024;
-/// Announcements are told apart by what they begin with: wrapper and name.
+/// Announcements are distinguished by their first bytes: wrapper and name.
 const NAME_BYTES: usize = 48;
 
-/// The newest of each header.
+/// The newest header of each kind.
 #[derive(Clone, Debug, Default)]
 pub struct Headers {
     /// `onMetaData`.
     pub metadata: Option<Arc<Entry>>,
     /// The video codec header.
     pub video: Option<Arc<Entry>>,
-    /// The video codec header that readers that package use instead; RTMP outputs do not get it.
+    /// The video codec header for readers that package; RTMP outputs do not get it.
     learned: Option<Arc<Entry>>,
     /// The audio codec header.
     pub audio: Option<Arc<Entry>>,
-    /// Announcements and headers of side tracks, in the order in which they came first.
+    /// Announcements and side-track headers, in the order of their first arrival.
     others: Vec<Arc<Entry>>,
 }
 
 impl Headers {
-    /// Metadata, announcements, video, audio, side tracks: the order in which OBS and FFmpeg send them.
+    /// All headers in the order in which OBS and FFmpeg send them: metadata, announcements, video, audio, side tracks.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
         let is_announcement = |entry: &&Arc<Entry>| entry.packet.kind == PacketKind::Announcement;
         let announcements = self.others.iter().filter(is_announcement);
@@ -42,7 +42,7 @@ impl Headers {
         self.metadata.iter().chain(announcements).chain(codecs).chain(sides)
     }
 
-    /// The header that `kind` replaces.
+    /// The current header that a header of `kind` would replace.
     pub fn of_kind(&self, kind: PacketKind) -> Option<&Arc<Entry>> {
         match kind {
             PacketKind::Metadata => self.metadata.as_ref(),
@@ -52,7 +52,7 @@ impl Headers {
         }
     }
 
-    /// Takes the place of the one before it. Says whether decoders that were set up for that one have to be set up again.
+    /// Replaces the previous header of the same kind. Returns whether decoders have to be set up again.
     pub fn replace(&mut self, entry: &Arc<Entry>) -> bool {
         let slot = match entry.packet.kind {
             PacketKind::Metadata => &mut self.metadata,
@@ -86,7 +86,7 @@ impl Headers {
     }
 }
 
-/// What tells announcements and side tracks apart.
+/// Identifies an announcement or a side track.
 fn key(packet: &Packet) -> (PacketKind, TrackId, Bytes) {
     let name = match packet.kind {
         PacketKind::SideVideoHeader | PacketKind::SideAudioHeader => Bytes::new(),

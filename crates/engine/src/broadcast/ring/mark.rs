@@ -4,18 +4,18 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::entry::Entry;
 
-/// Only goes forward.
+/// Moves forward only.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
-    /// The number of the packet.
+    /// Sequence number of the packet.
     pub(super) at: u64,
-    /// Memory of that packet and of all after it.
+    /// Memory of this packet and all later ones, in bytes.
     pub(super) bytes: usize,
 }
 
 impl Mark {
-    /// Goes on until the packet at the mark `fits`, which is asked with the memory and the number of the packets from there on.
-    /// The newest packet always does.
+    /// Moves forward to the first packet that `fits`, which gets the packet, and the bytes and the number of the
+    /// packets from it on. The newest packet always fits.
     pub(super) fn advance(
         &mut self,
         entries: &VecDeque<Arc<Entry>>,
@@ -24,7 +24,7 @@ impl Mark {
     ) {
         let head = first + entries.len() as u64;
         while self.at + 1 < head {
-            // Marked packets are never dropped.
+            // Packets from the mark on are never evicted.
             let Some(oldest) = self.at.checked_sub(first).and_then(|behind| entries.get(behind as usize)) else {
                 return;
             };

@@ -1,4 +1,4 @@
-//! What came until some packet, in so far as it decides where a reader can start.
+//! The state of a stream after some packet, as far as it decides where a reader can start.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use gostream_proto::{packet::PacketKind, time::Timestamp};
 use super::{
     entry::Entry,
     headers::Headers,
-    start::{Start, Why},
+    start::{Start, StartReason},
 };
 
-/// Takes packets in their order.
+/// Updated with each packet in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     /// One past the newest sequence number.
@@ -18,26 +18,26 @@ pub(super) struct Seen {
     pub(super) headers: Headers,
     /// The newest keyframe, unless a codec header was replaced since.
     pub(super) keyframe: Option<Start>,
-    /// The newest picture, and when it came.
+    /// Sequence number and arrival (in ms) of the newest picture.
     pub(super) picture: Option<(u64, i64)>,
-    /// The number after the newest codec header that replaced another.
+    /// One past the sequence number of the newest codec header that replaced another.
     pub(super) changed: u64,
     pub(super) has_video: bool,
-    /// The newest sound, and when it came.
+    /// Time and arrival (in ms) of the newest audio frame.
     pub(super) sound: Option<(Timestamp, i64)>,
-    /// When the first packet came.
+    /// Arrival of the first packet, in ms.
     pub(super) began_ms: Option<i64>,
-    /// When the newest packet came.
+    /// Arrival of the newest packet, in ms.
     pub(super) newest_ms: Option<i64>,
-    /// How far the stream is, in ms of media.
+    /// Media time since the beginning, in ms.
     pub(super) media_ms: i64,
-    /// Since when a reader waits for a keyframe.
+    /// Since when a reader waits for a keyframe, in ms.
     pub(super) wanted_ms: Option<i64>,
     pub(super) video_frames: u64,
 }
 
 impl Seen {
-    /// The next packet.
+    /// Adds the next packet.
     pub(super) fn add(&mut self, entry: &Arc<Entry>) {
         let (kind, sequence, arrived_ms) = (entry.packet.kind, self.end, entry.arrived_ms);
         if kind.is_header() && self.headers.replace(entry) {
@@ -56,7 +56,7 @@ impl Seen {
                         headers: self.headers.clone(),
                         video_frames_before: self.video_frames,
                         earliest: entry.packet.dts,
-                        why: Why::Keyframe,
+                        reason: StartReason::Keyframe,
                     });
                     self.wanted_ms = None;
                 }

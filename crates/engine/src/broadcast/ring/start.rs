@@ -1,33 +1,33 @@
-//! Where a reader starts, and why there.
+//! Where a reader starts, and for which reason.
 
 use gostream_proto::time::Timestamp;
 
 use super::headers::Headers;
 
-/// Where a reader can start.
+/// A position where a reader can start.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// The number of the packet.
+    /// The sequence number of the first packet.
     pub sequence: u64,
-    /// The headers that it needs first.
+    /// The headers that the reader needs first.
     pub headers: Headers,
     /// See [`super::Entry::video_frames_before`].
     pub video_frames_before: u64,
-    /// The earliest time of what follows: a connection's clock begins there.
+    /// The earliest time among the packets that follow; the connection's clock begins there.
     pub earliest: Timestamp,
-    /// What is odd about it.
-    pub why: Why,
+    /// Why the reader starts there.
+    pub reason: StartReason,
 }
 
-/// Why a reader starts where it does.
+/// Why a reader starts at a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum StartReason {
     /// Decoding can start there.
     Keyframe,
-    /// There is no video.
+    /// The stream has no video.
     AudioOnly,
-    /// There should be pictures, and none come.
+    /// Video was announced, but no pictures arrive.
     PicturesAway,
-    /// Pictures come, and no keyframe among them.
+    /// Pictures arrive, but no keyframe.
     NoKeyframe,
 }

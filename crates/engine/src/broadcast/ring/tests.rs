@@ -1,4 +1,4 @@
-//! Bounds, starts and counts.
+//! Bounds of the ring, starts of readers, and counts.
 
 mod delayed;
 
@@ -19,7 +19,7 @@ fn packet(kind: PacketKind, ms: i64, bytes: usize) -> Packet {
     Packet::opaque(kind, Timestamp::from_ms(ms), Bytes::from(vec![kind as u8; bytes]))
 }
 
-/// A ring of packets that came at their times.
+/// A ring of packets whose arrival equals their media time.
 fn ring(packets: &[(PacketKind, i64)]) -> Ring {
     let mut ring = Ring::default();
     packets.iter().for_each(|&(kind, ms)| ring.push(packet(kind, ms, 10), ms));
@@ -38,11 +38,11 @@ fn reader_starts_at_the_newest_keyframe_with_the_headers_before_it() {
 }
 
 #[test]
-fn reader_that_waited_starts_at_the_first_keyframe_that_came() {
+fn waiting_reader_starts_at_the_first_keyframe() {
     let mut ring = ring(&[(VideoHeader, 0)]);
     let mut waits_from = None;
     assert!(ring.start(&mut waits_from).is_none());
-    // Eight seconds come before it looks again.
+    // Eight seconds of packets arrive before the reader asks again.
     (0..200).for_each(|n| ring.push(packet(if n % 25 == 0 { Keyframe } else { InterFrame }, n * 40, 10), 1));
     let sequences = |ring: &mut Ring, mut waits_from| {
         let newest = ring.start(&mut None).map(|start| start.sequence);
@@ -51,9 +51,13 @@ fn reader_that_waited_starts_at_the_first_keyframe_that_came() {
     assert_eq!(sequences(&mut ring, waits_from), (Some((1, 0)), Some(176)));
     ring.push(packet(VideoHeader, 8_000, 11), 1);
     [8_000, 9_000].into_iter().for_each(|ms| ring.push(packet(Keyframe, ms, 10), 1));
-    assert_eq!(sequences(&mut ring, waits_from), (Some((202, 200)), Some(203)), "with the header it was sent with");
+    assert_eq!(
+        sequences(&mut ring, waits_from),
+        (Some((202, 200)), Some(203)),
+        "at the first keyframe after the new header"
+    );
     (0..300).for_each(|n| ring.push(packet(InterFrame, 10_000 + n * 40, 10), 1));
-    assert_eq!(sequences(&mut ring, waits_from), (None, None), "both are gone");
+    assert_eq!(sequences(&mut ring, waits_from), (None, None), "both were evicted");
 }
 
 #[test]
@@ -66,7 +70,7 @@ fn late_audio_header_reaches_a_reader_in_its_place() {
 }
 
 #[test]
-fn changed_video_header_waits_for_its_keyframe_and_an_equal_one_does_not() {
+fn changed_video_header_needs_a_new_keyframe_and_an_equal_one_does_not() {
     let mut ring = ring(&[(VideoHeader, 0), (Keyframe, 0), (VideoHeader, 40)]);
     assert!(ring.start(&mut None).is_some());
     ring.push(packet(VideoHeader, 50, 11), 50);
@@ -76,21 +80,21 @@ fn changed_video_header_waits_for_its_keyframe_and_an_equal_one_does_not() {
 }
 
 #[test]
-fn audio_only_stream_starts_once_it_is_known_to_be_one() {
+fn audio_only_stream_starts_after_two_seconds() {
     let mut audio = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 1_900)]);
     assert!(audio.start(&mut None).is_none());
     audio.push(packet(Audio, 2_000, 10), 2_000);
     assert_eq!(
-        audio.start(&mut None).map(|start| (start.sequence, start.why)),
-        Some((1, Why::AudioOnly)),
+        audio.start(&mut None).map(|start| (start.sequence, start.reason)),
+        Some((1, StartReason::AudioOnly)),
         "from the beginning"
     );
     let mut late = ring(&[(AudioHeader, 0), (Audio, 0), (Audio, 2_000), (VideoHeader, 2_010)]);
-    assert!(late.start(&mut None).is_none(), "pictures come");
+    assert!(late.start(&mut None).is_none(), "pictures are announced");
     for ms in [4_000, 4_100] {
         audio.push(packet(Audio, ms, 10), ms);
     }
-    assert_eq!(audio.start(&mut None).map(|start| start.sequence), Some(4), "its last second");
+    assert_eq!(audio.start(&mut None).map(|start| start.sequence), Some(4), "the last second");
 }
 
 #[test]
@@ -108,7 +112,7 @@ fn ring_keeps_64_mebibytes() {
     for n in 0..70 {
         ring.push(packet(Keyframe, n, 1024 * 1024), n);
     }
-    assert_eq!(ring.entries.len(), 63, "what an entry costs beside its bytes counts");
+    assert_eq!(ring.entries.len(), 63, "the overhead of an entry counts");
     assert!(ring.held_bytes() <= KEPT_BYTES_MAX);
 }
 
@@ -118,81 +122,86 @@ fn packets_without_bytes_are_bounded_by_number() {
         let mut ring = Ring::default();
         (0..100_000).for_each(|_| ring.push(packet(kind, 0, 0), 0));
         assert_eq!(ring.entries.len(), KEPT_PACKETS_MAX, "{kind:?}");
-        assert!(ring.held_bytes() > KEPT_PACKETS_MAX * size_of::<Entry>(), "{kind:?}: they cost more than their bytes");
+        assert!(ring.held_bytes() > KEPT_PACKETS_MAX * size_of::<Entry>(), "{kind:?}: overhead counts");
     }
 }
 
 #[test]
-fn keyframe_that_is_gone_is_no_start() {
+fn evicted_keyframe_is_no_start() {
     let mut packets = vec![(VideoHeader, 0), (Keyframe, 0)];
     packets.extend((1..600).map(|n| (InterFrame, n * 20)));
-    assert!(ring(&packets).start(&mut None).is_none(), "nobody waited for ten seconds");
+    assert!(ring(&packets).start(&mut None).is_none(), "no reader waited ten seconds");
 }
 
 #[test]
-fn changed_audio_header_waits_for_the_next_keyframe() {
+fn changed_audio_header_needs_a_new_keyframe() {
     let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (Audio, 10), (InterFrame, 40)]);
     ring.push(packet(AudioHeader, 50, 11), 50);
-    assert!(ring.start(&mut None).is_none(), "the sound before it is of another format");
+    assert!(ring.start(&mut None).is_none(), "earlier audio has another format");
     ring.push(packet(Keyframe, 80, 10), 80);
     assert_eq!(ring.start(&mut None).map(|start| start.sequence), Some(6));
 }
 
 #[test]
-fn reader_starts_with_the_sound_when_pictures_are_away() {
+fn reader_starts_with_audio_while_pictures_are_missing() {
     let mut packets = vec![(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0)];
     packets.extend((0..150).map(|n| (Audio, n * 20)));
     let mut announced = ring(&packets[..2]);
     for n in 0..160 {
         announced.push(packet(Audio, n * 20, 10), n * 20);
-        assert_eq!(announced.start(&mut None).is_some(), n * 20 >= 3_000, "never a picture: at {}", n * 20);
+        assert_eq!(announced.start(&mut None).is_some(), n * 20 >= 3_000, "no picture at {}", n * 20);
     }
     let start = announced.start(&mut None).expect("starts");
-    assert_eq!((start.why, start.earliest.as_ms(), start.headers.iter().count()), (Why::PicturesAway, 0, 2));
+    assert_eq!((start.reason, start.earliest.as_ms(), start.headers.iter().count()), (StartReason::PicturesAway, 0, 2));
     let mut ring = ring(&packets);
     for n in 150..700 {
         ring.push(packet(Audio, n * 20, 10), n * 20);
-        let why = ring.start(&mut None).map(|start| start.why);
-        assert_eq!(why, Some(if n * 20 <= 10_000 { Why::Keyframe } else { Why::PicturesAway }), "at {}", n * 20);
+        let reason = ring.start(&mut None).map(|start| start.reason);
+        assert_eq!(
+            reason,
+            Some(if n * 20 <= 10_000 { StartReason::Keyframe } else { StartReason::PicturesAway }),
+            "at {}",
+            n * 20
+        );
     }
 }
 
 #[test]
-fn reader_that_waited_ten_seconds_starts_at_any_picture() {
+fn reader_starts_at_any_picture_after_ten_seconds() {
     let mut ring = ring(&[(VideoHeader, 0), (Keyframe, 0)]);
     let mut waits_from = None;
     for ms in (40..30_000).step_by(40) {
         ring.push(packet(InterFrame, ms, 10), ms);
-        match ring.start(&mut None).map(|start| start.why) {
-            Some(Why::Keyframe) => assert!(ms <= 10_000),
+        match ring.start(&mut None).map(|start| start.reason) {
+            Some(StartReason::Keyframe) => assert!(ms <= 10_000),
             None => {
                 waits_from.get_or_insert(ms);
             }
-            why => {
-                assert_eq!(why, Some(Why::NoKeyframe));
+            reason => {
+                assert_eq!(reason, Some(StartReason::NoKeyframe));
                 assert!(waits_from.is_some_and(|from| ms - from >= 10_000), "{waits_from:?} {ms}");
             }
         }
     }
     assert_eq!(ring.start(&mut None).map(|start| start.sequence), Some(ring.head() - 1));
     ring.push(packet(Keyframe, 30_000, 10), 30_000);
-    assert_eq!(ring.start(&mut None).map(|start| start.why), Some(Why::Keyframe));
+    assert_eq!(ring.start(&mut None).map(|start| start.reason), Some(StartReason::Keyframe));
 }
 
 #[test]
-fn sound_far_behind_its_pictures_sets_the_earliest_time() {
+fn late_audio_sets_the_earliest_time() {
     let mut ring = ring(&[(VideoHeader, 60_000), (AudioHeader, 60_000), (Keyframe, 60_000)]);
-    assert!(ring.start(&mut None).is_none(), "where the sound is remains to be seen");
+    assert!(ring.start(&mut None).is_none(), "announced audio has not arrived");
     ring.push(packet(Audio, 0, 10), 60_005);
     assert_eq!(ring.start(&mut None).map(|start| start.earliest.as_ms()), Some(0));
     let mut silent = self::ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (InterFrame, 290)]);
     assert!(silent.start(&mut None).is_none());
     silent.push(packet(InterFrame, 300, 10), 300);
-    assert_eq!(silent.start(&mut None).map(|start| start.earliest.as_ms()), Some(0), "it did not come");
+    assert_eq!(silent.start(&mut None).map(|start| start.earliest.as_ms()), Some(0), "audio did not arrive");
 }
 
 #[test]
-fn announcements_and_side_tracks_reach_whoever_comes_later() {
+fn announcements_and_side_tracks_reach_later_readers() {
     let mut ring = Ring::default();
     let announcement = Bytes::from_static(b"\x02\0\x17onExpectAdditionalMedia");
     let side = |track: u8| Bytes::from([&[0x95, 0x00][..], b"mp4a", &[track, 0x11, 0x90]].concat());
@@ -225,7 +234,7 @@ fn announcements_and_side_tracks_reach_whoever_comes_later() {
     assert!(ring.headers().iter().count() < 20, "their number is bounded");
 }
 
-/// Sends a packet as to a platform.
+/// Sends a packet as a relay does.
 fn send(entry: &Entry) {
     let (mut encoder, mut outbox) = (Encoder::default(), Outbox::default());
     let (payload, chunks) = entry.for_platform();
@@ -234,7 +243,7 @@ fn send(entry: &Entry) {
 }
 
 #[test]
-fn what_was_derived_from_old_packets_is_let_go() {
+fn cached_chunks_of_old_packets_are_dropped() {
     let mut ring = Ring::default();
     for n in 0..100 {
         ring.push(packet(if n % 50 == 0 { Keyframe } else { InterFrame }, n * 40, 5_000), n * 40);
@@ -254,15 +263,15 @@ fn what_was_derived_from_old_packets_is_let_go() {
     let old = ring.get(0).expect("is kept");
     assert_eq!((old.packet.flv.len(), old.video_frames_before), (5_000, 0));
     send(old);
-    assert_eq!(kept(&ring).first(), Some(&87), "a reader that is late lays them out for itself");
+    assert_eq!(kept(&ring).first(), Some(&87), "a late reader computes chunks for itself");
 }
 
 #[test]
-fn sound_that_is_away_does_not_set_the_beginning() {
+fn missing_audio_does_not_set_the_earliest_time() {
     let mut ring = ring(&[(VideoHeader, 0), (AudioHeader, 0), (Keyframe, 0), (Audio, 0), (Audio, 20)]);
     (1..60).for_each(|n| ring.push(packet(Keyframe, n * 1_000, 10), n * 1_000));
     assert_eq!(ring.start(&mut None).map(|start| start.earliest.as_ms()), Some(59_000));
     ring.push(packet(Audio, 58_500, 10), 59_500);
     ring.push(packet(Keyframe, 60_000, 10), 60_000);
-    assert_eq!(ring.start(&mut None).map(|start| start.earliest.as_ms()), Some(58_500), "sound that comes does");
+    assert_eq!(ring.start(&mut None).map(|start| start.earliest.as_ms()), Some(58_500), "audio that arrives sets it");
 }

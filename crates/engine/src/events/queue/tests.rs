@@ -39,7 +39,7 @@ async fn rest(mut receiver: EventReceiver) -> Vec<EngineEvent> {
 }
 
 #[tokio::test]
-async fn a_full_queue_loses_the_events_of_the_noisy_account() {
+async fn full_queue_loses_events_of_the_account_with_the_most() {
     let (sender, receiver) = channel(256);
     let (noisy, quiet) = (sender.of(account(1)), sender.of(account(2)));
     for n in 0..500 {
@@ -60,7 +60,7 @@ async fn a_full_queue_loses_the_events_of_the_noisy_account() {
 }
 
 #[tokio::test]
-async fn streams_find_room_when_relays_have_filled_it() {
+async fn stream_events_replace_relay_events_in_a_full_queue() {
     let (sender, receiver) = channel(256);
     let sink = sender.of(account(1));
     for n in 0..1_000 {
@@ -74,7 +74,7 @@ async fn streams_find_room_when_relays_have_filled_it() {
 }
 
 #[tokio::test]
-async fn the_reader_takes_one_event_of_each_account_in_turn() {
+async fn reader_takes_one_event_of_each_account_in_turn() {
     let (sender, receiver) = channel(256);
     for n in 0..100 {
         sender.of(account(1)).send(started(n));
@@ -86,7 +86,7 @@ async fn the_reader_takes_one_event_of_each_account_in_turn() {
 }
 
 #[tokio::test]
-async fn many_accounts_with_little_each_cannot_keep_a_newcomer_out() {
+async fn many_small_accounts_leave_room_for_another() {
     let (sender, receiver) = channel(64);
     for n in 0..32 {
         sender.of(account(n)).send(started(n));
@@ -100,7 +100,7 @@ async fn many_accounts_with_little_each_cannot_keep_a_newcomer_out() {
 }
 
 #[tokio::test]
-async fn it_ends_with_the_engine() {
+async fn queue_closes_with_the_engine() {
     let (sender, mut receiver) = channel(2);
     let sink = sender.of(account(1));
     drop(sender);
@@ -116,9 +116,9 @@ fn losses_are_logged_once_a_second_and_counted() {
     for n in 0..1_000 {
         loss.add(1, now + Duration::from_micros(n));
     }
-    assert_eq!((loss.total, loss.unsaid, loss.said_at), (1_000, 999, Some(now)), "the first one was logged");
-    loss.say(now + Duration::from_millis(999));
-    assert_eq!(loss.unsaid, 999);
-    loss.say(now + LOSS_LOG_INTERVAL);
-    assert_eq!((loss.total, loss.unsaid), (1_000, 0), "and the others together");
+    assert_eq!((loss.total, loss.unlogged, loss.logged_at), (1_000, 999, Some(now)), "the first loss was logged");
+    loss.log_if_due(now + Duration::from_millis(999));
+    assert_eq!(loss.unlogged, 999);
+    loss.log_if_due(now + LOSS_LOG_INTERVAL);
+    assert_eq!((loss.total, loss.unlogged), (1_000, 0), "and the other losses together");
 }

@@ -1,38 +1,39 @@
-//! What goes wrong with a pull, in sentences for its owner.
+//! Errors of a pull, as sentences for its owner.
 
 use crate::{
     admission::Refusal,
-    rtmp::error::{Answer, Failure, said},
+    rtmp::error::{Answer, Failure, quoted},
     show::seat::Denied,
     status::RelayError,
 };
 
-/// A failed connection. What a relay and a pull have in common is said alike.
+/// The error for a failed connection. Failures that relays share have the same sentence.
 pub(super) fn of(failure: &Failure) -> RelayError {
     let refused = |answer: &Answer| {
-        let said = said(answer);
-        format!("The server does not let GoStream play the stream{said}. Check whom it allows to play.")
+        let quoted = quoted(answer);
+        format!("The server does not let GoStream play the stream{quoted}. Check which addresses it allows to play.")
     };
     let (code, message) = match failure {
         Failure::KeyRejected { answer } | Failure::KeyInUse { answer } => ("play_refused", refused(answer)),
-        Failure::EndedByPlatform { answer } => {
-            (failure.code(), format!("The server ended the stream{}. It is tried again by itself.", said(answer)))
-        }
+        Failure::EndedByPlatform { answer } => (
+            failure.code(),
+            format!("The server ended the stream{}. GoStream connects again automatically.", quoted(answer)),
+        ),
         Failure::ConnectRejected { answer } => {
-            let message = format!("The server refused the connection{}. Check the URL to pull from.", said(answer));
+            let message = format!("The server refused the connection{}. Check the URL to pull from.", quoted(answer));
             (failure.code(), message)
         }
         Failure::LoginRejected => {
-            let message = "The server lets nobody in without the right user name and password. Put them into the URL: \
+            let message = "The server requires the right user name and password. Put them into the URL: \
                            rtmp://user:password@server/app.";
             (failure.code(), message.to_owned())
         }
         Failure::NoAnswer { host } => {
-            let message = format!("{host} took the connection but does not answer. Check the URL to pull from.");
+            let message = format!("{host} accepted the connection but does not answer. Check the URL to pull from.");
             (failure.code(), message)
         }
         Failure::ConnectionLost { host } => {
-            (failure.code(), format!("The connection to {host} was lost and is made again by itself."))
+            (failure.code(), format!("The connection to {host} was lost. GoStream connects again automatically."))
         }
         Failure::Moved => (failure.code(), "The server asked to connect again.".to_owned()),
         other => return other.for_status(),
@@ -40,7 +41,7 @@ pub(super) fn of(failure: &Failure) -> RelayError {
     RelayError { code, message }
 }
 
-/// We do not take the stream.
+/// The error when this server does not accept the stream.
 pub(super) fn denied(denied: Denied) -> RelayError {
     let code = match denied {
         Denied::Refused(Refusal::UnknownKey) => "unknown_stream_key",
@@ -53,10 +54,9 @@ pub(super) fn denied(denied: Denied) -> RelayError {
     RelayError { code, message: denied.sentence() }
 }
 
-/// The stream goes on there although it was ended here.
+/// The owner ended the stream here, and it continues upstream.
 pub(super) fn ended_by_owner() -> RelayError {
-    let message =
-        "You ended this stream here, and it goes on at the other server. It is fetched again once it began anew there.";
+    let message = "You ended this stream here, but it continues at the other server. It is pulled again once it starts again there.";
     RelayError { code: "ended_by_owner", message: message.to_owned() }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     use crate::rtmp::certificate::CertificateProblem;
 
     #[test]
-    fn sentences_are_about_a_server_that_is_played_from() {
+    fn sentences_do_not_mention_platforms() {
         let (host, clock) = (|| "h".to_owned(), rustls::pki_types::UnixTime::now());
         let certificate = |problem| Failure::Certificate { host: host(), problem };
         let refusal = |step| Failure::from_refusal(step, "NetStream.Play.Failed".to_owned(), "Not you.".to_owned());

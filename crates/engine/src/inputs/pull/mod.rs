@@ -1,8 +1,9 @@
-//! Pulls: streams that do not come by themselves but are fetched from another RTMP server, most often an nginx-rtmp that
-//! encoders know already. A pull plays from there and writes into the broadcast as an encoder's connection does.
+//! Pulls: streams that are fetched from another RTMP server, most often an nginx-rtmp that encoders already publish to.
+//! A pull plays the stream there and writes into the broadcast as an encoder's connection does.
 //!
-//! [`state`] decides, [`task`] carries it out, [`source`] is one connection, [`error`] says what went wrong, [`upstream`] what the other
-//! server's hooks report. An encoder that publishes here comes first: while it does, nothing is fetched.
+//! [`state`] decides and [`task`] acts; [`source`] is one connection, [`error`] has the error sentences, [`upstream`]
+//! the reports of the other server's hooks. An encoder that publishes here has priority: while it does, nothing is
+//! pulled.
 
 mod error;
 mod source;
@@ -49,7 +50,7 @@ impl Drop for Pull {
 pub(crate) struct Pulls(Mutex<HashMap<ProjectId, Pull>>);
 
 impl Pulls {
-    /// Starts what is not running, stops what is not wanted, and leaves the rest alone.
+    /// Starts missing pulls, stops those not listed, and leaves the others alone.
     pub(crate) fn apply(&self, wanted: Vec<PullSpec>, shared: &Arc<Shared>) {
         let mut pulls = self.lock();
         let ids: HashSet<_> = wanted.iter().map(|spec| spec.project).collect();
@@ -61,27 +62,27 @@ impl Pulls {
         }
     }
 
-    /// Passes a report on to the project's pull. Without a pull, nothing happens.
+    /// Passes a report to the project's pull, if there is one.
     pub(crate) fn report(&self, project: ProjectId, report: Upstream) {
         if let Some(pull) = self.lock().get(&project) {
-            // With [`REPORTS`] waiting already, the next connection finds out by itself.
+            // The channel is only full if the pull is busy; its next connection notices the change.
             let _ = pull.reports.try_send(report);
         }
     }
 
-    /// How a pull goes, if there is one.
+    /// The status of the project's pull, if there is one.
     pub(crate) fn status(&self, project: ProjectId) -> Option<PullStatus> {
         self.lock().get(&project).map(|pull| pull.status.borrow().clone())
     }
 
-    /// A poisoned lock still guards a whole map.
+    /// The state stays valid after a panic elsewhere, so a poisoned lock is used.
     fn lock(&self) -> MutexGuard<'_, HashMap<ProjectId, Pull>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pull {
-    /// On a thread of the data plane, where its broadcast will run.
+    /// Runs on a thread of the data plane, as its broadcast will.
     fn start(spec: PullSpec, shared: &Arc<Shared>) -> Self {
         let (reports, reported) = mpsc::channel(REPORTS);
         let (status_sender, status) = watch::channel(PullStatus::default());

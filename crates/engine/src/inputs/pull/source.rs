@@ -1,4 +1,4 @@
-//! One connection that a stream is played from.
+//! One connection that plays a stream.
 
 use std::{io, net::SocketAddr};
 
@@ -8,11 +8,11 @@ use super::super::drive::{Source, SourceEvent};
 use crate::{
     limits::READ_BYTES,
     rtmp::{
-        connect::{Ask, Conversation},
+        connect::{ConnectOptions, RtmpClient},
         dial::Dialer,
         error::Failure,
         steps::Steps,
-        wire::Exchanged,
+        transport::Exchanged,
     },
     spec::Target,
 };
@@ -20,25 +20,25 @@ use crate::{
 /// A server that was asked to play.
 #[derive(Debug)]
 pub(super) struct PullSource {
-    line: Conversation,
+    client: RtmpClient,
 }
 
 impl PullSource {
-    /// Connects and asks to play. Servers may answer only when somebody publishes.
+    /// Connects and asks to play. Servers may answer only once the stream is published.
     pub(super) async fn open(dialer: &Dialer, target: &Target, identity: &str) -> Result<Self, Failure> {
         let flash_version = Some(identity.to_owned());
-        let ask = Ask { intent: Intent::Pull, enhanced: true, flash_version, read_bytes: READ_BYTES };
-        Ok(Self { line: Conversation::open(dialer, target, &ask, &mut Steps::new()).await? })
+        let options = ConnectOptions { intent: Intent::Pull, enhanced: true, flash_version, read_bytes: READ_BYTES };
+        Ok(Self { client: RtmpClient::open(dialer, target, &options, &mut Steps::new()).await? })
     }
 
     /// The server's address.
     pub(super) fn peer(&self) -> io::Result<SocketAddr> {
-        self.line.wire.peer()
+        self.client.transport.peer()
     }
 
-    /// The connection broke.
+    /// The error for a broken connection.
     fn lost(&self) -> Failure {
-        Failure::ConnectionLost { host: self.line.host.clone() }
+        Failure::ConnectionLost { host: self.client.host.clone() }
     }
 }
 
@@ -46,7 +46,7 @@ impl Source for PullSource {
     type Error = Failure;
 
     fn next(&mut self) -> Result<Option<SourceEvent>, Failure> {
-        while let Some(event) = self.line.next_event()? {
+        while let Some(event) = self.client.next_event()? {
             match event {
                 Event::Media(media) => return Ok(Some(SourceEvent::Media(media))),
                 Event::Ended => return Ok(Some(SourceEvent::Ended)),
@@ -54,7 +54,7 @@ impl Source for PullSource {
                 Event::Refused { step, code, description } => {
                     return Err(Failure::from_refusal(step, code, description));
                 }
-                // The next connection begins at the address that was saved, and is led on from there.
+                // The next connection starts at the saved address again and follows the redirect from there.
                 Event::Redirect(_) | Event::ReconnectRequest(_) => return Err(Failure::Moved),
                 Event::Connected | Event::StreamCreated | Event::Ready => {}
             }
@@ -63,18 +63,18 @@ impl Source for PullSource {
     }
 
     fn received_bytes(&self) -> u64 {
-        self.line.client.received_bytes()
+        self.client.session.received_bytes()
     }
 
     async fn exchange(&mut self) -> Result<(), Failure> {
         let exchanged = async {
-            if let Exchanged::Wrote(_) = self.line.wire.exchange(self.line.client.outbox()).await? {
-                self.line.flush_last().await?;
+            if let Exchanged::Wrote(_) = self.client.transport.exchange(self.client.session.outbox()).await? {
+                self.client.flush_last().await?;
             }
             Ok::<_, io::Error>(())
         };
-        exchanged.await.map_err(|_| match self.line.client.step() {
-            // Some servers close where nobody publishes, some where nobody may play.
+        exchanged.await.map_err(|_| match self.client.session.step() {
+            // Some servers close when the stream is not published, some when playing is not allowed.
             Step::Start => Failure::KeyRejected { answer: Default::default() },
             _ => self.lost(),
         })

@@ -1,7 +1,7 @@
-//! What a pull decides: when it connects again, and what its status says meanwhile.
+//! The state machine of a pull: when it connects again, and which status it shows.
 //!
-//! Pure: outcomes and reports in, decisions out. A connection that led to nothing is tried again after a growing pause; one on which a
-//! healthy server only waits, after a short one. The upstream server's hooks cut a pause short.
+//! Pure: outcomes and reports in, decisions out. A failed connection is repeated after a growing pause; a connection on
+//! which a healthy server only waits, after a short pause. Hooks of the upstream server end a pause.
 
 use std::time::Duration;
 
@@ -13,32 +13,32 @@ use crate::{
     status::{PullState, RelayError},
 };
 
-/// Between a connection on which nothing came and the next.
+/// Pause after a connection on which nothing arrived.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Between two connections to a server that says that the stream is not published.
+/// Pause after a server said that the stream is not published.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is known between two connections.
+/// State between two connections.
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// The upstream server reported a publisher.
     is_announced: bool,
-    /// The owner ended the stream here, and it goes on upstream.
+    /// The owner ended the stream here, and it continues upstream.
     is_ended_by_owner: bool,
-    /// The stream is published upstream and not accepted here.
+    /// The stream is published upstream, but not accepted here.
     is_declined: bool,
-    /// Connections since the last one that brought something.
+    /// Connections since the last successful one.
     attempts: u32,
 }
 
-/// What a connection led to.
+/// The outcome of a connection.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// Nothing came in time.
+    /// Nothing arrived in time.
     Silent,
     /// The server says that the stream is not published.
     NotPublished,
-    /// The stream stopped coming, with a reason or without.
+    /// The stream stopped arriving, with a reason or without.
     Dropped(Option<Failure>),
     /// The upstream server reported the end of the stream.
     Unpublished,
@@ -46,27 +46,27 @@ pub(super) enum Outcome {
     Yielded,
     /// The broadcast ended here.
     BroadcastEnded(EndReason),
-    /// The stream that its owner ended still goes on upstream.
+    /// The owner ended the stream here, and it continues upstream.
     Unwanted,
-    /// The upstream server reported a publisher: a new connection is sure to see it.
+    /// The upstream server reported a publisher; a new connection will find the stream.
     Announced,
-    /// No connection, or none that plays.
+    /// The connection failed, or the server refused to play.
     Failed(Failure),
-    /// The stream is not accepted here.
+    /// This server does not accept the stream.
     Refused(RelayError),
 }
 
 /// What to do after a connection.
 #[derive(Debug, PartialEq)]
 pub(super) struct Next {
-    /// Before the next connection.
+    /// The pause before the next connection.
     pub(super) pause: Duration,
-    /// The new status; `None` leaves it as it is.
+    /// The new status; `None` leaves it unchanged.
     pub(super) status: Option<(PullState, Option<RelayError>)>,
 }
 
 impl State {
-    /// The upstream server reports something. True when a connection should be made at once.
+    /// Handles a report of the upstream server. Returns true when a connection should be made at once.
     pub(super) fn on_report(&mut self, report: Upstream) -> bool {
         self.is_announced = report == Upstream::Published;
         self.is_ended_by_owner = false;
@@ -76,22 +76,22 @@ impl State {
         self.is_announced
     }
 
-    /// A connection asks for the stream. Gives the new status, if it changes.
+    /// Handles a new connection that requested the stream. Returns the new status, if it changes.
     pub(super) fn on_connected(&self) -> Option<PullState> {
         (!self.is_declined).then_some(PullState::Waiting)
     }
 
-    /// The stream came, and is accepted.
+    /// Handles a stream that arrived and was accepted.
     pub(super) fn on_published(&mut self) {
         self.attempts = 0;
     }
 
-    /// Whether the stream is accepted if it comes.
+    /// Whether a stream that arrives would be accepted.
     pub(super) fn is_wanted(&self) -> bool {
         !self.is_ended_by_owner
     }
 
-    /// A connection is over. `random` is from 0 to 1.
+    /// Handles the end of a connection. `random` is from 0 to 1.
     pub(super) fn on_outcome(&mut self, outcome: Outcome, random: f64) -> Next {
         use PullState::{Failing, Waiting};
         let outcome = match outcome {
@@ -124,7 +124,7 @@ impl State {
             }
             Outcome::Failed(failure) => {
                 let pause = self.backoff(failure.schedule(), random);
-                // Some servers close without a word where the stream is not published.
+                // Some servers close without an answer when the stream is not published.
                 let is_closed = failure == Failure::KeyRejected { answer: Answer::default() };
                 let pause = if is_closed { pause.min(LIVENESS_INTERVAL) } else { pause };
                 (pause, Some((Failing, Some(error::of(&failure)))))

@@ -1,4 +1,4 @@
-//! The task of a pull: a thin shell around its [`State`]. It owns the one connection and does what the state says.
+//! The task of a pull: a thin shell around its [`State`]. It owns the connection and acts on the state's decisions.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -24,7 +24,7 @@ use crate::{
     broadcast::{Broadcast, Phase},
     random::random_unit,
     show::{
-        live::{Claim, Live, Ticket},
+        live::{Claim, LiveProject, Ticket},
         seat::Denied,
         shared::Shared,
         writer::{Departed, Departure, Publisher},
@@ -33,18 +33,18 @@ use crate::{
     status::{PullState, PullStatus, RelayError},
 };
 
-/// For how long a connection on which nothing comes is kept: a server that lets us wait sends a stream at once, but one that went away
-/// says nothing.
+/// How long a connection without media is kept. A waiting server sends a stream as soon as it is published, but a dead
+/// server says nothing.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Fetches one stream for as long as it is polled.
+/// Pulls one stream while it is polled.
 pub(super) struct Puller {
     spec: PullSpec,
     shared: Arc<Shared>,
     reports: mpsc::Receiver<Upstream>,
     status: watch::Sender<PullStatus>,
     state: State,
-    /// The publisher that dropped last; the upstream server may still report its end.
+    /// The publisher that dropped last; the upstream server may still report that it ended the stream.
     departed: Option<Departed>,
 }
 
@@ -58,7 +58,7 @@ impl Puller {
         Self { spec, shared, reports, status, state: State::default(), departed: None }
     }
 
-    /// Never ends; dropping it leaves a stream as a lost encoder does.
+    /// Never ends. Dropping it leaves the stream as a lost encoder does.
     pub(super) async fn run(mut self) {
         loop {
             self.until_free().await;
@@ -85,7 +85,7 @@ impl Puller {
         }
     }
 
-    /// Waits before the next connection, unless that should be made at once.
+    /// Waits before the next connection; a report may end the wait.
     async fn wait(&mut self, pause: Duration) {
         let until = Instant::now() + pause;
         loop {
@@ -98,7 +98,7 @@ impl Puller {
         }
     }
 
-    /// True when a connection should be made at once.
+    /// Returns true when a connection should be made at once.
     fn on_report(&mut self, report: Upstream) -> bool {
         if report == Upstream::Unpublished
             && let Some(departed) = self.departed.take()
@@ -108,7 +108,7 @@ impl Puller {
         self.state.on_report(report)
     }
 
-    /// One connection from dialling to its end.
+    /// Runs one connection, from dialling to its end.
     async fn connection(&mut self) -> Outcome {
         let (shared, target) = (Arc::clone(&self.shared), self.spec.source.clone());
         let dialer = shared.dialer.of(self.spec.account);
@@ -120,7 +120,7 @@ impl Puller {
                     Ok(source) => break source,
                     Err(failure) => return Outcome::Failed(failure),
                 },
-                // A connection is being made already.
+                // A connection is already being made.
                 Some(report) = self.reports.recv() => drop(self.on_report(report)),
             }
         };
@@ -137,7 +137,8 @@ impl Puller {
         }
     }
 
-    /// Waits until the stream is published upstream. Gives its first frame or header, after its metadata if there was some.
+    /// Waits until the stream is published upstream. Returns its first audio or video message, and the metadata before
+    /// it.
     async fn first_media(&mut self, source: &mut PullSource) -> Result<Vec<Media>, Outcome> {
         let until = Instant::now() + REPLY_TIMEOUT;
         let mut metadata = None;
@@ -164,8 +165,8 @@ impl Puller {
         }
     }
 
-    /// Asks for the seat as an encoder would, but takes only a free one.
-    async fn take_seat(&self, source: &PullSource) -> Result<(Arc<Live>, Ticket), Outcome> {
+    /// Requests the seat as an encoder does, but only if it is free.
+    async fn take_seat(&self, source: &PullSource) -> Result<(Arc<LiveProject>, Ticket), Outcome> {
         if !self.state.is_wanted() {
             return Err(Outcome::Unwanted);
         }
@@ -177,19 +178,25 @@ impl Puller {
         })
     }
 
-    /// Writes the stream into the broadcast until there is no more of it.
-    async fn publish(&mut self, mut source: PullSource, media: Vec<Media>, live: Arc<Live>, ticket: Ticket) -> Outcome {
+    /// Writes the stream into the broadcast until it stops.
+    async fn publish(
+        &mut self,
+        mut source: PullSource,
+        media: Vec<Media>,
+        live: Arc<LiveProject>,
+        ticket: Ticket,
+    ) -> Outcome {
         let shared = Arc::clone(&self.shared);
         let broadcast = Arc::clone(&live.broadcast);
         let mut publisher = Publisher::new(live, ticket);
-        info!(broadcast.stream = %publisher.stream(), "A stream is fetched.");
+        info!(broadcast.stream = %publisher.stream(), "A stream is pulled.");
         self.state.on_published();
         self.set_status(PullState::Live, None);
         media.into_iter().for_each(|media| publisher.push(media, Instant::now()));
         let stop = loop {
             tokio::select! {
                 biased;
-                // The upstream server has one publisher at a time: this is the end of the one that is played.
+                // The upstream server has one publisher at a time, so this is the end of the stream that is played.
                 Some(report) = self.reports.recv() => if report == Upstream::Unpublished {
                     self.on_report(report);
                     info!("The upstream server reports the end of the stream.");
@@ -216,7 +223,7 @@ impl Puller {
         Outcome::Dropped(failure)
     }
 
-    /// Sets the status. A new error is logged.
+    /// Sets the status. Logs a new error.
     fn set_status(&self, state: PullState, error: Option<RelayError>) {
         let differs = self.status.send_if_modified(|status| {
             let begins = state == PullState::Live && status.state != PullState::Live;
@@ -229,7 +236,7 @@ impl Puller {
             differs
         });
         if differs {
-            self.shared.registry.stir(self.spec.project);
+            self.shared.registry.notify_watchers(self.spec.project);
         }
     }
 }
@@ -237,7 +244,7 @@ impl Puller {
 fn broadcast_ended(broadcast: &Broadcast) -> Outcome {
     match *broadcast.phase().borrow() {
         Phase::Ended(reason) => Outcome::BroadcastEnded(reason),
-        // Its phase is the end before anything hears of it.
+        // The phase changes to `Ended` before anything is notified.
         Phase::Live | Phase::Dropped(_) => Outcome::Unpublished,
     }
 }

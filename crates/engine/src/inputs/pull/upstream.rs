@@ -1,10 +1,10 @@
-//! What the hooks of an upstream server report.
+//! Reports of the upstream server's hooks.
 
 /// A report about one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upstream {
-    /// A publisher is there.
+    /// A publisher started.
     Published,
-    /// The publisher that was played left.
+    /// The publisher whose stream is played left.
     Unpublished,
 }

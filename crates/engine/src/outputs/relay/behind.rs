@@ -1,41 +1,42 @@
-//! Whether a relay falls behind: it skips pictures, or is further behind the encoder with every moment. Takes longer to believe
-//! that it is over than that it began.
+//! Detects whether a relay is too slow: it skips pictures, or its lag grows. Recovery takes longer to detect than the
+//! beginning, so that states do not flap.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// This far behind, for [`LAG_LASTS`], a relay is on its way to skip.
+/// With this lag, for [`LAG_DURATION`], a relay will soon skip.
 const LAG_MS: i64 = 4_000;
-const LAG_LASTS: Duration = Duration::from_secs(2);
-/// A lag that shrinks by this within that time is being made up for: a relay begins at a keyframe, which may be ten seconds old.
+const LAG_DURATION: Duration = Duration::from_secs(2);
+/// A lag that shrinks by this, in ms, within that time is being caught up: a relay starts at a keyframe, which may be
+/// ten seconds old.
 const SHRINKS_MS: i64 = 500;
-/// Nearer than this for [`WELL_LASTS`], and without a skip for [`SKIP_COUNTS`], it has caught up.
+/// With a smaller lag for [`NEAR_DURATION`], and without a skip for [`SKIP_DURATION`], a relay has caught up.
 const NEAR_MS: i64 = 1_500;
-const WELL_LASTS: Duration = Duration::from_secs(10);
-/// What falls behind, skips and falls behind again is one trouble: ten seconds are held for readers, and a server that takes
-/// three quarters of a stream needs them all before the next skip.
-const SKIP_COUNTS: Duration = Duration::from_secs(30);
+const NEAR_DURATION: Duration = Duration::from_secs(10);
+/// A relay that skips repeatedly counts as slow all the time. Ten seconds are kept for readers, and a server that takes
+/// three quarters of a stream uses them up between two skips.
+const SKIP_DURATION: Duration = Duration::from_secs(30);
 
-/// What is known of a relay's connection.
+/// The lag of a relay's connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Behind {
     is_behind: bool,
     skipped_frames: u64,
     skipped_at: Option<Instant>,
-    /// Since when it has been far behind, and how far it was then.
+    /// Since when the lag is large, and its value then in ms.
     far_since: Option<(Instant, i64)>,
-    /// Since when it has been near.
+    /// Since when the lag is small.
     near_since: Option<Instant>,
 }
 
 impl Behind {
-    /// A connection that just began.
+    /// A new connection.
     pub(super) fn new() -> Self {
         Self { is_behind: false, skipped_frames: 0, skipped_at: None, far_since: None, near_since: None }
     }
 
-    /// Takes how far behind the relay is, and what it skipped so far, and says whether it falls behind.
+    /// Takes the lag and the number of skipped frames so far; returns whether the relay is too slow.
     pub(super) fn judge(&mut self, now: Instant, lag_ms: i64, skipped_frames: u64) -> bool {
         self.far_since = self.far_since.filter(|&(_, then_ms)| lag_ms > then_ms - SHRINKS_MS).or(Some((now, lag_ms)));
         self.far_since = self.far_since.filter(|_| lag_ms >= LAG_MS);
@@ -44,11 +45,11 @@ impl Behind {
             self.skipped_at = Some(now);
         }
         let lasts = |since: Option<Instant>, long: Duration| since.is_some_and(|since| now - since >= long);
-        let skips = self.skipped_at.is_some_and(|at| now - at < SKIP_COUNTS);
+        let skips = self.skipped_at.is_some_and(|at| now - at < SKIP_DURATION);
         self.is_behind = if self.is_behind {
-            skips || !lasts(self.near_since, WELL_LASTS)
+            skips || !lasts(self.near_since, NEAR_DURATION)
         } else {
-            skips || lasts(self.far_since.map(|(since, _)| since), LAG_LASTS)
+            skips || lasts(self.far_since.map(|(since, _)| since), LAG_DURATION)
         };
         self.is_behind
     }
@@ -58,8 +59,9 @@ impl Behind {
 mod tests {
     use super::*;
 
-    /// Judges twice a second, by the lag in ms and the frames skipped at each second, and gives the seconds of turns.
-    fn turns(seconds: u32, at: impl Fn(u32) -> (i64, u64)) -> Vec<u32> {
+    /// Judges twice a second, with the lag in ms and the skipped frames of each second. Returns the seconds of the
+    /// changes.
+    fn changes(seconds: u32, at: impl Fn(u32) -> (i64, u64)) -> Vec<u32> {
         let (mut behind, began) = (Behind::new(), Instant::now());
         let mut was = false;
         (0..2 * seconds)
@@ -72,20 +74,20 @@ mod tests {
     }
 
     #[test]
-    fn who_skips_falls_behind_and_who_keeps_near_has_caught_up() {
-        assert_eq!(turns(120, |_| (900, 0)), [0; 0], "a GOP is no lag");
-        assert_eq!(turns(120, |second| (0, u64::from(second >= 10) * 25)), [10, 40]);
-        assert_eq!(turns(120, |second| (if (10..30).contains(&second) { 5_000 } else { 0 }, 0)), [12, 40]);
-        assert_eq!(turns(120, |second| (if second == 20 { 6_000 } else { 0 }, 0)), [0; 0], "a hiccup");
+    fn skips_and_growing_lag_are_slow_and_small_lag_recovers() {
+        assert_eq!(changes(120, |_| (900, 0)), [0; 0], "a GOP is not a lag");
+        assert_eq!(changes(120, |second| (0, u64::from(second >= 10) * 25)), [10, 40]);
+        assert_eq!(changes(120, |second| (if (10..30).contains(&second) { 5_000 } else { 0 }, 0)), [12, 40]);
+        assert_eq!(changes(120, |second| (if second == 20 { 6_000 } else { 0 }, 0)), [0; 0], "a hiccup");
         let begins = |second: u32| (10_000 - i64::from(second) * 400, 0);
-        assert_eq!(turns(25, begins), [0; 0], "it began at an old keyframe, and is catching up");
-        assert_eq!(turns(25, |second| (10_000 - i64::from(second) * 100, 0)), [2], "that would take too long");
+        assert_eq!(changes(25, begins), [0; 0], "it began at an old keyframe and catches up");
+        assert_eq!(changes(25, |second| (10_000 - i64::from(second) * 100, 0)), [2], "it catches up too slowly");
     }
 
     #[test]
-    fn who_skips_again_and_again_has_one_trouble() {
-        // Ten seconds behind within 25, and back at the newest keyframe.
+    fn repeated_skips_are_one_slow_period() {
+        // Ten seconds of lag within 25 s, then a skip to the newest keyframe.
         let cycle = |second: u32| (i64::from(second % 25) * 400, u64::from(second / 25) * 200);
-        assert_eq!(turns(600, cycle), [12]);
+        assert_eq!(changes(600, cycle), [12]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a relay is given.
+//! What a relay is created with.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::{
     rtmp::{dial::Dialer, origin::Origin},
 };
 
-/// What a relay needs.
+/// Shared objects of a relay.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// How to connect.
+    /// Connects to servers.
     pub dialer: Dialer,
-    /// What to send.
+    /// The stream to send.
     pub broadcast: Arc<Broadcast>,
-    /// Poked whenever the view changes.
+    /// Notified whenever the visible state changes.
     pub changed: Arc<Notify>,
-    /// Where the history hears of it.
+    /// Events for the history.
     pub events: EventSink,
-    /// When the first connection may be made.
+    /// Earliest time of the first connection.
     pub not_before: Instant,
-    /// Where the connection's clock begins, and how much later the destination gets the stream.
+    /// The destination's clock and delay.
     pub origin: Origin,
 }

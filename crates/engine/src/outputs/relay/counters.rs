@@ -1,18 +1,18 @@
-//! What a relay counts.
+//! The counters of a relay.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::Duration,
 };
 
-/// Numbers that change with every packet; read by the status, never waited for.
+/// Values that change with every packet; read by the status without waiting.
 #[derive(Debug, Default)]
 pub struct Counters {
     sent_bytes: AtomicU64,
     read_ms: AtomicI64,
     delay_ms: AtomicI64,
     skipped_frames: AtomicU64,
-    /// Skipped on connections before this one.
+    /// Skipped frames of earlier connections.
     skipped_before: AtomicU64,
     /// Round-trip time in microseconds; 0 while unknown.
     rtt_us: AtomicU64,
@@ -24,12 +24,12 @@ impl Counters {
         self.sent_bytes.load(Ordering::Relaxed)
     }
 
-    /// When the newest packet that was handed to the connection came, in ms since the broadcast began.
+    /// Arrival of the newest packet that was passed to the connection, in ms since the broadcast began.
     pub fn read_ms(&self) -> Option<i64> {
         Some(self.read_ms.load(Ordering::Relaxed)).filter(|&ms| ms != i64::MIN)
     }
 
-    /// How much later than they come packets are handed to the connection, in ms.
+    /// The delay of the packets that are passed to the connection, in ms.
     pub fn delay_ms(&self) -> i64 {
         self.delay_ms.load(Ordering::Relaxed)
     }
@@ -39,7 +39,7 @@ impl Counters {
         self.skipped_before.load(Ordering::Relaxed) + self.skipped_frames.load(Ordering::Relaxed)
     }
 
-    /// The way to the platform and back, in ms.
+    /// Round-trip time to the platform in ms.
     pub fn rtt_ms(&self) -> Option<f64> {
         let us = self.rtt_us.load(Ordering::Relaxed);
         (us > 0).then(|| us as f64 / 1_000.0)
@@ -59,7 +59,7 @@ impl Counters {
         self.skipped_frames.store(skipped_frames, Ordering::Relaxed);
     }
 
-    /// A connection ended.
+    /// Resets the values of a connection that ended.
     pub(super) fn close(&self) {
         self.read_ms.store(i64::MIN, Ordering::Relaxed);
         self.set_rtt(None);

@@ -1,8 +1,8 @@
 //! A relay: the running task that sends one broadcast to one destination.
 //!
-//! [`state`] decides, [`task`] carries it out. [`session`] is what a connection of any protocol does, [`rtmp`] does it by RTMP. `behind` says
-//! whether a connection falls behind, [`way`] why; [`probe`] tries a destination out before the show. A relay cannot slow, stop or see the
-//! inputs.
+//! [`state`] decides and [`task`] acts. [`session`] is the interface of a connection of any protocol, [`rtmp`] its
+//! implementation for RTMP. `behind` detects that a connection is too slow, [`way`] finds the reason; [`probe`] tests a
+//! destination before a stream. A relay cannot slow, stop or see the inputs.
 
 mod behind;
 pub(crate) mod context;

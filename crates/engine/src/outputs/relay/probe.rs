@@ -1,4 +1,5 @@
-//! Trying a destination out before the show: a relay's way to its platform up to `publish`, which would put it on the air.
+//! Tests a destination before a stream: connects as a relay does, but stops before `publish`, which would start a
+//! broadcast on the platform.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::timeout;
 use crate::{
     limits::READ_BYTES,
     rtmp::{
-        connect::{Ask, Conversation},
+        connect::{ConnectOptions, RtmpClient},
         dial::Dialer,
         error::Failure,
         steps::{Step, Steps},
@@ -17,14 +18,15 @@ use crate::{
     status::ProbeStep,
 };
 
-/// For all steps together, redirects and logins included.
+/// Time for all steps together, with redirects and logins.
 const PROBE: Duration = Duration::from_secs(30);
 
-/// Tries `target` out. Gives every step; the last one may have failed.
+/// Tests `target`. Returns every step; the last one may have failed.
 pub(crate) async fn probe(dialer: &Dialer, target: &Target) -> Vec<ProbeStep> {
     let mut steps = Steps::new();
-    let ask = Ask { intent: Intent::Probe, enhanced: false, flash_version: None, read_bytes: READ_BYTES };
-    let opened = timeout(PROBE, Conversation::open(dialer, target, &ask, &mut steps)).await;
+    let options =
+        ConnectOptions { intent: Intent::Probe, enhanced: false, flash_version: None, read_bytes: READ_BYTES };
+    let opened = timeout(PROBE, RtmpClient::open(dialer, target, &options, &mut steps)).await;
     let failure = match opened {
         Ok(opened) => opened.err(),
         Err(_) => Some(Failure::NoAnswer { host: target.url.host().to_owned() }),

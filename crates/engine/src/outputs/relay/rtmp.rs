@@ -1,4 +1,4 @@
-//! A connection to a platform by RTMP, from the first byte to the last.
+//! A relay's connection by RTMP.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -19,72 +19,72 @@ use crate::{
     broadcast::subscription::{Delivery, Subscription},
     limits::OUTBOX_BYTES,
     rtmp::{
-        connect::{Ask, Conversation, follow},
+        connect::{ConnectOptions, RtmpClient, follow},
         error::Failure,
         feed::{Audience, Feed, Filled},
         steps::Steps,
-        wire::Exchanged,
+        transport::Exchanged,
     },
     spec::Target,
 };
 
-/// Platforms say little: acknowledgements, pings, now and then a status.
+/// Bytes of one read. Platforms send little: acknowledgements, pings, sometimes a status.
 const READ_BYTES: usize = 2 * 1024;
-/// Nothing acknowledged for this long is a stall that the user should see.
+/// No acknowledgement for this long is shown as a stall.
 const STALL_SHOWN: Duration = Duration::from_secs(5);
-/// Nothing acknowledged for this long ends the connection.
+/// No acknowledgement for this long ends the connection.
 const STALL_ENDS: Duration = Duration::from_secs(15);
-/// How often the kernel is asked what the platform acknowledged, about as often as the status is made.
-const LOOK_TICKS: u64 = ticks_in(Duration::from_millis(480));
-/// The same until the first media was acknowledged: nobody should wait for a look to be live.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
-/// How long a goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How often the kernel is asked for acknowledgements; about as often as the status is published.
+const ACK_CHECK_TICKS: u64 = ticks_in(Duration::from_millis(480));
+/// The interval until the first media is acknowledged, so that the relay is live without delay.
+const FIRST_ACK_CHECK: Duration = Duration::from_millis(10);
+/// Time to end the stream and close the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection that may publish.
 #[derive(Debug)]
 pub(crate) struct RtmpSession {
     target: Target,
-    line: Conversation,
+    client: RtmpClient,
     feed: Feed,
     counters: Arc<Counters>,
-    /// When the platform last acknowledged something, or had nothing left to acknowledge.
+    /// When the platform last acknowledged something, or had nothing to acknowledge.
     progress_at: Instant,
-    /// What it acknowledged, as the kernel counts.
+    /// Acknowledged bytes, from the kernel.
     acknowledged: Option<u64>,
-    /// When to look at that again.
-    look: Look,
+    /// When to check the acknowledged bytes.
+    ack_check: AckCheck,
     flow: Flow,
     behind: Behind,
     way: Way,
-    /// Why it falls behind, as the relay knows it.
+    /// The last reported reason for being late.
     slow: Option<Slow>,
 }
 
-/// Whether media arrives.
+/// Whether media is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    /// None was sent yet.
+    /// Nothing was sent yet.
     Dry,
-    /// The first was sent and not acknowledged yet.
+    /// The first media was sent, but not acknowledged yet.
     Begun,
-    /// It arrives.
+    /// Media is acknowledged.
     Steady,
-    /// It stopped arriving.
+    /// Media is no longer acknowledged.
     Stuck,
 }
 
-/// When to look at what the platform acknowledged.
+/// When to check the acknowledged bytes.
 #[derive(Debug)]
-enum Look {
+enum AckCheck {
     /// Soon: the first media is on its way.
     First(Pin<Box<Sleep>>),
-    /// From time to time.
+    /// At intervals.
     Later(Ticks),
 }
 
-impl Look {
-    /// Waits for it. Cancel safe.
+impl AckCheck {
+    /// Waits for the time of the check. Cancel safe.
     async fn due(&mut self) {
         match self {
             Self::First(sleep) => sleep.as_mut().await,
@@ -94,8 +94,8 @@ impl Look {
 
     fn plan(&mut self, soon: bool) {
         match self {
-            _ if soon => *self = Self::First(Box::pin(sleep(FIRST_LOOK))),
-            Self::First(_) => *self = Self::Later(Ticks::every(LOOK_TICKS)),
+            _ if soon => *self = Self::First(Box::pin(sleep(FIRST_ACK_CHECK))),
+            Self::First(_) => *self = Self::Later(Ticks::every(ACK_CHECK_TICKS)),
             Self::Later(_) => {}
         }
     }
@@ -105,11 +105,11 @@ impl Session for RtmpSession {
     /// Follows redirects and authentication.
     async fn open(context: &Context, target: &Target, counters: &Arc<Counters>) -> Result<Self, Failure> {
         let enhanced = context.broadcast.is_enhanced();
-        let ask = Ask { intent: Intent::Push, enhanced, flash_version: None, read_bytes: READ_BYTES };
-        let line = Conversation::open(&context.dialer, target, &ask, &mut Steps::new()).await?;
+        let options = ConnectOptions { intent: Intent::Push, enhanced, flash_version: None, read_bytes: READ_BYTES };
+        let client = RtmpClient::open(&context.dialer, target, &options, &mut Steps::new()).await?;
         Ok(Self {
             target: target.clone(),
-            line,
+            client,
             feed: Feed::new(
                 Subscription::new(&context.broadcast, Delivery::Batched),
                 Audience::Platform,
@@ -118,7 +118,7 @@ impl Session for RtmpSession {
             counters: Arc::clone(counters),
             progress_at: Instant::now(),
             acknowledged: None,
-            look: Look::First(Box::pin(sleep(FIRST_LOOK))),
+            ack_check: AckCheck::First(Box::pin(sleep(FIRST_ACK_CHECK))),
             flow: Flow::Dry,
             behind: Behind::new(),
             way: Way::default(),
@@ -127,26 +127,27 @@ impl Session for RtmpSession {
     }
 
     async fn run(&mut self) -> Event {
-        // What came together with the permission to publish.
+        // Messages that arrived together with the permission to publish.
         if let Some(event) = self.on_received() {
             return event;
         }
         loop {
-            if self.line.client.outbox().remaining() < OUTBOX_BYTES && self.fill() == Filled::HeadersChanged {
+            if self.client.session.outbox().remaining() < OUTBOX_BYTES && self.fill() == Filled::HeadersChanged {
                 return Event::Lost(Failure::FormatChanged);
             }
-            let has_all_left = !self.line.client.outbox().has_remaining();
-            let Self { line: Conversation { wire, client, .. }, feed, look, .. } = self;
-            // The order in which things mostly happen: packets come, they leave, and nothing else does until the next ones.
+            let has_all_left = !self.client.session.outbox().has_remaining();
+            let Self { client: RtmpClient { transport, session, .. }, feed, ack_check, .. } = self;
+            // The most frequent order of events: packets arrive, are sent, and nothing else happens until the next
+            // ones.
             let event = tokio::select! {
                 biased;
                 () = feed.changed(), if has_all_left => None,
-                exchanged = wire.exchange(client.outbox()) => match exchanged {
+                exchanged = transport.exchange(session.outbox()) => match exchanged {
                     Ok(Exchanged::Read) => self.on_received(),
                     Ok(Exchanged::Wrote(bytes)) => self.on_wrote(bytes).await,
                     Err(_) => Some(Event::Lost(self.lost())),
                 },
-                () = look.due() => self.on_look(),
+                () = ack_check.due() => self.on_ack_check(),
             };
             if let Some(event) = event {
                 return event;
@@ -156,49 +157,50 @@ impl Session for RtmpSession {
 
     async fn finish(mut self, how: Finish) {
         let drain = how == Finish::Drained;
-        let deadline = Instant::now() + if drain { 2 * GOODBYE } else { GOODBYE };
-        let goodbye = async {
+        let deadline = Instant::now() + if drain { 2 * CLOSE_TIMEOUT } else { CLOSE_TIMEOUT };
+        let closing = async {
             while drain && self.fill() == Filled::Media {
                 self.write_all().await?;
             }
             self.write_all().await?;
-            self.line.client.finish();
+            self.client.session.finish();
             self.write_all().await?;
-            self.line.wire.finish().await
+            self.client.transport.finish().await
         };
-        if timeout_at(deadline, goodbye).await.is_err() {
-            tracing::debug!(relay.host = self.line.host, "The platform did not take the goodbye in time.");
+        if timeout_at(deadline, closing).await.is_err() {
+            tracing::debug!(relay.host = self.client.host, "The connection did not close in time.");
         }
     }
 }
 
 impl RtmpSession {
     fn fill(&mut self) -> Filled {
-        let Self { line: Conversation { client, .. }, feed, .. } = self;
-        let filled = feed.fill(OUTBOX_BYTES, |media| client.send_media(media));
+        let Self { client: RtmpClient { session, .. }, feed, .. } = self;
+        let filled = feed.fill(OUTBOX_BYTES, |media| session.send_media(media));
         self.counters.set_read(self.feed.last_read_ms(), self.feed.delay_ms(), self.feed.skipped_frames());
         filled
     }
 
     async fn on_wrote(&mut self, bytes: usize) -> Option<Event> {
         self.counters.add_sent(bytes);
-        if self.line.flush_last().await.is_err() {
+        if self.client.flush_last().await.is_err() {
             return Some(Event::Lost(self.lost()));
         }
         if self.flow == Flow::Dry {
             self.flow = Flow::Begun;
-            self.look = Look::First(Box::pin(sleep(FIRST_LOOK)));
+            self.ack_check = AckCheck::First(Box::pin(sleep(FIRST_ACK_CHECK)));
         }
         None
     }
 
-    /// Asks the kernel how far the platform is. What was merely written proves nothing: a dead connection takes seconds of it.
-    fn on_look(&mut self) -> Option<Event> {
+    /// Checks the acknowledged bytes. Written bytes prove nothing: the kernel buffers seconds of a dead connection.
+    fn on_ack_check(&mut self) -> Option<Event> {
         let now = Instant::now();
-        let info = self.line.wire.tcp_info();
+        let info = self.client.transport.tcp_info();
         let acknowledged = info.map_or_else(|| self.counters.sent_bytes(), |info| info.acknowledged_bytes);
         let advanced = self.acknowledged.replace(acknowledged).is_some_and(|before| before != acknowledged);
-        let outstanding = info.is_some_and(|info| info.has_outstanding()) || self.line.client.outbox().has_remaining();
+        let outstanding =
+            info.is_some_and(|info| info.has_outstanding()) || self.client.session.outbox().has_remaining();
         let arrives = advanced || !outstanding;
         if arrives {
             self.progress_at = now;
@@ -210,21 +212,21 @@ impl RtmpSession {
             Flow::Steady if silence >= STALL_SHOWN => Some((Flow::Stuck, Event::Stuck)),
             Flow::Stuck if arrives => Some((Flow::Steady, Event::Progress)),
             Flow::Begun | Flow::Stuck if silence >= STALL_ENDS => {
-                let stalled = Failure::Stalled { host: self.line.host.clone() };
-                return Some(Event::Lost(stalled.unless_large_packets_are_lost(info, &self.line.host)));
+                let stalled = Failure::Stalled { host: self.client.host.clone() };
+                return Some(Event::Lost(stalled.unless_large_packets_are_lost(info, &self.client.host)));
             }
             _ => None,
         };
-        self.look.plan(self.flow == Flow::Begun && event.is_none());
-        let Some((flow, event)) = event else { return self.falls_behind(now, info) };
+        self.ack_check.plan(self.flow == Flow::Begun && event.is_none());
+        let Some((flow, event)) = event else { return self.check_lag(now, info) };
         self.flow = flow;
-        // A stall is more than falling behind; whether that goes on is said after it.
+        // A stall is worse than being late; lateness is judged again after it.
         self.slow = None;
         Some(event)
     }
 
-    /// Whether it begins to fall behind, does so for another reason, or has caught up.
-    fn falls_behind(&mut self, now: Instant, info: Option<TcpInfo>) -> Option<Event> {
+    /// Reports that the relay became late, the reason changed, or it caught up.
+    fn check_lag(&mut self, now: Instant, info: Option<TcpInfo>) -> Option<Event> {
         if let Some(info) = info {
             self.way.note(now, info);
         }
@@ -234,9 +236,9 @@ impl RtmpSession {
         if !self.behind.judge(now, self.feed.lag_ms(), self.feed.skipped_frames()) {
             return self.slow.take().map(|_| Event::CaughtUp);
         }
-        let bbr = self.line.wire.has_bbr();
-        let slow = self.way.judge(&self.line.host, now, info, bbr);
-        // Figures change all the time; what is said changes with the reason.
+        let bbr = self.client.transport.has_bbr();
+        let slow = self.way.judge(&self.client.host, now, info, bbr);
+        // The measured values change all the time; only a new reason is an event.
         if self.slow.as_ref().is_some_and(|known| known.code() == slow.code()) {
             return None;
         }
@@ -246,7 +248,7 @@ impl RtmpSession {
 
     fn on_received(&mut self) -> Option<Event> {
         loop {
-            return match self.line.next_event() {
+            return match self.client.next_event() {
                 Err(failure) => Some(Event::Lost(failure)),
                 Ok(None) => None,
                 Ok(Some(client::Event::Refused { step, code, description })) => {
@@ -260,23 +262,23 @@ impl RtmpSession {
         }
     }
 
-    /// The platform wants another connection, to `location` if it is one that may be followed.
+    /// The platform wants another connection, to `location` if that may be followed.
     fn moved(&self, location: Option<&str>) -> Event {
         let url = location.and_then(|location| follow(&self.target.url, location).ok());
         Event::Moved(url.map(|url| Target { url, key: self.target.key.clone() }))
     }
 
     async fn write_all(&mut self) -> std::io::Result<()> {
-        while self.line.client.outbox().has_remaining() {
-            let bytes = self.line.write_some().await?;
+        while self.client.session.outbox().has_remaining() {
+            let bytes = self.client.write_some().await?;
             self.counters.add_sent(bytes);
         }
         Ok(())
     }
 
     fn lost(&self) -> Failure {
-        let host = self.line.host.clone();
-        // A stall may end by the kernel's patience as well as by ours.
+        let host = self.client.host.clone();
+        // The kernel may end a stalled connection before the relay does.
         if self.flow == Flow::Stuck { Failure::Stalled { host } } else { Failure::ConnectionLost { host } }
     }
 }

@@ -1,4 +1,4 @@
-//! One connection to a platform, whatever its protocol.
+//! One connection to a platform, independent of its protocol.
 
 use std::sync::Arc;
 
@@ -7,32 +7,32 @@ use crate::{rtmp::error::Failure, spec::Target};
 
 /// A connection that may send.
 pub(crate) trait Session: Send + Sized {
-    /// Connects to `target` and asks for permission to send.
+    /// Connects to `target` and requests permission to send.
     fn open(
         context: &Context,
         target: &Target,
         counters: &Arc<Counters>,
     ) -> impl Future<Output = Result<Self, Failure>> + Send;
 
-    /// Sends media until something happens that the relay has to know. Cancel safe.
+    /// Sends media until an event for the relay happens. Cancel safe.
     fn run(&mut self) -> impl Future<Output = Event> + Send;
 
-    /// Says goodbye and closes: the platform ends the broadcast for its viewers.
+    /// Ends the stream on the platform and closes the connection.
     fn finish(self, how: Finish) -> impl Future<Output = ()> + Send;
 }
 
-/// What happened on a connection.
+/// An event on a connection.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The first media arrived.
+    /// The first media was acknowledged.
     Flows,
-    /// Media stopped arriving.
+    /// Media is no longer acknowledged.
     Stuck,
-    /// It arrives again.
+    /// Media is acknowledged again.
     Progress,
-    /// It falls behind, and why.
+    /// The connection is too slow; with the reason.
     Behind(Slow),
-    /// It no longer falls behind.
+    /// The connection is fast enough again.
     CaughtUp,
     /// It ended.
     Lost(Failure),
@@ -40,11 +40,11 @@ pub(crate) enum Event {
     Moved(Option<Target>),
 }
 
-/// What is sent before the goodbye.
+/// What is sent before the connection closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
     /// Everything that the broadcast still holds.
     Drained,
-    /// Nothing that was not sent yet.
+    /// Nothing that is still unsent.
     AtOnce,
 }

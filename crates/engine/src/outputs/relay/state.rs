@@ -1,4 +1,5 @@
-//! The state machine of a relay: pure, with time and chance passed in. The only place that retries a destination.
+//! The state machine of a relay: pure, with time and randomness as arguments. The only place that retries a
+//! destination.
 //!
 //! ```text
 //!            Begin           Accepted, Published      Stuck
@@ -9,10 +10,9 @@
 //!                     Backoff or Rejected <-----------------------+
 //! ```
 //!
-//! Between Live and Stalled there is Degraded: [`Event::Behind`] leads there from Live, [`Event::CaughtUp`] back, and all else
-//! is as in Live.
+//! [`Event::Behind`] leads from Live to Degraded, [`Event::CaughtUp`] back; other events act as in Live.
 //!
-//! Every state has a way out, and stopping a relay needs no state: its task is cancelled.
+//! Every state has a way out. Stopping a relay needs no state: its task is cancelled.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,109 +24,109 @@ use crate::{
     rtmp::error::Failure,
 };
 
-/// A connection that lasted this long was a good one: the count of tries begins anew.
+/// A connection that lasted this long was good: attempts are counted from zero again.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
-/// A connection that ends within this time of its start was likely refused without words: nginx-rtmp, SRS and
-/// Amazon IVS close instead of saying no.
+/// A connection that ends within this time of its start was probably refused: nginx-rtmp, SRS and Amazon IVS close
+/// without a refusal.
 const EARLY: Duration = Duration::from_secs(5);
-/// A platform that asks for another connection gets it at once, but only once in this time.
+/// A platform that asks for another connection gets it at once, but at most once in this time.
 const MOVE_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// An encoder that changes its format gets another connection at once; this number of them may follow each other.
+/// After a format change of the encoder, the relay connects again at once, at most this often in a row.
 const FORMAT_CHANGES_MAX: u32 = 6;
-/// One more is allowed after each of these.
+/// One more is allowed each time this has passed.
 const FORMAT_CHANGE_FORGOTTEN: Duration = Duration::from_secs(10);
-/// So many early ends in a row are a refusal.
+/// This many early ends in a row count as a refusal.
 const EARLY_ENDS_MAX: u32 = 3;
 
-/// Where a relay stands.
+/// The phase of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Waits for a packet that sending can start at.
+    /// Waits for a packet to start with.
     Waiting,
     /// A connection is being made.
     Connecting,
-    /// The platform takes the stream.
+    /// The platform receives the stream.
     Live,
-    /// The platform takes the stream, but not all of it: the relay falls behind and skips.
+    /// The platform receives the stream too slowly: the relay is late and skips pictures.
     Degraded,
-    /// Connected, but bytes stopped leaving.
+    /// Connected, but the platform acknowledges no bytes.
     Stalled,
-    /// Waits before it tries again.
+    /// Waits before the next attempt.
     Backoff {
-        /// Until then.
+        /// End of the wait.
         until: Instant,
     },
-    /// The platform said no; waits longer.
+    /// The platform refused; waits longer.
     Rejected {
-        /// Until then.
+        /// End of the wait.
         until: Instant,
     },
 }
 
-/// What happened to a relay.
+/// An event of a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// There is something to send.
     Begin,
-    /// The platform lets us publish.
+    /// The platform allows us to publish.
     Accepted,
-    /// The first media arrived there.
+    /// The first media was acknowledged.
     Published,
-    /// Bytes stopped leaving.
+    /// The platform acknowledges no more bytes.
     Stuck,
-    /// Bytes leave again.
+    /// The platform acknowledges bytes again.
     Progress,
-    /// The relay falls behind, and why.
+    /// The relay is late or skips pictures; with the reason.
     Behind(Slow),
-    /// It does no more.
+    /// The relay is no longer late.
     CaughtUp,
     /// The connection failed or ended.
     Lost(Failure),
     /// The wait is over.
     Due,
-    /// The user does not want to wait.
+    /// The user asked for an attempt now.
     RetryNow,
 }
 
 /// What the task has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Go on as before.
+    /// Continue.
     Nothing,
     /// Make a connection.
     Connect,
-    /// Have no connection, and report [`Event::Due`] at that time.
+    /// Close the connection, and report [`Event::Due`] at that time.
     Wait {
         /// The time.
         until: Instant,
     },
 }
 
-/// The machine.
+/// The state of a relay.
 #[derive(Clone, Debug)]
 pub struct State {
     phase: Phase,
     since: Instant,
     /// Connections tried since the last good one.
     attempt: u32,
-    /// Failures of the schedule in force, in a row.
+    /// Failures in a row with the current schedule.
     tries: u32,
     schedule: Schedule,
     early_ends: u32,
     accepted_at: Option<Instant>,
     reconnects: BTreeMap<&'static str, u32>,
     last_failure: Option<Failure>,
-    /// Why it falls behind, while it does.
+    /// Why the relay is late, in `Degraded`.
     slow: Option<Slow>,
     /// When the platform last asked for another connection.
     moved_at: Option<Instant>,
-    /// How often the format changed of late, and when that number was last reduced.
+    /// Recent format changes, and when their number was last reduced.
     format_changes: u32,
     format_changes_at: Instant,
 }
 
 impl State {
-    /// A relay that was just wanted.
+    /// A relay that was just enabled.
     pub fn new(now: Instant) -> Self {
         Self {
             phase: Phase::Waiting,
@@ -145,22 +145,22 @@ impl State {
         }
     }
 
-    /// Where it stands.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Since when.
+    /// When the current phase began.
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    /// Connections tried since it was last live for a minute.
+    /// Connection attempts since it was last live for a minute.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// How often it had to connect again after being live, by the code of what ended the connection.
+    /// How often it connected again after being live, by the code of the failure.
     pub fn reconnects(&self) -> &BTreeMap<&'static str, u32> {
         &self.reconnects
     }
@@ -170,14 +170,28 @@ impl State {
         self.last_failure.as_ref()
     }
 
-    /// Why it falls behind, while it does.
+    /// Why the relay is late, while it is.
     pub fn slow(&self) -> Option<&Slow> {
         self.slow.as_ref().filter(|_| self.phase == Phase::Degraded)
     }
 
-    /// Takes what happened and says what to do. An event that does not fit the phase changes nothing: it was under way when
-    /// another one came first. `jitter` is a random number from 0 to 1.
+    /// Handles an event and returns what to do. An event that does not fit the phase is ignored: another one overtook
+    /// it. `jitter` is a random number from 0 to 1.
     pub fn on(&mut self, event: Event, now: Instant, jitter: f64) -> Action {
+        debug_assert!(now >= self.since);
+        let action = self.transition(event, now, jitter);
+        debug_assert!(match (action, self.phase) {
+            (Action::Nothing, _) => true,
+            (Action::Connect, phase) => phase == Phase::Connecting && self.accepted_at.is_none(),
+            (Action::Wait { until }, Phase::Backoff { until: end } | Phase::Rejected { until: end }) => {
+                until == end && until > now
+            }
+            (Action::Wait { .. }, _) => false,
+        });
+        action
+    }
+
+    fn transition(&mut self, event: Event, now: Instant, jitter: f64) -> Action {
         match (self.phase, event) {
             (Phase::Waiting, Event::Begin)
             | (Phase::Backoff { .. } | Phase::Rejected { .. }, Event::Due | Event::RetryNow) => {
@@ -190,7 +204,7 @@ impl State {
                 Action::Nothing
             }
             (Phase::Connecting, Event::Published) => {
-                // A change of format is no trouble.
+                // A format change is not an error.
                 self.last_failure.take_if(|failure| *failure == Failure::FormatChanged);
                 self.enter(Phase::Live, now);
                 Action::Nothing
@@ -222,8 +236,8 @@ impl State {
     fn lost(&mut self, failure: Failure, now: Instant, jitter: f64) -> Action {
         let lasted = self.accepted_at.take().map(|at| now - at);
         let was_live = matches!(self.phase, Phase::Live | Phase::Degraded | Phase::Stalled);
-        // Nobody's fault: connect again at once, and count nothing.
-        if self.may_hurry(&failure, now) {
+        // Not an error: connect again at once, without counting a failure.
+        if self.may_connect_at_once(&failure, now) {
             self.count(was_live, &failure);
             self.last_failure = Some(failure);
             self.enter(Phase::Connecting, now);
@@ -260,8 +274,8 @@ impl State {
         }
     }
 
-    /// Whether the next connection is made without a pause.
-    fn may_hurry(&mut self, failure: &Failure, now: Instant) -> bool {
+    /// Whether the next connection is made without a wait.
+    fn may_connect_at_once(&mut self, failure: &Failure, now: Instant) -> bool {
         match failure {
             Failure::Moved => {
                 let may = self.moved_at.is_none_or(|at| now - at >= MOVE_AGAIN_AFTER);
@@ -279,7 +293,7 @@ impl State {
         }
     }
 
-    /// Several ends right after the start are a refusal without words.
+    /// Several ends right after the start count as a refusal.
     fn judge(&mut self, failure: Failure, lasted: Option<Duration>) -> Failure {
         match (lasted, failure) {
             (Some(lasted), Failure::ConnectionLost { host }) if lasted < EARLY => {

@@ -1,4 +1,4 @@
-//! The task of a relay: a thin shell around its [`State`]. It owns the one connection and does what the state says.
+//! The task of a relay: a thin shell around its [`State`]. It owns the connection and performs the state's actions.
 
 use std::{
     collections::BTreeMap,
@@ -33,15 +33,16 @@ use crate::{
     status::{RelayError, RelayState},
 };
 
-/// A stream that came within a moment is due within a moment: so long its first connection may take.
+/// Time for the first connection after the last packet is due: a very short stream may end before its first connections
+/// are made, but should still reach its destinations.
 const FIRST_CONNECTION: Duration = Duration::from_secs(5);
-/// Waiting for the end of a delay looks this often whether it changed.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The delay is checked for changes this often while waiting for its end.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A running relay, as its supervisor holds it.
 #[derive(Debug)]
 pub struct Relay {
-    /// Where it sends.
+    /// Its destination.
     pub target: Target,
     /// Numbers that change with every packet.
     pub counters: Arc<Counters>,
@@ -51,25 +52,25 @@ pub struct Relay {
     task: JoinHandle<()>,
 }
 
-/// What a relay tells about itself when something changes.
+/// The visible state of a relay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
-    /// Where it stands.
+    /// Its state.
     pub state: RelayState,
-    /// Since when.
+    /// When it entered the state.
     pub since: SystemTime,
     /// Connections tried since the last good one.
     pub attempt: u32,
     /// When it tries again.
     pub next_attempt_at: Option<SystemTime>,
-    /// Why the last connection failed or ended; while it falls behind, why it does.
+    /// Why the last connection failed or ended; in `Degraded`, why the relay is late.
     pub last_error: Option<RelayError>,
-    /// How often it connected again after being live, by the code of what ended the connection before.
+    /// How often it connected again after being live, by the code of the failure.
     pub reconnects: BTreeMap<&'static str, u32>,
 }
 
 impl Relay {
-    /// Begins. If a relay to the same destination is still saying goodbye, `after` is its task.
+    /// Starts a relay. `after` is the task of a previous relay to the same destination that is still closing.
     pub fn start<S: Session>(id: RelayId, target: Target, context: Context, after: Option<JoinHandle<()>>) -> Self {
         let counters = Arc::new(Counters::default());
         counters.close();
@@ -101,29 +102,29 @@ impl Relay {
         Self { target, counters, view: seen, retry, stop, task }
     }
 
-    /// What it tells.
+    /// Its current visible state.
     pub fn view(&self) -> View {
         self.view.borrow().clone()
     }
 
-    /// Do not wait for the next attempt.
+    /// Ends the wait for the next attempt.
     pub fn retry_now(&self) {
         self.retry.notify_one();
     }
 
-    /// Whether it has ended by itself.
+    /// Whether its task has ended.
     pub fn is_over(&self) -> bool {
         self.view.has_changed().is_err()
     }
 
-    /// Waits for its end, which comes when the broadcast ends.
+    /// Waits until its task ends, which happens after the end of the broadcast.
     pub async fn join(self) {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "A relay failed.");
         }
     }
 
-    /// Ends it cleanly; the task is over about a second later.
+    /// Stops it; the task ends about a second later.
     pub fn stop(self) -> JoinHandle<()> {
         self.stop.cancel();
         self.task
@@ -141,16 +142,16 @@ struct Runner {
     counters: Arc<Counters>,
     retry: Arc<Notify>,
     stop: CancellationToken,
-    /// Entered where there is something to log, not at every packet.
+    /// Entered only to log, not for every packet.
     span: Span,
 }
 
-/// Why a relay's task is over.
-struct Over;
+/// The relay was stopped, or its broadcast is over.
+struct Stopped;
 
 impl Runner {
     async fn run<S: Session>(mut self) {
-        let outcome = self.run_until_over::<S>().await;
+        let outcome = self.run_until_stopped::<S>().await;
         debug_assert!(outcome.is_err());
         let totals = RelayTotals {
             sent_bytes: self.counters.sent_bytes(),
@@ -163,14 +164,15 @@ impl Runner {
         self.span.in_scope(|| info!("The relay ended."));
     }
 
-    async fn run_until_over<S: Session>(&mut self) -> Result<(), Over> {
-        self.may_begin().await?;
-        self.encoder_sends().await?;
+    async fn run_until_stopped<S: Session>(&mut self) -> Result<(), Stopped> {
+        self.wait_for_start_limit().await?;
+        self.wait_for_stream().await?;
         let mut action = self.on(Event::Begin);
         loop {
             action = match action {
-                // Behind an event that ends a wait or a connection there is always one of these two.
+                // `Nothing` cannot follow an event that ends a wait or a connection.
                 Action::Connect | Action::Nothing => {
+                    debug_assert_eq!(self.state.phase(), Phase::Connecting);
                     let event = self.connection::<S>().await?;
                     self.on(event)
                 }
@@ -178,40 +180,40 @@ impl Runner {
                     self.counters.close();
                     let stop = self.stop.clone();
                     let event = tokio::select! {
-                        () = stop.cancelled() => return Err(Over),
-                        over = over(&self.context, self.patience()) => return Err(over),
+                        () = stop.cancelled() => return Err(Stopped),
+                        stopped = broadcast_drained(&self.context, self.drain_time()) => return Err(stopped),
                         () = sleep_until(until) => Event::Due,
                         () = self.retry.notified() => Event::RetryNow,
                     };
-                    self.encoder_sends().await?;
+                    self.wait_for_stream().await?;
                     self.on(event)
                 }
             };
         }
     }
 
-    /// Waits while the owner had too many relays begin.
-    async fn may_begin(&self) -> Result<(), Over> {
+    /// Waits if the owner started too many relays.
+    async fn wait_for_start_limit(&self) -> Result<(), Stopped> {
         tokio::select! {
-            () = self.stop.cancelled() => Err(Over),
-            over = over(&self.context, self.patience()) => Err(over),
+            () = self.stop.cancelled() => Err(Stopped),
+            stopped = broadcast_drained(&self.context, self.drain_time()) => Err(stopped),
             () = sleep_until(self.context.not_before) => Ok(()),
         }
     }
 
-    /// Waits until there is something to start with and an encoder that continues it.
-    async fn encoder_sends(&mut self) -> Result<(), Over> {
+    /// Waits until the relay can start and the stream continues.
+    async fn wait_for_stream(&mut self) -> Result<(), Stopped> {
         let Context { broadcast, origin, .. } = &self.context;
         let mut phase = broadcast.phase();
         let mut subscription = Subscription::new(broadcast, Delivery::Batched);
-        let patience_ms = self.patience().as_millis() as i64;
+        let drain_ms = self.drain_time().as_millis() as i64;
         let ready = async {
             loop {
                 let delay_ms = origin.delay_ms();
                 subscription.set_delay(delay_ms);
-                // With a delay there may be more to come when the encoder is away.
+                // With a delay, packets may become due after the encoder dropped.
                 let is_live = *phase.borrow_and_update() == broadcast::Phase::Live;
-                let continues = is_live || delay_ms > 0 && !broadcast.rest_of(delay_ms + patience_ms).is_zero();
+                let continues = is_live || delay_ms > 0 && !broadcast.rest_of(delay_ms + drain_ms).is_zero();
                 if continues && subscription.can_start() {
                     return;
                 }
@@ -223,25 +225,25 @@ impl Runner {
             }
         };
         tokio::select! {
-            () = self.stop.cancelled() => Err(Over),
-            over = over(&self.context, self.patience()) => Err(over),
+            () = self.stop.cancelled() => Err(Stopped),
+            stopped = broadcast_drained(&self.context, self.drain_time()) => Err(stopped),
             () = ready => Ok(()),
         }
     }
 
-    /// How long after the last packet is due a connection still makes sense: the first has something to send.
-    fn patience(&self) -> Duration {
+    /// How long after the last packet is due a connection is still useful.
+    fn drain_time(&self) -> Duration {
         if self.state.attempt() <= 1 { FIRST_CONNECTION } else { Duration::ZERO }
     }
 
-    /// One connection from dialling to its end.
-    async fn connection<S: Session>(&mut self) -> Result<Event, Over> {
+    /// Runs one connection, from dialling to its end.
+    async fn connection<S: Session>(&mut self) -> Result<Event, Stopped> {
         let stop = self.stop.clone();
         let context = self.context.clone();
         let target = self.moved_to.take().unwrap_or_else(|| self.target.clone());
         let opened = tokio::select! {
-            () = stop.cancelled() => return Err(Over),
-            over = over(&context, self.patience()) => return Err(over),
+            () = stop.cancelled() => return Err(Stopped),
+            stopped = broadcast_drained(&context, self.drain_time()) => return Err(stopped),
             opened = S::open(&context, &target, &self.counters).instrument(self.span.clone()) => opened,
         };
         let mut session = match opened {
@@ -254,11 +256,11 @@ impl Runner {
                 biased;
                 () = stop.cancelled() => {
                     session.finish(Finish::AtOnce).instrument(self.span.clone()).await;
-                    return Err(Over);
+                    return Err(Stopped);
                 }
-                over = over(&context, Duration::ZERO) => {
+                stopped = broadcast_drained(&context, Duration::ZERO) => {
                     session.finish(Finish::Drained).instrument(self.span.clone()).await;
-                    return Err(over);
+                    return Err(stopped);
                 }
                 event = session.run() => event,
             };
@@ -284,25 +286,25 @@ impl Runner {
             Event::Lost(failure) => warn!(relay.code = failure.code(), "{failure}"),
             Event::Behind(slow) if self.state.slow().is_none() => warn!(relay.code = slow.code(), "{slow}"),
             Event::CaughtUp => info!("The destination has caught up."),
-            Event::Published => info!("The platform takes the stream."),
+            Event::Published => info!("The platform receives the stream."),
             _ => {}
         }
         let before = self.view.borrow().state;
         let action = self.state.on(event, Instant::now(), random_unit());
         let view = view_of(&self.state);
         if view.state != before {
-            self.tell_history(&view);
+            self.report_to_history(&view);
         }
         self.view.send_replace(view);
         self.context.changed.notify_one();
         action
     }
 
-    fn tell_history(&self, view: &View) {
+    fn report_to_history(&self, view: &View) {
         let Broadcast { project, stream, .. } = *self.context.broadcast;
-        // Why matters where something went wrong; a connection that works has no reason.
+        // Only problems have a reason.
         let error = match view.state {
-            // A platform is not blamed for what all of them suffer.
+            // If all destinations are slow, the uplink is the reason, not the platform.
             RelayState::Degraded if self.context.broadcast.is_uplink_short() => Some(Slow::Uplink.for_status()),
             RelayState::Backoff | RelayState::Rejected | RelayState::Degraded => view.last_error.clone(),
             RelayState::Connecting
@@ -317,19 +319,19 @@ impl Runner {
     }
 }
 
-/// Resolves when the broadcast is over, and the destination's delay after it, and then some patience.
-async fn over(Context { broadcast, origin, .. }: &Context, patience: Duration) -> Over {
+/// Resolves `drain_time` after the last packet of the ended broadcast is due.
+async fn broadcast_drained(Context { broadcast, origin, .. }: &Context, drain_time: Duration) -> Stopped {
     broadcast.ended().await;
-    let patience_ms = patience.as_millis() as i64;
+    let drain_ms = drain_time.as_millis() as i64;
     loop {
-        let rest = broadcast.rest_of(origin.delay_ms() + patience_ms);
+        let rest = broadcast.rest_of(origin.delay_ms() + drain_ms);
         if origin.delay_ms() == 0 || rest.is_zero() {
-            return Over;
+            return Stopped;
         }
         tokio::select! {
-            () = broadcast.cut().cancelled() => return Over,
+            () = broadcast.cut().cancelled() => return Stopped,
             // The delay may change meanwhile.
-            () = sleep(rest.min(LOOK_AGAIN)) => {}
+            () = sleep(rest.min(RECHECK_INTERVAL)) => {}
         }
     }
 }

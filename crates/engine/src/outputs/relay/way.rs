@@ -1,5 +1,4 @@
-//! What the way to a server is like, by what the kernel knows of the connection: why a destination falls behind, and whose
-//! it is.
+//! The network path to a server, from the kernel's TCP statistics: why a destination is too slow.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,62 +7,64 @@ use tokio::time::Instant;
 
 use crate::status::RelayError;
 
-/// The way is judged over this much time: at 1 Mbit/s a loss of 0.1 % is two segments then.
+/// The path is judged over this time: at 1 Mbit/s, a loss of 0.1 % is two segments then.
 const SPAN: Duration = Duration::from_secs(30);
-/// How often it is noted.
+/// Interval of the samples.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
-/// From this shortest round trip on a server is far away: another continent, or a satellite.
+/// A server with at least this minimum round-trip time is far away: another continent, or a satellite link.
 const FAR: Duration = Duration::from_millis(80);
-/// Resent segments of 10,000 that make a way lossy.
+/// Retransmitted segments per 10,000 that make a path lossy.
 const LOSSY: u64 = 100;
-/// The same over a far way, where `cubic` carries a fifth of a stream with 10 of them.
+/// The same for a far server: with 10 of them, `cubic` carries only a fifth of a stream.
 const LOSSY_IF_FAR: u64 = 5;
-/// Why a destination falls behind.
+/// Why a destination is too slow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Slow {
-    /// The server does not open its window further: it reads too slowly.
+    /// The server does not open its window: it reads too slowly.
     #[error(
-        "{host} takes the stream too slowly: what is sent arrives, and the server lets no more be on its way. Choose another \
-         server of the platform, or lower the bitrate in your encoder. Meanwhile pictures are skipped."
+        "{host} takes the stream too slowly: data arrives, but the server limits how much may be in transit. Choose \
+         another server of the platform, or lower the bitrate in your encoder. Meanwhile pictures are skipped."
     )]
     Server {
         /// The name.
         host: String,
     },
-    /// Packets are lost on the way.
+    /// Packets are lost on the path.
     #[error(
-        "The way to {host} is {}lossy (round trip {rtt_ms} ms, {}.{} % sent again), and carries less than the stream needs. \
-         Choose a nearer server of the platform, or lower the bitrate in your encoder{}. Meanwhile pictures are skipped.",
+        "The way to {host} is {}lossy (round trip {rtt_ms} ms, {}.{} % sent again), and carries less than the stream \
+         needs. Choose a nearer server of the platform, or lower the bitrate in your encoder{}. Meanwhile pictures are \
+         skipped.",
         if *.far { "far and " } else { "" }, .resent / 100, .resent % 100 / 10,
-        if *.bbr { "" } else { "; the operator of this server can switch on `bbr`, which such ways need" }
+        if *.bbr { "" } else { "; the operator of this server can enable `bbr`, which such connections need" }
     )]
     Lossy {
         /// The name.
         host: String,
-        /// Whether it is far away.
+        /// Whether the server is far away.
         far: bool,
-        /// The round trip.
+        /// The round-trip time in ms.
         rtt_ms: u32,
-        /// Segments of 10,000 that were sent again.
+        /// Retransmitted segments per 10,000.
         resent: u32,
         /// Whether connections use `bbr`.
         bbr: bool,
     },
-    /// Neither: somewhere between here and there the line is full.
+    /// Neither: a link on the path is full.
     #[error(
-        "The way from here to {host} carries less than the stream needs ({}.{} Mbit/s). Lower the bitrate in your encoder, or \
-         choose another server of the platform. Meanwhile pictures are skipped.",
+        "The way from here to {host} carries less than the stream needs ({}.{} Mbit/s). Lower the bitrate in your \
+         encoder, or choose another server of the platform. Meanwhile pictures are skipped.",
         .kbps / 1_000, .kbps % 1_000 / 100
     )]
     Way {
         /// The name.
         host: String,
-        /// What arrived.
+        /// The acknowledged bitrate in kbit/s.
         kbps: u32,
     },
-    /// Most destinations fall behind together.
+    /// Most destinations are too slow at the same time.
     #[error(
-        "It falls behind together with others: the uplink of this server is too small. Meanwhile pictures are skipped."
+        "Several destinations are too slow at once: the uplink of this server is too small. Meanwhile pictures are \
+         skipped."
     )]
     Uplink,
 }
@@ -79,20 +80,20 @@ impl Slow {
         }
     }
 
-    /// For the status.
+    /// The reason for the status.
     pub fn for_status(&self) -> RelayError {
         RelayError { code: self.code(), message: self.to_string() }
     }
 }
 
-/// What the kernel said of a connection lately.
+/// Recent TCP statistics of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Way {
     notes: VecDeque<(Instant, TcpInfo)>,
 }
 
 impl Way {
-    /// Notes what the kernel says.
+    /// Adds a sample.
     pub(super) fn note(&mut self, now: Instant, info: TcpInfo) {
         if self.notes.back().is_some_and(|&(at, _)| now - at < NOTE_EVERY) {
             return;
@@ -103,7 +104,7 @@ impl Way {
         }
     }
 
-    /// Why the destination falls behind. `info` is what the kernel says now, where it does.
+    /// Why the destination is too slow. `info` is the current sample, where the kernel has one.
     pub(super) fn judge(&self, host: &str, now: Instant, info: Option<TcpInfo>, bbr: bool) -> Slow {
         let host = host.to_owned();
         let (Some(info), Some(&(noted_at, before))) = (info, self.notes.front()) else {
@@ -133,7 +134,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A connection that sends 1,000 segments of 1,250 bytes a second.
+    /// A connection that sends 1,000 segments of 1,250 bytes per second.
     fn at(second: u32, change: impl FnOnce(&mut TcpInfo)) -> TcpInfo {
         let mut info = TcpInfo {
             rtt: Duration::from_millis(30),
@@ -156,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_whose_it_is() {
+    fn reason_is_found_from_tcp_statistics() {
         let reads_slowly = judged(|second, info| info.window_limited = SECOND * second * 9 / 10, false);
         assert_eq!(reads_slowly, Slow::Server { host: "h".to_owned() });
-        // One percent more than a third of the time says nothing.
+        // 34 % of the time is not enough to blame the server.
         let sometimes = judged(|second, info| info.window_limited = SECOND * second * 34 / 100, false);
         assert_eq!(sometimes, Slow::Way { host: "h".to_owned(), kbps: 10_000 });
         let far = |second: u32, info: &mut TcpInfo| {
@@ -173,9 +174,9 @@ mod tests {
             sentence.starts_with("The way to h is far and lossy (round trip 251 ms, 1.3 % sent again)"),
             "{sentence}"
         );
-        assert!(sentence.contains("bbr") && !judged(far, true).to_string().contains("bbr"), "it is on already");
+        assert!(sentence.contains("bbr") && !judged(far, true).to_string().contains("bbr"), "`bbr` is enabled already");
         let resent = |each: u32| move |second: u32, info: &mut TcpInfo| info.retransmitted_segments = second * each;
-        assert!(matches!(judged(resent(1), false), Slow::Way { .. }), "0.1 % is little on a near way");
+        assert!(matches!(judged(resent(1), false), Slow::Way { .. }), "0.1 % is little on a short path");
         assert!(matches!(judged(resent(20), false), Slow::Lossy { far: false, resent: 200, .. }));
         let far_and_little = |second: u32, info: &mut TcpInfo| {
             info.min_rtt = Duration::from_millis(250);

@@ -33,7 +33,7 @@ async fn dead_address_does_not_stop_the_next() {
     assert_eq!(stream.peer_addr().expect("is connected"), good);
 }
 
-/// A listener whose address takes no more connections and says nothing: the kernel drops what comes to a full queue.
+/// A listener with a full queue: the kernel drops new connections without an answer.
 async fn black_hole() -> (SocketAddr, TcpListener) {
     let socket = tokio::net::TcpSocket::new_v4().expect("is made");
     socket.bind("127.0.0.1:0".parse().expect("is an address")).expect("binds");
@@ -44,7 +44,7 @@ async fn black_hole() -> (SocketAddr, TcpListener) {
 }
 
 #[tokio::test]
-async fn silent_address_has_a_head_start_and_no_more() {
+async fn silent_address_only_delays_the_next_by_its_head_start() {
     let (silent, _full) = black_hole().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let good = listener.local_addr().expect("is bound");
@@ -56,7 +56,7 @@ async fn silent_address_has_a_head_start_and_no_more() {
 }
 
 #[tokio::test]
-async fn failures_have_names() {
+async fn failures_have_codes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let port = listener.local_addr().expect("is bound").port();
     drop(listener);
@@ -71,7 +71,7 @@ async fn failures_have_names() {
     }
 }
 
-/// Fails in one way.
+/// A resolver that fails in one way; `None` never answers.
 #[derive(Debug)]
 struct Fails(Option<io::ErrorKind>);
 
@@ -87,7 +87,7 @@ impl Resolve for Fails {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_the_name_service_is_no_typing_mistake() {
+async fn name_service_outage_is_not_reported_as_a_typing_mistake() {
     for (fails, code, words) in [
         (Some(io::ErrorKind::NotFound), "dns", "typing mistake"),
         (Some(io::ErrorKind::InvalidInput), "dns", "typing mistake"),
@@ -123,7 +123,7 @@ async fn plain_server_behind_rtmps_is_a_tls_failure() {
     server.abort();
 }
 
-/// Names of public addresses, none of which is dialed here.
+/// A resolver with public addresses, which the test never connects to.
 #[derive(Debug)]
 struct Names;
 
@@ -139,7 +139,7 @@ impl Resolve for Names {
 }
 
 #[tokio::test]
-async fn this_server_is_reached_by_none_of_its_names() {
+async fn relays_cannot_reach_this_server_by_any_name() {
     let (host, follow) = OwnAddresses::of_host("stream.example".to_owned(), Arc::new(Names));
     let follow = tokio::spawn(follow);
     let interfaces = OwnAddresses::with_interfaces(|| vec![IpAddr::from([1, 1, 1, 2])]);
@@ -151,7 +151,7 @@ async fn this_server_is_reached_by_none_of_its_names() {
     for name in ["rtmp://stream.example/live", "rtmp://alias.example/live", "rtmp://1.1.1.1/live"] {
         assert_eq!(judge(&host, "10.0.0.0/8", name).await, Err("address_forbidden"), "{name}");
         assert!(judge(&host, "1.1.1.1/32", name).await.is_ok(), "{name} is allowed");
-        assert!(judge(&interfaces, "10.0.0.0/8", name).await.is_ok(), "{name} is another's");
+        assert!(judge(&interfaces, "10.0.0.0/8", name).await.is_ok(), "{name} is another server's");
     }
     assert_eq!(judge(&interfaces, "10.0.0.0/8", "rtmp://router.example/live").await, Err("address_forbidden"));
     assert!(judge(&host, "10.0.0.0/8", "rtmp://third.example/live").await.is_ok());
@@ -162,7 +162,7 @@ async fn this_server_is_reached_by_none_of_its_names() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn connections_carry_far_where_the_kernel_can() {
+async fn connections_use_bbr_where_the_kernel_has_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("is bound");
     let stream = connect_any(vec![address], &url("rtmp://h/live")).await.expect("connects");

@@ -17,18 +17,18 @@ use crate::{
     spec::{ProjectId, StreamId},
 };
 
-/// From sound to sound; every second time comes a picture, and every second a keyframe.
+/// Interval of audio frames, in ms. Every second interval has a picture.
 const STEP_MS: i64 = 20;
 const GOP_MS: i64 = 1_000;
 
-/// A broadcast whose packets come when they are due.
+/// A broadcast with a simulated encoder.
 struct Stream {
     broadcast: Arc<Broadcast>,
     pictures: bool,
     frame: Bytes,
 }
 
-/// What a connection was sent.
+/// A message that a connection sent.
 #[derive(Clone, Debug)]
 struct Sent {
     at_ms: i64,
@@ -57,7 +57,7 @@ impl Stream {
         self.broadcast.ring().push(packet, self.broadcast.age_ms());
     }
 
-    /// All that belongs to that moment of the show.
+    /// Pushes all packets of one moment of the stream.
     fn push_moment(&self, ms: i64) {
         let body = |track: &[u8]| [track, &ms.to_be_bytes()].concat();
         if self.pictures && ms % (2 * STEP_MS) == 0 {
@@ -72,7 +72,7 @@ impl Stream {
         self.push(PacketKind::Audio, ms, &body(b"sound"));
     }
 
-    /// Goes on for so long; each moment comes when `arrives` says.
+    /// Runs for `ms`; the packets of each moment arrive when `arrives` says.
     async fn run_with(&self, ms: i64, legs: &mut [&mut Leg], arrives: impl Fn(i64) -> i64) {
         let from_ms = self.broadcast.age_ms();
         for now_ms in (from_ms..from_ms + ms).step_by(STEP_MS as usize) {
@@ -105,7 +105,7 @@ impl Stream {
         origin
     }
 
-    /// What the supervisor does when the owner changes the delay.
+    /// Changes the delay as the supervisor does.
     fn want(&self, origin: &Origin, delay_ms: i64) {
         origin.want(delay_ms, &self.broadcast);
         self.broadcast.keep_for(origin.kept_ms());
@@ -123,11 +123,11 @@ impl Leg {
     }
 
     fn of(&self, kind: MediaKind) -> impl Iterator<Item = &Sent> {
-        // Headers are told apart by their bodies.
+        // Excludes headers, which have shorter bodies.
         self.sent.iter().filter(move |sent| sent.kind == kind && sent.body.len() > b"pictures".len())
     }
 
-    /// Times never fall, and no track pauses for as long as a keyframe interval.
+    /// Asserts that times never fall and no track pauses for a keyframe interval or longer.
     fn assert_smooth(&self, what: &str) {
         for kind in [MediaKind::Audio, MediaKind::Video] {
             let sent: Vec<_> = self.of(kind).collect();
@@ -138,22 +138,22 @@ impl Leg {
         }
     }
 
-    /// The positions after which packets do not follow each other.
-    fn turns(&self) -> Vec<i64> {
+    /// Steps in ms between consecutive pictures that are not neighbours in the stream.
+    fn jumps(&self) -> Vec<i64> {
         let shown: Vec<_> = self.of(MediaKind::Video).map(|sent| (sent.at_ms, moment(&sent.body))).collect();
         let jumps = shown.windows(2).filter(|pair| pair[1].1 - pair[0].1 != 2 * STEP_MS);
         jumps.map(|pair| pair[1].1 - pair[0].1).collect()
     }
 }
 
-/// The moment of the show that a body is of.
+/// The moment of the stream that a body belongs to, in ms.
 fn moment(body: &Bytes) -> i64 {
     let (_, ms) = body.split_last_chunk::<8>().expect("ends with its moment");
     i64::from_be_bytes(*ms)
 }
 
 #[tokio::test(start_paused = true)]
-async fn delayed_destination_gets_the_same_that_much_later() {
+async fn delayed_destination_gets_the_same_stream_later() {
     for delay_ms in [1_000, 30_000, 300_000] {
         let stream = Stream::new();
         let (now, later) = (stream.origin(0), stream.origin(delay_ms));
@@ -166,12 +166,12 @@ async fn delayed_destination_gets_the_same_that_much_later() {
             assert_eq!((after.kind, after.time_ms, &after.body), (before.kind, before.time_ms, &before.body));
             assert_eq!(after.at_ms, before.at_ms + delay_ms);
         }
-        assert!(delayed.feed.lag_ms() <= STEP_MS, "it lags behind nothing that is due");
+        assert!(delayed.feed.lag_ms() <= STEP_MS, "no lag after what is due");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn change_on_the_air_neither_pauses_nor_goes_back() {
+async fn delay_change_while_live_neither_pauses_nor_goes_back() {
     for (from_ms, to_ms) in [
         (0, 1_000),
         (0, 5_000),
@@ -191,24 +191,24 @@ async fn change_on_the_air_neither_pauses_nor_goes_back() {
         stream.run(to_ms + from_ms + 5_000, &mut [&mut leg]).await;
         let what = format!("{from_ms} to {to_ms}");
         leg.assert_smooth(&what);
-        // A clock that neither jumps nor pauses is the wall clock, and every packet is sent at its time.
+        // On a clock without jumps or pauses, every packet is sent at a constant offset from its time.
         let offsets: Vec<_> = leg.of(MediaKind::Video).map(|sent| sent.at_ms - sent.time_ms).collect();
         assert!(offsets.iter().all(|offset| *offset == from_ms), "{what}: {offsets:?}");
-        let turns = leg.turns();
+        let jumps = leg.jumps();
         let shift_ms = 2 * STEP_MS + from_ms - to_ms;
         assert!(
-            turns.len() == 1 && (turns[0] - shift_ms).abs() <= STEP_MS,
-            "{what}: by {shift_ms}, at once: {turns:?}"
+            jumps.len() == 1 && (jumps[0] - shift_ms).abs() <= STEP_MS,
+            "{what}: by {shift_ms}, at once: {jumps:?}"
         );
         assert_eq!((leg.feed.delay_ms(), leg.feed.skipped_frames()), (to_ms, 0), "{what}");
         assert!(leg.feed.lag_ms() <= STEP_MS, "{what}");
         let first = leg.of(MediaKind::Video).map(|sent| moment(&sent.body)).collect::<Vec<_>>();
-        let turned = first.windows(2).find(|pair| pair[1] - pair[0] != 2 * STEP_MS).expect("turned");
-        assert_eq!(turned[1] % GOP_MS, 0, "{what}: at a keyframe");
+        let switched = first.windows(2).find(|pair| pair[1] - pair[0] != 2 * STEP_MS).expect("switched");
+        assert_eq!(switched[1] % GOP_MS, 0, "{what}: at a keyframe");
     }
 }
 
-/// Times by body and how often it was sent.
+/// Times by body and by the number of times that it was sent.
 fn times(leg: &Leg) -> BTreeMap<(Bytes, usize), i64> {
     let mut seen = BTreeMap::<Bytes, usize>::new();
     let of_both = leg.of(MediaKind::Audio).chain(leg.of(MediaKind::Video));
@@ -222,8 +222,8 @@ fn times(leg: &Leg) -> BTreeMap<(Bytes, usize), i64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn packets_in_bursts_do_not_turn_times_back_on_either_leg() {
-    // A line that stops for most of a second, again and again.
+async fn times_never_go_back_on_any_leg_with_bursts() {
+    // A network that stops for most of a second, repeatedly.
     let in_bursts = |ms: i64| ms - ms.rem_euclid(940) + 920;
     for (from_ms, to_ms) in [(0, 5_000), (5_000, 0), (3_000, 8_000), (8_000, 3_000)] {
         for n in 0..20 {
@@ -233,7 +233,7 @@ async fn packets_in_bursts_do_not_turn_times_back_on_either_leg() {
             stream.run_with(from_ms + 10_000 + n * 100, &mut [&mut primary, &mut backup], in_bursts).await;
             stream.want(&origin, to_ms);
             stream.run_with(to_ms + 3_000, &mut [&mut backup, &mut primary], in_bursts).await;
-            // It joins after the change.
+            // The third leg joins after the change.
             let mut third = stream.leg(&origin);
             stream.run_with(6_000, &mut [&mut primary, &mut backup, &mut third], in_bursts).await;
             let what = format!("{from_ms} to {to_ms}, {n}");
@@ -243,7 +243,7 @@ async fn packets_in_bursts_do_not_turn_times_back_on_either_leg() {
                     assert!(fell.is_none(), "{what}: {fell:?}");
                 }
             }
-            assert_eq!(primary.turns().len(), 1, "{what}");
+            assert_eq!(primary.jumps().len(), 1, "{what}");
             assert_eq!(times(&primary), times(&backup), "{what}: one clock");
             let shown: BTreeMap<_, _> = primary.of(MediaKind::Video).map(|sent| (&sent.body, sent.time_ms)).collect();
             assert!(third.of(MediaKind::Video).count() > 50, "{what}");
@@ -253,7 +253,7 @@ async fn packets_in_bursts_do_not_turn_times_back_on_either_leg() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_of_mind_leave_one_turn_to_the_last() {
+async fn repeated_changes_lead_to_one_switch_to_the_last() {
     let stream = Stream::new();
     let origin = stream.origin(2_000);
     let mut leg = stream.leg(&origin);
@@ -263,16 +263,16 @@ async fn changes_of_mind_leave_one_turn_to_the_last() {
         stream.run(60, &mut [&mut leg]).await;
     }
     stream.run(8_000, &mut [&mut leg]).await;
-    leg.assert_smooth("changes of mind");
-    assert_eq!((leg.turns(), leg.feed.delay_ms()), (vec![2 * STEP_MS - 2_000], 4_000));
+    leg.assert_smooth("repeated changes");
+    assert_eq!((leg.jumps(), leg.feed.delay_ms()), (vec![2 * STEP_MS - 2_000], 4_000));
     stream.want(&origin, 5_000);
     stream.want(&origin, 4_000);
     stream.run(8_000, &mut [&mut leg]).await;
-    assert_eq!(leg.turns().len(), 1, "what is taken back changes nothing");
+    assert_eq!(leg.jumps().len(), 1, "a reverted change has no effect");
 }
 
 #[tokio::test(start_paused = true)]
-async fn longer_delay_does_not_go_back_before_another_format() {
+async fn longer_delay_does_not_go_back_before_a_format_change() {
     let stream = Stream::new();
     let origin = stream.origin(0);
     let mut before = stream.leg(&origin);
@@ -282,14 +282,14 @@ async fn longer_delay_does_not_go_back_before_another_format() {
     let mut leg = stream.leg(&origin);
     stream.run(3_000, &mut [&mut leg]).await;
     stream.want(&origin, 8_000);
-    // Reading panics where the header changes.
+    // `Leg::read` panics if the header changes.
     stream.run(20_000, &mut [&mut leg]).await;
     leg.assert_smooth("another format");
     assert_eq!(leg.feed.delay_ms(), 8_000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn sound_alone_turns_without_a_keyframe() {
+async fn audio_only_stream_changes_its_delay_without_a_keyframe() {
     let mut stream = Stream::new();
     stream.pictures = false;
     stream.broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
@@ -314,7 +314,7 @@ async fn without_room_the_delay_is_shorter_and_nothing_is_skipped() {
     let (mut at_once, mut delayed) = (stream.leg(&now), stream.leg(&later));
     for _ in 0..40 {
         stream.run(1_000, &mut [&mut at_once, &mut delayed]).await;
-        // Half a second of chunks may be laid out besides.
+        // Half a second of cached chunks may exist in addition.
         assert!(stream.broadcast.ring_bytes() <= (320 + 16) * 1024 * 1024, "{}", stream.broadcast.ring_bytes());
     }
     let delay_ms = delayed.feed.delay_ms();
@@ -322,12 +322,12 @@ async fn without_room_the_delay_is_shorter_and_nothing_is_skipped() {
     assert_eq!(later.delay_ms(), delay_ms);
     assert!(delayed.feed.skipped_frames() == 0 && delayed.feed.lag_ms() <= STEP_MS);
     let notice = stream.broadcast.notices().all().iter().find(|notice| notice.code == "delay_shortened").cloned();
-    let message = notice.expect("is said").message;
-    assert!(message.starts_with("Your stream is too large to be kept for 60 s:"), "{message}");
+    let message = notice.expect("has a notice").message;
+    assert!(message.starts_with("Your stream is too large to be kept for 60 s."), "{message}");
     assert!(message.contains(&format!("gets it {:.0} s later", delay_ms as f64 / 1_000.0)), "{message}");
     let pictures = |leg: &Leg| leg.of(MediaKind::Video).count();
-    assert_eq!(pictures(&at_once), 40 * 25, "the others as before");
-    // When there is room again, it goes on without a pause.
+    assert_eq!(pictures(&at_once), 40 * 25, "other destinations are unaffected");
+    // With room again, the stream continues without a pause.
     stream.frame = Bytes::new();
     stream.run(40_000, &mut [&mut at_once, &mut delayed]).await;
     delayed.assert_smooth("no room");
@@ -336,5 +336,5 @@ async fn without_room_the_delay_is_shorter_and_nothing_is_skipped() {
     stream.run(5_000, &mut [&mut at_once, &mut delayed]).await;
     assert_eq!(later.kept_ms(), 0);
     stream.broadcast.keep_for(0);
-    assert!(stream.broadcast.ring_bytes() < 2 * 1024 * 1024, "what was kept for it is let go");
+    assert!(stream.broadcast.ring_bytes() < 2 * 1024 * 1024, "delayed packets are evicted");
 }

@@ -19,13 +19,13 @@ fn spec(playback_id: String) -> ProjectSpec {
     }
 }
 
-/// Whatever else happens at the same moment, and however the supervisor chooses what to look at first.
+/// Holds whatever else happens at the same time, and in whatever order the supervisor polls.
 #[tokio::test(start_paused = true)]
-async fn every_drop_is_noted_with_its_return() {
+async fn every_drop_and_return_is_reported() {
     let (events, mut receiver) = events::channel(256);
     let broadcast = Broadcast::new(ProjectId(Uuid::nil()), StreamId(Uuid::nil()));
     let (spec_sender, spec_seen) = watch::channel(spec(String::new()));
-    let orders = Orders {
+    let setup = Setup {
         broadcast: Arc::clone(&broadcast),
         hls: Arc::new(hls::Output::new(broadcast.started_at)),
         spec: spec_seen,
@@ -42,10 +42,10 @@ async fn every_drop_is_noted_with_its_return() {
         uplink: Arc::default(),
         delay_room: Arc::default(),
     };
-    let supervisor = tokio::spawn(supervise(orders));
+    let supervisor = tokio::spawn(supervise(setup));
     let mut noted = Vec::new();
     let mut next = async || {
-        let event = timeout(Duration::from_secs(5), receiver.recv()).await.expect("is noted");
+        let event = timeout(Duration::from_secs(5), receiver.recv()).await.expect("is reported");
         event.expect("the supervisor runs")
     };
     assert!(matches!(next().await, EngineEvent::StreamStarted { .. }));

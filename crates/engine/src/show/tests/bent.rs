@@ -1,7 +1,7 @@
-//! A simulator of encoders that send odd streams: ordinary streams, bent in several ways at once, go through publisher, ring,
-//! feed and HLS under a clock of their own. Whatever was bent, every output holds what [`outputs`] checks.
+//! Simulates encoders that send odd streams: normal streams, modified in several ways at once, go through publisher,
+//! ring, feed and HLS on a simulated clock. [`outputs`] checks what every output must hold in all cases.
 //!
-//! `make chaos` runs it for minutes, with new seeds; a seed that failed is repeated by `make chaos SEED=…`.
+//! `make chaos` runs it for minutes with new seeds; `make chaos SEED=…` repeats a seed that failed.
 
 mod bends;
 mod outputs;
@@ -19,12 +19,12 @@ use crate::show::writer::Publisher;
 use bends::{Act, Show};
 use outputs::Outputs;
 
-/// Seeds of a short run.
+/// Number of seeds in a short run.
 const SEEDS: u64 = 40;
-/// How often the readers look.
+/// Interval of the readers, in ms.
 const READ_MS: i64 = 40;
 
-/// Plays the show of a seed, and says what was wrong with it.
+/// Plays the stream of a seed; the error describes the violated invariant.
 fn play(seed: u64) -> Result<(), String> {
     let show = Show::drawn(&mut Random::seeded(seed));
     let live = live();
@@ -71,5 +71,5 @@ fn bent_streams_hold_at_every_output() {
         play(seed).unwrap_or_else(|wrong| panic!("{wrong}"));
         seed += 1;
     }
-    println!("bent streams: {} shows from seed {first} on, nothing wrong", seed - first);
+    println!("bent streams: {} shows from seed {first} on, all invariants held", seed - first);
 }

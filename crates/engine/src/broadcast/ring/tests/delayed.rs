@@ -1,10 +1,10 @@
-//! Readers with a delay, and those without beside them.
+//! Readers with a delay, and their effect on readers without one.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Packets of any kind and size, each some time after the one before.
+/// Packets of any kind and size, each with a random pause before it.
 fn packets() -> impl Strategy<Value = Vec<(PacketKind, i64, usize)>> {
     let kind = prop_oneof![
         1 => Just(VideoHeader),
@@ -17,15 +17,15 @@ fn packets() -> impl Strategy<Value = Vec<(PacketKind, i64, usize)>> {
     prop::collection::vec((kind, 0..600_i64, bytes), 0..400)
 }
 
-/// What a reader finds, to be compared.
-fn found(start: Option<Start>) -> Option<(u64, Why, i64, u64, Vec<Bytes>)> {
+/// A start in comparable form.
+fn found(start: Option<Start>) -> Option<(u64, StartReason, i64, u64, Vec<Bytes>)> {
     let start = start?;
     let headers = start.headers.iter().map(|entry| entry.packet.flv.clone()).collect();
-    Some((start.sequence, start.why, start.earliest.as_ms(), start.video_frames_before, headers))
+    Some((start.sequence, start.reason, start.earliest.as_ms(), start.video_frames_before, headers))
 }
 
 fn of(kind: PacketKind, ms: i64, bytes: usize) -> Packet {
-    // One allocation for all: what is counted is the length.
+    // All packets share one allocation; only lengths are counted.
     static BODY: std::sync::LazyLock<Bytes> = std::sync::LazyLock::new(|| Bytes::from(vec![0; 20 * 1024 * 1024]));
     Packet::opaque(kind, Timestamp::from_ms(ms), BODY.slice(..bytes))
 }
@@ -34,7 +34,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn delays_of_others_change_nothing_for_a_reader_without_one(packets in packets(), delay_ms in 1..300_000_i64) {
+    fn reader_without_a_delay_is_unaffected_by_delays_of_others(packets in packets(), delay_ms in 1..300_000_i64) {
         let (mut alone, mut beside, mut ms) = (Ring::default(), Ring::default(), 0);
         beside.keep_for(delay_ms);
         let mut waits = [None, None];
@@ -49,7 +49,7 @@ proptest! {
             prop_assert!(beside.held_bytes() <= KEPT_BYTES_MAX + DELAYED_BYTES_MAX);
             if n % 100 == 99 {
                 beside.keep_for(0);
-                prop_assert_eq!(alone.held_bytes(), beside.held_bytes(), "what was kept is let go");
+                prop_assert_eq!(alone.held_bytes(), beside.held_bytes(), "delayed packets are evicted");
                 prop_assert_eq!(alone.newest(), beside.newest());
                 beside.keep_for(delay_ms);
             }
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn delayed_reader_finds_what_one_without_found_then(
+    fn delayed_reader_starts_as_an_undelayed_one_did(
         packets in packets(),
         delay_ms in 1..60_000_i64,
         joins_at in 0..400_usize,
@@ -67,7 +67,7 @@ proptest! {
         let (mut then, mut moment) = (Vec::new(), Moment::default());
         for (n, (kind, pause_ms, bytes)) in packets.into_iter().enumerate() {
             ms += pause_ms;
-            // No more than fits.
+            // Limits the size to what fits.
             ring.push(of(kind, ms, bytes.min(100_000)), ms);
             then.push((ms, ring.newest(), found(ring.start(&mut None))));
             if n < joins_at {
@@ -79,15 +79,15 @@ proptest! {
                 prop_assert!(moment.packets().is_empty());
                 continue;
             };
-            // What came in a pause of the encoder before is dropped up to a pause sooner.
+            // Packets from before a pause of the encoder may be evicted earlier, by at most the length of the pause.
             prop_assert_eq!(moment.packets(), packets.start.max(ring.first)..packets.end);
             if packets.start < ring.first {
                 continue;
             }
-            // Who waits for a keyframe is known to the ring, and differs.
+            // The wait for a keyframe is state of the ring, so these starts may differ.
             let here = found(ring.start_at(&mut moment, &mut None));
-            let waits = |start: &Option<(u64, Why, i64, u64, Vec<Bytes>)>| {
-                start.as_ref().is_none_or(|(_, why, ..)| *why == Why::NoKeyframe)
+            let waits = |start: &Option<(u64, StartReason, i64, u64, Vec<Bytes>)>| {
+                start.as_ref().is_none_or(|(_, reason, ..)| *reason == StartReason::NoKeyframe)
             };
             prop_assert!(here == *start || waits(&here) && waits(start), "{:?} {:?}", here, start);
         }
@@ -109,6 +109,6 @@ fn packets_for_delayed_readers_are_bounded_by_number() {
         }
     }
     assert!(ring.entries.len() <= KEPT_PACKETS_MAX + DELAYED_PACKETS_MAX);
-    assert!(early > 100, "they are due early instead");
+    assert!(early > 100, "packets are due early");
     assert!(ring.held_bytes() <= KEPT_BYTES_MAX + DELAYED_BYTES_MAX);
 }

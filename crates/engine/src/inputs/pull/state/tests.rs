@@ -1,6 +1,6 @@
 use super::*;
 
-/// Without jitter.
+/// No jitter.
 const MIDDLE: f64 = 0.5;
 
 fn lost() -> Failure {
@@ -12,7 +12,7 @@ fn seconds(state: &mut State, outcome: Outcome) -> u64 {
 }
 
 #[test]
-fn failures_in_a_row_wait_longer_until_a_stream_comes() {
+fn failures_in_a_row_wait_longer_until_a_stream_arrives() {
     let mut state = State::default();
     let pauses: Vec<_> = (0..4).map(|_| seconds(&mut state, Outcome::Failed(lost()))).collect();
     assert_eq!(pauses, [1, 2, 4, 8]);
@@ -21,7 +21,7 @@ fn failures_in_a_row_wait_longer_until_a_stream_comes() {
 }
 
 #[test]
-fn server_that_only_waits_is_asked_again_at_once_and_starts_the_row_again() {
+fn silent_server_is_retried_soon_and_resets_the_backoff() {
     let mut state = State::default();
     seconds(&mut state, Outcome::Failed(lost()));
     let next = state.on_outcome(Outcome::Silent, MIDDLE);
@@ -30,10 +30,10 @@ fn server_that_only_waits_is_asked_again_at_once_and_starts_the_row_again() {
 }
 
 #[test]
-fn stream_that_is_announced_and_not_there_yet_is_tried_soon_and_at_most_every_ten_seconds() {
+fn announced_stream_is_retried_with_backoff_up_to_ten_seconds() {
     let mut state = State::default();
     assert_eq!(seconds(&mut state, Outcome::NotPublished), 10);
-    assert!(state.on_report(Upstream::Published), "is tried at once");
+    assert!(state.on_report(Upstream::Published), "connects at once");
     let pauses: Vec<_> = (0..6).map(|_| seconds(&mut state, Outcome::NotPublished)).collect();
     assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
     assert!(!state.on_report(Upstream::Unpublished));
@@ -41,7 +41,7 @@ fn stream_that_is_announced_and_not_there_yet_is_tried_soon_and_at_most_every_te
 }
 
 #[test]
-fn stream_that_its_owner_ended_is_not_taken_again_until_it_begins_again_upstream() {
+fn stream_ended_by_its_owner_is_declined_until_it_starts_again_upstream() {
     for begins_again in [
         |state: &mut State| assert!(state.on_report(Upstream::Published)),
         |state: &mut State| {
@@ -61,7 +61,7 @@ fn stream_that_its_owner_ended_is_not_taken_again_until_it_begins_again_upstream
 }
 
 #[test]
-fn broadcast_that_ends_for_another_reason_is_taken_again() {
+fn broadcast_ended_for_another_reason_is_pulled_again() {
     let mut state = State::default();
     let next = state.on_outcome(Outcome::BroadcastEnded(EndReason::EncoderLost), MIDDLE);
     assert_eq!(next, Next { pause: LIVENESS_INTERVAL, status: Some((PullState::Waiting, None)) });
@@ -81,7 +81,7 @@ fn refusal_stays_shown_while_connections_work() {
 }
 
 #[test]
-fn server_that_closes_without_a_word_is_asked_every_ten_seconds() {
+fn server_that_closes_without_an_answer_is_retried_every_ten_seconds() {
     let mut state = State::default();
     let closed = || Outcome::Failed(Failure::KeyRejected { answer: Answer::default() });
     assert_eq!([(); 3].map(|()| seconds(&mut state, closed())), [10, 10, 10]);

@@ -1,4 +1,4 @@
-//! Schedules under a clock that is passed in, and every sequence of events.
+//! Schedules with a simulated clock, and random sequences of events.
 
 use proptest::prelude::*;
 
@@ -53,7 +53,7 @@ impl Story {
 }
 
 #[test]
-fn trouble_backs_off_and_a_good_minute_forgives() {
+fn trouble_backs_off_and_a_good_minute_resets() {
     let mut story = Story::connecting();
     let waits: Vec<_> = (0..7).map(|_| story.fails(lost())).collect();
     assert_eq!(waits, [1, 2, 4, 8, 15, 30, 30]);
@@ -67,11 +67,11 @@ fn trouble_backs_off_and_a_good_minute_forgives() {
 }
 
 #[test]
-fn a_relay_that_falls_behind_is_degraded_while_it_does() {
+fn slow_relay_is_degraded_until_it_catches_up() {
     let slow = |host: &str| Slow::Server { host: host.to_owned() };
     let mut story = Story::connecting();
     assert_eq!(story.on(Event::Behind(slow("h"))), Action::Nothing);
-    assert_eq!(story.state.phase(), Phase::Connecting, "before it is live there is nothing to fall behind with");
+    assert_eq!(story.state.phase(), Phase::Connecting, "it is not live yet");
     story.live_for(5);
     let since = story.state.since();
     story.on(Event::Behind(slow("h")));
@@ -82,7 +82,7 @@ fn a_relay_that_falls_behind_is_degraded_while_it_does() {
     assert_eq!(
         (story.state.since(), story.state.slow()),
         (degraded, Some(&slow("another"))),
-        "another reason, since then"
+        "another reason, same beginning"
     );
     assert!(degraded > since);
     story.on(Event::Stuck);
@@ -97,18 +97,18 @@ fn a_relay_that_falls_behind_is_degraded_while_it_does() {
 }
 
 #[test]
-fn refusal_is_rejected_and_tried_slowly() {
+fn refusal_is_rejected_and_retried_slowly() {
     let mut story = Story::connecting();
     let waits: Vec<_> = (0..5).map(|_| story.fails(refused())).collect();
     assert_eq!(waits, [30, 60, 120, 300, 300]);
     story.on(refused());
     assert!(matches!(story.state.phase(), Phase::Rejected { .. }));
     assert_eq!(story.on(Event::RetryNow), Action::Connect);
-    assert_eq!(story.fails(lost()), 1, "another kind of failure has its own row");
+    assert_eq!(story.fails(lost()), 1, "another schedule starts at its beginning");
 }
 
 #[test]
-fn third_early_end_is_a_refusal_without_words() {
+fn third_early_end_counts_as_a_refusal() {
     let mut story = Story::connecting();
     for expected in ["connection_lost", "connection_lost", "closed_early"] {
         story.live_for(2);
@@ -121,14 +121,14 @@ fn third_early_end_is_a_refusal_without_words() {
 }
 
 #[test]
-fn end_before_the_first_media_arrived_is_early_too() {
+fn end_before_the_first_acknowledgement_is_early_too() {
     let mut story = Story::connecting();
     for expected in ["connection_lost", "connection_lost", "closed_early"] {
         story.on(Event::Accepted);
         story.fails(lost());
         assert_eq!(story.state.last_failure().map(Failure::code), Some(expected));
     }
-    assert!(story.state.reconnects().is_empty(), "it never was live");
+    assert!(story.state.reconnects().is_empty(), "it was never live");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn changed_format_connects_again_at_once() {
 }
 
 #[test]
-fn connecting_anew_at_once_is_for_once_in_a_while() {
+fn immediate_reconnects_are_limited() {
     let mut story = Story::connecting();
     for (seconds, at_once) in [(1, true), (1, false), (1, false), (6, true), (4, false)] {
         story.live_for(seconds);
@@ -154,7 +154,7 @@ fn connecting_anew_at_once_is_for_once_in_a_while() {
 }
 
 #[test]
-fn stall_is_shown_and_passes() {
+fn stall_is_shown_and_cleared() {
     let mut story = Story::connecting();
     story.live_for(1);
     story.on(Event::Stuck);
@@ -164,49 +164,49 @@ fn stall_is_shown_and_passes() {
 }
 
 #[derive(Clone, Debug)]
-enum Happening {
+enum Input {
     Event(Event),
     Seconds(u64),
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
+fn input() -> impl Strategy<Value = Input> {
     let host = || "h".to_owned();
     prop_oneof![
-        Just(Happening::Event(Event::Begin)),
-        Just(Happening::Event(Event::Accepted)),
-        Just(Happening::Event(Event::Published)),
-        Just(Happening::Event(Event::Stuck)),
-        Just(Happening::Event(Event::Progress)),
-        Just(Happening::Event(Event::Behind(Slow::Server { host: host() }))),
-        Just(Happening::Event(Event::CaughtUp)),
-        Just(Happening::Event(lost())),
-        Just(Happening::Event(refused())),
-        Just(Happening::Event(Event::Lost(Failure::KeyInUse { answer: Answer::default() }))),
-        Just(Happening::Event(Event::Lost(Failure::Stalled { host: host() }))),
-        Just(Happening::Event(Event::Lost(Failure::FormatChanged))),
-        Just(Happening::Event(Event::Due)),
-        Just(Happening::Event(Event::RetryNow)),
-        (0_u64..100).prop_map(Happening::Seconds),
+        Just(Input::Event(Event::Begin)),
+        Just(Input::Event(Event::Accepted)),
+        Just(Input::Event(Event::Published)),
+        Just(Input::Event(Event::Stuck)),
+        Just(Input::Event(Event::Progress)),
+        Just(Input::Event(Event::Behind(Slow::Server { host: host() }))),
+        Just(Input::Event(Event::CaughtUp)),
+        Just(Input::Event(lost())),
+        Just(Input::Event(refused())),
+        Just(Input::Event(Event::Lost(Failure::KeyInUse { answer: Answer::default() }))),
+        Just(Input::Event(Event::Lost(Failure::Stalled { host: host() }))),
+        Just(Input::Event(Event::Lost(Failure::FormatChanged))),
+        Just(Input::Event(Event::Due)),
+        Just(Input::Event(Event::RetryNow)),
+        (0_u64..100).prop_map(Input::Seconds),
     ]
 }
 
 proptest! {
-    /// Whatever happens in whatever order: there is never a second connection beside the first, a relay that waits has a
+    /// Invariants for any order of events: there is never a second connection beside the first, a waiting relay has a
     /// time to wait for, and from every state a relay can be live again.
     #[test]
-    fn no_sequence_of_events_gets_stuck_or_connects_twice(story in prop::collection::vec((happening(), 0.0..1.0), 0..200)) {
+    fn no_sequence_of_events_gets_stuck_or_connects_twice(story in prop::collection::vec((input(), 0.0..1.0), 0..200)) {
         let mut now = Instant::now();
         let mut state = State::new(now);
         let mut connected = false;
-        for (happening, jitter) in story {
-            let event = match happening {
-                Happening::Seconds(seconds) => {
+        for (input, jitter) in story {
+            let event = match input {
+                Input::Seconds(seconds) => {
                     now += Duration::from_secs(seconds);
                     continue;
                 }
-                Happening::Event(event) => event,
+                Input::Event(event) => event,
             };
-            // A connection that is lost is gone before the machine hears of it.
+            // A lost connection is closed before the state machine gets the event.
             if matches!(event, Event::Lost(_)) {
                 connected = false;
             }
@@ -223,7 +223,7 @@ proptest! {
             }
             let holds = matches!(state.phase(), Phase::Connecting | Phase::Live | Phase::Degraded | Phase::Stalled);
             if !holds {
-                prop_assert!(!connected, "a connection without a state that shows it");
+                prop_assert!(!connected, "a connection without a connected state");
             }
             connected = holds;
             prop_assert!(state.since() <= now);
@@ -235,7 +235,7 @@ proptest! {
     }
 }
 
-/// Every failure there is, with the phase it leads to and the waits that follow when it repeats, in seconds.
+/// Every failure, with the phase that it leads to and the waits when it repeats, in seconds.
 fn schedules() -> Vec<(Failure, &'static str, &'static [u64])> {
     const TROUBLE: &[u64] = &[1, 2, 4, 8, 15, 30, 30];
     const REFUSAL: &[u64] = &[30, 60, 120, 300, 300];
@@ -269,7 +269,7 @@ fn schedules() -> Vec<(Failure, &'static str, &'static [u64])> {
 }
 
 #[test]
-fn each_failure_waits_by_its_row_of_the_schedule() {
+fn each_failure_waits_by_its_schedule() {
     for (failure, phase, waits) in schedules() {
         for jitter in [0.0, 0.5, 1.0] {
             let mut now = Instant::now();

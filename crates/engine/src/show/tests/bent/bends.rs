@@ -1,4 +1,4 @@
-//! Shows: what an encoder captured, how it is bent, and what is sent when.
+//! Simulated streams: the captured frames, the modifications (bends), and the messages sent.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use gostream_proto::rtmp::media::{Media, MediaKind};
@@ -7,73 +7,73 @@ use gostream_testkit::{
     script::{AAC_HEADER, AVC_HEADER},
 };
 
-/// What precedes the number of a frame in its bytes.
+/// Precedes the number of a frame in its bytes.
 const MARK: &[u8] = b"FRAME";
-/// Bytes of a number, seven bits each.
+/// Bytes of a number, with seven bits each.
 const NUMBER_BYTES: usize = 4;
 
-/// Nothing for longer than this is a pause.
+/// A longer time without arrivals is a pause, in ms.
 const PAUSE_MS: i64 = 900;
 
-/// One bent stream.
+/// One simulated stream.
 pub(super) struct Show {
-    /// What happens when, in ms, in order.
+    /// The actions in order, each with its time in ms.
     pub(super) acts: Vec<(i64, Act)>,
-    /// Every frame that was captured, by number.
+    /// Every captured frame, by number.
     pub(super) frames: Vec<Frame>,
     pub(super) bends: Bends,
 }
 
 pub(super) enum Act {
     Send(Media),
-    /// The encoder is lost.
+    /// The encoder's connection is lost.
     Drop,
 }
 
-/// A frame that was captured.
+/// A captured frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     pub(super) is_video: bool,
     pub(super) key: bool,
-    /// When it was captured.
+    /// Capture time in ms.
     pub(super) at_ms: i64,
-    /// When it arrives.
+    /// Arrival in ms.
     pub(super) arrived_ms: i64,
-    /// Its time on the wire is made up.
+    /// Its timestamp is wrong.
     pub(super) is_outlier: bool,
     pub(super) is_sent: bool,
 }
 
-/// From when, and for how long, in ms.
+/// Start and length, in ms.
 type Span = (i64, i64);
 
-/// How the show is bent.
+/// The modifications of a stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bends {
     pub(super) fps: i64,
     gop: i64,
     pub(super) seconds: i64,
     start: u32,
-    /// Added to the stamps of pictures; a negative one is added to those of sound.
+    /// Added to the timestamps of pictures; a negative value is added to those of audio.
     skew_ms: i64,
-    /// How much later pictures arrive than sound.
+    /// How much later pictures arrive than audio, in ms.
     pub(super) late_ms: i64,
     drift_percent: i64,
     jump: Option<(i64, i32)>,
     outlier_every: Option<u64>,
-    /// Nothing is captured of both, of pictures, of sound.
+    /// Nothing is captured: of both tracks, of pictures, of audio.
     pause: Option<Span>,
     no_pictures: Option<Span>,
     no_sound: Option<Span>,
-    /// The network holds everything back.
+    /// The network delays everything.
     stall: Option<Span>,
     pub(super) jitter_ms: i64,
-    /// Presentation times as decode times, two B-frames between others.
+    /// Presentation times are sent as decode times, with two B-frames between other pictures.
     pub(super) reordered: bool,
-    /// The encoder is lost, and comes back with its clock at 0.
+    /// The encoder's connection is lost; it returns with its clock at 0.
     restart: Option<Span>,
     wrong_flags: bool,
-    /// Equal headers before each keyframe, with padding.
+    /// Repeats equal headers before each keyframe, with padding.
     repeats_headers: bool,
     slices: usize,
     empty_units: bool,
@@ -98,7 +98,7 @@ impl Bends {
             match random.within(0..15) {
                 0 => bends.skew_ms = random.within(0..3_000) as i64 - 1_500,
                 1 => bends.late_ms = random.within(0..1_300) as i64,
-                // It takes half a minute to tell a slow clock from a narrow network.
+                // Distinguishing a slow clock from a narrow network takes half a minute.
                 2 => (bends.drift_percent, bends.seconds) = (random.within(0..9) as i64 - 4, 150),
                 3 => bends.jump = Some((moment(random), -(random.within(700..20_000_000) as i32))),
                 4 => bends.jump = Some((moment(random), random.within(3_000..20_000_000) as i32)),
@@ -119,26 +119,27 @@ impl Bends {
 }
 
 impl Show {
-    /// How long nothing arrives: what is listed may leave that out.
+    /// Total time without arrivals, in ms; it may be missing in playlists.
     pub(super) fn away_ms(&self) -> i64 {
         let mut arrivals: Vec<_> = self.frames.iter().filter(|f| f.is_sent).map(|f| f.arrived_ms).collect();
         arrivals.sort_unstable();
         arrivals.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > PAUSE_MS).sum()
     }
 
-    /// An encoder that returns while the network stalls is put where its first packet comes; the rest may be ahead by the stall.
+    /// A returning encoder's clock is set by its first packet. If the network stalls then, the rest may be ahead by the
+    /// length of the stall.
     pub(super) fn stalled_return_ms(&self) -> i64 {
         self.bends.restart.and(self.bends.stall).map_or(0, |(_, lasts_ms)| lasts_ms)
     }
 
-    /// By how much a track that returned by its arrival is away from one that came by its clock.
+    /// Offset in ms between a track that returned by arrival and one that continued by its clock.
     pub(super) fn drifted_ms(&self) -> i64 {
         let bends = &self.bends;
         let away_ms = [bends.no_pictures, bends.no_sound, bends.pause].into_iter().flatten().map(|(_, lasts)| lasts);
         away_ms.sum::<i64>() * bends.drift_percent.abs() / 100
     }
 
-    /// What comes on another clock after a pause may as well be an outlier after a stall, until the next one comes.
+    /// Frames on another clock after a pause look like outliers after a stall until the next one arrives.
     pub(super) fn is_doubtful(&self, frame: &Frame) -> bool {
         let doubtful_ms = self.bends.pause.zip(self.bends.jump).and_then(|((from, lasts), (jumps_ms, _))| {
             (from..from + lasts).contains(&jumps_ms).then_some(from + lasts)
@@ -173,7 +174,7 @@ impl Show {
     }
 }
 
-/// What is captured: pictures, and sound at 48 kHz.
+/// The captured frames: pictures, and audio at 48 kHz.
 fn frames(bends: &Bends) -> Vec<Frame> {
     let within = |span: Option<Span>, at_ms| span.is_some_and(|(from, lasts)| (from..from + lasts).contains(&at_ms));
     let frame = |is_video, at_ms| {
@@ -195,7 +196,7 @@ fn frames(bends: &Bends) -> Vec<Frame> {
     frames
 }
 
-/// When frames arrive: each track in its own order.
+/// Sets the arrival of frames; each track stays in order.
 fn arrive(frames: &mut [Frame], bends: &Bends, random: &mut Random) {
     let (mut newest, mut count) = ([0; 2], 0);
     for frame in frames.iter_mut().filter(|frame| frame.is_sent) {
@@ -208,7 +209,7 @@ fn arrive(frames: &mut [Frame], bends: &Bends, random: &mut Random) {
         }
         if let Some((from, lasts)) = bends.restart {
             if frame.at_ms < from && at_ms >= from {
-                // What was on its way is lost with the connection.
+                // Data in transit is lost with the connection.
                 frame.is_sent = false;
                 continue;
             }
@@ -224,7 +225,7 @@ fn arrive(frames: &mut [Frame], bends: &Bends, random: &mut Random) {
     }
 }
 
-/// The messages of a frame.
+/// Adds the messages of a frame.
 fn send(frame: &Frame, number: u32, bends: &Bends, sent: &mut Vec<(i64, Media)>) {
     let began_ms = bends.restart.filter(|(from, _)| frame.at_ms >= *from).map_or(0, |(from, lasts)| from + lasts);
     let mut ms = frame.at_ms - began_ms;
@@ -252,7 +253,7 @@ fn send(frame: &Frame, number: u32, bends: &Bends, sent: &mut Vec<(i64, Media)>)
     }
     let is_flagged = frame.key != (bends.wrong_flags && number.is_multiple_of(3));
     let flag = if is_flagged { 0x17 } else { 0x27 };
-    // first_mb_in_slice 0 and slice_type I or P; then slices that go on.
+    // first_mb_in_slice 0 and slice_type I or P; then further slices.
     let begin: [u8; 2] = if frame.key { [0x65, 0x88] } else { [0x41, 0x9A] };
     push(MediaKind::Video, tag(flag, &[&begin[..], &mark(number)].concat(), bends.empty_units));
     for _ in 1..bends.slices {
@@ -260,7 +261,7 @@ fn send(frame: &Frame, number: u32, bends: &Bends, sent: &mut Vec<(i64, Media)>)
     }
 }
 
-/// How much later than it is decoded a picture is shown, in a pattern of I P B B P B B.
+/// How much later than its decode time a picture is shown, in ms, in a pattern of I P B B P B B.
 fn shown_later(frame: &Frame, bends: &Bends) -> i64 {
     let place = (frame.at_ms * bends.fps + 500) / 1_000 % bends.gop;
     let frames = match place {
@@ -282,13 +283,13 @@ fn tag(flag: u8, unit: &[u8], with_empty: bool) -> Bytes {
     body.freeze()
 }
 
-/// What makes a frame known wherever it goes; never a start code.
+/// The bytes that identify a frame in any output; never a start code.
 fn mark(number: u32) -> Vec<u8> {
     let digits = (0..NUMBER_BYTES).rev().map(|place| (number >> (7 * place)) as u8 & 0x7F | 0x80);
     MARK.iter().copied().chain(digits).collect()
 }
 
-/// The numbers of the frames in some bytes.
+/// The numbers of the frames in `bytes`.
 pub(super) fn marks(bytes: &[u8]) -> impl Iterator<Item = u32> {
     let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number << 7 | u32::from(digit & 0x7F));
     let windows = bytes.windows(MARK.len() + NUMBER_BYTES);

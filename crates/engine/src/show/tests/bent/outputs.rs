@@ -1,4 +1,4 @@
-//! What comes out, and what has to hold of it.
+//! The outputs of a simulated stream, and their invariants.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,11 +20,11 @@ use crate::{
     },
 };
 
-/// When broadcasts begin, in ms since 1970.
+/// The beginning of broadcasts, in ms since 1970.
 const BEGAN_MS: u64 = 1_700_000_000_000;
-/// How far media time may be from the wall clock.
+/// Allowed difference between media time and wall-clock time, in ms.
 const WALL_MS: i64 = 500;
-/// How far the tracks may be from where they were to each other.
+/// Allowed change of the offset between the tracks, in ms.
 const SYNC_MS: i64 = 100;
 
 /// A destination and both forms of HLS.
@@ -40,7 +40,7 @@ pub(super) struct Outputs {
     live: Playlist,
 }
 
-/// A frame at the destination.
+/// A frame that the destination received.
 #[derive(Clone, Copy, Debug)]
 struct Arrived {
     number: u32,
@@ -48,15 +48,15 @@ struct Arrived {
     timestamp_ms: i64,
 }
 
-/// All that a playlist ever listed.
+/// Everything that a playlist has listed.
 #[derive(Default)]
 struct Playlist {
     targets: Vec<u64>,
-    /// Duration and bytes of segments, by number.
+    /// Duration in ms and bytes of segments, by number.
     segments: BTreeMap<u64, (u64, Vec<u8>)>,
 }
 
-/// All that came out.
+/// Everything that the outputs produced.
 pub(super) struct Played {
     connections: usize,
     arrived: Vec<Arrived>,
@@ -84,7 +84,7 @@ impl Outputs {
         }
     }
 
-    /// Both readers take what is there.
+    /// Both readers read all available packets.
     pub(super) fn read(&mut self) {
         self.broadcast.wake_readers();
         let Self { feed, arrived, .. } = self;
@@ -98,19 +98,19 @@ impl Outputs {
             self.connections += 1;
         }
         if self.hls.read(&mut self.subscription, BEGAN_MS) {
-            self.look();
+            self.read_playlists();
         }
     }
 
-    fn look(&mut self) {
+    fn read_playlists(&mut self) {
         let Self { output, classic, live, .. } = self;
         if let Some(text) = output.playlist("s") {
             let number = |name: &str| name.strip_prefix("s-")?.strip_suffix(".ts")?.parse().ok();
             let bytes = |n| output.segment(n).map(|bytes| bytes.to_vec());
             classic.take(&String::from_utf8_lossy(&text), number, bytes);
         }
-        if let Some(Served::Playlist(text)) = output.look(File::Media, &PlaylistRequest::default()) {
-            let bytes = |n| match output.look(File::Segment(n), &PlaylistRequest::default()) {
+        if let Some(Served::Playlist(text)) = output.response(File::Media, &PlaylistRequest::default()) {
+            let bytes = |n| match output.response(File::Segment(n), &PlaylistRequest::default()) {
                 Some(Served::Media(pieces)) => Some(pieces.concat()),
                 _ => None,
             };
@@ -121,7 +121,7 @@ impl Outputs {
     pub(super) fn finish(mut self) -> Played {
         let next = Hls::new(Arc::clone(&self.output));
         std::mem::replace(&mut self.hls, next).finish(&self.broadcast);
-        self.look();
+        self.read_playlists();
         let Self { connections, arrived, classic, live, .. } = self;
         Played { connections, arrived, classic, live }
     }
@@ -151,7 +151,7 @@ impl Playlist {
         if durations.iter().any(|ms| (ms + 500) / 1_000 > target) {
             return Err(format!("{name}: a segment is longer than {target} s: {durations:?}"));
         }
-        // Of a pause only what a segment may last is listed.
+        // Of a pause, at most one segment's length is listed.
         let listed_ms = durations.iter().sum::<u64>() as i64;
         let (wall_ms, away_ms) = (show.bends.seconds * 1_000 + show.bends.late_ms, show.away_ms());
         let least_ms = wall_ms - away_ms - WALL_MS - show.bends.late_ms;
@@ -168,7 +168,7 @@ impl Playlist {
     }
 }
 
-/// Every picture is there once; the newest may be held.
+/// Every picture exists exactly once; the newest may still be held.
 fn complete(numbers: &[u32], show: &Show, name: &str) -> Result<(), String> {
     let is_picture = |number: &u32| show.frames[*number as usize].is_video;
     let mut pictures: Vec<_> = numbers.iter().copied().filter(is_picture).collect();
@@ -209,7 +209,7 @@ fn frame(arrived: &Arrived, show: &Show) -> Frame {
     show.frames[arrived.number as usize]
 }
 
-/// Times never fall, but for pictures whose presentation times were sent.
+/// Times never fall, except for pictures sent with presentation times.
 fn falls(track: &[Arrived], show: &Show) -> Result<(), String> {
     if show.bends.reordered && track.first().is_some_and(|arrived| arrived.is_video) {
         return Ok(());
@@ -218,9 +218,9 @@ fn falls(track: &[Arrived], show: &Show) -> Result<(), String> {
     fall.map_or(Ok(()), |pair| Err(format!("destination: a time falls: {pair:?}")))
 }
 
-/// A track lasts as long as it took to come.
+/// A track is as long as the time in which it arrived.
 fn lasts(track: &[Arrived], show: &Show) -> Result<(), String> {
-    let (Some(first), Some(last)) = (track.first(), track.last()) else { return Err("nothing came".to_owned()) };
+    let (Some(first), Some(last)) = (track.first(), track.last()) else { return Err("nothing arrived".to_owned()) };
     let media_ms = last.timestamp_ms - first.timestamp_ms;
     let wall_ms = frame(last, show).arrived_ms - frame(first, show).arrived_ms;
     if (media_ms - wall_ms).abs() <= WALL_MS + 2 * show.bends.jitter_ms + show.stalled_return_ms() {
@@ -229,7 +229,7 @@ fn lasts(track: &[Arrived], show: &Show) -> Result<(), String> {
     Err(format!("destination: {media_ms} ms of media in {wall_ms} ms: {first:?} to {last:?}"))
 }
 
-/// The tracks are to each other as they were sent.
+/// The offset between the tracks stays as it was sent.
 fn in_sync(arrived: &[Arrived], show: &Show) -> Result<(), String> {
     let place = |arrived: &Arrived| arrived.timestamp_ms - frame(arrived, show).at_ms;
     let reordering = if show.bends.reordered { 3_000 / show.bends.fps } else { 0 };
@@ -240,7 +240,7 @@ fn in_sync(arrived: &[Arrived], show: &Show) -> Result<(), String> {
             sound = Some(packet);
             continue;
         }
-        // Sound that was captured at about the same time.
+        // Only audio captured at about the same time is compared.
         let near = |sound: &&Arrived| (frame(sound, show).at_ms - frame(packet, show).at_ms).abs() < 300;
         let Some(sound) = sound.filter(near) else { continue };
         let apart = place(packet) - place(sound);

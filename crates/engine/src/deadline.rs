@@ -1,14 +1,14 @@
-//! Waiting for others only while this process runs. One that was stopped (a machine that slept, a migration, a debugger) finds all of
-//! its deadlines over when it goes on, and the system tells it of those before it tells of what arrived meanwhile.
+//! Deadlines for peers that count only the time while this process runs. After a stop (suspended machine, migration,
+//! debugger) all timers have expired, and the runtime reports them before it reports the data that arrived meanwhile.
 
 use std::{pin::Pin, time::Duration};
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Of a stop, no more than this is counted.
+/// The most that a stop of the process counts.
 const STEP: Duration = Duration::from_secs(1);
 
-/// Ends when the process has run for so long.
+/// Resolves when the process has run for `limit`.
 pub(crate) async fn run_time(limit: Duration) {
     let mut left = limit;
     while !left.is_zero() {
@@ -18,7 +18,8 @@ pub(crate) async fn run_time(limit: Duration) {
     }
 }
 
-/// Notices that the other end has been silent for that long while the process ran. One timer a second, however often something is heard.
+/// Detects that a peer has been silent for `limit` while the process ran. Needs one timer per second, however often
+/// data arrives.
 #[derive(Debug)]
 pub(crate) struct Silence {
     limit: Duration,
@@ -27,19 +28,19 @@ pub(crate) struct Silence {
 }
 
 impl Silence {
-    /// Begins to listen.
+    /// Starts with a full limit.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, left: limit, step: Box::pin(sleep(limit.min(STEP))) }
     }
 
-    /// Something was heard.
-    pub(crate) fn heard(&mut self) {
-        // The step that runs is not counted.
+    /// Data arrived: the silence starts again.
+    pub(crate) fn reset(&mut self) {
+        // The running step does not count.
         self.left = self.limit + self.limit.min(STEP);
     }
 
-    /// Ends when the silence has lasted long enough, or at most a second later. Cancel safe.
-    pub(crate) async fn is_long(&mut self) {
+    /// Resolves when the silence has lasted for the limit, or at most a second later. Cancel safe.
+    pub(crate) async fn elapsed(&mut self) {
         loop {
             self.step.as_mut().await;
             self.left = self.left.saturating_sub(self.limit.min(STEP));
@@ -58,30 +59,30 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_stop_of_the_process_counts_as_a_moment() {
+    async fn stop_of_the_process_counts_as_at_most_one_step() {
         let limit = Duration::from_millis(15_500);
         let begun = Instant::now();
         run_time(limit).await;
         assert_eq!(begun.elapsed(), limit);
         let mut silence = Silence::new(limit);
-        silence.is_long().await;
+        silence.elapsed().await;
         assert_eq!(begun.elapsed(), 2 * limit);
 
-        // What arrived during the stop is heard of a moment after it.
+        // Data that arrived during the stop is read a moment after it.
         let mut silence = Silence::new(limit);
         advance(Duration::from_secs(60)).await;
-        timeout(Duration::ZERO, silence.is_long()).await.expect_err("is not long");
+        timeout(Duration::ZERO, silence.elapsed()).await.expect_err("has not elapsed");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_counts_from_what_was_heard_last() {
+    async fn silence_counts_from_the_last_reset() {
         let begun = Instant::now();
         let mut silence = Silence::new(Duration::from_secs(15));
         for _ in 0..100 {
-            timeout(Duration::from_millis(400), silence.is_long()).await.expect_err("is not long");
-            silence.heard();
+            timeout(Duration::from_millis(400), silence.elapsed()).await.expect_err("has not elapsed");
+            silence.reset();
         }
-        silence.is_long().await;
+        silence.elapsed().await;
         let lasted = begun.elapsed() - Duration::from_secs(40);
         assert!(lasted >= Duration::from_secs(15) && lasted <= Duration::from_secs(16), "{lasted:?}");
     }
