@@ -1,4 +1,4 @@
-//! The server put together: what starts in which order, and stops in the reverse.
+//! Assembles the server: what starts in which order. It stops in reverse order.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -38,14 +38,14 @@ use crate::{
 mod error;
 mod open;
 
-/// Events that wait for the history writer; a stream makes a handful in its life, and each account has its share
-/// (ARCHITECTURE.md, section 7).
+/// The most events that wait for the history writer. A stream causes a handful in its life, and each account has its
+/// share (ARCHITECTURE.md, section 7).
 const EVENTS_MAX: usize = 4_096;
-/// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
+/// How long tasks may take to end after relays said goodbye. HTTP itself takes at most one second.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the database may take to note that the server stopped.
+/// How long the database may take to record that the server stopped.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the database may take to close: one that hangs must not keep a server from stopping.
+/// How long the database may take to close. One that hangs must not prevent the stop.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running server.
@@ -57,17 +57,17 @@ pub struct App {
     metrics: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
     data_dir: String,
-    /// The certificate, if it comes from files.
+    /// The certificate, if it was loaded from files.
     reloadable: Option<Arc<Certificates>>,
-    /// Ends tasks once the engine is down; `ctx.stopping` comes first.
+    /// Ends tasks. Cancelled once the engine has stopped; `ctx.stopping` is cancelled first.
     ended: CancellationToken,
     tasks: TaskTracker,
-    /// Until the end, so that the next server waits for it.
+    /// The lock of the data directory. It is held to the end, so that the next server waits for it.
     _held: Arc<Held>,
 }
 
 impl App {
-    /// Starts everything. When this returns, requests and streams are taken.
+    /// Starts the server. It accepts requests and streams when this returns.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
         let (certificates, keeper) = certificates(&settings)?.unzip();
@@ -140,22 +140,22 @@ impl App {
         })
     }
 
-    /// Where HTTP is taken.
+    /// The address of the HTTP port.
     pub fn http_addr(&self) -> SocketAddr {
         self.http
     }
 
-    /// Where RTMP is taken.
+    /// The address of the RTMP port.
     pub fn rtmp_addr(&self) -> SocketAddr {
         self.ctx.engine.rtmp_addr()
     }
 
-    /// Where Prometheus reads, if anywhere.
+    /// The address of the metrics port, if one is set.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics
     }
 
-    /// A few lines that say where everything is.
+    /// The lines printed after the start: the addresses of page, API and RTMP.
     pub fn banner(&self) -> String {
         let page = self.ctx.public_url.as_ref().map_or_else(
             || format!("{}://{}", if self.ctx.tls { "https" } else { "http" }, reachable(self.http)),
@@ -170,7 +170,7 @@ impl App {
         lines + &format!("  Data          {}\n", self.data_dir)
     }
 
-    /// Reads the files of the certificate again, if there are any. What is open stays.
+    /// Reloads the certificate files, if there are any. Open connections are kept.
     pub fn reload(&self) {
         match &self.reloadable {
             Some(certificates) => certificates.ask_to_reload(),
@@ -178,7 +178,8 @@ impl App {
         }
     }
 
-    /// Stops: no new publishers, relays say goodbye, requests finish, the database closes. Takes 9 s at most.
+    /// Stops: refuses new publishers, ends relays with a goodbye, finishes requests and closes the database. Takes at
+    /// most 9 s.
     pub async fn stop(self) {
         self.ctx.stopping.cancel();
         self.ctx.engine.shutdown().await;
@@ -187,18 +188,18 @@ impl App {
         if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("Some tasks did not end in time.");
         }
-        // Said while nothing else is written; that it could not be said costs the next one a moment.
+        // Nothing else writes any more. If this fails, the next server only waits a moment longer.
         let left = timeout(LEAVE_TIMEOUT, self.store.leave(&self.ctx.node)).await;
         if !left.is_ok_and(|left| left.is_ok()) {
-            tracing::debug!("The database did not take that this server stopped.");
+            tracing::debug!("The database did not record that this server stopped.");
         }
         if timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
-            tracing::warn!("The database did not let go in time.");
+            tracing::warn!("The database did not close in time.");
         }
     }
 }
 
-/// What goes on beside requests and streams.
+/// Starts the background tasks.
 fn look_after(ctx: &Context, kept: Kept, stop: &CancellationToken) {
     let Kept { store, held, file, lock, ends } = kept;
     if let Some(ends) = ends {
@@ -213,19 +214,19 @@ fn look_after(ctx: &Context, kept: Kept, stop: &CancellationToken) {
     }
 }
 
-/// What shows the newest certificate, which `keeper` keeps fresh.
+/// An acceptor that always uses the newest certificate, which `keeper` renews or reloads.
 fn keep(certificates: Arc<Certificates>, keeper: Keeper, tasks: &TaskTracker, stop: CancellationToken) -> TlsAcceptor {
     tasks.spawn(keeper.run(certificates.clone(), stop));
     TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1", ACME_TLS_1]))
 }
 
-/// A port for a few clients of the operator.
+/// A port for the few clients of the operator.
 fn plain(router: Router, files: FileLimit) -> Port {
     let (headers, proxies) = (ProxyProtocol::default(), [].into());
     Port { tls: None, headers, proxies, places: files.metrics(listen::PLACES), router }
 }
 
-/// The certificate to begin with, and who keeps it fresh.
+/// The first certificate and the source of the next ones.
 fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, Keeper)>, StartError> {
     Ok(match &settings.tls {
         None => None,
@@ -258,7 +259,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>, 
 fn engine_limits(settings: &Settings) -> EngineLimits {
     let live = settings.quota.live_streams;
     let StartLimits { per_key, per_account } = StartLimits::default();
-    // All that an account may have live can come back at once, twice.
+    // After an outage all live streams of an account may return at once. The burst allows this twice.
     let per_account = RateLimit { burst: per_account.burst.max(live.saturating_mul(2)), ..per_account };
     EngineLimits {
         ingest_kbps: settings.quota.ingest_kbps,
@@ -268,7 +269,7 @@ fn engine_limits(settings: &Settings) -> EngineLimits {
     }
 }
 
-/// An address that a browser on this machine can open; the port is left to say which server.
+/// An address that a browser on this machine can open. The port is kept.
 fn reachable(address: SocketAddr) -> String {
     match address.ip() {
         ip if ip.is_unspecified() => format!("localhost:{}", address.port()),

@@ -1,8 +1,9 @@
-//! Who publishes at the servers in front, as their hooks tell: so that the goodbye of one is not taken for that of another.
+//! The publishers at upstream servers, as reported by their hooks, so that the end of one publisher is not taken for
+//! the end of another.
 //!
-//! nginx-rtmp asks about a second publisher as about the first, refuses it by itself, and then tells of its end under the
-//! same name. Connections are told apart by their address and the number that the server gave them. The first that was asked
-//! about is the one that is played.
+//! nginx-rtmp calls the hook for a second publisher of the same name, refuses it by itself, and then reports its end
+//! under that name. Publishers are distinguished by their address and the connection number of the upstream server. The
+//! first publisher that was announced is the one that is played.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,61 +13,62 @@ use std::{
 
 use uuid::Uuid;
 
-/// Of one project so many are remembered; further ones are refused in front, and what is told of their end changes nothing.
+/// The most publishers remembered per project. Later ones are refused by the upstream server, and their end changes
+/// nothing.
 const PUBLISHERS_MAX: usize = 8;
-/// When nothing is played although somebody was let in so long ago, nothing will be: that end was not told.
+/// If no stream is played this long after a publisher was admitted, the publisher has left without a report.
 const STALE: Duration = Duration::from_secs(10);
 
-/// A connection to a server in front.
+/// A publisher's connection to an upstream server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Publisher {
-    /// By its address and number, as the hook calls them (`addr`, `clientid`).
+    /// The address and the connection number, as the hook names them (`addr`, `clientid`).
     Known(String, String),
-    /// It was there before we were.
+    /// The publisher was there before this server started.
     Unknown,
 }
 
-/// What follows from an end.
+/// The effect of a publisher's departure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// Nothing: it was not the one that is played.
+    /// None: this publisher was not played.
     Another,
-    /// The one that is played left, and another may take its place.
+    /// The played publisher left, and another one can take over.
     Succeeded,
-    /// The last one left.
+    /// The last publisher left.
     Last,
 }
 
-/// The publishers of each project that pulls.
+/// The publishers of each project that pulls its stream.
 #[derive(Debug, Default)]
 pub(crate) struct Fronts(Mutex<HashMap<Uuid, Seen>>);
 
 #[derive(Debug)]
 struct Seen {
-    /// In the order in which they came; the first is the one that is played.
+    /// In the order of their arrival; the first one is played.
     publishers: VecDeque<Publisher>,
-    /// When the newest came.
+    /// When the newest publisher arrived.
     at: Instant,
-    /// How often something had been played before the first of them.
+    /// The number of plays before the first publisher arrived.
     plays: u64,
 }
 
-/// What is played at the moment.
+/// The play state of a project.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Play {
-    /// Something is.
+    /// Whether a stream is played now.
     pub(crate) is_live: bool,
-    /// How often something was, this time included.
+    /// The number of plays so far, including the current one.
     pub(crate) plays: u64,
 }
 
 impl Fronts {
-    /// A publisher was let in.
+    /// Records that a publisher was admitted.
     pub(crate) fn published(&self, project: Uuid, publisher: Publisher, play: Play, now: Instant) {
         let Play { is_live, plays } = play;
         let mut fronts = self.lock();
         let seen = fronts.entry(project).or_insert_with(|| Seen { publishers: VecDeque::new(), at: now, plays });
-        // What was played is over, and its end not told: the server in front crashed, or tells it later.
+        // The previous play is over without a report: the upstream server crashed, or reports it later.
         if !is_live && (plays != seen.plays || now.duration_since(seen.at) >= STALE) {
             seen.publishers.clear();
         }
@@ -81,7 +83,7 @@ impl Fronts {
         }
     }
 
-    /// A publisher is told to have left.
+    /// Records that a publisher left.
     pub(crate) fn left(&self, project: Uuid, publisher: &Publisher) -> Left {
         let mut fronts = self.lock();
         let Some(seen) = fronts.get_mut(&project) else { return Left::Another };
@@ -97,12 +99,12 @@ impl Fronts {
         }
     }
 
-    /// Forgets projects that do not pull any more.
+    /// Forgets projects that no longer pull.
     pub(crate) fn retain(&self, pulled: &HashSet<Uuid>) {
         self.lock().retain(|project, _| pulled.contains(project));
     }
 
-    /// A poisoned lock still guards a whole map.
+    /// The map. It is intact even if a thread panicked while it held the lock.
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Seen>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_ends_the_stream() {
+    fn only_the_end_of_the_first_publisher_ends_the_stream() {
         let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
         assert_eq!(fronts.left(project, &client(1)), Left::Another, "nobody is known");
         fronts.published(project, client(17), NOTHING, now);
@@ -132,11 +134,11 @@ mod tests {
         assert_eq!(fronts.left(project, &elsewhere), Left::Another);
         assert_eq!(fronts.left(Uuid::max(), &client(17)), Left::Another);
         assert_eq!(fronts.left(project, &client(17)), Left::Last);
-        assert_eq!(fronts.left(project, &client(17)), Left::Another, "told twice");
+        assert_eq!(fronts.left(project, &client(17)), Left::Another, "reported twice");
     }
 
     #[test]
-    fn the_next_takes_the_place_of_the_first() {
+    fn the_next_publisher_takes_over_from_the_first() {
         let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
         fronts.published(project, client(1), NOTHING, now);
         fronts.published(project, client(2), SOMETHING, now);
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_was_never_told_is_forgotten() {
+    fn a_publisher_whose_end_was_never_reported_is_forgotten() {
         let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
         fronts.published(project, client(17), NOTHING, now);
         fronts.published(project, client(3), NOTHING, now + STALE);
@@ -154,27 +156,27 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_when_the_play_is_over_is_the_first() {
+    fn a_publisher_that_arrives_after_the_play_is_the_first() {
         let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
         fronts.published(project, client(17), NOTHING, now);
         fronts.published(project, client(18), SOMETHING, now);
         fronts.published(project, client(3), Play { is_live: false, plays: 1 }, now);
-        assert_eq!(fronts.left(project, &client(17)), Left::Another, "told late");
+        assert_eq!(fronts.left(project, &client(17)), Left::Another, "reported late");
         assert_eq!(fronts.left(project, &client(3)), Left::Last);
     }
 
     #[test]
-    fn a_stream_that_was_there_before_us_is_not_ended_by_a_second_publisher() {
+    fn a_second_publisher_does_not_end_a_stream_from_before_the_start() {
         let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
         fronts.published(project, client(2), SOMETHING, now);
         assert_eq!(fronts.left(project, &client(2)), Left::Another);
-        // Its own end tells nothing, but the next one is the first.
+        // Its end is not reported, but the next publisher is the first one.
         fronts.published(project, client(3), Play { is_live: false, ..SOMETHING }, now);
         assert_eq!(fronts.left(project, &client(3)), Left::Last);
     }
 
     #[test]
-    fn a_flood_of_publishers_costs_little() {
+    fn a_flood_of_publishers_uses_bounded_memory() {
         let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
         for number in 0..10_000 {
             fronts.published(project, client(number), SOMETHING, now);

@@ -1,5 +1,5 @@
-//! The control plane: HTTP, settings, logins, and how rows and running streams meet. The `gostream` program is a thin
-//! shell around this library, so that tests run the same server.
+//! The control plane: HTTP, settings, logins, and the reconciliation of rows with running streams. The `gostream`
+//! program is a thin wrapper around this library, so that tests run the same server.
 
 mod api;
 pub mod app;

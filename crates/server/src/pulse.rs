@@ -1,6 +1,6 @@
-//! Whether the database keeps changes: asked by writing, now and then and when there is reason to doubt it. A full disk, one that
-//! may only be read, and a damaged file are outages like a database that is away: streams go on, changes are refused, and
-//! readiness, log, metrics and page say which.
+//! Monitors whether the database accepts changes: by writing periodically, and after failed requests. A full disk, a
+//! read-only database and a damaged file count as outages, like a database that does not respond: streams continue,
+//! changes are refused, and readiness, log, metrics and page name the problem.
 
 use std::{
     fs, io,
@@ -22,26 +22,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::Held;
 
-/// How often it is asked while nothing is wrong.
+/// The interval of checks while there is no problem.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// A server that did not write for so long has stopped.
+/// A server that has not written for this long has stopped.
 pub(crate) const SURE_SIGN: Duration = Duration::from_secs(12);
-/// How often it is asked whether the trouble is over.
+/// The interval of checks during a problem.
 const INTERVAL_IN_TROUBLE: Duration = Duration::from_secs(2);
-/// Doubts come with each request that fails; an answer to one serves those that come soon after.
+/// The shortest time between checks that failed requests cause. One check serves all requests that fail in between.
 const DOUBTS_APART: Duration = Duration::from_secs(1);
-/// A database that takes longer is away. On SQLite another program may hold the lock, which is waited for 5 s, and then said.
+/// A database that takes longer counts as away. On SQLite another program may hold the lock; after 5 s of waiting
+/// SQLite reports that.
 const TIMEOUT: Duration = Duration::from_secs(7);
-/// What is damaged shows where it is read, and not where we write: it is believed for so long after it was last seen.
+/// Reads find damage that the periodic write does not. A reported damage is shown for this long after it was last seen.
 const DAMAGE_BELIEVED: Duration = Duration::from_secs(300);
 
-/// What is known of the database.
+/// The known state of the database.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     trouble: watch::Sender<Option<Trouble>>,
     damage_seen: Mutex<Option<Instant>>,
     doubt: Notify,
-    /// Another server has the name of this one.
+    /// Another server has the same node id.
     is_double: AtomicBool,
 }
 
@@ -57,22 +58,22 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// What is wrong, as far as is known.
+    /// The current problem, if one is known.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         *self.trouble.borrow()
     }
 
-    /// Whether another server has the name of this one.
+    /// Whether another server has the same node id.
     pub(crate) fn is_double(&self) -> bool {
         self.is_double.load(Ordering::Relaxed)
     }
 
-    /// Takes whether another server has the name of this one.
+    /// Sets whether another server has the same node id.
     pub(crate) fn set_double(&self, is_double: bool) {
         self.is_double.store(is_double, Ordering::Relaxed);
     }
 
-    /// A request or an event could not be written or read, because of that.
+    /// Reports that a request or an event could not be read or written because of this problem.
     pub(crate) fn doubt(&self, trouble: Trouble) {
         if trouble == Trouble::Damaged {
             *self.damage_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -80,7 +81,7 @@ impl Pulse {
         self.doubt.notify_one();
     }
 
-    /// Asks until the server stops. `file` is that of the database, if it is one.
+    /// Checks the database until the server stops. `file` is the database file, if the database is one.
     pub(crate) async fn run(
         self: Arc<Self>,
         store: Store,
@@ -91,7 +92,7 @@ impl Pulse {
     ) {
         let (mut since, mut doubted) = (Instant::now(), false);
         loop {
-            // A light row may find a place in a file that cannot grow.
+            // A small row may still fit into a file that cannot grow, so a doubtful database gets a large one.
             let heavy = doubted || self.trouble().is_some();
             if file.as_ref().is_some_and(Opened::is_elsewhere) {
                 store.refuse_changes();
@@ -115,7 +116,7 @@ impl Pulse {
         }
     }
 
-    /// Writes, and says what changed.
+    /// Writes a heartbeat, and logs a changed state.
     async fn ask(&self, store: &Store, node: &str, size: HeartbeatSize, since: &mut Instant) {
         let written = match timeout(TIMEOUT, store.heartbeat(node, size)).await {
             Ok(written) => written.map_err(|error| (error.trouble().unwrap_or(Trouble::Away), Some(error))),
@@ -134,14 +135,14 @@ impl Pulse {
             }
             match now {
                 Some(trouble) => tracing::error!(error, trouble = name(trouble), "{}", sentence(trouble)),
-                None => tracing::info!(seconds = since.elapsed().as_secs(), "The database keeps changes again."),
+                None => tracing::info!(seconds = since.elapsed().as_secs(), "The database accepts changes again."),
             }
             self.trouble.send_replace(now);
         }
     }
 }
 
-/// A database file, as it was when it was opened.
+/// The identity of a database file at the time that it was opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
     path: PathBuf,
@@ -149,18 +150,18 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// The one of a URL, which just was opened.
+    /// The file of a database URL that has just been opened.
     pub(crate) fn of(url: &str) -> Option<Self> {
         let path = backup::file(url).ok()?;
         let id = id_of(&path).ok()?;
         Some(Self { path, id })
     }
 
-    /// Whether the path leads to another file now, or to none.
+    /// Whether the path now leads to another file or to none.
     fn is_elsewhere(&self) -> bool {
         match id_of(&self.path) {
             Ok(id) => id != self.id,
-            // What cannot be asked for now may be there all the same.
+            // After any other error the file may still exist.
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
@@ -170,7 +171,7 @@ fn id_of(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// The word for programs.
+/// The name of the problem in the API and metrics.
 pub(crate) const fn name(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::Full => "full",
@@ -181,26 +182,26 @@ pub(crate) const fn name(trouble: Trouble) -> &'static str {
     }
 }
 
-/// Every trouble there is.
+/// All problems.
 pub(crate) const TROUBLES: [Trouble; 5] =
     [Trouble::Full, Trouble::ReadOnly, Trouble::Damaged, Trouble::Replaced, Trouble::Away];
 
-/// What it means for those who use the server.
+/// A sentence for users and operators.
 pub(crate) const fn sentence(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::Full => {
-            "The disk of the database is full: nothing can be saved until there is room. Streams that are live go on."
+            "The disk of the database is full: nothing can be saved until there is room. Live streams continue."
         }
         Trouble::ReadOnly => {
-            "The database can only be read: nothing can be saved until that is mended. Streams that are live go on."
+            "The database is read-only: nothing can be saved until that is fixed. Live streams continue."
         }
         Trouble::Damaged => {
-            "The database is damaged: its operator has to restore the newest backup. Streams that are live go on."
+            "The database is damaged: the operator has to restore the newest backup. Live streams continue."
         }
         Trouble::Replaced => {
-            "The file of the database was moved or replaced while the server runs: nothing can be saved until the server is \
-             started again. Streams that are live go on."
+            "The database file was moved or replaced while the server runs: nothing can be saved until the server is \
+             restarted. Live streams continue."
         }
-        Trouble::Away => "The database does not answer as it should. Try again in a moment.",
+        Trouble::Away => "The database does not respond as expected. Try again in a moment.",
     }
 }

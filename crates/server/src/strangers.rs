@@ -1,7 +1,7 @@
-//! Encoders that tried a stream key which no project has: most often their owner mistyped it, and waits in front of the page.
+//! Encoders that tried an unknown stream key. Most often their owner mistyped the key and is looking at the page.
 //!
-//! Whom it concerns nobody can know, so it is shown to those who sit where the encoder sits: at the same address, or in
-//! the same private network. Nobody learns the addresses of others.
+//! The server cannot know whose encoder it is. So an attempt is shown to viewers at the encoder's address or in the
+//! same private network. Other users' addresses stay private.
 
 use std::{
     collections::HashMap,
@@ -10,14 +10,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// Addresses remembered; of more the oldest is forgotten.
+/// The most addresses remembered. The oldest is forgotten beyond that.
 const ADDRESSES_MAX: usize = 1_024;
-/// What is older helps nobody.
+/// How long an attempt is shown.
 const RECENT: Duration = Duration::from_secs(300);
-/// Somebody who tries keys all the time must not keep every open page busy.
+/// Open pages are notified at most once per this interval, so that an encoder that keeps trying does not keep them
+/// busy.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who tried, and when.
+/// The addresses that tried unknown keys, with the time of the last attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers(Mutex<Seen>);
 
@@ -28,7 +29,7 @@ struct Seen {
 }
 
 impl Strangers {
-    /// Remembers a try; `true` when open pages should look.
+    /// Remembers an attempt. Returns whether open pages should be notified.
     pub(crate) fn tried(&self, address: IpAddr, at: SystemTime) -> bool {
         let mut seen = self.seen();
         let Seen { tries, told } = &mut *seen;
@@ -44,12 +45,12 @@ impl Strangers {
         due
     }
 
-    /// An encoder at that address found its project.
+    /// Forgets the attempts of an address, because an encoder there used a valid key.
     pub(crate) fn found_home(&self, address: IpAddr) {
         self.seen().tries.remove(&address.to_canonical());
     }
 
-    /// The newest try near a viewer in the last minutes.
+    /// The newest recent attempt from near a viewer's address.
     pub(crate) fn near(&self, viewer: IpAddr, now: SystemTime) -> Option<(IpAddr, SystemTime)> {
         let seen = self.seen();
         let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < RECENT);
@@ -66,7 +67,7 @@ fn is_near(a: IpAddr, b: IpAddr) -> bool {
     let (a, b) = (a.to_canonical(), b.to_canonical());
     match (a, b) {
         _ if a == b || is_private(a) && is_private(b) => true,
-        // A household has a /64, and its devices change their addresses in it.
+        // A household has a /64 prefix, within which its devices change their addresses.
         (IpAddr::V6(a), IpAddr::V6(b)) => a.segments()[..4] == b.segments()[..4],
         _ => false,
     }
@@ -88,11 +89,11 @@ mod tests {
     }
 
     #[test]
-    fn only_those_near_an_encoder_hear_of_it() {
+    fn only_viewers_near_an_encoder_see_its_attempts() {
         let strangers = Strangers::default();
         let now = SystemTime::now();
         assert!(strangers.tried(ip("203.0.113.7"), now));
-        assert!(!strangers.tried(ip("2001:db8::1"), now), "told a moment ago");
+        assert!(!strangers.tried(ip("2001:db8::1"), now), "pages were notified a moment ago");
         strangers.tried(ip("192.168.1.5"), now);
         let near = |viewer| strangers.near(ip(viewer), now).map(|(address, _)| address);
         assert_eq!(near("203.0.113.7"), Some(ip("203.0.113.7")));

@@ -1,4 +1,4 @@
-//! The two databases: how each is opened, and the handles to it.
+//! SQLite and PostgreSQL: opening, and the handles to either.
 
 mod handle;
 mod listener;

@@ -1,4 +1,4 @@
-//! What handlers work with: rows, what runs, and what they share.
+//! The shared state of all handlers.
 
 use std::sync::Arc;
 
@@ -18,54 +18,54 @@ use crate::{
     strangers::Strangers,
 };
 
-/// What handlers work with.
+/// The shared state of all handlers.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// The rows, to be read.
+    /// The database, for reading.
     pub store: Reader,
-    /// What commands change.
+    /// The state that commands change.
     pub control: Arc<Control>,
-    /// What runs.
+    /// The engine.
     pub engine: Engine,
-    /// Live projects whose changes are not carried out yet.
+    /// Live projects whose changes are not applied yet.
     pub sync_errors: Arc<SyncErrors>,
-    /// Encoders with unknown keys.
+    /// Attempts with unknown stream keys.
     pub strangers: Arc<Strangers>,
-    /// Who publishes at servers that streams are pulled from.
+    /// Publishers at upstream servers.
     pub fronts: Arc<Fronts>,
-    /// Who follows events.
+    /// The open event streams of each account.
     pub followers: Followers,
-    /// Signs logins.
+    /// Signs session tokens.
     pub tokens: Tokens,
-    /// Knows browsers that logged in before.
+    /// Recognizes browsers that logged in before.
     pub browsers: Browsers,
     /// Judges and hashes passwords.
     pub passwords: Passwords,
-    /// Whether the database keeps changes.
+    /// The state of the database.
     pub pulse: Arc<Pulse>,
-    /// Who comes next to the database.
+    /// Limits concurrent requests per account.
     pub turns: Turns,
-    /// Slows down guessing.
+    /// Rate limits.
     pub limits: Arc<Limits>,
-    /// What an account may have.
+    /// The quota of each account.
     pub quota: Quota,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
-    /// This server among others on the same database.
+    /// The node id of this server.
     pub node: String,
-    /// Base of links, if set.
+    /// The base of links, if it is set.
     pub public_url: Option<Url>,
-    /// Where encoders connect.
+    /// The port that encoders connect to.
     pub rtmp_port: u16,
-    /// Whether this server itself speaks HTTPS.
+    /// Whether this server itself serves HTTPS.
     pub tls: bool,
-    /// Who may make accounts.
+    /// Whether sign-up is open.
     pub signup: Signup,
-    /// Handlers that run, whether or not their client is still there.
+    /// The running handlers, with or without a connected client.
     pub handlers: TaskTracker,
-    /// Cancelled when the server begins to stop.
+    /// Cancelled when the server starts to stop.
     pub stopping: CancellationToken,
 }
 
-/// As handlers get it.
+/// The state as handlers receive it.
 pub(super) type Ctx = Arc<Context>;

@@ -1,4 +1,4 @@
-//! Who follows events, counted by accounts.
+//! Limits the open event streams of each account.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::error::Problem;
 
-/// How many projects' events an account may follow at once, each of which reads rows every `RECHECK`: a script follows
-/// all of its projects, a hundred by default, and people leave pages open.
+/// The limit of open event streams per account. Each of them reads rows every `RECHECK`. A script may follow all of an
+/// account's projects, which are at most 100 by default, and users leave pages open.
 const PLACES: ConnectionLimits = ConnectionLimits {
     waiting: usize::MAX,
     waiting_per_address: usize::MAX,
@@ -17,7 +17,7 @@ const PLACES: ConnectionLimits = ConnectionLimits {
     proxies: 0,
 };
 
-/// Counts who follows.
+/// Counts open event streams by account.
 #[derive(Debug)]
 pub(crate) struct Followers(Arc<ConnectionLimiter<Uuid>>);
 
@@ -28,7 +28,7 @@ impl Default for Followers {
 }
 
 impl Followers {
-    /// A place, until dropped.
+    /// A permit for one more event stream, valid until dropped.
     pub(super) fn enter(&self, account: Uuid) -> Result<Permit<Uuid>, Problem> {
         self.0.enter(Some(account)).ok_or_else(one_too_many)
     }
@@ -37,6 +37,6 @@ impl Followers {
 fn one_too_many() -> Problem {
     let most = PLACES.connections_per_address;
     Problem::quota(format!(
-        "This account follows {most} projects' events already. Close a page, or a script, that does."
+        "This account has {most} open event streams already. Close a page, or a script, that uses one."
     ))
 }

@@ -1,4 +1,4 @@
-//! Who asks: [`Login`] and [`Person`], one of which a private handler takes.
+//! Authentication of requests: a private handler takes [`Login`] or [`Person`] as an argument.
 
 use std::net::IpAddr;
 
@@ -23,32 +23,32 @@ use crate::{
     login::{proof::Proof, refused, token::Claims},
 };
 
-/// Who asks. Taking this argument is what makes a handler private.
+/// The login of a request. A handler with this argument is private.
 pub(super) struct Login {
     /// The account.
     pub(super) user: Row,
-    /// How it was proved.
+    /// The credential that was verified.
     pub(super) proof: Proof,
-    /// What it may do.
+    /// The permitted actions.
     pub(super) scope: Scope,
-    /// Held until the handler ends; what keeps a login for longer gives it back.
+    /// Held until the handler ends. Handlers that keep a login for longer release it.
     pub(super) turn: Option<Turn>,
 }
 
 impl Login {
-    /// Whether it may see stream keys, with which anybody can publish.
+    /// Whether this login may see stream keys, with which anyone can publish.
     pub(super) fn sees_keys(&self) -> bool {
         self.scope == Scope::Full
     }
 
-    /// Notes that an answer holds the keys of these projects, if this login sees them.
+    /// Records that a response contains the keys of these projects, if this login can see them.
     pub(super) async fn note_shown_keys(&self, commands: &Commands, projects: &[&Project]) {
         if self.sees_keys() {
             commands.note_shown_keys(self.user.id, self.proof, projects).await;
         }
     }
 
-    /// Whether it still counts.
+    /// Whether the login is still valid.
     pub(super) async fn counts(&self, ctx: &Ctx) -> Result<bool, Error> {
         match self.proof {
             Proof::Session(id) => Ok(ctx.store.session_user(id).await?.is_some_and(|found| found.id == self.user.id)),
@@ -57,7 +57,8 @@ impl Login {
     }
 }
 
-/// Who asks, and has shown the password: for what decides who may log in. A token that leaks must not lead further.
+/// A login with the password, as opposed to an API token. Handlers that control access to the account require it, so
+/// that a leaked token gives no further access.
 pub(super) struct Person {
     /// The account.
     pub(super) user: Row,
@@ -91,18 +92,18 @@ impl FromRequestParts<Ctx> for Login {
 }
 
 impl Login {
-    /// Waits for a turn first: asking the database who it is would be a flood as well.
+    /// Waits for a turn before it reads the database: otherwise these reads themselves could flood it.
     async fn proved(parts: &Parts, ctx: &Ctx, line: Line) -> Result<Self, Problem> {
         let token = match bearer(&parts.headers) {
             Some(token) => token.to_owned(),
             None => {
                 let jar = CookieJar::from_headers(&parts.headers);
-                // Logins from before the name changed have the plain one until they end.
+                // Sessions from before the rename have the old cookie until they end.
                 let cookie = jar.get(HOST_COOKIE).or_else(|| jar.get(COOKIE));
                 let token = cookie.ok_or_else(Problem::unauthorized)?.value().to_owned();
-                // A browser sends the cookie whoever made the request, so who made it must be known.
+                // Browsers send the cookie with requests of any site, so the origin must be checked.
                 if !parts.method.is_safe() && !is_same_origin(parts, ctx) {
-                    let detail = "This request came from another site. Use the page of this server, or a bearer token.";
+                    let detail = "This request came from another site. Use this server's own page, or a bearer token.";
                     return Err(Problem::new(StatusCode::FORBIDDEN, "bad_origin", detail));
                 }
                 token
@@ -115,35 +116,35 @@ impl Login {
         };
         let sent = Sent::read(&token, ctx).ok_or_else(stranger)?;
         let turn = ctx.turns.take(&parts.method, sent.whose(line, address), &ctx.stopping).await?;
-        // A session that ended is no try to get in: a page that was left open asks with it.
+        // An ended session is not an attack: a page that was left open still sends it.
         let is_session = matches!(sent, Sent::Session(_));
         let login = prove(sent, address, turn, ctx).await?;
         let login = login.ok_or_else(|| if is_session { Problem::unauthorized() } else { stranger() })?;
         if login.scope == Scope::Read && !parts.method.is_safe() {
-            let detail = "This API token may only read. Use one with the scope `full`.";
+            let detail = "This API token is read-only. Use one with the scope `full`.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", detail));
         }
         Ok(login)
     }
 }
 
-/// In which line a login stands.
+/// The queue that a login waits in.
 #[derive(Clone, Copy)]
 enum Line {
-    /// That of all logins of the account.
+    /// The queue of all logins of the account.
     Account,
-    /// Its own: whoever floods the account cannot keep its owner from ending that.
+    /// The queue of the session alone, so that a flood on the account cannot keep its owner from stopping it.
     Session,
 }
 
-/// What was sent to prove a login.
+/// The credential that was sent.
 enum Sent<'a> {
     Token(&'a str),
     Session(Claims),
 }
 
 impl<'a> Sent<'a> {
-    /// `None` for what is forged.
+    /// `None` for a forged credential.
     fn read(token: &'a str, ctx: &Ctx) -> Option<Self> {
         if token.starts_with(gostream_store::TOKEN_PREFIX) {
             return Some(Self::Token(token));
@@ -151,7 +152,7 @@ impl<'a> Sent<'a> {
         ctx.tokens.read(token).map(Self::Session)
     }
 
-    /// In whose line it waits.
+    /// The owner of the queue.
     fn whose(&self, line: Line, address: Option<IpAddr>) -> Whose {
         match (self, line) {
             (Self::Token(_), _) => Whose::Tokens(address.map(subscriber_prefix)),
@@ -161,7 +162,7 @@ impl<'a> Sent<'a> {
     }
 }
 
-/// Whose login that is; nobody's when it has ended.
+/// Verifies a credential; `None` if it has ended or was revoked.
 async fn prove(sent: Sent<'_>, address: Option<IpAddr>, turn: Turn, ctx: &Ctx) -> Result<Option<Login>, Error> {
     let turn = Some(turn);
     let commands = ctx.control.commands(address);
@@ -182,13 +183,13 @@ async fn prove(sent: Sent<'_>, address: Option<IpAddr>, turn: Turn, ctx: &Ctx) -
     Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full, turn }))
 }
 
-/// The token that is sent as `Authorization: Bearer`.
+/// The token in `Authorization: Bearer`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether our own page made the request, as far as its browser says.
+/// Whether this server's own page made the request, according to the browser.
 fn is_same_origin(parts: &Parts, ctx: &Ctx) -> bool {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     if text("sec-fetch-site") == Some("same-origin") {

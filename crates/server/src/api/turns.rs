@@ -1,5 +1,6 @@
-//! Who comes next to the database. It serves whoever asks in the order in which they come, changes one at a time on SQLite; so
-//! few of one account are let come at once, and a crowd of them waits for itself instead of in front of everybody else.
+//! Limits the concurrent requests of each account. The database serves requests in the order of their arrival, and on
+//! SQLite one change at a time. So only a few requests of one account run at a time, and the others wait without
+//! delaying those of other accounts.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,29 +11,30 @@ use uuid::Uuid;
 
 use super::error::Problem;
 
-/// All requests of an address fit: who is refused at once asks again at once, and takes the processor instead. In all so many run
-/// that those whose bodies are still on their way leave room for others.
+/// The limits of changes. The queue has room for all requests of an address, because a refused client retries at once,
+/// which costs processor time. The total is large enough for others while requests wait for their bodies.
 const CHANGES: Bounds = Bounds { running: 128, running_each: 2, waiting: 16_384, waiting_each: 4_096 };
-/// More can be read at once than changed.
+/// More reads than changes may run at a time.
 const READS: Bounds = Bounds { running_each: 4, ..CHANGES };
 
-/// The lines.
+/// The queues.
 #[derive(Clone, Debug)]
 pub(crate) struct Turns {
     changes: Arc<Shares<Whose>>,
     reads: Arc<Shares<Whose>>,
 }
 
-/// Who waits in line.
+/// The owner of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Whose {
     Account(Uuid),
     Session(Uuid),
-    /// A subscriber with API tokens. Whose those are, and whether they count, is known after a look into the database.
+    /// The subscriber prefix of clients with API tokens. Owner and validity of a token are known only after reading the
+    /// database.
     Tokens(Option<IpAddr>),
 }
 
-/// Leave to ask, until dropped.
+/// The permission to use the database, valid until dropped.
 pub(super) type Turn = Share<Whose>;
 
 impl Default for Turns {
@@ -42,7 +44,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for a turn; [`Problem::busy`] when too many wait, and for who waits when the server stops.
+    /// Waits for a turn. Fails with [`Problem::busy`] if too many wait, or when the server stops.
     pub(super) async fn take(&self, method: &Method, whose: Whose, stop: &CancellationToken) -> Result<Turn, Problem> {
         let pool = if method.is_safe() { &self.reads } else { &self.changes };
         tokio::select! {

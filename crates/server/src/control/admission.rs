@@ -1,4 +1,4 @@
-//! Who may publish: the engine asks, the rows answer.
+//! Admission of publishers: answers the engine from the database.
 
 use std::{
     net::SocketAddr,
@@ -21,12 +21,13 @@ use crate::{
     strangers::Strangers,
 };
 
-/// How long an encoder waits for the database before it is told to come back.
+/// How long an encoder waits for the database before it is refused and has to reconnect.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an address that keeps trying unknown keys waits for each answer. It holds one of its few places meanwhile.
+/// The delay of each refusal for an address that keeps trying unknown keys. It uses up one of the address's few
+/// connections meanwhile.
 const GUESS_DELAY: Duration = Duration::from_secs(2);
 
-/// Answers the engine's one question from the database, until `stopping`.
+/// Admits publishers by the rows in the database, until `stopping`.
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) store: Store,
@@ -39,7 +40,7 @@ pub(crate) struct Gate {
 impl Gate {
     async fn spec_of(&self, key: &StreamKey) -> Result<ProjectSpec, Refusal> {
         let unavailable = |error| {
-            tracing::warn!(%error, "The database did not answer for an encoder.");
+            tracing::warn!(%error, "The database could not be read for an encoder.");
             Refusal::Unavailable
         };
         let project = self.store.project_by_stream_key(key.expose()).await.map_err(unavailable)?;

@@ -1,8 +1,7 @@
-//! Where control plane and data plane meet: rows become a [`ProjectSpec`](gostream_engine::spec::ProjectSpec), and the engine
-//! is told.
+//! The reconciler: turns rows into a [`ProjectSpec`](gostream_engine::spec::ProjectSpec) and applies it to the engine.
 //!
-//! A wake carries only a project's id. One code path serves the click, the publish and the periodic sweep, so whatever
-//! was missed is caught by the next sweep. Handlers never call a relay.
+//! A wake carries only a project's id. Requests, publishes and the periodic sweep use the same code, so the next sweep
+//! catches anything that was missed. Handlers never call a relay.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,24 +24,24 @@ use super::{
 };
 use crate::fronts::Fronts;
 
-/// How often every live project is looked at, woken or not. A key that another process replaced, such as `gostream user
-/// password`, ends its publisher within this time.
+/// The interval at which every live project is reconciled. The publisher of a key that another process replaced, such
+/// as `gostream user password`, is disconnected within this time.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// How long one project may take. Its rows take milliseconds; one that hangs is given up on before the next sweep tries it again.
+/// How long one project may take. Its rows take milliseconds. A project that hangs is abandoned before the next sweep.
 const PROJECT_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long the projects to pull may take to be read, one query for all of them.
+/// How long reading the projects to pull may take. It is one query for all of them.
 const PULLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Keeps every live project as its rows say.
+/// Keeps every live project in the state that its rows describe.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
-    /// What encoders are asked at.
+    /// The admission of encoders. Its store and wakes are used here as well.
     gate: Arc<Gate>,
     engine: Engine,
     fronts: Arc<Fronts>,
-    /// This server among others on the same database.
+    /// The node id of this server.
     node: String,
-    /// Where it is kept what failed.
+    /// The failures by project.
     pub(crate) sync_errors: Arc<SyncErrors>,
 }
 
@@ -51,7 +50,7 @@ impl Reconciler {
         Self { gate, engine, fronts, node, sync_errors: Arc::default() }
     }
 
-    /// Works until `stop`. Projects, pulls and commands of other servers do not wait for each other.
+    /// Runs until `stop`. Projects, pulls and commands of other servers do not wait for each other.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let changed = Notify::new();
         tokio::select! {
@@ -62,7 +61,7 @@ impl Reconciler {
         }
     }
 
-    /// Reconciles projects side by side: those that changed, and with each sweep every live one.
+    /// Reconciles changed projects, and every live one with each sweep. Several run concurrently.
     async fn keep_projects(&self, changed: &Notify) {
         let (mut queue, mut running) = (Queue::default(), FuturesUnordered::new());
         let mut sweep = every(SWEEP_INTERVAL);
@@ -88,7 +87,7 @@ impl Reconciler {
         }
     }
 
-    /// Fetches what is this server's to fetch, whenever rows changed and at each sweep.
+    /// Pulls the streams that this server has claimed, after changes and with each sweep.
     async fn keep_pulls(&self, changed: &Notify) {
         let (mut sweep, mut was_failing) = (every(SWEEP_INTERVAL), false);
         loop {
@@ -100,7 +99,7 @@ impl Reconciler {
         }
     }
 
-    /// Carries out what other servers ask for.
+    /// Executes the commands of other servers.
     async fn carry_out_commands(&self) {
         let mut inbox = Inbox::new(self.gate.store.clone(), self.engine.clone(), self.node.clone());
         let (mut sweep, mut look) = (every(SWEEP_INTERVAL), every(INBOX_INTERVAL));
@@ -114,7 +113,7 @@ impl Reconciler {
         }
     }
 
-    /// Tells whether the rows were read; when they cannot be, everything goes on as it was.
+    /// Returns whether the rows were read. If not, the current pulls continue.
     async fn pull(&self, was_failing: bool) -> bool {
         let claimed = self.gate.store.claim_pulls(&self.node, OffsetDateTime::now_utc());
         match timeout(PULLS_TIMEOUT, claimed).await {
@@ -130,8 +129,8 @@ impl Reconciler {
         false
     }
 
-    /// Makes a live project as its rows say. When that fails, it runs on as it was, the failure is kept, and the next sweep tries
-    /// again.
+    /// Reconciles a live project. After a failure the project runs on unchanged, the failure is recorded, and the next
+    /// sweep tries again.
     async fn reconcile(&self, project: ProjectId) {
         let result = timeout(PROJECT_TIMEOUT, self.follow(project)).await;
         let failure = match &result {
@@ -142,13 +141,13 @@ impl Reconciler {
         let noted = self.sync_errors.note(project, failure, OffsetDateTime::now_utc());
         match (noted, result) {
             (Noted::Fails, Ok(Err(error))) => {
-                tracing::warn!(%error, project.id = %project, "The rows of a project cannot be read. Its changes wait.");
+                tracing::warn!(%error, project.id = %project, "The rows of a project cannot be read. Its changes are delayed.");
             }
             (Noted::Fails, _) => {
-                tracing::warn!(project.id = %project, "The rows of a project cannot be read in time. Its changes wait.");
+                tracing::warn!(project.id = %project, "The rows of a project cannot be read in time. Its changes are delayed.");
             }
             (Noted::Recovers, _) => {
-                tracing::info!(project.id = %project, "Changes of a project are carried out again.")
+                tracing::info!(project.id = %project, "Changes of a project are applied again.")
             }
             (Noted::Same | Noted::FailsOtherwise, _) => {}
         }
@@ -159,8 +158,8 @@ impl Reconciler {
 
     async fn follow(&self, project: ProjectId) -> Result<(), Error> {
         if self.engine.live().contains(&project) && self.apply(project).await? == Applied::OtherKey {
-            // Rows that were read while the key was replaced, and its next stream began, say the old one. Those that are read
-            // now were written before that stream, or say truly that its key was replaced.
+            // If the key was replaced and a stream with the new key began during the read, the rows still had the old
+            // key. A second read is newer than that stream: if it differs as well, the stream's key was replaced.
             if self.apply(project).await? == Applied::OtherKey {
                 self.engine.end(project, EndReason::EndedByOwner);
             }
@@ -168,7 +167,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Hands the engine what the rows say; ends the stream of a project that has none.
+    /// Applies the rows to the engine. Ends the stream of a project without rows.
     async fn apply(&self, project: ProjectId) -> Result<Applied, Error> {
         Ok(match rows::read(&self.gate.store, project.0).await? {
             Some((row, destinations)) => self.engine.apply(rows::spec(&row, &destinations)),
@@ -180,7 +179,7 @@ impl Reconciler {
     }
 }
 
-/// Ticks at once and then at this interval, which a late tick does not shorten.
+/// Ticks at once and then at this interval. A late tick does not shorten the next interval.
 fn every(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

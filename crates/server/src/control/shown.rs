@@ -1,4 +1,4 @@
-//! Who has seen which stream keys, so that the audit log names each pair once.
+//! Remembers which logins have seen which stream keys, so that the audit log names each pair once.
 
 use std::{
     collections::HashSet,
@@ -9,21 +9,22 @@ use uuid::Uuid;
 
 use crate::login::proof::Proof;
 
-/// Beyond so many pairs everything is forgotten, and written down once more: some megabytes.
+/// The most pairs. At this number all are forgotten, and recorded again at the next disclosure. It takes some
+/// megabytes.
 const SHOWN_MAX: usize = 100_000;
 
-/// Which login, or token, has been shown the stream keys of which projects. Every answer about a project holds its key, and a
-/// line for each would bury the rest; the first time tells who had it.
+/// The stream keys that were disclosed, by session or token and project. Every response with a project contains its
+/// key. A line for each would fill the audit log, so only the first disclosure is recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Shown(Mutex<HashSet<(Uuid, Uuid)>>);
 
 impl Shown {
-    /// Whether this login sees the key of this project for the first time.
+    /// Whether this login has not seen the key of this project before.
     pub(crate) fn is_new(&self, login: Proof, project: Uuid) -> bool {
         !self.lock().contains(&(login.id(), project))
     }
 
-    /// It is written down that this login saw the key of this project.
+    /// Remembers that this login has seen the key of this project, after that was recorded.
     pub(crate) fn noted(&self, login: Proof, project: Uuid) {
         let mut shown = self.lock();
         if shown.len() >= SHOWN_MAX {
@@ -32,18 +33,19 @@ impl Shown {
         shown.insert((login.id(), project));
     }
 
-    /// The project has a new key, which nobody has seen.
+    /// Forgets who saw the key of this project, because it has a new one.
     pub(crate) fn renewed(&self, project: Uuid) {
         self.lock().retain(|&(_, known)| known != project);
     }
 
-    /// The project has a new key, which only this login has seen: making it is written down as such.
+    /// Remembers that only this login has seen the new key of this project. The audit log records the creation of the
+    /// key instead.
     pub(crate) fn made_by(&self, login: Proof, project: Uuid) {
         self.renewed(project);
         self.noted(login, project);
     }
 
-    /// A poisoned lock still guards a whole set.
+    /// The set. It is intact even if a thread panicked while it held the lock.
     fn lock(&self) -> MutexGuard<'_, HashSet<(Uuid, Uuid)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_saw_which_key_is_remembered_within_bounds() {
+    fn disclosures_are_remembered_within_bounds() {
         let shown = Shown::default();
         let (login, kept) = (Proof::Session(Uuid::new_v4()), Uuid::new_v4());
         shown.made_by(login, kept);
@@ -64,7 +66,7 @@ mod tests {
             shown.noted(login, Uuid::new_v4());
         }
         assert!(!shown.is_new(login, kept));
-        // Projects that are made and deleted leave pairs, which count as well.
+        // Deleted projects leave pairs, which count as well.
         shown.made_by(login, Uuid::new_v4());
         assert_eq!(shown.lock().len(), 1);
     }

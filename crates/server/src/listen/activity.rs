@@ -1,5 +1,5 @@
-//! Whether a connection is idle: when no request of it is under way. A half head is no request yet. What is idle may be
-//! evicted for a newcomer, and ends by itself after a while: pings of HTTP/2 keep nothing open.
+//! Tracks whether a connection is idle, which means that it has no open request. An unfinished head is not a request.
+//! Idle connections may be evicted for new ones, and are closed after a while, even if they answer HTTP/2 pings.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The requests of one connection, and its place.
+/// The open requests of one connection, and its permit.
 #[derive(Debug)]
 pub(super) struct Activity {
     place: Permit,
@@ -27,7 +27,7 @@ struct Requests {
     idle_since: Instant,
 }
 
-/// A request, under way until dropped.
+/// An open request; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Request(Arc<Activity>);
 
@@ -54,7 +54,7 @@ impl Activity {
         self.asked.notified().await;
     }
 
-    /// Returns once nothing has been under way for `patience`.
+    /// Returns once the connection has been idle for `patience`.
     pub(super) async fn idle_for(&self, patience: Duration) {
         loop {
             let Requests { open, idle_since } = *self.requests();
@@ -66,7 +66,7 @@ impl Activity {
         }
     }
 
-    /// Cancelled when another connection got the place.
+    /// Cancelled when the connection must close to make room for another.
     pub(super) fn evicted(&self) -> CancellationToken {
         self.place.evicted()
     }

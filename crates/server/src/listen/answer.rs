@@ -1,6 +1,6 @@
-//! What a client has asked for and not taken yet, which keeps memory of ours: a segment that nobody lists any more
-//! stays for as long as one viewer is on its way through it. So an answer has a deadline, however it is withheld: a
-//! socket that is hardly read, and a stream of HTTP/2 whose window stays closed, look the same from here.
+//! Limits the duration of responses. An unread response keeps memory in use: a segment that has left every playlist
+//! stays in memory as long as one viewer is downloading it. A slowly read socket and a closed window of an HTTP/2
+//! stream look the same from here, so one deadline applies to both.
 
 use std::{
     collections::BTreeSet,
@@ -20,10 +20,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::held::Held;
 
-/// Who takes longer for a segment cannot watch the stream, and what 50 kbit/s carry by then is more than the dashboard.
+/// A client that takes longer for a segment cannot play the stream, and 50 kbit/s suffice to load the whole dashboard
+/// in this time.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The answers of one connection that are under way.
+/// The open responses of one connection.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay(Mutex<Answers>);
 
@@ -34,10 +35,10 @@ struct Answers {
 }
 
 impl UnderWay {
-    /// Returns once an answer has been under way for too long.
+    /// Returns once a response has been open for too long.
     pub(super) async fn overdue(&self) {
         loop {
-            // What begins while this sleeps is due later.
+            // Responses that begin during the sleep are due later.
             let oldest = self.answers().begun.first().map_or_else(Instant::now, |(begun, _)| *begun);
             let due = oldest + ANSWER_TIMEOUT;
             if due <= Instant::now() {
@@ -61,7 +62,7 @@ impl UnderWay {
     }
 }
 
-/// Under way until dropped.
+/// An open response; it ends when this is dropped.
 #[derive(Debug)]
 struct Begun {
     under_way: Arc<UnderWay>,
@@ -74,7 +75,8 @@ impl Drop for Begun {
     }
 }
 
-/// A piece of an answer, which the connection drops when it is written: until the last one is, the request is under way.
+/// A piece of a response, dropped when the connection has written it. The response and its request stay open until the
+/// last piece is written.
 struct Piece {
     bytes: Bytes,
     _begun: Arc<Begun>,
@@ -87,17 +89,17 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
-/// The body of an answer under way. It holds its request, and the place of that.
+/// The body of a response. It holds the permit of its request.
 pub(super) struct Answer {
     body: Body,
     under_way: Arc<UnderWay>,
-    /// `None` for events, which have no end: there each piece begins by itself.
+    /// `None` for event streams, which do not end: each of their pieces has a deadline of its own.
     begun: Option<Arc<Begun>>,
     held: Held,
 }
 
 impl Answer {
-    /// Begins now.
+    /// Begins a response now.
     pub(super) fn begin(response: Response, under_way: Arc<UnderWay>, held: Held) -> Response<Self> {
         let kind = response.headers().get(header::CONTENT_TYPE);
         let ends = kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/event-stream"));

@@ -1,4 +1,4 @@
-//! What a request has until it ends.
+//! The permit of a request and its mark as open.
 
 use std::sync::Arc;
 
@@ -6,14 +6,15 @@ use gostream_net::connection_limiter::Permit;
 
 use super::activity::Request;
 
-/// That a request is under way, and its place, put into it: a handler that runs on without its client holds both until it ends.
+/// Keeps a request open and holds its permit. It is inserted into the request, so that a handler that outlives its
+/// client's connection keeps both until it ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     _request: Arc<(Permit, Request)>,
 }
 
 impl Held {
-    /// With its place among all requests.
+    /// An open request with its permit among all requests.
     pub(super) fn new(place: Permit, request: Request) -> Self {
         Self { _request: Arc::new((place, request)) }
     }

@@ -203,11 +203,11 @@ async fn a_certificate_is_obtained_once_used_everywhere_and_kept_if_another_is_r
     let mut server = Server::start(&data, &pebble, ports, DOMAIN);
     server.until("GoStream");
     assert_eq!(seen(server.https, &roots).await.as_ref(), Some(&first), "a restart uses the stored certificate");
-    assert!(!server.stop().contains("Asking for a certificate"));
+    assert!(!server.stop().contains("Requesting a certificate"));
 
     let mut server = Server::start(&data, &pebble, ports, &format!("{DOMAIN},{BLOCKED}"));
     let line = server.until("No new certificate");
-    assert!(line.contains("check acme.domains") && line.contains("the old one stays"), "{line}");
+    assert!(line.contains("check acme.domains") && line.contains("the current one stays"), "{line}");
     for port in [server.https, server.rtmps] {
         assert_eq!(seen(port, &roots).await.as_ref(), Some(&first));
     }
