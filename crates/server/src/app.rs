@@ -17,22 +17,22 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::open::{Kept, Opened};
+use self::open::{Opened, TaskResources};
 pub use self::{error::StartError, open::open_store};
 use crate::{
-    api::{self, Context, Followers, Turns},
+    api::{self, Context, EventStreams, RequestQueues},
     config::{Settings, Tls},
     control::{admission::Gate, commands::Control, reconciler::Reconciler, wakes::Wakes},
-    data_dir::{self, Held},
-    fronts::Fronts,
+    data_dir::{self, DirectoryLock},
+    database_health::DatabaseHealth,
     history, housekeeping,
     listen::{self, Port},
-    login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
+    login::{browser::Browsers, limit::RateLimits, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     process::FileLimit,
-    pulse::Pulse,
-    strangers::Strangers,
-    tls::{self, ACME_TLS_1, Certificates, Keeper, acme::Renewal},
+    tls::{self, ACME_TLS_1, CertificateSource, Certificates, acme::Renewal},
+    unknown_key_attempts::UnknownKeyAttempts,
+    upstream_publishers::UpstreamPublishers,
 };
 
 mod error;
@@ -63,48 +63,55 @@ pub struct App {
     ended: CancellationToken,
     tasks: TaskTracker,
     /// The lock of the data directory. It is held to the end, so that the next server waits for it.
-    _held: Arc<Held>,
+    _directory_lock: Arc<DirectoryLock>,
 }
 
 impl App {
     /// Starts the server. It accepts requests and streams when this returns.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
-        let (certificates, keeper) = certificates(&settings)?.unzip();
-        let Opened { held, http, metrics, ports, store, secret, node, kept } = Opened::open(&settings).await?;
+        let (certificates, source) = certificates(&settings)?.unzip();
+        let Opened { directory_lock, http, metrics, ports, store, secret, node, resources } =
+            Opened::open(&settings).await?;
         let files = FileLimit::raise();
 
         let [stopping, ended] = [(); 2].map(|()| CancellationToken::new());
-        let (wakes, fronts, limits) =
-            (Arc::new(Wakes::new(store.is_shared())), Arc::<Fronts>::default(), Arc::<Limits>::default());
-        let (strangers, pulse, tasks) = (Arc::<Strangers>::default(), Arc::<Pulse>::default(), TaskTracker::new());
+        let (wakes, upstream_publishers, limits) = (
+            Arc::new(Wakes::new(store.is_shared())),
+            Arc::<UpstreamPublishers>::default(),
+            Arc::<RateLimits>::default(),
+        );
+        let (unknown_key_attempts, database_health, tasks) =
+            (Arc::<UnknownKeyAttempts>::default(), Arc::<DatabaseHealth>::default(), TaskTracker::new());
         let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
             store: store.clone(),
             wakes: wakes.clone(),
-            strangers: strangers.clone(),
+            unknown_key_attempts: unknown_key_attempts.clone(),
             limits: limits.clone(),
             stopping: stopping.clone(),
         });
         let engine = Engine::serve(ports, engine_config(&settings, certificates.as_ref(), files), gate.clone(), events);
-        let metrics_page = Arc::new(Metrics::new(engine.clone(), pulse.clone()));
+        let metrics_page = Arc::new(Metrics::new(engine.clone(), database_health.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, engine.clone(), ended.clone()));
-        let reconciler = Reconciler::new(gate, engine.clone(), fronts.clone(), node.clone());
-        let acceptor =
-            certificates.clone().zip(keeper).map(|(shown, keeper)| keep(shown, keeper, &tasks, ended.clone()));
+        let reconciler = Reconciler::new(gate, engine.clone(), upstream_publishers.clone(), node.clone());
+        let acceptor = certificates
+            .clone()
+            .zip(source)
+            .map(|(shown, source)| acceptor(shown, source, &tasks, ended.clone()));
         let ctx = Arc::new(Context {
-            followers: Followers::default(),
+            event_streams: EventStreams::default(),
             tokens: Tokens::new(&secret),
             browsers: Browsers::new(&secret),
             passwords: Passwords::default(),
-            turns: Turns::default(),
-            pulse,
+            request_queues: RequestQueues::default(),
+            database_health,
             limits,
             quota: settings.quota,
             metrics: metrics_page,
-            strangers,
-            fronts,
+            unknown_key_attempts,
+            upstream_publishers,
             rtmp_port: engine.rtmp_addr().port(),
             tls: acceptor.is_some(),
             public_url: settings.public_url,
@@ -118,10 +125,10 @@ impl App {
             stopping,
         });
         tasks.spawn(reconciler.run(ended.clone()));
-        look_after(&ctx, kept, &ended);
+        spawn_tasks(&ctx, resources, &ended);
         let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
-        let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
-        tasks.spawn(listen::serve(http.0, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
+        let (limits, router) = (files.http(listen::LIMITS), api::router(ctx.clone()));
+        tasks.spawn(listen::serve(http.0, Port { tls: acceptor, headers, proxies, limits, router }, ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
             tasks.spawn(listen::serve(listener, plain(metrics::router(ctx.metrics.clone()), files), ended.clone()));
             address
@@ -136,7 +143,7 @@ impl App {
             reloadable: certificates.filter(|_| matches!(settings.tls, Some(Tls::Files(_)))),
             ended,
             tasks,
-            _held: held,
+            _directory_lock: directory_lock,
         })
     }
 
@@ -173,7 +180,7 @@ impl App {
     /// Reloads the certificate files, if there are any. Open connections are kept.
     pub fn reload(&self) {
         match &self.reloadable {
-            Some(certificates) => certificates.ask_to_reload(),
+            Some(certificates) => certificates.request_reload(),
             None => tracing::info!("There are no certificate files to read again; settings need a restart."),
         }
     }
@@ -200,42 +207,48 @@ impl App {
 }
 
 /// Starts the background tasks.
-fn look_after(ctx: &Context, kept: Kept, stop: &CancellationToken) {
-    let Kept { store, held, file, lock, ends } = kept;
+fn spawn_tasks(ctx: &Context, resources: TaskResources, stop: &CancellationToken) {
+    let TaskResources { store, directory_lock, file, lock, ends } = resources;
     if let Some(ends) = ends {
         ctx.handlers.spawn(ctx.control.link(ends).run(stop.clone()));
     }
     ctx.handlers.spawn(housekeeping::run(store.clone(), stop.clone()));
-    ctx.handlers.spawn(ctx.pulse.clone().run(store, ctx.node.clone(), file, held, stop.clone()));
+    ctx.handlers
+        .spawn(ctx.database_health.clone().run(store, ctx.node.clone(), file, directory_lock, stop.clone()));
     if let Some(lock) = lock {
-        let (stop, pulse) = (stop.clone(), ctx.pulse.clone());
-        let keep = lock.keep(move |by_other| pulse.set_double(by_other));
+        let (stop, database_health) = (stop.clone(), ctx.database_health.clone());
+        let keep = lock.keep(move |by_other| database_health.set_node_duplicated(by_other));
         ctx.handlers.spawn(async move { stop.run_until_cancelled(keep).await });
     }
 }
 
-/// An acceptor that always uses the newest certificate, which `keeper` renews or reloads.
-fn keep(certificates: Arc<Certificates>, keeper: Keeper, tasks: &TaskTracker, stop: CancellationToken) -> TlsAcceptor {
-    tasks.spawn(keeper.run(certificates.clone(), stop));
+/// An acceptor that always uses the newest certificate, which `source` renews or reloads.
+fn acceptor(
+    certificates: Arc<Certificates>,
+    source: CertificateSource,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> TlsAcceptor {
+    tasks.spawn(source.run(certificates.clone(), stop));
     TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1", ACME_TLS_1]))
 }
 
 /// A port for the few clients of the operator.
 fn plain(router: Router, files: FileLimit) -> Port {
     let (headers, proxies) = (ProxyProtocol::default(), [].into());
-    Port { tls: None, headers, proxies, places: files.metrics(listen::PLACES), router }
+    Port { tls: None, headers, proxies, limits: files.metrics(listen::LIMITS), router }
 }
 
 /// The first certificate and the source of the next ones.
-fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, Keeper)>, StartError> {
+fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, CertificateSource)>, StartError> {
     Ok(match &settings.tls {
         None => None,
-        Some(Tls::Files(files)) => Some((Certificates::load(files)?, Keeper::Files(files.clone()))),
+        Some(Tls::Files(files)) => Some((Certificates::load(files)?, CertificateSource::Files(files.clone()))),
         Some(Tls::Acme(acme)) => {
             let roots = acme.ca.as_deref().map_or_else(|| Ok(gostream_net::roots()), tls::roots)?;
             data_dir::prepare(&settings.data_dir)?;
             let (renewal, first) = Renewal::open(acme.clone(), roots, &settings.data_dir)?;
-            Some((Certificates::new(first), Keeper::Acme(Box::new(renewal))))
+            Some((Certificates::new(first), CertificateSource::Acme(Box::new(renewal))))
         }
     })
 }

@@ -84,7 +84,7 @@ pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Op
     let database = backup::file(settings.database_url.expose_secret())?;
     data_dir::prepare(&settings.data_dir)?;
     // The lock is held to the end: a service manager may try to start the server at any time.
-    let _held = data_dir::hold_alone(&settings.data_dir).await?;
+    let _directory_lock = data_dir::lock_now(&settings.data_dir).await?;
     // A key file that the operator keeps elsewhere must not be overwritten.
     let own = matches!(settings.secret_key, SecretKeySource::DataDir);
     let key_file = own.then(|| settings.data_dir.join(data_dir::SECRET_KEY_FILE));

@@ -4,10 +4,10 @@
 pub(crate) mod admission;
 pub(crate) mod cluster;
 pub(crate) mod commands;
+mod key_disclosure;
 pub(crate) mod link;
 mod queue;
 pub(crate) mod reconciler;
 pub(crate) mod rows;
-mod shown;
 pub(crate) mod sync;
 pub(crate) mod wakes;

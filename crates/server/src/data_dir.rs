@@ -16,7 +16,7 @@ pub use self::error::Error;
 pub(crate) use self::{
     file::replace,
     key::{KeyFile, SECRET_KEY_FILE, secret_key},
-    lock::{Held, LOCK_PATIENCE, hold, hold_alone, require_newest},
+    lock::{DirectoryLock, LOCK_TIMEOUT, lock, lock_now, require_newest},
     node::{NODE_FILE, node_id},
 };
 

@@ -56,7 +56,7 @@ pub enum Error {
 }
 
 /// Requests `/readyz` from `http.listen`.
-pub async fn ask(settings: &Settings) -> Result<(), Error> {
+pub async fn check(settings: &Settings) -> Result<(), Error> {
     tls::install_provider();
     let address = near(settings.http_listen);
     let tls = match &settings.tls {
@@ -107,13 +107,13 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_everywhere_is_asked_on_this_machine() {
-        for (listen, asked) in [
+        for (listen, address) in [
             ("[::]:8080", "127.0.0.1:8080"),
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::1]:8080", "[::1]:8080"),
             ("192.0.2.7:9000", "192.0.2.7:9000"),
         ] {
-            assert_eq!(near(listen.parse().expect("an address")).to_string(), asked);
+            assert_eq!(near(listen.parse().expect("an address")).to_string(), address);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The history writer: turns engine events into rows, in order. [`mend`] repairs rows whose events were lost.
+//! The history writer: turns engine events into rows, in order. [`repair`] repairs rows whose events were lost.
 
 mod line;
-mod mend;
+mod repair;
 mod writer;
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl Writer {
                 // A continuous flow of events must not starve the sweep.
                 _ = sweep.tick(), if !stop.is_cancelled() => {
                     tokio::select! {
-                        () = self.mend(&engine, &events) => {}
+                        () = self.repair(&engine, &events) => {}
                         () = stop.cancelled() => {}
                     }
                     continue;

@@ -31,10 +31,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::held::Held;
+pub(crate) use self::open_request::OpenRequest;
 use self::{
     activity::Activity,
-    answer::{Answer, UnderWay},
+    response_body::{OpenResponses, ResponseBody},
 };
 use gostream_net::{
     connection_limiter::{ConnectionLimiter, ConnectionLimits, Permit, client_prefix},
@@ -44,13 +44,13 @@ use gostream_net::{
 use crate::tls::ACME_TLS_1;
 
 mod activity;
-mod answer;
-mod held;
+mod open_request;
+mod response_body;
 
 /// The limits of the HTTP port. Each connection costs a task and some kilobytes. Half of them remain for others when
 /// the viewers of a school share one address and use up its share. Connections without a request so far are few, and
 /// time out soon.
-pub(crate) const PLACES: ConnectionLimits = ConnectionLimits {
+pub(crate) const LIMITS: ConnectionLimits = ConnectionLimits {
     waiting: 1_024,
     waiting_per_address: 256,
     connections: 4_096,
@@ -128,7 +128,7 @@ pub(crate) struct Port {
     pub(crate) headers: ProxyProtocol,
     /// The trusted proxies.
     pub(crate) proxies: Arc<[IpNet]>,
-    pub(crate) places: ConnectionLimits,
+    pub(crate) limits: ConnectionLimits,
     pub(crate) router: Router,
 }
 
@@ -136,7 +136,7 @@ pub(crate) struct Port {
 pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let shared = Arc::new(Shared {
-        door: ConnectionLimiter::new(port.places),
+        limiter: ConnectionLimiter::new(port.limits),
         requests: ConnectionLimiter::new(REQUESTS),
         port,
         stop,
@@ -149,8 +149,8 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
         match accepted {
             Ok((stream, address)) if shared.port.headers.expects(address.ip()) => {
                 // The connection has a proxy's permit until its header names the client.
-                if let Some(place) = shared.door.connect(None) {
-                    connections.spawn(Arc::clone(&shared).introduced(stream, address, place));
+                if let Some(permit) = shared.limiter.connect(None) {
+                    connections.spawn(Arc::clone(&shared).serve_proxied(stream, address, permit));
                 }
             }
             Ok((stream, address)) => {
@@ -174,7 +174,7 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
 /// State that the connections of a port share.
 struct Shared {
     port: Port,
-    door: Arc<ConnectionLimiter>,
+    limiter: Arc<ConnectionLimiter>,
     requests: Arc<ConnectionLimiter>,
     stop: CancellationToken,
 }
@@ -184,22 +184,22 @@ impl Shared {
     fn connect(self: &Arc<Self>, address: SocketAddr) -> Option<Connection> {
         let is_proxy = is_trusted(&self.port.proxies, address.ip().to_canonical());
         let peer = Peer { address, is_proxy };
-        let place = self.door.connect(peer.client_prefix());
-        if place.is_none() {
+        let permit = self.limiter.connect(peer.client_prefix());
+        if permit.is_none() {
             tracing::debug!(peer = %peer.address, "The connection limit is reached; closed an HTTP connection.");
         }
-        Some(Connection { peer, place: place?, shared: Arc::clone(self) })
+        Some(Connection { peer, permit: permit?, shared: Arc::clone(self) })
     }
 
     /// Reads the PROXY header of a connection and serves it as a connection of the client.
-    async fn introduced(self: Arc<Self>, mut stream: TcpStream, proxy: SocketAddr, place: Permit) {
-        let evicted = place.evicted();
+    async fn serve_proxied(self: Arc<Self>, mut stream: TcpStream, proxy: SocketAddr, permit: Permit) {
+        let evicted = permit.evicted();
         let client = tokio::select! {
             () = self.stop.cancelled() => return,
             () = evicted.cancelled() => return,
             client = self.port.headers.client(&mut stream, proxy) => client,
         };
-        drop(place);
+        drop(permit);
         match client.map(|client| self.connect(client)) {
             Ok(Some(connection)) => connection.run(stream).await,
             Ok(None) => {}
@@ -210,7 +210,7 @@ impl Shared {
 
 struct Connection {
     peer: Peer,
-    place: Permit,
+    permit: Permit,
     shared: Arc<Shared>,
 }
 
@@ -220,7 +220,7 @@ impl Connection {
             tracing::trace!(%error, "A socket option was refused.");
         }
         let Some(acceptor) = self.shared.port.tls.clone() else { return self.serve(stream).await };
-        let evicted = self.place.evicted();
+        let evicted = self.permit.evicted();
         let accepted = tokio::select! {
             () = self.shared.stop.cancelled() => return,
             () = evicted.cancelled() => return,
@@ -240,35 +240,37 @@ impl Connection {
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { peer, place, shared } = self;
+        let Self { peer, permit, shared } = self;
         let (proxies, requests) = (Arc::clone(&shared.port.proxies), Arc::clone(&shared.requests));
         let router = TowerToHyperService::new(shared.port.router.clone());
-        let (activity, under_way) = (Activity::new(place), Arc::new(UnderWay::default()));
-        let (begun, answers) = (Arc::clone(&activity), Arc::clone(&under_way));
+        let (activity, open_responses) = (Activity::new(permit), Arc::new(OpenResponses::default()));
+        let (begun, responses) = (Arc::clone(&activity), Arc::clone(&open_responses));
         let evicted = activity.evicted();
         let ends = evicted.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             // A missing request body and an unread response look the same from here; both end with their connection. A
             // proxy's connection is not closed, because it carries the requests of other clients as well.
-            let place = match peer.client_prefix() {
+            let permit = match peer.client_prefix() {
                 Some(site) => requests.connect_with(Some(site), ends.clone()),
                 None => requests.enter(None),
             };
-            let held = place.map(|place| Held::new(place, begun.begin()));
+            let open_request = permit.map(|permit| OpenRequest::new(permit, begun.begin()));
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(Proxies(Arc::clone(&proxies)));
-            if let Some(held) = &held {
-                request.extensions_mut().insert(held.clone());
+            if let Some(open_request) = &open_request {
+                request.extensions_mut().insert(open_request.clone());
             }
             // A proxy's HTTP/2 connection carries many viewers. A slow one must not close it for the others; the proxy
             // limits each of them.
             let is_shared = peer.is_proxy && request.version() == Version::HTTP_2;
-            let under_way = if is_shared { Arc::default() } else { Arc::clone(&answers) };
-            let answered = held.map(|held| (held, router.call(request)));
+            let open_responses = if is_shared { Arc::default() } else { Arc::clone(&responses) };
+            let answered = open_request.map(|open_request| (open_request, router.call(request)));
             async move {
-                let Some((held, answered)) = answered else { return Ok(one_too_many()) };
-                answered.await.map(|response| Answer::begin(response, under_way, held).map(Body::new))
+                let Some((open_request, answered)) = answered else { return Ok(too_many_requests()) };
+                answered
+                    .await
+                    .map(|response| ResponseBody::begin(response, open_responses, open_request).map(Body::new))
             }
         });
         let builder = protocols();
@@ -281,8 +283,8 @@ impl Connection {
             }
             () = evicted.cancelled() => (None, "It was evicted for another connection."),
             () = activity.idle_for(HEAD_TIMEOUT) => (None, "It was idle."),
-            () = nothing_asked(&activity) => (None, "No request came in time."),
-            () = under_way.overdue() => (None, "A response was not read in time."),
+            () = no_first_request(&activity) => (None, "No request came in time."),
+            () = open_responses.overdue() => (None, "A response was not read in time."),
         };
         match outcome {
             None => tracing::debug!(peer = %peer.address, "A connection was closed. {why}"),
@@ -311,14 +313,14 @@ fn protocols() -> auto::Builder<TokioExecutor> {
 }
 
 /// Returns if the first request does not come in time; otherwise it never returns.
-async fn nothing_asked(activity: &Activity) {
-    if timeout(FIRST_REQUEST_TIMEOUT, activity.asked()).await.is_ok() {
+async fn no_first_request(activity: &Activity) {
+    if timeout(FIRST_REQUEST_TIMEOUT, activity.first_request()).await.is_ok() {
         std::future::pending::<()>().await;
     }
 }
 
 /// The response beyond the limit of concurrent requests. Ordinary viewers never reach it.
-fn one_too_many() -> Response {
+fn too_many_requests() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
 }
 

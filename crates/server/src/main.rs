@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 /// Prints the error on one line and returns the exit code.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    telemetry::say(&format!("gostream: {error}\n"));
+    telemetry::print(&format!("gostream: {error}\n"));
     telemetry::flush();
     let start = error.downcast_ref::<StartError>().or_else(|| match error.downcast_ref() {
         Some(UserError::Start(start)) => Some(start),
@@ -73,7 +73,7 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
             println!("{email} has no account any more.");
         }
         Command::Health => {
-            health::ask(&settings).await?;
+            health::check(&settings).await?;
             println!("The server is ready.");
         }
         Command::RotateSecret => {
@@ -119,7 +119,7 @@ fn print_whole(text: &str) -> anyhow::Result<()> {
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     // Handlers come first, so that a signal during the start also stops the server cleanly. By default these signals
     // kill the process, and relays could not say goodbye to the platforms.
-    let (ask, mut asked) = tokio::sync::mpsc::channel(1);
+    let (request_stop, mut stop_requested) = tokio::sync::mpsc::channel(1);
     for kind in [
         SignalKind::terminate(),
         SignalKind::interrupt(),
@@ -128,11 +128,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         SignalKind::user_defined2(),
     ] {
         let mut signals = signal(kind).context("A signal cannot be caught")?;
-        let ask = ask.clone();
+        let request_stop = request_stop.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 // One queued request is enough.
-                let _ = ask.try_send(());
+                let _ = request_stop.try_send(());
             }
         });
     }
@@ -140,17 +140,17 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     let app = tokio::select! {
         app = App::start(settings) => app?,
-        _ = asked.recv() => return Ok(()),
+        _ = stop_requested.recv() => return Ok(()),
     };
-    telemetry::say(&app.banner());
-    notify::tell(notify::READY);
+    telemetry::print(&app.banner());
+    notify::send_state(notify::READY);
     loop {
         tokio::select! {
-            _ = asked.recv() => break,
+            _ = stop_requested.recv() => break,
             _ = hangup.recv() => app.reload(),
         }
     }
-    notify::tell(notify::STOPPING);
+    notify::send_state(notify::STOPPING);
     tracing::info!("The server is stopping.");
     app.stop().await;
     tracing::info!("The server stopped.");

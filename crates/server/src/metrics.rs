@@ -20,7 +20,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    pulse::{self, Pulse},
+    database_health::{self, DatabaseHealth},
     telemetry,
 };
 
@@ -78,8 +78,8 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Metrics that read streams and relays from `engine`, and the state of the database from `pulse`.
-    pub(crate) fn new(engine: Engine, pulse: Arc<Pulse>) -> Self {
+    /// Metrics that read streams and relays from `engine`, and the state of the database from `database_health`.
+    pub(crate) fn new(engine: Engine, database_health: Arc<DatabaseHealth>) -> Self {
         let mut registry = Registry::with_prefix("gostream");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", build);
@@ -97,7 +97,7 @@ impl Metrics {
         registry.register("relay_failures", "Connections to destinations that failed or were lost", failures.clone());
         let hls = Family::default();
         registry.register("hls_requests", "Requests of players for playlists and media", hls.clone());
-        registry.register_collector(Box::new(Broadcasts(engine, pulse)));
+        registry.register_collector(Box::new(Broadcasts(engine, database_health)));
         Self { registry, requests, latency, failures, hls }
     }
 
@@ -140,7 +140,7 @@ pub(crate) fn router(metrics: Arc<Metrics>) -> Router {
 }
 
 /// Reads the current values at the time of the scrape.
-struct Broadcasts(Engine, Arc<Pulse>);
+struct Broadcasts(Engine, Arc<DatabaseHealth>);
 
 impl fmt::Debug for Broadcasts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,14 +164,14 @@ impl Broadcasts {
 
         let help = "Whether the database keeps no changes, and why";
         let mut troubles = encoder.encode_descriptor("database_trouble", help, None, MetricType::Gauge)?;
-        for trouble in pulse::TROUBLES {
+        for trouble in database_health::TROUBLES {
             let is = i64::from(self.1.trouble() == Some(trouble));
-            troubles.encode_family(&[("kind", pulse::name(trouble))])?.encode_gauge(&is)?;
+            troubles.encode_family(&[("kind", database_health::name(trouble))])?.encode_gauge(&is)?;
         }
 
         encoder
             .encode_descriptor("node_double", "Whether another server has this one's name", None, MetricType::Gauge)?
-            .encode_gauge(&i64::from(self.1.is_double()))?;
+            .encode_gauge(&i64::from(self.1.is_node_duplicated()))?;
 
         let lost = telemetry::lost();
         encoder

@@ -20,7 +20,7 @@ pub const READY: &str = "READY=1";
 pub const STOPPING: &str = "STOPPING=1";
 
 /// Notifies the service manager, if there is one. A failure is logged.
-pub fn tell(state: &str) {
+pub fn send_state(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
     if let Err(error) = send(&socket, state) {
         tracing::warn!(%error, "The service manager could not be notified: {state}.");
@@ -46,11 +46,11 @@ mod tests {
         let path = folder.path().join("notify");
         let name = format!("gostream-test-{}", std::process::id());
         let abstract_name = SocketAddr::from_abstract_name(&name).expect("an address");
-        for (socket, told) in [
+        for (socket, address) in [
             (UnixDatagram::bind(&path).expect("bound"), path.clone().into_os_string()),
             (UnixDatagram::bind_addr(&abstract_name).expect("bound"), format!("@{name}").into()),
         ] {
-            send(&told, READY).expect("sent");
+            send(&address, READY).expect("sent");
             let mut bytes = [0; 64];
             let length = socket.recv(&mut bytes).expect("received");
             assert_eq!(&bytes[..length], b"READY=1");

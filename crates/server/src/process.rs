@@ -33,7 +33,7 @@ impl FileLimit {
         }
         let files = getrlimit(Resource::Nofile).current;
         let limit = Self(files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX));
-        let http = limit.http(listen::PLACES).connections;
+        let http = limit.http(listen::LIMITS).connections;
         tracing::info!(
             files = limit.0,
             files_before = before.current,
@@ -45,19 +45,19 @@ impl FileLimit {
     }
 
     /// The HTTP limits: clients get at most a quarter of the available files, and proxies an eighth.
-    pub(crate) fn http(self, places: ConnectionLimits) -> ConnectionLimits {
-        places.at_most(self.spare() / 4, self.spare() / 8)
+    pub(crate) fn http(self, limits: ConnectionLimits) -> ConnectionLimits {
+        limits.at_most(self.spare() / 4, self.spare() / 8)
     }
 
     /// The limits of the metrics port, for Prometheus and manual requests.
-    pub(crate) fn metrics(self, places: ConnectionLimits) -> ConnectionLimits {
-        places.at_most(self.spare() / 64, 0)
+    pub(crate) fn metrics(self, limits: ConnectionLimits) -> ConnectionLimits {
+        limits.at_most(self.spare() / 64, 0)
     }
 
     /// The RTMP limits: encoders and players get at most a quarter of the available files, and connections that wait
     /// for a PROXY header a 64th. Relays need the rest.
-    pub(crate) fn rtmp(self, places: ConnectionLimits) -> ConnectionLimits {
-        places.at_most(self.spare() / 4, self.spare() / 64)
+    pub(crate) fn rtmp(self, limits: ConnectionLimits) -> ConnectionLimits {
+        limits.at_most(self.spare() / 4, self.spare() / 64)
     }
 
     fn spare(self) -> usize {
@@ -73,9 +73,9 @@ mod tests {
     fn connections_fit_under_the_limit_on_open_files() {
         for files in [256, 1_024, 4_096, 20_000, 65_536, 1 << 20] {
             let limit = FileLimit(files);
-            let http = limit.http(listen::PLACES);
+            let http = limit.http(listen::LIMITS);
             let rtmp = limit.rtmp(Limits::default().places);
-            let metrics = limit.metrics(listen::PLACES);
+            let metrics = limit.metrics(listen::LIMITS);
             let taken = http.connections
                 + http.proxies
                 + rtmp.connections
@@ -88,7 +88,7 @@ mod tests {
             );
             assert!(http.connections_per_address < http.connections, "{files}: one address cannot use all");
         }
-        assert_eq!(FileLimit(65_536).http(listen::PLACES).connections, listen::PLACES.connections);
+        assert_eq!(FileLimit(65_536).http(listen::LIMITS).connections, listen::LIMITS.connections);
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub struct Rotated {
 /// Replaces the secret key. `read` reads the new key if the settings contain the current one.
 pub async fn rotate(settings: &Settings, read: impl FnOnce() -> io::Result<SecretString>) -> Result<Rotated, Error> {
     data_dir::prepare(&settings.data_dir)?;
-    let _held = data_dir::hold_alone(&settings.data_dir).await?;
+    let _directory_lock = data_dir::lock_now(&settings.data_dir).await?;
     match KeyFile::of(settings) {
         Some(file) => {
             file.adopt_first()?;

@@ -25,13 +25,13 @@ const QUIET: &str = "sea_orm=info,sea_orm_migration=warn,sqlx=warn";
 /// How long the end of the process waits for queued lines. The output may not be read at all.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-static LINES: LazyLock<Lines> = LazyLock::new(|| Lines::to(io::stderr(), told));
+static LINES: LazyLock<Lines> = LazyLock::new(|| Lines::to(io::stderr(), loss_report));
 
 /// Whether lines are JSON.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// The line that reports the number of lost lines. It bypasses the queue, because it reports that the queue was full.
-fn told(lost: u64) -> String {
+fn loss_report(lost: u64) -> String {
     const SENTENCE: &str = "Log lines were lost: the output was not read in time, or could not be written.";
     let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
     match IS_JSON.load(Ordering::Relaxed) {
@@ -63,7 +63,7 @@ pub fn init(settings: &LogSettings) {
 }
 
 /// Prints a text for the operator to the log's output.
-pub fn say(text: &str) {
+pub fn print(text: &str) {
     LINES.push(text.as_bytes());
 }
 

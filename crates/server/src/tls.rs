@@ -2,18 +2,18 @@
 //! interrupts connections.
 
 pub(crate) mod acme;
+mod certificate_source;
 mod certificates;
 mod error;
 mod files;
-mod keeper;
 
 use rustls::crypto::aws_lc_rs;
 
 pub use self::error::Error;
 pub(crate) use self::{
+    certificate_source::CertificateSource,
     certificates::{ACME_TLS_1, Certificates},
     files::roots,
-    keeper::Keeper,
 };
 
 /// Installs aws-lc-rs as the process's TLS provider. Without this, rustls would have to guess.

@@ -9,7 +9,7 @@ mod writer;
 
 pub use self::{
     handle::{Reader, Store},
-    listener::{Heard, Listener, Notification, Notifier},
+    listener::{Listener, ListenerEvent, Notification, Notifier},
     postgres::NodeLock,
     sqlite::{WithoutLog, missing_file, without_log},
 };

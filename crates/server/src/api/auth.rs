@@ -21,8 +21,8 @@ use super::{
     error::Problem,
     extract::{self, Json},
     field::{self, Fields},
-    guesses,
-    login::{Login, Person},
+    login::{Login, SessionLogin},
+    password_attempts,
 };
 use crate::{
     config::Signup,
@@ -136,7 +136,7 @@ pub(super) async fn login(
         None => (None, None),
     };
     let tried = user.as_ref().map(|user| user.id);
-    let known = guesses::may_guess(&ctx, client.address, client.browser, email, user.as_ref()).await?;
+    let known = password_attempts::check_attempt(&ctx, client.address, client.browser, email, user.as_ref()).await?;
     let right = client.hasher(&ctx, known).verify(body.password.expose_secret().to_owned(), hash).await?;
     match user.filter(|_| right) {
         Some(user) => {
@@ -169,8 +169,8 @@ fn wrong_credentials() -> Problem {
     post, path = "/api/auth/logout", tag = "auth", operation_id = "logOut",
     responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn logout(person: Person, commands: Commands) -> Result<Response, Problem> {
-    commands.log_out(person.session).await?;
+pub(super) async fn logout(login: SessionLogin, commands: Commands) -> Result<Response, Problem> {
+    commands.log_out(login.session).await?;
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }
 
@@ -202,7 +202,7 @@ impl FromRequestParts<Ctx> for Client {
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Ok(Self {
             address: extract::client_address(parts),
-            browser: guesses::browser(ctx, &parts.headers),
+            browser: password_attempts::browser(ctx, &parts.headers),
             agent: agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect()),
             secure: extract::is_secure(parts, ctx),
         })
@@ -250,7 +250,7 @@ impl Client {
             .same_site(SameSite::Lax)
             .secure(self.secure)
             .max_age(LIFETIME);
-        let cookies = [cookie.build(), guesses::cookie(ctx, user, self.browser, self.secure)]
+        let cookies = [cookie.build(), password_attempts::cookie(ctx, user, self.browser, self.secure)]
             .map(|cookie| (header::SET_COOKIE, cookie.to_string()));
         Ok((token, AppendHeaders(cookies)))
     }

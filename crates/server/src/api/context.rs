@@ -7,15 +7,15 @@ use gostream_store::Reader;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
-use super::{followers::Followers, turns::Turns};
+use super::{event_streams::EventStreams, request_queues::RequestQueues};
 use crate::{
     config::{Quota, Signup},
     control::{commands::Control, sync::SyncErrors},
-    fronts::Fronts,
-    login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
+    database_health::DatabaseHealth,
+    login::{browser::Browsers, limit::RateLimits, password::Passwords, token::Tokens},
     metrics::Metrics,
-    pulse::Pulse,
-    strangers::Strangers,
+    unknown_key_attempts::UnknownKeyAttempts,
+    upstream_publishers::UpstreamPublishers,
 };
 
 /// The shared state of all handlers.
@@ -30,11 +30,11 @@ pub(crate) struct Context {
     /// Live projects whose changes are not applied yet.
     pub sync_errors: Arc<SyncErrors>,
     /// Attempts with unknown stream keys.
-    pub strangers: Arc<Strangers>,
+    pub unknown_key_attempts: Arc<UnknownKeyAttempts>,
     /// Publishers at upstream servers.
-    pub fronts: Arc<Fronts>,
+    pub upstream_publishers: Arc<UpstreamPublishers>,
     /// The open event streams of each account.
-    pub followers: Followers,
+    pub event_streams: EventStreams,
     /// Signs session tokens.
     pub tokens: Tokens,
     /// Recognizes browsers that logged in before.
@@ -42,11 +42,11 @@ pub(crate) struct Context {
     /// Judges and hashes passwords.
     pub passwords: Passwords,
     /// The state of the database.
-    pub pulse: Arc<Pulse>,
+    pub database_health: Arc<DatabaseHealth>,
     /// Limits concurrent requests per account.
-    pub turns: Turns,
+    pub request_queues: RequestQueues,
     /// Rate limits.
-    pub limits: Arc<Limits>,
+    pub limits: Arc<RateLimits>,
     /// The quota of each account.
     pub quota: Quota,
     /// Counts requests.

@@ -268,7 +268,7 @@ pub(super) async fn test(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Re
     let spec = destination_spec(&row).ok_or_else(Problem::not_found)?;
     ctx.limits.dial(login.user.id).map_err(Problem::too_many)?;
     // The test waits for other servers and makes no changes here.
-    drop(login.turn);
+    drop(login.permit);
     let steps = ctx.engine.probe(AccountId(login.user.id), &spec.target).await;
     Ok(Answer(steps.map_err(|_| Problem::busy())?.into()))
 }

@@ -11,7 +11,7 @@ use gostream_store::{Error, Trouble};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{login::password, pulse};
+use crate::{database_health, login::password};
 
 /// The media type, RFC 9457 section 3.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
@@ -144,7 +144,7 @@ impl Problem {
         Self {
             retry_after: Some(AWAY_RETRY),
             trouble: Some(trouble),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", pulse::sentence(trouble))
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", database_health::sentence(trouble))
         }
     }
 

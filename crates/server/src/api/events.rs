@@ -62,7 +62,7 @@ pub(super) async fn follow(
     Id(id): Id,
     links: Links,
 ) -> Result<impl IntoResponse, Problem> {
-    let place = ctx.followers.enter(login.user.id)?;
+    let permit = ctx.event_streams.enter(login.user.id)?;
     // The subscriptions start before the first read, so that no change is missed in between.
     let changes = ctx.control.changes();
     let status = ctx.engine.watch(ProjectId(id));
@@ -71,17 +71,17 @@ pub(super) async fn follow(
     recheck.reset();
     let (shown, next) = (None, None);
     let mut follower =
-        Follower { _place: place, ctx, links, login, commands, id, changes, status, recheck, shown, next };
+        Follower { _permit: permit, ctx, links, login, commands, id, changes, status, recheck, shown, next };
     let snapshot = follower.look().await?.ok_or_else(Problem::not_found)?;
     follower.next = Some(("snapshot", snapshot));
-    follower.login.turn = None;
+    follower.login.permit = None;
     let heartbeat =
         sse::KeepAlive::new().interval(HEARTBEAT).event(sse::Event::default().event("heartbeat").data("{}"));
     Ok((STREAMED, Sse::new(events(follower)).keep_alive(heartbeat)))
 }
 
 struct Follower {
-    _place: Permit<Uuid>,
+    _permit: Permit<Uuid>,
     ctx: Ctx,
     links: Links,
     login: Login,
@@ -148,7 +148,7 @@ impl Follower {
                 changed = self.status.changed() => return changed.ok().map(|()| Wake::Look),
                 _ = self.recheck.tick() => return Some(Wake::Session),
                 change = self.changes.recv() => match change {
-                    Ok(Change::Stranger) => return Some(Wake::Look),
+                    Ok(Change::UnknownKey) => return Some(Wake::Look),
                     Ok(Change::Project(id)) if id == self.id => return Some(Wake::Look),
                     Ok(Change::Project(_)) => {}
                     // The missed changes may include any kind.

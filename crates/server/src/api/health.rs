@@ -33,11 +33,11 @@ pub(super) async fn readyz(State(ctx): State<Ctx>) -> Result<&'static str, Probl
     if ctx.stopping.is_cancelled() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server is stopping."));
     }
-    if ctx.pulse.is_double() {
+    if ctx.database_health.is_node_duplicated() {
         let detail = "Another server on this database has the same node id: its data directory is a copy.";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "node_in_use", detail));
     }
-    if let Some(trouble) = ctx.pulse.trouble() {
+    if let Some(trouble) = ctx.database_health.trouble() {
         return Err(Problem::database_unavailable(trouble));
     }
     match timeout(PING_TIMEOUT, ctx.store.ping()).await {

@@ -18,8 +18,8 @@ use gostream_store::Project;
 
 use super::{context::Ctx, error::Problem, extract};
 use crate::{
-    fronts::{Left, Play, Publisher},
     login::refused,
+    upstream_publishers::{Departed, Play, Publisher},
 };
 
 const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
@@ -66,7 +66,7 @@ async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
     let status = ctx.engine.pull_status(id).unwrap_or_default();
     let play = Play { is_live: status.state == PullState::Live, plays: status.plays };
     let name = call.key.clone().filter(|_| call.was_trimmed);
-    ctx.fronts.published(project.id, publisher(call), play, Instant::now());
+    ctx.upstream_publishers.published(project.id, publisher(call), play, Instant::now());
     ctx.engine.pull_published(id);
     Ok(name)
 }
@@ -93,10 +93,10 @@ async fn part(ctx: &Ctx, request: Request) -> Result<(), Problem> {
     let Some(project) = project(ctx, &call).await?.filter(|project| project.pull_url.is_some()) else {
         return Ok(());
     };
-    match ctx.fronts.left(project.id, &publisher(call)) {
-        Left::Another => {}
-        Left::Succeeded => ctx.engine.pull_published(ProjectId(project.id)),
-        Left::Last => ctx.engine.pull_unpublished(ProjectId(project.id)),
+    match ctx.upstream_publishers.left(project.id, &publisher(call)) {
+        Departed::NotPlayed => {}
+        Departed::NextTakesOver => ctx.engine.pull_published(ProjectId(project.id)),
+        Departed::NoneLeft => ctx.engine.pull_unpublished(ProjectId(project.id)),
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{context::Ctx, error::Problem, extract};
-use crate::listen::Held;
+use crate::listen::OpenRequest;
 
 /// How long a client waits for a handler, including the arrival of the body. Two password hashes after those of others
 /// take a few seconds.
@@ -61,7 +61,7 @@ pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next
     .await;
     ctx.metrics.request(method, &route, response.status().as_u16(), began.elapsed());
     if let Some(&trouble) = response.extensions().get::<Trouble>() {
-        ctx.pulse.doubt(trouble);
+        ctx.database_health.report(trouble);
     }
     add_headers(response.headers_mut(), &id);
     if is_secure {
@@ -111,11 +111,11 @@ fn add_headers(headers: &mut HeaderMap, id: &str) {
 /// Runs the handler as a task of the server. axum drops a handler at its next `.await` when the client disconnects, and
 /// a change would then lack its line in the audit log and its effect. The task holds the request's permit until it
 /// ends, and the stop waits for it.
-pub(super) async fn to_the_end(State(handlers): State<TaskTracker>, request: Request, next: Next) -> Response {
-    let place = request.extensions().get::<Held>().cloned();
+pub(super) async fn run_to_end(State(handlers): State<TaskTracker>, request: Request, next: Next) -> Response {
+    let open_request = request.extensions().get::<OpenRequest>().cloned();
     let handler = async move {
         let response = next.run(request).await;
-        drop(place);
+        drop(open_request);
         response
     };
     match handlers.spawn(handler.in_current_span()).await {
@@ -182,7 +182,7 @@ mod tests {
             waits.notified().await;
             finished.store(true, Ordering::Release);
         };
-        let layer = from_fn_with_state(handlers.clone(), to_the_end);
+        let layer = from_fn_with_state(handlers.clone(), run_to_end);
         let router = Router::new().route("/", post(handler)).layer(layer);
         let request = Request::post("/").body(Body::empty()).expect("is one");
         let mut answer = Box::pin(TowerToHyperService::new(router).call(request));
@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_a_handler_gets_a_response() {
-        let layer = from_fn_with_state(TaskTracker::new(), to_the_end);
+        let layer = from_fn_with_state(TaskTracker::new(), run_to_end);
         let handler = async || -> StatusCode { panic!("on purpose") };
         let router = Router::new().route("/", post(handler)).layer(layer);
         let router = router.layer(tower_http::catch_panic::CatchPanicLayer::custom(after_panic));

@@ -1,4 +1,4 @@
-//! Authentication of requests: a private handler takes [`Login`] or [`Person`] as an argument.
+//! Authentication of requests: a private handler takes [`Login`] or [`SessionLogin`] as an argument.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use super::{
     cookie::{COOKIE, HOST_COOKIE},
     error::Problem,
     extract,
-    turns::{Turn, Whose},
+    request_queues::{QueueOwner, RequestPermit},
 };
 use crate::{
     control::commands::Commands,
@@ -32,7 +32,7 @@ pub(super) struct Login {
     /// The permitted actions.
     pub(super) scope: Scope,
     /// Held until the handler ends. Handlers that keep a login for longer release it.
-    pub(super) turn: Option<Turn>,
+    pub(super) permit: Option<RequestPermit>,
 }
 
 impl Login {
@@ -59,22 +59,22 @@ impl Login {
 
 /// A login with the password, as opposed to an API token. Handlers that control access to the account require it, so
 /// that a leaked token gives no further access.
-pub(super) struct Person {
+pub(super) struct SessionLogin {
     /// The account.
     pub(super) user: Row,
     /// The session.
     pub(super) session: Uuid,
     /// Held until the handler ends.
-    _turn: Option<Turn>,
+    _permit: Option<RequestPermit>,
 }
 
-impl FromRequestParts<Ctx> for Person {
+impl FromRequestParts<Ctx> for SessionLogin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Problem> {
-        let login = Login::proved(parts, ctx, Line::Session).await?;
+        let login = Login::verified(parts, ctx, Queue::Session).await?;
         match login.proof {
-            Proof::Session(session) => Ok(Self { user: login.user, session, _turn: login.turn }),
+            Proof::Session(session) => Ok(Self { user: login.user, session, _permit: login.permit }),
             Proof::Token(_) => {
                 let detail = "An API token cannot do this. Log in with the password.";
                 Err(Problem::new(StatusCode::FORBIDDEN, "login_required", detail))
@@ -87,13 +87,13 @@ impl FromRequestParts<Ctx> for Login {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Problem> {
-        Self::proved(parts, ctx, Line::Account).await
+        Self::verified(parts, ctx, Queue::Account).await
     }
 }
 
 impl Login {
     /// Waits for a turn before it reads the database: otherwise these reads themselves could flood it.
-    async fn proved(parts: &Parts, ctx: &Ctx, line: Line) -> Result<Self, Problem> {
+    async fn verified(parts: &Parts, ctx: &Ctx, queue: Queue) -> Result<Self, Problem> {
         let token = match bearer(&parts.headers) {
             Some(token) => token.to_owned(),
             None => {
@@ -110,16 +110,19 @@ impl Login {
             }
         };
         let address = extract::client_address(parts);
-        let stranger = || {
+        let invalid = || {
             refused("token", address);
             Problem::unauthorized()
         };
-        let sent = Sent::read(&token, ctx).ok_or_else(stranger)?;
-        let turn = ctx.turns.take(&parts.method, sent.whose(line, address), &ctx.stopping).await?;
+        let credential = Credential::read(&token, ctx).ok_or_else(invalid)?;
+        let permit = ctx
+            .request_queues
+            .take(&parts.method, credential.queue_owner(queue, address), &ctx.stopping)
+            .await?;
         // An ended session is not an attack: a page that was left open still sends it.
-        let is_session = matches!(sent, Sent::Session(_));
-        let login = prove(sent, address, turn, ctx).await?;
-        let login = login.ok_or_else(|| if is_session { Problem::unauthorized() } else { stranger() })?;
+        let is_session = matches!(credential, Credential::Session(_));
+        let login = verify(credential, address, permit, ctx).await?;
+        let login = login.ok_or_else(|| if is_session { Problem::unauthorized() } else { invalid() })?;
         if login.scope == Scope::Read && !parts.method.is_safe() {
             let detail = "This API token is read-only. Use one with the scope `full`.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", detail));
@@ -130,7 +133,7 @@ impl Login {
 
 /// The queue that a login waits in.
 #[derive(Clone, Copy)]
-enum Line {
+enum Queue {
     /// The queue of all logins of the account.
     Account,
     /// The queue of the session alone, so that a flood on the account cannot keep its owner from stopping it.
@@ -138,12 +141,12 @@ enum Line {
 }
 
 /// The credential that was sent.
-enum Sent<'a> {
+enum Credential<'a> {
     Token(&'a str),
     Session(Claims),
 }
 
-impl<'a> Sent<'a> {
+impl<'a> Credential<'a> {
     /// `None` for a forged credential.
     fn read(token: &'a str, ctx: &Ctx) -> Option<Self> {
         if token.starts_with(gostream_store::TOKEN_PREFIX) {
@@ -153,34 +156,39 @@ impl<'a> Sent<'a> {
     }
 
     /// The owner of the queue.
-    fn whose(&self, line: Line, address: Option<IpAddr>) -> Whose {
-        match (self, line) {
-            (Self::Token(_), _) => Whose::Tokens(address.map(subscriber_prefix)),
-            (Self::Session(claims), Line::Account) => Whose::Account(claims.sub),
-            (Self::Session(claims), Line::Session) => Whose::Session(claims.sid),
+    fn queue_owner(&self, queue: Queue, address: Option<IpAddr>) -> QueueOwner {
+        match (self, queue) {
+            (Self::Token(_), _) => QueueOwner::Tokens(address.map(subscriber_prefix)),
+            (Self::Session(claims), Queue::Account) => QueueOwner::Account(claims.sub),
+            (Self::Session(claims), Queue::Session) => QueueOwner::Session(claims.sid),
         }
     }
 }
 
 /// Verifies a credential; `None` if it has ended or was revoked.
-async fn prove(sent: Sent<'_>, address: Option<IpAddr>, turn: Turn, ctx: &Ctx) -> Result<Option<Login>, Error> {
-    let turn = Some(turn);
+async fn verify(
+    credential: Credential<'_>,
+    address: Option<IpAddr>,
+    permit: RequestPermit,
+    ctx: &Ctx,
+) -> Result<Option<Login>, Error> {
+    let permit = Some(permit);
     let commands = ctx.control.commands(address);
-    let claims = match sent {
-        Sent::Session(claims) => claims,
-        Sent::Token(token) => {
+    let claims = match credential {
+        Credential::Session(claims) => claims,
+        Credential::Token(token) => {
             let found = commands.use_token(token).await?;
             let login = |(user, token): (Row, ApiToken)| Login {
                 user,
                 proof: Proof::Token(token.id),
                 scope: token.scope,
-                turn,
+                permit,
             };
             return Ok(found.map(login));
         }
     };
     let user = commands.use_session(claims.sid).await?.filter(|user| user.id == claims.sub);
-    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full, turn }))
+    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full, permit }))
 }
 
 /// The token in `Authorization: Bearer`.

@@ -22,7 +22,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::context::Ctx;
-pub(crate) use self::{context::Context, followers::Followers, turns::Turns};
+pub(crate) use self::{context::Context, event_streams::EventStreams, request_queues::RequestQueues};
 use crate::web;
 
 mod auth;
@@ -32,24 +32,24 @@ mod cookie;
 mod destinations;
 mod docs;
 mod error;
+mod event_streams;
 mod events;
 mod extract;
 mod field;
-mod followers;
-mod guesses;
 mod health;
 mod hls;
 mod hooks;
 mod layers;
 mod login;
 mod password;
+mod password_attempts;
 mod projects;
 mod recipient;
+mod request_queues;
 mod revoke;
 mod sessions;
 mod streams;
 mod tokens;
-mod turns;
 mod view;
 
 pub(crate) use field::email;
@@ -146,7 +146,7 @@ pub(crate) fn router(ctx: Arc<Context>) -> Router {
     router
         .merge(hook_spellings())
         // Handlers run to their end, even if the client disconnects.
-        .layer(axum::middleware::from_fn_with_state(ctx.handlers.clone(), layers::to_the_end))
+        .layer(axum::middleware::from_fn_with_state(ctx.handlers.clone(), layers::run_to_end))
         .merge(docs::router(&document()))
         .fallback(page)
         .method_not_allowed_fallback(layers::no_such_method)

@@ -15,12 +15,12 @@ use super::{
     error::Problem,
     extract::Json,
     field,
-    login::Person,
-    revoke::{self, Also},
+    login::SessionLogin,
+    revoke::{self, RevokeOptions},
 };
 use crate::{
     control::commands::Commands,
-    login::{limit::Guesser, refused},
+    login::{limit::PasswordClient, refused},
 };
 
 /// The current password and the new one.
@@ -58,7 +58,7 @@ pub(super) struct PasswordChange {
 )]
 pub(super) async fn change(
     State(ctx): State<Ctx>,
-    login: Person,
+    login: SessionLogin,
     client: Client,
     commands: Commands,
     Json(body): Json<PasswordChange>,
@@ -66,7 +66,9 @@ pub(super) async fn change(
     let bad_new = |message| Problem::field("newPassword", message);
     let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
     // Attempts by others at the same address or for the same account must not delay a user who is logged in.
-    ctx.limits.guess(&Guesser::Session(login.session)).map_err(|wait| client.too_many(wait))?;
+    ctx.limits
+        .password_attempt(&PasswordClient::Session(login.session))
+        .map_err(|wait| client.too_many(wait))?;
     let hasher = client.hasher(&ctx, Some(login.user.id));
     hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;
     let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
@@ -77,8 +79,8 @@ pub(super) async fn change(
         return Err(Problem::field("currentPassword", "This is not your current password."));
     }
     let hash = hasher.hash(new).await?;
-    let also = Also { end_tokens: body.end_tokens, renew_stream_keys: body.renew_stream_keys };
-    let (revoked, session) = commands.change_password(&login.user, &hash, also.into(), client.session()).await?;
+    let options = RevokeOptions { end_tokens: body.end_tokens, renew_stream_keys: body.renew_stream_keys };
+    let (revoked, session) = commands.change_password(&login.user, &hash, options.into(), client.session()).await?;
     let (_, cookies) = client.cookies(&ctx, &revoked.user, &session)?;
     Ok((StatusCode::NO_CONTENT, cookies).into_response())
 }

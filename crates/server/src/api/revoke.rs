@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 #[derive(Clone, Copy, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Also {
+pub(super) struct RevokeOptions {
     /// Whether every API token of the account ends as well; `true` by default.
     #[serde(default = "yes")]
     #[param(required = false, default = true)]
@@ -25,8 +25,8 @@ pub(super) const fn yes() -> bool {
     true
 }
 
-impl From<Also> for Revoke {
-    fn from(also: Also) -> Self {
-        Self { tokens: also.end_tokens, stream_keys: also.renew_stream_keys }
+impl From<RevokeOptions> for Revoke {
+    fn from(options: RevokeOptions) -> Self {
+        Self { tokens: options.end_tokens, stream_keys: options.renew_stream_keys }
     }
 }

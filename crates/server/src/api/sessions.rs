@@ -17,8 +17,8 @@ use super::{
     cookie::no_cookie,
     error::Problem,
     extract::{Id, Query},
-    login::{Login, Person},
-    revoke::Also,
+    login::{Login, SessionLogin},
+    revoke::RevokeOptions,
 };
 use crate::control::commands::Commands;
 
@@ -71,7 +71,7 @@ pub(super) async fn visitor(login: Result<Login, Problem>) -> Result<Answer<Visi
     get, path = "/api/auth/sessions", tag = "auth", operation_id = "listSessions",
     responses((status = 200, body = [SessionView]), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer<Vec<SessionView>>, Problem> {
+pub(super) async fn list(State(ctx): State<Ctx>, login: SessionLogin) -> Result<Answer<Vec<SessionView>>, Problem> {
     let rows = ctx.store.sessions(login.user.id).await?;
     let view = |row: gostream_store::Session| SessionView {
         id: row.id,
@@ -94,7 +94,7 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn end(login: Person, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(super) async fn end(login: SessionLogin, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
     commands.end_session(login.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -103,14 +103,18 @@ pub(super) async fn end(login: Person, commands: Commands, Id(id): Id) -> Result
 ///
 /// API tokens end as well unless `endTokens` is `false`.
 #[utoipa::path(
-    delete, path = "/api/auth/sessions", tag = "auth", operation_id = "endSessions", params(Also),
+    delete, path = "/api/auth/sessions", tag = "auth", operation_id = "endSessions", params(RevokeOptions),
     responses(
         (status = 204, description = "Ended"),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
     )
 )]
-pub(super) async fn end_all(login: Person, commands: Commands, Query(also): Query<Also>) -> Result<Response, Problem> {
-    commands.end_sessions(login.user.id, also.into()).await?;
+pub(super) async fn end_all(
+    login: SessionLogin,
+    commands: Commands,
+    Query(options): Query<RevokeOptions>,
+) -> Result<Response, Problem> {
+    commands.end_sessions(login.user.id, options.into()).await?;
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }

@@ -13,7 +13,7 @@ use super::{
     error::Problem,
     extract::{Id, Json},
     field::{self, Fields},
-    login::Person,
+    login::SessionLogin,
     view::Recorded,
 };
 use crate::control::commands::Commands;
@@ -97,8 +97,8 @@ impl From<gostream_store::ApiToken> for ApiToken {
         (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
     )
 )]
-pub(super) async fn list(State(ctx): State<Ctx>, person: Person) -> Result<Answer<Vec<ApiToken>>, Problem> {
-    let rows = ctx.store.tokens(person.user.id).await?;
+pub(super) async fn list(State(ctx): State<Ctx>, login: SessionLogin) -> Result<Answer<Vec<ApiToken>>, Problem> {
+    let rows = ctx.store.tokens(login.user.id).await?;
     Ok(Answer(rows.into_iter().map(ApiToken::from).collect()))
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn list(State(ctx): State<Ctx>, person: Person) -> Result<Answe
     )
 )]
 pub(super) async fn create(
-    person: Person,
+    login: SessionLogin,
     commands: Commands,
     Json(body): Json<NewToken>,
 ) -> Result<(StatusCode, Answer<MadeToken>), Problem> {
@@ -129,7 +129,7 @@ pub(super) async fn create(
     };
     let (Some(name), Some(expires_at)) = (name, expires_at) else { return Err(fields.into()) };
     let new = gostream_store::NewToken { name: &name, scope: body.scope, expires_at };
-    let added = commands.create_token(person.user.id, person.session, new, TOKENS_MAX).await;
+    let added = commands.create_token(login.user.id, login.session, new, TOKENS_MAX).await;
     let (row, token) = added.map_err(|error| match error {
         Error::Quota => {
             Problem::quota(format!("This account may have {TOKENS_MAX} tokens. Delete one that you no longer need."))
@@ -149,8 +149,8 @@ pub(super) async fn create(
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn delete(person: Person, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
-    commands.delete_token(person.user.id, id).await?;
+pub(super) async fn delete(login: SessionLogin, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+    commands.delete_token(login.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -205,8 +205,8 @@ impl From<gostream_store::FieldChange> for FieldChange {
         (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
     )
 )]
-pub(super) async fn audit(State(ctx): State<Ctx>, person: Person) -> Result<Answer<Vec<AuditEntry>>, Problem> {
-    let rows = ctx.store.audit(person.user.id, AUDIT_SHOWN).await?;
+pub(super) async fn audit(State(ctx): State<Ctx>, login: SessionLogin) -> Result<Answer<Vec<AuditEntry>>, Problem> {
+    let rows = ctx.store.audit(login.user.id, AUDIT_SHOWN).await?;
     let entry = |row: gostream_store::AuditEntry| AuditEntry {
         at: row.at,
         action: Recorded::read(row.action),

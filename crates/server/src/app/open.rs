@@ -11,15 +11,15 @@ use tokio::{net::TcpListener, time::Instant};
 use super::error::StartError;
 use crate::{
     config::{SecretKey, SecretKeySource, Settings},
-    data_dir::{self, Held, KeyFile, LOCK_PATIENCE},
-    pulse,
+    data_dir::{self, DirectoryLock, KeyFile, LOCK_TIMEOUT},
+    database_health,
 };
 
 /// How long to wait for another server with this node id. It exceeds the duration of a stop, and the time after which a
 /// vanished machine counts as stopped.
-const NODE_PATIENCE: Duration = Duration::from_secs(40);
+const NODE_TIMEOUT: Duration = Duration::from_secs(40);
 /// The interval at which to check whether that server still writes.
-const NODE_LOOK: Duration = Duration::from_millis(500);
+const NODE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Opens the database as the server does. Commands that change accounts use it, too.
 pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), StartError> {
@@ -75,21 +75,21 @@ async fn open_after_rotation(settings: &Settings, tried: SecretKey) -> Result<(S
 
 /// What the server needs before it starts.
 pub(super) struct Opened {
-    pub(super) held: Arc<Held>,
+    pub(super) directory_lock: Arc<DirectoryLock>,
     pub(super) http: (TcpListener, SocketAddr),
     pub(super) metrics: Option<(TcpListener, SocketAddr)>,
     pub(super) ports: Ports,
     pub(super) store: Store,
     pub(super) secret: SecretKey,
     pub(super) node: String,
-    pub(super) kept: Kept,
+    pub(super) resources: TaskResources,
 }
 
 /// Resources that only this server uses while it runs.
-pub(super) struct Kept {
+pub(super) struct TaskResources {
     pub(super) store: Store,
-    pub(super) held: Arc<Held>,
-    pub(super) file: Option<pulse::Opened>,
+    pub(super) directory_lock: Arc<DirectoryLock>,
+    pub(super) file: Option<database_health::DatabaseFile>,
     pub(super) lock: Option<NodeLock>,
     /// The notifications between servers, if others may share the database.
     pub(super) ends: Option<(Notifier, Listener)>,
@@ -100,16 +100,17 @@ impl Opened {
     /// that does.
     pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
         data_dir::prepare(&settings.data_dir)?;
-        let held = Arc::new(data_dir::hold(&settings.data_dir, LOCK_PATIENCE).await?);
+        let directory_lock = Arc::new(data_dir::lock(&settings.data_dir, LOCK_TIMEOUT).await?);
         let http = bind("http.listen", settings.http_listen)?;
         let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
         let ports = Ports::bind(settings.rtmp_listen, settings.rtmps_listen.filter(|_| settings.tls.is_some()))?;
         let (store, secret) = open_store(settings).await?;
         let (node, lock) = take_over(&store, settings).await?;
-        let file = pulse::Opened::of(settings.database_url.expose_secret());
+        let file = database_health::DatabaseFile::of(settings.database_url.expose_secret());
         let ends = store.notifications(settings.database_url.expose_secret())?;
-        let kept = Kept { store: store.clone(), held: held.clone(), file, lock, ends };
-        Ok(Self { held, http, metrics, ports, store, secret, node, kept })
+        let resources =
+            TaskResources { store: store.clone(), directory_lock: directory_lock.clone(), file, lock, ends };
+        Ok(Self { directory_lock, http, metrics, ports, store, secret, node, resources })
     }
 }
 
@@ -124,9 +125,9 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, Sock
 /// server writes periodically.
 async fn ensure_stopped(store: &Store, node: &str) -> Result<(), StartError> {
     let Some(seen_at) = store.seen_at(node).await? else { return Ok(()) };
-    let deadline = Instant::now() + pulse::SURE_SIGN;
+    let deadline = Instant::now() + database_health::STOPPED_AFTER;
     while Instant::now() < deadline {
-        tokio::time::sleep(NODE_LOOK).await;
+        tokio::time::sleep(NODE_CHECK_INTERVAL).await;
         if store.seen_at(node).await? != Some(seen_at) {
             return Err(gostream_store::Error::NodeInUse.into());
         }
@@ -137,7 +138,7 @@ async fn ensure_stopped(store: &Store, node: &str) -> Result<(), StartError> {
 /// This server's node id, which no other server uses. Closes the streams that a killed server left open.
 async fn take_over(store: &Store, settings: &Settings) -> Result<(String, Option<NodeLock>), StartError> {
     let node = data_dir::node_id(&settings.data_dir)?;
-    let lock = NodeLock::take(settings.database_url.expose_secret(), &node, NODE_PATIENCE).await?;
+    let lock = NodeLock::take(settings.database_url.expose_secret(), &node, NODE_TIMEOUT).await?;
     if lock.as_ref().is_some_and(NodeLock::had_to_wait) {
         ensure_stopped(store, &node).await?;
     }

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{rows::spec, wakes::Wakes};
 use crate::{
-    login::{limit::Limits, refused},
-    strangers::Strangers,
+    login::{limit::RateLimits, refused},
+    unknown_key_attempts::UnknownKeyAttempts,
 };
 
 /// How long an encoder waits for the database before it is refused and has to reconnect.
@@ -32,8 +32,8 @@ const GUESS_DELAY: Duration = Duration::from_secs(2);
 pub(crate) struct Gate {
     pub(crate) store: Store,
     pub(crate) wakes: Arc<Wakes>,
-    pub(crate) strangers: Arc<Strangers>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) unknown_key_attempts: Arc<UnknownKeyAttempts>,
+    pub(crate) limits: Arc<RateLimits>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -59,15 +59,15 @@ impl Admission for Gate {
             let answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
             if matches!(answer, Err(Refusal::UnknownKey)) {
                 refused("stream_key", Some(peer.ip()));
-                if self.strangers.tried(peer.ip(), SystemTime::now()) {
-                    self.wakes.stranger_came();
+                if self.unknown_key_attempts.record(peer.ip(), SystemTime::now()) {
+                    self.wakes.unknown_key_tried();
                 }
                 if self.limits.stream_key(peer.ip()).is_err() {
                     sleep(GUESS_DELAY).await;
                 }
             }
             let spec = answer?;
-            self.strangers.found_home(peer.ip());
+            self.unknown_key_attempts.forget(peer.ip());
             Ok(spec)
         })
     }

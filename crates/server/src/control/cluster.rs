@@ -23,14 +23,14 @@ pub(crate) struct Inbox {
     engine: Engine,
     node: String,
     /// Executed commands whose rows may still exist.
-    carried_out: HashSet<Uuid>,
+    executed: HashSet<Uuid>,
     /// Whether the last attempt failed. Its failure was logged.
     is_failing: bool,
 }
 
 impl Inbox {
     pub(crate) fn new(store: Store, engine: Engine, node: String) -> Self {
-        Self { store, engine, node, carried_out: HashSet::new(), is_failing: false }
+        Self { store, engine, node, executed: HashSet::new(), is_failing: false }
     }
 
     /// Whether commands may arrive between two sweeps: from another server, for a stream that runs here.
@@ -39,8 +39,8 @@ impl Inbox {
     }
 
     /// Executes the pending commands. If the rows cannot be read, the next call executes them.
-    pub(crate) async fn carry_out(&mut self) {
-        let result = timeout(ROWS_TIMEOUT, self.carry_out_due()).await;
+    pub(crate) async fn execute(&mut self) {
+        let result = timeout(ROWS_TIMEOUT, self.execute_due()).await;
         let was_failing = std::mem::replace(&mut self.is_failing, !matches!(result, Ok(Ok(()))));
         match result {
             Ok(Err(error)) if !was_failing => {
@@ -51,12 +51,12 @@ impl Inbox {
         }
     }
 
-    async fn carry_out_due(&mut self) -> Result<(), Error> {
+    async fn execute_due(&mut self) -> Result<(), Error> {
         let found = self.store.stream_commands(&self.node, OffsetDateTime::now_utc()).await?;
         let due: HashSet<Uuid> = found.due.iter().map(|command| command.id).collect();
-        self.carried_out.retain(|id| due.contains(id));
+        self.executed.retain(|id| due.contains(id));
         for command in &found.due {
-            if self.carried_out.insert(command.id) {
+            if self.executed.insert(command.id) {
                 self.apply(command);
             }
         }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gostream_engine::Engine;
-use gostream_store::{Heard, Listener, Notification, Notifier};
+use gostream_store::{Listener, ListenerEvent, Notification, Notifier};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ impl Link {
             () = send(&notifier, &wakes) => {}
             () = async {
                 loop {
-                    hear(listener.next().await, &wakes, &engine);
+                    apply(listener.next().await, &wakes, &engine);
                 }
             } => {}
         }
@@ -57,14 +57,14 @@ async fn send(notifier: &Notifier, wakes: &Wakes) {
     }
 }
 
-fn hear(heard: Heard, wakes: &Wakes, engine: &Engine) {
-    match heard {
-        Heard::Notification(Notification::Project(project)) => wakes.wake_here(project),
-        Heard::Notification(Notification::History(project)) => wakes.view_changed(project),
-        Heard::Notification(Notification::Sessions) => wakes.sessions_ended_elsewhere(),
-        Heard::Notification(Notification::Commands) => wakes.commands_came(),
+fn apply(event: ListenerEvent, wakes: &Wakes, engine: &Engine) {
+    match event {
+        ListenerEvent::Notification(Notification::Project(project)) => wakes.wake_here(project),
+        ListenerEvent::Notification(Notification::History(project)) => wakes.view_changed(project),
+        ListenerEvent::Notification(Notification::Sessions) => wakes.sessions_ended_elsewhere(),
+        ListenerEvent::Notification(Notification::Commands) => wakes.commands_came(),
         // Notifications may have been lost while the listener was not connected.
-        Heard::Listening => {
+        ListenerEvent::Listening => {
             engine.live().into_iter().for_each(|project| wakes.wake_here(project.0));
             wakes.sessions_ended_elsewhere();
             wakes.commands_came();

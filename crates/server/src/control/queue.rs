@@ -6,14 +6,14 @@ use gostream_engine::spec::ProjectId;
 
 /// The most projects that are reconciled at a time. Each uses one database connection at a time, and PostgreSQL has ten
 /// in total. The connection of a query that was abandoned is free up to 5 s later.
-const PLACES: usize = 8;
+const CONCURRENT_MAX: usize = 8;
 /// The most of these that failed the last time, so that others find room however many fail.
-const PLACES_OF_FAILING: usize = 2;
+const CONCURRENT_FAILING_MAX: usize = 2;
 
 /// The queue. Each project is in it at most once, and is reconciled at most once at a time.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    line: VecDeque<ProjectId>,
+    queued: VecDeque<ProjectId>,
     waiting: HashSet<ProjectId>,
     running: HashSet<ProjectId>,
     /// The running projects that had failed before.
@@ -25,26 +25,26 @@ impl Queue {
     /// again, because it may have been read before the change.
     pub(super) fn wake(&mut self, project: ProjectId) {
         if !self.waiting.insert(project) {
-            self.line.retain(|other| *other != project);
+            self.queued.retain(|other| *other != project);
         }
-        self.line.push_front(project);
+        self.queued.push_front(project);
     }
 
     /// Queues a project for the periodic sweep.
     pub(super) fn sweep(&mut self, project: ProjectId) {
         if !self.running.contains(&project) && self.waiting.insert(project) {
-            self.line.push_back(project);
+            self.queued.push_back(project);
         }
     }
 
     /// The next project to reconcile now. [`Queue::finished`] must be called for it.
     pub(super) fn next(&mut self, fails: impl Fn(ProjectId) -> bool) -> Option<ProjectId> {
-        if self.running.len() >= PLACES {
+        if self.running.len() >= CONCURRENT_MAX {
             return None;
         }
-        let is_full_of_failing = self.failing.len() >= PLACES_OF_FAILING;
+        let is_full_of_failing = self.failing.len() >= CONCURRENT_FAILING_MAX;
         let may = |project: &ProjectId| !(self.running.contains(project) || is_full_of_failing && fails(*project));
-        let project = self.line.remove(self.line.iter().position(may)?)?;
+        let project = self.queued.remove(self.queued.iter().position(may)?)?;
         self.waiting.remove(&project);
         self.running.insert(project);
         if fails(project) {
@@ -94,7 +94,7 @@ mod tests {
         queue.wake(project(21));
         let order: Vec<_> = std::iter::from_fn(|| queue.next(healthy)).collect();
         assert_eq!(order[..3], [project(21), project(19), project(1)]);
-        assert_eq!(order.len(), PLACES);
+        assert_eq!(order.len(), CONCURRENT_MAX);
         queue.finished(project(1));
         assert!(queue.next(healthy).is_some(), "there is room again");
         assert_eq!(queue.next(healthy), None);
@@ -108,7 +108,7 @@ mod tests {
             (1..=30).for_each(|number| queue.sweep(project(number)));
             queue.wake(project(31));
             let taken: Vec<_> = std::iter::from_fn(|| queue.next(fails)).collect();
-            assert_eq!(taken.len(), PLACES_OF_FAILING + 1, "{taken:?}");
+            assert_eq!(taken.len(), CONCURRENT_FAILING_MAX + 1, "{taken:?}");
             assert!(taken.contains(&project(31)));
             for project in taken {
                 queue.finished(project);

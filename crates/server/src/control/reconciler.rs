@@ -22,7 +22,7 @@ use super::{
     rows,
     sync::{Cause, Noted, SyncErrors},
 };
-use crate::fronts::Fronts;
+use crate::upstream_publishers::UpstreamPublishers;
 
 /// The interval at which every live project is reconciled. The publisher of a key that another process replaced, such
 /// as `gostream user password`, is disconnected within this time.
@@ -38,7 +38,7 @@ pub(crate) struct Reconciler {
     /// The admission of encoders. Its store and wakes are used here as well.
     gate: Arc<Gate>,
     engine: Engine,
-    fronts: Arc<Fronts>,
+    upstream_publishers: Arc<UpstreamPublishers>,
     /// The node id of this server.
     node: String,
     /// The failures by project.
@@ -46,8 +46,13 @@ pub(crate) struct Reconciler {
 }
 
 impl Reconciler {
-    pub(crate) fn new(gate: Arc<Gate>, engine: Engine, fronts: Arc<Fronts>, node: String) -> Self {
-        Self { gate, engine, fronts, node, sync_errors: Arc::default() }
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        engine: Engine,
+        upstream_publishers: Arc<UpstreamPublishers>,
+        node: String,
+    ) -> Self {
+        Self { gate, engine, upstream_publishers, node, sync_errors: Arc::default() }
     }
 
     /// Runs until `stop`. Projects, pulls and commands of other servers do not wait for each other.
@@ -57,7 +62,7 @@ impl Reconciler {
             () = stop.cancelled() => {}
             () = self.keep_projects(&changed) => {}
             () = self.keep_pulls(&changed) => {}
-            () = self.carry_out_commands() => {}
+            () = self.execute_commands() => {}
         }
     }
 
@@ -100,7 +105,7 @@ impl Reconciler {
     }
 
     /// Executes the commands of other servers.
-    async fn carry_out_commands(&self) {
+    async fn execute_commands(&self) {
         let mut inbox = Inbox::new(self.gate.store.clone(), self.engine.clone(), self.node.clone());
         let (mut sweep, mut look) = (every(SWEEP_INTERVAL), every(INBOX_INTERVAL));
         loop {
@@ -109,7 +114,7 @@ impl Reconciler {
                 _ = look.tick(), if inbox.expects_commands() => {}
                 () = self.gate.wakes.commands() => {}
             }
-            inbox.carry_out().await;
+            inbox.execute().await;
         }
     }
 
@@ -118,7 +123,7 @@ impl Reconciler {
         let claimed = self.gate.store.claim_pulls(&self.node, OffsetDateTime::now_utc());
         match timeout(PULLS_TIMEOUT, claimed).await {
             Ok(Ok(rows)) => {
-                self.fronts.retain(&rows.iter().map(|row| row.id).collect());
+                self.upstream_publishers.retain(&rows.iter().map(|row| row.id).collect());
                 self.engine.pull(rows.iter().filter_map(rows::pull_spec).collect());
                 return true;
             }

@@ -20,7 +20,7 @@ pub(crate) enum Change {
     /// A session ended.
     Sessions,
     /// An encoder tried an unknown key.
-    Stranger,
+    UnknownKey,
 }
 
 /// Announces changes. Only commands, the reconciler and the history writer use it.
@@ -64,7 +64,7 @@ impl Wakes {
     pub(super) fn wake_here(&self, project: Uuid) {
         lock(&self.pending).insert(project);
         self.some.notify_one();
-        self.tell(Change::Project(project));
+        self.publish(Change::Project(project));
     }
 
     /// A stream of `project` starts on this server: rows that changed since its admission are read.
@@ -78,7 +78,7 @@ impl Wakes {
     }
 
     /// The history of `project` was repaired: open event streams read it again, on all servers.
-    pub(crate) fn history_mended(&self, project: Uuid) {
+    pub(crate) fn history_repaired(&self, project: Uuid) {
         self.wake(project);
     }
 
@@ -90,7 +90,7 @@ impl Wakes {
 
     /// Sessions ended on another server.
     pub(super) fn sessions_ended_elsewhere(&self) {
-        self.tell(Change::Sessions);
+        self.publish(Change::Sessions);
     }
 
     /// Commands were written for other servers.
@@ -109,13 +109,13 @@ impl Wakes {
     }
 
     /// An encoder tried an unknown key: open event streams check whether to show it.
-    pub(super) fn stranger_came(&self) {
-        self.tell(Change::Stranger);
+    pub(super) fn unknown_key_tried(&self) {
+        self.publish(Change::UnknownKey);
     }
 
     /// The view of `project` changed, but not its rows: open event streams read it again.
     pub(super) fn view_changed(&self, project: Uuid) {
-        self.tell(Change::Project(project));
+        self.publish(Change::Project(project));
     }
 
     /// Receives every change from now on.
@@ -137,7 +137,7 @@ impl Wakes {
         std::mem::take(&mut *lock(&outgoing.pending))
     }
 
-    fn tell(&self, change: Change) {
+    fn publish(&self, change: Change) {
         // Without event streams there is no receiver.
         let _listeners = self.changes.send(change);
     }

@@ -20,7 +20,7 @@ const LOCK_FILE: &str = "lock";
 /// The file with the time of the last change that the database accepted.
 const WRITTEN_FILE: &str = "written";
 /// How long a server waits for the previous one, which may be stopping: a stop takes at most 9 s.
-pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(12);
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(12);
 /// A power cut may lose the last moments of one file but not of another.
 const LOSS_TOLERATED: time::Duration = time::Duration::minutes(5);
 /// A temporary file that is older than this was left by a killed process.
@@ -30,12 +30,12 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// The exclusive use of a data directory. It ends when this is dropped, or with the process.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct DirectoryLock {
     _file: File,
     note: PathBuf,
 }
 
-impl Held {
+impl DirectoryLock {
     /// Records that the database has just accepted a change.
     pub(crate) fn note_written(&self) {
         let line = format!("{}\n", OffsetDateTime::now_utc().unix_timestamp());
@@ -58,13 +58,13 @@ pub(crate) async fn require_newest(settings: &Settings) -> Result<(), Error> {
     }
 }
 
-/// Locks the directory. Waits at most `patience` for a server that is stopping. Two servers in one directory would
+/// Locks the directory. Waits at most `timeout` for a server that is stopping. Two servers in one directory would
 /// close each other's streams as abandoned.
-pub(crate) async fn hold(dir: &Path, patience: Duration) -> Result<Held, Error> {
+pub(crate) async fn lock(dir: &Path, timeout: Duration) -> Result<DirectoryLock, Error> {
     let path = dir.join(LOCK_FILE);
     let failed = |source| Error::File { path: path.clone(), source };
-    let held = |file| Held { _file: file, note: dir.join(WRITTEN_FILE) };
-    let deadline = Instant::now() + patience;
+    let directory_lock = |file| DirectoryLock { _file: file, note: dir.join(WRITTEN_FILE) };
+    let deadline = Instant::now() + timeout;
     let mut is_told = false;
     loop {
         let file = OpenOptions::new()
@@ -77,12 +77,12 @@ pub(crate) async fn hold(dir: &Path, patience: Duration) -> Result<Held, Error> 
         match file.try_lock() {
             Ok(()) if is_at(&file, &path) => {
                 remove_drafts(dir);
-                return Ok(held(file));
+                return Ok(directory_lock(file));
             }
             // The file was removed, and another process may have locked a new one at the path.
             Ok(()) => continue,
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                if !is_told && patience == LOCK_PATIENCE {
+                if !is_told && timeout == LOCK_TIMEOUT {
                     tracing::warn!("Another server uses this data directory. Waiting for it to stop.");
                     is_told = true;
                 }
@@ -91,15 +91,15 @@ pub(crate) async fn hold(dir: &Path, patience: Duration) -> Result<Held, Error> 
             Err(TryLockError::WouldBlock) => return Err(Error::InUse { path: dir.to_owned() }),
             Err(TryLockError::Error(error)) => {
                 tracing::warn!(%error, "This file system does not support locks: a second server could use the same data directory.");
-                return Ok(held(file));
+                return Ok(directory_lock(file));
             }
         }
     }
 }
 
 /// Locks the directory for a command that needs exclusive access. Does not wait.
-pub(crate) async fn hold_alone(dir: &Path) -> Result<Held, Error> {
-    hold(dir, Duration::ZERO).await
+pub(crate) async fn lock_now(dir: &Path) -> Result<DirectoryLock, Error> {
+    lock(dir, Duration::ZERO).await
 }
 
 /// Whether the path still leads to this open file.

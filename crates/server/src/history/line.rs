@@ -17,7 +17,7 @@ pub(super) fn wall(at: SystemTime) -> OffsetDateTime {
 }
 
 /// The start time of a stream, from its id; the current time if the id holds none.
-pub(super) fn began_at(stream: StreamId) -> SystemTime {
+pub(super) fn started_at_of(stream: StreamId) -> SystemTime {
     let began = stream.0.get_timestamp().map(|timestamp| timestamp.to_unix());
     began.map_or_else(SystemTime::now, |(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos))
 }
@@ -57,7 +57,7 @@ const fn state_of(state: RelayState) -> EventState {
 }
 
 /// The timeline line for an event; `None` if the event needs no line.
-pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
+pub(super) fn timeline_line(event: &EngineEvent) -> Option<NewStreamEvent> {
     let line = |stream: StreamId, at, relay: Option<RelayId>, state| NewStreamEvent {
         // The id is chosen here, so that a repeated write does not add a second line.
         id: Uuid::now_v7(),
@@ -114,7 +114,7 @@ mod tests {
         let (project, stream) = (ProjectId(Uuid::nil()), StreamId(Uuid::from_u128(1)));
         let notice =
             Notice { code: "clock_drift", message: "Set one clock.".to_owned(), since: SystemTime::UNIX_EPOCH };
-        let line = happened(&EngineEvent::StreamNotice { project, stream, notice }).expect("is kept");
+        let line = timeline_line(&EngineEvent::StreamNotice { project, stream, notice }).expect("is kept");
         assert_eq!((line.stream_id, line.at, line.relay), (stream.0, OffsetDateTime::UNIX_EPOCH, None));
         assert_eq!(
             (line.state.name(), line.code.as_deref(), line.message.as_deref()),

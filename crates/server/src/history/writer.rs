@@ -15,7 +15,7 @@ use gostream_store::{Error, HeartbeatSize, NewStreamEvent, Store, StreamStatus};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::line::{self, happened, wall};
+use super::line::{self, timeline_line, wall};
 use crate::{control::wakes::Wakes, metrics::Metrics};
 
 /// The most timeline lines of one stream. A destination that fails every few seconds for a day must not fill the disk.
@@ -64,8 +64,8 @@ impl Writer {
         let (project, stream) = (event.project(), event.stream());
         let begins = matches!(event, EngineEvent::StreamStarted { .. });
         if !begins && !self.written.contains_key(&stream) {
-            let begun = EngineEvent::StreamStarted { project, stream, at: line::began_at(stream) };
-            self.write(&begun, stop).await;
+            let started = EngineEvent::StreamStarted { project, stream, at: line::started_at_of(stream) };
+            self.write(&started, stop).await;
         }
         let written = self.written.get(&stream);
         match &event {
@@ -84,8 +84,8 @@ impl Writer {
         if let EngineEvent::StreamStarted { project, .. } = event {
             self.wakes.stream_begins(project.0);
         }
-        let happened = self.has_room(event).then(|| happened(event)).flatten();
-        let is_taken = self.write_patiently(event, happened, stop).await;
+        let timeline_line = self.has_room(event).then(|| timeline_line(event)).flatten();
+        let is_taken = self.write_with_retries(event, timeline_line, stop).await;
         if let EngineEvent::StreamStarted { project, .. }
         | EngineEvent::StreamPhase { project, .. }
         | EngineEvent::StreamEnded { project, .. } = event
@@ -119,15 +119,15 @@ impl Writer {
     }
 
     /// Retries a write. Returns whether the database accepted it, or the row that it belongs to was deleted.
-    async fn write_patiently(
+    async fn write_with_retries(
         &self,
         event: &EngineEvent,
-        happened: Option<NewStreamEvent>,
+        timeline_line: Option<NewStreamEvent>,
         stop: &CancellationToken,
     ) -> bool {
         let mut tries = 0;
         while tries < TRIES_MAX {
-            match timeout(WRITE_TIMEOUT, self.write_once(event, happened.clone())).await {
+            match timeout(WRITE_TIMEOUT, self.write_once(event, timeline_line.clone())).await {
                 Ok(Ok(())) => return true,
                 // The project was deleted, and its history with it.
                 Ok(Err(Error::NotFound)) => return true,
@@ -147,7 +147,7 @@ impl Writer {
         false
     }
 
-    async fn write_once(&self, event: &EngineEvent, happened: Option<NewStreamEvent>) -> Result<(), Error> {
+    async fn write_once(&self, event: &EngineEvent, timeline_line: Option<NewStreamEvent>) -> Result<(), Error> {
         match *event {
             EngineEvent::StreamStarted { project, stream, at } => {
                 self.store.start_stream(stream.0, project.0, &self.node, wall(at)).await?;
@@ -161,8 +161,8 @@ impl Writer {
             }
             EngineEvent::RelayChanged { .. } | EngineEvent::RelayEnded { .. } | EngineEvent::StreamNotice { .. } => {}
         }
-        match happened {
-            Some(happened) => self.store.add_stream_event(happened).await,
+        match timeline_line {
+            Some(timeline_line) => self.store.add_stream_event(timeline_line).await,
             None => Ok(()),
         }
     }

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{answer::ANSWER_TIMEOUT, *};
+use super::{response_body::RESPONSE_TIMEOUT, *};
 
 mod http2;
 
@@ -20,10 +20,10 @@ const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Starts a server that answers every request until the guard is dropped.
 fn serving(proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
-    serving_at(PLACES, proxies)
+    serving_with(LIMITS, proxies)
 }
 
-fn serving_at(places: ConnectionLimits, proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
+fn serving_with(limits: ConnectionLimits, proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
     let address = listener.local_addr().expect("is bound");
     let router = Router::new()
@@ -33,7 +33,7 @@ fn serving_at(places: ConnectionLimits, proxies: &[&str]) -> (SocketAddr, tokio_
         .route("/events", get(events));
     let proxies = proxies.iter().map(|range| range.parse().expect("is a range")).collect();
     let (headers, stop) = (ProxyProtocol::default(), CancellationToken::new());
-    tokio::spawn(serve(listener, Port { tls: None, headers, proxies, places, router }, stop.clone()));
+    tokio::spawn(serve(listener, Port { tls: None, headers, proxies, limits, router }, stop.clone()));
     (address, stop.drop_guard())
 }
 
@@ -107,7 +107,7 @@ async fn a_slow_head_times_out() {
 async fn one_address_cannot_use_the_connections_of_others() {
     let (server, _running) = serving(&["127.0.0.3/32"]);
     let mut crowd = Vec::new();
-    for _ in 0..PLACES.waiting_per_address {
+    for _ in 0..LIMITS.waiting_per_address {
         crowd.push(connect_from([127, 0, 0, 2], server).await);
     }
     assert!(!is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "one too many");
@@ -118,7 +118,7 @@ async fn one_address_cannot_use_the_connections_of_others() {
     assert!(is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "permits are returned");
 
     let mut behind_proxy = Vec::new();
-    for _ in 0..=PLACES.waiting_per_address {
+    for _ in 0..=LIMITS.waiting_per_address {
         behind_proxy.push(connect_from([127, 0, 0, 3], server).await);
     }
     let mut last = behind_proxy.pop().expect("is there");
@@ -131,7 +131,7 @@ const FEW: ConnectionLimits =
 
 #[tokio::test]
 async fn a_new_client_is_served_when_others_hold_all_connections() {
-    let (server, _running) = serving_at(FEW, &["127.0.0.3/32"]);
+    let (server, _running) = serving_with(FEW, &["127.0.0.3/32"]);
     let mut silent = Vec::new();
     for client in [[127, 0, 0, 5], [127, 0, 0, 6]] {
         for _ in 0..FEW.waiting_per_address {
@@ -160,7 +160,7 @@ async fn a_new_client_is_served_when_others_hold_all_connections() {
 
 #[tokio::test]
 async fn a_connection_with_an_open_request_is_not_evicted() {
-    let (server, _running) = serving_at(FEW, &[]);
+    let (server, _running) = serving_with(FEW, &[]);
     let mut busy = Vec::new();
     for client in [[127, 0, 0, 5], [127, 0, 0, 6]] {
         for _ in 0..FEW.connections_per_address {
@@ -199,7 +199,7 @@ async fn a_head_has_at_most_32_kib() {
 async fn rest_after_dribble(stream: &mut TcpStream) -> usize {
     let begun = Instant::now();
     let mut some = vec![0; 32 << 10];
-    while begun.elapsed() < ANSWER_TIMEOUT + Duration::from_secs(5) {
+    while begun.elapsed() < RESPONSE_TIMEOUT + Duration::from_secs(5) {
         assert!(stream.read(&mut some).await.is_ok_and(|got| got > 0), "the kernel has more");
         sleep(Duration::from_secs(1)).await;
     }

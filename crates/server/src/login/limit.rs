@@ -42,16 +42,16 @@ const HOOK_BURST: NonZeroU32 = NonZeroU32::new(60).unwrap();
 const HOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Clients that have waited long enough are forgotten once per this many attempts, because IPv6 addresses are free.
-const TRIES_REMEMBERED: u32 = 4_096;
+const PRUNE_INTERVAL: u32 = 4_096;
 
 /// The client of a password attempt. Each kind has a limit of its own, so that unknown clients cannot use up the
 /// attempts of known ones.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Guesser {
+pub(crate) enum PasswordClient {
     /// An unknown client, for the account with this email address, which may not exist.
-    Stranger(String),
+    Unknown(String),
     /// A client at an address from which the account has logged in before.
-    Neighbour(String, IpAddr),
+    KnownAddress(String, IpAddr),
     /// A browser that has logged in to the account before.
     Browser(Uuid),
     /// A session of the account that changes the password.
@@ -69,17 +69,17 @@ struct ByAddress<C: Clock> {
 
 /// Counts attempts against the limits.
 #[derive(Debug)]
-pub(crate) struct Limits<C: Clock = DefaultClock> {
+pub(crate) struct RateLimits<C: Clock = DefaultClock> {
     stream_keys: ByAddress<C>,
     addresses: ByAddress<C>,
-    guessers: Limiter<Guesser, C>,
+    password_clients: Limiter<PasswordClient, C>,
     dials: Limiter<Uuid, C>,
     hooks: Limiter<Uuid, C>,
     clock: C,
-    tries: AtomicU32,
+    attempts: AtomicU32,
 }
 
-impl Default for Limits {
+impl Default for RateLimits {
     fn default() -> Self {
         Self::new(DefaultClock::default())
     }
@@ -103,16 +103,16 @@ impl<C: Clock + Clone> ByAddress<C> {
     }
 }
 
-impl<C: Clock + Clone> Limits<C> {
+impl<C: Clock + Clone> RateLimits<C> {
     fn new(clock: C) -> Self {
         Self {
             stream_keys: ByAddress::new(STREAM_KEY_INTERVAL, STREAM_KEY_BURST, &clock),
             addresses: ByAddress::new(ADDRESS_INTERVAL, ADDRESS_BURST, &clock),
-            guessers: limiter(ACCOUNT_INTERVAL, ACCOUNT_BURST, &clock),
+            password_clients: limiter(ACCOUNT_INTERVAL, ACCOUNT_BURST, &clock),
             dials: limiter(DIAL_INTERVAL, DIAL_BURST, &clock),
             hooks: limiter(HOOK_INTERVAL, HOOK_BURST, &clock),
             clock,
-            tries: AtomicU32::new(0),
+            attempts: AtomicU32::new(0),
         }
     }
 
@@ -127,8 +127,8 @@ impl<C: Clock + Clone> Limits<C> {
     }
 
     /// Counts one password attempt. The error is the time to wait.
-    pub(crate) fn guess(&self, guesser: &Guesser) -> Result<(), Duration> {
-        self.check(&self.guessers, guesser)
+    pub(crate) fn password_attempt(&self, client: &PasswordClient) -> Result<(), Duration> {
+        self.check(&self.password_clients, client)
     }
 
     /// Counts one connection that an account requests. The error is the time to wait.
@@ -148,7 +148,7 @@ impl<C: Clock + Clone> Limits<C> {
     }
 
     fn check<K: Clone + Eq + Hash>(&self, limiter: &Limiter<K, C>, key: &K) -> Result<(), Duration> {
-        if self.tries.fetch_add(1, Ordering::Relaxed) % TRIES_REMEMBERED == TRIES_REMEMBERED - 1 {
+        if self.attempts.fetch_add(1, Ordering::Relaxed) % PRUNE_INTERVAL == PRUNE_INTERVAL - 1 {
             self.prune();
         }
         let now = self.clock.now();
@@ -159,7 +159,7 @@ impl<C: Clock + Clone> Limits<C> {
     fn prune(&self) {
         self.stream_keys.prune();
         self.addresses.prune();
-        self.guessers.retain_recent();
+        self.password_clients.retain_recent();
         self.dials.retain_recent();
         self.hooks.retain_recent();
     }
@@ -174,38 +174,42 @@ mod tests {
     #[test]
     fn memory_depends_on_the_attempts_of_the_last_minutes() {
         let clock = FakeRelativeClock::default();
-        let limits = Limits::new(clock.clone());
+        let limits = RateLimits::new(clock.clone());
         for n in 0..200_000_u32 {
             let address = std::net::Ipv6Addr::from(u128::from(n) << 72 | 0x2001_0DB8 << 96);
             limits.address(address.into()).expect("its first try");
-            limits.guess(&Guesser::Stranger(format!("{n}@example.org"))).expect("its first try");
+            limits
+                .password_attempt(&PasswordClient::Unknown(format!("{n}@example.org")))
+                .expect("its first try");
             clock.advance(Duration::from_millis(10));
         }
         // Half an hour of attempts has passed; only those of the last minutes may remain.
-        let (addresses, guessers) = (limits.addresses.sites.len(), limits.guessers.len());
-        assert!(addresses < 10_000 && guessers < 10_000, "{addresses} {guessers}");
+        let (addresses, password_clients) = (limits.addresses.sites.len(), limits.password_clients.len());
+        assert!(addresses < 10_000 && password_clients < 10_000, "{addresses} {password_clients}");
     }
 
     #[test]
     fn many_prefixes_of_one_subscriber_have_the_limit_of_two() {
-        let limits = Limits::new(FakeRelativeClock::default());
+        let limits = RateLimits::new(FakeRelativeClock::default());
         let address = |n: u128| std::net::Ipv6Addr::from(0x2001_0DB8_u128 << 96 | n << 64).into();
-        let tried = (0..256).take_while(|&n| limits.address(address(n)).is_ok()).count();
-        assert_eq!(tried, 2 * ADDRESS_BURST.get() as usize);
+        let attempts = (0..256).take_while(|&n| limits.address(address(n)).is_ok()).count();
+        assert_eq!(attempts, 2 * ADDRESS_BURST.get() as usize);
         limits.address(address(256)).expect("the next subscriber");
     }
 
     #[test]
     fn attempts_beyond_the_burst_wait() {
-        let limits = Limits::default();
-        let stranger = |email: &str| Guesser::Stranger(email.to_owned());
+        let limits = RateLimits::default();
+        let unknown = |email: &str| PasswordClient::Unknown(email.to_owned());
         for _ in 0..ACCOUNT_BURST.get() {
-            limits.guess(&stranger("a@example.org")).expect("within the burst");
+            limits.password_attempt(&unknown("a@example.org")).expect("within the burst");
         }
-        let wait = limits.guess(&stranger("a@example.org")).expect_err("beyond the burst");
+        let wait = limits.password_attempt(&unknown("a@example.org")).expect_err("beyond the burst");
         assert!(wait > Duration::ZERO && wait <= ACCOUNT_INTERVAL, "{wait:?}");
-        limits.guess(&stranger("b@example.org")).expect("another account");
-        let neighbour = Guesser::Neighbour("a@example.org".to_owned(), [192, 0, 2, 1].into());
-        limits.guess(&neighbour).expect("unknown clients do not use up the attempts of known ones");
+        limits.password_attempt(&unknown("b@example.org")).expect("another account");
+        let known_address = PasswordClient::KnownAddress("a@example.org".to_owned(), [192, 0, 2, 1].into());
+        limits
+            .password_attempt(&known_address)
+            .expect("unknown clients do not use up the attempts of known ones");
     }
 }

@@ -13,7 +13,7 @@ const COST: u32 = 12;
 /// The queue of unknown clients, by address. Two run at a time: more would take the processor from the streams. A queue
 /// of 32 is four seconds of work: a class that signs up together waits that long for itself, while a client from
 /// another address waits for one hash. The whole queue takes half of a request's timeout.
-const STRANGERS: Bounds = Bounds { running: 2, running_each: 2, waiting: 64, waiting_each: 32 };
+const UNKNOWN: Bounds = Bounds { running: 2, running_each: 2, waiting: 64, waiting_each: 32 };
 /// The queue of known clients, by account. They never wait for unknown clients, regardless of the number of addresses.
 const KNOWN: Bounds = Bounds { running: 1, running_each: 1, waiting: 32, waiting_each: 8 };
 /// The shortest password in characters (NIST SP 800-63B).
@@ -88,7 +88,7 @@ fn check_strength(password: &str, email: &str) -> Result<(), String> {
 /// Judges, hashes and verifies passwords, a few at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Passwords {
-    strangers: Arc<Shares<Client>>,
+    unknown: Arc<Shares<Client>>,
     known: Arc<Shares<Client>>,
 }
 
@@ -96,22 +96,22 @@ pub(crate) struct Passwords {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Client {
     /// An unknown client by its [`subscriber_prefix`]; `None` without an address.
-    Stranger(Option<IpAddr>),
+    Unknown(Option<IpAddr>),
     /// A browser or an address that has logged in to this account before.
     Known(Uuid),
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { strangers: Shares::new(STRANGERS), known: Shares::new(KNOWN) }
+        Self { unknown: Shares::new(UNKNOWN), known: Shares::new(KNOWN) }
     }
 }
 
 impl Passwords {
     /// The queue of an unknown client at this address; `None` for a client without an address.
     pub(crate) fn of(&self, address: Option<IpAddr>) -> Hasher {
-        let client = Client::Stranger(address.map(subscriber_prefix));
-        Hasher { lines: vec![(Arc::clone(&self.strangers), client)] }
+        let client = Client::Unknown(address.map(subscriber_prefix));
+        Hasher { lines: vec![(Arc::clone(&self.unknown), client)] }
     }
 
     /// The queues of a client that has logged in to the account before: first that of known clients, then, if it is

@@ -37,7 +37,7 @@ struct State {
     /// Whether the thread is writing.
     writes: bool,
     /// Lost lines that were not reported yet.
-    untold: u64,
+    unreported: u64,
     /// Lost since the start.
     lost: u64,
     /// The thread did not start, or has ended.
@@ -45,12 +45,12 @@ struct State {
 }
 
 impl Lines {
-    /// Starts a thread that writes to `out`. `told` formats the line that reports the number of lost lines; it is
+    /// Starts a thread that writes to `out`. `loss_report` formats the line that reports the number of lost lines; it is
     /// written once writing succeeds again.
-    pub(crate) fn to(out: impl Write + Send + 'static, told: impl Fn(u64) -> String + Send + 'static) -> Self {
+    pub(crate) fn to(out: impl Write + Send + 'static, loss_report: impl Fn(u64) -> String + Send + 'static) -> Self {
         let lines = Self(Arc::default());
         let shared = Arc::clone(&lines.0);
-        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || shared.write(out, told));
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || shared.write(out, loss_report));
         lines.0.lock().is_over = thread.is_err();
         lines
     }
@@ -59,7 +59,7 @@ impl Lines {
     pub(crate) fn push(&self, line: &[u8]) {
         let mut state = self.0.lock();
         if state.is_over || state.bytes + line.len() > BYTES_MAX {
-            state.untold += 1;
+            state.unreported += 1;
             state.lost += 1;
             return;
         }
@@ -87,7 +87,7 @@ impl Lines {
 }
 
 impl Shared {
-    fn write(&self, mut out: impl Write, told: impl Fn(u64) -> String) {
+    fn write(&self, mut out: impl Write, loss_report: impl Fn(u64) -> String) {
         let mut is_torn = false;
         loop {
             let batch = {
@@ -109,17 +109,17 @@ impl Shared {
                 written.is_ok()
             };
             let failed = batch.iter().filter(|line| !write(line)).count() as u64;
-            let untold = {
+            let unreported = {
                 let mut state = self.lock();
-                state.untold += failed;
+                state.unreported += failed;
                 state.lost += failed;
-                state.untold
+                state.unreported
             };
             if failed > 0 {
                 // The disk is full or the output is closed, so this cannot be reported now.
                 thread::park_timeout(AFTER_FAILURE);
-            } else if untold > 0 && write(told(untold).as_bytes()) {
-                self.lock().untold -= untold;
+            } else if unreported > 0 && write(loss_report(unreported).as_bytes()) {
+                self.lock().unreported -= unreported;
             }
         }
     }

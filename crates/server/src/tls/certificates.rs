@@ -23,18 +23,22 @@ pub(crate) struct Certificates {
     pub(super) current: ArcSwap<CertifiedKey>,
     challenges: ArcSwap<HashMap<String, Arc<CertifiedKey>>>,
     /// A request to read the files now, whether or not they changed.
-    pub(super) reload_asked: Notify,
+    pub(super) reload_requested: Notify,
 }
 
 impl Certificates {
     /// Uses this certificate until the next one.
     pub(crate) fn new(current: Arc<CertifiedKey>) -> Arc<Self> {
-        Arc::new(Self { current: ArcSwap::new(current), challenges: ArcSwap::default(), reload_asked: Notify::new() })
+        Arc::new(Self {
+            current: ArcSwap::new(current),
+            challenges: ArcSwap::default(),
+            reload_requested: Notify::new(),
+        })
     }
 
     /// Asks the task that watches the files to read them again.
-    pub(crate) fn ask_to_reload(&self) {
-        self.reload_asked.notify_one();
+    pub(crate) fn request_reload(&self) {
+        self.reload_requested.notify_one();
     }
 
     /// Uses this certificate for new connections. Open ones are kept.

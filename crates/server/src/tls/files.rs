@@ -38,13 +38,13 @@ impl Certificates {
         let mut seen = stamps(&files);
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
         loop {
-            let asked = tokio::select! {
+            let is_requested = tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.reload_asked.notified() => true,
+                () = self.reload_requested.notified() => true,
                 _ = ticks.tick() => false,
             };
             let stamp = stamps(&files);
-            if stamp == seen && !asked {
+            if stamp == seen && !is_requested {
                 continue;
             }
             // A failed version counts as seen, too. Partly written files get another stamp when they are complete.
@@ -115,7 +115,7 @@ mod tests {
         let begun = tokio::time::Instant::now();
         tokio::task::yield_now().await;
         let second = write_pair(&files);
-        certificates.ask_to_reload();
+        certificates.request_reload();
         while leaf(&certificates) != second {
             tokio::task::yield_now().await;
         }

@@ -45,7 +45,7 @@ pub enum Notification {
 
 /// An event of a [`Listener`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum ListenerEvent {
     /// A notification that another server sent.
     Notification(Notification),
     /// The listener is connected from now on. Earlier notifications may have been lost.
@@ -65,7 +65,7 @@ pub struct Listener {
     options: PgConnectOptions,
     notifier: Notifier,
     session: Option<PgListener>,
-    heard: VecDeque<Notification>,
+    event: VecDeque<Notification>,
     /// The pause before the next attempt; zero before the first one.
     pause: Duration,
     /// Whether the last attempt failed. Its failure was logged.
@@ -142,15 +142,15 @@ impl Notifier {
 impl Listener {
     fn new(options: PgConnectOptions, notifier: Notifier) -> Self {
         let options = options.application_name("gostream-listener");
-        Self { options, notifier, session: None, heard: VecDeque::new(), pause: Duration::ZERO, is_failing: false }
+        Self { options, notifier, session: None, event: VecDeque::new(), pause: Duration::ZERO, is_failing: false }
     }
 
     /// The next notification of another server. After a lost connection it pauses and listens again; callers poll the
     /// rows until then.
-    pub async fn next(&mut self) -> Heard {
+    pub async fn next(&mut self) -> ListenerEvent {
         loop {
-            if let Some(notification) = self.heard.pop_front() {
-                return Heard::Notification(notification);
+            if let Some(notification) = self.event.pop_front() {
+                return ListenerEvent::Notification(notification);
             }
             let Some(session) = &mut self.session else {
                 sleep(self.pause).await;
@@ -161,7 +161,7 @@ impl Listener {
                         if std::mem::take(&mut self.is_failing) {
                             tracing::info!("Notifications from other servers arrive again.");
                         }
-                        return Heard::Listening;
+                        return ListenerEvent::Listening;
                     }
                     Err(error) => self.lost(&error),
                 }
@@ -214,7 +214,7 @@ impl Listener {
         if words.next().and_then(|word| Uuid::try_parse(word).ok()) == Some(self.notifier.sender) {
             return words.next() == Some(HELLO);
         }
-        self.heard.extend(words.filter_map(Notification::parse));
+        self.event.extend(words.filter_map(Notification::parse));
         false
     }
 
@@ -291,11 +291,11 @@ mod tests {
         let _guard = tracing::subscriber::set_default(subscriber);
         let url = Postgres::shared().database();
         let mut listener = Listener::new(url.parse().expect("is one"), notifier(&url).await);
-        assert_eq!(listener.next().await, Heard::Listening);
+        assert_eq!(listener.next().await, ListenerEvent::Listening);
         for attempt in ["first", "second", "third"] {
             listener.lost(attempt);
         }
-        assert_eq!(listener.next().await, Heard::Listening);
+        assert_eq!(listener.next().await, ListenerEvent::Listening);
         let text = String::from_utf8(log.0.lock().expect("is whole").clone()).expect("is text");
         let ours: Vec<_> = text.lines().filter(|line| line.contains("other servers")).collect();
         assert_eq!(ours.len(), 2, "{text}");

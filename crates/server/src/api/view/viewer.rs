@@ -85,7 +85,7 @@ impl Viewer<'_> {
     }
 
     fn unknown_key(&self) -> Option<UnknownKey> {
-        let (address, at) = self.ctx.strangers.near(self.links.client?, SystemTime::now())?;
+        let (address, at) = self.ctx.unknown_key_attempts.near(self.links.client?, SystemTime::now())?;
         Some(UnknownKey { address: address.to_string(), at: wall(at) })
     }
 

@@ -60,16 +60,16 @@ async fn a_command_ends_its_stream_and_no_later_one() {
         .clone();
     let live = status.expect("is live").stream.id.0;
     end(earlier).await;
-    inbox.carry_out().await;
+    inbox.execute().await;
     assert_eq!((engine.streams().len(), left().await), (1, 0), "it was for another stream");
 
     end(begun(live).await).await;
     // The database accepts no more changes: the command is executed, but only once.
     store.refuse_changes();
-    inbox.carry_out().await;
+    inbox.execute().await;
     encoder.closed().await.expect("is closed");
-    assert_eq!((left().await, inbox.carried_out.len()), (1, 1));
-    inbox.carry_out().await;
-    assert_eq!(inbox.carried_out.len(), 1);
+    assert_eq!((left().await, inbox.executed.len()), (1, 1));
+    inbox.execute().await;
+    assert_eq!(inbox.executed.len(), 1);
     engine.shutdown().await;
 }

@@ -71,7 +71,7 @@ impl Commands {
     /// Disconnects publishers with an old key. Open event streams check whether they may continue.
     fn apply_revoked(&self, revoked: &Revoked) {
         for &project in &revoked.renewed {
-            self.control.shown.renewed(project);
+            self.control.key_disclosure.forget(project);
             self.close_publisher(project);
         }
         self.control.wakes.sessions_ended();

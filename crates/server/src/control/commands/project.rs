@@ -17,7 +17,7 @@ impl Commands {
         max: u64,
     ) -> Result<Project, Error> {
         let project = self.store.add_project_within(owner, new, max).await?;
-        self.control.shown.made_by(login, project.id);
+        self.control.key_disclosure.record_created(login, project.id);
         if project.pull_url.is_some() {
             self.control.wakes.wake(project.id);
         }
@@ -47,7 +47,7 @@ impl Commands {
     /// Replaces the stream key, which `login` sees. Ends the stream with the old key.
     pub(crate) async fn rotate_stream_key(&self, owner: Uuid, login: Proof, id: Uuid) -> Result<Project, Error> {
         let project = self.store.rotate_stream_key(owner, id).await?;
-        self.control.shown.made_by(login, id);
+        self.control.key_disclosure.record_created(login, id);
         self.close_publisher(id);
         Ok(project)
     }

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::{
     control::{
+        key_disclosure::KeyDisclosure,
         link::Link,
-        shown::Shown,
         wakes::{Change, Wakes},
     },
     login::proof::Proof,
@@ -22,7 +22,7 @@ pub(crate) struct Control {
     store: Store,
     pub(super) engine: Engine,
     pub(super) wakes: Arc<Wakes>,
-    pub(super) shown: Shown,
+    pub(super) key_disclosure: KeyDisclosure,
     /// The node id of this server.
     pub(super) node: String,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Commands {
 
 impl Control {
     pub(crate) fn new(store: Store, engine: Engine, wakes: Arc<Wakes>, node: String) -> Self {
-        Self { store, engine, wakes, shown: Shown::default(), node }
+        Self { store, engine, wakes, key_disclosure: KeyDisclosure::default(), node }
     }
 
     /// The commands of a request from `address`.
@@ -60,7 +60,8 @@ impl Control {
 impl Commands {
     /// Records once per login that a response to `user` contains the keys of these projects.
     pub(crate) async fn note_shown_keys(&self, user: Uuid, login: Proof, projects: &[&Project]) {
-        let new: Vec<_> = projects.iter().filter(|project| self.control.shown.is_new(login, project.id)).collect();
+        let new: Vec<_> =
+            projects.iter().filter(|project| self.control.key_disclosure.is_new(login, project.id)).collect();
         let object = match new.as_slice() {
             [] => return,
             [only] => only.name.clone(),
@@ -68,7 +69,7 @@ impl Commands {
         };
         // A failed record is tried again with the next response.
         if self.note(user, Action::StreamKeyShown, Some(&object)).await {
-            new.iter().for_each(|project| self.control.shown.noted(login, project.id));
+            new.iter().for_each(|project| self.control.key_disclosure.record(login, project.id));
         }
     }
 

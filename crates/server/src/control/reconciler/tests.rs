@@ -19,7 +19,7 @@ async fn a_sweep_ends_the_stream_of_a_deleted_project_or_a_replaced_key() {
     let gate = Arc::new(Gate {
         store: store.clone(),
         wakes: Arc::default(),
-        strangers: Arc::default(),
+        unknown_key_attempts: Arc::default(),
         limits: Arc::default(),
         stopping: CancellationToken::new(),
     });

@@ -38,20 +38,20 @@ async fn a_response_whose_http2_window_stays_closed_is_ended() {
         let begun = Instant::now();
         let _withheld = get(&mut client, path).await;
         // The connection itself works and answers pings.
-        while client.ready().await.is_ok() && begun.elapsed() < 2 * ANSWER_TIMEOUT {
+        while client.ready().await.is_ok() && begun.elapsed() < 2 * RESPONSE_TIMEOUT {
             sleep(Duration::from_millis(500)).await;
         }
-        assert!(is_about(begun.elapsed(), ANSWER_TIMEOUT), "{path}: {:?}", begun.elapsed());
+        assert!(is_about(begun.elapsed(), RESPONSE_TIMEOUT), "{path}: {:?}", begun.elapsed());
     }
 
     let mut client = client_from([127, 0, 0, 2], server).await;
     let _events = get(&mut client, "/events").await;
-    pass(3 * ANSWER_TIMEOUT).await;
+    pass(3 * RESPONSE_TIMEOUT).await;
     assert_eq!(get(&mut client, "/").await.status(), StatusCode::OK, "events have no end");
 
     let mut proxy = client_from([127, 0, 0, 3], server).await;
     let _withheld = get(&mut proxy, "/segment").await;
-    pass(2 * ANSWER_TIMEOUT).await;
+    pass(2 * RESPONSE_TIMEOUT).await;
     assert_eq!(get(&mut proxy, "/").await.status(), StatusCode::OK, "others behind the proxy go on");
 }
 
@@ -59,13 +59,13 @@ async fn a_response_whose_http2_window_stays_closed_is_ended() {
 async fn one_address_cannot_multiply_its_connections_by_streams() {
     let (server, _running) = serving(&[]);
     let mut clients = Vec::new();
-    let mut held = Vec::new();
-    while held.len() < REQUESTS.connections_per_address {
+    let mut open = Vec::new();
+    while open.len() < REQUESTS.connections_per_address {
         let mut client = client_from([127, 0, 0, 2], server).await;
-        for _ in 0..STREAMS_MAX.min(REQUESTS.connections_per_address as u32 - held.len() as u32) {
+        for _ in 0..STREAMS_MAX.min(REQUESTS.connections_per_address as u32 - open.len() as u32) {
             let response = get(&mut client, "/events").await;
-            assert_eq!(response.status(), StatusCode::OK, "after {}", held.len());
-            held.push(response);
+            assert_eq!(response.status(), StatusCode::OK, "after {}", open.len());
+            open.push(response);
         }
         clients.push(client);
     }
@@ -75,7 +75,7 @@ async fn one_address_cannot_multiply_its_connections_by_streams() {
     assert!(refused.headers().contains_key("retry-after"));
     let mut other = client_from([127, 0, 0, 4], server).await;
     assert_eq!(get(&mut other, "/").await.status(), StatusCode::OK, "others are answered");
-    drop((clients, held));
+    drop((clients, open));
     let come_back = async { while get(&mut next, "/").await.status() != StatusCode::OK {} };
     timeout(gostream_testkit::PATIENCE, come_back).await.expect("permits are returned");
 }
@@ -97,11 +97,11 @@ async fn a_new_client_is_answered_when_others_hold_all_requests() {
     let (server, _running) = serving(&[]);
     let each = REQUESTS.connections_per_address;
     let crowd = (0..REQUESTS.connections / each).map(|n| [127, 0, 1, n as u8 + 1]);
-    let mut held = Vec::new();
+    let mut open = Vec::new();
     let mut probes = Vec::new();
     for from in crowd {
         for begun in (0..each).step_by(STREAMS_MAX as usize) {
-            held.push(bodiless(from, server, (each - begun).min(STREAMS_MAX as usize)).await);
+            open.push(bodiless(from, server, (each - begun).min(STREAMS_MAX as usize)).await);
         }
         let mut probe = client_from(from, server).await;
         let full = async { while get(&mut probe, "/").await.status() == StatusCode::OK {} };
@@ -110,7 +110,7 @@ async fn a_new_client_is_answered_when_others_hold_all_requests() {
     }
     let mut newcomer = client_from([127, 0, 0, 4], server).await;
     assert_eq!(get(&mut newcomer, "/").await.status(), StatusCode::OK, "another client's request is evicted");
-    let ended = held.iter_mut().map(|stream| {
+    let ended = open.iter_mut().map(|stream| {
         Box::pin(async move {
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer).await;

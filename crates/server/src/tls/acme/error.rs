@@ -88,7 +88,7 @@ fn sentence(domain: Option<&str>, problem: &Problem) -> String {
 fn advice(kind: &str) -> &'static str {
     match kind {
         "connection" | "tls" | "incorrectResponse" | "unauthorized" => {
-            "Port 443 of the name must lead directly to http.listen of this server: no proxy in between that ends TLS, \
+            "Port 443 of the name must lead to http.listen of this server directly: no proxy in between that ends TLS, \
              no other server on an IPv6 address of the name."
         }
         "dns" => "Give the name an A or AAAA record that leads to this server.",

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use gostream_net::connection_limiter::Permit;
 
-use super::activity::Request;
+use super::activity::ActiveRequest;
 
 /// Keeps a request open and holds its permit. It is inserted into the request, so that a handler that outlives its
 /// client's connection keeps both until it ends.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
-    _request: Arc<(Permit, Request)>,
+pub(crate) struct OpenRequest {
+    _request: Arc<(Permit, ActiveRequest)>,
 }
 
-impl Held {
+impl OpenRequest {
     /// An open request with its permit among all requests.
-    pub(super) fn new(place: Permit, request: Request) -> Self {
-        Self { _request: Arc::new((place, request)) }
+    pub(super) fn new(permit: Permit, request: ActiveRequest) -> Self {
+        Self { _request: Arc::new((permit, request)) }
     }
 }

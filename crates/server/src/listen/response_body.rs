@@ -18,29 +18,29 @@ use axum::{
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
-use super::held::Held;
+use super::open_request::OpenRequest;
 
 /// A client that takes longer for a segment cannot play the stream, and 50 kbit/s suffice to load the whole dashboard
 /// in this time.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The open responses of one connection.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay(Mutex<Answers>);
+pub(super) struct OpenResponses(Mutex<Responses>);
 
 #[derive(Debug, Default)]
-struct Answers {
+struct Responses {
     begun: BTreeSet<(Instant, u64)>,
     next: u64,
 }
 
-impl UnderWay {
+impl OpenResponses {
     /// Returns once a response has been open for too long.
     pub(super) async fn overdue(&self) {
         loop {
             // Responses that begin during the sleep are due later.
-            let oldest = self.answers().begun.first().map_or_else(Instant::now, |(begun, _)| *begun);
-            let due = oldest + ANSWER_TIMEOUT;
+            let oldest = self.responses().begun.first().map_or_else(Instant::now, |(begun, _)| *begun);
+            let due = oldest + RESPONSE_TIMEOUT;
             if due <= Instant::now() {
                 return;
             }
@@ -48,30 +48,30 @@ impl UnderWay {
         }
     }
 
-    fn begin(self: &Arc<Self>) -> Arc<Begun> {
-        let mut answers = self.answers();
-        answers.next += 1;
-        let entry = (Instant::now(), answers.next);
-        answers.begun.insert(entry);
-        drop(answers);
-        Arc::new(Begun { under_way: Arc::clone(self), entry })
+    fn begin(self: &Arc<Self>) -> Arc<ResponseGuard> {
+        let mut responses = self.responses();
+        responses.next += 1;
+        let entry = (Instant::now(), responses.next);
+        responses.begun.insert(entry);
+        drop(responses);
+        Arc::new(ResponseGuard { open_responses: Arc::clone(self), entry })
     }
 
-    fn answers(&self) -> MutexGuard<'_, Answers> {
+    fn responses(&self) -> MutexGuard<'_, Responses> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An open response; it ends when this is dropped.
 #[derive(Debug)]
-struct Begun {
-    under_way: Arc<UnderWay>,
+struct ResponseGuard {
+    open_responses: Arc<OpenResponses>,
     entry: (Instant, u64),
 }
 
-impl Drop for Begun {
+impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        self.under_way.answers().begun.remove(&self.entry);
+        self.open_responses.responses().begun.remove(&self.entry);
     }
 }
 
@@ -79,8 +79,8 @@ impl Drop for Begun {
 /// last piece is written.
 struct Piece {
     bytes: Bytes,
-    _begun: Arc<Begun>,
-    _held: Held,
+    _guard: Arc<ResponseGuard>,
+    _open_request: OpenRequest,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -90,27 +90,31 @@ impl AsRef<[u8]> for Piece {
 }
 
 /// The body of a response. It holds the permit of its request.
-pub(super) struct Answer {
+pub(super) struct ResponseBody {
     body: Body,
-    under_way: Arc<UnderWay>,
+    open_responses: Arc<OpenResponses>,
     /// `None` for event streams, which do not end: each of their pieces has a deadline of its own.
-    begun: Option<Arc<Begun>>,
-    held: Held,
+    begun: Option<Arc<ResponseGuard>>,
+    open_request: OpenRequest,
 }
 
-impl Answer {
+impl ResponseBody {
     /// Begins a response now.
-    pub(super) fn begin(response: Response, under_way: Arc<UnderWay>, held: Held) -> Response<Self> {
+    pub(super) fn begin(
+        response: Response,
+        open_responses: Arc<OpenResponses>,
+        open_request: OpenRequest,
+    ) -> Response<Self> {
         let kind = response.headers().get(header::CONTENT_TYPE);
         let ends = kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/event-stream"));
         response.map(|body| {
-            let begun = ends.then(|| under_way.begin());
-            Self { body, under_way, begun, held }
+            let begun = ends.then(|| open_responses.begin());
+            Self { body, open_responses, begun, open_request }
         })
     }
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -122,8 +126,8 @@ impl hyper::body::Body for Answer {
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| {
                 frame.map_data(|bytes| {
-                    let begun = self.begun.clone().unwrap_or_else(|| self.under_way.begin());
-                    Bytes::from_owner(Piece { bytes, _begun: begun, _held: self.held.clone() })
+                    let begun = self.begun.clone().unwrap_or_else(|| self.open_responses.begin());
+                    Bytes::from_owner(Piece { bytes, _guard: begun, _open_request: self.open_request.clone() })
                 })
             })
         }))

@@ -11,38 +11,38 @@ use crate::login::proof::Proof;
 
 /// The most pairs. At this number all are forgotten, and recorded again at the next disclosure. It takes some
 /// megabytes.
-const SHOWN_MAX: usize = 100_000;
+const DISCLOSURES_MAX: usize = 100_000;
 
 /// The stream keys that were disclosed, by session or token and project. Every response with a project contains its
 /// key. A line for each would fill the audit log, so only the first disclosure is recorded.
 #[derive(Debug, Default)]
-pub(crate) struct Shown(Mutex<HashSet<(Uuid, Uuid)>>);
+pub(crate) struct KeyDisclosure(Mutex<HashSet<(Uuid, Uuid)>>);
 
-impl Shown {
+impl KeyDisclosure {
     /// Whether this login has not seen the key of this project before.
     pub(crate) fn is_new(&self, login: Proof, project: Uuid) -> bool {
         !self.lock().contains(&(login.id(), project))
     }
 
     /// Remembers that this login has seen the key of this project, after that was recorded.
-    pub(crate) fn noted(&self, login: Proof, project: Uuid) {
-        let mut shown = self.lock();
-        if shown.len() >= SHOWN_MAX {
-            shown.clear();
+    pub(crate) fn record(&self, login: Proof, project: Uuid) {
+        let mut disclosed = self.lock();
+        if disclosed.len() >= DISCLOSURES_MAX {
+            disclosed.clear();
         }
-        shown.insert((login.id(), project));
+        disclosed.insert((login.id(), project));
     }
 
     /// Forgets who saw the key of this project, because it has a new one.
-    pub(crate) fn renewed(&self, project: Uuid) {
+    pub(crate) fn forget(&self, project: Uuid) {
         self.lock().retain(|&(_, known)| known != project);
     }
 
     /// Remembers that only this login has seen the new key of this project. The audit log records the creation of the
     /// key instead.
-    pub(crate) fn made_by(&self, login: Proof, project: Uuid) {
-        self.renewed(project);
-        self.noted(login, project);
+    pub(crate) fn record_created(&self, login: Proof, project: Uuid) {
+        self.forget(project);
+        self.record(login, project);
     }
 
     /// The set. It is intact even if a thread panicked while it held the lock.
@@ -57,17 +57,17 @@ mod tests {
 
     #[test]
     fn disclosures_are_remembered_within_bounds() {
-        let shown = Shown::default();
+        let key_disclosure = KeyDisclosure::default();
         let (login, kept) = (Proof::Session(Uuid::new_v4()), Uuid::new_v4());
-        shown.made_by(login, kept);
-        assert!(!shown.is_new(login, kept));
-        assert!(shown.is_new(Proof::Token(Uuid::new_v4()), kept), "another login");
-        for _ in 1..SHOWN_MAX {
-            shown.noted(login, Uuid::new_v4());
+        key_disclosure.record_created(login, kept);
+        assert!(!key_disclosure.is_new(login, kept));
+        assert!(key_disclosure.is_new(Proof::Token(Uuid::new_v4()), kept), "another login");
+        for _ in 1..DISCLOSURES_MAX {
+            key_disclosure.record(login, Uuid::new_v4());
         }
-        assert!(!shown.is_new(login, kept));
+        assert!(!key_disclosure.is_new(login, kept));
         // Deleted projects leave pairs, which count as well.
-        shown.made_by(login, Uuid::new_v4());
-        assert_eq!(shown.lock().len(), 1);
+        key_disclosure.record_created(login, Uuid::new_v4());
+        assert_eq!(key_disclosure.lock().len(), 1);
     }
 }

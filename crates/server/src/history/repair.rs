@@ -25,7 +25,7 @@ const REASON: EndReason = EndReason::NotRecorded;
 
 /// A repair of the rows of a stream.
 #[derive(Debug, PartialEq)]
-enum Mend {
+enum Repair {
     /// The row is missing, or has another phase. The missing event is written.
     Write(EngineEvent),
     /// The row is open, but the stream is not live.
@@ -35,7 +35,7 @@ enum Mend {
 impl Writer {
     /// Compares rows with the live streams and repairs them. Streams with queued events are skipped: those events are
     /// late, not lost.
-    pub(super) async fn mend(&mut self, engine: &Engine, events: &EventReceiver) {
+    pub(super) async fn repair(&mut self, engine: &Engine, events: &EventReceiver) {
         // The order matters: a stream leaves the registry, and a relay shows a new state, only after the event was
         // queued.
         let live = engine.streams();
@@ -49,14 +49,14 @@ impl Writer {
         // If the database fails now, the next sweep tries again.
         let once = CancellationToken::new();
         once.cancel();
-        for mend in plan(&rows, &live, &waiting) {
-            match mend {
-                Mend::Write(event) => drop(self.write(&event, &once).await),
-                Mend::Close(row) => self.close(&row).await,
+        for repair in plan(&rows, &live, &waiting) {
+            match repair {
+                Repair::Write(event) => drop(self.write(&event, &once).await),
+                Repair::Close(row) => self.close(&row).await,
             }
         }
         for status in statuses.iter().filter(|status| !waiting.contains(&status.stream.id)) {
-            for event in self.relays_behind(status) {
+            for event in self.outdated_relays(status) {
                 self.write(&event, &once).await;
             }
             self.forget_relays(status);
@@ -88,11 +88,11 @@ impl Writer {
             Ok(Err(error)) => tracing::warn!(%error, stream.id = %row.id, "The row of a stream could not be closed."),
             Err(_) => tracing::warn!(stream.id = %row.id, "The row of a stream could not be closed in time."),
         }
-        self.wakes.history_mended(row.project_id);
+        self.wakes.history_repaired(row.project_id);
     }
 
     /// Events for relays whose state differs from the written one and is newer.
-    fn relays_behind(&self, status: &ProjectStatus) -> Vec<EngineEvent> {
+    fn outdated_relays(&self, status: &ProjectStatus) -> Vec<EngineEvent> {
         let Some(written) = self.written.get(&status.stream.id) else { return Vec::new() };
         let primaries = status.relays.iter().map(|(&id, relay)| (RelayId::primary(id), relay));
         let relays = primaries.chain(status.backups.iter().map(|(&id, relay)| (RelayId::backup(id), relay)));
@@ -144,26 +144,26 @@ impl Writer {
 }
 
 /// The repairs that make the rows equal to the live streams.
-fn plan(rows: &[Stream], live: &[LiveStream], waiting: &HashSet<StreamId>) -> Vec<Mend> {
-    let mut mends = Vec::new();
+fn plan(rows: &[Stream], live: &[LiveStream], waiting: &HashSet<StreamId>) -> Vec<Repair> {
+    let mut repairs = Vec::new();
     for &LiveStream { project, stream, started_at, reconnecting, since } in live {
         if waiting.contains(&stream) {
             continue;
         }
         let row = rows.iter().find(|row| row.id == stream.0);
         if row.is_none() {
-            mends.push(Mend::Write(EngineEvent::StreamStarted { project, stream, at: started_at }));
+            repairs.push(Repair::Write(EngineEvent::StreamStarted { project, stream, at: started_at }));
         }
         if row.is_some_and(|row| row.status == StreamStatus::Reconnecting) != reconnecting {
-            mends.push(Mend::Write(EngineEvent::StreamPhase { project, stream, at: since, reconnecting }));
+            repairs.push(Repair::Write(EngineEvent::StreamPhase { project, stream, at: since, reconnecting }));
         }
     }
     let is_over = |row: &&Stream| {
         let stream = StreamId(row.id);
         !waiting.contains(&stream) && !live.iter().any(|live| live.stream == stream)
     };
-    mends.extend(rows.iter().filter(is_over).cloned().map(Mend::Close));
-    mends
+    repairs.extend(rows.iter().filter(is_over).cloned().map(Repair::Close));
+    repairs
 }
 
 #[cfg(test)]
@@ -201,10 +201,10 @@ mod tests {
         let (project, since) = (PROJECT, START + Duration::from_secs(7));
         let (back, missed) = (StreamId(Uuid::from_u128(2)), StreamId(Uuid::from_u128(4)));
         let expected = [
-            Mend::Write(EngineEvent::StreamPhase { project, stream: back, at: since, reconnecting: false }),
-            Mend::Write(EngineEvent::StreamStarted { project, stream: missed, at: START }),
-            Mend::Write(EngineEvent::StreamPhase { project, stream: missed, at: since, reconnecting: true }),
-            Mend::Close(row(3, StreamStatus::Live)),
+            Repair::Write(EngineEvent::StreamPhase { project, stream: back, at: since, reconnecting: false }),
+            Repair::Write(EngineEvent::StreamStarted { project, stream: missed, at: START }),
+            Repair::Write(EngineEvent::StreamPhase { project, stream: missed, at: since, reconnecting: true }),
+            Repair::Close(row(3, StreamStatus::Live)),
         ];
         assert_eq!(plan(&rows, &is, &HashSet::new()), expected);
     }

@@ -9,14 +9,14 @@ use crate::config::TlsFiles;
 
 /// The source of the current certificate.
 #[derive(Debug)]
-pub(crate) enum Keeper {
+pub(crate) enum CertificateSource {
     /// PEM files that the operator maintains.
     Files(TlsFiles),
     /// Renewal by ACME.
     Acme(Box<Renewal>),
 }
 
-impl Keeper {
+impl CertificateSource {
     /// Keeps the certificate up to date until `stop`.
     pub(crate) async fn run(self, certificates: Arc<Certificates>, stop: CancellationToken) {
         match self {

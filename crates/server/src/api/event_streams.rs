@@ -9,7 +9,7 @@ use super::error::Problem;
 
 /// The limit of open event streams per account. Each of them reads rows every `RECHECK`. A script may follow all of an
 /// account's projects, which are at most 100 by default, and users leave pages open.
-const PLACES: ConnectionLimits = ConnectionLimits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     waiting: usize::MAX,
     waiting_per_address: usize::MAX,
     connections: usize::MAX,
@@ -19,23 +19,23 @@ const PLACES: ConnectionLimits = ConnectionLimits {
 
 /// Counts open event streams by account.
 #[derive(Debug)]
-pub(crate) struct Followers(Arc<ConnectionLimiter<Uuid>>);
+pub(crate) struct EventStreams(Arc<ConnectionLimiter<Uuid>>);
 
-impl Default for Followers {
+impl Default for EventStreams {
     fn default() -> Self {
-        Self(ConnectionLimiter::new(PLACES))
+        Self(ConnectionLimiter::new(LIMITS))
     }
 }
 
-impl Followers {
+impl EventStreams {
     /// A permit for one more event stream, valid until dropped.
     pub(super) fn enter(&self, account: Uuid) -> Result<Permit<Uuid>, Problem> {
-        self.0.enter(Some(account)).ok_or_else(one_too_many)
+        self.0.enter(Some(account)).ok_or_else(too_many_streams)
     }
 }
 
-fn one_too_many() -> Problem {
-    let most = PLACES.connections_per_address;
+fn too_many_streams() -> Problem {
+    let most = LIMITS.connections_per_address;
     Problem::quota(format!(
         "This account has {most} open event streams already. Close a page, or a script, that uses one."
     ))

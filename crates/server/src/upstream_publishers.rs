@@ -30,18 +30,18 @@ pub(crate) enum Publisher {
 
 /// The effect of a publisher's departure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum Departed {
     /// None: this publisher was not played.
-    Another,
+    NotPlayed,
     /// The played publisher left, and another one can take over.
-    Succeeded,
+    NextTakesOver,
     /// The last publisher left.
-    Last,
+    NoneLeft,
 }
 
 /// The publishers of each project that pulls its stream.
 #[derive(Debug, Default)]
-pub(crate) struct Fronts(Mutex<HashMap<Uuid, Seen>>);
+pub(crate) struct UpstreamPublishers(Mutex<HashMap<Uuid, Seen>>);
 
 #[derive(Debug)]
 struct Seen {
@@ -62,12 +62,12 @@ pub(crate) struct Play {
     pub(crate) plays: u64,
 }
 
-impl Fronts {
+impl UpstreamPublishers {
     /// Records that a publisher was admitted.
     pub(crate) fn published(&self, project: Uuid, publisher: Publisher, play: Play, now: Instant) {
         let Play { is_live, plays } = play;
-        let mut fronts = self.lock();
-        let seen = fronts.entry(project).or_insert_with(|| Seen { publishers: VecDeque::new(), at: now, plays });
+        let mut upstream = self.lock();
+        let seen = upstream.entry(project).or_insert_with(|| Seen { publishers: VecDeque::new(), at: now, plays });
         // The previous play is over without a report: the upstream server crashed, or reports it later.
         if !is_live && (plays != seen.plays || now.duration_since(seen.at) >= STALE) {
             seen.publishers.clear();
@@ -84,18 +84,20 @@ impl Fronts {
     }
 
     /// Records that a publisher left.
-    pub(crate) fn left(&self, project: Uuid, publisher: &Publisher) -> Left {
-        let mut fronts = self.lock();
-        let Some(seen) = fronts.get_mut(&project) else { return Left::Another };
-        let Some(place) = seen.publishers.iter().position(|other| other == publisher) else { return Left::Another };
+    pub(crate) fn left(&self, project: Uuid, publisher: &Publisher) -> Departed {
+        let mut upstream = self.lock();
+        let Some(seen) = upstream.get_mut(&project) else { return Departed::NotPlayed };
+        let Some(place) = seen.publishers.iter().position(|other| other == publisher) else {
+            return Departed::NotPlayed;
+        };
         seen.publishers.remove(place);
         match (place, seen.publishers.is_empty()) {
             (0, true) => {
-                fronts.remove(&project);
-                Left::Last
+                upstream.remove(&project);
+                Departed::NoneLeft
             }
-            (0, false) => Left::Succeeded,
-            _ => Left::Another,
+            (0, false) => Departed::NextTakesOver,
+            _ => Departed::NotPlayed,
         }
     }
 
@@ -123,66 +125,66 @@ mod tests {
 
     #[test]
     fn only_the_end_of_the_first_publisher_ends_the_stream() {
-        let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
-        assert_eq!(fronts.left(project, &client(1)), Left::Another, "nobody is known");
-        fronts.published(project, client(17), NOTHING, now);
+        let (upstream, project, now) = (UpstreamPublishers::default(), Uuid::nil(), Instant::now());
+        assert_eq!(upstream.left(project, &client(1)), Departed::NotPlayed, "nobody is known");
+        upstream.published(project, client(17), NOTHING, now);
         for refused in 18..60 {
-            fronts.published(project, client(refused), SOMETHING, now);
-            assert_eq!(fronts.left(project, &client(refused)), Left::Another);
+            upstream.published(project, client(refused), SOMETHING, now);
+            assert_eq!(upstream.left(project, &client(refused)), Departed::NotPlayed);
         }
         let elsewhere = Publisher::Known("192.0.2.9".to_owned(), "17".to_owned());
-        assert_eq!(fronts.left(project, &elsewhere), Left::Another);
-        assert_eq!(fronts.left(Uuid::max(), &client(17)), Left::Another);
-        assert_eq!(fronts.left(project, &client(17)), Left::Last);
-        assert_eq!(fronts.left(project, &client(17)), Left::Another, "reported twice");
+        assert_eq!(upstream.left(project, &elsewhere), Departed::NotPlayed);
+        assert_eq!(upstream.left(Uuid::max(), &client(17)), Departed::NotPlayed);
+        assert_eq!(upstream.left(project, &client(17)), Departed::NoneLeft);
+        assert_eq!(upstream.left(project, &client(17)), Departed::NotPlayed, "reported twice");
     }
 
     #[test]
     fn the_next_publisher_takes_over_from_the_first() {
-        let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
-        fronts.published(project, client(1), NOTHING, now);
-        fronts.published(project, client(2), SOMETHING, now);
-        assert_eq!(fronts.left(project, &client(1)), Left::Succeeded);
-        assert_eq!(fronts.left(project, &client(2)), Left::Last);
+        let (upstream, project, now) = (UpstreamPublishers::default(), Uuid::nil(), Instant::now());
+        upstream.published(project, client(1), NOTHING, now);
+        upstream.published(project, client(2), SOMETHING, now);
+        assert_eq!(upstream.left(project, &client(1)), Departed::NextTakesOver);
+        assert_eq!(upstream.left(project, &client(2)), Departed::NoneLeft);
     }
 
     #[test]
     fn a_publisher_whose_end_was_never_reported_is_forgotten() {
-        let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
-        fronts.published(project, client(17), NOTHING, now);
-        fronts.published(project, client(3), NOTHING, now + STALE);
-        assert_eq!(fronts.left(project, &client(17)), Left::Another);
-        assert_eq!(fronts.left(project, &client(3)), Left::Last);
+        let (upstream, project, now) = (UpstreamPublishers::default(), Uuid::nil(), Instant::now());
+        upstream.published(project, client(17), NOTHING, now);
+        upstream.published(project, client(3), NOTHING, now + STALE);
+        assert_eq!(upstream.left(project, &client(17)), Departed::NotPlayed);
+        assert_eq!(upstream.left(project, &client(3)), Departed::NoneLeft);
     }
 
     #[test]
     fn a_publisher_that_arrives_after_the_play_is_the_first() {
-        let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
-        fronts.published(project, client(17), NOTHING, now);
-        fronts.published(project, client(18), SOMETHING, now);
-        fronts.published(project, client(3), Play { is_live: false, plays: 1 }, now);
-        assert_eq!(fronts.left(project, &client(17)), Left::Another, "reported late");
-        assert_eq!(fronts.left(project, &client(3)), Left::Last);
+        let (upstream, project, now) = (UpstreamPublishers::default(), Uuid::nil(), Instant::now());
+        upstream.published(project, client(17), NOTHING, now);
+        upstream.published(project, client(18), SOMETHING, now);
+        upstream.published(project, client(3), Play { is_live: false, plays: 1 }, now);
+        assert_eq!(upstream.left(project, &client(17)), Departed::NotPlayed, "reported late");
+        assert_eq!(upstream.left(project, &client(3)), Departed::NoneLeft);
     }
 
     #[test]
     fn a_second_publisher_does_not_end_a_stream_from_before_the_start() {
-        let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
-        fronts.published(project, client(2), SOMETHING, now);
-        assert_eq!(fronts.left(project, &client(2)), Left::Another);
+        let (upstream, project, now) = (UpstreamPublishers::default(), Uuid::nil(), Instant::now());
+        upstream.published(project, client(2), SOMETHING, now);
+        assert_eq!(upstream.left(project, &client(2)), Departed::NotPlayed);
         // Its end is not reported, but the next publisher is the first one.
-        fronts.published(project, client(3), Play { is_live: false, ..SOMETHING }, now);
-        assert_eq!(fronts.left(project, &client(3)), Left::Last);
+        upstream.published(project, client(3), Play { is_live: false, ..SOMETHING }, now);
+        assert_eq!(upstream.left(project, &client(3)), Departed::NoneLeft);
     }
 
     #[test]
     fn a_flood_of_publishers_uses_bounded_memory() {
-        let (fronts, project, now) = (Fronts::default(), Uuid::nil(), Instant::now());
+        let (upstream, project, now) = (UpstreamPublishers::default(), Uuid::nil(), Instant::now());
         for number in 0..10_000 {
-            fronts.published(project, client(number), SOMETHING, now);
+            upstream.published(project, client(number), SOMETHING, now);
         }
-        assert_eq!(fronts.lock()[&project].publishers.len(), PUBLISHERS_MAX);
-        fronts.retain(&HashSet::new());
-        assert!(fronts.lock().is_empty());
+        assert_eq!(upstream.lock()[&project].publishers.len(), PUBLISHERS_MAX);
+        upstream.retain(&HashSet::new());
+        assert!(upstream.lock().is_empty());
     }
 }

@@ -19,14 +19,14 @@ const READS: Bounds = Bounds { running_each: 4, ..CHANGES };
 
 /// The queues.
 #[derive(Clone, Debug)]
-pub(crate) struct Turns {
-    changes: Arc<Shares<Whose>>,
-    reads: Arc<Shares<Whose>>,
+pub(crate) struct RequestQueues {
+    changes: Arc<Shares<QueueOwner>>,
+    reads: Arc<Shares<QueueOwner>>,
 }
 
 /// The owner of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Whose {
+pub(super) enum QueueOwner {
     Account(Uuid),
     Session(Uuid),
     /// The subscriber prefix of clients with API tokens. Owner and validity of a token are known only after reading the
@@ -35,21 +35,26 @@ pub(super) enum Whose {
 }
 
 /// The permission to use the database, valid until dropped.
-pub(super) type Turn = Share<Whose>;
+pub(super) type RequestPermit = Share<QueueOwner>;
 
-impl Default for Turns {
+impl Default for RequestQueues {
     fn default() -> Self {
         Self { changes: Shares::new(CHANGES), reads: Shares::new(READS) }
     }
 }
 
-impl Turns {
+impl RequestQueues {
     /// Waits for a turn. Fails with [`Problem::busy`] if too many wait, or when the server stops.
-    pub(super) async fn take(&self, method: &Method, whose: Whose, stop: &CancellationToken) -> Result<Turn, Problem> {
+    pub(super) async fn take(
+        &self,
+        method: &Method,
+        queue_owner: QueueOwner,
+        stop: &CancellationToken,
+    ) -> Result<RequestPermit, Problem> {
         let pool = if method.is_safe() { &self.reads } else { &self.changes };
         tokio::select! {
             biased;
-            turn = pool.take(whose) => turn.map_err(|_| Problem::busy()),
+            permit = pool.take(queue_owner) => permit.map_err(|_| Problem::busy()),
             () = stop.cancelled() => Err(Problem::busy()),
         }
     }

@@ -20,65 +20,65 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::data_dir::Held;
+use crate::data_dir::DirectoryLock;
 
 /// The interval of checks while there is no problem.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// A server that has not written for this long has stopped.
-pub(crate) const SURE_SIGN: Duration = Duration::from_secs(12);
+pub(crate) const STOPPED_AFTER: Duration = Duration::from_secs(12);
 /// The interval of checks during a problem.
-const INTERVAL_IN_TROUBLE: Duration = Duration::from_secs(2);
+const TROUBLE_INTERVAL: Duration = Duration::from_secs(2);
 /// The shortest time between checks that failed requests cause. One check serves all requests that fail in between.
-const DOUBTS_APART: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A database that takes longer counts as away. On SQLite another program may hold the lock; after 5 s of waiting
 /// SQLite reports that.
 const TIMEOUT: Duration = Duration::from_secs(7);
 /// Reads find damage that the periodic write does not. A reported damage is shown for this long after it was last seen.
-const DAMAGE_BELIEVED: Duration = Duration::from_secs(300);
+const DAMAGE_SHOWN: Duration = Duration::from_secs(300);
 
 /// The known state of the database.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct DatabaseHealth {
     trouble: watch::Sender<Option<Trouble>>,
     damage_seen: Mutex<Option<Instant>>,
-    doubt: Notify,
+    reported: Notify,
     /// Another server has the same node id.
-    is_double: AtomicBool,
+    is_node_duplicated: AtomicBool,
 }
 
-impl Default for Pulse {
+impl Default for DatabaseHealth {
     fn default() -> Self {
         Self {
             trouble: watch::Sender::new(None),
             damage_seen: Mutex::default(),
-            doubt: Notify::new(),
-            is_double: AtomicBool::new(false),
+            reported: Notify::new(),
+            is_node_duplicated: AtomicBool::new(false),
         }
     }
 }
 
-impl Pulse {
+impl DatabaseHealth {
     /// The current problem, if one is known.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         *self.trouble.borrow()
     }
 
     /// Whether another server has the same node id.
-    pub(crate) fn is_double(&self) -> bool {
-        self.is_double.load(Ordering::Relaxed)
+    pub(crate) fn is_node_duplicated(&self) -> bool {
+        self.is_node_duplicated.load(Ordering::Relaxed)
     }
 
     /// Sets whether another server has the same node id.
-    pub(crate) fn set_double(&self, is_double: bool) {
-        self.is_double.store(is_double, Ordering::Relaxed);
+    pub(crate) fn set_node_duplicated(&self, is_node_duplicated: bool) {
+        self.is_node_duplicated.store(is_node_duplicated, Ordering::Relaxed);
     }
 
     /// Reports that a request or an event could not be read or written because of this problem.
-    pub(crate) fn doubt(&self, trouble: Trouble) {
+    pub(crate) fn report(&self, trouble: Trouble) {
         if trouble == Trouble::Damaged {
             *self.damage_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
-        self.doubt.notify_one();
+        self.reported.notify_one();
     }
 
     /// Checks the database until the server stops. `file` is the database file, if the database is one.
@@ -86,45 +86,45 @@ impl Pulse {
         self: Arc<Self>,
         store: Store,
         node: String,
-        file: Option<Opened>,
-        held: Arc<Held>,
+        file: Option<DatabaseFile>,
+        directory_lock: Arc<DirectoryLock>,
         stop: CancellationToken,
     ) {
-        let (mut since, mut doubted) = (Instant::now(), false);
+        let (mut since, mut is_reported) = (Instant::now(), false);
         loop {
             // A small row may still fit into a file that cannot grow, so a doubtful database gets a large one.
-            let heavy = doubted || self.trouble().is_some();
-            if file.as_ref().is_some_and(Opened::is_elsewhere) {
+            let heavy = is_reported || self.trouble().is_some();
+            if file.as_ref().is_some_and(DatabaseFile::is_elsewhere) {
                 store.refuse_changes();
             }
-            self.ask(&store, &node, if heavy { HeartbeatSize::Large } else { HeartbeatSize::Small }, &mut since)
+            self.check(&store, &node, if heavy { HeartbeatSize::Large } else { HeartbeatSize::Small }, &mut since)
                 .await;
             if self.trouble().is_none() {
-                held.note_written();
+                directory_lock.note_written();
             }
-            let asked = Instant::now();
-            let pause = if self.trouble().is_some() { INTERVAL_IN_TROUBLE } else { INTERVAL };
-            let doubt = async {
-                self.doubt.notified().await;
-                sleep_until(asked + DOUBTS_APART).await;
+            let checked_at = Instant::now();
+            let pause = if self.trouble().is_some() { TROUBLE_INTERVAL } else { INTERVAL };
+            let report = async {
+                self.reported.notified().await;
+                sleep_until(checked_at + REPORT_INTERVAL).await;
             };
-            doubted = tokio::select! {
+            is_reported = tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep_until(asked + pause) => false,
-                () = doubt => true,
+                () = sleep_until(checked_at + pause) => false,
+                () = report => true,
             };
         }
     }
 
     /// Writes a heartbeat, and logs a changed state.
-    async fn ask(&self, store: &Store, node: &str, size: HeartbeatSize, since: &mut Instant) {
+    async fn check(&self, store: &Store, node: &str, size: HeartbeatSize, since: &mut Instant) {
         let written = match timeout(TIMEOUT, store.heartbeat(node, size)).await {
             Ok(written) => written.map_err(|error| (error.trouble().unwrap_or(Trouble::Away), Some(error))),
             Err(_) => Err((Trouble::Away, None)),
         };
         let damaged = || {
             let seen = *self.damage_seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.is_some_and(|seen| seen.elapsed() < DAMAGE_BELIEVED).then_some((Trouble::Damaged, None))
+            seen.is_some_and(|seen| seen.elapsed() < DAMAGE_SHOWN).then_some((Trouble::Damaged, None))
         };
         let found = written.err().or_else(damaged);
         let (before, now) = (self.trouble(), found.as_ref().map(|(trouble, _)| *trouble));
@@ -144,12 +144,12 @@ impl Pulse {
 
 /// The identity of a database file at the time that it was opened.
 #[derive(Clone, Debug)]
-pub(crate) struct Opened {
+pub(crate) struct DatabaseFile {
     path: PathBuf,
     id: (u64, u64),
 }
 
-impl Opened {
+impl DatabaseFile {
     /// The file of a database URL that has just been opened.
     pub(crate) fn of(url: &str) -> Option<Self> {
         let path = backup::file(url).ok()?;

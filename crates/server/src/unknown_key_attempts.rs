@@ -16,46 +16,46 @@ const ADDRESSES_MAX: usize = 1_024;
 const RECENT: Duration = Duration::from_secs(300);
 /// Open pages are notified at most once per this interval, so that an encoder that keeps trying does not keep them
 /// busy.
-const TELL_INTERVAL: Duration = Duration::from_secs(1);
+const NOTIFY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The addresses that tried unknown keys, with the time of the last attempt.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers(Mutex<Seen>);
+pub(crate) struct UnknownKeyAttempts(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    tries: HashMap<IpAddr, SystemTime>,
-    told: Option<Instant>,
+    times: HashMap<IpAddr, SystemTime>,
+    notified_at: Option<Instant>,
 }
 
-impl Strangers {
+impl UnknownKeyAttempts {
     /// Remembers an attempt. Returns whether open pages should be notified.
-    pub(crate) fn tried(&self, address: IpAddr, at: SystemTime) -> bool {
+    pub(crate) fn record(&self, address: IpAddr, at: SystemTime) -> bool {
         let mut seen = self.seen();
-        let Seen { tries, told } = &mut *seen;
-        if tries.len() >= ADDRESSES_MAX && !tries.contains_key(&address.to_canonical()) {
-            let oldest = tries.iter().min_by_key(|(_, at)| **at).map(|(&address, _)| address);
-            oldest.and_then(|oldest| tries.remove(&oldest));
+        let Seen { times, notified_at } = &mut *seen;
+        if times.len() >= ADDRESSES_MAX && !times.contains_key(&address.to_canonical()) {
+            let oldest = times.iter().min_by_key(|(_, at)| **at).map(|(&address, _)| address);
+            oldest.and_then(|oldest| times.remove(&oldest));
         }
-        tries.insert(address.to_canonical(), at);
-        let due = told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL);
+        times.insert(address.to_canonical(), at);
+        let due = notified_at.is_none_or(|notified_at| notified_at.elapsed() >= NOTIFY_INTERVAL);
         if due {
-            *told = Some(Instant::now());
+            *notified_at = Some(Instant::now());
         }
         due
     }
 
     /// Forgets the attempts of an address, because an encoder there used a valid key.
-    pub(crate) fn found_home(&self, address: IpAddr) {
-        self.seen().tries.remove(&address.to_canonical());
+    pub(crate) fn forget(&self, address: IpAddr) {
+        self.seen().times.remove(&address.to_canonical());
     }
 
     /// The newest recent attempt from near a viewer's address.
     pub(crate) fn near(&self, viewer: IpAddr, now: SystemTime) -> Option<(IpAddr, SystemTime)> {
         let seen = self.seen();
         let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < RECENT);
-        let tries = seen.tries.iter().map(|(&address, &at)| (address, at));
-        tries.filter(|&(address, at)| recent(at) && is_near(viewer, address)).max_by_key(|&(_, at)| at)
+        let times = seen.times.iter().map(|(&address, &at)| (address, at));
+        times.filter(|&(address, at)| recent(at) && is_near(viewer, address)).max_by_key(|&(_, at)| at)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -90,32 +90,32 @@ mod tests {
 
     #[test]
     fn only_viewers_near_an_encoder_see_its_attempts() {
-        let strangers = Strangers::default();
+        let attempts = UnknownKeyAttempts::default();
         let now = SystemTime::now();
-        assert!(strangers.tried(ip("203.0.113.7"), now));
-        assert!(!strangers.tried(ip("2001:db8::1"), now), "pages were notified a moment ago");
-        strangers.tried(ip("192.168.1.5"), now);
-        let near = |viewer| strangers.near(ip(viewer), now).map(|(address, _)| address);
+        assert!(attempts.record(ip("203.0.113.7"), now));
+        assert!(!attempts.record(ip("2001:db8::1"), now), "pages were notified a moment ago");
+        attempts.record(ip("192.168.1.5"), now);
+        let near = |viewer| attempts.near(ip(viewer), now).map(|(address, _)| address);
         assert_eq!(near("203.0.113.7"), Some(ip("203.0.113.7")));
         assert_eq!(near("::ffff:203.0.113.7"), Some(ip("203.0.113.7")));
         assert_eq!(near("203.0.113.8"), None);
         assert_eq!(near("2001:db8::2"), Some(ip("2001:db8::1")));
         assert_eq!(near("2001:db8:0:1::2"), None);
         assert_eq!(near("10.0.0.1"), Some(ip("192.168.1.5")));
-        assert_eq!(strangers.near(ip("203.0.113.7"), now + RECENT), None);
-        strangers.found_home(ip("203.0.113.7"));
+        assert_eq!(attempts.near(ip("203.0.113.7"), now + RECENT), None);
+        attempts.forget(ip("203.0.113.7"));
         assert_eq!(near("203.0.113.7"), None);
     }
 
     #[test]
     fn memory_is_bounded_and_keeps_the_newest() {
-        let strangers = Strangers::default();
+        let attempts = UnknownKeyAttempts::default();
         let start = SystemTime::now();
         for n in 0..2_000_u32 {
-            strangers.tried(IpAddr::from(n.to_be_bytes()), start + Duration::from_millis(n.into()));
+            attempts.record(IpAddr::from(n.to_be_bytes()), start + Duration::from_millis(n.into()));
         }
-        assert_eq!(strangers.seen().tries.len(), ADDRESSES_MAX);
-        assert!(strangers.near(IpAddr::from(1_999_u32.to_be_bytes()), start + Duration::from_secs(3)).is_some());
-        assert!(strangers.near(IpAddr::from(5_u32.to_be_bytes()), start + Duration::from_secs(3)).is_none());
+        assert_eq!(attempts.seen().times.len(), ADDRESSES_MAX);
+        assert!(attempts.near(IpAddr::from(1_999_u32.to_be_bytes()), start + Duration::from_secs(3)).is_some());
+        assert!(attempts.near(IpAddr::from(5_u32.to_be_bytes()), start + Duration::from_secs(3)).is_none());
     }
 }
