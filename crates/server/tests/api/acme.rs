@@ -279,7 +279,7 @@ async fn without_a_certificate_everything_else_works_and_the_log_has_advice() {
     let mut server = Server::start(&data, &pebble, ports, DOMAIN);
     let rtmp = server.until("RTMP server   rtmp://");
     let line = server.until("There is no valid certificate for stream.example");
-    assert!(line.contains("Port 443 of the name must lead to http.listen") && line.contains("next try"), "{line}");
+    assert!(line.contains("Port 443 of the name must lead to http.listen") && line.contains("next attempt"), "{line}");
     assert!(seen(server.https, &roots).await.is_none(), "the self-signed certificate is not trusted");
     assert!(server.is_healthy(&data), "it is healthy, and health checks must not end its streams");
     let metrics = Client { address: ([127, 0, 0, 1], server.metrics).into(), token: None };
