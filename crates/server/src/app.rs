@@ -27,11 +27,10 @@ use crate::{
     database_health::DatabaseHealth,
     history, housekeeping,
     listen::{self, Port},
-    login::{browser::Browsers, limit::RateLimits, password::Passwords, token::Tokens},
+    login::{browser::Browsers, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     process::FileLimit,
     tls::{self, ACME_TLS_1, CertificateSource, Certificates, acme::Renewal},
-    unknown_key_attempts::UnknownKeyAttempts,
     upstream_publishers::UpstreamPublishers,
 };
 
@@ -73,33 +72,25 @@ impl App {
         let (certificates, source) = certificates(&settings)?.unzip();
         let Opened { directory_lock, http, metrics, ports, store, secret, node, resources } =
             Opened::open(&settings).await?;
-        let files = FileLimit::raise();
-
-        let [stopping, ended] = [(); 2].map(|()| CancellationToken::new());
-        let (wakes, upstream_publishers, limits) = (
-            Arc::new(Wakes::new(store.is_shared())),
-            Arc::<UpstreamPublishers>::default(),
-            Arc::<RateLimits>::default(),
-        );
-        let (unknown_key_attempts, database_health, tasks) =
-            (Arc::<UnknownKeyAttempts>::default(), Arc::<DatabaseHealth>::default(), TaskTracker::new());
+        let (files, [stopping, ended]) = (FileLimit::raise(), [(); 2].map(|()| CancellationToken::new()));
+        let (wakes, upstream_publishers) =
+            (Arc::new(Wakes::new(store.is_shared())), Arc::<UpstreamPublishers>::default());
+        let (database_health, tasks) = (Arc::<DatabaseHealth>::default(), TaskTracker::new());
         let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
             store: store.clone(),
             wakes: wakes.clone(),
-            unknown_key_attempts: unknown_key_attempts.clone(),
-            limits: limits.clone(),
+            unknown_key_attempts: Arc::default(),
+            limits: Arc::default(),
             stopping: stopping.clone(),
         });
         let engine = Engine::serve(ports, engine_config(&settings, certificates.as_ref(), files), gate.clone(), events);
         let metrics_page = Arc::new(Metrics::new(engine.clone(), database_health.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, engine.clone(), ended.clone()));
-        let reconciler = Reconciler::new(gate, engine.clone(), upstream_publishers.clone(), node.clone());
-        let acceptor = certificates
-            .clone()
-            .zip(source)
-            .map(|(shown, source)| acceptor(shown, source, &tasks, ended.clone()));
+        let reconciler = Reconciler::new(gate.clone(), engine.clone(), upstream_publishers.clone(), node.clone());
+        let https = certificates.clone().zip(source);
+        let acceptor = https.map(|(certificates, source)| acceptor(certificates, source, &tasks, ended.clone()));
         let ctx = Arc::new(Context {
             event_streams: EventStreams::default(),
             tokens: Tokens::new(&secret),
@@ -107,10 +98,10 @@ impl App {
             passwords: Passwords::default(),
             request_queues: RequestQueues::default(),
             database_health,
-            limits,
+            limits: gate.limits.clone(),
             quota: settings.quota,
             metrics: metrics_page,
-            unknown_key_attempts,
+            unknown_key_attempts: gate.unknown_key_attempts.clone(),
             upstream_publishers,
             rtmp_port: engine.rtmp_addr().port(),
             tls: acceptor.is_some(),
