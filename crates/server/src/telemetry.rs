@@ -67,7 +67,7 @@ pub fn print(text: &str) {
     LINES.push(text.as_bytes());
 }
 
-/// Waits up to [`FLUSH_TIMEOUT`] until all queued text is written.
+/// Waits at most one second until all queued text is written.
 pub fn flush() {
     LINES.flush(FLUSH_TIMEOUT);
 }
