@@ -169,10 +169,10 @@ impl Engine {
         let bound = |listener: &TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
         let rtmp_addr = bound(&rtmp, config.rtmp_listen);
         let rtmps_addr = rtmps.as_ref().zip(config.rtmps_listen).map(|((rtmps, _), wanted)| bound(rtmps, wanted));
-        let door = ConnectionLimiter::new(config.limits.places);
+        let limiter = ConnectionLimiter::new(config.limits.connections);
         let listeners = [(rtmp, None)].into_iter().chain(rtmps.map(|(rtmps, tls)| (rtmps, Some(tls))));
         for (listener, tls) in listeners {
-            let port = Port { listener, tls, proxies: config.proxy_protocol.clone(), door: Arc::clone(&door) };
+            let port = Port { listener, tls, proxies: config.proxy_protocol.clone(), limiter: Arc::clone(&limiter) };
             shared.tasks.spawn(rtmp::listen(port, Arc::clone(&shared)));
         }
         Self { shared, pulls: Arc::default(), rtmp_addr, rtmps_addr }

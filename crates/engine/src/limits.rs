@@ -9,7 +9,7 @@ use gostream_net::connection_limiter::ConnectionLimits;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Numbers of connections.
-    pub places: ConnectionLimits,
+    pub connections: ConnectionLimits,
     /// For the handshake, from the first byte. Slow links take a second.
     pub handshake: Duration,
     /// From the connection to a request to publish or play.
@@ -75,7 +75,7 @@ impl Default for StartLimits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            places: ConnectionLimits {
+            connections: ConnectionLimits {
                 waiting: 1_024,
                 waiting_per_address: 64,
                 connections: usize::MAX,

@@ -1,4 +1,4 @@
-//! The server put together: what starts in which order, and stops in the reverse.
+//! Assembles the server: what starts in which order. It stops in reverse order.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,35 +17,34 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::open::{Kept, Opened};
+use self::open::{Opened, TaskResources};
 pub use self::{error::StartError, open::open_store};
 use crate::{
-    api::{self, Context, Followers, Turns},
+    api::{self, Context, EventStreams, RequestQueues},
     config::{Settings, Tls},
     control::{admission::Gate, commands::Control, reconciler::Reconciler, wakes::Wakes},
-    data_dir::{self, Held},
-    fronts::Fronts,
+    data_dir::{self, DirectoryLock},
+    database_health::DatabaseHealth,
     history, housekeeping,
     listen::{self, Port},
-    login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
+    login::{browser::Browsers, password::Passwords, token::Tokens},
     metrics::{self, Metrics},
     process::FileLimit,
-    pulse::Pulse,
-    strangers::Strangers,
-    tls::{self, ACME_TLS_1, Certificates, Keeper, acme::Renewal},
+    tls::{self, ACME_TLS_1, CertificateSource, Certificates, acme::Renewal},
+    upstream_publishers::UpstreamPublishers,
 };
 
 mod error;
 mod open;
 
-/// Events that wait for the history writer; a stream makes a handful in its life, and each account has its share
-/// (ARCHITECTURE.md, section 7).
+/// The most events that wait for the history writer. A stream causes a handful in its life, and each account has its
+/// share (ARCHITECTURE.md, section 7).
 const EVENTS_MAX: usize = 4_096;
-/// After relays said goodbye: how long tasks may take to end. HTTP itself takes a second at most.
+/// How long tasks may take to end after relays said goodbye. HTTP itself takes at most one second.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the database may take to note that the server stopped.
+/// How long the database may take to record that the server stopped.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the database may take to close: one that hangs must not keep a server from stopping.
+/// How long the database may take to close. One that hangs must not prevent the stop.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running server.
@@ -57,54 +56,53 @@ pub struct App {
     metrics: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
     data_dir: String,
-    /// The certificate, if it comes from files.
+    /// The certificate, if it was loaded from files.
     reloadable: Option<Arc<Certificates>>,
-    /// Ends tasks once the engine is down; `ctx.stopping` comes first.
+    /// Ends tasks. Cancelled once the engine has stopped; `ctx.stopping` is cancelled first.
     ended: CancellationToken,
     tasks: TaskTracker,
-    /// Until the end, so that the next server waits for it.
-    _held: Arc<Held>,
+    /// The lock of the data directory. It is held to the end, so that the next server waits for it.
+    _directory_lock: Arc<DirectoryLock>,
 }
 
 impl App {
-    /// Starts everything. When this returns, requests and streams are taken.
+    /// Starts the server. It accepts requests and streams when this returns.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         tls::install_provider();
-        let (certificates, keeper) = certificates(&settings)?.unzip();
-        let Opened { held, http, metrics, ports, store, secret, node, kept } = Opened::open(&settings).await?;
-        let files = FileLimit::raise();
-
-        let [stopping, ended] = [(); 2].map(|()| CancellationToken::new());
-        let (wakes, fronts, limits) =
-            (Arc::new(Wakes::new(store.is_shared())), Arc::<Fronts>::default(), Arc::<Limits>::default());
-        let (strangers, pulse, tasks) = (Arc::<Strangers>::default(), Arc::<Pulse>::default(), TaskTracker::new());
+        let (certificates, source) = certificates(&settings)?.unzip();
+        let Opened { directory_lock, http, metrics, ports, store, secret, node, resources } =
+            Opened::open(&settings).await?;
+        let (files, [stopping, ended]) = (FileLimit::raise(), [(); 2].map(|()| CancellationToken::new()));
+        let (wakes, upstream_publishers) =
+            (Arc::new(Wakes::new(store.is_shared())), Arc::<UpstreamPublishers>::default());
+        let (database_health, tasks) = (Arc::<DatabaseHealth>::default(), TaskTracker::new());
         let (events, history) = events::channel(EVENTS_MAX);
         let gate = Arc::new(Gate {
             store: store.clone(),
             wakes: wakes.clone(),
-            strangers: strangers.clone(),
-            limits: limits.clone(),
+            unknown_key_attempts: Arc::default(),
+            limits: Arc::default(),
             stopping: stopping.clone(),
         });
         let engine = Engine::serve(ports, engine_config(&settings, certificates.as_ref(), files), gate.clone(), events);
-        let metrics_page = Arc::new(Metrics::new(engine.clone(), pulse.clone()));
+        let metrics_page = Arc::new(Metrics::new(engine.clone(), database_health.clone()));
         let writer = history::Writer::new(store.clone(), node.clone(), wakes.clone(), metrics_page.clone());
         tasks.spawn(writer.run(history, engine.clone(), ended.clone()));
-        let reconciler = Reconciler::new(gate, engine.clone(), fronts.clone(), node.clone());
-        let acceptor =
-            certificates.clone().zip(keeper).map(|(shown, keeper)| keep(shown, keeper, &tasks, ended.clone()));
+        let reconciler = Reconciler::new(gate.clone(), engine.clone(), upstream_publishers.clone(), node.clone());
+        let https = certificates.clone().zip(source);
+        let acceptor = https.map(|(certificates, source)| acceptor(certificates, source, &tasks, ended.clone()));
         let ctx = Arc::new(Context {
-            followers: Followers::default(),
+            event_streams: EventStreams::default(),
             tokens: Tokens::new(&secret),
             browsers: Browsers::new(&secret),
             passwords: Passwords::default(),
-            turns: Turns::default(),
-            pulse,
-            limits,
+            request_queues: RequestQueues::default(),
+            database_health,
+            limits: gate.limits.clone(),
             quota: settings.quota,
             metrics: metrics_page,
-            strangers,
-            fronts,
+            unknown_key_attempts: gate.unknown_key_attempts.clone(),
+            upstream_publishers,
             rtmp_port: engine.rtmp_addr().port(),
             tls: acceptor.is_some(),
             public_url: settings.public_url,
@@ -118,10 +116,10 @@ impl App {
             stopping,
         });
         tasks.spawn(reconciler.run(ended.clone()));
-        look_after(&ctx, kept, &ended);
+        spawn_tasks(&ctx, resources, &ended);
         let (headers, proxies) = (settings.proxy_protocol.into(), settings.trusted_proxies.into());
-        let (places, router) = (files.http(listen::PLACES), api::router(ctx.clone()));
-        tasks.spawn(listen::serve(http.0, Port { tls: acceptor, headers, proxies, places, router }, ended.clone()));
+        let (limits, router) = (files.http(listen::LIMITS), api::router(ctx.clone()));
+        tasks.spawn(listen::serve(http.0, Port { tls: acceptor, headers, proxies, limits, router }, ended.clone()));
         let metrics_addr = metrics.map(|(listener, address)| {
             tasks.spawn(listen::serve(listener, plain(metrics::router(ctx.metrics.clone()), files), ended.clone()));
             address
@@ -136,26 +134,26 @@ impl App {
             reloadable: certificates.filter(|_| matches!(settings.tls, Some(Tls::Files(_)))),
             ended,
             tasks,
-            _held: held,
+            _directory_lock: directory_lock,
         })
     }
 
-    /// Where HTTP is taken.
+    /// The address of the HTTP port.
     pub fn http_addr(&self) -> SocketAddr {
         self.http
     }
 
-    /// Where RTMP is taken.
+    /// The address of the RTMP port.
     pub fn rtmp_addr(&self) -> SocketAddr {
         self.ctx.engine.rtmp_addr()
     }
 
-    /// Where Prometheus reads, if anywhere.
+    /// The address of the metrics port, if one is set.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics
     }
 
-    /// A few lines that say where everything is.
+    /// The lines printed after the start: the addresses of page, API and RTMP.
     pub fn banner(&self) -> String {
         let page = self.ctx.public_url.as_ref().map_or_else(
             || format!("{}://{}", if self.ctx.tls { "https" } else { "http" }, reachable(self.http)),
@@ -170,15 +168,16 @@ impl App {
         lines + &format!("  Data          {}\n", self.data_dir)
     }
 
-    /// Reads the files of the certificate again, if there are any. What is open stays.
+    /// Reloads the certificate files, if there are any. Open connections are kept.
     pub fn reload(&self) {
         match &self.reloadable {
-            Some(certificates) => certificates.ask_to_reload(),
+            Some(certificates) => certificates.request_reload(),
             None => tracing::info!("There are no certificate files to read again; settings need a restart."),
         }
     }
 
-    /// Stops: no new publishers, relays say goodbye, requests finish, the database closes. Takes 9 s at most.
+    /// Stops: refuses new publishers, ends relays with a goodbye, finishes requests and closes the database. Takes at
+    /// most 9 s.
     pub async fn stop(self) {
         self.ctx.stopping.cancel();
         self.ctx.engine.shutdown().await;
@@ -187,54 +186,60 @@ impl App {
         if timeout(TASKS_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("Some tasks did not end in time.");
         }
-        // Said while nothing else is written; that it could not be said costs the next one a moment.
+        // Nothing else writes any more. If this fails, the next server only waits a moment longer.
         let left = timeout(LEAVE_TIMEOUT, self.store.leave(&self.ctx.node)).await;
         if !left.is_ok_and(|left| left.is_ok()) {
-            tracing::debug!("The database did not take that this server stopped.");
+            tracing::debug!("The database did not record that this server stopped.");
         }
         if timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
-            tracing::warn!("The database did not let go in time.");
+            tracing::warn!("The database did not close in time.");
         }
     }
 }
 
-/// What goes on beside requests and streams.
-fn look_after(ctx: &Context, kept: Kept, stop: &CancellationToken) {
-    let Kept { store, held, file, lock, ends } = kept;
+/// Starts the background tasks.
+fn spawn_tasks(ctx: &Context, resources: TaskResources, stop: &CancellationToken) {
+    let TaskResources { store, directory_lock, file, lock, ends } = resources;
     if let Some(ends) = ends {
         ctx.handlers.spawn(ctx.control.link(ends).run(stop.clone()));
     }
     ctx.handlers.spawn(housekeeping::run(store.clone(), stop.clone()));
-    ctx.handlers.spawn(ctx.pulse.clone().run(store, ctx.node.clone(), file, held, stop.clone()));
+    ctx.handlers
+        .spawn(ctx.database_health.clone().run(store, ctx.node.clone(), file, directory_lock, stop.clone()));
     if let Some(lock) = lock {
-        let (stop, pulse) = (stop.clone(), ctx.pulse.clone());
-        let keep = lock.keep(move |by_other| pulse.set_double(by_other));
+        let (stop, database_health) = (stop.clone(), ctx.database_health.clone());
+        let keep = lock.keep(move |by_other| database_health.set_node_duplicated(by_other));
         ctx.handlers.spawn(async move { stop.run_until_cancelled(keep).await });
     }
 }
 
-/// What shows the newest certificate, which `keeper` keeps fresh.
-fn keep(certificates: Arc<Certificates>, keeper: Keeper, tasks: &TaskTracker, stop: CancellationToken) -> TlsAcceptor {
-    tasks.spawn(keeper.run(certificates.clone(), stop));
+/// An acceptor that always uses the newest certificate, which `source` renews or reloads.
+fn acceptor(
+    certificates: Arc<Certificates>,
+    source: CertificateSource,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> TlsAcceptor {
+    tasks.spawn(source.run(certificates.clone(), stop));
     TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1", ACME_TLS_1]))
 }
 
-/// A port for a few clients of the operator.
+/// A port for the few clients of the operator.
 fn plain(router: Router, files: FileLimit) -> Port {
     let (headers, proxies) = (ProxyProtocol::default(), [].into());
-    Port { tls: None, headers, proxies, places: files.metrics(listen::PLACES), router }
+    Port { tls: None, headers, proxies, limits: files.metrics(listen::LIMITS), router }
 }
 
-/// The certificate to begin with, and who keeps it fresh.
-fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, Keeper)>, StartError> {
+/// The first certificate and the source of the next ones.
+fn certificates(settings: &Settings) -> Result<Option<(Arc<Certificates>, CertificateSource)>, StartError> {
     Ok(match &settings.tls {
         None => None,
-        Some(Tls::Files(files)) => Some((Certificates::load(files)?, Keeper::Files(files.clone()))),
+        Some(Tls::Files(files)) => Some((Certificates::load(files)?, CertificateSource::Files(files.clone()))),
         Some(Tls::Acme(acme)) => {
             let roots = acme.ca.as_deref().map_or_else(|| Ok(gostream_net::roots()), tls::roots)?;
             data_dir::prepare(&settings.data_dir)?;
             let (renewal, first) = Renewal::open(acme.clone(), roots, &settings.data_dir)?;
-            Some((Certificates::new(first), Keeper::Acme(Box::new(renewal))))
+            Some((Certificates::new(first), CertificateSource::Acme(Box::new(renewal))))
         }
     })
 }
@@ -249,7 +254,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>, 
         egress_allow: settings.egress_allow.clone(),
         public_host: settings.public_url.as_ref().and_then(|url| url.host_str()).map(str::to_owned),
         reconnect_grace: settings.reconnect_grace,
-        limits: EngineLimits { places: files.rtmp(limits.places), ..limits },
+        limits: EngineLimits { connections: files.rtmp(limits.connections), ..limits },
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
     }
@@ -258,7 +263,7 @@ fn engine_config(settings: &Settings, certificates: Option<&Arc<Certificates>>, 
 fn engine_limits(settings: &Settings) -> EngineLimits {
     let live = settings.quota.live_streams;
     let StartLimits { per_key, per_account } = StartLimits::default();
-    // All that an account may have live can come back at once, twice.
+    // After an outage all live streams of an account may return at once. The burst allows this twice.
     let per_account = StartRate { burst: per_account.burst.max(live.saturating_mul(2)), ..per_account };
     EngineLimits {
         ingest_kbps: settings.quota.ingest_kbps,
@@ -268,7 +273,7 @@ fn engine_limits(settings: &Settings) -> EngineLimits {
     }
 }
 
-/// An address that a browser on this machine can open; the port is left to say which server.
+/// An address that a browser on this machine can open. The port is kept.
 fn reachable(address: SocketAddr) -> String {
     match address.ip() {
         ip if ip.is_unspecified() => format!("localhost:{}", address.port()),

@@ -1,4 +1,5 @@
-//! `gostream backup` and `gostream restore`: the database and what belongs to it, as one file and back.
+//! `gostream backup` and `gostream restore`: copies the database and the files that belong to it into one file, and
+//! back.
 
 use std::{
     fs, io,
@@ -18,57 +19,57 @@ use crate::{
     data_dir,
 };
 
-/// Why a backup was not made, or not restored: a sentence each.
+/// Why a backup or a restore failed; each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The copy.
+    /// Reading or writing the backup.
     #[error(transparent)]
     Backup(#[from] backup::Error),
     /// The data directory or a file in it.
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
-    /// There is something that would be replaced.
+    /// A file that the restore would replace exists.
     #[error(
-        "{} is there already: restore on an empty data_dir, or say --force to put it aside and take the backup's.",
+        "{} exists already: restore into an empty data_dir, or use --force to move it aside and restore the backup.",
         path.display()
     )]
     Occupied {
-        /// What is there.
+        /// The existing file.
         path: PathBuf,
     },
-    /// The settings bring a secret key, and it is not that of the backup.
-    #[error("The backup has another secret key than the setting {0}: take that setting away, and restore again.")]
+    /// The settings contain a secret key that differs from the key in the backup.
+    #[error("The backup has another secret key than the setting {0}: remove that setting, and restore again.")]
     OtherKey(&'static str),
-    /// What a backup holds is no key.
+    /// The secret key in the backup is invalid.
     #[error("{} holds no secret key: use another copy.", path.display())]
     NoKey {
         /// The backup.
         path: PathBuf,
     },
-    /// A file cannot be moved to its place.
-    #[error("{} cannot be put in its place: {source}. Restore again, with --force, once it can.", path.display())]
+    /// A restored file cannot be moved to its final path.
+    #[error("{} cannot be moved to its place: {source}. Restore again with --force once this is solved.", path.display())]
     Place {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl Error {
-    /// Whether a setting has to change, rather than the world around.
+    /// Whether a setting must be changed, as opposed to the environment.
     pub fn is_setting(&self) -> bool {
         use backup::Error::Store;
         matches!(self, Self::OtherKey(_) | Self::Backup(Store(StoreError::WrongSecretKey | StoreError::Url)))
     }
 }
 
-/// Writes the new file `to`, which restores this server on an empty machine. The server may run meanwhile.
+/// Writes the new file `to`, which restores this server on an empty machine. The server may be running.
 pub async fn write(settings: &Settings, to: &Path) -> Result<(), Error> {
     let url = settings.database_url.expose_secret();
     let database = backup::file(url)?;
-    // Before the key, which would be made where there is none.
+    // This comes before the key, which would otherwise be created.
     if !database.exists() {
         return Err(backup::Error::NoDatabase { path: database }.into());
     }
@@ -78,13 +79,13 @@ pub async fn write(settings: &Settings, to: &Path) -> Result<(), Error> {
     Ok(backup::write(url, &Keyring::new(key.0), &extras, to).await?)
 }
 
-/// Brings a backup back, and tells where what was there before lies now, if anything was.
+/// Restores a backup. Returns the suffix of the previous files, if there were any.
 pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Option<String>, Error> {
     let database = backup::file(settings.database_url.expose_secret())?;
     data_dir::prepare(&settings.data_dir)?;
-    // Until the end: a service manager starts a server again and again.
-    let _held = data_dir::hold_alone(&settings.data_dir).await?;
-    // A key that the operator keeps elsewhere is not ours to write.
+    // The lock is held to the end: a service manager may try to start the server at any time.
+    let _directory_lock = data_dir::lock_now(&settings.data_dir).await?;
+    // A key file that the operator keeps elsewhere must not be overwritten.
     let own = matches!(settings.secret_key, SecretKeySource::DataDir);
     let key_file = own.then(|| settings.data_dir.join(data_dir::SECRET_KEY_FILE));
     let present = [Some(&database), key_file.as_ref()].into_iter().flatten();
@@ -96,11 +97,13 @@ pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Op
         backup::ensure_unused(&database).await?;
     }
 
-    // All of it is proved beside its place, before anything is touched.
+    // Everything is verified in a temporary file before anything is changed.
     let draft = Draft(backup::sibling(&database, &format!("{}.restoring", Uuid::new_v4())));
     let Unpacked { extras, is_verified } = backup::unpack(from, &draft.0).await?;
     if !is_verified {
-        tracing::warn!("The backup has no checksum, as older ones: whether it was changed since cannot be told.");
+        tracing::warn!(
+            "The backup has no checksum because it is from an older version: changes to it cannot be detected."
+        );
     }
     let key =
         parse_secret_key(extras.secret_key.expose_secret()).ok_or_else(|| Error::NoKey { path: from.to_owned() })?;
@@ -112,12 +115,12 @@ pub async fn restore(settings: &Settings, from: &Path, force: bool) -> Result<Op
         data_dir::replace(&path, &key.encoded())?;
     }
     data_dir::replace(&settings.data_dir.join(data_dir::NODE_FILE), &extras.node_id)?;
-    // Last: a restore that stops half-way leaves no database, and not one with the key of another.
+    // The database comes last: an interrupted restore leaves no database, as opposed to one with the wrong key.
     backup::replace(&draft.0, &database).map_err(|source| Error::Place { path: database, source })?;
     Ok(aside)
 }
 
-/// A key that the settings bring stays theirs; it has to be the one that the backup was made with.
+/// A key in the settings is kept; it must be the key of the backup.
 fn check_given_key(settings: &Settings, key: &SecretKey) -> Result<(), Error> {
     let (setting, given) = match &settings.secret_key {
         SecretKeySource::Given(given) => ("secret_key", given.clone()),
@@ -127,7 +130,7 @@ fn check_given_key(settings: &Settings, key: &SecretKey) -> Result<(), Error> {
     if given == *key { Ok(()) } else { Err(Error::OtherKey(setting)) }
 }
 
-/// Renames what is there, with SQLite's log of it; tells the ending that the names got.
+/// Renames the existing files and SQLite's log files. Returns the suffix that was added to their names.
 fn put_aside(present: &[PathBuf], database: &Path) -> Result<Option<String>, Error> {
     if present.is_empty() {
         return Ok(None);
@@ -147,12 +150,12 @@ fn put_aside(present: &[PathBuf], database: &Path) -> Result<Option<String>, Err
     Ok(Some(ending))
 }
 
-/// A copy that goes away unless it found its place.
+/// A temporary file, deleted on drop unless it was moved to its final path.
 struct Draft(PathBuf);
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Most often it is in its place, and not here any more.
+        // After a successful restore the file is gone.
         let _ = fs::remove_file(&self.0);
     }
 }

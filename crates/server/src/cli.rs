@@ -1,4 +1,4 @@
-//! The command line: what can be said, read into one [`Command`].
+//! The command line, parsed into one [`Command`].
 
 use std::{
     ffi::OsString,
@@ -17,7 +17,7 @@ use crate::{
     login::password::{self, Passwords},
 };
 
-/// What the program is asked to do.
+/// A command of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run the server.
@@ -38,22 +38,22 @@ pub enum Command {
     RotateSecret,
     /// Copy everything into a new file.
     Backup(PathBuf),
-    /// Bring such a file back.
+    /// Restore a backup.
     Restore {
         /// The file.
         from: PathBuf,
-        /// Put aside what is there.
+        /// Move existing files aside.
         force: bool,
     },
 }
 
-/// Why a command about accounts failed: a sentence each.
+/// Why a command about accounts failed; each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// The address is none.
+    /// Not an email address.
     #[error("{0}")]
     Email(String),
-    /// The password is too weak, too long or not there.
+    /// The password is too weak, too long or missing.
     #[error("{0}")]
     Password(String),
     /// The password cannot be read.
@@ -65,7 +65,7 @@ pub enum UserError {
     /// `user add` for an account that exists.
     #[error("{0} has an account already; `gostream user password {0}` sets a new password.")]
     Taken(String),
-    /// `user password` for an account that does not.
+    /// `user password` for an account that does not exist.
     #[error("{0} has no account; `gostream user add {0}` makes one.")]
     Unknown(String),
     /// The database.
@@ -79,7 +79,8 @@ impl From<StoreError> for UserError {
     }
 }
 
-/// Reads the command line and the settings. Exits by itself for `--help`, `--version` and what it does not know (2).
+/// Parses the command line and the settings. Exits for `--help` and `--version`, and with code 2 for an unknown
+/// argument.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, Settings), config::Error> {
     let matches = grammar().get_matches_from(arguments);
     let (command, innermost) = match matches.subcommand() {
@@ -98,7 +99,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, 
         Some((_, inner)) => (Command::Serve, inner),
         None => (Command::Serve, &matches),
     };
-    // Flags are global: the innermost matches hold them wherever they stood.
+    // Flags are global: the innermost matches contain them wherever they were given.
     let flags = SETTINGS
         .iter()
         .filter_map(|setting| Some((setting.key, innermost.get_one::<String>(setting.key)?.clone())));
@@ -120,14 +121,14 @@ fn revoke(matches: &ArgMatches) -> Revoke {
     Revoke { tokens: !matches.get_flag("keep-tokens"), stream_keys: matches.get_flag("renew-stream-keys") }
 }
 
-/// What ends with the sessions of an account; [`revoke`] reads it.
+/// Adds the flags that say what ends besides the sessions of an account; [`revoke`] reads them.
 fn revocation(command: clap::Command) -> clap::Command {
     let flag = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     command
-        .arg(flag("keep-tokens", "Leaves the API tokens of the account, which end otherwise"))
+        .arg(flag("keep-tokens", "Keeps the API tokens of the account, which otherwise end"))
         .arg(flag(
             "renew-stream-keys",
-            "Gives every project a new stream key and closes who publishes with the old one",
+            "Gives every project a new stream key and disconnects encoders that use the old one",
         ))
 }
 
@@ -154,7 +155,7 @@ fn grammar() -> clap::Command {
         ))
         .subcommand(
             clap::Command::new("remove")
-                .about("Removes an account with its projects and their history; what is live ends within seconds")
+                .about("Removes an account with its projects and their history; live streams end within seconds")
                 .arg(email()),
         );
     let secret = clap::Command::new("secret")
@@ -163,26 +164,26 @@ fn grammar() -> clap::Command {
         .arg_required_else_help(true)
         .subcommand(clap::Command::new("rotate").about(
             "Makes a new secret key and encrypts everything with it, while the server is stopped; reads the new key from \
-             standard input where the setting secret_key brings the old one",
+             standard input if the setting secret_key holds the current one",
         ));
     let copy = || Arg::new("file").value_name("FILE").required(true).value_parser(clap::value_parser!(PathBuf));
-    let force = Arg::new("force").long("force").action(ArgAction::SetTrue).help("Put aside what is there");
+    let force = Arg::new("force").long("force").action(ArgAction::SetTrue).help("Moves existing files aside");
     let file = Arg::new("config")
         .long("config")
         .value_name("FILE")
         .help("Settings file [default: ./gostream.toml if it exists]");
     clap::Command::new("gostream")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("One live stream in, every platform out. Without a command it serves.")
+        .about("One live stream in, every platform out. Without a command it runs the server.")
         .after_help(
-            "Every setting can come from a flag, the environment or gostream.toml; `gostream config` shows which did.",
+            "Every setting can come from a flag, the environment or gostream.toml; `gostream config` shows the source of each.",
         )
         .arg(file.value_parser(clap::value_parser!(PathBuf)).global(true))
         .args(SETTINGS.iter().map(setting_flag))
         .subcommand(clap::Command::new("serve").about("Runs the server (also without a command)"))
         .subcommand(user)
         .subcommand(clap::Command::new("config").about("Prints the effective settings and where each came from"))
-        .subcommand(clap::Command::new("health").about("Asks the server of these settings whether it is ready"))
+        .subcommand(clap::Command::new("health").about("Asks the server with these settings whether it is ready"))
         .subcommand(secret)
         .subcommand(
             clap::Command::new("backup")
@@ -191,7 +192,7 @@ fn grammar() -> clap::Command {
         )
         .subcommand(
             clap::Command::new("restore")
-                .about("Brings back what `gostream backup` copied, while the server is stopped")
+                .about("Restores a file written by `gostream backup`, while the server is stopped")
                 .arg(copy())
                 .arg(force),
         )
@@ -221,8 +222,8 @@ pub async fn add_user(settings: &Settings, email: &str) -> Result<(), UserError>
     }
 }
 
-/// `gostream user password`. Every session of the account ends, and what `revoke` names. A server that runs sees it in the
-/// database: requests at once, open event streams and publishers within seconds.
+/// `gostream user password`. Ends every session of the account, and what `revoke` names. A running server notices the
+/// change in the database: requests at once, open event streams and publishers within seconds.
 pub async fn set_password(settings: &Settings, email: &str, revoke: Revoke) -> Result<Revoked, UserError> {
     let (store, found) = open_account(settings, email).await?;
     let hash = hash_new_password(&found.email).await?;
@@ -231,7 +232,7 @@ pub async fn set_password(settings: &Settings, email: &str, revoke: Revoke) -> R
     Ok(revoked?)
 }
 
-/// `gostream user sign-out`: the same without a new password.
+/// `gostream user sign-out`: like [`set_password`], without a new password.
 pub async fn sign_out(settings: &Settings, email: &str, revoke: Revoke) -> Result<Revoked, UserError> {
     let (store, found) = open_account(settings, email).await?;
     let revoked = store.end_sessions(found.id, revoke).await;
@@ -260,7 +261,7 @@ async fn hash_new_password(email: &str) -> Result<String, UserError> {
     Ok(Passwords::default().of(None).hash(password.expose_secret().to_owned()).await?)
 }
 
-/// From a prompt that shows nothing, or the first line of what is piped in.
+/// Reads a secret from a prompt without echo, or from the first line of piped input.
 pub fn read_secret(prompt: &str) -> io::Result<SecretString> {
     if io::stdin().is_terminal() {
         return rpassword::prompt_password(prompt).map(SecretString::from);

@@ -1,7 +1,7 @@
-//! Settings: flag, then environment, then `gostream.toml`, then default.
+//! Settings. A flag overrides the environment, which overrides `gostream.toml`, which overrides the default.
 //!
-//! [`SETTINGS`] is the one table of what can be set; everything else here reads it. Values are collected as text with
-//! the place they came from, then parsed once into [`Settings`], which the rest of the program gets by value.
+//! [`SETTINGS`] is the only list of settings; the rest of this module reads it. Values are collected as text together
+//! with their source, then parsed once into [`Settings`], which the program passes by value.
 
 use std::path::Path;
 
@@ -34,14 +34,14 @@ pub use self::{
     tls::{Acme, Tls, TlsFiles},
 };
 
-/// Collects and parses everything. `flags` holds the flags that were given, by setting key.
+/// Collects and parses all settings. `flags` contains the given flags by setting key.
 pub fn load(
     flags: impl IntoIterator<Item = (&'static str, String)>,
     file: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Settings, Error> {
     let mut values = Values::default();
-    // The weakest first: what comes later replaces it.
+    // In order of increasing priority: a later value replaces an earlier one.
     file::read(file, &mut values)?;
     env::read(env, &mut values)?;
     for (key, text) in flags {

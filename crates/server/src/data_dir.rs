@@ -1,4 +1,4 @@
-//! The data directory: made private, holding the secret key and the name of this node.
+//! The data directory: private to its user. It contains the secret key and the node id.
 
 use std::{
     fs, io,
@@ -16,12 +16,12 @@ pub use self::error::Error;
 pub(crate) use self::{
     file::replace,
     key::{KeyFile, SECRET_KEY_FILE, secret_key},
-    lock::{Held, LOCK_PATIENCE, hold, hold_alone, require_newest},
+    lock::{DirectoryLock, LOCK_TIMEOUT, lock, lock_now, require_newest},
     node::{NODE_FILE, node_id},
 };
 
-/// Makes the directory when it is missing and closes it to other users. A volume that belongs to another user, and to a group that
-/// this process is in (`fsGroup` of Kubernetes), cannot be closed to that group: its files are.
+/// Creates the directory if it is missing, and makes it private. A volume that belongs to another user and to a group
+/// of this process (`fsGroup` of Kubernetes) must stay open to that group; there the files are made private.
 pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
     let failed = |source| Error::Directory { path: path.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
@@ -34,7 +34,7 @@ pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
             tracing::warn!(
                 path = %path.display(),
                 mode = format!("{:04o}", mode & 0o7777),
-                "The data directory belongs to another user and stays open to its group; its files are for this user alone."
+                "The data directory belongs to another user and stays open to its group; only this user can read its files."
             );
             close_files(path).map_err(failed)
         }
@@ -42,14 +42,14 @@ pub(crate) fn prepare(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Takes the group's rights from our files. Kubernetes gives them to the group of a volume each time that it is mounted.
+/// Removes the group's permissions from this user's files. Kubernetes adds them each time it mounts the volume.
 fn close_files(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
         let mode = metadata.permissions().mode();
         if metadata.is_file() && mode & 0o070 != 0 && mode & 0o007 == 0 {
-            // What is another's stays as it is; of those that matter it is said when they are read.
+            // Files of other users cannot be changed. Those that matter are checked when they are read.
             let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o600));
         }
     }
@@ -73,7 +73,7 @@ mod tests {
         let node = node_id(&dir).expect("named");
         assert_eq!(node_id(&dir).expect("named"), node);
         assert_eq!(mode(&dir.join(NODE_FILE)), 0o600);
-        assert_eq!(fs::read_dir(&dir).expect("readable").count(), 1, "no draft is left behind");
+        assert_eq!(fs::read_dir(&dir).expect("readable").count(), 1, "no temporary file remains");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `gostream health`: asks the server of the same settings whether it is ready, for whoever restarts what is not.
+//! `gostream health`: asks the server with the same settings whether it is ready. For service managers that restart
+//! unhealthy servers.
 
 use std::{
     io,
@@ -20,42 +21,42 @@ use crate::{
     tls::{self, Certificates, acme},
 };
 
-/// Longer than the server itself waits for its database, and shorter than any health check waits for us.
+/// Longer than the server waits for its database, and shorter than the timeout of usual health checks.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// An answer of `/readyz` has a few hundred bytes.
+/// The response of `/readyz` has a few hundred bytes.
 const ANSWER_BYTES_MAX: u64 = 16 * 1_024;
-/// One request, and the end of the connection is the end of the answer.
+/// One request. The response ends with the connection.
 const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Why the server is not said to be ready: a sentence each.
+/// Why the server does not count as ready; each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody answers, or not in time.
+    /// No response, or none in time.
     #[error("No server answers at {address}: {source}.")]
     Silent {
-        /// Where `http.listen` says it is.
+        /// The address of `http.listen`.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It answers, and is not ready.
+    /// The server responded that it is not ready.
     #[error("The server at {address} is not ready: {status}. {why}")]
     NotReady {
-        /// Where `http.listen` says it is.
+        /// The address of `http.listen`.
         address: SocketAddr,
-        /// The status line of its answer.
+        /// The status line of the response.
         status: String,
-        /// The sentence in its answer, if there is one.
+        /// The `detail` sentence of the response, or an empty string.
         why: String,
     },
-    /// The certificate by which we would know it.
+    /// The certificate that the server is verified with.
     #[error(transparent)]
     Tls(#[from] tls::Error),
 }
 
-/// Asks `/readyz` at `http.listen`.
-pub async fn ask(settings: &Settings) -> Result<(), Error> {
+/// Requests `/readyz` from `http.listen`.
+pub async fn check(settings: &Settings) -> Result<(), Error> {
     tls::install_provider();
     let address = near(settings.http_listen);
     let tls = match &settings.tls {
@@ -80,7 +81,7 @@ pub async fn ask(settings: &Settings) -> Result<(), Error> {
     }
 }
 
-/// Sends the request and gives the first line of the answer, and the sentence of a problem document.
+/// Sends the request. Returns the status line, and the `detail` sentence of a problem document.
 async fn status(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<(String, String)> {
     stream.write_all(REQUEST).await?;
     let mut answer = Vec::new();
@@ -91,7 +92,7 @@ async fn status(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<(
     Ok((answer.lines().next().unwrap_or("an empty answer").to_owned(), why.unwrap_or_default().to_owned()))
 }
 
-/// A server that listens everywhere listens here, too; `[::]` takes IPv4 as well.
+/// An address of this machine for a server that listens on all addresses; `[::]` accepts IPv4 as well.
 fn near(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -106,13 +107,13 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_everywhere_is_asked_on_this_machine() {
-        for (listen, asked) in [
+        for (listen, address) in [
             ("[::]:8080", "127.0.0.1:8080"),
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::1]:8080", "[::1]:8080"),
             ("192.0.2.7:9000", "192.0.2.7:9000"),
         ] {
-            assert_eq!(near(listen.parse().expect("an address")).to_string(), asked);
+            assert_eq!(near(listen.parse().expect("an address")).to_string(), address);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The history writer: what the engine says becomes rows, in order, and what it said in vain is mended by what is ([`mend`]).
+//! The history writer: turns engine events into rows, in order. [`repair`] repairs rows whose events were lost.
 
 mod line;
-mod mend;
+mod repair;
 mod writer;
 
 use std::time::Duration;
@@ -12,27 +12,28 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::writer::{EVENTS_MAX, Writer};
 
-/// How often the rows are compared with what is live.
+/// The interval at which rows are compared with the live streams.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Writer {
-    /// Writes events until the engine is gone, or until `stop`, after which it writes what is left and returns.
+    /// Writes events until the engine is gone or `stop` is cancelled. After `stop` it writes the queued events and
+    /// returns.
     pub(crate) async fn run(mut self, mut events: EventReceiver, engine: Engine, stop: CancellationToken) {
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
                 biased;
-                // Events without end must not keep the sweep away.
+                // A continuous flow of events must not starve the sweep.
                 _ = sweep.tick(), if !stop.is_cancelled() => {
                     tokio::select! {
-                        () = self.mend(&engine, &events) => {}
+                        () = self.repair(&engine, &events) => {}
                         () = stop.cancelled() => {}
                     }
                     continue;
                 }
                 event = events.recv() => event,
-                // Nothing is waiting, and after the stop nothing comes.
+                // The queue is empty, and no events follow after the stop.
                 () = stop.cancelled() => None,
             };
             let Some(event) = event else { return };

@@ -1,5 +1,5 @@
-//! The control plane: HTTP, settings, logins, and how rows and running streams meet. The `gostream` program is a thin
-//! shell around this library, so that tests run the same server.
+//! The control plane: HTTP, settings, logins, and the reconciliation of rows with running streams. The `gostream`
+//! program is a thin wrapper around this library, so that tests run the same server.
 
 mod api;
 pub mod app;
@@ -8,7 +8,7 @@ pub mod cli;
 pub mod config;
 mod control;
 mod data_dir;
-mod fronts;
+mod database_health;
 pub mod health;
 mod history;
 mod housekeeping;
@@ -18,9 +18,9 @@ mod metrics;
 pub mod notify;
 mod platform;
 pub mod process;
-mod pulse;
 pub mod rotate;
-mod strangers;
 pub mod telemetry;
 mod tls;
+mod unknown_key_attempts;
+mod upstream_publishers;
 mod web;

@@ -1,4 +1,4 @@
-//! TCP and TLS below HTTP: sockets bound for IPv4 and IPv6, and connections served with deadlines until the stop.
+//! Serves HTTP over TCP and TLS. Connections have deadlines, and end with the server's stop.
 
 use std::{
     io,
@@ -31,10 +31,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::held::Held;
+pub(crate) use self::open_request::OpenRequest;
 use self::{
     activity::Activity,
-    answer::{Answer, UnderWay},
+    response_body::{OpenResponses, ResponseBody},
 };
 use gostream_net::{
     connection_limiter::{ConnectionLimiter, ConnectionLimits, Permit, client_prefix},
@@ -44,28 +44,30 @@ use gostream_net::{
 use crate::tls::ACME_TLS_1;
 
 mod activity;
-mod answer;
-mod held;
+mod open_request;
+mod response_body;
 
-/// Each connection costs a task and some kilobytes. Half of them are left for others when a school that watches behind one
-/// address fills its share; those that have not asked for anything yet are few, and not for long.
-pub(crate) const PLACES: ConnectionLimits = ConnectionLimits {
+/// The limits of the HTTP port. Each connection costs a task and some kilobytes. Half of them remain for others when
+/// the viewers of a school share one address and use up its share. Connections without a request so far are few, and
+/// time out soon.
+pub(crate) const LIMITS: ConnectionLimits = ConnectionLimits {
     waiting: 1_024,
     waiting_per_address: 256,
     connections: 4_096,
     connections_per_address: 2_048,
     proxies: 2_048,
 };
-/// The longest head of a request, of HTTP/1 and HTTP/2: four times what browsers send with full cookies. The
-/// places of strangers together hold 128 MiB of half heads at most.
+/// The longest head of a request in HTTP/1 and HTTP/2: four times what browsers send with full cookies. Unfinished
+/// heads use at most 128 MiB in total.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// What an HTTP/2 connection may send before it is read; the largest body that any route takes.
+/// The flow-control window of HTTP/2: the largest request body that a route accepts.
 const WINDOW_BYTES: u32 = 64 * 1024;
-/// Requests of one connection of HTTP/2 at once; RFC 9113 section 6.5.2 recommends no fewer.
+/// The most concurrent requests of an HTTP/2 connection; RFC 9113 section 6.5.2 recommends no fewer.
 const STREAMS_MAX: u32 = 100;
-/// Requests at once, from the head to the end of the answer; a held one is looked at with every part of its stream.
-/// One for each connection that there may be fits twice, of an address as well (a school's viewers hold a playlist each), so this
-/// only bounds what HTTP/2 makes of them. When all are taken, who holds the most makes room.
+/// The limits of concurrent requests, from the head of the request to the end of the response. Long-polling requests
+/// wake with every part of their stream. There is room for two requests per possible connection, in total and per
+/// address (a school's viewers have one blocked playlist request each), so this only limits the multiplexing of HTTP/2.
+/// At the limit, the client with the most requests loses one.
 const REQUESTS: ConnectionLimits = ConnectionLimits {
     waiting: usize::MAX,
     waiting_per_address: usize::MAX,
@@ -75,34 +77,34 @@ const REQUESTS: ConnectionLimits = ConnectionLimits {
 };
 /// A TLS handshake takes two round trips.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the connection (or its TLS handshake) to its first request. Browsers open some ahead of need, and open others when
-/// these are closed.
+/// How long a connection may take to its first request, counted from the accept or the TLS handshake. Browsers open
+/// some connections ahead of need, and open others when these are closed.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two requests of one connection, and for the head of a request. Players poll every two seconds. HTTP/2 has it too,
-/// whatever pings it answers.
+/// The longest pause between two requests of a connection, and the longest duration of a head. Players poll every two
+/// seconds. It applies to HTTP/2 as well, even if the client answers pings.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+/// How long sent bytes may stay unacknowledged before the kernel closes the connection.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// After the stop: how long open requests may take to finish.
+/// How long open requests may take to finish after the stop.
 const GRACE: Duration = Duration::from_secs(1);
-/// After a failed accept (no file descriptors left), before the next.
+/// The pause after a failed accept, for example because no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The address of the client's end, put into every request.
+/// The peer of a connection. It is inserted into every request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
-    /// Of the connection.
+    /// The peer's address.
     pub(crate) address: SocketAddr,
-    /// It is a proxy that is believed about whom it speaks for.
+    /// Whether the peer is a trusted proxy.
     pub(crate) is_proxy: bool,
 }
 
-/// Who is believed about whom it speaks for, put into every request.
+/// The trusted proxies. They are inserted into every request.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxies(Arc<[IpNet]>);
 
 impl Proxies {
-    /// Whether the address is one of them.
+    /// Whether the address is that of a trusted proxy.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         is_trusted(&self.0, address)
     }
@@ -113,28 +115,28 @@ fn is_trusted(proxies: &[IpNet], address: IpAddr) -> bool {
 }
 
 impl Peer {
-    /// Whose places it takes; nobody's if it speaks for many.
+    /// The prefix whose limits the connection counts against; `None` for a trusted proxy, which serves many clients.
     fn client_prefix(&self) -> Option<IpAddr> {
         (!self.is_proxy).then(|| client_prefix(self.address.ip()))
     }
 }
 
-/// What a port serves, and how.
+/// The configuration of a port.
 pub(crate) struct Port {
     pub(crate) tls: Option<TlsAcceptor>,
-    /// Who says first whose connection it is.
+    /// The peers whose connections begin with a PROXY header.
     pub(crate) headers: ProxyProtocol,
-    /// Who is believed about whom it speaks for.
+    /// The trusted proxies.
     pub(crate) proxies: Arc<[IpNet]>,
-    pub(crate) places: ConnectionLimits,
+    pub(crate) limits: ConnectionLimits,
     pub(crate) router: Router,
 }
 
-/// Serves the port until `stop`, then lets open requests finish for a moment.
+/// Serves the port until `stop`, then gives open requests a moment to finish.
 pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let shared = Arc::new(Shared {
-        door: ConnectionLimiter::new(port.places),
+        limiter: ConnectionLimiter::new(port.limits),
         requests: ConnectionLimiter::new(REQUESTS),
         port,
         stop,
@@ -146,9 +148,9 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
         };
         match accepted {
             Ok((stream, address)) if shared.port.headers.expects(address.ip()) => {
-                // It has a proxy's place until it said whose connection it is.
-                if let Some(place) = shared.door.connect(None) {
-                    connections.spawn(Arc::clone(&shared).introduced(stream, address, place));
+                // The connection has a proxy's permit until its header names the client.
+                if let Some(permit) = shared.limiter.connect(None) {
+                    connections.spawn(Arc::clone(&shared).serve_proxied(stream, address, permit));
                 }
             }
             Ok((stream, address)) => {
@@ -169,46 +171,46 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, stop: CancellationT
     }
 }
 
-/// What the connections of a port share.
+/// State that the connections of a port share.
 struct Shared {
     port: Port,
-    door: Arc<ConnectionLimiter>,
+    limiter: Arc<ConnectionLimiter>,
     requests: Arc<ConnectionLimiter>,
     stop: CancellationToken,
 }
 
 impl Shared {
-    /// A connection of the client at `address`, if there is a place for it.
+    /// A connection of the client at `address`; `None` at the connection limit.
     fn connect(self: &Arc<Self>, address: SocketAddr) -> Option<Connection> {
         let is_proxy = is_trusted(&self.port.proxies, address.ip().to_canonical());
         let peer = Peer { address, is_proxy };
-        let place = self.door.connect(peer.client_prefix());
-        if place.is_none() {
-            tracing::debug!(peer = %peer.address, "One HTTP connection too many; closed.");
+        let permit = self.limiter.connect(peer.client_prefix());
+        if permit.is_none() {
+            tracing::debug!(peer = %peer.address, "The connection limit is reached; closed an HTTP connection.");
         }
-        Some(Connection { peer, place: place?, shared: Arc::clone(self) })
+        Some(Connection { peer, permit: permit?, shared: Arc::clone(self) })
     }
 
-    /// Serves a connection that a proxy passes on, as that of its client.
-    async fn introduced(self: Arc<Self>, mut stream: TcpStream, proxy: SocketAddr, place: Permit) {
-        let evicted = place.evicted();
+    /// Reads the PROXY header of a connection and serves it as a connection of the client.
+    async fn serve_proxied(self: Arc<Self>, mut stream: TcpStream, proxy: SocketAddr, permit: Permit) {
+        let evicted = permit.evicted();
         let client = tokio::select! {
             () = self.stop.cancelled() => return,
             () = evicted.cancelled() => return,
             client = self.port.headers.client(&mut stream, proxy) => client,
         };
-        drop(place);
+        drop(permit);
         match client.map(|client| self.connect(client)) {
             Ok(Some(connection)) => connection.run(stream).await,
             Ok(None) => {}
-            Err(error) => tracing::debug!(%proxy, %error, "A connection had no PROXY header."),
+            Err(error) => tracing::debug!(%proxy, %error, "A connection had no valid PROXY header."),
         }
     }
 }
 
 struct Connection {
     peer: Peer,
-    place: Permit,
+    permit: Permit,
     shared: Arc<Shared>,
 }
 
@@ -218,14 +220,14 @@ impl Connection {
             tracing::trace!(%error, "A socket option was refused.");
         }
         let Some(acceptor) = self.shared.port.tls.clone() else { return self.serve(stream).await };
-        let evicted = self.place.evicted();
+        let evicted = self.permit.evicted();
         let accepted = tokio::select! {
             () = self.shared.stop.cancelled() => return,
             () = evicted.cancelled() => return,
             accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
         };
         match accepted {
-            // The handshake was the answer; RFC 8737 section 3 wants nothing after it.
+            // The handshake completes the challenge; no data follows (RFC 8737 section 3).
             Ok(Ok(mut stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS_1) => {
                 if let Ok(Err(error)) = timeout(HANDSHAKE_TIMEOUT, stream.shutdown()).await {
                     tracing::debug!(%error, peer = %self.peer.address, "A challenge ended early.");
@@ -238,34 +240,37 @@ impl Connection {
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { peer, place, shared } = self;
+        let Self { peer, permit, shared } = self;
         let (proxies, requests) = (Arc::clone(&shared.port.proxies), Arc::clone(&shared.requests));
         let router = TowerToHyperService::new(shared.port.router.clone());
-        let (activity, under_way) = (Activity::new(place), Arc::new(UnderWay::default()));
-        let (begun, answers) = (Arc::clone(&activity), Arc::clone(&under_way));
+        let (activity, open_responses) = (Activity::new(permit), Arc::new(OpenResponses::default()));
+        let (begun, responses) = (Arc::clone(&activity), Arc::clone(&open_responses));
         let evicted = activity.evicted();
         let ends = evicted.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            // A body that does not come and an answer that is not taken look alike, and end with their connection. That of a
-            // proxy carries other people's requests as well.
-            let place = match peer.client_prefix() {
+            // A missing request body and an unread response look the same from here; both end with their connection. A
+            // proxy's connection is not closed, because it carries the requests of other clients as well.
+            let permit = match peer.client_prefix() {
                 Some(site) => requests.connect_with(Some(site), ends.clone()),
                 None => requests.enter(None),
             };
-            let held = place.map(|place| Held::new(place, begun.begin()));
+            let open_request = permit.map(|permit| OpenRequest::new(permit, begun.begin()));
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(Proxies(Arc::clone(&proxies)));
-            if let Some(held) = &held {
-                request.extensions_mut().insert(held.clone());
+            if let Some(open_request) = &open_request {
+                request.extensions_mut().insert(open_request.clone());
             }
-            // A proxy's HTTP/2 carries many viewers: none of them may end it for the others, and the proxy bounds each.
+            // A proxy's HTTP/2 connection carries many viewers. A slow one must not close it for the others; the proxy
+            // limits each of them.
             let is_shared = peer.is_proxy && request.version() == Version::HTTP_2;
-            let under_way = if is_shared { Arc::default() } else { Arc::clone(&answers) };
-            let answered = held.map(|held| (held, router.call(request)));
+            let open_responses = if is_shared { Arc::default() } else { Arc::clone(&responses) };
+            let answered = open_request.map(|open_request| (open_request, router.call(request)));
             async move {
-                let Some((held, answered)) = answered else { return Ok(one_too_many()) };
-                answered.await.map(|response| Answer::begin(response, under_way, held).map(Body::new))
+                let Some((open_request, answered)) = answered else { return Ok(too_many_requests()) };
+                answered
+                    .await
+                    .map(|response| ResponseBody::begin(response, open_responses, open_request).map(Body::new))
             }
         });
         let builder = protocols();
@@ -276,10 +281,10 @@ impl Connection {
                 connection.as_mut().graceful_shutdown();
                 (timeout(GRACE, connection).await.ok(), "The server stops.")
             }
-            () = evicted.cancelled() => (None, "It made room for another."),
+            () = evicted.cancelled() => (None, "It was evicted for another connection."),
             () = activity.idle_for(HEAD_TIMEOUT) => (None, "It was idle."),
-            () = nothing_asked(&activity) => (None, "Nothing was asked for in time."),
-            () = under_way.overdue() => (None, "An answer was not taken in time."),
+            () = no_first_request(&activity) => (None, "No request came in time."),
+            () = open_responses.overdue() => (None, "A response was not read in time."),
         };
         match outcome {
             None => tracing::debug!(peer = %peer.address, "A connection was closed. {why}"),
@@ -307,15 +312,15 @@ fn protocols() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Returns if no first request comes in time.
-async fn nothing_asked(activity: &Activity) {
-    if timeout(FIRST_REQUEST_TIMEOUT, activity.asked()).await.is_ok() {
+/// Returns if the first request does not come in time; otherwise it never returns.
+async fn no_first_request(activity: &Activity) {
+    if timeout(FIRST_REQUEST_TIMEOUT, activity.first_request()).await.is_ok() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Only a client with more requests at once than any viewer has reads this.
-fn one_too_many() -> Response {
+/// The response beyond the limit of concurrent requests. Ordinary viewers never reach it.
+fn too_many_requests() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
 }
 

@@ -1,4 +1,4 @@
-//! The `gostream` program: reads the command line, runs the command, says how it went.
+//! The `gostream` program: parses the command line, runs the command and prints its result.
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -18,7 +18,7 @@ use gostream::{
 use gostream_store::{Resealed, Revoked};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A setting has to change first.
+/// The exit code for a setting that must be changed.
 const BAD_SETTINGS: u8 = 2;
 
 fn main() -> ExitCode {
@@ -37,9 +37,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// One line for a person, and the code that the contract names.
+/// Prints the error on one line and returns the exit code.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    telemetry::say(&format!("gostream: {error}\n"));
+    telemetry::print(&format!("gostream: {error}\n"));
     telemetry::flush();
     let start = error.downcast_ref::<StartError>().or_else(|| match error.downcast_ref() {
         Some(UserError::Start(start)) => Some(start),
@@ -73,7 +73,7 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
             println!("{email} has no account any more.");
         }
         Command::Health => {
-            health::ask(&settings).await?;
+            health::check(&settings).await?;
             println!("The server is ready.");
         }
         Command::RotateSecret => {
@@ -83,18 +83,18 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
                 "The keys of {projects} projects and {destinations} destinations are encrypted with the new secret key."
             );
             match old {
-                Some(old) => println!("The key before is in {}; only older copies need it.", old.display()),
+                Some(old) => println!("The previous key is in {}; only older backups need it.", old.display()),
                 None => println!("Set secret_key to the new key before the server starts."),
             }
             println!("Everybody has to log in again.");
         }
         Command::Backup(to) => {
             backup::write(&settings, &to).await?;
-            println!("{} holds everything, the secret key too: keep it where nobody else reads it.", to.display());
+            println!("{} holds all data and the secret key: keep it where only you can read it.", to.display());
         }
         Command::Restore { from, force } => {
             if let Some(ending) = backup::restore(&settings, &from, force).await? {
-                println!("What was there before lies beside it; its names end in .{ending}.");
+                println!("The previous files were renamed; their names end in .{ending}.");
             }
             println!("{} is restored, and the server may start.", from.display());
         }
@@ -108,7 +108,7 @@ fn ended(revoked: &Revoked) -> String {
     format!("{sessions} sessions and {tokens} API tokens ended, {} stream keys were renewed", renewed.len())
 }
 
-/// A reader that has seen enough (`gostream config | head`) is no failure.
+/// A reader that closes the pipe early (`gostream config | head`) is not an error.
 fn print_whole(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
@@ -117,9 +117,9 @@ fn print_whole(text: &str) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    // Before anything starts: a signal during the start stops cleanly, too. The default of all of them is to kill, without a
-    // goodbye to the platforms.
-    let (ask, mut asked) = tokio::sync::mpsc::channel(1);
+    // Handlers come first, so that a signal during the start also stops the server cleanly. By default these signals
+    // kill the process, and relays could not say goodbye to the platforms.
+    let (request_stop, mut stop_requested) = tokio::sync::mpsc::channel(1);
     for kind in [
         SignalKind::terminate(),
         SignalKind::interrupt(),
@@ -128,29 +128,29 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         SignalKind::user_defined2(),
     ] {
         let mut signals = signal(kind).context("A signal cannot be caught")?;
-        let ask = ask.clone();
+        let request_stop = request_stop.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                // One is enough.
-                let _ = ask.try_send(());
+                // One queued request is enough.
+                let _ = request_stop.try_send(());
             }
         });
     }
-    // Those who send it to a server want its files read again.
+    // SIGHUP reloads the certificate files.
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     let app = tokio::select! {
         app = App::start(settings) => app?,
-        _ = asked.recv() => return Ok(()),
+        _ = stop_requested.recv() => return Ok(()),
     };
-    telemetry::say(&app.banner());
-    notify::tell(notify::READY);
+    telemetry::print(&app.banner());
+    notify::send_state(notify::READY);
     loop {
         tokio::select! {
-            _ = asked.recv() => break,
+            _ = stop_requested.recv() => break,
             _ = hangup.recv() => app.reload(),
         }
     }
-    notify::tell(notify::STOPPING);
+    notify::send_state(notify::STOPPING);
     tracing::info!("The server is stopping.");
     app.stop().await;
     tracing::info!("The server stopped.");

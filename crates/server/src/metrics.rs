@@ -1,7 +1,7 @@
-//! What Prometheus reads: a small set that is true at the moment of the scrape.
+//! The Prometheus metrics: a small set with the values at the time of the scrape.
 //!
-//! Streams and relays are not counted along the way but read from the engine's status when somebody asks, so nothing
-//! can drift. Their series end with them; HTTP requests are counted by route pattern, never by path.
+//! Metrics of streams and relays are read from the engine's status at each scrape, so they cannot drift. Their series
+//! end with them. HTTP requests are counted by route pattern, never by path.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -20,13 +20,13 @@ use prometheus_client::{
 };
 
 use crate::{
-    pulse::{self, Pulse},
+    database_health::{self, DatabaseHealth},
     telemetry,
 };
 
-/// Upper bounds in seconds: most answers take under a millisecond, a password hash a quarter of a second.
+/// Upper bounds in seconds. Most responses take less than a millisecond, a password hash a quarter of a second.
 const LATENCY_BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
-/// Every state, so that a state without relays shows 0 instead of nothing.
+/// All states. A state without relays has the value 0 and not a missing series.
 const STATES: [RelayState; 8] = [
     RelayState::Off,
     RelayState::Waiting,
@@ -62,7 +62,7 @@ struct RouteLabels {
     route: String,
 }
 
-/// Counts requests, and answers the scrape.
+/// Counts requests, and renders the metrics.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -78,8 +78,8 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Metrics that read streams and relays from `engine`, and what is wrong from `pulse`.
-    pub(crate) fn new(engine: Engine, pulse: Arc<Pulse>) -> Self {
+    /// Metrics that read streams and relays from `engine`, and the state of the database from `database_health`.
+    pub(crate) fn new(engine: Engine, database_health: Arc<DatabaseHealth>) -> Self {
         let mut registry = Registry::with_prefix("gostream");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", build);
@@ -97,11 +97,11 @@ impl Metrics {
         registry.register("relay_failures", "Connections to destinations that failed or were lost", failures.clone());
         let hls = Family::default();
         registry.register("hls_requests", "Requests of players for playlists and media", hls.clone());
-        registry.register_collector(Box::new(Broadcasts(engine, pulse)));
+        registry.register_collector(Box::new(Broadcasts(engine, database_health)));
         Self { registry, requests, latency, failures, hls }
     }
 
-    /// One request was answered. `route` is the pattern, not the path.
+    /// Counts a response. `route` is the pattern, not the path.
     pub(crate) fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
         let (method, route) = (method.to_owned(), route.to_owned());
         let labels = RouteLabels { method: method.clone(), route: route.clone() };
@@ -109,17 +109,17 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     }
 
-    /// A connection to a destination failed or was lost, for the reason that `code` names.
+    /// Counts a connection to a destination that failed or was lost. `code` is the reason.
     pub(crate) fn relay_failed(&self, code: &'static str) {
         self.failures.get_or_create(&FailureLabels { code }).inc();
     }
 
-    /// A player asked for something of that kind.
+    /// Counts a player's request. `kind` is the kind of resource.
     pub(crate) fn hls_request(&self, kind: &'static str, status: u16) {
         self.hls.get_or_create(&HlsLabels { kind, status }).inc();
     }
 
-    /// The page in the OpenMetrics text format.
+    /// All metrics in the OpenMetrics text format.
     pub(crate) fn page(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
         text::encode(&mut page, &self.registry)?;
@@ -139,8 +139,8 @@ pub(crate) fn router(metrics: Arc<Metrics>) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(metrics)
 }
 
-/// Reads what is at the moment of the scrape.
-struct Broadcasts(Engine, Arc<Pulse>);
+/// Reads the current values at the time of the scrape.
+struct Broadcasts(Engine, Arc<DatabaseHealth>);
 
 impl fmt::Debug for Broadcasts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,7 +149,7 @@ impl fmt::Debug for Broadcasts {
 }
 
 impl Broadcasts {
-    /// What is of the server and of no stream.
+    /// Metrics of the server, as opposed to streams.
     fn encode_server(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         if let Some(algorithm) = congestion_control() {
             let help = "The congestion control that media sockets get now";
@@ -164,14 +164,14 @@ impl Broadcasts {
 
         let help = "Whether the database keeps no changes, and why";
         let mut troubles = encoder.encode_descriptor("database_trouble", help, None, MetricType::Gauge)?;
-        for trouble in pulse::TROUBLES {
+        for trouble in database_health::TROUBLES {
             let is = i64::from(self.1.trouble() == Some(trouble));
-            troubles.encode_family(&[("kind", pulse::name(trouble))])?.encode_gauge(&is)?;
+            troubles.encode_family(&[("kind", database_health::name(trouble))])?.encode_gauge(&is)?;
         }
 
         encoder
             .encode_descriptor("node_double", "Whether another server has this one's name", None, MetricType::Gauge)?
-            .encode_gauge(&i64::from(self.1.is_double()))?;
+            .encode_gauge(&i64::from(self.1.is_node_duplicated()))?;
 
         let lost = telemetry::lost();
         encoder
@@ -248,7 +248,7 @@ impl Collector for Broadcasts {
     }
 }
 
-/// What is wrong with streams.
+/// Metrics about problems of streams.
 fn encode_trouble(live: &[Arc<ProjectStatus>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let speed = "How fast media comes by the wall clock; 1 keeps up";
     let mut speed = encoder.encode_descriptor("stream_speed", speed, None, MetricType::Gauge)?;
@@ -271,17 +271,17 @@ fn encode_trouble(live: &[Arc<ProjectStatus>], encoder: &mut DescriptorEncoder<'
     Ok(())
 }
 
-/// A metric that every relay has: its name, what it says, and how it is read.
+/// A metric of every relay: its name, its help text, and the function that reads it.
 type RelayMetric<T> = (&'static str, &'static str, fn(&RelayStatus) -> T);
 
-/// What is counted of each relay.
+/// The counters of each relay.
 const RELAY_COUNTERS: [RelayMetric<u64>; 1] = [(
     "relay_dropped_frames",
     "Video frames skipped because the destination, or the way to it, was too slow",
     |relay| relay.dropped_frames,
 )];
 
-/// What is measured of each relay, in seconds.
+/// The gauges of each relay, in seconds.
 const RELAY_SECONDS: [RelayMetric<Option<f64>>; 2] = [
     ("relay_lag", "How far behind the newest packet that is due after its delay the relay is", |relay| {
         Some(f64::from(relay.lag_ms) / 1_000.0)

@@ -1,4 +1,4 @@
-//! The catalogue of platforms: one entry per platform in `platforms.json`, embedded, parsed once.
+//! The catalogue of platforms: one entry per platform in `platforms.json`, embedded in the program and parsed once.
 
 use std::sync::LazyLock;
 
@@ -6,37 +6,37 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 static CATALOGUE: LazyLock<Vec<Platform>> = LazyLock::new(|| {
-    // The file is part of the program and a test parses it, so this never fails.
+    // The file is embedded and a test parses it, so this never fails.
     serde_json::from_str(include_str!("../platforms.json")).unwrap_or_default()
 });
 
-/// A place that takes live streams over RTMP.
+/// A platform that accepts live streams over RTMP.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Platform {
-    /// Stable; what a destination carries as `platform`.
+    /// The stable id, used as `platform` of a destination.
     #[schema(example = "twitch")]
     pub id: String,
-    /// For people.
+    /// The name to display.
     #[schema(example = "Twitch")]
     pub name: String,
-    /// Where it takes streams. Empty when each account, or each stream, gets a server of its own.
+    /// The ingest servers. Empty if each account or stream gets a server of its own.
     pub servers: Vec<Server>,
     /// The page that shows the stream key.
     #[schema(required)]
     pub key_url: Option<String>,
-    /// What it takes at most; `null` where it does not say.
+    /// The platform's limits; `null` where it states none.
     pub limits: Limits,
-    /// Video codecs it takes.
+    /// The accepted video codecs.
     pub video_codecs: Vec<String>,
-    /// Audio codecs it takes.
+    /// The accepted audio codecs.
     pub audio_codecs: Vec<String>,
-    /// Peculiarities, for whoever writes the relay.
+    /// Peculiarities, for developers of the relay.
     #[serde(skip_serializing)]
     #[schema(ignore)]
     #[allow(dead_code, reason = "read by people, in the file")]
     notes: String,
-    /// Where the entry comes from, for whoever maintains the file.
+    /// The source of the entry, for maintainers of the file.
     #[serde(skip_serializing)]
     #[schema(ignore)]
     #[allow(dead_code, reason = "read by people, in the file")]
@@ -48,45 +48,45 @@ pub(crate) struct Platform {
 #[serde(deny_unknown_fields)]
 #[schema(as = PlatformServer)]
 pub(crate) struct Server {
-    /// For people.
+    /// The name to display.
     pub name: String,
-    /// Goes into `rtmpUrl`. A part in braces (`{domain}`) is for the user to fill in.
+    /// The URL for `rtmpUrl`. The user must replace a part in braces (`{domain}`).
     #[schema(example = "rtmp://live.twitch.tv/app")]
     pub url: String,
-    /// A second server that takes the same stream under the same key at the same time; goes into `backupUrl`.
+    /// A second server that accepts the same stream under the same key at the same time, for `backupUrl`.
     #[serde(default)]
     #[schema(required)]
     pub backup: Option<String>,
 }
 
-/// What a platform takes at most.
+/// The limits of a platform.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = PlatformLimits)]
 pub(crate) struct Limits {
-    /// Kilobits per second.
+    /// The highest video bitrate in kilobits per second.
     #[schema(required)]
     pub video_kbps: Option<u32>,
-    /// Kilobits per second.
+    /// The highest audio bitrate in kilobits per second.
     #[schema(required)]
     pub audio_kbps: Option<u32>,
-    /// Seconds from keyframe to keyframe.
+    /// The longest keyframe interval in seconds.
     #[schema(required)]
     pub keyframe_seconds: Option<u32>,
-    /// Frames per second.
+    /// The highest frame rate in frames per second.
     #[schema(required)]
     pub fps: Option<u32>,
-    /// Width and height, as in `1920x1080`.
+    /// The highest resolution, as in `1920x1080`.
     #[schema(required)]
     pub resolution: Option<String>,
 }
 
-/// Every platform, the most used first; last `custom`, which stands for every other server.
+/// All platforms, the most used first; the last one, `custom`, stands for any other server.
 pub(crate) fn catalogue() -> &'static [Platform] {
     &CATALOGUE
 }
 
-/// Whether a destination may name `id`.
+/// Whether `id` is a valid `platform` of a destination.
 pub(crate) fn is_known(id: &str) -> bool {
     catalogue().iter().any(|platform| platform.id == id)
 }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_can_be_used() {
+    fn every_entry_is_valid() {
         let platforms: Vec<Platform> = serde_json::from_str(include_str!("../platforms.json")).expect("parses");
         let ids: HashSet<_> = platforms.iter().map(|platform| platform.id.as_str()).collect();
         assert_eq!(ids.len(), platforms.len(), "ids are unique");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_named_platforms_are_there() {
+    fn the_documented_platforms_exist() {
         for id in ["youtube", "twitch", "facebook", "kick", "custom"] {
             assert!(is_known(id), "{id}");
         }

@@ -1,13 +1,13 @@
-//! `gostream secret rotate`: another secret key, so that a crash at any moment leaves a server that starts.
+//! `gostream secret rotate`: replaces the secret key. A crash at any moment leaves a server that starts.
 //!
 //! ```text
-//! secret.key        the key in force
-//! secret.key.new    written before the database is changed; takes the place of secret.key after it was
-//! secret.key.old    the key before; older dumps of the database need it
+//! secret.key        the current key
+//! secret.key.new    the next key, written before the database is changed; replaces secret.key afterwards
+//! secret.key.old    the previous key, which older backups of the database need
 //! ```
-//! Which of the first two is right, the database's canary knows: a start whose `secret.key` does not open it tries
-//! `secret.key.new`, and finishes what was interrupted ([`open_store`](crate::app::open_store)). A key that the operator
-//! sets elsewhere comes from him, so that he has both before anything changes.
+//! A canary in the database tells which of the first two is right: if `secret.key` does not open it, a start tries
+//! `secret.key.new` and completes the interrupted rotation ([`open_store`](crate::app::open_store)). If the settings
+//! contain the key, the operator provides the new one, and so has both before anything changes.
 
 use std::{io, path::PathBuf};
 
@@ -19,7 +19,7 @@ use crate::{
     data_dir::{self, KeyFile},
 };
 
-/// Why the key was not replaced: a sentence each.
+/// Why the key was not replaced; each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The data directory or a file in it.
@@ -28,48 +28,48 @@ pub enum Error {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What came as the new key is none.
+    /// The new key is invalid.
     #[error(
         "A new secret key is 32 bytes in base64, not all zero, such as `openssl rand -base64 32` makes; nothing was changed."
     )]
     NewKey,
-    /// The new key is the one in force.
-    #[error("The new secret key is the one in force; nothing was changed.")]
+    /// The new key equals the current one.
+    #[error("The new secret key is the current one; nothing was changed.")]
     SameKey,
     /// The new key cannot be read.
     #[error("The new secret key could not be read: {0}.")]
     Read(#[source] io::Error),
-    /// The database has the new key already.
-    #[error("{source} The database has the new key, in {}; the next start puts it into its place.", new.display())]
+    /// The database uses the new key already, but the file could not be replaced.
+    #[error("{source} The database uses the new key, in {}; the next start moves it to its place.", new.display())]
     Adopt {
-        /// Where the new key lies.
+        /// The path of the new key.
         new: PathBuf,
-        /// Why it is not in its place.
+        /// The cause.
         #[source]
         source: data_dir::Error,
     },
 }
 
 impl Error {
-    /// Whether a setting has to change, rather than the world around.
+    /// Whether a setting must be changed, as opposed to the environment.
     pub fn is_setting(&self) -> bool {
         matches!(self, Self::Store(StoreError::WrongSecretKey | StoreError::Url))
     }
 }
 
-/// What was done.
+/// The result of a rotation.
 #[derive(Debug)]
 pub struct Rotated {
-    /// What was sealed anew.
+    /// The number of rows that were encrypted again.
     pub resealed: Resealed,
-    /// Where the key before lies, when it is a file.
+    /// The path of the previous key, if it is a file.
     pub old: Option<PathBuf>,
 }
 
-/// Replaces the secret key. `read` gives the new one where the settings bring the present one.
+/// Replaces the secret key. `read` reads the new key if the settings contain the current one.
 pub async fn rotate(settings: &Settings, read: impl FnOnce() -> io::Result<SecretString>) -> Result<Rotated, Error> {
     data_dir::prepare(&settings.data_dir)?;
-    let _held = data_dir::hold_alone(&settings.data_dir).await?;
+    let _directory_lock = data_dir::lock_now(&settings.data_dir).await?;
     match KeyFile::of(settings) {
         Some(file) => {
             file.adopt_first()?;
@@ -82,12 +82,12 @@ pub async fn rotate(settings: &Settings, read: impl FnOnce() -> io::Result<Secre
 async fn rotate_file(settings: &Settings, file: &KeyFile) -> Result<Rotated, Error> {
     let (rotation, present) = begin(settings, file).await?;
     let new = SecretKey::random().map_err(|source| file.failed(source))?;
-    // From here to the end of the rotation nobody else opens the database, so nobody else touches these files.
+    // The rotation locks the database until its end, so no other process changes these files.
     let resealed = match file.write_new(&new) {
         Ok(()) => rotation.reseal(&Keyring::new(new.0)).await.map_err(Error::from),
         Err(error) => Err(error.into()),
     };
-    // When a commit fails, nobody knows whether it was done. The new key stays: the canary knows.
+    // A failed commit may have been executed. The new key file is kept: the canary decides.
     let adopted = match resealed {
         Ok(resealed) => file
             .adopt(&present)
@@ -99,7 +99,7 @@ async fn rotate_file(settings: &Settings, file: &KeyFile) -> Result<Rotated, Err
     Ok(Rotated { resealed: adopted?, old: Some(file.old.clone()) })
 }
 
-/// Opens the database with the key in force, which is the new one where a rotation before was interrupted.
+/// Opens the database with the current key, which is the new one if a previous rotation was interrupted.
 async fn begin(settings: &Settings, file: &KeyFile) -> Result<(Rotation, SecretKey), Error> {
     let url = settings.database_url.expose_secret();
     let present = file.read()?;

@@ -1,4 +1,5 @@
-//! Logs: one subscriber for the process, text or JSON, to standard error, which nothing but its own thread waits for.
+//! Logging: one subscriber for the process, which writes text or JSON to standard error. Only its own thread waits for
+//! the output.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -18,20 +19,20 @@ use crate::config::{LogFormat, LogSettings};
 
 mod lines;
 
-/// Libraries that tell every step at `info`, and the values of statements at `trace`. Whoever wants to hear it names them in
-/// `log.level`.
+/// Limits for libraries that log every step at `info`, and values of statements at `trace`. `log.level` can override
+/// them by name.
 const QUIET: &str = "sea_orm=info,sea_orm_migration=warn,sqlx=warn";
-/// At the end of the process, for what waits. Nobody may be reading.
+/// How long the end of the process waits for queued lines. The output may not be read at all.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-static LINES: LazyLock<Lines> = LazyLock::new(|| Lines::to(io::stderr(), told));
+static LINES: LazyLock<Lines> = LazyLock::new(|| Lines::to(io::stderr(), loss_report));
 
 /// Whether lines are JSON.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// The line that says how many were lost. It goes past the queue, since it is about what has no place in it.
-fn told(lost: u64) -> String {
-    const SENTENCE: &str = "Lines of this log were lost: nobody read them in time, or they could not be written.";
+/// The line that reports the number of lost lines. It bypasses the queue, because it reports that the queue was full.
+fn loss_report(lost: u64) -> String {
+    const SENTENCE: &str = "Log lines were lost: the output was not read in time, or could not be written.";
     let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
     match IS_JSON.load(Ordering::Relaxed) {
         true => format!("{}\n", json!({"timestamp": now, "level": "WARN", "message": SENTENCE, "lines": lost})),
@@ -52,7 +53,7 @@ pub fn init(settings: &LogSettings) {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    // The usual one writes to standard error by itself.
+    // The default hook writes to standard error directly.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let why = panic.payload_as_str().unwrap_or_default();
@@ -61,17 +62,17 @@ pub fn init(settings: &LogSettings) {
     }));
 }
 
-/// Says something to the person who started the program, beside the log.
-pub fn say(text: &str) {
+/// Prints a text for the operator to the log's output.
+pub fn print(text: &str) {
     LINES.push(text.as_bytes());
 }
 
-/// Waits a moment until what was said is written.
+/// Waits at most one second until all queued text is written.
 pub fn flush() {
     LINES.flush(FLUSH_TIMEOUT);
 }
 
-/// How many lines were lost since the start.
+/// The number of lines lost since the start.
 pub(crate) fn lost() -> u64 {
     LINES.lost()
 }

@@ -1,4 +1,4 @@
-//! Pages: the dashboard, whose files are embedded, and the few that the server draws itself.
+//! Web pages: the embedded dashboard, and the few pages that the server renders itself.
 
 pub(crate) mod dashboard;
 
@@ -7,7 +7,7 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
 };
 
-/// For pages of ours: their own style, nothing that runs, nobody frames them.
+/// The content security policy of pages rendered here: inline styles, no scripts, no framing.
 pub(crate) const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -18,14 +18,14 @@ th{text-align:left;font-weight:400;width:16rem;vertical-align:top}th,td{padding:
 p{margin:.3rem 0}@media(prefers-color-scheme:dark){body{color:#e4e7ec;background:#14171c}a{color:#8ab4ff}\
 code{background:#252a33}th,td{border-color:#2c323c}}";
 
-/// What stands at `/` when the program was built without the dashboard.
+/// The page at `/` if the program was built without the dashboard.
 pub(crate) fn bare() -> Response {
     let body = "<h1>GoStream</h1><p>This server takes one live stream in and sends it to every platform its owner chose.</p>\
                 <p>It was built without its page. It is used through its API: <a href=\"/api/docs\">read how</a>.</p>";
     ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page("GoStream", body))).into_response()
 }
 
-/// A whole page around `body`, which is HTML.
+/// An HTML document with this body, which is HTML.
 pub(crate) fn page(title: &str, body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
@@ -33,7 +33,7 @@ pub(crate) fn page(title: &str, body: &str) -> String {
     )
 }
 
-/// Text as HTML.
+/// Escapes text for HTML.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

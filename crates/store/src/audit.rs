@@ -24,11 +24,12 @@ use crate::{
 
 mod action;
 
-/// What is noted when the right password was given.
+/// Actions recorded after a correct password.
 const LOGINS: [Action; 2] = [Action::Login, Action::Signup];
-/// Of the addresses that a user logged in from, this many are told: some users travel much.
+/// At most this many login addresses of a user are returned.
 const ADDRESSES_MAX: u64 = 256;
-/// Who gets in, and with what. These lines are bounded apart from those of changes, which a script, or a thief, makes by thousands.
+/// Actions that concern access to the account. They are limited separately from other changes, of which a script, or an
+/// attacker, can make thousands.
 const ACCESS: [Action; 11] = [
     Action::AccountAdded,
     Action::Signup,
@@ -42,9 +43,9 @@ const ACCESS: [Action; 11] = [
     Action::TokensDeleted,
     Action::StreamKeysRenewed,
 ];
-/// What strangers do to an account: their lines are counted together, and bounded apart from those of its owner.
+/// Failed attempts by others. They are counted together, and limited separately from the owner's lines.
 const FAILURES: [Action; 1] = [Action::LoginFailed];
-/// Of an account's lines about access, and of those about changes, the newest are kept.
+/// Audit lines kept per account, for access and for other changes each; the newest are kept.
 const LINES_MAX: u64 = 2_000;
 /// Old lines are deleted with one in this many new lines.
 const LINES_PRUNED: u128 = 64;
@@ -64,7 +65,7 @@ const SECRET: &str = "****";
 pub struct AuditEntry {
     /// Time of the action; of the last one, for counted failures.
     pub at: OffsetDateTime,
-    /// What: the word of an [`Action`], or of one that another version knows.
+    /// The action: a name of [`Action`], or a name that another version wrote.
     pub action: String,
     /// The name of the changed object.
     pub object: Option<String>,
@@ -130,7 +131,7 @@ fn cut(value: &str) -> String {
     }
 }
 
-/// The lines of an account about the same: access, changes, or failures.
+/// The lines of an account of the same kind: access, other changes, or failures.
 fn lines_like(user: Uuid, action: Action) -> Condition {
     let kind = match action {
         _ if FAILURES.contains(&action) => audit::Column::Action.is_in(FAILURES.map(Action::name)),
@@ -219,8 +220,7 @@ impl Entry {
 }
 
 impl Reader {
-    /// The newest `limit` lines about who got in, as many about what was changed, and some about the failures of others, newest
-    /// first.
+    /// The newest `limit` lines about access, as many about other changes, and some failures, newest first.
     pub async fn audit(&self, user: Uuid, limit: u64) -> Result<Vec<AuditEntry>, Error> {
         let newest = async |like: Action, limit: u64| {
             let found = audit::Entity::find()
@@ -239,7 +239,7 @@ impl Reader {
         Ok(rows.into_iter().map(AuditEntry::from).collect())
     }
 
-    /// The addresses from which a user logged in, as far as the log goes back, each once.
+    /// The distinct addresses from which a user logged in, as far as the log goes back.
     pub async fn login_addresses(&self, user: Uuid) -> Result<Vec<String>, Error> {
         let found = audit::Entity::find()
             .select_only()
@@ -290,7 +290,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down what a user did that changed no row of ours. [`Error::NotFound`] if the account is gone.
+    /// Writes an audit line for an action that changed no row. [`Error::NotFound`] if the account is gone.
     pub async fn add_audit(&self, user: Uuid, action: Action, object: Option<String>) -> Result<(), Error> {
         let entry = Entry { user, action, object, changes: Vec::new() };
         entry.insert(self.writer(), self.address).await?;
@@ -330,7 +330,7 @@ impl Store {
         transaction.commit().await.map_err(failed("The audit log"))
     }
 
-    /// Forgets what was done before a moment, and tells how much that was.
+    /// Deletes lines from before a time, and returns their number.
     pub async fn forget_audit(&self, before: OffsetDateTime) -> Result<u64, Error> {
         let gone = audit::Entity::delete_many()
             .filter(audit::Column::At.lt(Moment::from(before)))

@@ -1,4 +1,4 @@
-//! The two databases: how each is opened, and the handles to it.
+//! SQLite and PostgreSQL: opening, and the handles to either.
 
 mod handle;
 mod listener;
@@ -9,7 +9,7 @@ mod writer;
 
 pub use self::{
     handle::{Reader, Store},
-    listener::{Heard, Listener, Notification, Notifier},
+    listener::{Listener, ListenerEvent, Notification, Notifier},
     postgres::NodeLock,
     sqlite::{WithoutLog, missing_file, without_log},
 };

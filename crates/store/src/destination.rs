@@ -147,7 +147,7 @@ impl Reader {
 }
 
 impl Store {
-    /// Adds a destination to a project of this owner. [`Error::NotFound`] if there is no such project.
+    /// Adds a destination to a project of `owner`. [`Error::NotFound`] if there is no such project.
     pub async fn add_destination(&self, owner: Uuid, project: Uuid, new: NewDestination) -> Result<Destination, Error> {
         self.add_destination_within(owner, project, new, u64::MAX).await
     }

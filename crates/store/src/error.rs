@@ -41,12 +41,10 @@ pub enum Error {
          session, or use the address of PostgreSQL itself."
     )]
     TransactionPooling,
-    /// The connection that listens hears nothing.
-    #[error(
-        "what is sent to the connection that listens does not arrive: a pooler may give each transaction another session"
-    )]
+    /// The listening connection receives no notifications.
+    #[error("notifications from other connections do not arrive: a pooler may assign a session per transaction")]
     Deaf,
-    /// Another server on the database has the same name.
+    /// Another server on the database has the same node id.
     #[error(
         "Another server with the same node id uses the database: stop it, or, if this data directory is a copy, \
          remove node.id here."

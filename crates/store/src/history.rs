@@ -1,63 +1,63 @@
-//! The words of the history of streams.
+//! The names of end reasons, states and legs in the history of streams.
 
 use crate::words::words;
 
 words! {
     /// Why a stream ended.
     pub enum EndReason {
-        /// The encoder said goodbye.
+        /// The encoder ended the stream.
         EncoderStopped = "encoder_stopped",
-        /// The encoder dropped, and did not return in time.
+        /// The encoder's connection was lost, and the encoder did not return in time.
         EncoderLost = "encoder_lost",
-        /// The encoder sent more than it may, for too long.
+        /// The encoder exceeded the bitrate limit for too long.
         TooFast = "too_fast",
-        /// The owner ended it, deleted the project or replaced the key.
+        /// The owner ended the stream, deleted the project or replaced the stream key.
         EndedByOwner = "ended_by_owner",
         /// The server was stopped.
         ServerStopped = "server_stopped",
-        /// The server ended without a word.
+        /// The server process was killed.
         ServerKilled = "server_killed",
-        /// The history missed the end.
+        /// The end of the stream was not recorded.
         NotRecorded = "not_recorded",
-        /// It began again before its end was written.
+        /// The stream was recorded again before its end was written.
         Ended = "ended",
     }
 }
 
 words! {
-    /// What began for a stream or for a relay: its state, or a notice of the stream.
+    /// The state of a stream or relay from this event on, or a notice of the stream.
     pub enum EventState {
-        /// The encoder sends, or the platform takes the stream.
+        /// The encoder sends, or the platform accepts the stream.
         Live = "live",
-        /// Of a stream: the encoder is away.
+        /// Stream: the encoder is disconnected.
         Reconnecting = "reconnecting",
-        /// Of a stream: it is over.
+        /// Stream: it has ended.
         Ended = "ended",
-        /// Of a stream: its owner should know something.
+        /// Stream: a notice for its owner.
         Notice = "notice",
-        /// Of a relay: it is not wanted.
+        /// Relay: it is switched off.
         Off = "off",
-        /// Of a relay: it waits for the encoder.
+        /// Relay: it waits for the encoder.
         Waiting = "waiting",
-        /// Of a relay: it connects.
+        /// Relay: it connects.
         Connecting = "connecting",
-        /// Of a relay: it falls behind.
+        /// Relay: it falls behind.
         Degraded = "degraded",
-        /// Of a relay: nothing leaves.
+        /// Relay: no data can be sent.
         Stalled = "stalled",
-        /// Of a relay: it waits before it tries again.
+        /// Relay: it waits before the next attempt.
         Backoff = "backoff",
-        /// Of a relay: the platform said no.
+        /// Relay: the platform rejected it.
         Rejected = "rejected",
     }
 }
 
 words! {
-    /// Which connection to a destination.
+    /// The connection of a relay to its destination.
     pub enum Leg {
-        /// To its server.
+        /// The connection to the primary server.
         Primary = "primary",
-        /// To its backup server.
+        /// The connection to the backup server.
         Backup = "backup",
     }
 }

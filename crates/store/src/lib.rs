@@ -40,7 +40,7 @@ pub use secrecy::SecretString;
 pub use crate::{
     audit::{Action, AuditEntry, FieldChange},
     database::{
-        Heard, Listener, NodeLock, Notification, Notifier, Reader, Store, WithoutLog, missing_file, without_log,
+        Listener, ListenerEvent, NodeLock, Notification, Notifier, Reader, Store, WithoutLog, missing_file, without_log,
     },
     destination::{Destination, DestinationChange, NewDestination},
     entity::stream::StreamStatus,

@@ -24,13 +24,13 @@ pub enum HeartbeatSize {
 }
 
 impl Reader {
-    /// When `node` last wrote, if it did not leave.
+    /// When `node` last wrote; `None` after it left.
     pub async fn seen_at(&self, node: &str) -> Result<Option<OffsetDateTime>, Error> {
         let found = node::Entity::find_by_id(node).one(self.reader()).await;
         Ok(found.map_err(Error::reading("The server"))?.map(|row| row.seen_at.into()))
     }
 
-    /// When something was last written that says when: who did what, what was live, who was here.
+    /// The newest time among audit lines, stream starts and session uses.
     pub async fn newest_entry(&self) -> Result<Option<OffsetDateTime>, Error> {
         let failed = Error::reading("The newest entries");
         let newest = async || -> Result<[Option<Option<Moment>>; 3], DbErr> {
@@ -50,7 +50,7 @@ impl Reader {
 }
 
 impl Store {
-    /// Says that `node` stopped, so that another with its name need not wait to be sure. On SQLite there is none.
+    /// Records that `node` stopped, so that a server that takes its name need not wait. Does nothing on SQLite.
     pub async fn leave(&self, node: &str) -> Result<(), Error> {
         if self.reader().get_database_backend() == DbBackend::Sqlite {
             return Ok(());

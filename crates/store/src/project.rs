@@ -137,7 +137,7 @@ impl Reader {
         })
     }
 
-    /// [`Error::NotFound`] unless there is such a project of this owner.
+    /// [`Error::NotFound`] unless `owner` has this project.
     pub(crate) async fn require_project(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
         let found = project::Entity::find_by_id(id)
             .filter(project::Column::UserId.eq(owner))
@@ -151,7 +151,7 @@ impl Reader {
 }
 
 impl Store {
-    /// Adds a project with a stream key and a playback id of its own. [`Error::NotFound`] if the account is gone.
+    /// Adds a project with a new stream key and playback id. [`Error::NotFound`] if the account is gone.
     pub async fn add_project(&self, owner: Uuid, new: impl Into<NewProject>) -> Result<Project, Error> {
         self.add_project_within(owner, new, u64::MAX).await
     }
@@ -279,8 +279,8 @@ impl Store {
         self.commit(transaction, THE_PROJECT, entry).await
     }
 
-    /// A project of this owner, which nobody else changes until the transaction ends. The account is locked first, as when it is
-    /// deleted: each would wait for the other otherwise.
+    /// A project of `owner`, locked until the transaction ends. The account is locked first, as for its deletion; a
+    /// different order could deadlock.
     pub(crate) async fn locked_project(
         &self,
         transaction: &DatabaseTransaction,

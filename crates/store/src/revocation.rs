@@ -47,7 +47,7 @@ pub struct Revoked {
 }
 
 impl Revoked {
-    /// For the audit log: what was asked for, and each kind of thing that ended with it.
+    /// Audit lines: the requested action, and one for each kind of access that was revoked.
     fn lines(&self, action: Action) -> Vec<Entry> {
         let mut lines = vec![Entry::new(self.user.id, action)];
         if self.tokens > 0 {

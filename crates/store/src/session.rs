@@ -69,7 +69,7 @@ impl From<session::Model> for Session {
 }
 
 impl Reader {
-    /// Who is logged in with this session; nobody once it has ended or expired.
+    /// The user of a session; `None` once it has ended or expired.
     pub async fn session_user(&self, session: Uuid) -> Result<Option<User>, Error> {
         let current = Query::select()
             .column(session::Column::UserId)
@@ -81,7 +81,7 @@ impl Reader {
         Ok(found.map_err(Error::reading("The session"))?.map(User::from))
     }
 
-    /// The sessions of a user that count, newest first.
+    /// The valid sessions of a user, newest first.
     pub async fn sessions(&self, user: Uuid) -> Result<Vec<Session>, Error> {
         let found = session::Entity::find()
             .filter(session::Column::UserId.eq(user))
@@ -153,8 +153,8 @@ impl Store {
         Ok(row.into())
     }
 
-    /// The same as [`Reader::session_user`], and notes that the session was used, and from where. That it cannot be noted
-    /// keeps nobody out.
+    /// Like [`Reader::session_user`], and records time and address of the use. A failure to record does not deny
+    /// access.
     pub async fn use_session(&self, session: Uuid, address: Option<&str>) -> Result<Option<User>, Error> {
         let found = session::Entity::find_by_id(session)
             .filter(session::Column::ExpiresAt.gt(Moment::now()))

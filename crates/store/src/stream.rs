@@ -31,7 +31,7 @@ pub struct Stream {
     pub started_at: OffsetDateTime,
     /// Time of the end; set exactly if the status is ended.
     pub ended_at: Option<OffsetDateTime>,
-    /// Why it ended: the word of an [`EndReason`], or of one that another version knows.
+    /// The end reason: a name of [`EndReason`], or a name that another version wrote.
     pub end_reason: Option<String>,
     /// The node that runs or ran it.
     pub node: String,
@@ -61,8 +61,9 @@ impl From<stream::Model> for Stream {
 }
 
 impl Reader {
-    /// A page of a project's history, newest first: at most `limit` streams (at least one) after the cursor of the page
-    /// before. Streams that begin in the meantime move nothing. [`Error::NotFound`] if it is no project of this owner.
+    /// A page of a project's history, newest first: at most `limit` streams (at least one) after the cursor of the
+    /// previous page. Streams that start meanwhile do not shift pages. [`Error::NotFound`] unless `owner` has this
+    /// project.
     pub async fn streams(
         &self,
         owner: Uuid,
@@ -135,7 +136,7 @@ impl Reader {
 }
 
 impl Store {
-    /// Writes down that a stream began. Saying it twice is saying it once. [`Error::NotFound`] if the project is gone.
+    /// Records the start of a stream; idempotent. [`Error::NotFound`] if the project is gone.
     pub async fn start_stream(&self, stream: Uuid, project: Uuid, node: &str, at: OffsetDateTime) -> Result<(), Error> {
         let row = stream::ActiveModel {
             id: Set(stream),
@@ -153,7 +154,7 @@ impl Store {
         added.map(drop).map_err(Error::adding("The stream"))
     }
 
-    /// Writes down how far a stream is. One that has ended stays ended; [`StreamStatus::Ended`] ends it now.
+    /// Records a stream's status. An ended stream does not change; [`StreamStatus::Ended`] ends it now.
     /// [`Error::NotFound`] if there is no such stream.
     pub async fn set_stream_status(&self, stream: Uuid, status: StreamStatus) -> Result<(), Error> {
         if status == StreamStatus::Ended {
@@ -163,13 +164,12 @@ impl Store {
         self.change_open_stream(stream, change).await
     }
 
-    /// Writes down that a stream ended. One that has ended already keeps its first end. [`Error::NotFound`] if there is
-    /// no such stream.
+    /// Records the end of a stream; the first recorded end is kept. [`Error::NotFound`] if there is no such stream.
     pub async fn end_stream(&self, stream: Uuid, at: OffsetDateTime, reason: EndReason) -> Result<(), Error> {
         self.change_open_stream(stream, end(at, reason)).await
     }
 
-    /// Ends what a server process that was killed left open, and tells how many streams that were.
+    /// Ends the streams that a killed server process left open, and returns their number.
     pub async fn close_abandoned_streams(&self, node: &str, at: OffsetDateTime) -> Result<u64, Error> {
         let closed = stream::Entity::update_many()
             .set(end(at, EndReason::ServerKilled))

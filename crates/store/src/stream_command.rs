@@ -64,7 +64,7 @@ impl StreamAction {
 }
 
 impl Reader {
-    /// What `node` is to carry out, and what no server carried out in time.
+    /// The commands that `node` must execute, and those that no node executed in time.
     pub async fn stream_commands(&self, node: &str, now: OffsetDateTime) -> Result<StreamCommands, Error> {
         use stream_command::{Column, Entity};
 
@@ -90,8 +90,8 @@ impl Reader {
 }
 
 impl Store {
-    /// Leaves `action` for the servers that own these streams, with a line in the audit log of `user`: both are kept, or neither.
-    /// A command replaces an older one for the same. [`Error::NotFound`] if a stream is gone.
+    /// Adds `action` for the nodes that run these streams, with a line in the audit log of `user`, in one transaction.
+    /// A command replaces an older equal one. [`Error::NotFound`] if a stream is gone.
     pub async fn add_stream_commands(
         &self,
         user: Uuid,
@@ -131,7 +131,7 @@ impl Store {
         self.commit(transaction, what, Entry::new(user, name).about(object)).await
     }
 
-    /// Removes commands that were carried out, or that are not to be.
+    /// Removes commands that were executed or have expired.
     pub async fn remove_stream_commands(&self, ids: &[Uuid]) -> Result<(), Error> {
         let ids = ids.iter().copied();
         let gone = stream_command::Entity::delete_many()

@@ -24,7 +24,7 @@ pub struct StreamEvent {
     pub at: OffsetDateTime,
     /// The relay; `None` for the stream itself.
     pub relay: Option<EventRelay>,
-    /// What began: the word of an [`EventState`], or of one that another version knows.
+    /// The new state: a name of [`EventState`], or a name that another version wrote.
     pub state: String,
     /// The reason, as a stable word.
     pub code: Option<String>,
@@ -41,7 +41,7 @@ pub struct StreamEvent {
 pub struct EventRelay {
     /// The destination; it may have been deleted since.
     pub destination_id: Uuid,
-    /// Which of its connections: the word of a [`Leg`].
+    /// The connection: a name of [`Leg`].
     pub leg: String,
     /// The destination's name at that time.
     pub name: String,
@@ -58,7 +58,7 @@ pub struct NewStreamEvent {
     pub stream_id: Uuid,
     /// Time of the change.
     pub at: OffsetDateTime,
-    /// The destination and the leg, for what happened to a relay.
+    /// Destination and leg, for an event of a relay.
     pub relay: Option<(Uuid, Leg)>,
     /// See [`StreamEvent::state`].
     pub state: EventState,
@@ -73,7 +73,7 @@ pub struct NewStreamEvent {
 }
 
 impl Reader {
-    /// What happened to these streams, oldest first, at most `limit` of it.
+    /// The events of these streams, oldest first, at most `limit`.
     pub async fn stream_events(&self, streams: &[Uuid], limit: u64) -> Result<Vec<StreamEvent>, Error> {
         let found = stream_event::Entity::find()
             .filter(stream_event::Column::StreamId.is_in(streams.iter().copied()))
@@ -120,7 +120,7 @@ impl Store {
         added.map(drop).map_err(Error::adding("The event"))
     }
 
-    /// Forgets what happened before a moment; the streams themselves stay. Tells how much that was.
+    /// Deletes events from before a time, and returns their number. The streams remain.
     pub async fn forget_stream_events(&self, before: OffsetDateTime) -> Result<u64, Error> {
         let before: crate::entity::moment::Moment = before.into();
         let gone = stream_event::Entity::delete_many()

@@ -28,12 +28,12 @@ const TOKEN_BYTES: usize = 32;
 /// The last use of a token is written at most this often.
 const USE_NOTED: Duration = Duration::MINUTE;
 
-/// What a token may do.
+/// What a token permits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = TokenScope)]
 pub enum Scope {
-    /// What its owner may, except change who gets into the account.
+    /// Everything that its owner may do, except changing access to the account.
     #[default]
     Full,
     /// Reading, without stream keys.
@@ -97,7 +97,7 @@ impl From<api_token::Model> for ApiToken {
 }
 
 impl Reader {
-    /// The tokens of a user that count, newest first.
+    /// The valid tokens of a user, newest first.
     pub async fn tokens(&self, user: Uuid) -> Result<Vec<ApiToken>, Error> {
         let found = api_token::Entity::find()
             .filter(counting_of(user))
@@ -108,7 +108,7 @@ impl Reader {
         Ok(found.map_err(Error::reading("The tokens"))?.into_iter().map(ApiToken::from).collect())
     }
 
-    /// Whether a token still counts.
+    /// Whether a token is still valid.
     pub async fn has_token(&self, user: Uuid, id: Uuid) -> Result<bool, Error> {
         let found = api_token::Entity::find_by_id(id).filter(counting_of(user)).count(self.reader()).await;
         Ok(found.map_err(Error::reading("The token"))? > 0)
@@ -157,7 +157,7 @@ impl Store {
         Ok((row.into(), token.into()))
     }
 
-    /// Ends a token of this user. [`Error::NotFound`] if there is no such token.
+    /// Revokes a token of this user. [`Error::NotFound`] if there is no such token.
     pub async fn delete_token(&self, user: Uuid, id: Uuid) -> Result<(), Error> {
         let which = api_token::Column::Id.eq(id).and(api_token::Column::UserId.eq(user));
         let transaction = self.begin().await.map_err(Error::writing("The token"))?;
@@ -190,7 +190,7 @@ impl Store {
         Ok(Some((owner.into(), row.into())))
     }
 
-    /// Forgets the tokens that have ended by `now`, and tells how many.
+    /// Deletes tokens that expired before `now`, and returns their number.
     pub async fn prune_tokens(&self, now: OffsetDateTime) -> Result<u64, Error> {
         let ended = api_token::Column::ExpiresAt.lte(Moment::from(now));
         let deleted = api_token::Entity::delete_many().filter(ended).exec(self.writer()).await;

@@ -74,7 +74,7 @@ impl Reader {
 }
 
 impl Store {
-    /// Adds an account. [`Error::EmailTaken`] if there is one with this address, in any case.
+    /// Adds an account. [`Error::EmailTaken`] if the address is in use, in any letter case.
     pub async fn add_user(&self, email: &str, password_hash: &str) -> Result<User, Error> {
         let transaction = self.begin().await.map_err(Error::writing("The account"))?;
         let user = insert_user(&transaction, email, password_hash).await?;
@@ -83,7 +83,7 @@ impl Store {
     }
 }
 
-/// A new account, in a transaction that the caller ends. [`Error::EmailTaken`] if there is one with this address, in any case.
+/// Adds an account in the caller's transaction. [`Error::EmailTaken`] if the address is in use, in any letter case.
 pub(crate) async fn insert_user(
     transaction: &DatabaseTransaction,
     email: &str,

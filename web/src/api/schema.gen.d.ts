@@ -12,8 +12,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Lists what was done with the account, newest first, of the last 90 days: the last 200 changes, the last 200 lines about who got
-         *     in (logins, sessions, tokens, passwords), and of wrong passwords the last 50. Of a value, the first 200 characters are kept.
+         * Lists the actions on the account in the last 90 days, newest first: the last 200 changes, the last 200 actions that
+         *     concern access (logins, sessions, tokens, passwords), and the last 50 wrong passwords. Values are cut to their first
+         *     200 characters.
          */
         get: operations["listAudit"];
         put?: never;
@@ -50,7 +51,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Logs out. The session is gone on the server, too: its token is worth nothing from now on. */
+        /** Logs out. The session ends on the server, too: its token becomes invalid. */
         post: operations["logOut"];
         delete?: never;
         options?: never;
@@ -65,7 +66,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who is logged in. */
+        /** Shows the account that is logged in. */
         get: operations["showMe"];
         put?: never;
         post?: never;
@@ -85,9 +86,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Changes the password, and ends every session and every login that is under way.
-         * @description The caller gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
-         *     `endTokens` is `false`.
+         * Changes the password, and ends all sessions and all logins in progress.
+         * @description The response starts a new session: its token is in the session cookie. API tokens end as well unless `endTokens` is
+         *     `false`.
          */
         post: operations["changePassword"];
         delete?: never;
@@ -103,7 +104,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tells who is logged in, and is no error for those who are not: what a page asks first. */
+        /** Shows who is logged in. It is not an error if nobody is: a page requests this first. */
         get: operations["showVisitor"];
         put?: never;
         post?: never;
@@ -120,12 +121,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists where the account is logged in, newest first. */
+        /** Lists the sessions of the account, newest first. */
         get: operations["listSessions"];
         put?: never;
         post?: never;
         /**
-         * Signs out everywhere, here too, and ends every login that is under way.
+         * Ends all sessions, including this one, and all logins in progress.
          * @description API tokens end as well unless `endTokens` is `false`.
          */
         delete: operations["endSessions"];
@@ -144,7 +145,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Ends one login of the account. */
+        /** Ends one session of the account. */
         delete: operations["endSession"];
         options?: never;
         head?: never;
@@ -160,7 +161,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Makes an account and logs in. */
+        /** Creates an account and logs in. */
         post: operations["signUp"];
         delete?: never;
         options?: never;
@@ -175,12 +176,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the tokens of the account that have not ended, newest first. */
+        /** Lists the valid tokens of the account, newest first. */
         get: operations["listTokens"];
         put?: never;
         /**
-         * Makes a token for scripts.
-         * @description It can do what the account can, except change how one logs in, or only look (`scope`). An account has 50 at most.
+         * Creates a token for scripts.
+         * @description It permits all actions of the account except those that control access to it, or only reading (`scope`). An account
+         *     has at most 50 tokens.
          */
         post: operations["createToken"];
         delete?: never;
@@ -199,7 +201,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Ends a token: it is worth nothing from now on. */
+        /** Revokes a token, which becomes invalid at once. */
         delete: operations["deleteToken"];
         options?: never;
         head?: never;
@@ -216,14 +218,14 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Deletes a destination, whatever its relay is doing. */
+        /** Deletes a destination and stops its relay. */
         delete: operations["deleteDestination"];
         options?: never;
         head?: never;
         /**
-         * Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
-         * @description A URL with another scheme, host or port wants the stream key again. A login in a URL is shown as `****`, which written back
-         *     means what it was.
+         * Changes a destination. Its relay restarts only if URL or key changed; other relays are not affected.
+         * @description A URL with another scheme, host or port requires the stream key again. Credentials in a URL are shown as `****`;
+         *     sending `****` back keeps them.
          */
         patch: operations["changeDestination"];
         trace?: never;
@@ -238,8 +240,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Tries again now instead of after the pause. Does nothing unless the relay is waiting to. Where another server on the same
-         *     database owns the stream, it happens within seconds.
+         * Reconnects now instead of after the pause. Does nothing unless the relay waits for its next attempt. If the stream
+         *     runs on another server on the same database, this takes some seconds.
          */
         post: operations["retryRelay"];
         delete?: never;
@@ -257,7 +259,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Wants the relay on: it sends now if the project is live, and else waits for it. */
+        /** Switches the relay on. It sends now if the project is live, otherwise it waits for the stream. */
         post: operations["startRelay"];
         delete?: never;
         options?: never;
@@ -274,7 +276,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Wants the relay off. The others go on. */
+        /** Switches the relay off. Other relays are not affected. */
         post: operations["stopRelay"];
         delete?: never;
         options?: never;
@@ -292,8 +294,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Tries the destination out: resolves, connects, shakes hands and asks for a stream, but does not publish, so nothing goes on
-         *     air. A wrong stream key is only found out when the relay starts.
+         * Tests the destination: resolves, connects, shakes hands and creates a stream, but does not publish, so nothing goes
+         *     on air. A wrong stream key is only detected when the relay starts.
          */
         post: operations["testDestination"];
         delete?: never;
@@ -329,7 +331,7 @@ export interface paths {
         /** Lists the projects, newest first, without their destinations. */
         get: operations["listProjects"];
         put?: never;
-        /** Makes a project with a stream key of its own. */
+        /** Creates a project with a stream key of its own. */
         post: operations["createProject"];
         delete?: never;
         options?: never;
@@ -348,7 +350,7 @@ export interface paths {
         get: operations["showProject"];
         put?: never;
         post?: never;
-        /** Deletes a project with its destinations and history. A live stream on it ends. */
+        /** Deletes a project with its destinations and history. Its live stream ends. */
         delete: operations["deleteProject"];
         options?: never;
         head?: never;
@@ -381,10 +383,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Follows a project. `snapshot` comes first, `status` whenever something changed; the data of both is a `Project` with
-         *     its destinations. `heartbeat` comes after five seconds without either, with an empty object: a client that gets nothing for
-         *     twice as long should ask for the project instead, since a proxy holds the stream back. The stream ends with the session, the
-         *     project or the server.
+         * Follows a project. `snapshot` is sent first, `status` after every change; the data of both is a `Project` with its
+         *     destinations. `heartbeat` is sent after five seconds without either, with an empty object. A client that receives
+         *     nothing for twice as long should poll the project instead, because a proxy buffers the stream. The stream ends with
+         *     the session, the project or the server.
          */
         get: operations["followProject"];
         put?: never;
@@ -404,7 +406,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Replaces the playback id, which is in every address that viewers have. The old one stops at once; a live stream goes on. */
+        /**
+         * Replaces the playback id, which is in every URL that viewers use. The old id stops working at once; a live stream
+         *     continues.
+         */
         post: operations["rotatePlaybackId"];
         delete?: never;
         options?: never;
@@ -421,7 +426,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Replaces the stream key. A live stream on the old key ends. */
+        /** Replaces the stream key. A live stream with the old key ends. */
         post: operations["rotateStreamKey"];
         delete?: never;
         options?: never;
@@ -439,9 +444,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Ends the running stream now: the encoder is closed, and destinations are told that the show is over. While the encoder is
-         *     away this is how not to wait for it. Nothing happens when the project is offline. A stream that another server on the same
-         *     database owns ends within seconds.
+         * Ends the live stream now: the encoder is disconnected, and destinations end their broadcast. While the encoder is
+         *     disconnected, this ends the wait for it. Does nothing if the project is offline. A stream that runs on another
+         *     server on the same database ends within seconds.
          */
         post: operations["endStream"];
         delete?: never;
@@ -474,7 +479,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Shows a stream with its timeline. Holds no secret, so it can be passed on as it is. */
+        /** Shows a stream with its timeline. It contains no secrets, so it can be shared. */
         get: operations["showStream"];
         put?: never;
         post?: never;
@@ -494,10 +499,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Asks whether a stream key may publish. Takes `name` from the form or from the query, as nginx-rtmp's `on_publish`
-         *     sends it with either `notify_method` (so GET works as well). White space around the key is ignored; where the stream
-         *     is pulled from the server that asks, the answer is then 302 with the key as `Location`, which makes nginx-rtmp call the
-         *     stream so.
+         * Asks whether a stream key may publish. Reads `name` from the form or the query, as nginx-rtmp's `on_publish` sends
+         *     it with either `notify_method` (so GET works as well). White space around the key is ignored. If the stream is
+         *     pulled from the server that asks, the response is then 302 with the key as `Location`, so that nginx-rtmp renames
+         *     the stream to its key.
          */
         post: operations["onPublish"];
         delete?: never;
@@ -516,9 +521,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Hears that a publisher left; always 200. Where the project's stream is pulled from the server that tells it, and it is the
-         *     publisher that is played, the stream ends as if its encoder had stopped here. nginx-rtmp sends this also for a second
-         *     publisher that it refused, with the name of the stream that goes on.
+         * Reports that a publisher left; the response is always 200. If the project's stream is pulled from the server that
+         *     reports it, and this publisher is the one that is played, the stream ends as if its encoder had stopped here.
+         *     nginx-rtmp also sends this for a second publisher that it refused, with the name of the stream that continues.
          */
         post: operations["onPublishDone"];
         delete?: never;
@@ -534,7 +539,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Says that the process runs. */
+        /** Responds while the process runs. */
         get: operations["showHealth"];
         put?: never;
         post?: never;
@@ -568,7 +573,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The low-latency form: `index.m3u8` and what it names (draft-pantos-hls-rfc8216bis). */
+        /** The low-latency form: `index.m3u8` and the files that it names (draft-pantos-hls-rfc8216bis). */
         get: operations["fetchHlsByPlaybackId"];
         put?: never;
         post?: never;
@@ -585,7 +590,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Says that requests can be served, changes included: on a full disk, or where the database can only be read, they cannot. */
+        /** Whether requests, including changes, can be served. They cannot if the disk is full or the database is read-only. */
         get: operations["showReadiness"];
         put?: never;
         post?: never;
@@ -599,20 +604,20 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description A token, without what it is. */
+        /** @description A token's metadata, without its secret. */
         ApiToken: {
             /** Format: date-time */
             createdAt: string;
             /**
              * Format: date-time
-             * @description From when on it is worth nothing; `null` for one that does not end.
+             * @description The time from which the token is invalid; `null` for a token that does not expire.
              */
             expiresAt: string | null;
             /** Format: uuid */
             id: string;
             /**
              * Format: date-time
-             * @description To the minute; `null` if it never was.
+             * @description The last use, to the minute; `null` if the token was never used.
              */
             lastUsedAt: string | null;
             name: string;
@@ -626,42 +631,42 @@ export interface components {
             codec: string;
             /**
              * Format: int32
-             * @description Kilobits per second, measured.
+             * @description The measured bitrate in kilobits per second.
              */
             kbps: number;
             /** Format: int32 */
             sampleRate: number | null;
         };
         /**
-         * @description What was done.
+         * @description An action in the audit log.
          * @enum {string}
          */
         AuditAction: "account_added" | "signup" | "login" | "login_failed" | "logout" | "session_ended" | "signed_out_everywhere" | "password_changed" | "token_created" | "token_deleted" | "tokens_deleted" | "stream_keys_renewed" | "project_created" | "project_changed" | "pull_changed" | "project_deleted" | "stream_key_rotated" | "stream_key_shown" | "playback_id_rotated" | "stream_ended" | "destination_added" | "destination_changed" | "destination_deleted" | "relay_started" | "relay_stopped" | "relay_retried";
-        /** @description One thing that was done with the account. */
+        /** @description An action on the account. */
         AuditEntry: {
             action: components["schemas"]["AuditAction"];
             /**
-             * @description From where; `null` for what the operator of the server did, and for wrong passwords from many addresses.
+             * @description The client's address; `null` for actions of the server's operator, and for wrong passwords from many addresses.
              * @example 203.0.113.7
              */
             address: string | null;
             /** Format: date-time */
             at: string;
-            /** @description What it changed. Secrets are shown as `****`. */
+            /** @description The changed fields. Secrets are shown as `****`. */
             changes: components["schemas"]["FieldChange"][];
             /**
              * Format: int64
-             * @description How many times within an hour, the last of them at `at`: failures of one address are counted together.
+             * @description How often this happened within an hour, the last time at `at`: failures from one address are counted together.
              * @example 1
              */
             count: number;
-            /** @description What it was done to, by name. */
+            /** @description The name of the changed object. */
             object: string | null;
         };
         /** @description Email and password. */
         Credentials: {
             /**
-             * @description The address names the account.
+             * @description The email address of the account.
              * @example me@example.org
              */
             email: string;
@@ -672,7 +677,7 @@ export interface components {
              */
             password: string;
         };
-        /** @description A saved place to send to. */
+        /** @description A destination. */
         Destination: {
             backupRelay: components["schemas"]["Relay"] | null;
             /**
@@ -684,7 +689,7 @@ export interface components {
             createdAt: string;
             /**
              * Format: int32
-             * @description By how many seconds the destination gets the stream later.
+             * @description The delay of the destination in seconds.
              */
             delaySeconds: number;
             /** @description Whether a relay should run while the project is live. */
@@ -700,7 +705,7 @@ export interface components {
             /** @example rtmps://a.rtmps.youtube.com:443/live2 */
             rtmpUrl: string;
             /**
-             * @description The end of the stream key, which itself is never shown again.
+             * @description The last characters of the stream key, which is never shown again.
              * @example …x7f2
              */
             streamKeyHint: string;
@@ -710,18 +715,18 @@ export interface components {
         /** @description A new destination. */
         DestinationInput: {
             /**
-             * @description A second server of the same platform, which gets the same stream under the same key over a connection of its own.
+             * @description A second server of the same platform. It gets the same stream under the same key over a separate connection.
              * @example rtmps://b.rtmps.youtube.com:443/live2?backup=1
              */
             backupUrl?: string | null;
             /**
              * Format: int64
-             * @description By how many seconds the destination gets the stream later.
+             * @description The delay of the destination in seconds.
              * @default 0
              */
             delaySeconds: number;
             /**
-             * @description Whether a relay should run while the project is live. Off unless said.
+             * @description Whether a relay should run while the project is live. Off by default.
              * @default false
              */
             enabled: boolean;
@@ -736,17 +741,18 @@ export interface components {
             rtmpUrl: string;
             /**
              * Format: password
-             * @description Kept to the letter, encrypted, and never shown again.
+             * @description Stored unchanged and encrypted, and never shown again.
              */
             streamKey: string;
         };
-        /** @description What changes; the rest stays. */
+        /** @description The fields to change; absent fields stay the same. */
         DestinationPatch: {
-            /** @description `null` takes the backup server away. */
+            /** @description `null` removes the backup server. */
             backupUrl?: string | null;
             /**
              * Format: int64
-             * @description While live, the relay goes on at the next keyframe that fits, over the same connection: viewers see a part again, or miss one.
+             * @description While live, the relay continues at the next suitable keyframe over the same connection: viewers see a part
+             *     twice, or miss a part.
              */
             delaySeconds?: number | null;
             enabled?: boolean | null;
@@ -761,7 +767,7 @@ export interface components {
          * @enum {string}
          */
         EndReason: "encoder_stopped" | "encoder_lost" | "too_fast" | "ended_by_owner" | "server_stopped" | "server_killed" | "not_recorded" | "ended";
-        /** @description A relay, as its destination was called then. */
+        /** @description A relay, with its destination's name at that time. */
         EventRelayView: {
             /**
              * Format: uuid
@@ -773,20 +779,20 @@ export interface components {
             platform: string;
         };
         /**
-         * @description What began for a stream or for a relay: its state, or a notice of the stream.
+         * @description The state of a stream or relay from this event on, or a notice of the stream.
          * @enum {string}
          */
         EventState: "live" | "reconnecting" | "ended" | "notice" | "off" | "waiting" | "connecting" | "degraded" | "stalled" | "backoff" | "rejected";
-        /** @description A field that was changed. */
+        /** @description A changed field. */
         FieldChange: {
             /** @example name */
             field: string;
-            /** @description `null` for what is gone. */
+            /** @description The new value; `null` if it was removed. */
             new: string | null;
-            /** @description `null` for what was not there. */
+            /** @description The previous value; `null` if there was none. */
             old: string | null;
         };
-        /** @description What is wrong with one field. */
+        /** @description An error in one field. */
         FieldError: {
             /**
              * @description The field's name in the request.
@@ -794,20 +800,20 @@ export interface components {
              */
             field: string;
             /**
-             * @description A sentence.
+             * @description The error as a sentence.
              * @example This is not an email address.
              */
             message: string;
         };
         /**
-         * @description Which connection to a destination.
+         * @description The connection of a relay to its destination.
          * @enum {string}
          */
         Leg: "primary" | "backup";
-        /** @description A token that was just made. */
+        /** @description A new token. */
         MadeToken: components["schemas"]["ApiToken"] & {
             /**
-             * @description For `Authorization: Bearer`. It is shown this once.
+             * @description For `Authorization: Bearer`. It is shown only once.
              * @example gst_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
              */
             token: string;
@@ -817,7 +823,7 @@ export interface components {
             /** @example Sunday service */
             name: string;
             /**
-             * @description A server that the stream is played from whenever somebody publishes it there, under the project's stream key.
+             * @description A server to pull the stream from whenever it is published there under the project's stream key.
              * @example rtmp://nginx.example.org/live
              */
             pullUrl?: string | null;
@@ -826,34 +832,34 @@ export interface components {
         NewToken: {
             /**
              * Format: date-time
-             * @description When it ends: a time in the future. Without this field after 365 days, with `null` never.
+             * @description When the token expires: a time in the future. The default is after 365 days; `null` means never.
              * @example 2027-11-27T00:00:00Z
              */
             expiresAt?: string | null;
             /** @example Stream deck */
             name: string;
             /**
-             * @description What it may do.
+             * @description The permitted actions.
              * @default full
              */
             scope: components["schemas"]["TokenScope"];
         };
-        /** @description What was repaired or left out in the incoming stream, cannot be previewed, or is too slow. */
+        /** @description A notice about the incoming stream: something was repaired or left out, cannot be previewed, or is too slow. */
         Notice: {
             /**
-             * @description Stable, for programs.
+             * @description A stable code for programs.
              * @example clock_drift
              */
             code: string;
-            /** @description What was seen and what to do. */
+            /** @description The observation and its remedy. */
             message: string;
             /**
              * Format: date-time
-             * @description When it was first seen.
+             * @description When it was first observed.
              */
             since: string;
         };
-        /** @description How one destination did during a stream. */
+        /** @description The result of one destination in a stream. */
         Outcome: {
             /**
              * Format: uuid
@@ -862,31 +868,32 @@ export interface components {
             destinationId: string;
             /**
              * Format: int64
-             * @description Video frames skipped because the destination was too slow; `null` if the server was killed before it could say.
+             * @description Video frames skipped because the destination was too slow; `null` if the server was killed before it recorded
+             *     them.
              */
             droppedFrames: number | null;
-            /** @description What went wrong last, if anything did. */
+            /** @description The last error, if there was one. */
             lastMessage: string | null;
             leg: components["schemas"]["Leg"];
             /**
              * Format: int64
-             * @description How long the platform took the stream, in milliseconds.
+             * @description How long the platform accepted the stream, in milliseconds.
              */
             liveMs: number;
             name: string;
             platform: string;
             /**
              * Format: int32
-             * @description How often it was connected again after being live.
+             * @description How often the relay reconnected after being live.
              */
             reconnects: number;
             /**
              * Format: int64
-             * @description Bytes sent; `null` if the server was killed before it could say.
+             * @description Bytes sent; `null` if the server was killed before it recorded them.
              */
             sentBytes: number | null;
         };
-        /** @description The old password and the new one. */
+        /** @description The current password and the new one. */
         PasswordChange: {
             /** Format: password */
             currentPassword: string;
@@ -901,102 +908,102 @@ export interface components {
              */
             newPassword: string;
             /**
-             * @description Whether every project gets a new stream key. Encoders that send with the old ones are closed.
+             * @description Whether every project gets a new stream key. Encoders that use the old keys are disconnected.
              * @default false
              */
             renewStreamKeys: boolean;
         };
-        /** @description A place that takes live streams over RTMP. */
+        /** @description A platform that accepts live streams over RTMP. */
         Platform: {
-            /** @description Audio codecs it takes. */
+            /** @description The accepted audio codecs. */
             audioCodecs: string[];
             /**
-             * @description Stable; what a destination carries as `platform`.
+             * @description The stable id, used as `platform` of a destination.
              * @example twitch
              */
             id: string;
             /** @description The page that shows the stream key. */
             keyUrl: string | null;
-            /** @description What it takes at most; `null` where it does not say. */
+            /** @description The platform's limits; `null` where it states none. */
             limits: components["schemas"]["PlatformLimits"];
             /**
-             * @description For people.
+             * @description The name to display.
              * @example Twitch
              */
             name: string;
-            /** @description Where it takes streams. Empty when each account, or each stream, gets a server of its own. */
+            /** @description The ingest servers. Empty if each account or stream gets a server of its own. */
             servers: components["schemas"]["PlatformServer"][];
-            /** @description Video codecs it takes. */
+            /** @description The accepted video codecs. */
             videoCodecs: string[];
         };
-        /** @description What a platform takes at most. */
+        /** @description The limits of a platform. */
         PlatformLimits: {
             /**
              * Format: int32
-             * @description Kilobits per second.
+             * @description The highest audio bitrate in kilobits per second.
              */
             audioKbps: number | null;
             /**
              * Format: int32
-             * @description Frames per second.
+             * @description The highest frame rate in frames per second.
              */
             fps: number | null;
             /**
              * Format: int32
-             * @description Seconds from keyframe to keyframe.
+             * @description The longest keyframe interval in seconds.
              */
             keyframeSeconds: number | null;
-            /** @description Width and height, as in `1920x1080`. */
+            /** @description The highest resolution, as in `1920x1080`. */
             resolution: string | null;
             /**
              * Format: int32
-             * @description Kilobits per second.
+             * @description The highest video bitrate in kilobits per second.
              */
             videoKbps: number | null;
         };
         /** @description One ingest server. */
         PlatformServer: {
-            /** @description A second server that takes the same stream under the same key at the same time; goes into `backupUrl`. */
+            /** @description A second server that accepts the same stream under the same key at the same time, for `backupUrl`. */
             backup: string | null;
-            /** @description For people. */
+            /** @description The name to display. */
             name: string;
             /**
-             * @description Goes into `rtmpUrl`. A part in braces (`{domain}`) is for the user to fill in.
+             * @description The URL for `rtmpUrl`. The user must replace a part in braces (`{domain}`).
              * @example rtmp://live.twitch.tv/app
              */
             url: string;
         };
-        /** @description How trying a destination out went. */
+        /** @description The result of a test of a destination. */
         Probe: {
-            /** @description Every step went well. */
+            /** @description Whether every step succeeded. */
             ok: boolean;
-            /** @description In order; the last one may have failed. */
+            /** @description The steps in order. The last one may have failed. */
             steps: components["schemas"]["ProbeStep"][];
         };
-        /** @description One step of trying a destination out. */
+        /** @description One step of a test of a destination. */
         ProbeStep: {
             error: components["schemas"]["RelayError"] | null;
             /**
              * Format: int64
-             * @description How long it took.
+             * @description The duration in milliseconds.
              */
             ms: number;
             /** @description `resolve`, `connect`, `tls`, `handshake`, `rtmp_connect` or `create_stream`. */
             step: string;
         };
-        /** @description An error as the caller reads it: a stable code for programs, a sentence for people. */
+        /** @description An error response: a stable code for programs, a sentence for people. */
         Problem: {
             /**
-             * @description Stable, for programs.
+             * @description A stable code for programs.
              * @example validation_failed
              */
             code: string;
             /**
-             * @description What happened and what to do.
+             * @description The problem and its remedy.
              * @example Some fields need a look.
              */
             detail: string;
-            /** @description What is wrong with which field. */
+            /** @description The invalid fields. */
             errors?: components["schemas"]["FieldError"][];
             /**
              * Format: int32
@@ -1005,7 +1012,7 @@ export interface components {
              */
             status: number;
             /**
-             * @description The status in words.
+             * @description The name of the HTTP status.
              * @example Unprocessable Content
              */
             title: string;
@@ -1015,50 +1022,50 @@ export interface components {
              */
             type: string;
         };
-        /** @description A saved place to publish to. */
+        /** @description A project. */
         Project: {
             /** Format: date-time */
             createdAt: string;
-            /** @description Left out of lists. */
+            /** @description Absent in lists. */
             destinations?: components["schemas"]["Destination"][] | null;
-            /** @description Whether "stop streaming" in the encoder is taken for a drop: destinations are held as if it had lost its connection. */
+            /** @description Whether "stop streaming" in the encoder counts as a lost connection, so that destinations are held. */
             holdAfterStop: boolean;
             /** Format: uuid */
             id: string;
             /**
-             * @description Goes into the encoder's "server" field.
+             * @description For the encoder's "server" field.
              * @example rtmp://stream.example.org/live
              */
             ingestUrl: string;
-            /** @description The playlist in the classic form, with the stream key in it. */
+            /** @description The URL of the classic playlist, which contains the stream key. */
             legacyHlsUrl: string;
             /** @example Sunday service */
             name: string;
-            /** @description Names the project to viewers; reveals nothing about the stream key. */
+            /** @description The id in viewers' URLs. It reveals nothing about the stream key. */
             playbackId: string;
-            /** @description The playlist for viewers. */
+            /** @description The URL of the playlist for viewers. */
             previewUrl: string;
             pull: components["schemas"]["Pull"] | null;
             /**
-             * @description The server that the stream is played from whenever somebody publishes it there, or `null`.
+             * @description The server that the stream is pulled from whenever it is published there; `null` without a pull.
              * @example rtmp://nginx.example.org/live
              */
             pullUrl: string | null;
             status: components["schemas"]["ProjectState"];
             stream: components["schemas"]["Stream"] | null;
-            /** @description Goes into the encoder's "stream key" field. Anyone who has it can publish. `****` for a token that may only read. */
+            /** @description For the encoder's "stream key" field. Anyone who has it can publish. `****` for a read-only token. */
             streamKey: string;
             syncError: components["schemas"]["SyncError"] | null;
             unknownKey: components["schemas"]["UnknownKey"] | null;
             /** Format: date-time */
             updatedAt: string;
         };
-        /** @description What changes; the rest stays. */
+        /** @description The fields to change; absent fields stay the same. */
         ProjectChange: {
-            /** @description Whether "stop streaming" in the encoder is taken for a drop. */
+            /** @description Whether "stop streaming" in the encoder counts as a lost connection. */
             holdAfterStop?: boolean | null;
             name?: string | null;
-            /** @description A server that the stream is played from; `null` for one that comes by itself. */
+            /** @description A server to pull the stream from; `null` if an encoder sends the stream to this server. */
             pullUrl?: string | null;
         };
         /**
@@ -1066,39 +1073,39 @@ export interface components {
          * @enum {string}
          */
         ProjectState: "offline" | "live" | "reconnecting";
-        /** @description How a stream is pulled from another server. */
+        /** @description The state of a pull from another server. */
         Pull: {
             lastError: components["schemas"]["RelayError"] | null;
             state: components["schemas"]["PullState"];
         };
         /**
-         * @description Where a pull stands.
+         * @description The state of a pull.
          * @enum {string}
          */
         PullState: "waiting" | "live" | "failing";
-        /** @description What runs for a destination, as it is. */
+        /** @description The current state of a relay. */
         Relay: {
             /**
              * Format: int32
-             * @description Connections tried since the relay was last live for a minute.
+             * @description Connection attempts since the relay was last live for a minute.
              */
             attempt: number;
             /**
              * Format: int32
-             * @description How much later than it comes the destination gets the stream. After a change of its delay this follows at a keyframe; it is
-             *     less than the delay where the stream is too large to be kept for so long, which a notice of the stream says.
+             * @description The current delay in milliseconds. After a change of the destination's delay it follows at a keyframe. It is
+             *     less than the delay if the stream is too large to be kept for that long; then the stream has a notice.
              */
             delayMs: number;
             /**
              * Format: int64
-             * @description Video frames skipped because the destination was too slow.
+             * @description Video frames that were skipped because the destination was too slow.
              */
             droppedFrames: number;
             /** Format: int32 */
             kbps: number;
             /**
              * Format: int32
-             * @description How far behind the newest packet that is due after the delay the relay is.
+             * @description How many milliseconds the relay is behind the newest packet that is due after the delay.
              */
             lagMs: number;
             lastError: components["schemas"]["RelayError"] | null;
@@ -1106,12 +1113,12 @@ export interface components {
             nextAttemptAt: string | null;
             /**
              * Format: int32
-             * @description How often it connected again after being live.
+             * @description How often the relay reconnected after being live.
              */
             reconnects: number;
             /**
              * Format: double
-             * @description Milliseconds to the platform and back; `null` while not connected.
+             * @description The round-trip time to the platform in milliseconds; `null` while not connected.
              */
             rttMs: number | null;
             /** Format: int64 */
@@ -1122,17 +1129,17 @@ export interface components {
         };
         /** @description Why a relay is not live, or falls behind. */
         RelayError: {
-            /** @description Stable, for programs. */
+            /** @description A stable code for programs. */
             code: string;
-            /** @description What happened and what to do. */
+            /** @description The problem and its remedy. */
             message: string;
         };
         /**
-         * @description Where a relay stands.
+         * @description The state of a relay.
          * @enum {string}
          */
         RelayState: "off" | "waiting" | "connecting" | "live" | "degraded" | "stalled" | "backoff" | "rejected";
-        /** @description A login that just began. */
+        /** @description A new login. */
         Session: {
             /**
              * @description For `Authorization: Bearer`. The same token is in the cookie: `gostream_session`, over HTTPS
@@ -1141,18 +1148,18 @@ export interface components {
             token: string;
             user: components["schemas"]["User"];
         };
-        /** @description A login that counts. */
+        /** @description A valid session. */
         SessionView: {
             /**
-             * @description From where it was last used, to the minute; `null` if that was before this was noted.
+             * @description The address of the last use, to the minute; `null` if it was not recorded.
              * @example 203.0.113.7
              */
             address: string | null;
-            /** @description What the browser called itself when it logged in. */
+            /** @description The browser's `User-Agent` at the login. */
             agent: string | null;
             /** Format: date-time */
             createdAt: string;
-            /** @description It is the one that asks. */
+            /** @description Whether this is the session of the request. */
             current: boolean;
             /** Format: date-time */
             expiresAt: string;
@@ -1160,11 +1167,11 @@ export interface components {
             id: string;
             /**
              * Format: date-time
-             * @description When that was.
+             * @description The time of the last use, to the minute.
              */
             lastSeenAt: string | null;
         };
-        /** @description One live session of a project. */
+        /** @description A stream: one broadcast of a project. */
         Stream: {
             audio: components["schemas"]["Audio"] | null;
             endReason: components["schemas"]["EndReason"] | null;
@@ -1172,32 +1179,32 @@ export interface components {
             endedAt: string | null;
             /**
              * Format: date-time
-             * @description While the encoder is away: until when destinations are held for it.
+             * @description While the encoder is disconnected: until when destinations are held.
              */
             heldUntil: string | null;
             /** Format: uuid */
             id: string;
             /**
-             * @description What was repaired, left out or cannot be previewed, and what is too slow right now, oldest first; one entry per code.
-             *     Empty once the stream ended: the timeline keeps them.
+             * @description What was repaired, left out or cannot be previewed, and what is too slow now; oldest first, one entry per code.
+             *     Empty once the stream ended: the timeline keeps the notices.
              */
             notices: components["schemas"]["Notice"][];
-            /** @description How each destination did; only in the history. */
+            /** @description The result of each destination; only in the history. */
             outcomes?: components["schemas"]["Outcome"][] | null;
-            /** @description Whether players have something to fetch. It takes a few seconds, and never comes for codecs that no browser plays. */
+            /** @description Whether players can load the stream. It takes a few seconds, and stays `false` for codecs that no browser plays. */
             previewReady: boolean;
             /** Format: uuid */
             projectId: string;
             /**
              * Format: date-time
-             * @description After the encoder is done: until when destinations with a delay get the rest. A new stream, ending this one, or stopping them
-             *     cuts that short.
+             * @description After the encoder has finished: until when delayed destinations get the rest. A new stream, ending this one, or
+             *     stopping the destinations ends this early.
              */
             restUntil: string | null;
             /**
              * Format: int32
-             * @description How fast the encoder's media comes by the wall clock, over the last 18 s, in percent: 100 keeps up. `null` for the first
-             *     15 s of an encoder, while none is there, and once the stream ended.
+             * @description The speed of the incoming media relative to the wall clock over the last 18 s, in percent: 100 is real time.
+             *     `null` for the first 15 s of an encoder, while it is disconnected, and once the stream ended.
              */
             speedPercent: number | null;
             /** Format: date-time */
@@ -1205,58 +1212,61 @@ export interface components {
             status: components["schemas"]["StreamState"];
             video: components["schemas"]["Video"] | null;
         };
-        /** @description One thing that happened to a stream or to one of its relays. */
+        /** @description An event of a stream or of one of its relays. */
         StreamEvent: {
             /** Format: date-time */
             at: string;
-            /** @description Why, for programs. */
+            /** @description The reason, as a stable code for programs. */
             code: string | null;
-            /** @description Why, for people. */
+            /** @description The reason, as a sentence. */
             message: string | null;
             relay: components["schemas"]["EventRelayView"] | null;
             /**
-             * @description The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something
-             *     that the owner of the stream should know.
+             * @description The new state of the relay; `live`, `reconnecting` or `ended` of the stream; or `notice`, for a notice to the
+             *     owner of the stream.
              */
             state: components["schemas"]["EventState"];
         };
         /** @description One page of the history. */
         StreamPage: {
             items: components["schemas"]["Stream"][];
-            /** @description For the next page; `null` on the last. */
+            /** @description The cursor of the next page; `null` on the last page. */
             nextCursor: string | null;
         };
-        /** @description A stream with everything that happened to it. */
+        /** @description A stream with its timeline. */
         StreamReport: {
-            /** @description Oldest first. Kept for 30 days. */
+            /** @description The events, oldest first. They are kept for 30 days. */
             events: components["schemas"]["StreamEvent"][];
             stream: components["schemas"]["Stream"];
         };
         /**
-         * @description Where a stream stands.
+         * @description The status of a stream.
          * @enum {string}
          */
         StreamState: "live" | "reconnecting" | "ended";
-        /** @description Why changes of a project are not carried out yet. The stream goes on as it was, and they are tried every few seconds. */
+        /**
+         * @description Why changes of a project are not applied yet. The stream continues unchanged, and the server tries again every few
+         *     seconds.
+         */
         SyncError: {
-            /** @description Stable, for programs. */
+            /** @description A stable code for programs. */
             code: components["schemas"]["SyncErrorCode"];
-            /** @description What happened and what to do. */
+            /** @description The problem and its remedy. */
             message: string;
             /** Format: date-time */
             since: string;
         };
         /**
-         * @description Why changes of a project are not carried out yet.
+         * @description Why changes of a project are not applied yet.
          * @enum {string}
          */
         SyncErrorCode: "database_slow" | "rows_unreadable";
         /**
-         * @description What a token may do.
+         * @description What a token permits.
          * @enum {string}
          */
         TokenScope: "full" | "read";
-        /** @description An encoder with a stream key that no project has. */
+        /** @description An attempt with an unknown stream key. */
         UnknownKey: {
             /** @example 203.0.113.7 */
             address: string;
@@ -1278,25 +1288,25 @@ export interface components {
             codec: string;
             /**
              * Format: double
-             * @description Frames per second, measured.
+             * @description The measured frames per second.
              */
             fps: number | null;
             /** Format: int32 */
             height: number | null;
             /**
              * Format: int32
-             * @description Kilobits per second, measured.
+             * @description The measured bitrate in kilobits per second.
              */
             kbps: number;
             /**
              * Format: double
-             * @description Seconds between the last two keyframes.
+             * @description The time between the last two keyframes in seconds.
              */
             keyframeSeconds: number | null;
             /** Format: int32 */
             width: number | null;
         };
-        /** @description Who the visitor is, if anybody. */
+        /** @description The visitor of the page. */
         Visitor: {
             user: components["schemas"]["User"] | null;
         };
@@ -1486,7 +1496,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1602,7 +1612,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1755,9 +1765,12 @@ export interface operations {
     endSessions: {
         parameters: {
             query?: {
-                /** @description Whether every API token of the account ends as well; `true` unless said. */
+                /** @description Whether every API token of the account ends as well; `true` by default. */
                 endTokens?: boolean;
-                /** @description Whether every project gets a new stream key; `false` unless said. Encoders that send with the old ones are closed. */
+                /**
+                 * @description Whether every project gets a new stream key; `false` by default. Encoders that use the old keys are
+                 *     disconnected.
+                 */
                 renewStreamKeys?: boolean;
             };
             header?: never;
@@ -1782,7 +1795,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1847,7 +1860,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1916,7 +1929,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `signup_closed`: accounts are made by `gostream user add` */
+            /** @description `signup_closed`: only the operator creates accounts, with `gostream user add` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2234,7 +2247,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2314,7 +2327,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2350,7 +2363,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `validation_failed`, or `stream_key_required`: a server that the key was not given for */
+            /** @description `validation_failed`, or `stream_key_required`: the server differs from the one that the key was given for */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2408,7 +2421,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2484,7 +2497,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2551,7 +2564,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2618,7 +2631,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2654,7 +2667,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `busy`: too many destinations are being tried out; with `Retry-After` */
+            /** @description `busy`: too many destinations are being tested; with `Retry-After` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2931,7 +2944,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3011,7 +3024,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3212,7 +3225,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `quota_exceeded`: the account follows as many as it may */
+            /** @description `quota_exceeded`: the account has too many open event streams */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3279,7 +3292,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3346,7 +3359,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3413,7 +3426,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read */
+            /** @description `bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3454,9 +3467,9 @@ export interface operations {
     listStreams: {
         parameters: {
             query?: {
-                /** @description How many, 1 to 100; 20 unless said. */
+                /** @description The number of streams, from 1 to 100; 20 by default. */
                 limit?: number;
-                /** @description `nextCursor` of the page before. */
+                /** @description `nextCursor` of the previous page. */
                 cursor?: string;
             };
             header?: never;
@@ -3681,7 +3694,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Heard */
+            /** @description Received */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3801,9 +3814,9 @@ export interface operations {
     fetchHlsByPlaybackId: {
         parameters: {
             query?: {
-                /** @description Answer once this segment is listed */
+                /** @description Respond once this segment is listed */
                 _HLS_msn?: number;
-                /** @description Answer once this part of it is listed */
+                /** @description Respond once this part of the segment is listed */
                 _HLS_part?: number;
                 /** @description `YES`: leave out older segments */
                 _HLS_skip?: string;
@@ -3812,7 +3825,7 @@ export interface operations {
             path: {
                 /** @description `playbackId` of the project */
                 playbackId: string;
-                /** @description `index.m3u8` or what it names */
+                /** @description `index.m3u8`, or a file that it names */
                 file: string;
             };
             cookie?: never;
@@ -3828,7 +3841,7 @@ export interface operations {
                     "application/vnd.apple.mpegurl": string;
                 };
             };
-            /** @description `bad_request`: the directives make no sense */
+            /** @description `bad_request`: the directives are invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3855,7 +3868,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_yet`: what was asked for did not come in time */
+            /** @description `not_yet`: the requested media did not arrive in time */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -37,12 +37,12 @@ pub(crate) struct Port {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Proxies whose connections begin with a PROXY header.
     pub(crate) proxies: ProxyProtocol,
-    pub(crate) door: Arc<ConnectionLimiter>,
+    pub(crate) limiter: Arc<ConnectionLimiter>,
 }
 
 /// Accepts connections until the engine stops.
 pub(crate) async fn listen(port: Port, shared: Arc<Shared>) {
-    let Port { listener, tls, proxies, door } = port;
+    let Port { listener, tls, proxies, limiter } = port;
     let acceptor = tls.map(TlsAcceptor::from);
     loop {
         let accepted = tokio::select! {
@@ -59,13 +59,13 @@ pub(crate) async fn listen(port: Port, shared: Arc<Shared>) {
         };
         let expects_header = proxies.expects(peer.ip());
         // A proxy's connection gets a permit for its client once that is known.
-        let Some(place) = door.connect((!expects_header).then(|| client_prefix(peer.ip()))) else {
+        let Some(permit) = limiter.connect((!expects_header).then(|| client_prefix(peer.ip()))) else {
             debug!(%peer, "Closed a connection: the limit is reached.");
             continue;
         };
         configure(&stream);
-        let header = expects_header.then(|| (proxies.clone(), Arc::clone(&door)));
-        let connection = Connection { peer, header, place, acceptor: acceptor.clone(), shared: Arc::clone(&shared) };
+        let header = expects_header.then(|| (proxies.clone(), Arc::clone(&limiter)));
+        let connection = Connection { peer, header, permit, acceptor: acceptor.clone(), shared: Arc::clone(&shared) };
         match shared.shards.next() {
             None => drop(shared.tasks.spawn(connection.begin(stream))),
             Some(shard) => match stream.into_std() {
@@ -81,15 +81,15 @@ struct Connection {
     peer: SocketAddr,
     /// Set if a PROXY header is expected; its client then needs a permit of this limiter.
     header: Option<(ProxyProtocol, Arc<ConnectionLimiter>)>,
-    place: Permit,
+    permit: Permit,
     acceptor: Option<TlsAcceptor>,
     shared: Arc<Shared>,
 }
 
 impl Connection {
     async fn begin(mut self, mut stream: TcpStream) {
-        if let Some((proxies, door)) = self.header.take() {
-            let evicted = self.place.evicted();
+        if let Some((proxies, limiter)) = self.header.take() {
+            let evicted = self.permit.evicted();
             let client = tokio::select! {
                 () = self.shared.closing.cancelled() => return,
                 () = evicted.cancelled() => return,
@@ -100,8 +100,8 @@ impl Connection {
                 Ok(client) => self.peer = client,
                 Err(error) => return debug!(%proxy, %error, "A connection had no PROXY header."),
             }
-            match door.connect(Some(client_prefix(self.peer.ip()))) {
-                Some(place) => self.place = place,
+            match limiter.connect(Some(client_prefix(self.peer.ip()))) {
+                Some(permit) => self.permit = permit,
                 None => return debug!(%proxy, peer = %self.peer, "Closed a connection: the limit is reached."),
             }
         }
@@ -118,7 +118,7 @@ impl Connection {
     }
 
     async fn run(self, stream: TcpStream) {
-        let evicted = self.place.evicted();
+        let evicted = self.permit.evicted();
         tokio::select! {
             () = evicted.cancelled() => debug!("Closed an idle connection to make room for another."),
             () = self.serve(stream) => {}
@@ -126,13 +126,13 @@ impl Connection {
     }
 
     async fn serve(self, stream: TcpStream) {
-        let Self { peer, place, acceptor, shared, .. } = self;
+        let Self { peer, permit, acceptor, shared, .. } = self;
         let read_interval = ReadInterval::default();
         let stream = PacedStream::new(stream, read_interval.clone());
         let peer = Peer { address: peer, read_interval };
-        let Some(acceptor) = acceptor else { return session::run(stream, peer, place, shared).await };
+        let Some(acceptor) = acceptor else { return session::run(stream, peer, permit, shared).await };
         match timeout(shared.limits.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => session::run(stream, peer, place, shared).await,
+            Ok(Ok(stream)) => session::run(stream, peer, permit, shared).await,
             _ => debug!("The TLS handshake failed."),
         }
     }

@@ -32,7 +32,7 @@ const NO_KEY: &str = "No stream key was given. Put the key of your project into 
 const PULLS_ITSELF: &str = "This server cannot pull a stream from itself.";
 
 /// Serves one connection until it ends.
-pub(crate) async fn run<S>(stream: S, peer: Peer, place: Permit, shared: Arc<Shared>)
+pub(crate) async fn run<S>(stream: S, peer: Peer, permit: Permit, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
@@ -48,7 +48,7 @@ where
     };
     let outcome = tokio::select! {
         () = shared.closing.cancelled() => Ok(()),
-        outcome = connection.serve(&place, &shared) => outcome,
+        outcome = connection.serve(&permit, &shared) => outcome,
     };
     match outcome {
         Ok(()) => {}
@@ -61,7 +61,7 @@ impl<S> Connection<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    async fn serve(&mut self, place: &Permit, shared: &Arc<Shared>) -> Result<(), ConnectionError> {
+    async fn serve(&mut self, permit: &Permit, shared: &Arc<Shared>) -> Result<(), ConnectionError> {
         // An encoder that unpublished may publish again on the same connection.
         loop {
             let deadline = Instant::now() + shared.limits.request;
@@ -72,8 +72,8 @@ where
             match request {
                 Event::Publish(key) => match self.seat(key.as_deref(), shared).await {
                     Ok(seat) => {
-                        place.admit();
-                        place.busy();
+                        permit.admit();
+                        permit.busy();
                         self.read_bytes = READ_BYTES;
                         rtmp::run(self, seat, shared).await?;
                     }
@@ -85,8 +85,8 @@ where
                 }
                 Event::Play(key) => match self.live(key.as_deref(), shared).await {
                     Ok(Some(live)) => {
-                        place.admit();
-                        place.busy();
+                        permit.admit();
+                        permit.busy();
                         rtmp_play::run(self, &live.broadcast, &shared.limits).await?;
                     }
                     Ok(None) => {

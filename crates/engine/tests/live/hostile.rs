@@ -127,7 +127,7 @@ async fn attackers_are_disconnected_and_another_stream_loses_nothing() {
 async fn flood_from_one_address_is_bounded_and_temporary() {
     let handshake = Duration::from_millis(500);
     let mut limits = Limits { handshake, ..Limits::default() };
-    limits.places.waiting_per_address = 20;
+    limits.connections.waiting_per_address = 20;
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;
     stage.project("key", &[]);
     let mut flood = Vec::new();
@@ -146,7 +146,7 @@ async fn flood_from_one_address_is_bounded_and_temporary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn encoder_is_served_when_others_use_all_connections() {
     let mut limits = Limits { handshake: 2 * PATIENCE, request: 2 * PATIENCE, ..Limits::default() };
-    (limits.places.waiting, limits.places.waiting_per_address) = (16, 8);
+    (limits.connections.waiting, limits.connections.waiting_per_address) = (16, 8);
     let stage = Stage::with(EngineConfig { limits, ..config() }).await;
     stage.project("key", &[]);
     let mut live = Encoder::publish(stage.address, "key").await.expect("is admitted");

@@ -1,4 +1,4 @@
-//! Accounts and logins.
+//! Handlers for accounts and logins.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -21,8 +21,8 @@ use super::{
     error::Problem,
     extract::{self, Json},
     field::{self, Fields},
-    guesses,
-    login::{Login, Person},
+    login::{Login, SessionLogin},
+    password_attempts,
 };
 use crate::{
     config::Signup,
@@ -35,14 +35,14 @@ use crate::{
     },
 };
 
-/// Of the browser's name, this much is kept with the session.
+/// The longest stored `User-Agent`, in characters. The rest is cut off.
 const AGENT_CHARS_MAX: usize = 200;
 
 /// Email and password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
-    /// The address names the account.
+    /// The email address of the account.
     #[schema(example = "me@example.org", min_length = 3, max_length = 254)]
     email: String,
     /// At least 8 characters, at most 71 bytes, and not easy to guess.
@@ -50,7 +50,7 @@ pub(super) struct Credentials {
     password: SecretString,
 }
 
-/// A login that just began.
+/// A new login.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Session {
     /// For `Authorization: Bearer`. The same token is in the cookie: `gostream_session`, over HTTPS
@@ -76,12 +76,12 @@ impl From<Row> for User {
     }
 }
 
-/// Makes an account and logs in.
+/// Creates an account and logs in.
 #[utoipa::path(
     post, path = "/api/auth/signup", tag = "auth", operation_id = "signUp", security(()), request_body = Credentials,
     responses(
         (status = 201, description = "The account exists and is logged in", body = Session),
-        (status = 403, description = "`signup_closed`: accounts are made by `gostream user add`", body = Problem),
+        (status = 403, description = "`signup_closed`: only the operator creates accounts, with `gostream user add`", body = Problem),
         (status = 409, description = "`email_taken`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
         (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
@@ -95,7 +95,7 @@ pub(super) async fn signup(
     Json(body): Json<Credentials>,
 ) -> Result<Response, Problem> {
     if ctx.signup == Signup::Closed {
-        let detail = "This server takes no new accounts here. Ask whoever runs it for one.";
+        let detail = "Sign-up is closed on this server. Ask its operator for an account.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "signup_closed", detail));
     }
     let mut fields = Fields::default();
@@ -129,19 +129,19 @@ pub(super) async fn login(
     Json(body): Json<Credentials>,
 ) -> Result<Response, Problem> {
     client.may_try(&ctx)?;
-    // An address that cannot be one is simply unknown, and takes as long.
+    // An invalid address is an unknown account, and takes equally long.
     let email = field::email(&body.email).unwrap_or_default();
     let (user, hash) = match ctx.store.credentials(&email).await? {
         Some(found) => (Some(found.user), Some(found.password_hash)),
         None => (None, None),
     };
     let tried = user.as_ref().map(|user| user.id);
-    let known = guesses::may_guess(&ctx, client.address, client.browser, email, user.as_ref()).await?;
+    let known = password_attempts::check_attempt(&ctx, client.address, client.browser, email, user.as_ref()).await?;
     let right = client.hasher(&ctx, known).verify(body.password.expose_secret().to_owned(), hash).await?;
     match user.filter(|_| right) {
         Some(user) => {
             match commands.log_in(&user, client.session()).await {
-                // A new password, or the end of the account, came first.
+                // The password was changed, or the account removed, during the login.
                 Err(Error::LoginsEnded | Error::NotFound) => {
                     refused("login", client.address);
                     Err(wrong_credentials())
@@ -164,17 +164,17 @@ fn wrong_credentials() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", detail)
 }
 
-/// Logs out. The session is gone on the server, too: its token is worth nothing from now on.
+/// Logs out. The session ends on the server, too: its token becomes invalid.
 #[utoipa::path(
     post, path = "/api/auth/logout", tag = "auth", operation_id = "logOut",
     responses((status = 204, description = "Logged out"), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn logout(person: Person, commands: Commands) -> Result<Response, Problem> {
-    commands.log_out(person.session).await?;
+pub(super) async fn logout(login: SessionLogin, commands: Commands) -> Result<Response, Problem> {
+    commands.log_out(login.session).await?;
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }
 
-/// Who is logged in.
+/// Shows the account that is logged in.
 #[utoipa::path(
     get, path = "/api/auth/me", tag = "auth", operation_id = "showMe",
     responses((status = 200, body = User), (status = 401, description = "`unauthorized`", body = Problem))
@@ -183,13 +183,13 @@ pub(super) async fn me(login: Login) -> axum::Json<User> {
     axum::Json(login.user.into())
 }
 
-/// The session's, and the one by which the browser is known again.
+/// The session cookie and the known-browser cookie.
 type Cookies = AppendHeaders<[(header::HeaderName, String); 2]>;
 
-/// The other end, as far as logging in is concerned.
+/// The client of a login.
 pub(super) struct Client {
     pub(super) address: Option<IpAddr>,
-    /// Which browser it is, if it logged in before.
+    /// The browser, if it logged in before.
     browser: Option<Browser>,
     agent: Option<String>,
     secure: bool,
@@ -202,7 +202,7 @@ impl FromRequestParts<Ctx> for Client {
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Ok(Self {
             address: extract::client_address(parts),
-            browser: guesses::browser(ctx, &parts.headers),
+            browser: password_attempts::browser(ctx, &parts.headers),
             agent: agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect()),
             secure: extract::is_secure(parts, ctx),
         })
@@ -210,7 +210,7 @@ impl FromRequestParts<Ctx> for Client {
 }
 
 impl Client {
-    /// What a session of this client is made of.
+    /// A new session of this client.
     pub(super) fn session(&self) -> NewSession<'_> {
         NewSession { expires_at: OffsetDateTime::now_utc() + LIFETIME, agent: self.agent.as_deref() }
     }
@@ -226,7 +226,8 @@ impl Client {
         Problem::too_many(wait)
     }
 
-    /// The part of the password hasher that this client has: that of the account that knows it, or of its address.
+    /// The client's share of the password hasher: that of the account if it knows the client, otherwise that of the
+    /// address.
     pub(super) fn hasher(&self, ctx: &Ctx, known: Option<Uuid>) -> Hasher {
         known.map_or_else(|| ctx.passwords.of(self.address), |user| ctx.passwords.of_known(user, self.address))
     }
@@ -237,7 +238,7 @@ impl Client {
         Ok((status, cookies, axum::Json(body)).into_response())
     }
 
-    /// The token of a session that just began, and what the browser keeps.
+    /// The token of a new session, and the cookies for the browser.
     pub(super) fn cookies(&self, ctx: &Ctx, user: &Row, session: &Begun) -> Result<(String, Cookies), Problem> {
         let (iat, exp) = (session.created_at.unix_timestamp(), session.expires_at.unix_timestamp());
         let claims = Claims { sub: session.user_id, sid: session.id, iat, exp };
@@ -249,7 +250,7 @@ impl Client {
             .same_site(SameSite::Lax)
             .secure(self.secure)
             .max_age(LIFETIME);
-        let cookies = [cookie.build(), guesses::cookie(ctx, user, self.browser, self.secure)]
+        let cookies = [cookie.build(), password_attempts::cookie(ctx, user, self.browser, self.secure)]
             .map(|cookie| (header::SET_COOKIE, cookie.to_string()));
         Ok((token, AppendHeaders(cookies)))
     }

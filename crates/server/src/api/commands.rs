@@ -1,4 +1,4 @@
-//! How a handler gets the one way to change something: by taking [`Commands`].
+//! The extractor for [`Commands`], which handlers need to make changes.
 
 use std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! What handlers work with: rows, what runs, and what they share.
+//! The shared state of all handlers.
 
 use std::sync::Arc;
 
@@ -7,65 +7,65 @@ use gostream_store::Reader;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
-use super::{followers::Followers, turns::Turns};
+use super::{event_streams::EventStreams, request_queues::RequestQueues};
 use crate::{
     config::{Quota, Signup},
     control::{commands::Control, sync::SyncErrors},
-    fronts::Fronts,
-    login::{browser::Browsers, limit::Limits, password::Passwords, token::Tokens},
+    database_health::DatabaseHealth,
+    login::{browser::Browsers, limit::RateLimits, password::Passwords, token::Tokens},
     metrics::Metrics,
-    pulse::Pulse,
-    strangers::Strangers,
+    unknown_key_attempts::UnknownKeyAttempts,
+    upstream_publishers::UpstreamPublishers,
 };
 
-/// What handlers work with.
+/// The shared state of all handlers.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// The rows, to be read.
+    /// The database, for reading.
     pub store: Reader,
-    /// What commands change.
+    /// The state that commands change.
     pub control: Arc<Control>,
-    /// What runs.
+    /// The engine.
     pub engine: Engine,
-    /// Live projects whose changes are not carried out yet.
+    /// Live projects whose changes are not applied yet.
     pub sync_errors: Arc<SyncErrors>,
-    /// Encoders with unknown keys.
-    pub strangers: Arc<Strangers>,
-    /// Who publishes at servers that streams are pulled from.
-    pub fronts: Arc<Fronts>,
-    /// Who follows events.
-    pub followers: Followers,
-    /// Signs logins.
+    /// Attempts with unknown stream keys.
+    pub unknown_key_attempts: Arc<UnknownKeyAttempts>,
+    /// Publishers at upstream servers.
+    pub upstream_publishers: Arc<UpstreamPublishers>,
+    /// The open event streams of each account.
+    pub event_streams: EventStreams,
+    /// Signs session tokens.
     pub tokens: Tokens,
-    /// Knows browsers that logged in before.
+    /// Recognizes browsers that logged in before.
     pub browsers: Browsers,
     /// Judges and hashes passwords.
     pub passwords: Passwords,
-    /// Whether the database keeps changes.
-    pub pulse: Arc<Pulse>,
-    /// Who comes next to the database.
-    pub turns: Turns,
-    /// Slows down guessing.
-    pub limits: Arc<Limits>,
-    /// What an account may have.
+    /// The state of the database.
+    pub database_health: Arc<DatabaseHealth>,
+    /// Limits concurrent requests per account.
+    pub request_queues: RequestQueues,
+    /// Rate limits.
+    pub limits: Arc<RateLimits>,
+    /// The quota of each account.
     pub quota: Quota,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
-    /// This server among others on the same database.
+    /// The node id of this server.
     pub node: String,
-    /// Base of links, if set.
+    /// The base of links, if it is set.
     pub public_url: Option<Url>,
-    /// Where encoders connect.
+    /// The port that encoders connect to.
     pub rtmp_port: u16,
-    /// Whether this server itself speaks HTTPS.
+    /// Whether this server itself serves HTTPS.
     pub tls: bool,
-    /// Who may make accounts.
+    /// Whether sign-up is open.
     pub signup: Signup,
-    /// Handlers that run, whether or not their client is still there.
+    /// The running handlers, with or without a connected client.
     pub handlers: TaskTracker,
-    /// Cancelled when the server begins to stop.
+    /// Cancelled when the server starts to stop.
     pub stopping: CancellationToken,
 }
 
-/// As handlers get it.
+/// The state as handlers receive it.
 pub(super) type Ctx = Arc<Context>;

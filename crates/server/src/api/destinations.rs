@@ -1,4 +1,5 @@
-//! Destinations: saved places to send to, and the wish that a relay runs. What runs is the reconciler's business.
+//! Handlers for destinations: saved servers to send to, and whether their relay should run. The reconciler starts and
+//! stops relays.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use gostream_engine::spec::AccountId;
@@ -29,23 +30,23 @@ pub(super) struct DestinationInput {
     name: String,
     #[schema(example = "rtmp://live.twitch.tv/app", max_length = 2048)]
     rtmp_url: String,
-    /// A second server of the same platform, which gets the same stream under the same key over a connection of its own.
+    /// A second server of the same platform. It gets the same stream under the same key over a separate connection.
     #[schema(example = "rtmps://b.rtmps.youtube.com:443/live2?backup=1", max_length = 2048)]
     backup_url: Option<String>,
-    /// Kept to the letter, encrypted, and never shown again.
+    /// Stored unchanged and encrypted, and never shown again.
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 1024)]
     stream_key: SecretString,
-    /// Whether a relay should run while the project is live. Off unless said.
+    /// Whether a relay should run while the project is live. Off by default.
     #[serde(default)]
     #[schema(required = false, default = false)]
     enabled: bool,
-    /// By how many seconds the destination gets the stream later.
+    /// The delay of the destination in seconds.
     #[serde(default)]
     #[schema(required = false, default = 0, minimum = 0, maximum = 300)]
     delay_seconds: i64,
 }
 
-/// What changes; the rest stays.
+/// The fields to change; absent fields stay the same.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct DestinationPatch {
@@ -54,14 +55,15 @@ pub(super) struct DestinationPatch {
     name: Option<String>,
     #[schema(max_length = 2048)]
     rtmp_url: Option<String>,
-    /// `null` takes the backup server away.
+    /// `null` removes the backup server.
     #[serde(default, deserialize_with = "field::given")]
     #[schema(value_type = Option<String>, max_length = 2048)]
     backup_url: Option<Option<String>>,
     #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 1024)]
     stream_key: Option<SecretString>,
     enabled: Option<bool>,
-    /// While live, the relay goes on at the next keyframe that fits, over the same connection: viewers see a part again, or miss one.
+    /// While live, the relay continues at the next suitable keyframe over the same connection: viewers see a part
+    /// twice, or miss a part.
     #[schema(minimum = 0, maximum = 300)]
     delay_seconds: Option<i64>,
 }
@@ -143,10 +145,10 @@ impl DestinationPatch {
     }
 }
 
-/// Changes a destination. Its relay restarts only if URL or key changed; the others never notice.
+/// Changes a destination. Its relay restarts only if URL or key changed; other relays are not affected.
 ///
-/// A URL with another scheme, host or port wants the stream key again. A login in a URL is shown as `****`, which written back
-/// means what it was.
+/// A URL with another scheme, host or port requires the stream key again. Credentials in a URL are shown as `****`;
+/// sending `****` back keeps them.
 #[utoipa::path(
     patch, path = "/api/destinations/{id}", tag = "destinations", operation_id = "changeDestination", params(("id" = Uuid, Path)),
     request_body = DestinationPatch,
@@ -154,7 +156,7 @@ impl DestinationPatch {
         (status = 200, body = Destination),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
-        (status = 422, description = "`validation_failed`, or `stream_key_required`: a server that the key was not given for", body = Problem),
+        (status = 422, description = "`validation_failed`, or `stream_key_required`: the server differs from the one that the key was given for", body = Problem),
     )
 )]
 pub(super) async fn change(
@@ -171,7 +173,7 @@ pub(super) async fn change(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
-/// Deletes a destination, whatever its relay is doing.
+/// Deletes a destination and stops its relay.
 #[utoipa::path(
     delete, path = "/api/destinations/{id}", tag = "destinations", operation_id = "deleteDestination", params(("id" = Uuid, Path)),
     responses(
@@ -185,7 +187,7 @@ pub(super) async fn delete(login: Login, commands: Commands, Id(id): Id) -> Resu
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Wants the relay on: it sends now if the project is live, and else waits for it.
+/// Switches the relay on. It sends now if the project is live, otherwise it waits for the stream.
 #[utoipa::path(
     post, path = "/api/destinations/{id}/relay/start", tag = "destinations", operation_id = "startRelay", params(("id" = Uuid, Path)),
     responses(
@@ -205,7 +207,7 @@ pub(super) async fn start(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
-/// Wants the relay off. The others go on.
+/// Switches the relay off. Other relays are not affected.
 #[utoipa::path(
     post, path = "/api/destinations/{id}/relay/stop", tag = "destinations", operation_id = "stopRelay", params(("id" = Uuid, Path)),
     responses(
@@ -225,8 +227,8 @@ pub(super) async fn stop(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
-/// Tries again now instead of after the pause. Does nothing unless the relay is waiting to. Where another server on the same
-/// database owns the stream, it happens within seconds.
+/// Reconnects now instead of after the pause. Does nothing unless the relay waits for its next attempt. If the stream
+/// runs on another server on the same database, this takes some seconds.
 #[utoipa::path(
     post, path = "/api/destinations/{id}/relay/retry", tag = "destinations", operation_id = "retryRelay", params(("id" = Uuid, Path)),
     responses(
@@ -249,8 +251,8 @@ pub(super) async fn retry(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.destination(row)))
 }
 
-/// Tries the destination out: resolves, connects, shakes hands and asks for a stream, but does not publish, so nothing goes on
-/// air. A wrong stream key is only found out when the relay starts.
+/// Tests the destination: resolves, connects, shakes hands and creates a stream, but does not publish, so nothing goes
+/// on air. A wrong stream key is only detected when the relay starts.
 #[utoipa::path(
     post, path = "/api/destinations/{id}/test", tag = "destinations", operation_id = "testDestination", params(("id" = Uuid, Path)),
     responses(
@@ -258,15 +260,15 @@ pub(super) async fn retry(
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
         (status = 429, description = "`too_many_requests`, with `Retry-After`", body = Problem),
-        (status = 503, description = "`busy`: too many destinations are being tried out; with `Retry-After`", body = Problem),
+        (status = 503, description = "`busy`: too many destinations are being tested; with `Retry-After`", body = Problem),
     )
 )]
 pub(super) async fn test(State(ctx): State<Ctx>, login: Login, Id(id): Id) -> Result<Answer<Probe>, Problem> {
     let row = ctx.store.destination(login.user.id, id).await?.ok_or_else(Problem::not_found)?;
     let spec = destination_spec(&row).ok_or_else(Problem::not_found)?;
     ctx.limits.dial(login.user.id).map_err(Problem::too_many)?;
-    // Trying out waits for other servers and changes nothing.
-    drop(login.turn);
+    // The test waits for other servers and makes no changes here.
+    drop(login.permit);
     let steps = ctx.engine.probe(AccountId(login.user.id), &spec.target).await;
     Ok(Answer(steps.map_err(|_| Problem::busy())?.into()))
 }

@@ -1,5 +1,5 @@
-//! The OpenAPI document, and a page that people can read. The page is drawn once from the document; it runs nothing and
-//! loads nothing from elsewhere.
+//! The OpenAPI document, and a readable page. The page is rendered once from the document, and has no scripts and no
+//! external resources.
 
 use std::fmt::Write as _;
 
@@ -23,11 +23,11 @@ use crate::web;
 
 const TAGS: [(&str, &str); 6] = [
     ("auth", "Accounts and logins."),
-    ("projects", "Places to publish to, their streams and events."),
-    ("destinations", "Places to send to, and their relays."),
-    ("hls", "What players fetch."),
-    ("hooks", "For an nginx-rtmp in front."),
-    ("health", "For supervisors."),
+    ("projects", "Projects with their streams and events."),
+    ("destinations", "Destinations and their relays."),
+    ("hls", "Playlists and media for players."),
+    ("hooks", "Hooks for an upstream nginx-rtmp."),
+    ("health", "Health checks."),
 ];
 
 /// The document without its paths.
@@ -42,7 +42,7 @@ pub(super) fn frame() -> OpenApi {
     let mut components = Components::new();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    let about = "Set by login, for the page; over plain HTTP its name is `gostream_session`. Requests that change something must come from the same origin.";
+    let about = "Set by login, for the page; over plain HTTP its name is `gostream_session`. Requests that make changes must come from the same origin.";
     let cookie = ApiKey::Cookie(ApiKeyValue::with_description("__Host-gostream_session", about));
     components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
     let none: [&str; 0] = [];
@@ -53,7 +53,7 @@ pub(super) fn frame() -> OpenApi {
         .security(Some([SecurityRequirement::new("bearer", none), SecurityRequirement::new("cookie", none)]))
         .tags(Some(TAGS.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build())))
         .build();
-    // Named by every error answer, which the routes mention by name only.
+    // Every error response uses this schema, but the routes only mention its name.
     let mut schemas = Vec::new();
     <Problem as utoipa::ToSchema>::schemas(&mut schemas);
     schemas.push(("Problem".to_owned(), <Problem as utoipa::PartialSchema>::schema()));
@@ -63,8 +63,8 @@ pub(super) fn frame() -> OpenApi {
     api
 }
 
-/// What the routes leave out: errors are problem documents, every answer says what it is, and a token that may only read
-/// changes nothing.
+/// Adds what the routes leave out: problem documents as content of errors, a description for every response, and the
+/// refusal of changes with a read-only token.
 pub(super) fn finish(mut api: OpenApi) -> OpenApi {
     let items = api.paths.paths.values_mut();
     let operations = items.flat_map(|item| {
@@ -93,15 +93,15 @@ pub(super) fn finish(mut api: OpenApi) -> OpenApi {
     api
 }
 
-/// What an operation does, as far as its method says.
+/// The effect of an operation, derived from its method.
 enum Effect {
     Reads,
     Changes,
 }
 
-/// What is refused before a handler is asked, whatever it does, where the route itself says nothing of it.
+/// Adds the refusals that happen before any handler runs, unless the route documents the status itself.
 fn add_refusals(effect: Effect, operation: &mut Operation) {
-    // The module of nginx-rtmp that asks reads no answer, so there is only one.
+    // nginx-rtmp ignores the response of this hook, so it is always the same.
     let is_heard_anyway = operation.operation_id.as_deref() == Some("onPublishDone");
     let needs_login = operation.security.is_none();
     let body = operation.request_body.as_ref().filter(|_| !is_heard_anyway);
@@ -127,7 +127,10 @@ fn add_refusals(effect: Effect, operation: &mut Operation) {
         add("503", about);
     }
     if matches!(effect, Effect::Changes) && needs_login {
-        add("403", "`bad_origin`: the cookie alone, from another site; `not_allowed`: the API token may only read");
+        add(
+            "403",
+            "`bad_origin`: the request has only the cookie and comes from another site; `not_allowed`: the API token is read-only",
+        );
     }
     add("500", "`internal`");
     add("503", "`database_unavailable`, `timeout`, with `Retry-After`");
@@ -146,7 +149,7 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(openapi: &OpenApi) -> Rou
 fn page(document: &Value) -> String {
     let mut body = String::from("<h1>GoStream API</h1>");
     body += &paragraph(text(document, "/info/description"));
-    body += "<p>The same for programs: <a href=\"/api/openapi.json\">openapi.json</a>. \
+    body += "<p>The same as JSON: <a href=\"/api/openapi.json\">openapi.json</a>. \
              Log in, then send <code>Authorization: Bearer TOKEN</code>.</p>";
     for (tag, about) in TAGS {
         // Writing to a string does not fail.
@@ -204,7 +207,7 @@ fn fields(schema: &Value) -> String {
     format!("<table>{}</table>", rows.collect::<String>())
 }
 
-/// A schema in a few characters, with a link where it has a name.
+/// A short text for a schema, with a link if it has a name.
 fn type_of(schema: Option<&Value>) -> String {
     let Some(schema) = schema else { return String::new() };
     if let Some(name) = text(schema, "/$ref").rsplit('/').next().filter(|name| !name.is_empty()) {
@@ -246,7 +249,7 @@ fn paragraph(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("<p>{}</p>", inline(text)) }
 }
 
-/// Text with `code` between backticks.
+/// Text with code elements for the parts between backticks.
 fn inline(text: &str) -> String {
     let parts = text.split('`').enumerate().map(|(n, part)| match n % 2 {
         0 => web::escape(part),
@@ -267,9 +270,9 @@ mod tests {
         serde_json::to_value(crate::api::document()).expect("serializes")
     }
 
-    /// Client generators stumble over each of these.
+    /// Client generators fail on each of these faults.
     #[test]
-    fn the_document_is_one_that_generators_take() {
+    fn client_generators_can_read_the_document() {
         let document = document();
         let mut ids = HashSet::new();
         for operation in document["paths"]
@@ -290,10 +293,10 @@ mod tests {
             assert!(document["components"]["schemas"].get(reference).is_some(), "{reference} is not defined");
         }
         let stream = &document["components"]["schemas"]["Stream"]["required"];
-        assert!(stream.as_array().is_some_and(|fields| fields.contains(&Value::from("endedAt"))), "null, but there");
+        assert!(stream.as_array().is_some_and(|fields| fields.contains(&Value::from("endedAt"))), "null, but present");
     }
 
-    /// The copy is what other programs, and the page's client, are generated from.
+    /// Other programs, and the page's client, are generated from the copy.
     #[test]
     fn the_committed_copy_is_current() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_before_a_handler_is_asked_is_documented() {
+    fn refusals_before_the_handler_are_documented() {
         let document = document();
         for (path, methods) in document["paths"].as_object().expect("paths") {
             for (method, operation) in methods.as_object().expect("methods") {

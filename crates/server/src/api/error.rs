@@ -1,4 +1,4 @@
-//! Every error that the API answers with: RFC 9457 problem documents.
+//! The errors of the API: RFC 9457 problem documents.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,55 +11,56 @@ use gostream_store::{Error, Trouble};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{login::password, pulse};
+use crate::{database_health, login::password};
 
-/// RFC 9457 section 3.
+/// The media type, RFC 9457 section 3.
 pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 
-/// A database that restarts is back after some seconds, and so many callers come back together.
+/// `Retry-After` during an outage. A database that restarts is back within seconds. It also spreads the clients that
+/// come back.
 const AWAY_RETRY: Duration = Duration::from_secs(5);
 
-/// A full line of passwords is half as long as before by then.
+/// `Retry-After` of a full password queue, which is half empty by then.
 const BUSY_RETRY: Duration = Duration::from_secs(4);
 
-/// An error as the caller reads it: a stable code for programs, a sentence for people.
+/// An error response: a stable code for programs, a sentence for people.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// Always `about:blank`: `code` says more.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
     kind: &'static str,
-    /// The status in words.
+    /// The name of the HTTP status.
     #[schema(example = "Unprocessable Content")]
     title: &'static str,
     /// The HTTP status.
     #[schema(value_type = u16, example = 422)]
     #[serde(serialize_with = "status_number")]
     status: StatusCode,
-    /// What happened and what to do.
+    /// The problem and its remedy.
     #[schema(value_type = String, example = "Some fields need a look.")]
     detail: Cow<'static, str>,
-    /// Stable, for programs.
+    /// A stable code for programs.
     #[schema(example = "validation_failed")]
     code: &'static str,
-    /// What is wrong with which field.
+    /// The invalid fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
     #[serde(skip)]
     retry_after: Option<Duration>,
-    /// What is wrong with the database, if that is the reason.
+    /// The problem of the database, if that is the cause.
     #[serde(skip)]
     trouble: Option<Trouble>,
 }
 
-/// What is wrong with one field.
+/// An error in one field.
 #[derive(Debug, Serialize, ToSchema, PartialEq, Eq)]
 pub(super) struct FieldError {
     /// The field's name in the request.
     #[schema(example = "email")]
     pub field: String,
-    /// A sentence.
+    /// The error as a sentence.
     #[schema(example = "This is not an email address.")]
     pub message: String,
 }
@@ -69,7 +70,7 @@ fn status_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Re
 }
 
 impl Problem {
-    /// An account has as much as it may have.
+    /// 403: a quota is used up.
     pub(super) fn quota(detail: String) -> Self {
         Self::new(StatusCode::FORBIDDEN, "quota_exceeded", detail)
     }
@@ -79,7 +80,7 @@ impl Problem {
         self.status
     }
 
-    /// A problem with this status, code and sentence.
+    /// A problem with this status, code and detail.
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind: "about:blank",
@@ -93,17 +94,17 @@ impl Problem {
         }
     }
 
-    /// 401: no login, or one that ended.
+    /// 401: no login, or a login that has ended.
     pub(super) fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Log in first: the token is missing, expired or ended.")
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Log in first: the token is missing, invalid or expired.")
     }
 
-    /// 404: not there, or somebody else's; nobody can tell which.
+    /// 404: it does not exist or belongs to another user. The response does not tell which.
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here, or it is not yours.")
+        Self::new(StatusCode::NOT_FOUND, "not_found", "This does not exist, or it is not yours.")
     }
 
-    /// 422: the body is read, but some fields cannot be taken.
+    /// 422: some fields of the request are invalid.
     pub(super) fn fields(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => only.message.clone().into(),
@@ -112,25 +113,25 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", detail) }
     }
 
-    /// 422 because of one field.
+    /// 422: one field is invalid.
     pub(super) fn field(field: &str, message: impl Into<String>) -> Self {
         Self::fields(vec![FieldError { field: field.to_owned(), message: message.into() }])
     }
 
-    /// 422: a destination's key goes only to the servers that its owner gave it to.
+    /// 422: a destination's key is sent only to servers that its owner gave it for.
     pub(super) fn stream_key_required() -> Self {
         let sentence = "This is another server. Enter the stream key again, so that it is only sent where you want it.";
         Self { code: "stream_key_required", ..Self::field("streamKey", sentence) }
     }
 
-    /// 429: too many tries.
+    /// 429: too many attempts. `wait` is the time until the next one.
     pub(super) fn too_many(wait: Duration) -> Self {
         let seconds = retry_after_seconds(wait);
-        let detail = format!("Too many tries. Try again in {seconds} seconds.");
+        let detail = format!("Too many attempts. Try again in {seconds} seconds.");
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
     }
 
-    /// 503: as many of these as may be are waiting.
+    /// 503: the queue of requests of this kind is full.
     pub(super) fn busy() -> Self {
         let seconds = BUSY_RETRY.as_secs();
         let detail =
@@ -138,22 +139,22 @@ impl Problem {
         Self { retry_after: Some(BUSY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
-    /// 503: the database does not answer, or keeps no changes.
+    /// 503: the database does not respond, or does not accept changes.
     pub(super) fn database_unavailable(trouble: Trouble) -> Self {
         Self {
             retry_after: Some(AWAY_RETRY),
             trouble: Some(trouble),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", pulse::sentence(trouble))
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", database_health::sentence(trouble))
         }
     }
 
-    /// 503: the handler was given up on.
+    /// 503: the handler took too long.
     pub(super) fn timeout() -> Self {
         let detail = "The request took too long: the database may not be answering. Try again in a moment.";
         Self { retry_after: Some(AWAY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail) }
     }
 
-    /// 500: logged here with its cause, which the caller does not see.
+    /// 500: the cause is logged and not shown to the client.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         let mut causes = error.to_string();
         let mut source = error.source();
@@ -162,11 +163,15 @@ impl Problem {
             source = cause.source();
         }
         tracing::error!(error = causes, "A request failed.");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something failed in the server. Its log says what.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "An internal error occurred. The server's log has the cause.",
+        )
     }
 }
 
-/// The status in the words of RFC 9110, which renamed two that the library still calls by their old names.
+/// The status's name in RFC 9110, which renamed two that the library has under their old names.
 fn title(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNPROCESSABLE_ENTITY => "Unprocessable Content",
@@ -176,7 +181,7 @@ fn title(status: StatusCode) -> &'static str {
 }
 
 fn retry_after_seconds(wait: Duration) -> u64 {
-    // Rounded up: a client that waits exactly as long must get through.
+    // Rounded up, so that a client that waits exactly this long succeeds.
     wait.as_millis().div_ceil(1_000).max(1) as u64
 }
 
@@ -212,12 +217,12 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::NotFound => Self::not_found(),
-            Error::Quota => Self::quota("This account has as much as it may have.".to_owned()),
+            Error::Quota => Self::quota("This account has used up its quota.".to_owned()),
             Error::EmailTaken => {
                 Self::new(StatusCode::CONFLICT, "email_taken", "There is an account with this email address already.")
             }
             Error::LoginsEnded => Self::unauthorized(),
-            Error::BadCursor => Self::field("cursor", "Take the cursor from `nextCursor` of the page before."),
+            Error::BadCursor => Self::field("cursor", "Use the cursor from `nextCursor` of the previous page."),
             error @ (Error::Connect(_) | Error::Read { .. } | Error::Write { .. }) => {
                 tracing::error!(%error, "The database failed a request.");
                 Self::database_unavailable(error.trouble().unwrap_or(Trouble::Away))

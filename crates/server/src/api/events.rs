@@ -1,7 +1,7 @@
-//! Server-sent events: a project as it is, and again whenever it changes.
+//! Server-sent events: the state of a project, sent again whenever it changes.
 //!
-//! One task-less stream per listener. It wakes on three things: the engine's status, a change of rows, and a slow tick
-//! that looks whether the session still exists (another server, or a command, may have ended it).
+//! Each client has one stream, without a task. It wakes on changes of the engine's status and of rows, and periodically
+//! to check whether the session still exists, because another server or a command may have ended it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,29 +28,30 @@ use super::{
 };
 use crate::control::{commands::Commands, wakes::Change};
 
-/// Between two events at least; what happens in between arrives together.
+/// The shortest time between two events. Changes in between are sent together.
 const PACE: Duration = Duration::from_millis(200);
-/// How often rows and session are read although nobody said that they changed.
+/// The interval at which rows and session are read without a notification.
 const RECHECK: Duration = Duration::from_secs(5);
-/// After so long without an event a `heartbeat` is sent: proxies do not close a connection that is never quiet for long, and a
-/// page knows within two of them that a proxy holds its events back. Browsers hide comments, so it is an event.
+/// A `heartbeat` event is sent after this time without another event, so that proxies do not close the connection as
+/// idle, and so that a page detects within two heartbeats that a proxy buffers its events. It is an event because
+/// browsers hide comments.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// nginx in front would collect events into blocks, and proxies that compress would wait for enough to compress (RFC 9111
-/// section 5.2.2.6: `no-transform`).
+/// Headers against buffering: nginx would collect events into blocks, and compressing proxies would wait for more data
+/// (RFC 9111 section 5.2.2.6: `no-transform`).
 const STREAMED: [(HeaderName, &str); 2] =
     [(HeaderName::from_static("x-accel-buffering"), "no"), (header::CACHE_CONTROL, "no-store, no-transform")];
 
-/// Follows a project. `snapshot` comes first, `status` whenever something changed; the data of both is a `Project` with
-/// its destinations. `heartbeat` comes after five seconds without either, with an empty object: a client that gets nothing for
-/// twice as long should ask for the project instead, since a proxy holds the stream back. The stream ends with the session, the
-/// project or the server.
+/// Follows a project. `snapshot` is sent first, `status` after every change; the data of both is a `Project` with its
+/// destinations. `heartbeat` is sent after five seconds without either, with an empty object. A client that receives
+/// nothing for twice as long should poll the project instead, because a proxy buffers the stream. The stream ends with
+/// the session, the project or the server.
 #[utoipa::path(
     get, path = "/api/projects/{id}/events", tag = "projects", operation_id = "followProject", params(("id" = Uuid, Path)),
     responses(
         (status = 200, description = "Events `snapshot`, `status` and `heartbeat`", body = Project, content_type = "text/event-stream"),
         (status = 401, description = "`unauthorized`", body = Problem),
-        (status = 403, description = "`quota_exceeded`: the account follows as many as it may", body = Problem),
+        (status = 403, description = "`quota_exceeded`: the account has too many open event streams", body = Problem),
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
@@ -61,8 +62,8 @@ pub(super) async fn follow(
     Id(id): Id,
     links: Links,
 ) -> Result<impl IntoResponse, Problem> {
-    let place = ctx.followers.enter(login.user.id)?;
-    // Subscribed before the first look, so that nothing falls in between.
+    let permit = ctx.event_streams.enter(login.user.id)?;
+    // The subscriptions start before the first read, so that no change is missed in between.
     let changes = ctx.control.changes();
     let status = ctx.engine.watch(ProjectId(id));
     let mut recheck = interval(RECHECK);
@@ -70,17 +71,17 @@ pub(super) async fn follow(
     recheck.reset();
     let (shown, next) = (None, None);
     let mut follower =
-        Follower { _place: place, ctx, links, login, commands, id, changes, status, recheck, shown, next };
+        Follower { _permit: permit, ctx, links, login, commands, id, changes, status, recheck, shown, next };
     let snapshot = follower.look().await?.ok_or_else(Problem::not_found)?;
     follower.next = Some(("snapshot", snapshot));
-    follower.login.turn = None;
+    follower.login.permit = None;
     let heartbeat =
         sse::KeepAlive::new().interval(HEARTBEAT).event(sse::Event::default().event("heartbeat").data("{}"));
     Ok((STREAMED, Sse::new(events(follower)).keep_alive(heartbeat)))
 }
 
 struct Follower {
-    _place: Permit<Uuid>,
+    _permit: Permit<Uuid>,
     ctx: Ctx,
     links: Links,
     login: Login,
@@ -105,16 +106,16 @@ fn events(follower: Follower) -> impl Stream<Item = Result<sse::Event, axum::Err
     })
 }
 
-/// Why a follower looks again.
+/// Why a follower reads the project again.
 enum Wake {
-    /// Something about the project.
+    /// The project may have changed.
     Look,
-    /// Perhaps the session ended.
+    /// The session may have ended, too.
     Session,
 }
 
 impl Follower {
-    /// The project as soon as it differs from what was shown; `None` at the end.
+    /// Waits until the project differs from the last sent state; `None` at the end of the stream.
     async fn changed(&mut self) -> Option<Project> {
         loop {
             let wake = self.wake().await?;
@@ -134,7 +135,7 @@ impl Follower {
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
-                // Logged where it arose. The browser comes back by itself and finds out.
+                // The error was logged where it occurred. The browser reconnects.
                 Err(_) => return None,
             }
         }
@@ -147,10 +148,10 @@ impl Follower {
                 changed = self.status.changed() => return changed.ok().map(|()| Wake::Look),
                 _ = self.recheck.tick() => return Some(Wake::Session),
                 change = self.changes.recv() => match change {
-                    Ok(Change::Stranger) => return Some(Wake::Look),
+                    Ok(Change::UnknownKey) => return Some(Wake::Look),
                     Ok(Change::Project(id)) if id == self.id => return Some(Wake::Look),
                     Ok(Change::Project(_)) => {}
-                    // Missed changes may have been anything.
+                    // The missed changes may include any kind.
                     Ok(Change::Sessions) | Err(broadcast::error::RecvError::Lagged(_)) => return Some(Wake::Session),
                     Err(broadcast::error::RecvError::Closed) => return None,
                 },
@@ -158,7 +159,7 @@ impl Follower {
         }
     }
 
-    /// Only what the database says counts: nobody is logged out because it is away.
+    /// Whether the database says that the login has ended. During an outage the client stays logged in.
     async fn is_logged_out(&self) -> bool {
         self.login.counts(&self.ctx).await.is_ok_and(|counts| !counts)
     }

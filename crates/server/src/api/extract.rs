@@ -1,4 +1,4 @@
-//! What handlers take out of a request, each refusing with a [`Problem`]: JSON bodies, ids in paths, queries, links.
+//! Extractors for JSON bodies, ids in paths, queries and links. Each refuses a request with a [`Problem`].
 
 use std::{fmt, marker::PhantomData, net::IpAddr, time::Duration};
 
@@ -17,10 +17,11 @@ use uuid::Uuid;
 use super::{context::Ctx, error::Problem};
 use crate::listen::{Peer, Proxies};
 
-/// From when the handler wants it. The largest that is taken needs 13 kB/s by then, a usual one of some hundred bytes very little.
+/// How long the body may take once the handler reads it. The largest body needs 13 kB/s; usual ones have some hundred
+/// bytes.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A JSON body. Unknown fields are refused by the types themselves.
+/// A JSON body. The types of the bodies refuse unknown fields.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -37,8 +38,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
 /// The whole body, up to the limit of the router.
 pub(super) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    let unreadable = || Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body did not arrive whole.");
-    // The handler waits for it by itself: its client may have been told long ago that it took too long.
+    let unreadable = || Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body did not arrive completely.");
+    // The handler needs a timeout of its own: it continues after the request's timeout.
     let arrived = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await.map_err(|_| unreadable())?;
     arrived.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
@@ -64,7 +65,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// A JSON object. serde takes an array for a struct as well, its fields in the order of our code.
+/// A JSON object. serde would also accept an array for a struct, with the fields in the order of the code.
 struct Object<T>(T);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
@@ -92,7 +93,7 @@ fn problem(error: &serde_json::Error, path: &str) -> Problem {
     if !error.is_data() {
         return Problem::new(StatusCode::BAD_REQUEST, "malformed_json", format!("The body is not JSON: {text}."));
     }
-    // The position means little to a person who filled in a form.
+    // The position is useless to a user who filled in a form.
     let sentence = text.split(" at line ").next().unwrap_or_default();
     let field = match path {
         "." => sentence.split('`').nth(1).filter(|_| names_a_field(sentence)).unwrap_or("body"),
@@ -103,12 +104,12 @@ fn problem(error: &serde_json::Error, path: &str) -> Problem {
     Problem::field(field, format!("{sentence}."))
 }
 
-/// Whether the parser's words tell which field it is where the path does not.
+/// Whether the parser's message names the field, for errors without a path.
 fn names_a_field(sentence: &str) -> bool {
     sentence.starts_with("missing field") || sentence.starts_with("duplicate field")
 }
 
-/// The `{id}` of a path. Anything but a UUID names nothing.
+/// The `{id}` of a path. A text that is not a UUID is not found.
 pub(super) struct Id(pub(super) Uuid);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -120,7 +121,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// The query, by name.
+/// The query parameters.
 pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -134,25 +135,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The base of the links in an answer: `public_url`, or what the request says about where it went.
+/// The base of the links in a response: `public_url`, or the host of the request.
 pub(super) struct Links {
-    /// Without a slash at the end.
+    /// The base URL without a trailing slash.
     base: String,
-    /// Name or address without port; IPv6 in brackets.
+    /// The name or address without a port; IPv6 in brackets.
     host: String,
-    /// `:port`, or nothing where it is RTMP's own.
+    /// `:port`, or empty for the default port of RTMP.
     rtmp_port: String,
-    /// Who asks.
+    /// The client's address.
     pub(super) client: Option<IpAddr>,
 }
 
 impl Links {
-    /// Under our web address.
+    /// A URL of this server's web pages.
     pub(super) fn web(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// What goes into the encoder's "server" field.
+    /// The URL for the encoder's "server" field.
     pub(super) fn ingest(&self) -> String {
         format!("rtmp://{}{}/live", self.host, self.rtmp_port)
     }
@@ -182,21 +183,20 @@ impl FromRequestParts<Ctx> for Links {
     }
 }
 
-/// Where the request went: HTTP/2 says it in the URI, HTTP/1 in `Host`. User info has no place there.
+/// The host of the request: from the URI in HTTP/2, from `Host` in HTTP/1. Hosts with user info are ignored.
 pub(super) fn authority(parts: &Parts) -> Option<Authority> {
     let header = || parts.headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     parts.uri.authority().cloned().or_else(header).filter(|authority| !authority.as_str().contains('@'))
 }
 
-/// Whether the browser's end of the connection is HTTPS, here or at a trusted proxy.
+/// Whether the client connects over HTTPS, to this server or to a trusted proxy.
 pub(super) fn is_secure(parts: &Parts, ctx: &Ctx) -> bool {
     let proxied = || from_proxy(parts, "x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     ctx.tls || ctx.public_url.as_ref().is_some_and(|url| url.scheme() == "https") || proxied()
 }
 
-/// The client's address. A trusted proxy is believed about whom it speaks for, and if that is another trusted proxy, so is
-/// that one: the chain is walked from its end to the first address that is no proxy. What is before it comes from the
-/// client.
+/// The client's address. If the peer is a trusted proxy, the chain of `X-Forwarded-For` is followed from its end to the
+/// first address that is not a trusted proxy. Entries before that one come from the client and are ignored.
 pub(super) fn client_address(parts: &Parts) -> Option<IpAddr> {
     let peer = parts.extensions.get::<Peer>()?;
     let own = peer.address.ip().to_canonical();
@@ -214,7 +214,7 @@ pub(super) fn client_address(parts: &Parts) -> Option<IpAddr> {
     Some(client)
 }
 
-/// The last entry of a forwarding header, if the peer is a trusted proxy: earlier entries come from the client.
+/// The last entry of a forwarding header, if the peer is a trusted proxy. Earlier entries come from the client.
 fn from_proxy<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     let is_proxy = parts.extensions.get::<Peer>().is_some_and(|peer| peer.is_proxy);
     let value = parts.headers.get_all(name).iter().next_back().filter(|_| is_proxy)?;
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_arrive_is_given_up_soon() {
+    async fn a_body_that_does_not_arrive_times_out_early() {
         for begins in [false, true] {
             let some = futures::stream::iter(begins.then(|| Ok::<_, std::io::Error>(Bytes::from_static(b"{"))));
             let never = futures::StreamExt::chain(some, futures::stream::pending());

@@ -1,4 +1,4 @@
-//! What each field of a request must be. A parser gives the value to store, or a sentence for the person who typed it.
+//! Validation of request fields. A parser returns the value to store, or a sentence for the user.
 
 use gostream_proto::rtmp::url::RtmpUrl;
 use secrecy::SecretString;
@@ -14,24 +14,24 @@ const EMAIL_CHARS_MAX: usize = 254;
 const EMAIL_LOCAL_MAX: usize = 64;
 /// RFC 1035 section 2.3.4.
 const LABEL_MAX: usize = 63;
-/// Enough for a title, short enough for a card.
+/// The longest name, in characters: enough for a title, short enough for a card on the page.
 const NAME_CHARS_MAX: usize = 100;
-/// The engine keeps a stream of 7 Mbit/s for so long.
+/// The longest delay: the engine can keep this much of a 7 Mbit/s stream.
 const DELAY_SECONDS_MAX: u16 = 300;
 /// Platforms' longest keys (signed ones) are near 300.
 const STREAM_KEY_CHARS_MAX: usize = 1_024;
 
-/// Collects what is wrong, so that a form learns everything at once.
+/// Collects errors, so that a form gets all of them at once.
 #[derive(Default)]
 pub(super) struct Fields(Vec<FieldError>);
 
 impl Fields {
-    /// The value, or `None` and a note.
+    /// The value; `None` after recording its error.
     pub(super) fn take<T>(&mut self, field: &str, value: Result<T, String>) -> Option<T> {
         value.map_err(|message| self.0.push(FieldError { field: field.to_owned(), message })).ok()
     }
 
-    /// The same for a field that may be absent: `Some(None)` when it is.
+    /// Like [`Self::take`], for an optional field: `Some(None)` if it is absent.
     pub(super) fn take_if_given<T>(
         &mut self,
         field: &str,
@@ -48,19 +48,19 @@ impl From<Fields> for Problem {
     }
 }
 
-/// Tells `null` from nothing: what is given is `Some`, whatever it is.
+/// Distinguishes `null` from an absent field: any given value is `Some`.
 pub(super) fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(value).map(Some)
 }
 
-/// A time after `now`, as RFC 3339 writes it.
+/// An RFC 3339 time after `now`.
 pub(super) fn future(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime, String> {
     let time = OffsetDateTime::parse(text, &Rfc3339);
     let time = time.map_err(|_| "Give a time like 2027-11-27T18:00:00Z.".to_owned())?;
     if time > now { Ok(time) } else { Err("Give a time in the future.".to_owned()) }
 }
 
-/// An email address as HTML forms take it, in lower case.
+/// An email address as HTML forms accept it, in lower case.
 pub(crate) fn email(text: &str) -> Result<String, String> {
     let email = text.trim().to_lowercase();
     if email.is_empty() {
@@ -86,7 +86,7 @@ fn is_domain(text: &str) -> bool {
     })
 }
 
-/// A password of the form that a new one must have. How easily it is guessed takes time to judge, which is done after the limits.
+/// A new password with a valid form. Its strength takes time to judge, so that is done after the rate limits.
 pub(super) fn new_password(text: &str) -> Result<String, String> {
     password::check_form(text).map(|()| text.to_owned())
 }
@@ -102,7 +102,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     }
     if name.chars().any(|c| c.is_control() || is_invisible(c)) || has_odd_joiner(name) {
         return Err(
-            "A name has no line breaks, invisible characters, marks that turn the direction of text, or other \
+            "A name must not contain line breaks, invisible characters, marks that change the direction of text, or other \
                     control characters."
                 .to_owned(),
         );
@@ -110,8 +110,8 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// Marks, embeddings, overrides and isolates of direction (UAX 9 section 2), and what takes no room: with them a name reads
-/// as something else, or as the same as another. Names in scripts from right to left do without.
+/// Whether a character is invisible, or a mark, embedding, override or isolate of direction (UAX 9 section 2). Such
+/// characters make a name look different, or equal to another one. Names in right-to-left scripts do not need them.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
@@ -119,8 +119,8 @@ fn is_invisible(c: char) -> bool {
         | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// The two joiners take no room either, but Persian and the scripts of India are written with them, and some emoji. There
-/// they stand between two of their kind.
+/// Whether the name has a misplaced zero-width joiner or variation selector. The two joiners are invisible, too, but
+/// Persian, the scripts of India and some emoji use them between two of their own characters.
 fn has_odd_joiner(name: &str) -> bool {
     let joins = |c: char| matches!(c, '\u{200C}' | '\u{200D}');
     let joined =
@@ -129,33 +129,33 @@ fn has_odd_joiner(name: &str) -> bool {
     let at = |n: Option<usize>| n.and_then(|n| letters.get(n)).is_some_and(|&c| joined(c));
     let after_letter = |n: usize| n.checked_sub(1).and_then(|n| letters.get(n)).is_none_or(char::is_ascii_alphabetic);
     letters.iter().enumerate().any(|(n, &c)| match c {
-        // They choose how the character before them is drawn; a letter has one form.
+        // Variation selectors choose the appearance of the previous character. ASCII letters have no variants.
         '\u{FE00}'..='\u{FE0F}' => after_letter(n),
         _ => joins(c) && !(at(n.checked_sub(1)) && at(Some(n + 1))),
     })
 }
 
-/// How much later a destination gets the stream, in seconds.
+/// The delay of a destination in seconds.
 pub(super) fn delay(seconds: i64) -> Result<u16, String> {
     let fits = u16::try_from(seconds).ok().filter(|seconds| *seconds <= DELAY_SECONDS_MAX);
     fits.ok_or_else(|| format!("A delay has 0 to {DELAY_SECONDS_MAX} seconds."))
 }
 
-/// The id of a platform of the catalogue.
+/// The id of a platform in the catalogue.
 pub(super) fn platform(text: &str) -> Result<String, String> {
     if platform::is_known(text) {
         return Ok(text.to_owned());
     }
-    Err("There is no such platform; `GET /api/platforms` lists them, and `custom` stands for any other.".to_owned())
+    Err("There is no such platform; `GET /api/platforms` lists them, and `custom` is any other server.".to_owned())
 }
 
-/// A server's URL, to the letter but for white space around it.
+/// A server's URL, unchanged except for white space around it.
 pub(super) fn rtmp_url(text: &str) -> Result<String, String> {
     let url = text.trim();
     let parsed = RtmpUrl::parse(url).map_err(|error| error.to_string())?;
     if is_split_login(&parsed, url) {
         return Err(
-            "A password in the URL ends at its first / or ?, so this one would go to another server. Choose one \
+            "A password in the URL ends at its first / or ?, so this URL would lead to another server. Choose a password \
                     without these characters."
                 .to_owned(),
         );
@@ -163,8 +163,9 @@ pub(super) fn rtmp_url(text: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
-/// `rtmp://me:12/34@server.example/app`: an RTMP URL has no escapes, so the rest of the password would be stored and shown as the
-/// application, and the name looked up as a server. Servers on the internet have a dot in their name.
+/// Whether a URL has a password that is cut off, as in `rtmp://me:12/34@server.example/app`. RTMP URLs have no escapes,
+/// so the rest of the password would be stored and shown as the application, and the user name would be resolved as a
+/// host. Public servers have a dot in their name.
 fn is_split_login(parsed: &RtmpUrl, url: &str) -> bool {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -172,8 +173,8 @@ fn is_split_login(parsed: &RtmpUrl, url: &str) -> bool {
     parsed.login().is_none() && authority.contains(':') && is_name && path.contains('@')
 }
 
-/// A platform's stream key: to the letter, since keys carry `?`, `&`, `:` and `=`. Only the white space that copying
-/// leaves around it goes.
+/// A platform's stream key, unchanged because keys may contain `?`, `&`, `:` and `=`. Only white space around it is
+/// removed, which copying often adds.
 pub(super) fn stream_key(text: &str) -> Result<SecretString, String> {
     let key = text.trim_matches(|c: char| c.is_ascii_whitespace());
     if key.is_empty() {
@@ -183,7 +184,7 @@ pub(super) fn stream_key(text: &str) -> Result<SecretString, String> {
         return Err(format!("A stream key has at most {STREAM_KEY_CHARS_MAX} characters."));
     }
     if key.chars().any(char::is_control) {
-        return Err("The stream key has a line break or another control character inside.".to_owned());
+        return Err("The stream key contains a line break or another control character.".to_owned());
     }
     Ok(key.into())
 }
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn emails_are_taken_as_forms_take_them() {
+    fn emails_are_accepted_as_in_html_forms() {
         for good in ["a@b", "Me.Too+x@Example.ORG ", "o'hara@mail.example.co.uk", &format!("{}@b.c", "x".repeat(64))] {
             assert_eq!(email(good).expect(good), good.trim().to_lowercase());
         }
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_trimmed_and_bounded() {
+    fn names_are_trimmed_and_limited() {
         assert_eq!(name("  Sunday Mass \u{1f3a5} ").expect("good"), "Sunday Mass \u{1f3a5}");
         assert_eq!(name(&"ü".repeat(100)).expect("good").chars().count(), 100);
         for good in
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn stream_keys_are_kept_to_the_letter() {
+    fn stream_keys_are_stored_unchanged() {
         for key in ["?streamname=live_1&key=a%2Fb&schedule=rtmp", "1234:secret", "id?s_bl=1&a=", "a b", "k/..//x", "键"]
         {
             assert_eq!(stream_key(&format!(" {key}\r\n")).expect(key).expose_secret(), key);
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_kept_to_the_letter() {
+    fn urls_are_stored_unchanged() {
         for url in
             ["rtmp://b.rtmp.example/live2?backup=1", "rtmps://h:443/app/", "rtmp://stream.example", "rtmp://[::1]/a/b"]
         {

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can serve; and the catalogue, which needs nothing.
+//! Health checks, and the catalogue of platforms.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::timeout;
 use super::{context::Ctx, error::Problem};
 use crate::platform::{self, Platform};
 
-/// A database that takes longer is away.
+/// A database that takes longer counts as away.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Says that the process runs.
+/// Responds while the process runs.
 #[utoipa::path(
     get, path = "/healthz", tag = "health", operation_id = "showHealth", security(()),
     responses((status = 200, description = "`ok`", content_type = "text/plain", body = String))
@@ -21,7 +21,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok"
 }
 
-/// Says that requests can be served, changes included: on a full disk, or where the database can only be read, they cannot.
+/// Whether requests, including changes, can be served. They cannot if the disk is full or the database is read-only.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", operation_id = "showReadiness", security(()),
     responses(
@@ -33,17 +33,17 @@ pub(super) async fn readyz(State(ctx): State<Ctx>) -> Result<&'static str, Probl
     if ctx.stopping.is_cancelled() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server is stopping."));
     }
-    if ctx.pulse.is_double() {
-        let detail = "Another server on this database has the name of this one: its data directory is a copy.";
+    if ctx.database_health.is_node_duplicated() {
+        let detail = "Another server on this database has the same node id: its data directory is a copy.";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "node_in_use", detail));
     }
-    if let Some(trouble) = ctx.pulse.trouble() {
+    if let Some(trouble) = ctx.database_health.trouble() {
         return Err(Problem::database_unavailable(trouble));
     }
     match timeout(PING_TIMEOUT, ctx.store.ping()).await {
         Ok(Ok(())) => Ok("ok"),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "The database does not answer.");
+            tracing::warn!(%error, "The database does not respond.");
             Err(Problem::database_unavailable(error.trouble().unwrap_or(Trouble::Away)))
         }
         Err(_) => Err(Problem::database_unavailable(Trouble::Away)),

@@ -1,7 +1,7 @@
 //! HLS over HTTP: playlists, segments and parts from the engine's memory.
 //!
-//! The classic paths carry the stream key and work for whoever holds it. Under the playback id is the low-latency form,
-//! whose names do not carry the key; a request for what comes next is held until it is there.
+//! The classic paths contain the stream key and work for everyone who has it. The playback id serves the low-latency
+//! form, whose paths do not contain the key. Requests for the next playlist or part block until it is available.
 
 use axum::{
     body::Body,
@@ -19,7 +19,7 @@ use super::{context::Ctx, error::Problem};
 
 const PLAYLIST: [(HeaderName, &str); 2] =
     [(header::CONTENT_TYPE, "application/vnd.apple.mpegurl"), (header::CACHE_CONTROL, "no-cache")];
-/// A number is never used twice for other bytes, so a segment may be kept for as long as anybody wants.
+/// A segment number is never reused for other bytes, so caches may keep a segment without limit.
 const IMMUTABLE: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=31536000, immutable");
 
 /// The classic form: `{streamKey}.m3u8` and `{streamKey}-{n}.ts`.
@@ -41,30 +41,30 @@ fn classic_file(ctx: &Ctx, file: &str) -> Result<Response, Problem> {
         let output = ctx.engine.hls(&StreamKey::new(key)).ok_or_else(not_live)?;
         return output.playlist(key).map(|text| (PLAYLIST, text).into_response()).ok_or_else(not_live);
     }
-    // Keys are UUIDs and have dashes: the number is behind the last.
+    // Keys are UUIDs with dashes: the number follows the last dash.
     let (key, number) = file.strip_suffix(".ts").and_then(|name| name.rsplit_once('-')).ok_or_else(not_live)?;
     let output = ctx.engine.hls(&StreamKey::new(key)).ok_or_else(not_live)?;
-    // One spelling per segment: caches must not keep `7` and `+07`.
+    // Each segment has only one valid spelling, so that caches do not store `7` and `+07` separately.
     let parsed = number.parse::<u64>().ok().filter(|parsed| parsed.to_string() == number);
     let bytes = parsed.and_then(|number| output.segment(number)).ok_or_else(not_live)?;
     Ok(([(header::CONTENT_TYPE, "video/mp2t"), IMMUTABLE], bytes).into_response())
 }
 
-/// The low-latency form: `index.m3u8` and what it names (draft-pantos-hls-rfc8216bis).
+/// The low-latency form: `index.m3u8` and the files that it names (draft-pantos-hls-rfc8216bis).
 #[utoipa::path(
     get, path = "/hls/{playbackId}/{file}", tag = "hls", operation_id = "fetchHlsByPlaybackId", security(()),
     params(
         ("playbackId" = String, Path, description = "`playbackId` of the project"),
-        ("file" = String, Path, description = "`index.m3u8` or what it names"),
-        ("_HLS_msn" = Option<u64>, Query, description = "Answer once this segment is listed"),
-        ("_HLS_part" = Option<u64>, Query, description = "Answer once this part of it is listed"),
+        ("file" = String, Path, description = "`index.m3u8`, or a file that it names"),
+        ("_HLS_msn" = Option<u64>, Query, description = "Respond once this segment is listed"),
+        ("_HLS_part" = Option<u64>, Query, description = "Respond once this part of the segment is listed"),
         ("_HLS_skip" = Option<String>, Query, description = "`YES`: leave out older segments"),
     ),
     responses(
         (status = 200, description = "A playlist, an init segment, a segment or a part", content_type = "application/vnd.apple.mpegurl", body = String),
-        (status = 400, description = "`bad_request`: the directives make no sense", body = Problem),
+        (status = 400, description = "`bad_request`: the directives are invalid", body = Problem),
         (status = 404, description = "`not_found`: unknown or offline", body = Problem),
-        (status = 503, description = "`not_yet`: what was asked for did not come in time", body = Problem),
+        (status = 503, description = "`not_yet`: the requested media did not arrive in time", body = Problem),
     )
 )]
 pub(super) async fn by_playback_id(
@@ -113,13 +113,13 @@ async fn named_file(
         Served::BadRequest(why) => Err(bad(why)),
         Served::NotFound => Err(not_live()),
         Served::TooLate => {
-            let detail = "The stream brought nothing new in time. The encoder may be away; try again.";
+            let detail = "No new media arrived in time. The encoder may be disconnected; try again.";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet", detail))
         }
     }
 }
 
-/// Counts what players ask for, apart from how requests of all kinds are counted: held ones take seconds, and should.
+/// Counts requests of players separately from other requests, because blocking ones take seconds as intended.
 fn counted(ctx: &Ctx, kind: &'static str, answer: Result<Response, Problem>) -> Response {
     let response = answer.into_response();
     ctx.metrics.hls_request(kind, response.status().as_u16());

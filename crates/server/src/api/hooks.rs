@@ -1,9 +1,9 @@
-//! The two hooks of nginx-rtmp, for who keeps an nginx in front: may this key publish, and, it stopped. Where the stream is
-//! pulled from that nginx, they also say when.
+//! The two hooks of nginx-rtmp, for operators with an upstream nginx: whether a key may publish, and that a publisher
+//! stopped. For streams that are pulled from that nginx, they also say when to start and stop.
 //!
-//! The module reads little of HTTP: a status from 200 to 299 lets the publisher in, a redirect lets it in under the name in
-//! `Location`, and without `Connection: close` it waits ten seconds. So: a redirect only to give a stream its key as name,
-//! and the connection ends.
+//! nginx-rtmp interprets little of a response: a status from 200 to 299 admits the publisher, and a redirect admits it
+//! under the name in `Location`. Without `Connection: close` it waits for ten seconds. So every response closes the
+//! connection, and a redirect is used only to rename a stream to its key.
 
 use std::time::Instant;
 
@@ -18,16 +18,16 @@ use gostream_store::Project;
 
 use super::{context::Ctx, error::Problem, extract};
 use crate::{
-    fronts::{Left, Play, Publisher},
     login::refused,
+    upstream_publishers::{Departed, Play, Publisher},
 };
 
 const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 
-/// Asks whether a stream key may publish. Takes `name` from the form or from the query, as nginx-rtmp's `on_publish`
-/// sends it with either `notify_method` (so GET works as well). White space around the key is ignored; where the stream
-/// is pulled from the server that asks, the answer is then 302 with the key as `Location`, which makes nginx-rtmp call the
-/// stream so.
+/// Asks whether a stream key may publish. Reads `name` from the form or the query, as nginx-rtmp's `on_publish` sends
+/// it with either `notify_method` (so GET works as well). White space around the key is ignored. If the stream is
+/// pulled from the server that asks, the response is then 302 with the key as `Location`, so that nginx-rtmp renames
+/// the stream to its key.
 #[utoipa::path(
     post, path = "/api/streams/on_publish", tag = "hooks", operation_id = "onPublish", security(()),
     params(("name" = Option<String>, Query, description = "The stream key")),
@@ -47,7 +47,8 @@ pub(super) async fn on_publish(State(ctx): State<Ctx>, request: Request) -> Resp
     (CLOSE, answer).into_response()
 }
 
-/// Lets a known key in; with a name that the server in front should give the stream, if it would not be found under its key.
+/// Admits a known key. Returns the name that the upstream server should give the stream, if it would otherwise not be
+/// found under its key.
 async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
     let (parts, body) = request.into_parts();
     let address = extract::client_address(&parts);
@@ -65,24 +66,24 @@ async fn admit(ctx: &Ctx, request: Request) -> Result<Option<String>, Problem> {
     let status = ctx.engine.pull_status(id).unwrap_or_default();
     let play = Play { is_live: status.state == PullState::Live, plays: status.plays };
     let name = call.key.clone().filter(|_| call.was_trimmed);
-    ctx.fronts.published(project.id, publisher(call), play, Instant::now());
+    ctx.upstream_publishers.published(project.id, publisher(call), play, Instant::now());
     ctx.engine.pull_published(id);
     Ok(name)
 }
 
-/// Hears that a publisher left; always 200. Where the project's stream is pulled from the server that tells it, and it is the
-/// publisher that is played, the stream ends as if its encoder had stopped here. nginx-rtmp sends this also for a second
-/// publisher that it refused, with the name of the stream that goes on.
+/// Reports that a publisher left; the response is always 200. If the project's stream is pulled from the server that
+/// reports it, and this publisher is the one that is played, the stream ends as if its encoder had stopped here.
+/// nginx-rtmp also sends this for a second publisher that it refused, with the name of the stream that continues.
 #[utoipa::path(
     post, path = "/api/streams/on_publish_done", tag = "hooks", operation_id = "onPublishDone", security(()),
     params(("name" = Option<String>, Query, description = "The stream key")),
     request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`name=KEY`"),
-    responses((status = 200, description = "Heard", content_type = "text/plain", body = String))
+    responses((status = 200, description = "Received", content_type = "text/plain", body = String))
 )]
 pub(super) async fn on_publish_done(State(ctx): State<Ctx>, request: Request) -> Response {
-    // The module reads no answer. What we miss while the database is away shows when no more media comes.
+    // nginx-rtmp ignores the response. A report that is lost during an outage is detected when no more media arrives.
     if let Err(problem) = part(&ctx, request).await {
-        tracing::debug!(?problem, "The end of a publisher in front was not understood.");
+        tracing::debug!(?problem, "The report of a publisher's end could not be processed.");
     }
     (CLOSE, "ok").into_response()
 }
@@ -92,10 +93,10 @@ async fn part(ctx: &Ctx, request: Request) -> Result<(), Problem> {
     let Some(project) = project(ctx, &call).await?.filter(|project| project.pull_url.is_some()) else {
         return Ok(());
     };
-    match ctx.fronts.left(project.id, &publisher(call)) {
-        Left::Another => {}
-        Left::Succeeded => ctx.engine.pull_published(ProjectId(project.id)),
-        Left::Last => ctx.engine.pull_unpublished(ProjectId(project.id)),
+    match ctx.upstream_publishers.left(project.id, &publisher(call)) {
+        Departed::NotPlayed => {}
+        Departed::NextTakesOver => ctx.engine.pull_published(ProjectId(project.id)),
+        Departed::NoneLeft => ctx.engine.pull_unpublished(ProjectId(project.id)),
     }
     Ok(())
 }

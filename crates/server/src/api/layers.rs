@@ -1,5 +1,5 @@
-//! What happens to every request: an id, a count, a deadline, safe headers, and a problem document for what has no
-//! handler. Paths under `/hls` carry stream keys, so logs and metrics name the route's pattern, never the path.
+//! Layers for every request: ids, metrics, timeouts, security headers, and problem documents for unknown routes. Paths
+//! under `/hls` contain stream keys, so logs and metrics contain the route's pattern, never the path.
 
 use std::{
     any::Any,
@@ -19,28 +19,29 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{context::Ctx, error::Problem, extract};
-use crate::listen::Held;
+use crate::listen::OpenRequest;
 
-/// How long a client waits for a handler, the arrival of the body included. Two hashes in a row, after those of others, take a few seconds.
+/// How long a client waits for a handler, including the arrival of the body. Two password hashes after those of others
+/// take a few seconds.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
-/// An id from a proxy is taken over if it looks like one.
+/// The longest request id that is accepted from a proxy, in characters.
 const REQUEST_ID_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Half a year (RFC 6797 section 6.1.1). Other names below this one are not ours to speak for.
+/// Half a year (RFC 6797 section 6.1.1). Subdomains are not included, because they may belong to other servers.
 const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=15768000");
-/// For answers that are no pages: nothing in them runs, nobody frames them.
+/// The content security policy of responses that are not pages: no scripts, no framing.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// Who may load an answer into a page of another site (Fetch, section 3.7).
+/// Which sites may embed a response (Fetch, section 3.7).
 pub(super) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// Pages of other sites that open ours, or that it opens, cannot reach into it (HTML, section 7.1.3).
+/// Isolates the page from pages of other sites that it opens or that open it (HTML, section 7.1.3).
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-/// What a page may ask of its browser; the preview needs nothing of it.
+/// The browser features that the page may use; the preview needs none of these.
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 const PERMISSIONS: &str =
     "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), payment=(), serial=(), usb=()";
 
-/// Ids, logs, metrics and headers.
+/// Sets request ids, logs, counts metrics and adds headers.
 pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = method_name(request.method());
@@ -60,7 +61,7 @@ pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next
     .await;
     ctx.metrics.request(method, &route, response.status().as_u16(), began.elapsed());
     if let Some(&trouble) = response.extensions().get::<Trouble>() {
-        ctx.pulse.doubt(trouble);
+        ctx.database_health.report(trouble);
     }
     add_headers(response.headers_mut(), &id);
     if is_secure {
@@ -69,7 +70,7 @@ pub(super) async fn observe(State(ctx): State<Ctx>, request: Request, next: Next
     response
 }
 
-/// One of the methods that exist: a label must not be the caller's invention.
+/// The name of a known method. Clients must not be able to invent values of a metric label.
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -107,47 +108,47 @@ fn add_headers(headers: &mut HeaderMap, id: &str) {
     }
 }
 
-/// Runs the handler as a task of the server's: axum drops a handler whose client hangs up, at its next `.await`, and what it
-/// changed would have neither its line in the audit log nor its effect. The task keeps the request's place until it ends, and
-/// the stop waits for it.
-pub(super) async fn to_the_end(State(handlers): State<TaskTracker>, request: Request, next: Next) -> Response {
-    let place = request.extensions().get::<Held>().cloned();
+/// Runs the handler as a task of the server. axum drops a handler at its next `.await` when the client disconnects, and
+/// a change would then lack its line in the audit log and its effect. The task holds the request's permit until it
+/// ends, and the stop waits for it.
+pub(super) async fn run_to_end(State(handlers): State<TaskTracker>, request: Request, next: Next) -> Response {
+    let open_request = request.extensions().get::<OpenRequest>().cloned();
     let handler = async move {
         let response = next.run(request).await;
-        drop(place);
+        drop(open_request);
         response
     };
     match handlers.spawn(handler.in_current_span()).await {
         Ok(response) => response,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Nobody aborts these tasks but the runtime at its end.
+            // Only the end of the runtime aborts these tasks.
             Err(_) => Problem::timeout().into_response(),
         },
     }
 }
 
-/// Answers for a handler that takes too long. Streams of events are not meant: their handler returns at once.
+/// Responds for a handler that takes too long. Event streams are not affected, because their handler returns at once.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
     timeout(HANDLER_TIMEOUT, next.run(request))
         .await
         .unwrap_or_else(|_| Problem::timeout().into_response())
 }
 
-/// 404 for a path that is none of ours.
+/// 404 for an unknown path.
 pub(super) async fn no_such_route() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path; /api/docs lists what there is.")
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path; /api/docs lists all paths.")
 }
 
-/// 405 for a path of ours.
+/// 405 for a known path with another method.
 pub(super) async fn no_such_method() -> Problem {
-    let detail = "This path does not take this method; `Allow` lists those it takes.";
+    let detail = "This path does not support this method; `Allow` lists the supported ones.";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-/// 500 for a handler that panicked. The panic hook has logged where.
+/// 500 for a handler that panicked. The panic hook has logged the location.
 pub(super) fn after_panic(_payload: Box<dyn Any + Send>) -> Response {
-    let detail = "Something failed in the server. Its log says what.";
+    let detail = "An internal error occurred. The server's log has the cause.";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
 }
 
@@ -171,7 +172,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_handler_whose_client_hangs_up_is_finished_before_the_stop() {
+    async fn a_handler_of_a_disconnected_client_finishes_before_the_stop() {
         let (begun, goes_on, done) =
             (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let handlers = TaskTracker::new();
@@ -181,7 +182,7 @@ mod tests {
             waits.notified().await;
             finished.store(true, Ordering::Release);
         };
-        let layer = from_fn_with_state(handlers.clone(), to_the_end);
+        let layer = from_fn_with_state(handlers.clone(), run_to_end);
         let router = Router::new().route("/", post(handler)).layer(layer);
         let request = Request::post("/").body(Body::empty()).expect("is one");
         let mut answer = Box::pin(TowerToHyperService::new(router).call(request));
@@ -198,8 +199,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_a_handler_is_answered() {
-        let layer = from_fn_with_state(TaskTracker::new(), to_the_end);
+    async fn a_panic_in_a_handler_gets_a_response() {
+        let layer = from_fn_with_state(TaskTracker::new(), run_to_end);
         let handler = async || -> StatusCode { panic!("on purpose") };
         let router = Router::new().route("/", post(handler)).layer(layer);
         let router = router.layer(tower_http::catch_panic::CatchPanicLayer::custom(after_panic));
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_is_not_waited_for() {
+    async fn a_body_that_does_not_arrive_times_out() {
         let router = Router::new().route("/", post(async |_: Bytes| "read")).layer(from_fn(in_time));
         let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
         let request = Request::post("/").body(Body::from_stream(never)).expect("is one");

@@ -1,4 +1,4 @@
-//! Who asks: [`Login`] and [`Person`], one of which a private handler takes.
+//! Authentication of requests: a private handler takes [`Login`] or [`SessionLogin`] as an argument.
 
 use std::net::IpAddr;
 
@@ -16,39 +16,39 @@ use super::{
     cookie::{COOKIE, HOST_COOKIE},
     error::Problem,
     extract,
-    turns::{Turn, Whose},
+    request_queues::{QueueOwner, RequestPermit},
 };
 use crate::{
     control::commands::Commands,
     login::{proof::Proof, refused, token::Claims},
 };
 
-/// Who asks. Taking this argument is what makes a handler private.
+/// The login of a request. A handler with this argument is private.
 pub(super) struct Login {
     /// The account.
     pub(super) user: Row,
-    /// How it was proved.
+    /// The credential that was verified.
     pub(super) proof: Proof,
-    /// What it may do.
+    /// The permitted actions.
     pub(super) scope: Scope,
-    /// Held until the handler ends; what keeps a login for longer gives it back.
-    pub(super) turn: Option<Turn>,
+    /// Held until the handler ends. Handlers that keep a login for longer release it.
+    pub(super) permit: Option<RequestPermit>,
 }
 
 impl Login {
-    /// Whether it may see stream keys, with which anybody can publish.
+    /// Whether this login may see stream keys, with which anyone can publish.
     pub(super) fn sees_keys(&self) -> bool {
         self.scope == Scope::Full
     }
 
-    /// Notes that an answer holds the keys of these projects, if this login sees them.
+    /// Records that a response contains the keys of these projects, if this login can see them.
     pub(super) async fn note_shown_keys(&self, commands: &Commands, projects: &[&Project]) {
         if self.sees_keys() {
             commands.note_shown_keys(self.user.id, self.proof, projects).await;
         }
     }
 
-    /// Whether it still counts.
+    /// Whether the login is still valid.
     pub(super) async fn counts(&self, ctx: &Ctx) -> Result<bool, Error> {
         match self.proof {
             Proof::Session(id) => Ok(ctx.store.session_user(id).await?.is_some_and(|found| found.id == self.user.id)),
@@ -57,23 +57,24 @@ impl Login {
     }
 }
 
-/// Who asks, and has shown the password: for what decides who may log in. A token that leaks must not lead further.
-pub(super) struct Person {
+/// A login with the password, as opposed to an API token. Handlers that control access to the account require it, so
+/// that a leaked token gives no further access.
+pub(super) struct SessionLogin {
     /// The account.
     pub(super) user: Row,
     /// The session.
     pub(super) session: Uuid,
     /// Held until the handler ends.
-    _turn: Option<Turn>,
+    _permit: Option<RequestPermit>,
 }
 
-impl FromRequestParts<Ctx> for Person {
+impl FromRequestParts<Ctx> for SessionLogin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Problem> {
-        let login = Login::proved(parts, ctx, Line::Session).await?;
+        let login = Login::verified(parts, ctx, Queue::Session).await?;
         match login.proof {
-            Proof::Session(session) => Ok(Self { user: login.user, session, _turn: login.turn }),
+            Proof::Session(session) => Ok(Self { user: login.user, session, _permit: login.permit }),
             Proof::Token(_) => {
                 let detail = "An API token cannot do this. Log in with the password.";
                 Err(Problem::new(StatusCode::FORBIDDEN, "login_required", detail))
@@ -86,64 +87,67 @@ impl FromRequestParts<Ctx> for Login {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &Ctx) -> Result<Self, Problem> {
-        Self::proved(parts, ctx, Line::Account).await
+        Self::verified(parts, ctx, Queue::Account).await
     }
 }
 
 impl Login {
-    /// Waits for a turn first: asking the database who it is would be a flood as well.
-    async fn proved(parts: &Parts, ctx: &Ctx, line: Line) -> Result<Self, Problem> {
+    /// Waits for a turn before it reads the database: otherwise these reads themselves could flood it.
+    async fn verified(parts: &Parts, ctx: &Ctx, queue: Queue) -> Result<Self, Problem> {
         let token = match bearer(&parts.headers) {
             Some(token) => token.to_owned(),
             None => {
                 let jar = CookieJar::from_headers(&parts.headers);
-                // Logins from before the name changed have the plain one until they end.
+                // Sessions from before the rename have the old cookie until they end.
                 let cookie = jar.get(HOST_COOKIE).or_else(|| jar.get(COOKIE));
                 let token = cookie.ok_or_else(Problem::unauthorized)?.value().to_owned();
-                // A browser sends the cookie whoever made the request, so who made it must be known.
+                // Browsers send the cookie with requests of any site, so the origin must be checked.
                 if !parts.method.is_safe() && !is_same_origin(parts, ctx) {
-                    let detail = "This request came from another site. Use the page of this server, or a bearer token.";
+                    let detail = "This request came from another site. Use this server's own page, or a bearer token.";
                     return Err(Problem::new(StatusCode::FORBIDDEN, "bad_origin", detail));
                 }
                 token
             }
         };
         let address = extract::client_address(parts);
-        let stranger = || {
+        let invalid = || {
             refused("token", address);
             Problem::unauthorized()
         };
-        let sent = Sent::read(&token, ctx).ok_or_else(stranger)?;
-        let turn = ctx.turns.take(&parts.method, sent.whose(line, address), &ctx.stopping).await?;
-        // A session that ended is no try to get in: a page that was left open asks with it.
-        let is_session = matches!(sent, Sent::Session(_));
-        let login = prove(sent, address, turn, ctx).await?;
-        let login = login.ok_or_else(|| if is_session { Problem::unauthorized() } else { stranger() })?;
+        let credential = Credential::read(&token, ctx).ok_or_else(invalid)?;
+        let permit = ctx
+            .request_queues
+            .take(&parts.method, credential.queue_owner(queue, address), &ctx.stopping)
+            .await?;
+        // An ended session is not an attack: a page that was left open still sends it.
+        let is_session = matches!(credential, Credential::Session(_));
+        let login = verify(credential, address, permit, ctx).await?;
+        let login = login.ok_or_else(|| if is_session { Problem::unauthorized() } else { invalid() })?;
         if login.scope == Scope::Read && !parts.method.is_safe() {
-            let detail = "This API token may only read. Use one with the scope `full`.";
+            let detail = "This API token is read-only. Use one with the scope `full`.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "not_allowed", detail));
         }
         Ok(login)
     }
 }
 
-/// In which line a login stands.
+/// The queue that a login waits in.
 #[derive(Clone, Copy)]
-enum Line {
-    /// That of all logins of the account.
+enum Queue {
+    /// The queue of all logins of the account.
     Account,
-    /// Its own: whoever floods the account cannot keep its owner from ending that.
+    /// The queue of the session alone, so that a flood on the account cannot keep its owner from stopping it.
     Session,
 }
 
-/// What was sent to prove a login.
-enum Sent<'a> {
+/// The credential that was sent.
+enum Credential<'a> {
     Token(&'a str),
     Session(Claims),
 }
 
-impl<'a> Sent<'a> {
-    /// `None` for what is forged.
+impl<'a> Credential<'a> {
+    /// `None` for a forged credential.
     fn read(token: &'a str, ctx: &Ctx) -> Option<Self> {
         if token.starts_with(gostream_store::TOKEN_PREFIX) {
             return Some(Self::Token(token));
@@ -151,44 +155,49 @@ impl<'a> Sent<'a> {
         ctx.tokens.read(token).map(Self::Session)
     }
 
-    /// In whose line it waits.
-    fn whose(&self, line: Line, address: Option<IpAddr>) -> Whose {
-        match (self, line) {
-            (Self::Token(_), _) => Whose::Tokens(address.map(subscriber_prefix)),
-            (Self::Session(claims), Line::Account) => Whose::Account(claims.sub),
-            (Self::Session(claims), Line::Session) => Whose::Session(claims.sid),
+    /// The owner of the queue.
+    fn queue_owner(&self, queue: Queue, address: Option<IpAddr>) -> QueueOwner {
+        match (self, queue) {
+            (Self::Token(_), _) => QueueOwner::Tokens(address.map(subscriber_prefix)),
+            (Self::Session(claims), Queue::Account) => QueueOwner::Account(claims.sub),
+            (Self::Session(claims), Queue::Session) => QueueOwner::Session(claims.sid),
         }
     }
 }
 
-/// Whose login that is; nobody's when it has ended.
-async fn prove(sent: Sent<'_>, address: Option<IpAddr>, turn: Turn, ctx: &Ctx) -> Result<Option<Login>, Error> {
-    let turn = Some(turn);
+/// Verifies a credential; `None` if it has ended or was revoked.
+async fn verify(
+    credential: Credential<'_>,
+    address: Option<IpAddr>,
+    permit: RequestPermit,
+    ctx: &Ctx,
+) -> Result<Option<Login>, Error> {
+    let permit = Some(permit);
     let commands = ctx.control.commands(address);
-    let claims = match sent {
-        Sent::Session(claims) => claims,
-        Sent::Token(token) => {
+    let claims = match credential {
+        Credential::Session(claims) => claims,
+        Credential::Token(token) => {
             let found = commands.use_token(token).await?;
             let login = |(user, token): (Row, ApiToken)| Login {
                 user,
                 proof: Proof::Token(token.id),
                 scope: token.scope,
-                turn,
+                permit,
             };
             return Ok(found.map(login));
         }
     };
     let user = commands.use_session(claims.sid).await?.filter(|user| user.id == claims.sub);
-    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full, turn }))
+    Ok(user.map(|user| Login { user, proof: Proof::Session(claims.sid), scope: Scope::Full, permit }))
 }
 
-/// The token that is sent as `Authorization: Bearer`.
+/// The token in `Authorization: Bearer`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether our own page made the request, as far as its browser says.
+/// Whether this server's own page made the request, according to the browser.
 fn is_same_origin(parts: &Parts, ctx: &Ctx) -> bool {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     if text("sec-fetch-site") == Some("same-origin") {

@@ -1,4 +1,4 @@
-//! The HTTP API: every route in one table.
+//! The HTTP API, with a table of all routes.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::context::Ctx;
-pub(crate) use self::{context::Context, followers::Followers, turns::Turns};
+pub(crate) use self::{context::Context, event_streams::EventStreams, request_queues::RequestQueues};
 use crate::web;
 
 mod auth;
@@ -32,32 +32,32 @@ mod cookie;
 mod destinations;
 mod docs;
 mod error;
+mod event_streams;
 mod events;
 mod extract;
 mod field;
-mod followers;
-mod guesses;
 mod health;
 mod hls;
 mod hooks;
 mod layers;
 mod login;
 mod password;
+mod password_attempts;
 mod projects;
 mod recipient;
+mod request_queues;
 mod revoke;
 mod sessions;
 mod streams;
 mod tokens;
-mod turns;
 mod view;
 
 pub(crate) use field::email;
 
-/// No body of this API is near this; keys and URLs are a few kilobytes at most.
+/// The largest request body. Keys and URLs have a few kilobytes at most.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// The table of routes, with the document that describes them.
+/// The routes of the API, with their OpenAPI document.
 fn routes() -> OpenApiRouter<Ctx> {
     OpenApiRouter::with_openapi(docs::frame())
         .routes(routes!(auth::signup))
@@ -92,29 +92,30 @@ fn routes() -> OpenApiRouter<Ctx> {
         .routes(routes!(health::readyz))
 }
 
-/// What players fetch.
+/// The routes for players.
 fn hls_routes() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new().routes(routes!(hls::classic)).routes(routes!(hls::by_playback_id))
 }
 
-/// What describes all of it.
+/// The OpenAPI document of all routes.
 fn document() -> OpenApi {
     docs::finish(routes().merge(hls_routes()).into_openapi())
 }
 
-/// Players run in pages of any site; the ids in the paths are what admits them.
+/// CORS for players, which run in pages of any site. The ids in the paths control access.
 fn any_site() -> CorsLayer {
     let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET, Method::HEAD]).allow_headers(Any);
     cors.expose_headers([header::CONTENT_LENGTH, header::DATE, HeaderName::from_static("age")])
 }
 
-/// Of the headers that every answer has, one says otherwise here.
+/// Overrides the resource policy, so that pages of any site can embed the response.
 async fn readable(mut response: Response) -> Response {
     response.headers_mut().insert(layers::RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     response
 }
 
-/// nginx-rtmp asks with GET too, and a redirect from another spelling would rename the stream it asks about.
+/// Other spellings of the hooks. nginx-rtmp may also use GET, and a redirect to the right spelling would rename the
+/// stream.
 fn hook_spellings() -> Router<Ctx> {
     Router::new()
         .route("/api/streams/on_publish", get(hooks::on_publish))
@@ -123,7 +124,7 @@ fn hook_spellings() -> Router<Ctx> {
         .route("/api/streams/on_publish_done/", post(hooks::on_publish_done).get(hooks::on_publish_done))
 }
 
-/// Whatever is no route: the dashboard, whose own router knows the rest of the paths.
+/// The fallback for unknown paths: the dashboard, whose router handles the paths of the page.
 async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path();
     let ours = ["/api", "/hls", "/healthz", "/readyz"].iter().any(|own| path.starts_with(own));
@@ -137,19 +138,20 @@ async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     }
 }
 
-/// Everything that is served on the HTTP port.
+/// The router of the HTTP port.
 pub(crate) fn router(ctx: Arc<Context>) -> Router {
     let (router, _) = routes().split_for_parts();
     let (hls, _) = hls_routes().split_for_parts();
     let compressible = DefaultPredicate::new().and(NotForContentType::const_new("video/"));
     router
         .merge(hook_spellings())
-        // What is begun is finished, whether its client still listens or not.
-        .layer(axum::middleware::from_fn_with_state(ctx.handlers.clone(), layers::to_the_end))
+        // Handlers run to their end, even if the client disconnects.
+        .layer(axum::middleware::from_fn_with_state(ctx.handlers.clone(), layers::run_to_end))
         .merge(docs::router(&document()))
         .fallback(page)
         .method_not_allowed_fallback(layers::no_such_method)
-        // Below their layer, so that it answers preflights before anything else refuses `OPTIONS`.
+        // These routes come after the CORS layer, so that it responds to preflights before another layer refuses
+        // `OPTIONS`.
         .merge(
             hls.method_not_allowed_fallback(layers::no_such_method)
                 .layer(any_site())

@@ -1,4 +1,4 @@
-//! A new password, which ends every other way into the account.
+//! Changes the password, which ends all other access to the account.
 
 use axum::{
     extract::State,
@@ -15,15 +15,15 @@ use super::{
     error::Problem,
     extract::Json,
     field,
-    login::Person,
-    revoke::{self, Also},
+    login::SessionLogin,
+    revoke::{self, RevokeOptions},
 };
 use crate::{
     control::commands::Commands,
-    login::{limit::Guesser, refused},
+    login::{limit::PasswordClient, refused},
 };
 
-/// The old password and the new one.
+/// The current password and the new one.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PasswordChange {
@@ -36,16 +36,16 @@ pub(super) struct PasswordChange {
     #[serde(default = "revoke::yes")]
     #[schema(default = true)]
     end_tokens: bool,
-    /// Whether every project gets a new stream key. Encoders that send with the old ones are closed.
+    /// Whether every project gets a new stream key. Encoders that use the old keys are disconnected.
     #[serde(default)]
     #[schema(default = false)]
     renew_stream_keys: bool,
 }
 
-/// Changes the password, and ends every session and every login that is under way.
+/// Changes the password, and ends all sessions and all logins in progress.
 ///
-/// The caller gets a new session with the answer: its token is in the `gostream_session` cookie. API tokens end as well unless
-/// `endTokens` is `false`.
+/// The response starts a new session: its token is in the session cookie. API tokens end as well unless `endTokens` is
+/// `false`.
 #[utoipa::path(
     post, path = "/api/auth/password", tag = "auth", operation_id = "changePassword", request_body = PasswordChange,
     responses(
@@ -58,15 +58,17 @@ pub(super) struct PasswordChange {
 )]
 pub(super) async fn change(
     State(ctx): State<Ctx>,
-    login: Person,
+    login: SessionLogin,
     client: Client,
     commands: Commands,
     Json(body): Json<PasswordChange>,
 ) -> Result<Response, Problem> {
     let bad_new = |message| Problem::field("newPassword", message);
     let new = field::new_password(body.new_password.expose_secret()).map_err(bad_new)?;
-    // A user who is logged in is not held up by what others try, at the same address or on the same account.
-    ctx.limits.guess(&Guesser::Session(login.session)).map_err(|wait| client.too_many(wait))?;
+    // Attempts by others at the same address or for the same account must not delay a user who is logged in.
+    ctx.limits
+        .password_attempt(&PasswordClient::Session(login.session))
+        .map_err(|wait| client.too_many(wait))?;
     let hasher = client.hasher(&ctx, Some(login.user.id));
     hasher.judge(new.clone(), login.user.email.clone()).await?.map_err(bad_new)?;
     let hash = ctx.store.credentials(&login.user.email).await?.map(|found| found.password_hash);
@@ -77,8 +79,8 @@ pub(super) async fn change(
         return Err(Problem::field("currentPassword", "This is not your current password."));
     }
     let hash = hasher.hash(new).await?;
-    let also = Also { end_tokens: body.end_tokens, renew_stream_keys: body.renew_stream_keys };
-    let (revoked, session) = commands.change_password(&login.user, &hash, also.into(), client.session()).await?;
+    let options = RevokeOptions { end_tokens: body.end_tokens, renew_stream_keys: body.renew_stream_keys };
+    let (revoked, session) = commands.change_password(&login.user, &hash, options.into(), client.session()).await?;
     let (_, cookies) = client.cookies(&ctx, &revoked.user, &session)?;
     Ok((StatusCode::NO_CONTENT, cookies).into_response())
 }

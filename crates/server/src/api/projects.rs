@@ -1,4 +1,4 @@
-//! Projects: saved places to publish to.
+//! Handlers for projects.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use gostream_store::Error;
@@ -22,20 +22,20 @@ use crate::control::commands::Commands;
 pub(super) struct NewProject {
     #[schema(example = "Sunday service", min_length = 1, max_length = 100)]
     name: String,
-    /// A server that the stream is played from whenever somebody publishes it there, under the project's stream key.
+    /// A server to pull the stream from whenever it is published there under the project's stream key.
     #[schema(example = "rtmp://nginx.example.org/live", max_length = 2048)]
     pull_url: Option<String>,
 }
 
-/// What changes; the rest stays.
+/// The fields to change; absent fields stay the same.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ProjectChange {
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
-    /// Whether "stop streaming" in the encoder is taken for a drop.
+    /// Whether "stop streaming" in the encoder counts as a lost connection.
     hold_after_stop: Option<bool>,
-    /// A server that the stream is played from; `null` for one that comes by itself.
+    /// A server to pull the stream from; `null` if an encoder sends the stream to this server.
     #[serde(default, deserialize_with = "field::given")]
     #[schema(value_type = Option<String>, max_length = 2048)]
     pull_url: Option<Option<String>>,
@@ -89,7 +89,7 @@ pub(super) async fn list(
     Ok(Answer(projects.into_iter().map(|project| project.seen_by(&login)).collect()))
 }
 
-/// Makes a project with a stream key of its own.
+/// Creates a project with a stream key of its own.
 #[utoipa::path(
     post, path = "/api/projects", tag = "projects", operation_id = "createProject", request_body = NewProject,
     responses(
@@ -165,7 +165,7 @@ pub(super) async fn change(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
-/// Deletes a project with its destinations and history. A live stream on it ends.
+/// Deletes a project with its destinations and history. Its live stream ends.
 #[utoipa::path(
     delete, path = "/api/projects/{id}", tag = "projects", operation_id = "deleteProject", params(("id" = Uuid, Path)),
     responses(
@@ -179,7 +179,7 @@ pub(super) async fn delete(login: Login, commands: Commands, Id(id): Id) -> Resu
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Replaces the stream key. A live stream on the old key ends.
+/// Replaces the stream key. A live stream with the old key ends.
 #[utoipa::path(
     post, path = "/api/projects/{id}/stream-key", tag = "projects", operation_id = "rotateStreamKey", params(("id" = Uuid, Path)),
     responses(
@@ -199,7 +199,8 @@ pub(super) async fn rotate_stream_key(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
-/// Replaces the playback id, which is in every address that viewers have. The old one stops at once; a live stream goes on.
+/// Replaces the playback id, which is in every URL that viewers use. The old id stops working at once; a live stream
+/// continues.
 #[utoipa::path(
     post, path = "/api/projects/{id}/playback-id", tag = "projects", operation_id = "rotatePlaybackId", params(("id" = Uuid, Path)),
     responses(
@@ -220,9 +221,9 @@ pub(super) async fn rotate_playback_id(
     Ok(Answer(Viewer { ctx: &ctx, links: &links }.whole_project(row).await?))
 }
 
-/// Ends the running stream now: the encoder is closed, and destinations are told that the show is over. While the encoder is
-/// away this is how not to wait for it. Nothing happens when the project is offline. A stream that another server on the same
-/// database owns ends within seconds.
+/// Ends the live stream now: the encoder is disconnected, and destinations end their broadcast. While the encoder is
+/// disconnected, this ends the wait for it. Does nothing if the project is offline. A stream that runs on another
+/// server on the same database ends within seconds.
 #[utoipa::path(
     post, path = "/api/projects/{id}/stream/end", tag = "projects", operation_id = "endStream", params(("id" = Uuid, Path)),
     responses(

@@ -1,12 +1,14 @@
-//! To whom secrets go: a destination's stream key, and the logins in the URLs of servers, go only to the servers that their
-//! owner wrote them for. A client that may change a URL, a leaked API token for one, does not get to read them that way.
+//! Controls which servers get secrets: a destination's stream key, and credentials in URLs, are sent only to servers
+//! that their owner entered them for. A client that can change a URL, for example with a leaked API token, must not be
+//! able to obtain them that way.
 
 use gostream_proto::rtmp::url::RtmpUrl;
 use gostream_store::{DestinationChange, ProjectChange, is_masked};
 
 use super::error::Problem;
 
-/// Who gets what is sent to a URL. Without TLS everybody on the way does, so the scheme counts as well.
+/// The recipient of data that is sent to a URL. Without TLS anyone on the path can read it, so the scheme counts as
+/// well.
 #[derive(PartialEq, Eq)]
 struct Recipient {
     is_tls: bool,
@@ -15,19 +17,19 @@ struct Recipient {
 }
 
 impl Recipient {
-    /// `None` for a row that the API could not have written.
+    /// `None` for an invalid URL, which the API prevents.
     fn of(url: &str) -> Option<Self> {
         let url = RtmpUrl::parse(url).ok()?;
         Some(Self { is_tls: url.is_tls(), host: url.host().to_ascii_lowercase(), port: url.port() })
     }
 }
 
-/// Whether a key or login that was written for `old` may go to `new`.
+/// Whether a key or credentials that were entered for `old` may be sent to `new`.
 fn is_same(new: &str, old: Option<&str>) -> bool {
     Recipient::of(new).is_some_and(|new| old.and_then(Recipient::of).is_some_and(|old| old == new))
 }
 
-/// A change of a destination with these servers, if it may be made.
+/// Checks a change of a destination with these servers.
 pub(super) fn check_destination(
     main: &str,
     backup: Option<&str>,
@@ -45,24 +47,24 @@ pub(super) fn check_destination(
     Ok(change)
 }
 
-/// A change of a project that is pulled from there, if it may be made.
+/// Checks a change of a project that is pulled from `old`.
 pub(super) fn check_project(old: Option<&str>, change: ProjectChange) -> Result<ProjectChange, Problem> {
     let url = change.pull_url.as_ref().and_then(Option::as_deref);
     keeps_login("pullUrl", url, old)?;
     Ok(change)
 }
 
-/// `****` in a new URL: there is no login that it could stand for.
+/// Refuses `****` in a new URL, because there are no stored credentials that it could stand for.
 pub(super) fn has_login(field: &str, url: Option<&str>) -> Result<(), Problem> {
     keeps_login(field, url, None)
 }
 
-/// `****` means the stored login, of the same server.
+/// Permits `****` only for stored credentials of the same server.
 fn keeps_login(field: &str, new: Option<&str>, old: Option<&str>) -> Result<(), Problem> {
     match new {
         Some(new) if is_masked(new) && !(old.is_some_and(is_masked) && is_same(new, old)) => Err(Problem::field(
             field,
-            "**** keeps a login that is stored for this very server. Enter the login for this one.",
+            "**** stands for the stored login of the same server. Enter the login for this server.",
         )),
         _ => Ok(()),
     }
@@ -92,9 +94,9 @@ mod tests {
         assert!(!is_same("no url", Some("no url")) && !is_same("rtmp://a/b", None));
     }
 
-    /// The store seals what this finds to be a login: they must not differ about where it is.
+    /// The store encrypts the credentials that this finds, so both must agree about their position.
     #[test]
-    fn a_login_is_where_the_rtmp_client_finds_it() {
+    fn credentials_are_where_the_rtmp_client_finds_them() {
         for url in [
             "rtmp://****@h/app",
             "rtmp://****@h",
@@ -116,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_login_is_kept_for_the_same_server_only() {
+    fn a_masked_login_is_kept_only_for_the_same_server() {
         let old = Some("rtmp://****@h/app");
         assert!(keeps_login("rtmpUrl", Some("rtmp://****@h:1935/other"), old).is_ok());
-        assert!(keeps_login("rtmpUrl", Some("rtmp://h/other"), old).is_ok(), "it is taken away");
+        assert!(keeps_login("rtmpUrl", Some("rtmp://h/other"), old).is_ok(), "it is removed");
         assert!(keeps_login("rtmpUrl", Some("rtmp://new:login@other/app"), old).is_ok());
         for refused in ["rtmp://****@h:1936/app", "rtmps://****@h/app", "rtmp://****@other/app"] {
             assert!(keeps_login("rtmpUrl", Some(refused), old).is_err(), "{refused}");

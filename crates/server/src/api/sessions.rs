@@ -1,4 +1,4 @@
-//! Where an account is logged in, and how to end that.
+//! Handlers that list and end the sessions of an account.
 
 use axum::{
     Json as Answer,
@@ -17,12 +17,12 @@ use super::{
     cookie::no_cookie,
     error::Problem,
     extract::{Id, Query},
-    login::{Login, Person},
-    revoke::Also,
+    login::{Login, SessionLogin},
+    revoke::RevokeOptions,
 };
 use crate::control::commands::Commands;
 
-/// Who the visitor is, if anybody.
+/// The visitor of the page.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Visitor {
     /// `null` for a visitor who is not logged in.
@@ -30,30 +30,30 @@ pub(super) struct Visitor {
     user: Option<User>,
 }
 
-/// A login that counts.
+/// A valid session.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SessionView {
     id: Uuid,
-    /// What the browser called itself when it logged in.
+    /// The browser's `User-Agent` at the login.
     #[schema(required)]
     agent: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     expires_at: OffsetDateTime,
-    /// From where it was last used, to the minute; `null` if that was before this was noted.
+    /// The address of the last use, to the minute; `null` if it was not recorded.
     #[schema(required, example = "203.0.113.7")]
     address: Option<String>,
-    /// When that was.
+    /// The time of the last use, to the minute.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     last_seen_at: Option<OffsetDateTime>,
-    /// It is the one that asks.
+    /// Whether this is the session of the request.
     current: bool,
 }
 
-/// Tells who is logged in, and is no error for those who are not: what a page asks first.
+/// Shows who is logged in. It is not an error if nobody is: a page requests this first.
 #[utoipa::path(
     get, path = "/api/auth/session", tag = "auth", operation_id = "showVisitor", security(()),
     responses((status = 200, body = Visitor))
@@ -66,12 +66,12 @@ pub(super) async fn visitor(login: Result<Login, Problem>) -> Result<Answer<Visi
     }
 }
 
-/// Lists where the account is logged in, newest first.
+/// Lists the sessions of the account, newest first.
 #[utoipa::path(
     get, path = "/api/auth/sessions", tag = "auth", operation_id = "listSessions",
     responses((status = 200, body = [SessionView]), (status = 401, description = "`unauthorized`", body = Problem))
 )]
-pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer<Vec<SessionView>>, Problem> {
+pub(super) async fn list(State(ctx): State<Ctx>, login: SessionLogin) -> Result<Answer<Vec<SessionView>>, Problem> {
     let rows = ctx.store.sessions(login.user.id).await?;
     let view = |row: gostream_store::Session| SessionView {
         id: row.id,
@@ -85,7 +85,7 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer
     Ok(Answer(rows.into_iter().map(view).collect()))
 }
 
-/// Ends one login of the account.
+/// Ends one session of the account.
 #[utoipa::path(
     delete, path = "/api/auth/sessions/{id}", tag = "auth", operation_id = "endSession", params(("id" = Uuid, Path)),
     responses(
@@ -94,23 +94,27 @@ pub(super) async fn list(State(ctx): State<Ctx>, login: Person) -> Result<Answer
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn end(login: Person, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(super) async fn end(login: SessionLogin, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
     commands.end_session(login.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Signs out everywhere, here too, and ends every login that is under way.
+/// Ends all sessions, including this one, and all logins in progress.
 ///
 /// API tokens end as well unless `endTokens` is `false`.
 #[utoipa::path(
-    delete, path = "/api/auth/sessions", tag = "auth", operation_id = "endSessions", params(Also),
+    delete, path = "/api/auth/sessions", tag = "auth", operation_id = "endSessions", params(RevokeOptions),
     responses(
         (status = 204, description = "Ended"),
         (status = 401, description = "`unauthorized`", body = Problem),
         (status = 422, description = "`validation_failed`", body = Problem),
     )
 )]
-pub(super) async fn end_all(login: Person, commands: Commands, Query(also): Query<Also>) -> Result<Response, Problem> {
-    commands.end_sessions(login.user.id, also.into()).await?;
+pub(super) async fn end_all(
+    login: SessionLogin,
+    commands: Commands,
+    Query(options): Query<RevokeOptions>,
+) -> Result<Response, Problem> {
+    commands.end_sessions(login.user.id, options.into()).await?;
     Ok((StatusCode::NO_CONTENT, no_cookie()).into_response())
 }

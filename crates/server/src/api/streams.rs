@@ -1,4 +1,4 @@
-//! Streams: the history of a project.
+//! Handlers for the history of a project's streams.
 
 use std::collections::HashMap;
 
@@ -18,21 +18,21 @@ use super::{
     view::{Stream, StreamEvent, Viewer},
 };
 
-/// A page unless asked otherwise.
+/// The default number of streams per page.
 const LIMIT_DEFAULT: u32 = 20;
-/// The largest page.
+/// The highest number of streams per page.
 const LIMIT_MAX: u32 = 100;
-/// Of one stream so many events are shown at most; the history keeps no more.
+/// The most events shown of one stream. The history keeps no more.
 const EVENTS_MAX: u64 = crate::history::EVENTS_MAX as u64;
 
-/// Which part of the history.
+/// The requested page of the history.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
-    /// How many, 1 to 100; 20 unless said.
+    /// The number of streams, from 1 to 100; 20 by default.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
-    /// `nextCursor` of the page before.
+    /// `nextCursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Page {
 #[serde(rename_all = "camelCase")]
 pub(super) struct StreamPage {
     items: Vec<Stream>,
-    /// For the next page; `null` on the last.
+    /// The cursor of the next page; `null` on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
 }
@@ -85,15 +85,15 @@ pub(super) async fn list(
     Ok(Answer(StreamPage { items, next_cursor: found.next_cursor }))
 }
 
-/// A stream with everything that happened to it.
+/// A stream with its timeline.
 #[derive(Serialize, ToSchema)]
 pub(super) struct StreamReport {
     stream: Stream,
-    /// Oldest first. Kept for 30 days.
+    /// The events, oldest first. They are kept for 30 days.
     events: Vec<StreamEvent>,
 }
 
-/// Shows a stream with its timeline. Holds no secret, so it can be passed on as it is.
+/// Shows a stream with its timeline. It contains no secrets, so it can be shared.
 #[utoipa::path(
     get, path = "/api/projects/{id}/streams/{stream}", tag = "projects", operation_id = "showStream",
     params(("id" = Uuid, Path), ("stream" = Uuid, Path)),

@@ -1,4 +1,4 @@
-//! API tokens, and what was done with the account.
+//! Handlers for API tokens and the audit log.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use gostream_store::{Action, Error, Scope};
@@ -13,16 +13,16 @@ use super::{
     error::Problem,
     extract::{Id, Json},
     field::{self, Fields},
-    login::Person,
+    login::SessionLogin,
     view::Recorded,
 };
 use crate::control::commands::Commands;
 
-/// Of changes, and of lines about who got in; a person looks at the last weeks.
+/// The number of shown lines about access, and about changes. Users look at the last weeks.
 const AUDIT_SHOWN: u64 = 200;
-/// Tokens of an account that count: one for each script and each button of a large studio.
+/// The most valid tokens of an account: one for each script and button of a large studio.
 const TOKENS_MAX: u64 = 50;
-/// How long a token counts unless its maker says otherwise: forgotten ones end, and nobody has to renew one before each show.
+/// The default lifetime of a token: forgotten tokens expire, and tokens in use need no renewal before each show.
 const LIFETIME: Duration = Duration::days(365);
 
 /// A new token.
@@ -31,17 +31,17 @@ const LIFETIME: Duration = Duration::days(365);
 pub(super) struct NewToken {
     #[schema(example = "Stream deck", min_length = 1, max_length = 100)]
     name: String,
-    /// What it may do.
+    /// The permitted actions.
     #[serde(default)]
     #[schema(default = "full")]
     scope: Scope,
-    /// When it ends: a time in the future. Without this field after 365 days, with `null` never.
+    /// When the token expires: a time in the future. The default is after 365 days; `null` means never.
     #[serde(default, deserialize_with = "field::given")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2027-11-27T00:00:00Z")]
     expires_at: Option<Option<String>>,
 }
 
-/// A token, without what it is.
+/// A token's metadata, without its secret.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ApiToken {
@@ -49,21 +49,21 @@ pub(super) struct ApiToken {
     name: String,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
-    /// To the minute; `null` if it never was.
+    /// The last use, to the minute; `null` if the token was never used.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     last_used_at: Option<OffsetDateTime>,
     scope: Scope,
-    /// From when on it is worth nothing; `null` for one that does not end.
+    /// The time from which the token is invalid; `null` for a token that does not expire.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     expires_at: Option<OffsetDateTime>,
 }
 
-/// A token that was just made.
+/// A new token.
 #[derive(Serialize, ToSchema)]
 pub(super) struct MadeToken {
-    /// For `Authorization: Bearer`. It is shown this once.
+    /// For `Authorization: Bearer`. It is shown only once.
     #[serde(serialize_with = "expose")]
     #[schema(value_type = String, example = "gst_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
     token: SecretString,
@@ -88,7 +88,7 @@ impl From<gostream_store::ApiToken> for ApiToken {
     }
 }
 
-/// Lists the tokens of the account that have not ended, newest first.
+/// Lists the valid tokens of the account, newest first.
 #[utoipa::path(
     get, path = "/api/auth/tokens", tag = "auth", operation_id = "listTokens",
     responses(
@@ -97,14 +97,15 @@ impl From<gostream_store::ApiToken> for ApiToken {
         (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
     )
 )]
-pub(super) async fn list(State(ctx): State<Ctx>, person: Person) -> Result<Answer<Vec<ApiToken>>, Problem> {
-    let rows = ctx.store.tokens(person.user.id).await?;
+pub(super) async fn list(State(ctx): State<Ctx>, login: SessionLogin) -> Result<Answer<Vec<ApiToken>>, Problem> {
+    let rows = ctx.store.tokens(login.user.id).await?;
     Ok(Answer(rows.into_iter().map(ApiToken::from).collect()))
 }
 
-/// Makes a token for scripts.
+/// Creates a token for scripts.
 ///
-/// It can do what the account can, except change how one logs in, or only look (`scope`). An account has 50 at most.
+/// It permits all actions of the account except those that control access to it, or only reading (`scope`). An account
+/// has at most 50 tokens.
 #[utoipa::path(
     post, path = "/api/auth/tokens", tag = "auth", operation_id = "createToken", request_body = NewToken,
     responses(
@@ -115,7 +116,7 @@ pub(super) async fn list(State(ctx): State<Ctx>, person: Person) -> Result<Answe
     )
 )]
 pub(super) async fn create(
-    person: Person,
+    login: SessionLogin,
     commands: Commands,
     Json(body): Json<NewToken>,
 ) -> Result<(StatusCode, Answer<MadeToken>), Problem> {
@@ -128,17 +129,17 @@ pub(super) async fn create(
     };
     let (Some(name), Some(expires_at)) = (name, expires_at) else { return Err(fields.into()) };
     let new = gostream_store::NewToken { name: &name, scope: body.scope, expires_at };
-    let added = commands.create_token(person.user.id, person.session, new, TOKENS_MAX).await;
+    let added = commands.create_token(login.user.id, login.session, new, TOKENS_MAX).await;
     let (row, token) = added.map_err(|error| match error {
         Error::Quota => {
-            Problem::quota(format!("This account may have {TOKENS_MAX} tokens. End one that you no longer need."))
+            Problem::quota(format!("This account may have {TOKENS_MAX} tokens. Delete one that you no longer need."))
         }
         error => error.into(),
     })?;
     Ok((StatusCode::CREATED, Answer(MadeToken { token, about: row.into() })))
 }
 
-/// Ends a token: it is worth nothing from now on.
+/// Revokes a token, which becomes invalid at once.
 #[utoipa::path(
     delete, path = "/api/auth/tokens/{id}", tag = "auth", operation_id = "deleteToken", params(("id" = Uuid, Path)),
     responses(
@@ -148,12 +149,12 @@ pub(super) async fn create(
         (status = 404, description = "`not_found`", body = Problem),
     )
 )]
-pub(super) async fn delete(person: Person, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
-    commands.delete_token(person.user.id, id).await?;
+pub(super) async fn delete(login: SessionLogin, commands: Commands, Id(id): Id) -> Result<StatusCode, Problem> {
+    commands.delete_token(login.user.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// One thing that was done with the account.
+/// An action on the account.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AuditEntry {
@@ -161,28 +162,28 @@ pub(super) struct AuditEntry {
     at: OffsetDateTime,
     #[schema(value_type = Action)]
     action: Recorded<Action>,
-    /// What it was done to, by name.
+    /// The name of the changed object.
     #[schema(required)]
     object: Option<String>,
-    /// From where; `null` for what the operator of the server did, and for wrong passwords from many addresses.
+    /// The client's address; `null` for actions of the server's operator, and for wrong passwords from many addresses.
     #[schema(required, example = "203.0.113.7")]
     address: Option<String>,
-    /// What it changed. Secrets are shown as `****`.
+    /// The changed fields. Secrets are shown as `****`.
     changes: Vec<FieldChange>,
-    /// How many times within an hour, the last of them at `at`: failures of one address are counted together.
+    /// How often this happened within an hour, the last time at `at`: failures from one address are counted together.
     #[schema(example = 1, minimum = 1)]
     count: u64,
 }
 
-/// A field that was changed.
+/// A changed field.
 #[derive(Serialize, ToSchema)]
 pub(super) struct FieldChange {
     #[schema(example = "name")]
     field: String,
-    /// `null` for what was not there.
+    /// The previous value; `null` if there was none.
     #[schema(required)]
     old: Option<String>,
-    /// `null` for what is gone.
+    /// The new value; `null` if it was removed.
     #[schema(required)]
     new: Option<String>,
 }
@@ -193,8 +194,9 @@ impl From<gostream_store::FieldChange> for FieldChange {
     }
 }
 
-/// Lists what was done with the account, newest first, of the last 90 days: the last 200 changes, the last 200 lines about who got
-/// in (logins, sessions, tokens, passwords), and of wrong passwords the last 50. Of a value, the first 200 characters are kept.
+/// Lists the actions on the account in the last 90 days, newest first: the last 200 changes, the last 200 actions that
+/// concern access (logins, sessions, tokens, passwords), and the last 50 wrong passwords. Values are cut to their first
+/// 200 characters.
 #[utoipa::path(
     get, path = "/api/auth/audit", tag = "auth", operation_id = "listAudit",
     responses(
@@ -203,8 +205,8 @@ impl From<gostream_store::FieldChange> for FieldChange {
         (status = 403, description = "`login_required`: a token cannot do this", body = Problem),
     )
 )]
-pub(super) async fn audit(State(ctx): State<Ctx>, person: Person) -> Result<Answer<Vec<AuditEntry>>, Problem> {
-    let rows = ctx.store.audit(person.user.id, AUDIT_SHOWN).await?;
+pub(super) async fn audit(State(ctx): State<Ctx>, login: SessionLogin) -> Result<Answer<Vec<AuditEntry>>, Problem> {
+    let rows = ctx.store.audit(login.user.id, AUDIT_SHOWN).await?;
     let entry = |row: gostream_store::AuditEntry| AuditEntry {
         at: row.at,
         action: Recorded::read(row.action),

@@ -1,4 +1,4 @@
-//! What the API shows: rows and live status put together.
+//! The objects that the API returns: rows combined with the live status.
 
 mod destination;
 mod moment;

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{data_dir, tls};
 
-/// A sentence each.
+/// A start error; each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data directory or a file in it.
@@ -16,14 +16,14 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Store(#[from] gostream_store::Error),
-    /// A data directory with half of a server.
+    /// The data directory has a secret key but no database.
     #[error(
         "There is no database in {}, but {} is the key of one. If its disk is not mounted, or its file or the log beside it \
          (its name ends in -wal) was moved, bring it back; to begin with a new server, move the key away.",
         path.display(), key.display()
     )]
     NoDatabase {
-        /// Where the database would be.
+        /// The expected path of the database.
         path: PathBuf,
         /// The secret key.
         key: PathBuf,
@@ -31,21 +31,21 @@ pub enum StartError {
     /// RTMP.
     #[error(transparent)]
     Engine(#[from] gostream_engine::StartError),
-    /// A port of ours.
+    /// An HTTP or metrics port.
     #[error("{setting}: cannot listen on {address}: {source}. Is another server running there?")]
     Listen {
         /// The setting.
         setting: &'static str,
         /// Its value.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl StartError {
-    /// Whether a setting has to change, rather than the world around.
+    /// Whether a setting must be changed, as opposed to the environment.
     pub fn is_setting(&self) -> bool {
         use gostream_store::Error;
         matches!(

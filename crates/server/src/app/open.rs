@@ -1,4 +1,4 @@
-//! What a server has before it begins.
+//! Opens the data directory, the ports and the database before the server starts.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,15 +11,17 @@ use tokio::{net::TcpListener, time::Instant};
 use super::error::StartError;
 use crate::{
     config::{SecretKey, SecretKeySource, Settings},
-    data_dir::{self, Held, KeyFile, LOCK_PATIENCE},
-    pulse,
+    data_dir::{self, DirectoryLock, KeyFile, LOCK_TIMEOUT},
+    database_health,
 };
 
-/// How long to wait for a server with the name of this one: more than a stop takes, and a machine that vanished is missed.
-const NODE_PATIENCE: Duration = Duration::from_secs(40);
-/// How often to look whether such a server goes on.
-const NODE_LOOK: Duration = Duration::from_millis(500);
-/// Opens the database as the server would: the commands that change accounts use it, too.
+/// How long to wait for another server with this node id. It exceeds the duration of a stop, and the time after which a
+/// vanished machine counts as stopped.
+const NODE_TIMEOUT: Duration = Duration::from_secs(40);
+/// The interval at which to check whether that server still writes.
+const NODE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Opens the database as the server does. Commands that change accounts use it, too.
 pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), StartError> {
     data_dir::prepare(&settings.data_dir)?;
     let url = settings.database_url.expose_secret();
@@ -33,7 +35,7 @@ pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), Start
     }
     data_dir::require_newest(settings).await?;
     let keyring = Keyring::new(secret.0);
-    // Where there was a key there was a database; an empty one would open sign-up again.
+    // A key file means that there was a database. An empty one would open sign-up again.
     let opened = match had_one && url.starts_with("sqlite:") {
         true => Store::open_existing(url, keyring).await,
         false => Store::open(url, keyring).await,
@@ -52,8 +54,8 @@ pub async fn open_store(settings: &Settings) -> Result<(Store, SecretKey), Start
     Ok(opened)
 }
 
-/// The key in the file is not that of the database, but the one beside it may be: `gostream secret rotate` was interrupted,
-/// or it ended while we waited for the database and we hold the key of before.
+/// The key in the file does not open the database, but the one beside it may: `gostream secret rotate` was interrupted,
+/// or it finished while this process waited for the database and holds the previous key.
 async fn open_after_rotation(settings: &Settings, tried: SecretKey) -> Result<(Store, SecretKey), StartError> {
     let wrong = || StartError::from(gostream_store::Error::WrongSecretKey);
     let file = KeyFile::of(settings).ok_or_else(wrong)?;
@@ -65,48 +67,50 @@ async fn open_after_rotation(settings: &Settings, tried: SecretKey) -> Result<(S
     let key = if interrupted { new.ok_or_else(wrong)? } else { present };
     let store = Store::open(settings.database_url.expose_secret(), Keyring::new(key.0)).await?;
     if interrupted {
-        tracing::warn!("The secret key was being replaced when that was interrupted; it is finished now.");
+        tracing::warn!("Replacing the secret key had been interrupted; it is complete now.");
         file.adopt(&tried)?;
     }
     Ok((store, key))
 }
 
-/// What a server has before it begins.
+/// What the server needs before it starts.
 pub(super) struct Opened {
-    pub(super) held: Arc<Held>,
+    pub(super) directory_lock: Arc<DirectoryLock>,
     pub(super) http: (TcpListener, SocketAddr),
     pub(super) metrics: Option<(TcpListener, SocketAddr)>,
     pub(super) ports: Ports,
     pub(super) store: Store,
     pub(super) secret: SecretKey,
     pub(super) node: String,
-    pub(super) kept: Kept,
+    pub(super) resources: TaskResources,
 }
 
-/// What the server has to itself while it runs.
-pub(super) struct Kept {
+/// Resources that only this server uses while it runs.
+pub(super) struct TaskResources {
     pub(super) store: Store,
-    pub(super) held: Arc<Held>,
-    pub(super) file: Option<pulse::Opened>,
+    pub(super) directory_lock: Arc<DirectoryLock>,
+    pub(super) file: Option<database_health::DatabaseFile>,
     pub(super) lock: Option<NodeLock>,
-    /// With other servers on the database, if there may be some.
+    /// The notifications between servers, if others may share the database.
     pub(super) ends: Option<(Notifier, Listener)>,
 }
 
 impl Opened {
-    /// Directory and ports before rows: a server that cannot run touches nothing of one that does.
+    /// Locks the directory and binds the ports before it changes rows: a server that cannot run must not disturb one
+    /// that does.
     pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
         data_dir::prepare(&settings.data_dir)?;
-        let held = Arc::new(data_dir::hold(&settings.data_dir, LOCK_PATIENCE).await?);
+        let directory_lock = Arc::new(data_dir::lock(&settings.data_dir, LOCK_TIMEOUT).await?);
         let http = bind("http.listen", settings.http_listen)?;
         let metrics = settings.metrics_listen.map(|address| bind("metrics.listen", address)).transpose()?;
         let ports = Ports::bind(settings.rtmp_listen, settings.rtmps_listen.filter(|_| settings.tls.is_some()))?;
         let (store, secret) = open_store(settings).await?;
         let (node, lock) = take_over(&store, settings).await?;
-        let file = pulse::Opened::of(settings.database_url.expose_secret());
+        let file = database_health::DatabaseFile::of(settings.database_url.expose_secret());
         let ends = store.notifications(settings.database_url.expose_secret())?;
-        let kept = Kept { store: store.clone(), held: held.clone(), file, lock, ends };
-        Ok(Self { held, http, metrics, ports, store, secret, node, kept })
+        let resources =
+            TaskResources { store: store.clone(), directory_lock: directory_lock.clone(), file, lock, ends };
+        Ok(Self { directory_lock, http, metrics, ports, store, secret, node, resources })
     }
 }
 
@@ -117,12 +121,13 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, Sock
     Ok((listener, address))
 }
 
-/// A server that held the name may only have lost its connection to the database, and goes on. It writes every now and then.
+/// Fails if a server with this node id still runs. It may have lost only its connection to the database; a running
+/// server writes periodically.
 async fn ensure_stopped(store: &Store, node: &str) -> Result<(), StartError> {
     let Some(seen_at) = store.seen_at(node).await? else { return Ok(()) };
-    let deadline = Instant::now() + pulse::SURE_SIGN;
+    let deadline = Instant::now() + database_health::STOPPED_AFTER;
     while Instant::now() < deadline {
-        tokio::time::sleep(NODE_LOOK).await;
+        tokio::time::sleep(NODE_CHECK_INTERVAL).await;
         if store.seen_at(node).await? != Some(seen_at) {
             return Err(gostream_store::Error::NodeInUse.into());
         }
@@ -130,10 +135,10 @@ async fn ensure_stopped(store: &Store, node: &str) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The name of this node, which no other server has. After a stop that was none, what was live under it is over.
+/// This server's node id, which no other server uses. Closes the streams that a killed server left open.
 async fn take_over(store: &Store, settings: &Settings) -> Result<(String, Option<NodeLock>), StartError> {
     let node = data_dir::node_id(&settings.data_dir)?;
-    let lock = NodeLock::take(settings.database_url.expose_secret(), &node, NODE_PATIENCE).await?;
+    let lock = NodeLock::take(settings.database_url.expose_secret(), &node, NODE_TIMEOUT).await?;
     if lock.as_ref().is_some_and(NodeLock::had_to_wait) {
         ensure_stopped(store, &node).await?;
     }

@@ -1,12 +1,12 @@
-//! Settings in the environment, and what others put there under names like theirs.
+//! Settings in the environment, and foreign variables with similar names.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::{error::Error, source::Source, table::SETTINGS, values::Values};
 
-/// Every variable that begins like this must be a setting, so that a typing error is not silently ignored.
+/// Every variable with this prefix must be a setting, so that typing errors are not silently ignored.
 const PREFIX: &str = "GOSTREAM_";
-/// What Kubernetes sets by itself for a service called `gostream`; never meant for us.
+/// Prefixes of variables that Kubernetes sets for a service called `gostream`. They are not settings.
 const FOREIGN_PREFIXES: [&str; 2] = ["GOSTREAM_SERVICE_", "GOSTREAM_PORT"];
 
 pub(super) fn read(env: impl IntoIterator<Item = (String, String)>, values: &mut Values) -> Result<(), Error> {
@@ -20,7 +20,7 @@ pub(super) fn read(env: impl IntoIterator<Item = (String, String)>, values: &mut
             }
             return Err(Error::UnknownVariable { name });
         };
-        // Compose files pass variables through that are not set; an empty one says nothing.
+        // Compose files pass unset variables as empty ones; those count as unset.
         if !text.is_empty() {
             values.put(setting, text, Source::Env(setting.env));
         }
@@ -28,8 +28,9 @@ pub(super) fn read(env: impl IntoIterator<Item = (String, String)>, values: &mut
     Ok(())
 }
 
-/// Whether Kubernetes set it for a service such as `gostream-http` ("Discovering services: environment variables"). The value has
-/// to fit as well: `GOSTREAM_HTTP_PORT=8080` is an operator's wish, `GOSTREAM_HTTP_PORT=tcp://10.0.0.1:8080` is not.
+/// Whether Kubernetes set the variable for a service such as `gostream-http` ("Discovering services: environment
+/// variables"). The value must match, too: `GOSTREAM_HTTP_PORT=tcp://10.0.0.1:8080` is from Kubernetes,
+/// `GOSTREAM_HTTP_PORT=8080` is an operator's mistake.
 fn is_of_a_service(name: &str, text: &str) -> bool {
     let is_address = || text.parse::<IpAddr>().is_ok();
     let is_number = |text: &str| text.parse::<u16>().is_ok();
@@ -53,7 +54,7 @@ fn is_of_a_service(name: &str, text: &str) -> bool {
         }
 }
 
-/// `tcp://10.0.0.1:8080`.
+/// Whether the text has the form `tcp://10.0.0.1:8080`.
 fn is_link(text: &str) -> bool {
     let Some((protocol, address)) = text.split_once("://") else { return false };
     matches!(protocol, "tcp" | "udp" | "sctp") && address.parse::<SocketAddr>().is_ok()
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_kubernetes_for_services_like_gostream_http_are_not_settings() {
+    fn kubernetes_variables_of_services_like_gostream_http_are_not_settings() {
         for service in ["GOSTREAM_HTTP", "GOSTREAM_RTMP_PUBLIC", "GOSTREAM_DATABASE", "GOSTREAM_LOG", "GOSTREAM"] {
             for (rest, text) in [
                 ("SERVICE_HOST", "10.96.0.17"),
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_may_have_meant_is_refused() {
+    fn variables_that_may_be_typing_errors_are_refused() {
         for (name, text) in [
             ("GOSTREAM_HTTP_PORT", "8080"),
             ("GOSTREAM_HTTP_PORT", "http://10.96.0.17:8080"),
@@ -108,9 +109,9 @@ mod tests {
         }
     }
 
-    /// Or it could be set by a service, and never meant.
+    /// Otherwise Kubernetes could set it unintentionally.
     #[test]
-    fn no_setting_is_called_like_a_variable_of_a_service() {
+    fn no_setting_has_the_name_of_a_service_variable() {
         for setting in SETTINGS {
             for text in ["10.0.0.1", "8080", "tcp://10.0.0.1:8080", "tcp"] {
                 assert!(!is_of_a_service(setting.env, text), "{}", setting.env);

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use super::source::Source;
 
-/// One line that names the setting and what it takes.
+/// An error in the settings: one line that names the setting and its valid values.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file names a key that does not exist.
@@ -15,7 +15,7 @@ pub enum Error {
         /// The key as written.
         key: String,
     },
-    /// A variable with our prefix is none of ours.
+    /// A variable with the `GOSTREAM_` prefix is not a setting.
     #[error("{name} is not a setting; `gostream --help` lists them all.")]
     UnknownVariable {
         /// The variable.
@@ -26,14 +26,14 @@ pub enum Error {
     Value {
         /// The setting.
         key: &'static str,
-        /// Where the value came from.
+        /// The source of the value.
         from: Source,
-        /// What the setting takes.
+        /// The valid values.
         takes: &'static str,
-        /// The value, unless it is a secret.
+        /// The value; `None` if it is a secret.
         value: Option<String>,
     },
-    /// Settings that only make sense together.
+    /// Settings that require or exclude each other.
     #[error("{0}")]
     Together(&'static str),
     /// The file cannot be read.
@@ -41,18 +41,18 @@ pub enum Error {
     Read {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{}, line {line}: {message}.", file.display())]
     Syntax {
         /// The file.
         file: PathBuf,
-        /// Counted from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What the parser says, without its picture.
+        /// The message of the parser, without its excerpt of the file.
         message: String,
     },
 }

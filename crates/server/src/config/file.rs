@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use super::{error::Error, source::Source, table::SETTINGS, values::Values};
 
-/// The file that is read when it exists and no `--config` names another.
+/// The file that is read if it exists and `--config` is not given.
 const DEFAULT_FILE: &str = "gostream.toml";
 
 pub(super) fn read(file: Option<&Path>, values: &mut Values) -> Result<(), Error> {

@@ -1,19 +1,19 @@
 //! Settings of the log.
 
-/// How and how much is logged.
+/// Format and level of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// One form or the other; `None` is text on a terminal, else JSON.
+    /// The format; `None` means text on a terminal and JSON otherwise.
     pub format: Option<LogFormat>,
     /// Filter directives such as `info` or `gostream=debug`.
     pub level: String,
 }
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     Text,
-    /// For programs.
+    /// One JSON object per line.
     Json,
 }

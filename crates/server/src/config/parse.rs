@@ -1,4 +1,5 @@
-//! From texts to [`Settings`]: defaults, and which settings go together.
+//! Parses the texts of all settings into [`Settings`]: applies defaults, and checks which settings require or exclude
+//! each other.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -19,7 +20,7 @@ use super::{
 };
 
 impl Values {
-    /// Parses all of them.
+    /// Parses all settings.
     pub(super) fn parse(mut self) -> Result<Settings, Error> {
         let data_dir: PathBuf = self.take("data_dir", value::path)?.unwrap_or_else(|| "./data".into());
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);

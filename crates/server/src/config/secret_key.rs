@@ -1,22 +1,22 @@
-//! The secret key: 32 bytes that print as `****`.
+//! The secret key: 32 bytes that are printed as `****`.
 
 use std::{fmt, io, path::PathBuf};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-/// 32 bytes that sign tokens and seal destination keys; prints as `****`.
+/// 32 bytes that sign tokens and encrypt destination keys. Printed as `****`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(pub [u8; 32]);
 
 impl SecretKey {
-    /// A new one.
+    /// A new random key. Fails if the system has no random source.
     pub(crate) fn random() -> io::Result<Self> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
         Ok(Self(key))
     }
 
-    /// As it stands in its file.
+    /// The key in base64, as in its file.
     pub(crate) fn encoded(&self) -> String {
         BASE64_STANDARD.encode(self.0)
     }
@@ -28,13 +28,13 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Where the 32 secret bytes come from.
+/// The source of the secret key.
 #[derive(Clone, Debug)]
 pub enum SecretKeySource {
-    /// Given as a setting, decoded.
+    /// A setting, decoded.
     Given(SecretKey),
-    /// In a file that the operator keeps.
+    /// A file that the operator provides.
     File(PathBuf),
-    /// In `data_dir/secret.key`, made on first start.
+    /// `data_dir/secret.key`, created on the first start.
     DataDir,
 }

@@ -1,4 +1,4 @@
-//! Every setting, as the rest of the program gets it.
+//! All settings, parsed.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -11,59 +11,60 @@ use super::{
     values::Values,
 };
 
-/// Every setting, parsed.
+/// All settings, parsed.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where database and secret key are kept.
+    /// The directory of database and secret key.
     pub data_dir: PathBuf,
-    /// `sqlite://…` or `postgres://…`.
+    /// A URL of the form `sqlite://…` or `postgres://…`.
     pub database_url: SecretString,
-    /// UI, API and HLS.
+    /// The address of the page, the API and HLS.
     pub http_listen: SocketAddr,
-    /// Proxies that are believed about whom they speak for.
+    /// Proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// RTMP ingest and play.
+    /// The address of RTMP ingest and play.
     pub rtmp_listen: SocketAddr,
-    /// RTMPS ingest, when wanted.
+    /// The address of RTMPS ingest; `None` if it is off.
     pub rtmps_listen: Option<SocketAddr>,
     /// TCP proxies whose connections begin with a PROXY header.
     pub proxy_protocol: Vec<IpNet>,
     /// The certificate for HTTPS and RTMPS.
     pub tls: Option<Tls>,
-    /// Prometheus.
+    /// The address of the Prometheus metrics; `None` if they are off.
     pub metrics_listen: Option<SocketAddr>,
-    /// Base of the links that API and UI show; without it, the request says.
+    /// The base of links in the API and the page; `None` means the host of the request.
     pub public_url: Option<Url>,
-    /// Where the secret key comes from.
+    /// The source of the secret key.
     pub secret_key: SecretKeySource,
-    /// Whether strangers may make accounts.
+    /// Whether sign-up is open.
     pub signup: Signup,
-    /// Address ranges that relays may reach although they are private.
+    /// Private address ranges that relays may reach.
     pub egress_allow: Vec<IpNet>,
-    /// What an account may have.
+    /// The quota of each account.
     pub quota: Quota,
-    /// How long destinations are held after the encoder dropped.
+    /// How long destinations are held after the encoder's connection was lost.
     pub reconnect_grace: Duration,
-    /// Logs.
+    /// Format and level of the log.
     pub log: LogSettings,
     pub(super) values: Values,
 }
 
-/// What an account may have, so that one cannot take the server from the others.
+/// The quota of an account, so that it cannot use up the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Projects of an account.
+    /// The most projects per account.
     pub projects: u32,
-    /// Destinations of a project.
+    /// The most destinations per project.
     pub destinations: u32,
-    /// Streams of an account that are live at a time.
+    /// The most live streams per account at a time.
     pub live_streams: u32,
-    /// How fast a stream may come, in kbit/s; `None` for as fast as it does.
+    /// The highest bitrate of a stream in kbit/s; `None` for no limit.
     pub ingest_kbps: Option<u32>,
 }
 
 impl fmt::Display for Settings {
-    /// One setting per line in the form of the file, with its source; secrets masked. Reads as a settings file.
+    /// One setting per line in the form of the settings file, with its source. Secrets are masked. The output is a
+    /// valid settings file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for setting in SETTINGS {
             let given = self.values.0.get(setting.key);

@@ -1,10 +1,10 @@
 //! The setting `signup`.
 
-/// Who may make accounts.
+/// Who can create accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signup {
-    /// Anybody who reaches the page.
+    /// Every visitor of the page.
     Open,
-    /// Nobody: accounts are made by `gostream user add`.
+    /// Only the operator, with `gostream user add`.
     Closed,
 }

@@ -1,17 +1,17 @@
-//! Flag, variable, file or default: the sources of settings.
+//! The sources of settings: flag, environment variable, file or default.
 
 use std::{fmt, path::PathBuf};
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A command line flag, with its dashes.
+    /// A command line flag, without its dashes.
     Flag(&'static str),
     /// An environment variable.
     Env(&'static str),
     /// The settings file.
     File(PathBuf),
-    /// Nobody said anything.
+    /// The default: the setting is not given.
     Default,
 }
 

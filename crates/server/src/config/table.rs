@@ -1,25 +1,25 @@
-//! The table of settings: names, defaults and what each takes. Help, errors and `gostream config` all read it.
+//! The table of settings: names, defaults and valid values. Help, errors and `gostream config` read it.
 
-/// One setting under its three names.
+/// One setting with its three names.
 #[derive(Debug)]
 pub struct Setting {
-    /// In the file: `a.b` is `b` in the table `[a]`.
+    /// The name in the file: `a.b` is `b` in the table `[a]`.
     pub key: &'static str,
-    /// On the command line, without the dashes.
+    /// The name of the flag, without dashes.
     pub flag: &'static str,
-    /// In the environment.
+    /// The name of the environment variable.
     pub env: &'static str,
-    /// As shown by `gostream config`; empty when there is none.
+    /// The default as shown by `gostream config`; empty if there is none.
     pub default: &'static str,
-    /// Completes "takes …" in an error.
+    /// The valid values; completes "takes …" in an error.
     pub takes: &'static str,
-    /// One line for `--help`.
+    /// The line for `--help`.
     pub help: &'static str,
-    /// Never shown.
+    /// Whether the value is a secret that must not be shown.
     pub secret: bool,
 }
 
-/// Everything that can be set.
+/// All settings.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "data_dir",
@@ -27,7 +27,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_DATA_DIR",
         default: "./data",
         takes: "a directory",
-        help: "Everything the server keeps: database, secret key",
+        help: "Where the server keeps its database and secret key",
         secret: false,
     },
     Setting {
@@ -54,7 +54,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_HTTP_TRUSTED_PROXIES",
         default: "127.0.0.0/8, ::1/128",
         takes: "address ranges such as 10.1.0.0/16, separated by commas",
-        help: "Proxies that are believed about whom they speak for",
+        help: "Proxies whose X-Forwarded-For header is trusted",
         secret: false,
     },
     Setting {
@@ -117,7 +117,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_ACME_EMAIL",
         default: "",
         takes: "an email address",
-        help: "Where the certificate authority may write to",
+        help: "Where the certificate authority can send email",
         secret: false,
     },
     Setting {
@@ -135,7 +135,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_ACME_CA",
         default: "",
         takes: "a PEM file",
-        help: "Roots that the HTTPS of a private ACME server is verified with",
+        help: "Root certificates that a private ACME server's HTTPS is verified with",
         secret: false,
     },
     Setting {
@@ -153,7 +153,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_PUBLIC_URL",
         default: "",
         takes: "a URL without a path, such as https://stream.example.org (the page needs a host name, or a port, of its own)",
-        help: "Base of the links that API and page show; from the request unless set",
+        help: "Base of the links that API and page show; the host of the request unless set",
         secret: false,
     },
     Setting {
@@ -171,7 +171,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_SECRET_KEY_FILE",
         default: "",
         takes: "a file that holds 32 bytes in base64 and that only its user, or its group, can read",
-        help: "The same, read from a file",
+        help: "A file with the secret key, instead of secret_key",
         secret: false,
     },
     Setting {
@@ -180,7 +180,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_SIGNUP",
         default: "open",
         takes: "open or closed",
-        help: "Who may make accounts; closed: by `gostream user add` only",
+        help: "Who may create accounts; closed: only `gostream user add`",
         secret: false,
     },
     Setting {
@@ -189,7 +189,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_EGRESS_ALLOW",
         default: "",
         takes: "address ranges such as 10.1.0.0/16, separated by commas",
-        help: "Ranges that relays may reach and streams be pulled from although private or this server itself, on every port",
+        help: "Private addresses, and this server's own, that relays may reach and streams may be pulled from, on every port",
         secret: false,
     },
     Setting {
@@ -225,7 +225,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_QUOTA_INGEST_BITRATE",
         default: "100000",
         takes: "kbit/s from 100 to 10000000, or off",
-        help: "How fast a stream may come for long, in kbit/s",
+        help: "The highest sustained bitrate of a stream, in kbit/s",
         secret: false,
     },
     Setting {
@@ -234,7 +234,7 @@ pub const SETTINGS: &[Setting] = &[
         env: "GOSTREAM_INGEST_RECONNECT_GRACE",
         default: "60s",
         takes: "a duration such as 60s or 5m, at most 1h",
-        help: "How long destinations are held open after the encoder drops",
+        help: "How long destinations are held open after the encoder's connection was lost",
         secret: false,
     },
     Setting {

@@ -1,4 +1,4 @@
-//! Settings: who wins, what is refused, and what is shown.
+//! Settings: which source wins, which values are refused, and how values are shown.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -8,7 +8,7 @@ use super::*;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-/// Loads with a settings file of this text.
+/// Loads settings with this text as the settings file.
 fn load_all(flags: &[(&'static str, &str)], env: &[(&str, &str)], file: &str) -> Result<Settings, Error> {
     let temp = tempfile::NamedTempFile::new().expect("temp file");
     fs::write(temp.path(), file).expect("written");
@@ -45,7 +45,7 @@ fn flag_beats_environment_beats_file_beats_default() {
 }
 
 #[test]
-fn defaults_are_those_of_the_contract() {
+fn defaults_equal_the_documented_ones() {
     let settings = load_all(&[], &[], "").expect("loads");
     assert_eq!(settings.http_listen.to_string(), "[::]:8080");
     assert_eq!(settings.rtmp_listen.to_string(), "[::]:1935");
@@ -93,7 +93,7 @@ fn every_setting_can_be_given_in_every_way() {
     for (setting, (key, text)) in SETTINGS.iter().zip(values) {
         assert_eq!(setting.key, key);
         assert_eq!(setting.flag, key.replace(['.', '_'], "-"));
-        // The two halves of a certificate only go together, and how one is asked for needs to know for which names.
+        // tls.cert and tls.key require each other; the other ACME settings require acme.domains.
         let other = match key {
             "tls.cert" => Some("tls.key"),
             "tls.key" => Some("tls.cert"),
@@ -109,7 +109,7 @@ fn every_setting_can_be_given_in_every_way() {
 }
 
 #[test]
-fn bad_values_are_told_in_one_line_that_names_the_setting() {
+fn bad_values_are_reported_in_one_line_that_names_the_setting() {
     for (env, text) in [
         ("GOSTREAM_HTTP_LISTEN", "8080"),
         ("GOSTREAM_RTMP_LISTEN", "localhost"),
@@ -146,7 +146,7 @@ fn bad_values_are_told_in_one_line_that_names_the_setting() {
 }
 
 #[test]
-fn unknown_keys_are_told_and_foreign_ones_are_not_ours() {
+fn unknown_keys_are_reported_and_foreign_variables_are_ignored() {
     assert!(sentence(&[("GOSTREAM_HTTP_LISTN", "x")], "").starts_with("GOSTREAM_HTTP_LISTN is not a setting"));
     assert!(sentence(&[], "[http]\nlistn = \"x\"").contains("`http.listn` is not a setting"));
     assert!(sentence(&[], "signup.now = true").contains("`signup.now` is not a setting"));
@@ -154,13 +154,13 @@ fn unknown_keys_are_told_and_foreign_ones_are_not_ours() {
     let foreign =
         [("PATH", "/bin"), ("GOSTREAM_SERVICE_HOST", "10.0.0.1"), ("GOSTREAM_PORT_8080_TCP", "tcp://10.0.0.1")];
     load_all(&[], &foreign, "").expect("Kubernetes sets those");
-    load_all(&[], &[("GOSTREAM_PUBLIC_URL", "")], "").expect("an empty variable says nothing");
+    load_all(&[], &[("GOSTREAM_PUBLIC_URL", "")], "").expect("an empty variable counts as unset");
     let missing = load([], Some(&PathBuf::from("/nowhere/gostream.toml")), []).expect_err("refused").to_string();
     assert!(missing.contains("/nowhere/gostream.toml"), "{missing}");
 }
 
 #[test]
-fn settings_that_need_each_other_say_so() {
+fn missing_required_settings_are_reported() {
     assert!(sentence(&[("GOSTREAM_TLS_CERT", "c.pem")], "").contains("tls.key"));
     assert!(sentence(&[("GOSTREAM_RTMPS_LISTEN", "[::]:1936")], "").contains("certificate"));
     let both = "acme.domains = \"a.example\"\ntls.cert = \"c.pem\"\ntls.key = \"k.pem\"";
@@ -172,9 +172,9 @@ fn settings_that_need_each_other_say_so() {
 }
 
 #[test]
-fn domains_are_names_as_certificates_hold_them() {
+fn domains_are_normalized_as_in_certificates() {
     let file = "acme.domains = [\"Stream.Example.org\", \"bücher.example\", \"stream.example.org\"]\n[rtmps]\nlisten = \"[::]:1936\"";
-    let settings = load_all(&[], &[], file).expect("a certificate that is asked for is one for RTMPS, too");
+    let settings = load_all(&[], &[], file).expect("an ACME certificate is valid for RTMPS, too");
     let Some(Tls::Acme(acme)) = settings.tls else { panic!("{:?}", settings.tls) };
     assert_eq!(acme.domains, ["stream.example.org", "xn--bcher-kva.example"]);
     let default = SETTINGS.iter().find(|setting| setting.key == "acme.directory").expect("a setting").default;
@@ -204,7 +204,7 @@ fn secrets_are_masked_and_the_output_is_a_settings_file() {
 }
 
 #[test]
-fn keys_are_read_in_every_base64() {
+fn keys_are_accepted_in_every_base64_alphabet() {
     let key = SecretKey(std::array::from_fn(|n| 0xe0 + n as u8));
     for text in [
         "4OHi4+Tl5ufo6err7O3u7/Dx8vP09fb3+Pn6+/z9/v8=",

@@ -1,4 +1,4 @@
-//! Where the certificate comes from: files that somebody else keeps, or an authority that is asked by ACME.
+//! The source of the certificate: files that the operator maintains, or an authority that issues it by ACME.
 
 use std::path::PathBuf;
 
@@ -12,13 +12,13 @@ const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// The certificate for HTTPS and RTMPS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
-    /// Kept by somebody else.
+    /// Files that the operator maintains.
     Files(TlsFiles),
-    /// Asked for, and kept in the data directory.
+    /// Issued by ACME, and stored in the data directory.
     Acme(Acme),
 }
 
-/// PEM files.
+/// The PEM files of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate chain, leaf first.
@@ -27,16 +27,16 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Whom to ask for a certificate, and for which names.
+/// The certificate authority, and the names to get a certificate for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acme {
-    /// At least one, in lower case and ASCII.
+    /// At least one name, in lower case and ASCII.
     pub domains: Vec<String>,
-    /// Where the authority may write to.
+    /// The address that the authority may send email to.
     pub email: Option<String>,
-    /// The authority (RFC 8555 section 7.1.1).
+    /// The directory URL of the authority (RFC 8555 section 7.1.1).
     pub directory: Url,
-    /// Roots for the authority's own HTTPS; those of the system unless set.
+    /// The root certificates for the authority's own HTTPS; `None` means those of the system.
     pub ca: Option<PathBuf>,
 }
 

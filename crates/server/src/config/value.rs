@@ -1,4 +1,5 @@
-//! What one setting's text means. Each parser says `None` to a text it does not take; the table knows the sentence.
+//! Parsers for the texts of settings. Each returns `None` for an invalid text; the table of settings has the error
+//! sentence.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,21 +16,21 @@ use url::{Host, Url};
 
 use super::{log::LogFormat, secret_key::SecretKey, signup::Signup};
 
-/// No platform holds a session for longer than minutes; an hour is surely a typing error's upper end.
+/// The longest grace. Platforms keep a session open for minutes only; more than an hour must be a typing error.
 const GRACE_MAX: Duration = Duration::from_secs(3_600);
-/// Padding is forgiven: people cut and paste.
+/// Accepts base64 with and without padding, which is often lost in copying.
 const FORGIVING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
-/// More than any platform takes, and than most uplinks carry; a tenth of what a server usually has.
+/// More than any platform accepts and most uplinks carry; a tenth of a usual server's bandwidth.
 pub(super) const INGEST_KBPS: u32 = 100_000;
 
-/// A quota: at least one, or nothing would work.
+/// A quota of at least one: with zero nothing would work.
 pub(super) fn quota(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
 }
 
-/// A rate in kbit/s, or `Some(None)` for `off`. Below a hundred not even sound would come through.
+/// A rate in kbit/s, or `Some(None)` for `off`. Less than 100 kbit/s does not suffice even for audio.
 pub(super) fn ingest_kbps(text: &str) -> Option<Option<u32>> {
     if text == "off" {
         return Some(None);
@@ -45,8 +46,8 @@ pub(super) fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
-/// Names in the form that certificates hold: lower case, and other scripts as their ASCII form. A challenge by TLS proves no
-/// wildcard, and authorities give public certificates to names with a dot only.
+/// Domain names in the form of certificates: lower case, and ASCII for other scripts. TLS-ALPN-01 cannot prove
+/// wildcards, and public authorities issue certificates only for names with a dot.
 pub(super) fn domains(text: &str) -> Option<Vec<String>> {
     let mut domains = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -63,7 +64,7 @@ pub(super) fn domains(text: &str) -> Option<Vec<String>> {
     (!domains.is_empty()).then_some(domains)
 }
 
-/// Only told apart from what is surely none: the authority knows better.
+/// A rough check of an email address; the authority verifies it.
 pub(super) fn email(text: &str) -> Option<String> {
     let (name, domain) = text.rsplit_once('@')?;
     let plain =
@@ -80,7 +81,7 @@ pub(super) fn optional_address(text: &str) -> Option<Option<SocketAddr>> {
     if text == "off" { Some(None) } else { address(text).map(Some) }
 }
 
-/// Where the page is. Its links begin at the root, so a path below another site would lead nowhere.
+/// The URL of the page. The page's links begin at the root, so it cannot be served below a path.
 pub(super) fn base_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain =
@@ -93,8 +94,9 @@ pub(super) fn database_url(text: &str) -> Option<String> {
     (known && (text.starts_with("sqlite:") || !ends_password_late(text))).then(|| text.to_owned())
 }
 
-/// Whether an `@` after the host ends a password that is not percent-encoded, the rest of which would be taken for the name of a
-/// database, or for an option that is logged as unknown. In the value of an option (`?user=me@company`) it does not.
+/// Whether an `@` after the host indicates a password that is not percent-encoded. The rest of such a password would be
+/// taken for the database name, or for an unknown option, which is logged. An `@` in the value of an option is fine
+/// (`?user=me@company`).
 fn ends_password_late(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -103,14 +105,15 @@ fn ends_password_late(url: &str) -> bool {
     after_host.contains('@') || query.split('&').any(|option| option.contains('@') && is_bare(option))
 }
 
-/// The default database. Characters that mean something in a URL are escaped.
+/// The URL of the default database. Characters with a meaning in URLs are escaped.
 pub(super) fn sqlite_url(data_dir: &Path) -> String {
     let file = data_dir.join("gostream.db");
     let file = file.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     format!("sqlite://{file}")
 }
 
-/// 32 bytes in base64, with either alphabet, padded or not. Zeros are what a failed copy leaves, and no secret.
+/// 32 bytes in base64, in either alphabet, with or without padding. A key of zeros is refused: it indicates a failed
+/// copy.
 pub(crate) fn secret_key(text: &str) -> Option<SecretKey> {
     let decode = |alphabet| GeneralPurpose::new(alphabet, FORGIVING).decode(text).ok();
     let bytes = decode(&alphabet::STANDARD).or_else(|| decode(&alphabet::URL_SAFE))?;
@@ -128,7 +131,7 @@ pub(super) fn signup(text: &str) -> Option<Signup> {
 
 pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    // A single address is the smallest range.
+    // A single address is a range of one.
     parts
         .map(|part| part.parse().ok().or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from)))
         .collect()
@@ -157,17 +160,19 @@ pub(super) fn log_format(text: &str) -> Option<LogFormat> {
 }
 
 pub(super) fn log_level(text: &str) -> Option<String> {
-    // A lone unknown word would be taken as the name of a module and silence everything.
+    // A single unknown word would be taken for the name of a module, and silence the log.
     let known = |part: &str| part.contains('=') || part.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     let valid = tracing_subscriber::EnvFilter::try_new(text).is_ok() && text.split(',').all(|part| known(part.trim()));
     valid.then(|| text.to_owned())
 }
 
-/// A secret as `gostream config` shows it: a database URL keeps what is no secret, anything else keeps nothing.
+/// A secret as `gostream config` shows it. A database URL is shown without its secrets, anything else is masked
+/// completely.
 pub(super) fn masked(text: &str) -> String {
     let nothing = || "****".to_owned();
     let Some((scheme, rest)) = text.split_once("://") else { return nothing() };
-    // In an `@` after the host a password may end that is not percent-encoded, so all before it may be a part of it.
+    // An `@` after the host indicates a password that is not percent-encoded. All text before it may be part of the
+    // password.
     let host_end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     if rest.get(host_end..).is_some_and(|rest| rest.contains('@')) {
         return format!("{scheme}://****");
@@ -176,7 +181,7 @@ pub(super) fn masked(text: &str) -> String {
     if url.password().is_some() && url.set_password(Some("****")).is_err() {
         return nothing();
     }
-    // A password may also hide in the query (`?password=`).
+    // The query may contain a password, too (`?password=`).
     if url.query().is_some() {
         url.set_query(Some("****"));
     }
@@ -186,7 +191,7 @@ pub(super) fn masked(text: &str) -> String {
     url.to_string()
 }
 
-/// A value that is no secret as it is shown: without the login that a URL may have.
+/// A value that is not secret, as shown: without credentials in a URL.
 pub(super) fn shown(text: &str) -> String {
     if text.contains("://") && text.contains('@') { masked(text) } else { text.to_owned() }
 }
@@ -196,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_database_url_whose_password_would_be_cut_is_refused() {
+    fn a_database_url_with_an_unencoded_password_is_refused() {
         for url in [
             "postgres://me:12/hunter2@db/gostream",
             "postgres://me:12#hunter2@db/gostream",
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_url_is_masked_whole_however_it_is_written() {
+    fn a_password_in_a_url_is_masked_completely() {
         for (url, expected) in [
             ("postgres://me:hunter2@db/gostream", "postgres://me:****@db/gostream"),
             ("postgres://me:hun%40ter2@db:5433/gostream", "postgres://me:****@db:5433/gostream"),

@@ -1,4 +1,4 @@
-//! Values as text, with the place each came from.
+//! The texts of settings, with their sources.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{
     value,
 };
 
-/// The texts of all settings that were given, and by whom.
+/// The texts of all given settings, with their sources.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Values(pub(super) BTreeMap<&'static str, (SecretString, Source)>);
 

@@ -1,4 +1,4 @@
-//! Who may publish: the engine asks, the rows answer.
+//! Admission of publishers: answers the engine from the database.
 
 use std::{
     net::SocketAddr,
@@ -17,29 +17,30 @@ use tokio_util::sync::CancellationToken;
 
 use super::{rows::spec, wakes::Wakes};
 use crate::{
-    login::{limit::Limits, refused},
-    strangers::Strangers,
+    login::{limit::RateLimits, refused},
+    unknown_key_attempts::UnknownKeyAttempts,
 };
 
-/// How long an encoder waits for the database before it is told to come back.
+/// How long an encoder waits for the database before it is refused and has to reconnect.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an address that keeps trying unknown keys waits for each answer. It holds one of its few places meanwhile.
+/// The delay of each refusal for an address that keeps trying unknown keys. It uses up one of the address's few
+/// connections meanwhile.
 const GUESS_DELAY: Duration = Duration::from_secs(2);
 
-/// Answers the engine's one question from the database, until `stopping`.
+/// Admits publishers by the rows in the database, until `stopping`.
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) store: Store,
     pub(crate) wakes: Arc<Wakes>,
-    pub(crate) strangers: Arc<Strangers>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) unknown_key_attempts: Arc<UnknownKeyAttempts>,
+    pub(crate) limits: Arc<RateLimits>,
     pub(crate) stopping: CancellationToken,
 }
 
 impl Gate {
     async fn spec_of(&self, key: &StreamKey) -> Result<ProjectSpec, Refusal> {
         let unavailable = |error| {
-            tracing::warn!(%error, "The database did not answer for an encoder.");
+            tracing::warn!(%error, "The database could not be read for an encoder.");
             Refusal::Unavailable
         };
         let project = self.store.project_by_stream_key(key.expose()).await.map_err(unavailable)?;
@@ -58,15 +59,15 @@ impl Admission for Gate {
             let answer = timeout(ADMISSION_TIMEOUT, self.spec_of(key)).await.unwrap_or(Err(Refusal::Unavailable));
             if matches!(answer, Err(Refusal::UnknownKey)) {
                 refused("stream_key", Some(peer.ip()));
-                if self.strangers.tried(peer.ip(), SystemTime::now()) {
-                    self.wakes.stranger_came();
+                if self.unknown_key_attempts.record(peer.ip(), SystemTime::now()) {
+                    self.wakes.unknown_key_tried();
                 }
                 if self.limits.stream_key(peer.ip()).is_err() {
                     sleep(GUESS_DELAY).await;
                 }
             }
             let spec = answer?;
-            self.strangers.found_home(peer.ip());
+            self.unknown_key_attempts.forget(peer.ip());
             Ok(spec)
         })
     }

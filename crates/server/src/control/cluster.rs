@@ -1,4 +1,4 @@
-//! What other servers on the same database ask of this one.
+//! Commands that other servers on the same database left for this one.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,36 +11,36 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// How often a server looks for commands while it has streams that they could be for.
+/// The interval at which a server reads commands while it has live streams.
 pub(crate) const INBOX_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the database may take: one that hangs must not hold up the reconciler.
+/// How long the database may take. One that hangs must not block the reconciler.
 const ROWS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Commands for the streams of this server. Each is carried out once, also when the database does not take that it was.
+/// Executes commands for the streams of this server. Each is executed once, even if its row cannot be removed.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     store: Store,
     engine: Engine,
     node: String,
-    /// Commands whose rows may still be there.
-    carried_out: HashSet<Uuid>,
-    /// The last attempt failed, which was logged.
+    /// Executed commands whose rows may still exist.
+    executed: HashSet<Uuid>,
+    /// Whether the last attempt failed. Its failure was logged.
     is_failing: bool,
 }
 
 impl Inbox {
     pub(crate) fn new(store: Store, engine: Engine, node: String) -> Self {
-        Self { store, engine, node, carried_out: HashSet::new(), is_failing: false }
+        Self { store, engine, node, executed: HashSet::new(), is_failing: false }
     }
 
-    /// Whether commands can come between two sweeps: from another server, for a stream that runs here.
+    /// Whether commands may arrive between two sweeps: from another server, for a stream that runs here.
     pub(crate) fn expects_commands(&self) -> bool {
         self.store.is_shared() && !self.engine.live().is_empty()
     }
 
-    /// Carries out what is there. When the rows cannot be read, the next call finds them.
-    pub(crate) async fn carry_out(&mut self) {
-        let result = timeout(ROWS_TIMEOUT, self.carry_out_due()).await;
+    /// Executes the pending commands. If the rows cannot be read, the next call executes them.
+    pub(crate) async fn execute(&mut self) {
+        let result = timeout(ROWS_TIMEOUT, self.execute_due()).await;
         let was_failing = std::mem::replace(&mut self.is_failing, !matches!(result, Ok(Ok(()))));
         match result {
             Ok(Err(error)) if !was_failing => {
@@ -51,12 +51,12 @@ impl Inbox {
         }
     }
 
-    async fn carry_out_due(&mut self) -> Result<(), Error> {
+    async fn execute_due(&mut self) -> Result<(), Error> {
         let found = self.store.stream_commands(&self.node, OffsetDateTime::now_utc()).await?;
         let due: HashSet<Uuid> = found.due.iter().map(|command| command.id).collect();
-        self.carried_out.retain(|id| due.contains(id));
+        self.executed.retain(|id| due.contains(id));
         for command in &found.due {
-            if self.carried_out.insert(command.id) {
+            if self.executed.insert(command.id) {
                 self.apply(command);
             }
         }
@@ -67,14 +67,14 @@ impl Inbox {
         self.store.remove_stream_commands(&done).await
     }
 
-    /// A command is for the stream that was live when it was given, and for no later one.
+    /// Executes a command for the stream that was live when it was given. Later streams are not affected.
     fn apply(&self, command: &StreamCommand) {
         let project = ProjectId(command.project_id);
         let is_live = self.engine.status(project).is_some_and(|status| status.stream.id.0 == command.stream_id);
         if !is_live {
             return;
         }
-        tracing::info!(project.id = %project, stream.id = %command.stream_id, action = ?command.action, "Another server passed a command on.");
+        tracing::info!(project.id = %project, stream.id = %command.stream_id, action = ?command.action, "Executing a command of another server.");
         match command.action {
             StreamAction::End => self.engine.end(project, EndReason::EndedByOwner),
             StreamAction::Retry(destination) => self.engine.retry(project, DestinationId(destination)),

@@ -1,6 +1,6 @@
-//! The only way in which a request changes anything: one function for each change. It writes the rows with their line in the
-//! audit log, changes what runs here, wakes what has to read the rows again, and returns what it touched. The API has no other
-//! handle on rows than one that reads them, so that no wake can be forgotten.
+//! The only code through which requests make changes, with one function per change. It writes the rows with their line
+//! in the audit log, changes what runs on this server, wakes the readers of the rows, and returns the changed rows. The
+//! API's own handle can only read, so that no wake can be forgotten.
 
 mod account;
 mod destination;

@@ -1,19 +1,19 @@
-//! The link between servers on one PostgreSQL: what changed here is told to the others, and what changed there wakes this one. It
-//! makes nothing right that would not be found by polling; it only makes it soon.
+//! The link between servers on one PostgreSQL: it notifies other servers of changes here, and wakes this one after
+//! changes there. Polling finds the same changes; the link only makes them arrive sooner.
 
 use std::{sync::Arc, time::Duration};
 
 use gostream_engine::Engine;
-use gostream_store::{Heard, Listener, Notification, Notifier};
+use gostream_store::{Listener, ListenerEvent, Notification, Notifier};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::wakes::Wakes;
 
-/// How long the database may take for what is sent. What is lost is found by polling.
+/// How long the database may take for a notification. Polling finds the changes of a lost one.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// This server's part of it.
+/// This server's end of the link.
 #[derive(Debug)]
 pub(crate) struct Link {
     notifier: Notifier,
@@ -27,7 +27,7 @@ impl Link {
         Self { notifier, listener, wakes, engine }
     }
 
-    /// Works until `stop`.
+    /// Sends and receives notifications until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let Self { notifier, mut listener, wakes, engine } = self;
         tokio::select! {
@@ -35,14 +35,14 @@ impl Link {
             () = send(&notifier, &wakes) => {}
             () = async {
                 loop {
-                    hear(listener.next().await, &wakes, &engine);
+                    apply(listener.next().await, &wakes, &engine);
                 }
             } => {}
         }
     }
 }
 
-/// Passes on what is said here. What comes while it sends goes together next.
+/// Sends the notifications of this server. Those that arrive during a send are sent together afterwards.
 async fn send(notifier: &Notifier, wakes: &Wakes) {
     let mut was_failing = false;
     loop {
@@ -57,14 +57,14 @@ async fn send(notifier: &Notifier, wakes: &Wakes) {
     }
 }
 
-fn hear(heard: Heard, wakes: &Wakes, engine: &Engine) {
-    match heard {
-        Heard::Notification(Notification::Project(project)) => wakes.wake_here(project),
-        Heard::Notification(Notification::History(project)) => wakes.view_changed(project),
-        Heard::Notification(Notification::Sessions) => wakes.sessions_ended_elsewhere(),
-        Heard::Notification(Notification::Commands) => wakes.commands_came(),
-        // All that it may have missed.
-        Heard::Listening => {
+fn apply(event: ListenerEvent, wakes: &Wakes, engine: &Engine) {
+    match event {
+        ListenerEvent::Notification(Notification::Project(project)) => wakes.wake_here(project),
+        ListenerEvent::Notification(Notification::History(project)) => wakes.view_changed(project),
+        ListenerEvent::Notification(Notification::Sessions) => wakes.sessions_ended_elsewhere(),
+        ListenerEvent::Notification(Notification::Commands) => wakes.commands_came(),
+        // Notifications may have been lost while the listener was not connected.
+        ListenerEvent::Listening => {
             engine.live().into_iter().for_each(|project| wakes.wake_here(project.0));
             wakes.sessions_ended_elsewhere();
             wakes.commands_came();

@@ -1,50 +1,50 @@
-//! Which project is reconciled next. Owns no task and no clock.
+//! The order in which projects are reconciled. It has no task and no clock.
 
 use std::collections::{HashSet, VecDeque};
 
 use gostream_engine::spec::ProjectId;
 
-/// Projects that are reconciled at the same time. Each holds one connection at a time, and PostgreSQL has ten for everything: one
-/// whose query is given up on is free up to 5 s later.
-const PLACES: usize = 8;
-/// Of these, as many are for projects that failed the last time: the others find room, however many hang.
-const PLACES_OF_FAILING: usize = 2;
+/// The most projects that are reconciled at a time. Each uses one database connection at a time, and PostgreSQL has ten
+/// in total. The connection of a query that was abandoned is free up to 5 s later.
+const CONCURRENT_MAX: usize = 8;
+/// The most of these that failed the last time, so that others find room however many fail.
+const CONCURRENT_FAILING_MAX: usize = 2;
 
-/// Each project is in line once, and reconciled once at a time.
+/// The queue. Each project is in it at most once, and is reconciled at most once at a time.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    line: VecDeque<ProjectId>,
+    queued: VecDeque<ProjectId>,
     waiting: HashSet<ProjectId>,
     running: HashSet<ProjectId>,
-    /// Those of the running ones that had failed before.
+    /// The running projects that had failed before.
     failing: HashSet<ProjectId>,
 }
 
 impl Queue {
-    /// Rows of the project changed: it comes before the swept ones, and once more if it is being reconciled, since that may have
-    /// read the rows before they changed.
+    /// Queues a project whose rows changed. It comes before swept ones. A project that is being reconciled is queued
+    /// again, because it may have been read before the change.
     pub(super) fn wake(&mut self, project: ProjectId) {
         if !self.waiting.insert(project) {
-            self.line.retain(|other| *other != project);
+            self.queued.retain(|other| *other != project);
         }
-        self.line.push_front(project);
+        self.queued.push_front(project);
     }
 
-    /// The project's turn has come, changed or not.
+    /// Queues a project for the periodic sweep.
     pub(super) fn sweep(&mut self, project: ProjectId) {
         if !self.running.contains(&project) && self.waiting.insert(project) {
-            self.line.push_back(project);
+            self.queued.push_back(project);
         }
     }
 
-    /// The next project that may be reconciled now. [`Queue::finished`] gives its place back.
+    /// The next project to reconcile now. [`Queue::finished`] must be called for it.
     pub(super) fn next(&mut self, fails: impl Fn(ProjectId) -> bool) -> Option<ProjectId> {
-        if self.running.len() >= PLACES {
+        if self.running.len() >= CONCURRENT_MAX {
             return None;
         }
-        let is_full_of_failing = self.failing.len() >= PLACES_OF_FAILING;
+        let is_full_of_failing = self.failing.len() >= CONCURRENT_FAILING_MAX;
         let may = |project: &ProjectId| !(self.running.contains(project) || is_full_of_failing && fails(*project));
-        let project = self.line.remove(self.line.iter().position(may)?)?;
+        let project = self.queued.remove(self.queued.iter().position(may)?)?;
         self.waiting.remove(&project);
         self.running.insert(project);
         if fails(project) {
@@ -75,7 +75,7 @@ mod tests {
         queue.wake(project(1));
         queue.wake(project(1));
         assert_eq!(queue.next(healthy), Some(project(1)));
-        assert_eq!(queue.next(healthy), None, "it is in line once");
+        assert_eq!(queue.next(healthy), None, "it is queued once");
         queue.sweep(project(1));
         assert_eq!(queue.next(healthy), None, "nothing changed");
         queue.wake(project(1));
@@ -94,9 +94,9 @@ mod tests {
         queue.wake(project(21));
         let order: Vec<_> = std::iter::from_fn(|| queue.next(healthy)).collect();
         assert_eq!(order[..3], [project(21), project(19), project(1)]);
-        assert_eq!(order.len(), PLACES);
+        assert_eq!(order.len(), CONCURRENT_MAX);
         queue.finished(project(1));
-        assert!(queue.next(healthy).is_some(), "a place is free");
+        assert!(queue.next(healthy).is_some(), "there is room again");
         assert_eq!(queue.next(healthy), None);
     }
 
@@ -108,7 +108,7 @@ mod tests {
             (1..=30).for_each(|number| queue.sweep(project(number)));
             queue.wake(project(31));
             let taken: Vec<_> = std::iter::from_fn(|| queue.next(fails)).collect();
-            assert_eq!(taken.len(), PLACES_OF_FAILING + 1, "{taken:?}");
+            assert_eq!(taken.len(), CONCURRENT_FAILING_MAX + 1, "{taken:?}");
             assert!(taken.contains(&project(31)));
             for project in taken {
                 queue.finished(project);

@@ -1,8 +1,7 @@
-//! Where control plane and data plane meet: rows become a [`ProjectSpec`](gostream_engine::spec::ProjectSpec), and the engine
-//! is told.
+//! The reconciler: turns rows into a [`ProjectSpec`](gostream_engine::spec::ProjectSpec) and applies it to the engine.
 //!
-//! A wake carries only a project's id. One code path serves the click, the publish and the periodic sweep, so whatever
-//! was missed is caught by the next sweep. Handlers never call a relay.
+//! A wake carries only a project's id. Requests, publishes and the periodic sweep use the same code, so the next sweep
+//! catches anything that was missed. Handlers never call a relay.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,46 +22,51 @@ use super::{
     rows,
     sync::{Cause, Noted, SyncErrors},
 };
-use crate::fronts::Fronts;
+use crate::upstream_publishers::UpstreamPublishers;
 
-/// How often every live project is looked at, woken or not. A key that another process replaced, such as `gostream user
-/// password`, ends its publisher within this time.
+/// The interval at which every live project is reconciled. The publisher of a key that another process replaced, such
+/// as `gostream user password`, is disconnected within this time.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// How long one project may take. Its rows take milliseconds; one that hangs is given up on before the next sweep tries it again.
+/// How long one project may take. Its rows take milliseconds. A project that hangs is abandoned before the next sweep.
 const PROJECT_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long the projects to pull may take to be read, one query for all of them.
+/// How long reading the projects to pull may take. It is one query for all of them.
 const PULLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Keeps every live project as its rows say.
+/// Keeps every live project in the state that its rows describe.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
-    /// What encoders are asked at.
+    /// The admission of encoders. Its store and wakes are used here as well.
     gate: Arc<Gate>,
     engine: Engine,
-    fronts: Arc<Fronts>,
-    /// This server among others on the same database.
+    upstream_publishers: Arc<UpstreamPublishers>,
+    /// The node id of this server.
     node: String,
-    /// Where it is kept what failed.
+    /// The failures by project.
     pub(crate) sync_errors: Arc<SyncErrors>,
 }
 
 impl Reconciler {
-    pub(crate) fn new(gate: Arc<Gate>, engine: Engine, fronts: Arc<Fronts>, node: String) -> Self {
-        Self { gate, engine, fronts, node, sync_errors: Arc::default() }
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        engine: Engine,
+        upstream_publishers: Arc<UpstreamPublishers>,
+        node: String,
+    ) -> Self {
+        Self { gate, engine, upstream_publishers, node, sync_errors: Arc::default() }
     }
 
-    /// Works until `stop`. Projects, pulls and commands of other servers do not wait for each other.
+    /// Runs until `stop`. Projects, pulls and commands of other servers do not wait for each other.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let changed = Notify::new();
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.keep_projects(&changed) => {}
             () = self.keep_pulls(&changed) => {}
-            () = self.carry_out_commands() => {}
+            () = self.execute_commands() => {}
         }
     }
 
-    /// Reconciles projects side by side: those that changed, and with each sweep every live one.
+    /// Reconciles changed projects, and every live one with each sweep. Several run concurrently.
     async fn keep_projects(&self, changed: &Notify) {
         let (mut queue, mut running) = (Queue::default(), FuturesUnordered::new());
         let mut sweep = every(SWEEP_INTERVAL);
@@ -88,7 +92,7 @@ impl Reconciler {
         }
     }
 
-    /// Fetches what is this server's to fetch, whenever rows changed and at each sweep.
+    /// Pulls the streams that this server has claimed, after changes and with each sweep.
     async fn keep_pulls(&self, changed: &Notify) {
         let (mut sweep, mut was_failing) = (every(SWEEP_INTERVAL), false);
         loop {
@@ -100,8 +104,8 @@ impl Reconciler {
         }
     }
 
-    /// Carries out what other servers ask for.
-    async fn carry_out_commands(&self) {
+    /// Executes the commands of other servers.
+    async fn execute_commands(&self) {
         let mut inbox = Inbox::new(self.gate.store.clone(), self.engine.clone(), self.node.clone());
         let (mut sweep, mut look) = (every(SWEEP_INTERVAL), every(INBOX_INTERVAL));
         loop {
@@ -110,16 +114,16 @@ impl Reconciler {
                 _ = look.tick(), if inbox.expects_commands() => {}
                 () = self.gate.wakes.commands() => {}
             }
-            inbox.carry_out().await;
+            inbox.execute().await;
         }
     }
 
-    /// Tells whether the rows were read; when they cannot be, everything goes on as it was.
+    /// Returns whether the rows were read. If not, the current pulls continue.
     async fn pull(&self, was_failing: bool) -> bool {
         let claimed = self.gate.store.claim_pulls(&self.node, OffsetDateTime::now_utc());
         match timeout(PULLS_TIMEOUT, claimed).await {
             Ok(Ok(rows)) => {
-                self.fronts.retain(&rows.iter().map(|row| row.id).collect());
+                self.upstream_publishers.retain(&rows.iter().map(|row| row.id).collect());
                 self.engine.pull(rows.iter().filter_map(rows::pull_spec).collect());
                 return true;
             }
@@ -130,8 +134,8 @@ impl Reconciler {
         false
     }
 
-    /// Makes a live project as its rows say. When that fails, it runs on as it was, the failure is kept, and the next sweep tries
-    /// again.
+    /// Reconciles a live project. After a failure the project runs on unchanged, the failure is recorded, and the next
+    /// sweep tries again.
     async fn reconcile(&self, project: ProjectId) {
         let result = timeout(PROJECT_TIMEOUT, self.follow(project)).await;
         let failure = match &result {
@@ -142,13 +146,13 @@ impl Reconciler {
         let noted = self.sync_errors.note(project, failure, OffsetDateTime::now_utc());
         match (noted, result) {
             (Noted::Fails, Ok(Err(error))) => {
-                tracing::warn!(%error, project.id = %project, "The rows of a project cannot be read. Its changes wait.");
+                tracing::warn!(%error, project.id = %project, "The rows of a project cannot be read. Its changes are delayed.");
             }
             (Noted::Fails, _) => {
-                tracing::warn!(project.id = %project, "The rows of a project cannot be read in time. Its changes wait.");
+                tracing::warn!(project.id = %project, "The rows of a project cannot be read in time. Its changes are delayed.");
             }
             (Noted::Recovers, _) => {
-                tracing::info!(project.id = %project, "Changes of a project are carried out again.")
+                tracing::info!(project.id = %project, "Changes of a project are applied again.")
             }
             (Noted::Same | Noted::FailsOtherwise, _) => {}
         }
@@ -159,8 +163,8 @@ impl Reconciler {
 
     async fn follow(&self, project: ProjectId) -> Result<(), Error> {
         if self.engine.live().contains(&project) && self.apply(project).await? == Applied::OtherKey {
-            // Rows that were read while the key was replaced, and its next stream began, say the old one. Those that are read
-            // now were written before that stream, or say truly that its key was replaced.
+            // If the key was replaced and a stream with the new key began during the read, the rows still had the old
+            // key. A second read is newer than that stream: if it differs as well, the stream's key was replaced.
             if self.apply(project).await? == Applied::OtherKey {
                 self.engine.end(project, EndReason::EndedByOwner);
             }
@@ -168,7 +172,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Hands the engine what the rows say; ends the stream of a project that has none.
+    /// Applies the rows to the engine. Ends the stream of a project without rows.
     async fn apply(&self, project: ProjectId) -> Result<Applied, Error> {
         Ok(match rows::read(&self.gate.store, project.0).await? {
             Some((row, destinations)) => self.engine.apply(rows::spec(&row, &destinations)),
@@ -180,7 +184,7 @@ impl Reconciler {
     }
 }
 
-/// Ticks at once and then at this interval, which a late tick does not shorten.
+/// Ticks at once and then at this interval. A late tick does not shorten the next interval.
 fn every(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

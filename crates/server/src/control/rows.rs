@@ -1,4 +1,4 @@
-//! What saved rows mean to the engine.
+//! Converts rows to the engine's specs.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use gostream_store::{Destination, Error, Project, Store};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-/// The rows of a project; `None` when it was deleted.
+/// The rows of a project; `None` if it was deleted.
 pub(super) async fn read(store: &Store, project: Uuid) -> Result<Option<(Project, Vec<Destination>)>, Error> {
     let Some(row) = store.project_by_id(project).await? else { return Ok(None) };
     let destinations = store.destinations(project).await?;
     Ok(Some((row, destinations)))
 }
 
-/// What should be, from what is saved.
+/// The desired state of a project, from its rows.
 pub(super) fn spec(project: &Project, destinations: &[Destination]) -> ProjectSpec {
     ProjectSpec {
         id: ProjectId(project.id),
@@ -29,7 +29,8 @@ pub(super) fn spec(project: &Project, destinations: &[Destination]) -> ProjectSp
     }
 }
 
-/// Where a project's stream is fetched from; `None` for one that comes by itself, or a row that the API could not have written.
+/// The pull of a project; `None` if an encoder pushes its stream, or if the row's URL is invalid, which the API
+/// prevents.
 pub(super) fn pull_spec(row: &Project) -> Option<PullSpec> {
     match RtmpUrl::parse(row.pull_server()?.expose_secret()) {
         Ok(url) => {
@@ -43,7 +44,7 @@ pub(super) fn pull_spec(row: &Project) -> Option<PullSpec> {
     }
 }
 
-/// What a saved destination means to the engine; `None` for a row that the API could not have written.
+/// The desired state of a destination; `None` if the row's URL is invalid, which the API prevents.
 pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
     let key = StreamKey::new(row.stream_key.expose_secret());
     let backup = row.backup_server().map(|url| RtmpUrl::parse(url.expose_secret())).transpose();
@@ -55,7 +56,7 @@ pub(crate) fn destination_spec(row: &Destination) -> Option<DestinationSpec> {
             enabled: row.enabled,
             delay: Duration::from_secs(row.delay_seconds.into()),
         }),
-        // The API takes only URLs that parse, so the row was written by another program.
+        // The API accepts only valid URLs, so another program wrote the row.
         Err(error) => {
             tracing::warn!(%error, destination.id = %row.id, "A saved destination has no usable URL.");
             None

@@ -1,4 +1,4 @@
-//! Whether a project's changes are carried out, by project. Kept in memory by the server that runs its stream.
+//! Whether the changes of a project are applied. The server that runs its stream keeps this in memory.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,24 +10,24 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-/// Why changes of a project are not carried out yet.
+/// Why changes of a project are not applied yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = SyncErrorCode)]
 pub(crate) enum Cause {
-    /// The database did not give its rows in time.
+    /// The database did not return the rows in time.
     #[serde(rename = "database_slow")]
     Late,
-    /// Its rows cannot be read.
+    /// The rows cannot be read.
     #[serde(rename = "rows_unreadable")]
     Unreadable,
 }
 
-/// Changes of a project are not carried out yet.
+/// The reason why changes of a project are not applied yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyncError {
-    /// Why the newest attempt failed.
+    /// The cause of the last failed attempt.
     pub(crate) cause: Cause,
-    /// When the first of the failed attempts ended.
+    /// When the first of the consecutive failed attempts ended.
     pub(crate) since: OffsetDateTime,
 }
 
@@ -35,42 +35,42 @@ pub(crate) struct SyncError {
 #[derive(Debug, Default)]
 pub(crate) struct SyncErrors(Mutex<HashMap<ProjectId, SyncError>>);
 
-/// What an attempt changed.
+/// The effect of an attempt on the recorded state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Noted {
-    /// As it was before.
+    /// No change.
     Same,
-    /// It begins to fail.
+    /// The project starts to fail.
     Fails,
-    /// It fails for another reason than before.
+    /// The project fails for another cause.
     FailsOtherwise,
     /// It no longer fails.
     Recovers,
 }
 
 impl Cause {
-    /// What happened and what to do.
+    /// The problem and its remedy, for the owner.
     pub(crate) const fn message(self) -> &'static str {
         match self {
             Self::Late => {
-                "The database takes too long to answer for this project. The stream goes on as it is, and the server tries again \
-                 every few seconds. If it stays like this, ask the operator to look at the database."
+                "The database takes too long to respond for this project. The stream continues unchanged, and the server tries again \
+                 every few seconds. If this continues, ask the operator to check the database."
             }
             Self::Unreadable => {
-                "What is saved for this project cannot be read. The stream goes on as it is, and the server tries again every few \
-                 seconds. If it stays like this, ask the operator: the server's log has the reason."
+                "The data of this project cannot be read. The stream continues unchanged, and the server tries again every few \
+                 seconds. If this continues, ask the operator: the server's log has the reason."
             }
         }
     }
 }
 
 impl SyncErrors {
-    /// The error of a project; `None` when all is carried out, or the stream does not run here.
+    /// The error of a project; `None` if its changes are applied, or if its stream does not run on this server.
     pub(crate) fn of(&self, project: ProjectId) -> Option<SyncError> {
         self.lock().get(&project).copied()
     }
 
-    /// Keeps how an attempt ended.
+    /// Records the result of an attempt.
     pub(super) fn note(&self, project: ProjectId, failure: Option<Cause>, now: OffsetDateTime) -> Noted {
         let mut errors = self.lock();
         match (failure, errors.get_mut(&project)) {
@@ -91,7 +91,7 @@ impl SyncErrors {
         }
     }
 
-    /// Forgets projects that are not live; gives those that it forgot.
+    /// Forgets projects that are not live. Returns those that had an error.
     pub(super) fn retain(&self, live: &[ProjectId]) -> Vec<ProjectId> {
         let mut errors = self.lock();
         if errors.is_empty() {
@@ -103,7 +103,7 @@ impl SyncErrors {
         over
     }
 
-    /// A poisoned lock still guards a whole map: each change of it is one call.
+    /// The map. It is intact even if a thread panicked while it held the lock: each change is one call.
     fn lock(&self) -> MutexGuard<'_, HashMap<ProjectId, SyncError>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

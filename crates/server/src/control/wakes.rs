@@ -1,4 +1,4 @@
-//! Where it is said that something changed.
+//! Announces changes to the reconciler, to open event streams, and to other servers.
 
 use std::{
     collections::BTreeSet,
@@ -9,30 +9,29 @@ use gostream_store::Notification;
 use tokio::sync::{Notify, broadcast};
 use uuid::Uuid;
 
-/// Changes that a slow listener may fall behind before it has to read everything again.
+/// The most changes that a slow event stream may be behind. Beyond that it has to read everything again.
 const CHANGES_MAX: usize = 256;
 
-/// Something that open event streams want to know at once.
+/// A change that open event streams react to at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Rows of this project changed, or whether they are carried out.
+    /// The rows of this project changed, or whether they are applied.
     Project(Uuid),
-    /// Some session ended.
+    /// A session ended.
     Sessions,
     /// An encoder tried an unknown key.
-    Stranger,
+    UnknownKey,
 }
 
-/// Where it is said that something changed. Only commands and the reconciler wake, and the history through
-/// [`Wakes::stream_changed`].
+/// Announces changes. Only commands, the reconciler and the history writer use it.
 #[derive(Debug)]
 pub(crate) struct Wakes {
     pending: Mutex<BTreeSet<Uuid>>,
     some: Notify,
     changes: broadcast::Sender<Change>,
-    /// Other servers left commands.
+    /// Wakes for commands of other servers.
     commands: Notify,
-    /// What other servers have to be told; nothing is kept where there are none.
+    /// Notifications for other servers; `None` if there are none.
     outgoing: Option<Outgoing>,
 }
 
@@ -50,76 +49,76 @@ impl Default for Wakes {
 }
 
 impl Wakes {
-    /// For a database that other servers may use as well, or not. Those are told what is said here.
+    /// For a database that is or is not shared with other servers, which are notified of changes here.
     pub(crate) fn new(is_shared: bool) -> Self {
         Self { outgoing: is_shared.then(Outgoing::default), ..Self::default() }
     }
 
-    /// Rows of `project` changed: the reconciler and open event streams read them again, here and at other servers.
+    /// Rows of `project` changed: the reconciler and open event streams read them again, on all servers.
     pub(super) fn wake(&self, project: Uuid) {
         self.wake_here(project);
         self.send(Notification::Project(project));
     }
 
-    /// The same for this server alone.
+    /// Like [`Self::wake`], on this server only.
     pub(super) fn wake_here(&self, project: Uuid) {
         lock(&self.pending).insert(project);
         self.some.notify_one();
-        self.tell(Change::Project(project));
+        self.publish(Change::Project(project));
     }
 
-    /// A stream of `project` begins here: rows that changed since its admission are read.
+    /// A stream of `project` starts on this server: rows that changed since its admission are read.
     pub(crate) fn stream_begins(&self, project: Uuid) {
         self.wake_here(project);
     }
 
-    /// The history of `project` has another state of its stream: other servers show it.
+    /// The stream of `project` changed its status in the history, which other servers show.
     pub(crate) fn history_changed(&self, project: Uuid) {
         self.send(Notification::History(project));
     }
 
-    /// The history of `project` was mended: open event streams read it again, here and at other servers.
-    pub(crate) fn history_mended(&self, project: Uuid) {
+    /// The history of `project` was repaired: open event streams read it again, on all servers.
+    pub(crate) fn history_repaired(&self, project: Uuid) {
         self.wake(project);
     }
 
-    /// Sessions ended: open event streams look whether theirs did, here and at other servers.
+    /// Sessions ended: open event streams check their own session, on all servers.
     pub(super) fn sessions_ended(&self) {
         self.sessions_ended_elsewhere();
         self.send(Notification::Sessions);
     }
 
-    /// Sessions ended at another server.
+    /// Sessions ended on another server.
     pub(super) fn sessions_ended_elsewhere(&self) {
-        self.tell(Change::Sessions);
+        self.publish(Change::Sessions);
     }
 
-    /// Commands were left for other servers.
+    /// Commands were written for other servers.
     pub(super) fn commands_left(&self) {
         self.send(Notification::Commands);
     }
 
-    /// Other servers left commands.
+    /// Other servers wrote commands.
     pub(super) fn commands_came(&self) {
         self.commands.notify_one();
     }
 
-    /// Waits until other servers left commands.
+    /// Waits until other servers write commands.
     pub(super) async fn commands(&self) {
         self.commands.notified().await;
     }
 
-    /// An encoder tried an unknown key: open event streams look whether it concerns them.
-    pub(super) fn stranger_came(&self) {
-        self.tell(Change::Stranger);
+    /// An encoder tried an unknown key: open event streams check whether to show it.
+    pub(super) fn unknown_key_tried(&self) {
+        self.publish(Change::UnknownKey);
     }
 
-    /// What is shown of `project` changed, and not its rows: open event streams read it again.
+    /// The view of `project` changed, but not its rows: open event streams read it again.
     pub(super) fn view_changed(&self, project: Uuid) {
-        self.tell(Change::Project(project));
+        self.publish(Change::Project(project));
     }
 
-    /// Every change from now on.
+    /// Receives every change from now on.
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
@@ -131,19 +130,19 @@ impl Wakes {
         }
     }
 
-    /// What is to be sent to other servers, as soon as there is something.
+    /// The pending notifications for other servers, as soon as there are any.
     pub(super) async fn outgoing(&self) -> BTreeSet<Notification> {
         let Some(outgoing) = &self.outgoing else { return std::future::pending().await };
         outgoing.some.notified().await;
         std::mem::take(&mut *lock(&outgoing.pending))
     }
 
-    fn tell(&self, change: Change) {
-        // Without listeners nobody wants to know.
+    fn publish(&self, change: Change) {
+        // Without event streams there is no receiver.
         let _listeners = self.changes.send(change);
     }
 
-    /// Waits until rows of some project changed.
+    /// Waits until the rows of any project change.
     pub(super) async fn some(&self) {
         self.some.notified().await;
     }
@@ -154,7 +153,8 @@ impl Wakes {
     }
 }
 
-/// A poisoned lock still guards whole values: every critical section here is one call.
+/// Locks a mutex. Its value is intact even if a thread panicked while it held the lock: every critical section here is
+/// one call.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,15 +4,15 @@ use std::{io, path::PathBuf};
 
 use time::OffsetDateTime;
 
-/// A sentence each.
+/// An error of the data directory; each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory cannot be made or made private.
+    /// The directory cannot be created or made private.
     #[error("The data directory {} cannot be used: {source}. Check data_dir and its owner.", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -21,11 +21,11 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Another server runs here.
+    /// Another server uses the directory.
     #[error(
         "Another server uses the data directory {}: stop it first, or give this one a directory and ports of its own.",
         path.display()
@@ -34,32 +34,32 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// The database is not as the server left it.
+    /// The database file lacks the last changes of this server.
     #[error(
-        "{} is as it was at {written_at}, and this server wrote into it until {noted_at}. Its log, {}, was lost, or stayed behind \
-         when the file was copied: bring both back together, or restore a backup. To go on without what is missing, remove {}.",
+        "{} was last written at {written_at}, but this server wrote to it until {noted_at}. Its log, {}, was lost, or was not copied \
+         with the file: bring both back together, or restore a backup. To continue without the missing changes, remove {}.",
         path.display(), log.display(), note.display()
     )]
     Outdated {
         /// The database file.
         path: PathBuf,
-        /// Its log.
+        /// Its write-ahead log.
         log: PathBuf,
         /// When the file was last written.
         written_at: OffsetDateTime,
         /// When the server last wrote.
         noted_at: OffsetDateTime,
-        /// Where that is noted.
+        /// The file that records the last write.
         note: PathBuf,
     },
-    /// The secret key's file holds something else.
+    /// The secret key file is invalid.
     #[error("{} must hold 32 bytes in base64, not all zero. Restore it from a backup: destination keys cannot be read without it.",
         path.display())]
     SecretKey {
         /// The file.
         path: PathBuf,
     },
-    /// Others may have read the secret key, or may replace it.
+    /// Other users may have read the secret key, or may replace it.
     #[error(
         "Other users can read {} (mode {mode:04o}), which opens every stream key: `chmod {allowed:o}` it, and if one of them may \
          have read it, replace the key (`gostream secret rotate`).",
@@ -70,7 +70,7 @@ pub enum Error {
         path: PathBuf,
         /// Its mode.
         mode: u32,
-        /// What it may be.
+        /// The widest permitted mode.
         allowed: u32,
     },
 }

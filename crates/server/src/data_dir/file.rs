@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, for their user only.
+//! Private files that are written completely or not at all.
 
 use std::{
     fs::{self, OpenOptions},
@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use super::error::Error;
 
-/// Writes the file, private and whole, unless it is there already: two commands may start at the same moment.
+/// Creates a complete, private file unless it exists. Two commands may do this at the same time.
 pub(super) fn create_once(path: &Path, line: &str) -> Result<(), Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
     if path.try_exists().map_err(failed)? {
         return Ok(());
     }
     let draft = draft(path, line).map_err(failed)?;
-    // A hard link, other than a rename, does not replace what another process just put there.
+    // Unlike a rename, a hard link does not replace a file that another process has just created.
     let linked = match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
@@ -28,14 +28,14 @@ pub(super) fn create_once(path: &Path, line: &str) -> Result<(), Error> {
     linked.map_err(failed)
 }
 
-/// Writes the file, private and whole, whether it is there or not.
+/// Writes a complete, private file, and replaces an existing one.
 pub(crate) fn replace(path: &Path, line: &str) -> Result<(), Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
     let draft = draft(path, line).map_err(failed)?;
     backup::replace(&draft, path).map_err(failed)
 }
 
-/// A private file beside `path`, on the disk.
+/// Writes a private temporary file beside `path`, and flushes it to the disk.
 fn draft(path: &Path, line: &str) -> io::Result<PathBuf> {
     let draft = path.with_extension(format!("{}.new", Uuid::new_v4()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;

@@ -15,11 +15,11 @@ use super::{
 };
 use crate::config::{SecretKey, SecretKeySource, Settings, parse_secret_key};
 
-/// The file of the key that is made on first start.
+/// The name of the key file that is created on the first start.
 pub(crate) const SECRET_KEY_FILE: &str = "secret.key";
 
-/// The secret key: as given, or from its file. On first start one is made, which gets its place when there is a database that is
-/// written with it ([`KeyFile::adopt_first`]): a key in its place says that there was one.
+/// The secret key from the settings or from its file. On the first start a new key is created; it is moved to its final
+/// path once a database uses it ([`KeyFile::adopt_first`]). So a key at that path means that there was a database.
 pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
     let file = match &settings.secret_key {
         SecretKeySource::Given(key) => return Ok(key.clone()),
@@ -34,23 +34,23 @@ pub(crate) fn secret_key(settings: &Settings) -> Result<SecretKey, Error> {
     file.read()
 }
 
-/// The file of the secret key, and the two that stand beside it when the key is replaced.
+/// The paths of the secret key, and of its temporary files during a rotation.
 #[derive(Debug)]
 pub(crate) struct KeyFile {
-    /// The key in force.
+    /// The current key.
     pub path: PathBuf,
-    /// The first key of a server, until its database is there.
+    /// The first key of a server, until its database exists.
     first: PathBuf,
-    /// The key that is about to be.
+    /// The next key, during a rotation.
     pub new: PathBuf,
-    /// The key that was.
+    /// The previous key.
     pub old: PathBuf,
-    /// The widest mode of the first two, what its user may aside.
+    /// The widest permitted mode of the first two files.
     allowed: u32,
 }
 
 impl KeyFile {
-    /// Nothing when the settings bring the key itself.
+    /// `None` if the settings contain the key itself.
     pub(crate) fn of(settings: &Settings) -> Option<Self> {
         match &settings.secret_key {
             SecretKeySource::Given(_) => None,
@@ -59,12 +59,12 @@ impl KeyFile {
         }
     }
 
-    /// In the data directory, where we made it.
+    /// The key file in the data directory, which this server created.
     fn own(settings: &Settings) -> Self {
         Self::at(settings.data_dir.join(SECRET_KEY_FILE), 0o600)
     }
 
-    /// Where the operator keeps it. Container platforms hand secrets to a group.
+    /// A key file that the operator provides. Container platforms make secrets readable by a group.
     fn given(path: PathBuf) -> Self {
         Self::at(path, 0o640)
     }
@@ -78,7 +78,7 @@ impl KeyFile {
         self.path.try_exists().map_err(|source| self.failed(source))
     }
 
-    /// The first key gets its place, if it is still to get it. Another command may do the same at the same moment.
+    /// Moves the first key to its final path, unless this has been done. Another command may do this at the same time.
     pub(crate) fn adopt_first(&self) -> Result<(), Error> {
         match fs::hard_link(&self.first, &self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -95,7 +95,7 @@ impl KeyFile {
         read_secret_key(self.path.clone(), self.allowed)
     }
 
-    /// The key that is about to be, if a rotation left one.
+    /// The next key, if an interrupted rotation left one.
     pub(crate) fn read_new(&self) -> Result<Option<SecretKey>, Error> {
         if self.new.exists() { read_secret_key(self.new.clone(), self.allowed).map(Some) } else { Ok(None) }
     }
@@ -104,7 +104,8 @@ impl KeyFile {
         replace(&self.new, &key.encoded())
     }
 
-    /// The new key takes its place, and `present` is kept as the old one. There is a key in its place at every moment.
+    /// Makes the new key the current one and keeps `present` as the previous one. A key is at the final path at every
+    /// moment.
     pub(crate) fn adopt(&self, present: &SecretKey) -> Result<(), Error> {
         replace(&self.old, &present.encoded())?;
         backup::replace(&self.new, &self.path).map_err(|source| self.failed(source))
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spoiled_key_file_is_told_and_not_replaced() {
+    fn an_invalid_key_file_is_reported_and_not_replaced() {
         let temp = tempfile::tempdir().expect("temp dir");
         let path = temp.path().join(SECRET_KEY_FILE);
         replace(&path, "short").expect("written");

@@ -1,4 +1,4 @@
-//! One data directory, one server; and what that server last wrote.
+//! The lock that lets one server use a data directory, and the record of its last write.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, TryLockError},
@@ -15,36 +15,36 @@ use uuid::Uuid;
 use super::{error::Error, node::NODE_FILE};
 use crate::config::Settings;
 
-/// The file that a running server holds a lock on, as do commands that must be alone.
+/// The lock file of a running server, and of commands that need exclusive access.
 const LOCK_FILE: &str = "lock";
-/// When the database last took a change of the server.
+/// The file with the time of the last change that the database accepted.
 const WRITTEN_FILE: &str = "written";
-/// How long a server waits for the one before it, which may be stopping: that takes 9 s at most.
-pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(12);
-/// A power cut may take the last moments of a file and not those of another.
+/// How long a server waits for the previous one, which may be stopping: a stop takes at most 9 s.
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(12);
+/// A power cut may lose the last moments of one file but not of another.
 const LOSS_TOLERATED: time::Duration = time::Duration::minutes(5);
-/// A draft that is older is nobody's.
+/// A temporary file that is older than this was left by a killed process.
 const DRAFT_LASTS: Duration = Duration::from_secs(60);
-/// How soon to look again.
+/// The interval between two attempts.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
-/// A data directory that no other server uses until this is dropped, or the process ends in whichever way.
+/// The exclusive use of a data directory. It ends when this is dropped, or with the process.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct DirectoryLock {
     _file: File,
     note: PathBuf,
 }
 
-impl Held {
-    /// Notes that the database took a change just now.
+impl DirectoryLock {
+    /// Records that the database has just accepted a change.
     pub(crate) fn note_written(&self) {
         let line = format!("{}\n", OffsetDateTime::now_utc().unix_timestamp());
-        // It is worth little, and a full disk is said elsewhere.
+        // A failure matters little, and a full disk is reported elsewhere.
         let _ = fs::write(&self.note, line);
     }
 }
 
-/// [`Error::Outdated`] where the database file lacks what this server wrote last.
+/// Fails with [`Error::Outdated`] if the database file lacks the last changes of this server.
 pub(crate) async fn require_newest(settings: &Settings) -> Result<(), Error> {
     let [note, node] = [WRITTEN_FILE, NODE_FILE].map(|name| settings.data_dir.join(name));
     let noted_at = fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
@@ -58,13 +58,13 @@ pub(crate) async fn require_newest(settings: &Settings) -> Result<(), Error> {
     }
 }
 
-/// Waits as long for a server that is stopping, and takes the directory from everybody else. Two servers in one would take each
-/// other's streams for their own that were cut off.
-pub(crate) async fn hold(dir: &Path, patience: Duration) -> Result<Held, Error> {
+/// Locks the directory. Waits at most `timeout` for a server that is stopping. Two servers in one directory would
+/// close each other's streams as abandoned.
+pub(crate) async fn lock(dir: &Path, timeout: Duration) -> Result<DirectoryLock, Error> {
     let path = dir.join(LOCK_FILE);
     let failed = |source| Error::File { path: path.clone(), source };
-    let held = |file| Held { _file: file, note: dir.join(WRITTEN_FILE) };
-    let deadline = Instant::now() + patience;
+    let directory_lock = |file| DirectoryLock { _file: file, note: dir.join(WRITTEN_FILE) };
+    let deadline = Instant::now() + timeout;
     let mut is_told = false;
     loop {
         let file = OpenOptions::new()
@@ -77,12 +77,12 @@ pub(crate) async fn hold(dir: &Path, patience: Duration) -> Result<Held, Error> 
         match file.try_lock() {
             Ok(()) if is_at(&file, &path) => {
                 remove_drafts(dir);
-                return Ok(held(file));
+                return Ok(directory_lock(file));
             }
-            // It was removed, and another may have it under its new name.
+            // The file was removed, and another process may have locked a new one at the path.
             Ok(()) => continue,
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                if !is_told && patience == LOCK_PATIENCE {
+                if !is_told && timeout == LOCK_TIMEOUT {
                     tracing::warn!("Another server uses this data directory. Waiting for it to stop.");
                     is_told = true;
                 }
@@ -90,25 +90,25 @@ pub(crate) async fn hold(dir: &Path, patience: Duration) -> Result<Held, Error> 
             }
             Err(TryLockError::WouldBlock) => return Err(Error::InUse { path: dir.to_owned() }),
             Err(TryLockError::Error(error)) => {
-                tracing::warn!(%error, "This file system has no locks: nothing keeps a second server out of the data directory.");
-                return Ok(held(file));
+                tracing::warn!(%error, "This file system does not support locks: a second server could use the same data directory.");
+                return Ok(directory_lock(file));
             }
         }
     }
 }
 
-/// The same for a command that must be alone, and does not wait.
-pub(crate) async fn hold_alone(dir: &Path) -> Result<Held, Error> {
-    hold(dir, Duration::ZERO).await
+/// Locks the directory for a command that needs exclusive access. Does not wait.
+pub(crate) async fn lock_now(dir: &Path) -> Result<DirectoryLock, Error> {
+    lock(dir, Duration::ZERO).await
 }
 
-/// Whether the file is the one that the path leads to.
+/// Whether the path still leads to this open file.
 fn is_at(file: &File, path: &Path) -> bool {
     let same = |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
     file.metadata().is_ok_and(|one| fs::metadata(path).is_ok_and(|other| same(&one, &other)))
 }
 
-/// Removes what a process left that was killed while it wrote a file: `secret.<uuid>.new`, `node.<uuid>.new` and the like.
+/// Removes the temporary files of a killed process: `secret.<uuid>.new`, `node.<uuid>.new` and the like.
 fn remove_drafts(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();

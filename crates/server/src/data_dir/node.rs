@@ -1,4 +1,4 @@
-//! The name of this server among others on one database.
+//! The node id, which identifies this server among those on one database.
 
 use std::{fs, path::Path};
 
@@ -9,16 +9,17 @@ use super::{
     file::{create_once, replace},
 };
 
-/// The file that names this server among others on one database.
+/// The name of the file with the node id.
 pub(crate) const NODE_FILE: &str = "node.id";
 
-/// A name for this server that outlives restarts: streams carry it, so that after a crash it closes its own only.
+/// The node id, which is kept across restarts. Streams carry it, so that a server closes only its own streams after a
+/// crash.
 pub(crate) fn node_id(data_dir: &Path) -> Result<String, Error> {
     let path = data_dir.join(NODE_FILE);
     create_once(&path, &Uuid::new_v4().to_string())?;
     let read = || fs::read_to_string(&path).map_err(|source| Error::File { path: path.clone(), source });
     let mut text = read()?;
-    // A disk that was full leaves one, and a name that others have as well.
+    // A full disk leaves an empty file. An empty id would not be unique.
     if text.trim().is_empty() {
         replace(&path, &Uuid::new_v4().to_string())?;
         text = read()?;

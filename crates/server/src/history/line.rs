@@ -1,4 +1,4 @@
-//! What an event is in the timeline of its stream.
+//! Converts engine events to lines of a stream's timeline.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,18 +11,18 @@ use gostream_store::{self as store, EventState, Leg, NewStreamEvent};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// For rows.
+/// The time as rows store it.
 pub(super) fn wall(at: SystemTime) -> OffsetDateTime {
     OffsetDateTime::from(at)
 }
 
-/// When a stream began, by its id; now for an id that does not say it.
-pub(super) fn began_at(stream: StreamId) -> SystemTime {
+/// The start time of a stream, from its id; the current time if the id holds none.
+pub(super) fn started_at_of(stream: StreamId) -> SystemTime {
     let began = stream.0.get_timestamp().map(|timestamp| timestamp.to_unix());
     began.map_or_else(SystemTime::now, |(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos))
 }
 
-/// Why a stream ended, as rows say it.
+/// The end reason as rows store it.
 pub(super) const fn end_reason(reason: EndReason) -> store::EndReason {
     match reason {
         EndReason::EncoderStopped => store::EndReason::EncoderStopped,
@@ -33,7 +33,7 @@ pub(super) const fn end_reason(reason: EndReason) -> store::EndReason {
     }
 }
 
-/// Which relay it is, as rows say it.
+/// Destination and leg of a relay as rows store them.
 const fn relay_of(relay: RelayId) -> (Uuid, Leg) {
     let leg = match relay.leg {
         spec::Leg::Primary => Leg::Primary,
@@ -42,7 +42,7 @@ const fn relay_of(relay: RelayId) -> (Uuid, Leg) {
     (relay.destination.0, leg)
 }
 
-/// The state of a relay, as rows say it.
+/// The state of a relay as rows store it.
 const fn state_of(state: RelayState) -> EventState {
     match state {
         RelayState::Off => EventState::Off,
@@ -56,10 +56,10 @@ const fn state_of(state: RelayState) -> EventState {
     }
 }
 
-/// The line of the timeline that an event is worth.
-pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
+/// The timeline line for an event; `None` if the event needs no line.
+pub(super) fn timeline_line(event: &EngineEvent) -> Option<NewStreamEvent> {
     let line = |stream: StreamId, at, relay: Option<RelayId>, state| NewStreamEvent {
-        // Made here, so that writing it twice is writing it once.
+        // The id is chosen here, so that a repeated write does not add a second line.
         id: Uuid::now_v7(),
         stream_id: stream.0,
         at: wall(at),
@@ -71,7 +71,7 @@ pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
         dropped_frames: None,
     };
     Some(match event {
-        // Named after its stream: that it began may be found out in more than one way.
+        // The line has the stream's id: the start may be recorded in more than one way.
         EngineEvent::StreamStarted { stream, at, .. } => {
             NewStreamEvent { id: stream.0, ..line(*stream, *at, None, EventState::Live) }
         }
@@ -88,7 +88,7 @@ pub(super) fn happened(event: &EngineEvent) -> Option<NewStreamEvent> {
             ..line(*stream, notice.since, None, EventState::Notice)
         },
         EngineEvent::RelayChanged { stream, relay, at, state, error, .. } => {
-            // Its end is told with what it did.
+            // `RelayEnded` reports the end together with the totals.
             if *state == RelayState::Off {
                 return None;
             }
@@ -114,7 +114,7 @@ mod tests {
         let (project, stream) = (ProjectId(Uuid::nil()), StreamId(Uuid::from_u128(1)));
         let notice =
             Notice { code: "clock_drift", message: "Set one clock.".to_owned(), since: SystemTime::UNIX_EPOCH };
-        let line = happened(&EngineEvent::StreamNotice { project, stream, notice }).expect("is kept");
+        let line = timeline_line(&EngineEvent::StreamNotice { project, stream, notice }).expect("is kept");
         assert_eq!((line.stream_id, line.at, line.relay), (stream.0, OffsetDateTime::UNIX_EPOCH, None));
         assert_eq!(
             (line.state.name(), line.code.as_deref(), line.message.as_deref()),

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{line::wall, *};
 use crate::metrics::Metrics;
 
-/// Lets everybody in, to one project.
+/// Admits every key to one project.
 struct Open(ProjectSpec);
 
 impl Admission for Open {
@@ -30,19 +30,19 @@ impl Admission for Open {
     }
 }
 
-/// A store with a project, an engine whose events are lost, and a writer that hears nothing.
-struct Stage {
+/// A store with a project, an engine whose events are lost, and a writer that receives none.
+struct Fixture {
     store: Store,
     owner: Uuid,
     project: Uuid,
     engine: Engine,
     writer: Writer,
-    heard: EventReceiver,
+    received: EventReceiver,
     _lost: EventReceiver,
     _data: TempDir,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let data = TempDir::new().expect("is made");
         let url = format!("sqlite://{}/store.db", data.path().display());
@@ -60,13 +60,13 @@ impl Stage {
         let config = EngineConfig { rtmp_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..EngineConfig::default() };
         let (sender, lost) = events::channel(1);
         let engine = Engine::start(config, Arc::new(Open(spec)), sender).await.expect("starts");
-        let (metrics, heard) = (Arc::new(Metrics::new(engine.clone(), Arc::default())), events::channel(1).1);
+        let (metrics, received) = (Arc::new(Metrics::new(engine.clone(), Arc::default())), events::channel(1).1);
         let writer = Writer::new(store.clone(), "node".to_owned(), Arc::default(), metrics);
-        Self { store, owner, project, engine, writer, heard, _lost: lost, _data: data }
+        Self { store, owner, project, engine, writer, received, _lost: lost, _data: data }
     }
 
-    async fn mend(&mut self) {
-        self.writer.mend(&self.engine, &self.heard).await;
+    async fn repair(&mut self) {
+        self.writer.repair(&self.engine, &self.received).await;
     }
 
     async fn row(&self) -> Stream {
@@ -87,14 +87,14 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_show_whose_events_are_all_lost_is_in_the_history() {
-    let mut stage = Stage::new().await;
-    let mut watch = stage.engine.watch(ProjectId(stage.project));
-    let mut encoder = Encoder::publish(stage.engine.rtmp_addr(), "key").await.expect("is admitted");
+    let mut fixture = Fixture::new().await;
+    let mut watch = fixture.engine.watch(ProjectId(fixture.project));
+    let mut encoder = Encoder::publish(fixture.engine.rtmp_addr(), "key").await.expect("is admitted");
     encoder.send_all(&Script::default().write()).await.expect("is taken");
-    stage.mend().await;
-    stage.mend().await;
-    let row = stage.row().await;
-    assert_eq!((row.status, stage.lines().await), (StreamStatus::Live, vec!["live".to_owned()]));
+    fixture.repair().await;
+    fixture.repair().await;
+    let row = fixture.row().await;
+    assert_eq!((row.status, fixture.lines().await), (StreamStatus::Live, vec!["live".to_owned()]));
 
     encoder.reset().expect("resets");
     let away = |status: &Option<Arc<gostream_engine::status::ProjectStatus>>| {
@@ -103,88 +103,92 @@ async fn a_show_whose_events_are_all_lost_is_in_the_history() {
             .is_some_and(|status| matches!(status.stream.phase, StreamPhase::Reconnecting { .. }))
     };
     timeout(PATIENCE, watch.wait_for(away)).await.expect("drops").expect("is watched");
-    stage.mend().await;
-    assert_eq!(stage.row().await.status, StreamStatus::Reconnecting);
-    let _encoder = Encoder::publish(stage.engine.rtmp_addr(), "key").await.expect("comes back");
-    stage.mend().await;
-    assert_eq!(stage.row().await.status, StreamStatus::Live);
+    fixture.repair().await;
+    assert_eq!(fixture.row().await.status, StreamStatus::Reconnecting);
+    let _encoder = Encoder::publish(fixture.engine.rtmp_addr(), "key").await.expect("comes back");
+    fixture.repair().await;
+    assert_eq!(fixture.row().await.status, StreamStatus::Live);
 
-    stage.engine.end(ProjectId(stage.project), EndReason::EndedByOwner);
+    fixture.engine.end(ProjectId(fixture.project), EndReason::EndedByOwner);
     timeout(PATIENCE, watch.wait_for(Option::is_none)).await.expect("ends").expect("is watched");
     let gone = async {
-        while !stage.engine.live().is_empty() {
+        while !fixture.engine.live().is_empty() {
             tokio::task::yield_now().await;
         }
     };
     timeout(PATIENCE, gone).await.expect("leaves the registry a moment later");
-    stage.mend().await;
-    let row = stage.row().await;
+    fixture.repair().await;
+    let row = fixture.row().await;
     assert_eq!((row.status, row.end_reason.as_deref()), (StreamStatus::Ended, Some("not_recorded")));
     let ended_at = row.ended_at.expect("is over");
     assert!(row.started_at <= ended_at && ended_at <= OffsetDateTime::now_utc());
-    assert_eq!(stage.lines().await, ["live", "reconnecting", "live", "ended"]);
-    assert!(stage.writer.written.is_empty(), "nothing is kept of what is over");
-    stage.engine.shutdown().await;
+    assert_eq!(fixture.lines().await, ["live", "reconnecting", "live", "ended"]);
+    assert!(fixture.writer.written.is_empty(), "ended streams are forgotten");
+    fixture.engine.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_stay_open_are_closed_and_those_of_other_servers_are_not() {
-    let mut stage = Stage::new().await;
+async fn abandoned_rows_are_closed_except_those_of_other_servers() {
+    let mut fixture = Fixture::new().await;
     let (lost, elsewhere, at) = (Uuid::now_v7(), Uuid::now_v7(), OffsetDateTime::now_utc());
-    stage.store.start_stream(lost, stage.project, "node", at).await.expect("is written");
-    stage.store.start_stream(elsewhere, stage.project, "another node", at).await.expect("is written");
-    stage.mend().await;
-    let open = stage.store.open_streams(&[stage.project]).await.expect("is read");
+    fixture.store.start_stream(lost, fixture.project, "node", at).await.expect("is written");
+    fixture
+        .store
+        .start_stream(elsewhere, fixture.project, "another node", at)
+        .await
+        .expect("is written");
+    fixture.repair().await;
+    let open = fixture.store.open_streams(&[fixture.project]).await.expect("is read");
     assert_eq!(open.into_iter().map(|row| row.id).collect::<Vec<_>>(), [elsewhere]);
-    stage.engine.shutdown().await;
+    fixture.engine.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_stream_whose_beginning_is_lost_has_a_row_with_its_first_event() {
-    let mut stage = Stage::new().await;
-    let (project, stream) = (ProjectId(stage.project), StreamId(Uuid::now_v7()));
+async fn a_stream_with_a_lost_start_gets_its_row_with_the_next_event() {
+    let mut fixture = Fixture::new().await;
+    let (project, stream) = (ProjectId(fixture.project), StreamId(Uuid::now_v7()));
     let at = SystemTime::now();
-    stage
+    fixture
         .take(EngineEvent::StreamEnded { project, stream, at, reason: EndReason::EncoderStopped })
         .await;
-    let row = stage.row().await;
+    let row = fixture.row().await;
     assert_eq!((row.id, row.end_reason.as_deref()), (stream.0, Some("encoder_stopped")));
-    assert!((wall(at) - row.started_at).abs() < time::Duration::SECOND, "its id says when it began");
-    assert_eq!(stage.lines().await, ["live", "ended"]);
-    stage.engine.shutdown().await;
+    assert!((wall(at) - row.started_at).abs() < time::Duration::SECOND, "its id contains the start time");
+    assert_eq!(fixture.lines().await, ["live", "ended"]);
+    fixture.engine.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn relays_of_destinations_that_are_gone_are_forgotten() {
-    let mut stage = Stage::new().await;
-    let _encoder = Encoder::publish(stage.engine.rtmp_addr(), "key").await.expect("is admitted");
-    stage.mend().await;
-    let (project, stream) = (ProjectId(stage.project), StreamId(stage.row().await.id));
+async fn relays_of_deleted_destinations_are_forgotten() {
+    let mut fixture = Fixture::new().await;
+    let _encoder = Encoder::publish(fixture.engine.rtmp_addr(), "key").await.expect("is admitted");
+    fixture.repair().await;
+    let (project, stream) = (ProjectId(fixture.project), StreamId(fixture.row().await.id));
     for n in 0..100 {
         let relay = RelayId::primary(DestinationId(Uuid::from_u128(n)));
         let (at, state) = (SystemTime::now(), RelayState::Live);
-        stage.take(EngineEvent::RelayChanged { project, stream, relay, at, state, error: None }).await;
+        fixture.take(EngineEvent::RelayChanged { project, stream, relay, at, state, error: None }).await;
     }
-    assert_eq!(stage.writer.written[&stream].relays.len(), 100);
-    stage.mend().await;
-    assert!(stage.writer.written[&stream].relays.is_empty());
-    stage.engine.shutdown().await;
+    assert_eq!(fixture.writer.written[&stream].relays.len(), 100);
+    fixture.repair().await;
+    assert!(fixture.writer.written[&stream].relays.is_empty());
+    fixture.engine.shutdown().await;
 }
 
-/// Thirty drops, and of every fourth the return is lost: the timeline still has as many returns as drops.
+/// There are thirty disconnects, and the return of every fourth one is lost. The timeline still has as many returns as disconnects.
 #[tokio::test]
-async fn a_drop_after_a_lost_return_is_no_second_drop() {
-    let mut stage = Stage::new().await;
-    let (project, stream, at) = (ProjectId(stage.project), StreamId(Uuid::now_v7()), SystemTime::now());
-    stage.take(EngineEvent::StreamStarted { project, stream, at }).await;
+async fn a_disconnect_after_a_lost_return_is_not_recorded_twice() {
+    let mut fixture = Fixture::new().await;
+    let (project, stream, at) = (ProjectId(fixture.project), StreamId(Uuid::now_v7()), SystemTime::now());
+    fixture.take(EngineEvent::StreamStarted { project, stream, at }).await;
     for n in 0..60 {
         let (at, reconnecting) = (at + Duration::from_secs(n), n % 2 == 0);
         if n % 8 != 1 {
-            stage.take(EngineEvent::StreamPhase { project, stream, at, reconnecting }).await;
+            fixture.take(EngineEvent::StreamPhase { project, stream, at, reconnecting }).await;
         }
     }
-    let lines = stage.lines().await;
+    let lines = fixture.lines().await;
     assert!(lines.windows(2).all(|pair| pair[0] != pair[1]), "{lines:?}");
-    assert_eq!(stage.row().await.status, StreamStatus::Live);
-    stage.engine.shutdown().await;
+    assert_eq!(fixture.row().await.status, StreamStatus::Live);
+    fixture.engine.shutdown().await;
 }

@@ -1,4 +1,4 @@
-//! Writes events into the database, one after the other, and remembers what it wrote of each running stream.
+//! Writes events into the database one after the other, and remembers what was written for each running stream.
 
 use std::{
     collections::HashMap,
@@ -15,40 +15,41 @@ use gostream_store::{Error, HeartbeatSize, NewStreamEvent, Store, StreamStatus};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::line::{self, happened, wall};
+use super::line::{self, timeline_line, wall};
 use crate::{control::wakes::Wakes, metrics::Metrics};
 
-/// Of one stream so much is kept: a destination that fails every few seconds for a day must not fill the disk.
+/// The most timeline lines of one stream. A destination that fails every few seconds for a day must not fill the disk.
 pub(crate) const EVENTS_MAX: usize = 1_000;
-/// Of those, what relays do leaves so much to the stream itself and to how relays ended.
+/// Lines of these that are reserved for the stream's own events and the ends of relays.
 const EVENTS_RESERVED: usize = 200;
-/// So often the database may refuse an event while it answers otherwise; that is no outage, and the next ones wait.
+/// How often an event may fail while the database answers otherwise. It is dropped then: this is not an outage, and
+/// other events wait.
 const TRIES_MAX: u32 = 5;
-/// A database that takes longer for one event has stopped answering, and the connection with it.
+/// A database that takes longer for one event counts as unresponsive, and so does its connection.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two tries.
+/// The pause between two tries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Writes what happens into the database.
+/// Writes engine events into the database.
 pub(crate) struct Writer {
     pub(super) store: Store,
     pub(super) node: String,
     pub(super) wakes: Arc<Wakes>,
     pub(super) metrics: Arc<Metrics>,
-    /// What was written of each running stream.
+    /// What was written for each running stream.
     pub(super) written: HashMap<StreamId, Written>,
 }
 
-/// What was written of a stream, or left out on purpose.
+/// What was written for a stream, or left out on purpose.
 #[derive(Debug)]
 pub(super) struct Written {
-    /// Lines of its timeline.
+    /// The number of timeline lines.
     lines: usize,
-    /// Its encoder was away.
+    /// Whether the last written status was `reconnecting`.
     reconnecting: bool,
-    /// The newest state of each relay, and when it began.
+    /// The last written state of each relay, and when the state began.
     pub(super) relays: HashMap<RelayId, (RelayState, SystemTime)>,
-    /// When it was live for certain.
+    /// The last time at which the stream was known to be live.
     pub(super) seen_at: SystemTime,
 }
 
@@ -58,17 +59,17 @@ impl Writer {
         Self { store, node, wakes, metrics, written: HashMap::new() }
     }
 
-    /// Writes what an event says, and that its stream began if that was lost. Tells whether the database took it.
+    /// Writes an event, and the start of its stream if that event was lost. Returns whether the database accepted it.
     pub(super) async fn take(&mut self, event: EngineEvent, stop: &CancellationToken) -> bool {
         let (project, stream) = (event.project(), event.stream());
         let begins = matches!(event, EngineEvent::StreamStarted { .. });
         if !begins && !self.written.contains_key(&stream) {
-            let begun = EngineEvent::StreamStarted { project, stream, at: line::began_at(stream) };
-            self.write(&begun, stop).await;
+            let started = EngineEvent::StreamStarted { project, stream, at: line::started_at_of(stream) };
+            self.write(&started, stop).await;
         }
         let written = self.written.get(&stream);
         match &event {
-            // The encoder went and came back, or the other way round, and one of both was lost.
+            // The phase did not change: the event in between was lost.
             EngineEvent::StreamPhase { reconnecting, .. }
                 if written.is_some_and(|written| written.reconnecting == *reconnecting) =>
             {
@@ -79,12 +80,12 @@ impl Writer {
     }
 
     pub(super) async fn write(&mut self, event: &EngineEvent, stop: &CancellationToken) -> bool {
-        // Rows that changed between the admission and the start were missed by everyone.
+        // Rows that changed between admission and start are read now; the stream was not running when they changed.
         if let EngineEvent::StreamStarted { project, .. } = event {
             self.wakes.stream_begins(project.0);
         }
-        let happened = self.has_room(event).then(|| happened(event)).flatten();
-        let is_taken = self.write_patiently(event, happened, stop).await;
+        let timeline_line = self.has_room(event).then(|| timeline_line(event)).flatten();
+        let is_taken = self.write_with_retries(event, timeline_line, stop).await;
         if let EngineEvent::StreamStarted { project, .. }
         | EngineEvent::StreamPhase { project, .. }
         | EngineEvent::StreamEnded { project, .. } = event
@@ -94,7 +95,7 @@ impl Writer {
         is_taken
     }
 
-    /// Whether the stream's timeline takes one more. Its own events and the ends of relays always find room.
+    /// Whether the stream's timeline has room for the event. Its own events and the ends of relays always have room.
     fn has_room(&mut self, event: &EngineEvent) -> bool {
         let stream = event.stream();
         let max = match *event {
@@ -117,23 +118,24 @@ impl Writer {
         has_room
     }
 
-    /// Tells whether the database took it, or has nothing that it could belong to.
-    async fn write_patiently(
+    /// Retries a write. Returns whether the database accepted it, or the row that it belongs to was deleted.
+    async fn write_with_retries(
         &self,
         event: &EngineEvent,
-        happened: Option<NewStreamEvent>,
+        timeline_line: Option<NewStreamEvent>,
         stop: &CancellationToken,
     ) -> bool {
         let mut tries = 0;
         while tries < TRIES_MAX {
-            match timeout(WRITE_TIMEOUT, self.write_once(event, happened.clone())).await {
+            match timeout(WRITE_TIMEOUT, self.write_once(event, timeline_line.clone())).await {
                 Ok(Ok(())) => return true,
                 // The project was deleted, and its history with it.
                 Ok(Err(Error::NotFound)) => return true,
                 Ok(Err(error)) => tracing::warn!(%error, "The history could not be written."),
                 Err(_) => tracing::warn!("The history could not be written: the database does not answer."),
             }
-            // While the database is away, or full, events wait for it, however long that takes; the queue bounds how many.
+            // During an outage or while the disk is full, events wait for the database without a time limit. The queue
+            // bounds their number.
             let written = timeout(WRITE_TIMEOUT, self.store.heartbeat(&self.node, HeartbeatSize::Large)).await;
             let answers = written.is_ok_and(|written| written.is_ok());
             tries += u32::from(answers);
@@ -145,7 +147,7 @@ impl Writer {
         false
     }
 
-    async fn write_once(&self, event: &EngineEvent, happened: Option<NewStreamEvent>) -> Result<(), Error> {
+    async fn write_once(&self, event: &EngineEvent, timeline_line: Option<NewStreamEvent>) -> Result<(), Error> {
         match *event {
             EngineEvent::StreamStarted { project, stream, at } => {
                 self.store.start_stream(stream.0, project.0, &self.node, wall(at)).await?;
@@ -159,15 +161,15 @@ impl Writer {
             }
             EngineEvent::RelayChanged { .. } | EngineEvent::RelayEnded { .. } | EngineEvent::StreamNotice { .. } => {}
         }
-        match happened {
-            Some(happened) => self.store.add_stream_event(happened).await,
+        match timeline_line {
+            Some(timeline_line) => self.store.add_stream_event(timeline_line).await,
             None => Ok(()),
         }
     }
 }
 
 impl Written {
-    /// What the newest event says of the stream and its relays, whether or not there is room for a line.
+    /// Remembers the state of stream and relays, whether or not there is room for a line.
     fn note(&mut self, event: &EngineEvent) {
         match *event {
             EngineEvent::StreamPhase { reconnecting, .. } => self.reconnecting = reconnecting,

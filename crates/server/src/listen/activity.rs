@@ -1,5 +1,5 @@
-//! Whether a connection is idle: when no request of it is under way. A half head is no request yet. What is idle may be
-//! evicted for a newcomer, and ends by itself after a while: pings of HTTP/2 keep nothing open.
+//! Tracks whether a connection is idle, which means that it has no open request. An unfinished head is not a request.
+//! Idle connections may be evicted for new ones, and are closed after a while, even if they answer HTTP/2 pings.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,11 +13,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The requests of one connection, and its place.
+/// The open requests of one connection, and its permit.
 #[derive(Debug)]
 pub(super) struct Activity {
-    place: Permit,
-    asked: Notify,
+    permit: Permit,
+    first_request: Notify,
     requests: Mutex<Requests>,
 }
 
@@ -27,34 +27,34 @@ struct Requests {
     idle_since: Instant,
 }
 
-/// A request, under way until dropped.
+/// An open request; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Request(Arc<Activity>);
+pub(super) struct ActiveRequest(Arc<Activity>);
 
 impl Activity {
-    pub(super) fn new(place: Permit) -> Arc<Self> {
+    pub(super) fn new(permit: Permit) -> Arc<Self> {
         let requests = Mutex::new(Requests { open: 0, idle_since: Instant::now() });
-        Arc::new(Self { place, asked: Notify::new(), requests })
+        Arc::new(Self { permit, first_request: Notify::new(), requests })
     }
 
-    pub(super) fn begin(self: &Arc<Self>) -> Request {
+    pub(super) fn begin(self: &Arc<Self>) -> ActiveRequest {
         let mut requests = self.requests();
         requests.open += 1;
         if requests.open == 1 {
-            self.place.busy();
+            self.permit.busy();
         }
         drop(requests);
-        self.place.admit();
-        self.asked.notify_one();
-        Request(Arc::clone(self))
+        self.permit.admit();
+        self.first_request.notify_one();
+        ActiveRequest(Arc::clone(self))
     }
 
     /// Returns with the first request.
-    pub(super) async fn asked(&self) {
-        self.asked.notified().await;
+    pub(super) async fn first_request(&self) {
+        self.first_request.notified().await;
     }
 
-    /// Returns once nothing has been under way for `patience`.
+    /// Returns once the connection has been idle for `patience`.
     pub(super) async fn idle_for(&self, patience: Duration) {
         loop {
             let Requests { open, idle_since } = *self.requests();
@@ -66,9 +66,9 @@ impl Activity {
         }
     }
 
-    /// Cancelled when another connection got the place.
+    /// Cancelled when the connection must close to make room for another.
     pub(super) fn evicted(&self) -> CancellationToken {
-        self.place.evicted()
+        self.permit.evicted()
     }
 
     fn requests(&self) -> MutexGuard<'_, Requests> {
@@ -76,13 +76,13 @@ impl Activity {
     }
 }
 
-impl Drop for Request {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let mut requests = self.0.requests();
         requests.open -= 1;
         if requests.open == 0 {
             requests.idle_since = Instant::now();
-            self.0.place.idle();
+            self.0.permit.idle();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who asks slowly, and who takes too many places. Sockets are real, time is not.
+//! Slow clients, and clients that exceed connection limits. Sockets are real, time is simulated.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,20 +10,20 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{answer::ANSWER_TIMEOUT, *};
+use super::{response_body::RESPONSE_TIMEOUT, *};
 
 mod http2;
 
-/// More than the kernel holds for a connection.
+/// More than the kernel buffers for a connection.
 const SEGMENT_BYTES: usize = 32 << 20;
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A server that answers every request, until the guard is dropped.
+/// Starts a server that answers every request until the guard is dropped.
 fn serving(proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
-    serving_at(PLACES, proxies)
+    serving_with(LIMITS, proxies)
 }
 
-fn serving_at(places: ConnectionLimits, proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
+fn serving_with(limits: ConnectionLimits, proxies: &[&str]) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
     let address = listener.local_addr().expect("is bound");
     let router = Router::new()
@@ -33,18 +33,18 @@ fn serving_at(places: ConnectionLimits, proxies: &[&str]) -> (SocketAddr, tokio_
         .route("/events", get(events));
     let proxies = proxies.iter().map(|range| range.parse().expect("is a range")).collect();
     let (headers, stop) = (ProxyProtocol::default(), CancellationToken::new());
-    tokio::spawn(serve(listener, Port { tls: None, headers, proxies, places, router }, stop.clone()));
+    tokio::spawn(serve(listener, Port { tls: None, headers, proxies, limits, router }, stop.clone()));
     (address, stop.drop_guard())
 }
 
-/// The same, as low-latency segments come.
+/// A segment in pieces, as low-latency parts arrive.
 async fn pieces() -> Body {
     let piece = axum::body::Bytes::from(vec![0; 64 << 10]);
     let pieces = std::iter::repeat_n(Ok::<_, std::convert::Infallible>(piece), SEGMENT_BYTES >> 16);
     Body::from_stream(futures::stream::iter(pieces))
 }
 
-/// Events that never come.
+/// An event stream without events.
 async fn events() -> impl axum::response::IntoResponse {
     let never = futures::stream::pending::<Result<axum::body::Bytes, io::Error>>();
     ([("content-type", "text/event-stream")], Body::from_stream(never))
@@ -56,7 +56,7 @@ async fn connect_from(client: [u8; 4], server: SocketAddr) -> TcpStream {
     socket.connect(server).await.expect("connects")
 }
 
-/// Whether a request on this connection is answered; if not, it was closed.
+/// Whether a request on this connection gets status 200; `false` if the connection was closed.
 async fn is_answered(stream: &mut TcpStream) -> bool {
     let _ = stream.write_all(HEAD).await;
     let mut answer = [0; 1_024];
@@ -64,7 +64,7 @@ async fn is_answered(stream: &mut TcpStream) -> bool {
     answer[..got].starts_with(b"HTTP/1.1 200")
 }
 
-/// How long the server lets a connection wait that sends these pieces, one a second.
+/// How long the server keeps a connection that sends these pieces, one a second.
 async fn patience_for(stream: &mut TcpStream, pieces: &[u8]) -> Duration {
     let begun = Instant::now();
     let (mut reader, mut writer) = stream.split();
@@ -87,7 +87,7 @@ fn is_about(is: Duration, should: Duration) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_comes_slowly_is_not_waited_for() {
+async fn a_slow_head_times_out() {
     let (server, _running) = serving(&[]);
     for pieces in [&HEAD[..HEAD.len() - 1], b"", b"P"] {
         let mut stream = TcpStream::connect(server).await.expect("connects");
@@ -104,41 +104,41 @@ async fn a_head_that_comes_slowly_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_address_cannot_take_the_places_of_the_others() {
+async fn one_address_cannot_use_the_connections_of_others() {
     let (server, _running) = serving(&["127.0.0.3/32"]);
     let mut crowd = Vec::new();
-    for _ in 0..PLACES.waiting_per_address {
+    for _ in 0..LIMITS.waiting_per_address {
         crowd.push(connect_from([127, 0, 0, 2], server).await);
     }
     assert!(!is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "one too many");
     assert!(is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "others are served");
-    assert!(is_answered(&mut crowd[0]).await, "and so are those that came first");
-    assert!(is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "who has asked waits no more");
+    assert!(is_answered(&mut crowd[0]).await, "and so are the first ones");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "after a request, another may wait");
     drop(crowd);
-    assert!(is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "places come back");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 2], server).await).await, "permits are returned");
 
     let mut behind_proxy = Vec::new();
-    for _ in 0..=PLACES.waiting_per_address {
+    for _ in 0..=LIMITS.waiting_per_address {
         behind_proxy.push(connect_from([127, 0, 0, 3], server).await);
     }
     let mut last = behind_proxy.pop().expect("is there");
-    assert!(is_answered(&mut last).await, "a proxy speaks for many");
+    assert!(is_answered(&mut last).await, "a proxy serves many clients");
 }
 
-/// ConnectionLimits of which two addresses can take all.
+/// Limits that two addresses can exhaust.
 const FEW: ConnectionLimits =
     ConnectionLimits { waiting: 8, waiting_per_address: 4, connections: 16, connections_per_address: 8, proxies: 2 };
 
 #[tokio::test]
-async fn a_newcomer_is_served_when_others_hold_all_places() {
-    let (server, _running) = serving_at(FEW, &["127.0.0.3/32"]);
+async fn a_new_client_is_served_when_others_hold_all_connections() {
+    let (server, _running) = serving_with(FEW, &["127.0.0.3/32"]);
     let mut silent = Vec::new();
     for client in [[127, 0, 0, 5], [127, 0, 0, 6]] {
         for _ in 0..FEW.waiting_per_address {
             silent.push(connect_from(client, server).await);
         }
     }
-    assert!(is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "those who ask for nothing make room");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "silent connections are evicted");
     drop(silent);
 
     let mut asked = Vec::new();
@@ -149,18 +149,18 @@ async fn a_newcomer_is_served_when_others_hold_all_places() {
             asked.push(stream);
         }
     }
-    // A half head is no request.
+    // An unfinished head is not a request.
     asked[0].write_all(&HEAD[..10]).await.expect("is sent");
     assert!(!is_answered(&mut connect_from([127, 0, 0, 8], server).await).await, "one address has a bound");
-    assert!(is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "those who have asked make room");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "idle connections are evicted");
     assert!(!is_answered(&mut asked[0]).await || !is_answered(&mut asked[8]).await, "the oldest of one was closed");
     assert!(is_answered(&mut asked[7]).await && is_answered(&mut asked[15]).await, "the others stay");
-    assert!(is_answered(&mut connect_from([127, 0, 0, 3], server).await).await, "a proxy has places of its own");
+    assert!(is_answered(&mut connect_from([127, 0, 0, 3], server).await).await, "a proxy has limits of its own");
 }
 
 #[tokio::test]
-async fn who_is_in_the_middle_of_a_request_is_not_closed_for_a_newcomer() {
-    let (server, _running) = serving_at(FEW, &[]);
+async fn a_connection_with_an_open_request_is_not_evicted() {
+    let (server, _running) = serving_with(FEW, &[]);
     let mut busy = Vec::new();
     for client in [[127, 0, 0, 5], [127, 0, 0, 6]] {
         for _ in 0..FEW.connections_per_address {
@@ -171,18 +171,18 @@ async fn who_is_in_the_middle_of_a_request_is_not_closed_for_a_newcomer() {
             busy.push(stream);
         }
     }
-    assert!(!is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "nobody is idle");
+    assert!(!is_answered(&mut connect_from([127, 0, 0, 4], server).await).await, "no connection is idle");
     for stream in &mut busy {
         let open = timeout(Duration::from_millis(1), stream.read(&mut [0; 1])).await;
         assert!(open.is_err(), "events go on");
     }
     drop(busy.pop());
     let served = async { while !is_answered(&mut connect_from([127, 0, 0, 4], server).await).await {} };
-    timeout(gostream_testkit::PATIENCE, served).await.expect("who leaves makes room");
+    timeout(gostream_testkit::PATIENCE, served).await.expect("a closed connection makes room");
 }
 
 #[tokio::test]
-async fn a_head_has_32_kib_at_most() {
+async fn a_head_has_at_most_32_kib() {
     let (server, _running) = serving(&[]);
     for (bytes, status) in [(HEAD_BYTES_MAX - 1_024, "HTTP/1.1 200"), (HEAD_BYTES_MAX + 1_024, "HTTP/1.1 431")] {
         let mut stream = TcpStream::connect(server).await.expect("connects");
@@ -194,11 +194,12 @@ async fn a_head_has_32_kib_at_most() {
     }
 }
 
-/// Takes a little of an answer every second, for longer than there is; what comes when all is taken as fast as it does.
+/// Reads a little of a response every second for longer than the deadline, then the rest at once. Returns the length of
+/// the rest.
 async fn rest_after_dribble(stream: &mut TcpStream) -> usize {
     let begun = Instant::now();
     let mut some = vec![0; 32 << 10];
-    while begun.elapsed() < ANSWER_TIMEOUT + Duration::from_secs(5) {
+    while begun.elapsed() < RESPONSE_TIMEOUT + Duration::from_secs(5) {
         assert!(stream.read(&mut some).await.is_ok_and(|got| got > 0), "the kernel has more");
         sleep(Duration::from_secs(1)).await;
     }
@@ -208,13 +209,13 @@ async fn rest_after_dribble(stream: &mut TcpStream) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_taken_slowly_is_not_kept_for_ever() {
+async fn a_slowly_read_response_is_closed() {
     let (server, _running) = serving(&[]);
     for path in ["/segment", "/pieces"] {
         let mut slow = TcpStream::connect(server).await.expect("connects");
         let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         slow.write_all(head.as_bytes()).await.expect("is sent");
-        // What the kernel had taken by then still comes.
+        // The part in the kernel's buffers still arrives.
         let rest = rest_after_dribble(&mut slow).await;
         assert!(rest < SEGMENT_BYTES / 2, "{path}: {rest} bytes came afterwards");
     }

@@ -1,6 +1,6 @@
-//! Browsers that logged in before. Each keeps a cookie that says so, signed, and has tries of its own at the password of its
-//! account: what strangers try does not lock it out. The cookie opens nothing and proves nothing else, and counts until all
-//! logins of the account end, as with a new password.
+//! Browsers that logged in before. Each keeps a signed cookie and has a separate limit of password attempts for its
+//! account, so that attempts by other clients do not lock it out. The cookie proves nothing else. It is valid until all
+//! logins of the account end, for example by a new password.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -11,10 +11,10 @@ use crate::config::SecretKey;
 
 /// Separates this use of the secret key from every other.
 const KEY_LABEL: &[u8] = b"gostream known browser v1";
-/// Two ids, a version and a code.
+/// The bytes of a decoded cookie: two ids, a version and a signature.
 const BYTES: usize = 16 + 16 + 8 + 32;
 
-/// Signs and checks what browsers keep.
+/// Signs and verifies the cookies of known browsers.
 pub(crate) struct Browsers {
     key: Vec<u8>,
 }
@@ -42,7 +42,7 @@ impl Browsers {
         Self { key: code(&secret.0, KEY_LABEL).finalize().into_bytes().to_vec() }
     }
 
-    /// What this browser keeps.
+    /// The cookie value for this browser.
     pub(crate) fn sign(&self, browser: Browser) -> String {
         let ids = [browser.user.into_bytes(), browser.id.into_bytes()].concat();
         let signed = [ids.as_slice(), &browser.login_version.to_be_bytes()].concat();
@@ -50,7 +50,7 @@ impl Browsers {
         BASE64_URL_SAFE_NO_PAD.encode([signed.as_slice(), signature.as_slice()].concat())
     }
 
-    /// The browser, if we signed it.
+    /// The browser of a cookie value, if its signature is valid.
     pub(crate) fn read(&self, text: &str) -> Option<Browser> {
         let bytes: [u8; BYTES] = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
         let (signed, signature) = bytes.split_last_chunk::<32>()?;
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_signed_here_is_read() {
+    fn only_cookies_signed_by_this_server_are_read() {
         let browsers = Browsers::new(&SecretKey([7; 32]));
         let browser = Browser { user: Uuid::new_v4(), id: Uuid::new_v4(), login_version: 7 };
         let text = browsers.sign(browser);

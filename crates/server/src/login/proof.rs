@@ -1,18 +1,18 @@
-//! What proves a login.
+//! The credential that authenticated a request.
 
 use uuid::Uuid;
 
-/// What a login rests on; it ends with that.
+/// The credential of a login. The login ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// A session, begun with the password.
+    /// A session, created with the password.
     Session(Uuid),
     /// An API token.
     Token(Uuid),
 }
 
 impl Proof {
-    /// Of the session, or of the token.
+    /// The id of the session or token.
     pub(crate) fn id(self) -> Uuid {
         let (Self::Session(id) | Self::Token(id)) = self;
         id

@@ -1,4 +1,4 @@
-//! Tokens: signed claims that name a session. The session itself is a row, so ending it ends its tokens.
+//! Session tokens: signed claims that name a session. The session itself is a row; its tokens become invalid with it.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use crate::config::SecretKey;
 
-/// How long a login lasts.
+/// The duration of a login.
 pub(crate) const LIFETIME: Duration = Duration::days(30);
 /// Separates this use of the secret key from every other.
 const KEY_LABEL: &[u8] = b"gostream session token v1";
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Claims {
     /// The user.
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Tokens {
 impl Tokens {
     /// Derives the signing key from the server's secret key.
     pub(crate) fn new(secret: &SecretKey) -> Self {
-        // HMAC takes a key of any length, so the error does not come; an empty key would fail every check below.
+        // HMAC accepts a key of any length, so this never fails; with an empty key every check below would fail.
         let derived = Hmac::<Sha256>::new_from_slice(&secret.0)
             .map(|mac| mac.chain_update(KEY_LABEL).finalize().into_bytes().to_vec())
             .unwrap_or_default();
@@ -58,7 +58,8 @@ impl Tokens {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.encoding)
     }
 
-    /// The claims, if the token is ours and has not expired. Whether the session still exists is for the store to say.
+    /// The claims, if the token was signed by this server and has not expired. The store knows whether the session
+    /// still exists.
     pub(crate) fn read(&self, token: &str) -> Option<Claims> {
         jsonwebtoken::decode(token, &self.decoding, &self.validation).ok().map(|data| data.claims)
     }
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_unexpired_tokens_are_read() {
+    fn only_unexpired_tokens_of_this_server_are_read() {
         let tokens = Tokens::new(&SecretKey([7; 32]));
         let good = claims(i64::from(u32::MAX));
         let token = tokens.sign(&good).expect("signs");

@@ -1,5 +1,5 @@
-//! The lines of the log on their way out. Standard error may be a pipe that is full, or a terminal that was stopped: its writer
-//! then waits, and must be a thread that has nothing else to do. Streams and requests only leave their lines here.
+//! The queue of log lines. Standard error may be a full pipe or a stopped terminal, where a write blocks. So only a
+//! dedicated thread writes; streams and requests just queue their lines.
 
 use std::{
     collections::VecDeque,
@@ -12,53 +12,54 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What waits to be written: some thousand lines, which is minutes of a busy server.
+/// The most bytes in the queue: some thousand lines, which a busy server writes in minutes.
 const BYTES_MAX: usize = 1024 * 1024;
 
-/// After lines that could not be written.
+/// The pause after a failed write.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
-/// Lines that wait, and the thread that writes them. Clones share them.
+/// The queue of log lines and the thread that writes them. Clones share both.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// A line came, or all are written.
+    /// Signals that a line was queued, or that all are written.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Vec<u8>>,
-    /// Of all that wait.
+    /// The bytes of all queued lines.
     bytes: usize,
-    /// The thread is writing some.
+    /// Whether the thread is writing.
     writes: bool,
-    /// Lost, and not told yet.
-    untold: u64,
+    /// Lost lines that were not reported yet.
+    unreported: u64,
     /// Lost since the start.
     lost: u64,
-    /// The thread does not exist, or came to its end.
+    /// The thread did not start, or has ended.
     is_over: bool,
 }
 
 impl Lines {
-    /// Begins a thread that writes to `out`; `told` gives the line that says how many were lost, for when it can write again.
-    pub(crate) fn to(out: impl Write + Send + 'static, told: impl Fn(u64) -> String + Send + 'static) -> Self {
+    /// Starts a thread that writes to `out`. `loss_report` formats the line that reports the number of lost lines; it is
+    /// written once writing succeeds again.
+    pub(crate) fn to(out: impl Write + Send + 'static, loss_report: impl Fn(u64) -> String + Send + 'static) -> Self {
         let lines = Self(Arc::default());
         let shared = Arc::clone(&lines.0);
-        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || shared.write(out, told));
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || shared.write(out, loss_report));
         lines.0.lock().is_over = thread.is_err();
         lines
     }
 
-    /// Leaves a line, which is lost when too many wait.
+    /// Queues a line. It is lost if the queue is full.
     pub(crate) fn push(&self, line: &[u8]) {
         let mut state = self.0.lock();
         if state.is_over || state.bytes + line.len() > BYTES_MAX {
-            state.untold += 1;
+            state.unreported += 1;
             state.lost += 1;
             return;
         }
@@ -68,7 +69,7 @@ impl Lines {
         self.0.changed.notify_all();
     }
 
-    /// Waits until all is written, but no longer than that.
+    /// Waits until all lines are written, at most for `patience`.
     pub(crate) fn flush(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut state = self.0.lock();
@@ -79,14 +80,14 @@ impl Lines {
         }
     }
 
-    /// How many lines were lost since the start.
+    /// The number of lines lost since the start.
     pub(crate) fn lost(&self) -> u64 {
         self.0.lock().lost
     }
 }
 
 impl Shared {
-    fn write(&self, mut out: impl Write, told: impl Fn(u64) -> String) {
+    fn write(&self, mut out: impl Write, loss_report: impl Fn(u64) -> String) {
         let mut is_torn = false;
         loop {
             let batch = {
@@ -101,35 +102,35 @@ impl Shared {
                 mem::take(&mut state.waiting)
             };
             let mut write = |line: &[u8]| {
-                // What was written in part, such as to a disk that is full, must not run into the next.
+                // A partly written line, for example on a full disk, must not run into the next one.
                 let begun = if mem::take(&mut is_torn) { out.write_all(b"\n") } else { Ok(()) };
                 let written = begun.and_then(|()| out.write_all(line)).and_then(|()| out.flush());
                 is_torn = written.is_err();
                 written.is_ok()
             };
             let failed = batch.iter().filter(|line| !write(line)).count() as u64;
-            let untold = {
+            let unreported = {
                 let mut state = self.lock();
-                state.untold += failed;
+                state.unreported += failed;
                 state.lost += failed;
-                state.untold
+                state.unreported
             };
             if failed > 0 {
-                // A disk that is full, or an end that was closed: there is nowhere to say so.
+                // The disk is full or the output is closed, so this cannot be reported now.
                 thread::park_timeout(AFTER_FAILURE);
-            } else if untold > 0 && write(told(untold).as_bytes()) {
-                self.lock().untold -= untold;
+            } else if unreported > 0 && write(loss_report(unreported).as_bytes()) {
+                self.lock().unreported -= unreported;
             }
         }
     }
 
-    /// A poisoned lock still guards whole lines.
+    /// The state. It is intact even if a thread panicked while it held the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One event of `tracing`, which is written in one piece.
+/// The writer of one `tracing` event, which arrives in one piece.
 #[derive(Debug)]
 pub(crate) struct Line<'a>(&'a Lines);
 
@@ -158,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a line whenever it is let.
+    /// A writer that writes one line per permission.
     struct Stuck {
         leave: mpsc::Receiver<()>,
         written: Arc<Mutex<Vec<u8>>>,
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nobody_takes_hold_up_nobody_and_are_counted() {
+    fn a_blocked_output_blocks_no_caller_and_lost_lines_are_counted() {
         let (go, leave) = mpsc::sync_channel(100_000);
         let written = Arc::<Mutex<Vec<u8>>>::default();
         let out = Stuck { leave, written: Arc::clone(&written) };
@@ -189,7 +190,7 @@ mod tests {
         let lost = lines.lost();
         assert!((2_900..=4_000).contains(&lost), "{lost}");
         lines.flush(Duration::from_millis(1));
-        // The line that tells of it comes after those that were in store when there was room again.
+        // The line that reports the loss follows the lines that were queued by then.
         for _ in lost..=5_000 {
             go.send(()).expect("waits");
         }
@@ -200,11 +201,11 @@ mod tests {
         let text = String::from_utf8(written.lock().expect("is whole").clone()).expect("is text");
         assert!(text.ends_with("once more") && text.matches(&format!("lost {lost}")).count() == 1, "{lost}");
         assert_eq!(text.matches('x').count() as u64, (5_000 - lost) * 1_024);
-        assert_eq!(lines.lost(), lost, "telling is no loss");
+        assert_eq!(lines.lost(), lost, "the report itself is not lost");
     }
 
     #[test]
-    fn an_end_that_is_closed_holds_up_nobody() {
+    fn a_closed_output_blocks_no_caller() {
         let (go, leave) = mpsc::sync_channel(1);
         drop(go);
         let lines = Lines::to(Stuck { leave, written: Arc::default() }, |lost| format!("lost {lost}"));
@@ -213,7 +214,7 @@ mod tests {
         }
         lines.flush(Duration::from_secs(30));
         assert_eq!(lines.lost(), 100);
-        // What cannot be said is not said again and again.
+        // A failed report is not repeated without end.
         lines.push(b"one more");
         lines.flush(Duration::from_secs(30));
         assert_eq!(lines.lost(), 101);

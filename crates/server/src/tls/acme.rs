@@ -1,8 +1,8 @@
-//! A certificate by ACME (RFC 8555): asked for, proved by TLS-ALPN-01 (RFC 8737) on the HTTPS port, kept in the data
-//! directory, and renewed in time.
+//! A certificate by ACME (RFC 8555): proved by TLS-ALPN-01 (RFC 8737) on the HTTPS port, stored in the data directory,
+//! and renewed in time.
 //!
-//! Whatever the authority says or does not say, the server goes on with the certificate that it has. Until it has one, a
-//! stand-in that it signed itself keeps HTTPS and RTMPS alive, for those who do not ask who signed.
+//! The server keeps its current certificate whatever the authority responds. Until it has one, it uses a self-signed
+//! one, so that HTTPS and RTMPS work for clients that do not verify it.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -26,15 +26,16 @@ use issued::Issued;
 use order::{Authority, ORDER_TIMEOUT};
 pub(crate) use store::Store;
 
-/// The pause after a first failure. Doubled each time, five tries fall into the first hour, which is how many failures Let's
-/// Encrypt allows a name in one (letsencrypt.org/docs/rate-limits).
+/// The pause after the first failure. It doubles with each one, so there are five attempts in the first hour: the
+/// number of failures per name and hour that Let's Encrypt allows (letsencrypt.org/docs/rate-limits).
 const PAUSE_MIN: Duration = Duration::from_secs(2 * 60);
-/// Somebody may repair in the evening what broke in the morning.
+/// The longest pause, so that a problem that was fixed is noticed on the same day.
 const PAUSE_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// The wall clock is looked at this often: it may be set, and machines sleep.
+/// The interval at which the due time is compared with the wall clock, which may be set, or jump after the machine
+/// slept.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// Keeps the certificate fresh.
+/// Renews the certificate in time.
 #[derive(Debug)]
 pub(crate) struct Renewal {
     acme: Acme,
@@ -44,7 +45,7 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    /// Reads what is stored; gives the certificate to begin with as well.
+    /// Opens the stored state. Also returns the first certificate to use.
     pub(crate) fn open(
         acme: Acme,
         roots: RootCertStore,
@@ -53,7 +54,7 @@ impl Renewal {
         let store = Store::at(data_dir);
         store.prepare()?;
         let present = store.issued().unwrap_or_else(|error| {
-            tracing::warn!("The stored certificate cannot be used, so another is asked for: {error}.");
+            tracing::warn!("The stored certificate cannot be used; a new one will be requested: {error}.");
             None
         });
         let first = match &present {
@@ -64,7 +65,7 @@ impl Renewal {
         Ok((Self { acme, authority, store, present }, first))
     }
 
-    /// Asks for certificates whenever one is due, until `stop`.
+    /// Requests a certificate whenever one is due, until `stop`.
     pub(crate) async fn run(mut self, certificates: Arc<Certificates>, stop: CancellationToken) {
         let mut failures = 0;
         loop {
@@ -87,7 +88,7 @@ impl Renewal {
         }
     }
 
-    /// Until another certificate is due; nothing when it is.
+    /// The time until the next certificate is due; `None` if it is due now.
     fn left(&self, now: OffsetDateTime) -> Option<Duration> {
         let present = self.present.as_ref().filter(|present| present.is_what(&self.acme))?;
         Duration::try_from(present.due() - now).ok().filter(|left| !left.is_zero())
@@ -96,16 +97,18 @@ impl Renewal {
     async fn renew(&mut self, certificates: &Certificates) -> Result<(), Error> {
         tracing::info!(
             directory = %self.acme.directory,
-            "Asking for a certificate for {}; port 443 of each name must lead to this server.",
+            "Requesting a certificate for {}; port 443 of each name must lead to this server.",
             self.acme.domains.join(", ")
         );
         let obtained = timeout(ORDER_TIMEOUT, self.authority.obtain(certificates)).await;
-        // Whatever came of it, nobody has to be convinced any more.
+        // The challenge is over, with or without success.
         certificates.challenge(Default::default());
         let pem = obtained.map_err(|_| Error::Timeout)??;
         let issued = Issued::read(&pem, self.acme.directory.as_str())?;
         if let Err(error) = self.store.keep(&issued, &pem) {
-            tracing::error!("The new certificate is in use, and will be asked for again at the next start: {error}");
+            tracing::error!(
+                "The new certificate is in use but could not be stored; it will be requested again at the next start: {error}"
+            );
         }
         certificates.show(issued.certificate.clone());
         tracing::info!(until = %day(issued.until), "A new certificate is in use.");
@@ -117,9 +120,9 @@ impl Renewal {
         let now = OffsetDateTime::now_utc();
         match renewed {
             Ok(()) if self.left(now).is_some() => Duration::ZERO,
-            // Another one would look the same, and authorities count.
+            // Another certificate would have the same fault, and authorities limit their number.
             Ok(()) => {
-                tracing::warn!("The new certificate is over already or lacks a name; is the clock right?");
+                tracing::warn!("The new certificate has expired already or lacks a name; is the clock right?");
                 PAUSE_MAX
             }
             Err(error) => {
@@ -128,13 +131,13 @@ impl Renewal {
                 let minutes = pause.as_secs() / 60;
                 match &self.present {
                     Some(present) if present.until > now => tracing::warn!(
-                        "No new certificate for {names}; the old one stays, valid until {}. {error} \
-                         The next try is in {minutes} minutes.",
+                        "No new certificate for {names}; the current one stays, valid until {}. {error} \
+                         The next attempt is in {minutes} minutes.",
                         day(present.until)
                     ),
                     _ => tracing::error!(
                         "There is no valid certificate for {names}: browsers refuse HTTPS, and most encoders RTMPS. {error} \
-                         The next try is in {minutes} minutes."
+                         The next attempt is in {minutes} minutes."
                     ),
                 }
                 pause
@@ -143,7 +146,7 @@ impl Renewal {
     }
 }
 
-/// How long to wait after so many failures in a row.
+/// The pause after this number of consecutive failures.
 fn pause(failures: u32, error: &Error) -> Duration {
     if error.is_limit() {
         return PAUSE_MAX;

@@ -1,5 +1,4 @@
-//! The current certificate: HTTPS and RTMPS share one [`Certificates`], and each connection gets whatever is newest at its
-//! handshake.
+//! The current certificate. HTTPS and RTMPS share one [`Certificates`]; each handshake uses the newest certificate.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,35 +13,40 @@ use rustls::{
 };
 use tokio::sync::Notify;
 
-/// What a certificate authority speaks, and nobody else, to see whether a name leads here (RFC 8737 section 3).
+/// The protocol that only certificate authorities offer, to verify that a name leads to this server (RFC 8737 section
+/// 3).
 pub(crate) const ACME_TLS_1: &[u8] = b"acme-tls/1";
 
-/// The current certificate, and what is shown to an authority that looks whether a name leads here.
+/// The current certificate, and the certificates that answer challenges.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     pub(super) current: ArcSwap<CertifiedKey>,
     challenges: ArcSwap<HashMap<String, Arc<CertifiedKey>>>,
-    /// The files are to be read now, changed or not.
-    pub(super) reload_asked: Notify,
+    /// A request to read the files now, whether or not they changed.
+    pub(super) reload_requested: Notify,
 }
 
 impl Certificates {
-    /// Shows this one until there is another.
+    /// Uses this certificate until the next one.
     pub(crate) fn new(current: Arc<CertifiedKey>) -> Arc<Self> {
-        Arc::new(Self { current: ArcSwap::new(current), challenges: ArcSwap::default(), reload_asked: Notify::new() })
+        Arc::new(Self {
+            current: ArcSwap::new(current),
+            challenges: ArcSwap::default(),
+            reload_requested: Notify::new(),
+        })
     }
 
-    /// Has the files read again soon, by who watches them.
-    pub(crate) fn ask_to_reload(&self) {
-        self.reload_asked.notify_one();
+    /// Asks the task that watches the files to read them again.
+    pub(crate) fn request_reload(&self) {
+        self.reload_requested.notify_one();
     }
 
-    /// New connections get this one; those that are open stay.
+    /// Uses this certificate for new connections. Open ones are kept.
     pub(crate) fn show(&self, certificate: Arc<CertifiedKey>) {
         self.current.store(certificate);
     }
 
-    /// What an authority sees that asks for a name, until the next call.
+    /// Sets the challenge certificates by name. They replace the previous ones.
     pub(crate) fn challenge(&self, challenges: HashMap<String, Arc<CertifiedKey>>) {
         self.challenges.store(Arc::new(challenges));
     }
@@ -54,8 +58,8 @@ impl Certificates {
         Arc::new(config)
     }
 
-    /// For a client that expects this server and no other: the certificate it presents has to be ours, whoever signed it and
-    /// whatever name it has.
+    /// A client configuration that accepts only this server: the presented certificate must be the current one. Its
+    /// issuer and its names are not checked.
     pub(crate) fn client_config(self: &Arc<Self>) -> Arc<ClientConfig> {
         let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(self.clone());
         Arc::new(config.with_no_client_auth())
@@ -64,7 +68,7 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // An authority offers this protocol alone, so that no visitor ever gets a certificate that proves nothing to him.
+        // Only an authority offers this protocol alone, so no other client gets a challenge certificate.
         if hello.alpn().is_some_and(|offered| offered.eq([ACME_TLS_1])) {
             return self.challenges.load().get(hello.server_name()?).cloned();
         }

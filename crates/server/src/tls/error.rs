@@ -12,23 +12,23 @@ pub enum Error {
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// The files do not belong together.
+    /// Certificate and key do not belong together.
     #[error("tls.cert and tls.key cannot be used together: {0}.")]
     Pair(#[source] rustls::Error),
-    /// A file for roots holds none.
+    /// A file of root certificates contains none.
     #[error("acme.ca: {} holds no certificate that can be trusted.", path.display())]
     NoRoot {
         /// The file.
         path: PathBuf,
     },
-    /// Nothing by which the server could be known yet.
-    #[error("The server made no certificate yet in {}; did it ever start?", path.display())]
+    /// There is no certificate yet that the server could be verified with.
+    #[error("The server has no certificate in {} yet; has it been started?", path.display())]
     None {
-        /// Where it would be.
+        /// The expected path.
         path: PathBuf,
     },
 }

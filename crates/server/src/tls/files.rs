@@ -1,4 +1,4 @@
-//! A certificate in PEM files, read again when they change.
+//! A certificate in PEM files, which is reloaded when they change.
 
 use std::{
     fs, io,
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{certificates::Certificates, error::Error};
 use crate::config::TlsFiles;
 
-/// How often the files are looked at. Certificates are renewed days before they end.
+/// The interval of checks for changes. Certificates are renewed days before they expire.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Certificates {
@@ -27,31 +27,31 @@ impl Certificates {
         Ok(Self::new(Arc::new(read(files)?)))
     }
 
-    /// Reads the files again. On an error the certificate in use stays.
+    /// Reads the files again. The current certificate is kept after an error.
     pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), Error> {
         self.show(Arc::new(read(files)?));
         Ok(())
     }
 
-    /// Looks at the files until `stop`, and reads them again after a change, or when asked to.
+    /// Checks the files until `stop`. Reloads them after a change, or on request.
     pub(super) async fn watch(&self, files: TlsFiles, stop: CancellationToken) {
         let mut seen = stamps(&files);
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
         loop {
-            let asked = tokio::select! {
+            let is_requested = tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.reload_asked.notified() => true,
+                () = self.reload_requested.notified() => true,
                 _ = ticks.tick() => false,
             };
             let stamp = stamps(&files);
-            if stamp == seen && !asked {
+            if stamp == seen && !is_requested {
                 continue;
             }
-            // Seen even when it fails: half-written files come with another stamp once they are whole.
+            // A failed version counts as seen, too. Partly written files get another stamp when they are complete.
             seen = stamp;
             match self.reload(&files) {
-                Ok(()) => tracing::info!("The certificate was read again."),
-                Err(error) => tracing::warn!(%error, "The changed certificate cannot be used; the old one stays."),
+                Ok(()) => tracing::info!("The certificate was reloaded."),
+                Err(error) => tracing::warn!(%error, "The changed certificate cannot be used; the current one stays."),
             }
         }
     }
@@ -65,7 +65,7 @@ fn stamps(files: &TlsFiles) -> [Option<(SystemTime, u64)>; 2] {
     [stamp(&files.cert).ok(), stamp(&files.key).ok()]
 }
 
-/// The roots that a file holds, and nothing else.
+/// The root certificates in a file. No others are trusted.
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Error> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let read = read.map_err(|source| Error::Read { setting: "acme.ca", path: path.to_owned(), source })?;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn files_are_read_again_at_once_when_asked_for() {
+    async fn files_are_reloaded_at_once_on_request() {
         let temp = tempfile::tempdir().expect("temp dir");
         let files = TlsFiles { cert: temp.path().join("cert.pem"), key: temp.path().join("key.pem") };
         write_pair(&files);
@@ -115,17 +115,17 @@ mod tests {
         let begun = tokio::time::Instant::now();
         tokio::task::yield_now().await;
         let second = write_pair(&files);
-        certificates.ask_to_reload();
+        certificates.request_reload();
         while leaf(&certificates) != second {
             tokio::task::yield_now().await;
         }
-        assert!(begun.elapsed() < WATCH_INTERVAL, "not only when it is looked at the next time");
+        assert!(begun.elapsed() < WATCH_INTERVAL, "before the next check");
         stop.cancel();
         watching.await.expect("ends");
     }
 
     #[test]
-    fn a_changed_pair_is_taken_and_a_spoiled_one_is_not() {
+    fn a_changed_pair_is_used_and_an_invalid_one_is_not() {
         let temp = tempfile::tempdir().expect("temp dir");
         let files = TlsFiles { cert: temp.path().join("cert.pem"), key: temp.path().join("key.pem") };
         let first = write_pair(&files);
@@ -139,9 +139,9 @@ mod tests {
         let key = fs::read(&files.key).expect("readable");
         write_pair(&files);
         fs::write(&files.key, key).expect("written");
-        assert!(matches!(certificates.reload(&files), Err(Error::Pair(_))), "certificate and key of two pairs");
+        assert!(matches!(certificates.reload(&files), Err(Error::Pair(_))), "certificate and key of different pairs");
         fs::write(&files.cert, "no PEM").expect("written");
         assert!(certificates.reload(&files).is_err());
-        assert_eq!(leaf(&certificates), second, "the good one stays");
+        assert_eq!(leaf(&certificates), second, "the valid one stays");
     }
 }

@@ -1,7 +1,8 @@
-//! The dashboard's files, embedded when the page was built before the program (`make build` does both).
+//! The files of the dashboard, embedded if the page was built before the program (`make build` builds both).
 //!
-//! Names under `assets/` hold a hash of their content, so browsers keep them for good; everything else is asked for again
-//! and answered with 304 while it is the same. The build writes a Brotli and a gzip form beside each file that shrinks.
+//! Names under `assets/` contain a hash of the content, so browsers cache them permanently. Other files are
+//! revalidated, with a 304 response while they are unchanged. The build writes Brotli and gzip variants of each file
+//! that they make smaller.
 
 use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -10,12 +11,12 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-/// The page of the dashboard: every path that is no file leads to it, and its router shows what belongs there.
+/// The page of the dashboard. It is served for every path that is not a file; its router shows the view of the path.
 const INDEX: &str = "index.html";
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 const REVALIDATE: &str = "no-cache";
 
-/// What the page may do: run its own scripts, talk to its own server, play video that its player hands over as blobs.
+/// The content security policy: own scripts, requests to the own server, and video from blobs of the player.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
     media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'";
@@ -25,9 +26,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 #[allow_missing = true]
 struct Files;
 
-/// The embedded answer to a GET of `path`: the file, or the dashboard's page for a browser on its way to a path that only the
-/// page's own router knows. `None` when there is no such file, or when the program was built without the page: programs that
-/// ask for nonsense are told so.
+/// The response to a GET of `path`: the file, or the dashboard's page if a browser requests a path without a file,
+/// which the page's router handles. `None` if there is no such file, or if the program was built without the page. So
+/// programs get an error for an unknown path.
 pub(crate) fn answer(path: &str, headers: &HeaderMap) -> Option<Response> {
     let name = path.trim_start_matches('/');
     let browses = || {
@@ -62,7 +63,7 @@ pub(crate) fn answer(path: &str, headers: &HeaderMap) -> Option<Response> {
     Some(response)
 }
 
-/// The smallest form of a file that the client takes, and its encoding.
+/// The smallest variant of a file that the client accepts, and its encoding.
 fn encoded(name: &str, headers: &HeaderMap) -> Option<(Option<&'static str>, EmbeddedFile)> {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let takes =

@@ -203,11 +203,11 @@ async fn a_certificate_is_obtained_once_used_everywhere_and_kept_if_another_is_r
     let mut server = Server::start(&data, &pebble, ports, DOMAIN);
     server.until("GoStream");
     assert_eq!(seen(server.https, &roots).await.as_ref(), Some(&first), "a restart uses the stored certificate");
-    assert!(!server.stop().contains("Asking for a certificate"));
+    assert!(!server.stop().contains("Requesting a certificate"));
 
     let mut server = Server::start(&data, &pebble, ports, &format!("{DOMAIN},{BLOCKED}"));
     let line = server.until("No new certificate");
-    assert!(line.contains("check acme.domains") && line.contains("the old one stays"), "{line}");
+    assert!(line.contains("check acme.domains") && line.contains("the current one stays"), "{line}");
     for port in [server.https, server.rtmps] {
         assert_eq!(seen(port, &roots).await.as_ref(), Some(&first));
     }
@@ -279,7 +279,7 @@ async fn without_a_certificate_everything_else_works_and_the_log_has_advice() {
     let mut server = Server::start(&data, &pebble, ports, DOMAIN);
     let rtmp = server.until("RTMP server   rtmp://");
     let line = server.until("There is no valid certificate for stream.example");
-    assert!(line.contains("Port 443 of the name must lead to http.listen") && line.contains("next try"), "{line}");
+    assert!(line.contains("Port 443 of the name must lead to http.listen") && line.contains("next attempt"), "{line}");
     assert!(seen(server.https, &roots).await.is_none(), "the self-signed certificate is not trusted");
     assert!(server.is_healthy(&data), "it is healthy, and health checks must not end its streams");
     let metrics = Client { address: ([127, 0, 0, 1], server.metrics).into(), token: None };

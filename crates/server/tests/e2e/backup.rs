@@ -40,7 +40,7 @@ async fn a_backup_taken_while_live_restores_everything_on_an_empty_machine() {
     show.kill();
     drop(encoder);
     let (code, printed) = outcome(&show.command(&["restore", text(&copy)], ""));
-    assert!(code == Some(1) && printed.contains("say --force"), "{printed}");
+    assert!(code == Some(1) && printed.contains("use --force"), "{printed}");
     show.move_house();
     assert_eq!(outcome(&show.command(&["restore", text(&copy)], "")), (Some(0), String::new()));
     show.restart().await;

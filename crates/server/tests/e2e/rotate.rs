@@ -158,8 +158,7 @@ async fn a_rotation_may_be_killed_at_any_time() {
 async fn a_key_from_the_settings_is_replaced_by_the_given_one() {
     let mut show = Show::start(&[("GOSTREAM_SECRET_KEY", GIVEN)]).await;
     show.kill();
-    for (line, sentence) in
-        [("", "32 bytes in base64"), ("short", "32 bytes in base64"), (GIVEN, "is the one in force")]
+    for (line, sentence) in [("", "32 bytes in base64"), ("short", "32 bytes in base64"), (GIVEN, "is the current one")]
     {
         let (code, printed) = outcome(&show.command(&["secret", "rotate"], line));
         assert!(code == Some(1) && printed.contains(sentence) && printed.contains("nothing was changed"), "{printed}");

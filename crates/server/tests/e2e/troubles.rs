@@ -155,8 +155,8 @@ async fn read_only_database_is_reported_and_streams_continue() {
     };
     let refusal = timeout(PATIENCE, refusal).await.expect("is refused soon");
     let problem = refusal.problem(503, "database_unavailable");
-    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("can only be read")), "{problem}");
-    assert!(ready(&show, 503).await.text().contains("can only be read"));
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("is read-only")), "{problem}");
+    assert!(ready(&show, 503).await.text().contains("is read-only"));
     every_picture_arrived(encoder, &[platform], &clip).await;
     postgres.read_only(false).expect("is set");
     ready(&show, 200).await;

@@ -1,36 +1,36 @@
-//! What the audit log calls what was done.
+//! The actions of the audit log.
 
 use crate::words::words;
 
 words! {
-    /// What was done.
+    /// An action in the audit log.
     #[schema(as = AuditAction)]
     pub enum Action {
-        /// The operator made the account.
+        /// The operator created the account.
         AccountAdded = "account_added",
-        /// The account was made by signing up.
+        /// The account was created by signing up.
         Signup = "signup",
         /// A login with the right password.
         Login = "login",
         /// A login with a wrong password.
         LoginFailed = "login_failed",
-        /// A session ended itself.
+        /// A user logged out.
         Logout = "logout",
-        /// One session was ended.
+        /// A session was ended by its owner.
         SessionEnded = "session_ended",
         /// All sessions were ended.
         SignedOutEverywhere = "signed_out_everywhere",
-        /// There is a new password.
+        /// The password was changed.
         PasswordChanged = "password_changed",
-        /// There is a new API token.
+        /// An API token was created.
         TokenCreated = "token_created",
-        /// An API token was ended.
+        /// An API token was revoked.
         TokenDeleted = "token_deleted",
-        /// All API tokens were ended.
+        /// All API tokens were revoked.
         TokensDeleted = "tokens_deleted",
         /// All projects got new stream keys.
         StreamKeysRenewed = "stream_keys_renewed",
-        /// There is a new project.
+        /// A project was created.
         ProjectCreated = "project_created",
         /// A project was changed.
         ProjectChanged = "project_changed",
@@ -40,13 +40,13 @@ words! {
         ProjectDeleted = "project_deleted",
         /// A project got a new stream key.
         StreamKeyRotated = "stream_key_rotated",
-        /// A login saw the key of a project for the first time.
+        /// A session was shown the stream key of a project for the first time.
         StreamKeyShown = "stream_key_shown",
         /// A project got a new playback id.
         PlaybackIdRotated = "playback_id_rotated",
         /// A stream was ended.
         StreamEnded = "stream_ended",
-        /// There is a new destination.
+        /// A destination was added.
         DestinationAdded = "destination_added",
         /// A destination was changed.
         DestinationChanged = "destination_changed",
@@ -56,7 +56,7 @@ words! {
         RelayStarted = "relay_started",
         /// A destination was switched off.
         RelayStopped = "relay_stopped",
-        /// A destination should try again at once.
+        /// An immediate reconnect to a destination was requested.
         RelayRetried = "relay_retried",
     }
 }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_of_the_api_is_the_word_of_a_row() {
+    fn names_in_the_api_equal_names_in_rows() {
         let schema = serde_json::to_value(Action::schema()).expect("is JSON");
         let words = schema["enum"].as_array().expect("is an enum");
         assert_eq!(words.len(), 26);

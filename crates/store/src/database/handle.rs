@@ -1,4 +1,4 @@
-//! The handles that all else goes through: connections to read and to write with, and the keys.
+//! The store handles: connections for reading and writing, and the encryption keys.
 
 use std::{net::IpAddr, ops::Deref, sync::Arc};
 
@@ -7,26 +7,26 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbB
 use super::{sqlite::mark_closed, writer::Writer};
 use crate::{error::Error, secret::Keyring};
 
-/// The database, for queries only, and the keys to it. Clones share one pool.
+/// A handle for queries only: the database and its encryption keys. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Reader {
     connection: DatabaseConnection,
     keyring: Arc<Keyring>,
 }
 
-/// The database and the keys to it, for queries and for changes. Clones share one pool.
+/// A handle for queries and changes: the database and its encryption keys. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Store {
     reader: Reader,
-    /// On SQLite a single connection: writers queue here, in order, instead of colliding in the file. On PostgreSQL the
-    /// same pool as `reader`.
+    /// On SQLite a single connection: writers queue here, in order, instead of failing on the file lock. On PostgreSQL
+    /// the same pool as `reader`.
     writer: Writer,
-    /// For whom changes are made, in the audit log.
+    /// The client address for the audit log.
     pub(crate) address: Option<IpAddr>,
 }
 
 impl Reader {
-    /// Whether the database answers.
+    /// Checks that the database responds.
     pub async fn ping(&self) -> Result<(), Error> {
         self.connection
             .execute_unprepared("SELECT 1")
@@ -35,12 +35,12 @@ impl Reader {
             .map_err(Error::reading("The database"))
     }
 
-    /// Whether other servers may use the same database.
+    /// Whether other servers can use the same database.
     pub fn is_shared(&self) -> bool {
         self.connection.get_database_backend() == DbBackend::Postgres
     }
 
-    /// For queries.
+    /// The connection for queries.
     pub(crate) fn reader(&self) -> &DatabaseConnection {
         &self.connection
     }
@@ -50,7 +50,7 @@ impl Reader {
     }
 }
 
-/// Who may change rows may read them.
+/// Every handle that can write can read.
 impl Deref for Store {
     type Target = Reader;
 
@@ -66,14 +66,15 @@ impl Store {
         Self { reader, writer: Writer::new(writer), address: None }
     }
 
-    /// The same database, for queries only.
+    /// A handle to the same database for queries only.
     pub fn read_only(&self) -> Reader {
         self.reader.clone()
     }
 
     /// Closes every connection, also for all clones. Running calls may finish.
     pub async fn close(&self) {
-        // SQLite folds its log into the file when the last connection closes, which has to be one that may write.
+        // SQLite merges its write-ahead log into the file when the last connection closes. That connection must be a
+        // writer.
         for pool in [self.reader(), self.writer.connection()] {
             if std::ptr::eq(pool, self.writer.connection()) {
                 mark_closed(pool).await;
@@ -84,7 +85,7 @@ impl Store {
         }
     }
 
-    /// For changes of one statement.
+    /// The connection for single-statement changes.
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
     }
@@ -99,7 +100,7 @@ impl Store {
         self.writer.refuse_all();
     }
 
-    /// A transaction that may write; see [`Writer`].
+    /// A write transaction; see [`Writer`].
     pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         self.writer.begin().await
     }

@@ -14,40 +14,41 @@ use uuid::Uuid;
 use super::{handle::Store, timeouts::ACQUIRE_TIMEOUT};
 use crate::error::{Cause, Error};
 
-/// PostgreSQL's channel.
+/// The PostgreSQL channel.
 const CHANNEL: &str = "gostream";
-/// A payload is shorter than 8000 bytes (PostgreSQL, NOTIFY): a sender and as many words of at most 38 characters fit.
+/// The most notifications in a payload. A payload is shorter than 8000 bytes (PostgreSQL, NOTIFY): a sender and this
+/// many words of at most 38 characters fit.
 const WORDS_MAX: usize = 200;
-/// A quiet connection is tried this often. One whose other end vanished says nothing by itself.
+/// The interval of liveness checks of an idle connection. A connection whose peer vanished reports no error by itself.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the database may take to answer, and a notification to arrive.
+/// How long the database may take to reply, and a notification to arrive.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two attempts to listen again.
+/// The first pause between two attempts to listen again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// The pause doubles up to this.
+/// The pause doubles up to this value.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// What a server says to itself, to learn whether it hears.
+/// The payload that a server sends to itself to check that notifications arrive.
 const HELLO: &str = "hello";
 
-/// What other servers should look at.
+/// A change that other servers should read from the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notification {
     /// Rows of this project or of its destinations changed.
     Project(Uuid),
-    /// Its stream began, ended, or has another state in the history.
+    /// The stream of this project started, ended, or changed its status in the history.
     History(Uuid),
     /// Sessions or tokens ended.
     Sessions,
-    /// There are commands for streams of other servers.
+    /// There are commands for streams that run on other servers.
     Commands,
 }
 
-/// What a [`Listener`] says.
+/// An event of a [`Listener`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// Another server sent it.
+pub enum ListenerEvent {
+    /// A notification that another server sent.
     Notification(Notification),
-    /// It listens from now on. What was sent before may have been missed.
+    /// The listener is connected from now on. Earlier notifications may have been lost.
     Listening,
 }
 
@@ -55,23 +56,23 @@ pub enum Heard {
 #[derive(Clone, Debug)]
 pub struct Notifier {
     connection: DatabaseConnection,
-    /// This server, which does not hear itself.
+    /// The id of this server. A server ignores its own notifications.
     sender: Uuid,
 }
 
-/// Hears notifications of other servers, over a connection of its own.
+/// Receives the notifications of other servers over a connection of its own.
 pub struct Listener {
     options: PgConnectOptions,
     notifier: Notifier,
     session: Option<PgListener>,
-    heard: VecDeque<Notification>,
-    /// Before the next attempt; zero before the first one.
+    event: VecDeque<Notification>,
+    /// The pause before the next attempt; zero before the first one.
     pause: Duration,
-    /// The last attempt failed, which was logged.
+    /// Whether the last attempt failed. Its failure was logged.
     is_failing: bool,
 }
 
-/// Without the options, which hold a password.
+/// Omits the connection options, which hold a password.
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener").field("session", &self.session).finish_non_exhaustive()
@@ -79,7 +80,7 @@ impl fmt::Debug for Listener {
 }
 
 impl Notification {
-    /// As a word of a payload.
+    /// The notification as a word of a payload.
     fn word(self) -> String {
         match self {
             Self::Project(id) => format!("p{}", id.simple()),
@@ -89,7 +90,7 @@ impl Notification {
         }
     }
 
-    /// `None` for a word that a newer version sends.
+    /// The notification of a word; `None` for a word that a newer version sends.
     fn parse(word: &str) -> Option<Self> {
         match word {
             "sessions" => Some(Self::Sessions),
@@ -108,7 +109,8 @@ impl Notification {
 }
 
 impl Store {
-    /// Both ends of the notifications between servers; `None` where there is one server: on SQLite. `url` is the store's own.
+    /// The sender and the receiver of notifications between servers; `None` on SQLite, where there is only one server.
+    /// `url` is the URL that the store was opened with.
     pub fn notifications(&self, url: &str) -> Result<Option<(Notifier, Listener)>, Error> {
         if !self.is_shared() {
             return Ok(None);
@@ -120,7 +122,7 @@ impl Store {
 }
 
 impl Notifier {
-    /// Sends these to every other server that listens. What is sent when it fails is lost.
+    /// Sends notifications to every other server that listens. They are lost if sending fails.
     pub async fn notify(&self, notifications: impl IntoIterator<Item = Notification>) -> Result<(), Error> {
         let words: Vec<_> = notifications.into_iter().map(Notification::word).collect();
         for words in words.chunks(WORDS_MAX) {
@@ -140,15 +142,15 @@ impl Notifier {
 impl Listener {
     fn new(options: PgConnectOptions, notifier: Notifier) -> Self {
         let options = options.application_name("gostream-listener");
-        Self { options, notifier, session: None, heard: VecDeque::new(), pause: Duration::ZERO, is_failing: false }
+        Self { options, notifier, session: None, event: VecDeque::new(), pause: Duration::ZERO, is_failing: false }
     }
 
-    /// The next notification of another server. Listens again, after a pause, when the connection is lost: rows have to be polled
-    /// until then.
-    pub async fn next(&mut self) -> Heard {
+    /// The next notification of another server. After a lost connection it pauses and listens again; callers poll the
+    /// rows until then.
+    pub async fn next(&mut self) -> ListenerEvent {
         loop {
-            if let Some(notification) = self.heard.pop_front() {
-                return Heard::Notification(notification);
+            if let Some(notification) = self.event.pop_front() {
+                return ListenerEvent::Notification(notification);
             }
             let Some(session) = &mut self.session else {
                 sleep(self.pause).await;
@@ -157,9 +159,9 @@ impl Listener {
                     Ok(()) => {
                         self.pause = Duration::ZERO;
                         if std::mem::take(&mut self.is_failing) {
-                            tracing::info!("Changes made at other servers arrive at once again.");
+                            tracing::info!("Notifications from other servers arrive again.");
                         }
-                        return Heard::Listening;
+                        return ListenerEvent::Listening;
                     }
                     Err(error) => self.lost(&error),
                 }
@@ -178,16 +180,16 @@ impl Listener {
         }
     }
 
-    /// Listens, and makes sure that what is sent over other connections arrives: behind a pooler that gives each transaction another
-    /// session it does not.
+    /// Connects, and checks that notifications from other connections arrive. They do not through a pooler that assigns
+    /// a session per transaction.
     async fn open(&mut self) -> Result<(), Error> {
         let failed = |error: sqlx::Error| Error::Connect(Cause::from(error));
         let opened = async {
-            // A pool of one connection is what a PgListener takes; it keeps that for its life.
+            // PgListener requires a pool and holds one connection of it for its whole life.
             let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
             let pool = pool.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(self.options.clone()).await?;
             let mut session = PgListener::connect_with(&pool).await?;
-            // A lost connection is told here instead of being replaced unseen.
+            // A lost connection must be reported here and not be replaced silently.
             session.eager_reconnect(false);
             session.listen(CHANNEL).await.map(|()| session)
         };
@@ -206,13 +208,13 @@ impl Listener {
         Ok(())
     }
 
-    /// Keeps what another server sent. Tells whether it was this server's own hello.
+    /// Stores a notification of another server. Returns whether it was this server's own check.
     fn read(&mut self, payload: &str) -> bool {
         let mut words = payload.split(' ');
         if words.next().and_then(|word| Uuid::try_parse(word).ok()) == Some(self.notifier.sender) {
             return words.next() == Some(HELLO);
         }
-        self.heard.extend(words.filter_map(Notification::parse));
+        self.event.extend(words.filter_map(Notification::parse));
         false
     }
 
@@ -220,7 +222,7 @@ impl Listener {
     fn lost(&mut self, why: &(impl fmt::Display + ?Sized)) {
         self.session = None;
         if !std::mem::replace(&mut self.is_failing, true) {
-            tracing::warn!(error = %why, "PostgreSQL is not listened to: changes made at other servers are found by polling.");
+            tracing::warn!(error = %why, "Cannot listen to PostgreSQL: changes made through other servers are found by polling.");
         }
     }
 }
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_read_as_they_were_written_and_unknown_ones_are_left_out() {
+    fn words_round_trip_and_unknown_words_are_skipped() {
         let id = Uuid::new_v4();
         for notification in
             [Notification::Project(id), Notification::History(id), Notification::Sessions, Notification::Commands]
@@ -268,9 +270,9 @@ mod tests {
         assert_eq!(["", "p", "pause", HELLO].map(Notification::parse), [None; 4]);
     }
 
-    /// Such a pooler takes LISTEN, and passes nothing on.
+    /// A transaction pooler accepts LISTEN but delivers no notifications.
     #[tokio::test]
-    async fn listener_behind_a_pooler_of_transactions_knows_that_it_is_deaf() {
+    async fn listener_behind_a_transaction_pooler_reports_that_it_is_deaf() {
         let url = Postgres::shared().database();
         let notifier = notifier(&url).await;
         for (mode, hears) in [("transaction", false), ("session", true)] {
@@ -282,18 +284,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outage_is_logged_when_it_begins_and_when_it_ends() {
+    async fn an_outage_is_logged_once_and_its_end_once() {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         let _guard = tracing::subscriber::set_default(subscriber);
         let url = Postgres::shared().database();
         let mut listener = Listener::new(url.parse().expect("is one"), notifier(&url).await);
-        assert_eq!(listener.next().await, Heard::Listening);
+        assert_eq!(listener.next().await, ListenerEvent::Listening);
         for attempt in ["first", "second", "third"] {
             listener.lost(attempt);
         }
-        assert_eq!(listener.next().await, Heard::Listening);
+        assert_eq!(listener.next().await, ListenerEvent::Listening);
         let text = String::from_utf8(log.0.lock().expect("is whole").clone()).expect("is text");
         let ours: Vec<_> = text.lines().filter(|line| line.contains("other servers")).collect();
         assert_eq!(ours.len(), 2, "{text}");

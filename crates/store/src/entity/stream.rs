@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::moment::Moment;
 
-/// Where a stream stands.
+/// The status of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = StreamState)]

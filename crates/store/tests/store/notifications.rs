@@ -1,6 +1,6 @@
 //! What servers on one PostgreSQL tell each other at once.
 
-use gostream_store::{Heard, Listener, Notification, Notifier, Store};
+use gostream_store::{Listener, ListenerEvent, Notification, Notifier, Store};
 use gostream_testkit::{PATIENCE, postgres::Postgres};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -13,11 +13,11 @@ const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
 /// Both ends, of a server that listens.
 async fn server(store: &Store, url: &str) -> (Notifier, Listener) {
     let (notifier, mut listener) = store.notifications(url).unwrap().expect("there may be other servers");
-    assert_eq!(next(&mut listener).await, Heard::Listening);
+    assert_eq!(next(&mut listener).await, ListenerEvent::Listening);
     (notifier, listener)
 }
 
-async fn next(listener: &mut Listener) -> Heard {
+async fn next(listener: &mut Listener) -> ListenerEvent {
     timeout(PATIENCE, listener.next()).await.expect("hears something")
 }
 
@@ -32,15 +32,19 @@ async fn notifications_reach_the_other_servers_also_after_the_connection_was_los
     let sent = projects.iter().copied().chain([Notification::Sessions, Notification::Commands]);
     one.notify(sent.clone()).await.unwrap();
     for expected in sent {
-        assert_eq!(next(&mut at_other).await, Heard::Notification(expected));
+        assert_eq!(next(&mut at_other).await, ListenerEvent::Notification(expected));
     }
     other.notify([Notification::Sessions]).await.unwrap();
-    assert_eq!(next(&mut at_one).await, Heard::Notification(Notification::Sessions), "its own are not among them");
+    assert_eq!(
+        next(&mut at_one).await,
+        ListenerEvent::Notification(Notification::Sessions),
+        "its own are not among them"
+    );
 
     Postgres::shared().sql(&db.url, KILL).unwrap();
-    assert_eq!(next(&mut at_other).await, Heard::Listening, "it may have missed some");
+    assert_eq!(next(&mut at_other).await, ListenerEvent::Listening, "it may have missed some");
     one.notify([Notification::Commands]).await.unwrap();
-    assert_eq!(next(&mut at_other).await, Heard::Notification(Notification::Commands));
+    assert_eq!(next(&mut at_other).await, ListenerEvent::Notification(Notification::Commands));
     store.close().await;
 }
 

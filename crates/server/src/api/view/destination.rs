@@ -1,4 +1,4 @@
-//! A destination and what runs for it, as the API shows them.
+//! A destination and its relays in the API.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use uuid::Uuid;
 
 use super::moment::wall;
 
-/// Of a destination's stream key this much is shown, so that its owner recognises it.
+/// How many characters of a destination's stream key are shown, so that its owner recognizes it.
 const HINT_CHARS: usize = 4;
-/// A key must be this long before its last characters are shown: of a short one they would be most of it.
+/// The shortest key, in characters, whose last characters are shown. They would be most of a shorter key.
 const HINTED_KEY_CHARS_MIN: usize = 8;
 
-/// A saved place to send to.
+/// A destination.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Destination {
@@ -34,15 +34,15 @@ pub(in crate::api) struct Destination {
     /// A second server of the same platform, or `null`.
     #[schema(required, example = "rtmps://b.rtmps.youtube.com:443/live2?backup=1")]
     backup_url: Option<String>,
-    /// The end of the stream key, which itself is never shown again.
+    /// The last characters of the stream key, which is never shown again.
     #[schema(example = "…x7f2")]
     stream_key_hint: String,
     /// Whether a relay should run while the project is live.
     enabled: bool,
-    /// By how many seconds the destination gets the stream later.
+    /// The delay of the destination in seconds.
     delay_seconds: u16,
     relay: Relay,
-    /// What runs to the backup server; `null` without one.
+    /// The relay to the backup server; `null` without a backup server.
     #[schema(required)]
     backup_relay: Option<Relay>,
     #[serde(with = "time::serde::rfc3339")]
@@ -51,38 +51,38 @@ pub(in crate::api) struct Destination {
     updated_at: OffsetDateTime,
 }
 
-/// What runs for a destination, as it is.
+/// The current state of a relay.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Relay {
     state: RelayState,
     #[serde(with = "time::serde::rfc3339")]
     since: OffsetDateTime,
-    /// Connections tried since the relay was last live for a minute.
+    /// Connection attempts since the relay was last live for a minute.
     attempt: u32,
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     next_attempt_at: Option<OffsetDateTime>,
-    /// Why the last connection ended or failed; while `degraded`, why it falls behind.
+    /// Why the last connection failed or ended; while `degraded`, why the relay falls behind.
     #[schema(required)]
     last_error: Option<RelayError>,
     sent_bytes: u64,
     kbps: u32,
-    /// How much later than it comes the destination gets the stream. After a change of its delay this follows at a keyframe; it is
-    /// less than the delay where the stream is too large to be kept for so long, which a notice of the stream says.
+    /// The current delay in milliseconds. After a change of the destination's delay it follows at a keyframe. It is
+    /// less than the delay if the stream is too large to be kept for that long; then the stream has a notice.
     delay_ms: u32,
-    /// How far behind the newest packet that is due after the delay the relay is.
+    /// How many milliseconds the relay is behind the newest packet that is due after the delay.
     lag_ms: u32,
-    /// Milliseconds to the platform and back; `null` while not connected.
+    /// The round-trip time to the platform in milliseconds; `null` while not connected.
     #[schema(required)]
     rtt_ms: Option<f64>,
-    /// Video frames skipped because the destination was too slow.
+    /// Video frames that were skipped because the destination was too slow.
     dropped_frames: u64,
-    /// How often it connected again after being live.
+    /// How often the relay reconnected after being live.
     reconnects: u32,
 }
 
-/// Where a relay stands.
+/// The state of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::api) enum RelayState {
@@ -90,7 +90,7 @@ pub(in crate::api) enum RelayState {
     Waiting,
     Connecting,
     Live,
-    /// Connected, and slower than the stream: it falls behind, and skips pictures up to a keyframe.
+    /// Connected but slower than the stream: the relay falls behind, and skips frames up to a keyframe.
     Degraded,
     Stalled,
     Backoff,
@@ -100,9 +100,9 @@ pub(in crate::api) enum RelayState {
 /// Why a relay is not live, or falls behind.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(in crate::api) struct RelayError {
-    /// Stable, for programs.
+    /// A stable code for programs.
     code: &'static str,
-    /// What happened and what to do.
+    /// The problem and its remedy.
     message: String,
 }
 
@@ -128,11 +128,11 @@ impl From<status::RelayError> for RelayError {
 }
 
 impl Destination {
-    /// A row with what runs for it, if its project is live.
+    /// A row with the status of its relays, if its project is live.
     pub(super) fn new(row: store::Destination, status: Option<&ProjectStatus>) -> Self {
         let relay = |running: Option<&BTreeMap<DestinationId, RelayStatus>>| {
             match running.and_then(|relays| relays.get(&DestinationId(row.id))) {
-                // Wanted a moment ago and not begun yet: it waits, and says so.
+                // The relay was just switched on and has not started yet: it is shown as waiting.
                 Some(relay) if row.enabled && relay.state == status::RelayState::Off => {
                     Relay::idle(true, row.updated_at)
                 }
@@ -167,7 +167,7 @@ fn hint(key: &str) -> String {
 }
 
 impl Relay {
-    /// What a destination shows while nothing runs for it.
+    /// The relay of a destination while the project is offline.
     fn idle(enabled: bool, since: OffsetDateTime) -> Self {
         let state = if enabled { RelayState::Waiting } else { RelayState::Off };
         Self {
@@ -207,23 +207,23 @@ impl From<&RelayStatus> for Relay {
     }
 }
 
-/// How trying a destination out went.
+/// The result of a test of a destination.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct Probe {
-    /// Every step went well.
+    /// Whether every step succeeded.
     ok: bool,
-    /// In order; the last one may have failed.
+    /// The steps in order. The last one may have failed.
     steps: Vec<ProbeStep>,
 }
 
-/// One step of trying a destination out.
+/// One step of a test of a destination.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ProbeStep {
     /// `resolve`, `connect`, `tls`, `handshake`, `rtmp_connect` or `create_stream`.
     step: &'static str,
-    /// How long it took.
+    /// The duration in milliseconds.
     ms: u64,
-    /// Why it failed.
+    /// The error, if the step failed.
     #[schema(required)]
     error: Option<RelayError>,
 }

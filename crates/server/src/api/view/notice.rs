@@ -1,4 +1,4 @@
-//! Something about a stream that its owner should know, as the API shows it.
+//! Notices about a stream in the API.
 
 use gostream_engine::status;
 use serde::Serialize;
@@ -7,15 +7,15 @@ use utoipa::ToSchema;
 
 use super::moment::wall;
 
-/// What was repaired or left out in the incoming stream, cannot be previewed, or is too slow.
+/// A notice about the incoming stream: something was repaired or left out, cannot be previewed, or is too slow.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(in crate::api) struct Notice {
-    /// Stable, for programs.
+    /// A stable code for programs.
     #[schema(example = "clock_drift")]
     code: &'static str,
-    /// What was seen and what to do.
+    /// The observation and its remedy.
     message: String,
-    /// When it was first seen.
+    /// When it was first observed.
     #[serde(with = "time::serde::rfc3339")]
     since: OffsetDateTime,
 }

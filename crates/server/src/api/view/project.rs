@@ -1,4 +1,4 @@
-//! A project as the API shows it.
+//! A project in the API.
 
 use gostream_engine::status;
 use gostream_store::StreamStatus;
@@ -13,57 +13,58 @@ use super::{
 };
 use crate::{api::login::Login, control::sync};
 
-/// In place of a stream key that is not shown.
+/// Replaces a stream key that is not shown.
 const HIDDEN: &str = "****";
 
-/// A saved place to publish to.
+/// A project.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Project {
     pub(in crate::api) id: Uuid,
     #[schema(example = "Sunday service")]
     pub(super) name: String,
-    /// Goes into the encoder's "stream key" field. Anyone who has it can publish. `****` for a token that may only read.
+    /// For the encoder's "stream key" field. Anyone who has it can publish. `****` for a read-only token.
     pub(super) stream_key: String,
-    /// Goes into the encoder's "server" field.
+    /// For the encoder's "server" field.
     #[schema(example = "rtmp://stream.example.org/live")]
     pub(super) ingest_url: String,
-    /// Names the project to viewers; reveals nothing about the stream key.
+    /// The id in viewers' URLs. It reveals nothing about the stream key.
     pub(super) playback_id: String,
-    /// The playlist for viewers.
+    /// The URL of the playlist for viewers.
     pub(super) preview_url: String,
-    /// The playlist in the classic form, with the stream key in it.
+    /// The URL of the classic playlist, which contains the stream key.
     pub(super) legacy_hls_url: String,
-    /// Whether "stop streaming" in the encoder is taken for a drop: destinations are held as if it had lost its connection.
+    /// Whether "stop streaming" in the encoder counts as a lost connection, so that destinations are held.
     pub(super) hold_after_stop: bool,
-    /// The server that the stream is played from whenever somebody publishes it there, or `null`.
+    /// The server that the stream is pulled from whenever it is published there; `null` without a pull.
     #[schema(required, example = "rtmp://nginx.example.org/live")]
     pub(super) pull_url: Option<String>,
-    /// How that goes; `null` when nothing is to be pulled, or another server on the same database does it.
+    /// The state of the pull; `null` without a pull, or if another server on the same database pulls the stream.
     #[schema(required)]
     pub(super) pull: Option<Pull>,
     pub(super) status: ProjectState,
-    /// Changes are not carried out on the running stream yet; `null` when they are. Only the server that runs the stream knows.
+    /// Why changes are not applied to the live stream yet; `null` if they are. Only the server that runs the stream
+    /// knows this.
     #[schema(required)]
     pub(super) sync_error: Option<SyncError>,
-    /// The running stream, or `null`.
+    /// The live stream; `null` while offline.
     #[schema(required)]
     pub(super) stream: Option<Stream>,
     #[serde(with = "time::serde::rfc3339")]
     pub(super) created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub(super) updated_at: OffsetDateTime,
-    /// While offline: the newest try of an encoder near the viewer (same address, or same private network) with a stream key that
-    /// no project has.
+    /// While offline: the newest attempt with an unknown stream key by an encoder near the viewer (same address, or
+    /// same private network).
     #[schema(required)]
     pub(super) unknown_key: Option<UnknownKey>,
-    /// Left out of lists.
+    /// Absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) destinations: Option<Vec<Destination>>,
 }
 
 impl Project {
-    /// As this login may see it: without the stream key where it may not publish.
+    /// The project as this login may see it: without the stream key for a read-only token.
     pub(in crate::api) fn seen_by(self, login: &Login) -> Self {
         if login.sees_keys() {
             return self;
@@ -73,19 +74,20 @@ impl Project {
     }
 }
 
-/// Why changes of a project are not carried out yet. The stream goes on as it was, and they are tried every few seconds.
+/// Why changes of a project are not applied yet. The stream continues unchanged, and the server tries again every few
+/// seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct SyncError {
-    /// Stable, for programs.
+    /// A stable code for programs.
     code: sync::Cause,
-    /// What happened and what to do.
+    /// The problem and its remedy.
     message: &'static str,
     #[serde(with = "time::serde::rfc3339")]
     since: OffsetDateTime,
 }
 
-/// How a stream is pulled from another server.
+/// The state of a pull from another server.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Pull {
@@ -95,7 +97,7 @@ pub(in crate::api) struct Pull {
     last_error: Option<RelayError>,
 }
 
-/// Where a pull stands.
+/// The state of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::api) enum PullState {
@@ -104,7 +106,7 @@ pub(in crate::api) enum PullState {
     Failing,
 }
 
-/// An encoder with a stream key that no project has.
+/// An attempt with an unknown stream key.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(in crate::api) struct UnknownKey {
     #[schema(example = "203.0.113.7")]

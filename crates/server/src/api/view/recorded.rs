@@ -1,22 +1,22 @@
-//! Words that rows hold: of this version, or of another one.
+//! Names in rows, which this version or another one wrote.
 
 use serde::{
     Deserialize, Serialize,
     de::{IntoDeserializer as _, value::Error},
 };
 
-/// A word of a row, shown as it is there.
+/// A name from a row. It is shown as it was written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(in crate::api) enum Recorded<T> {
-    /// This version knows it.
+    /// A name that this version knows.
     Known(T),
-    /// Another version, or another program, wrote it.
+    /// A name that another version or program wrote.
     Other(String),
 }
 
 impl<T: for<'a> Deserialize<'a>> Recorded<T> {
-    /// By the text in the row.
+    /// Parses the text in the row.
     pub(in crate::api) fn read(text: String) -> Self {
         match T::deserialize(text.as_str().into_deserializer()) {
             Ok(word) => Self::Known(word),
@@ -29,7 +29,7 @@ impl<T: for<'a> Deserialize<'a>> Recorded<T> {
 }
 
 impl<T: Copy> Recorded<T> {
-    /// `None` for a word that this version does not know.
+    /// `None` for an unknown name.
     pub(in crate::api) fn known(&self) -> Option<T> {
         match self {
             Self::Known(word) => Some(*word),
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_of_another_version_is_shown_as_it_is() {
+    fn a_name_of_another_version_is_shown_unchanged() {
         for (text, known) in [("live", Some(EventState::Live)), ("standby", None), ("Live", None), ("", None)] {
             let word = Recorded::<EventState>::read(text.to_owned());
             assert_eq!(word.known(), known);

@@ -1,4 +1,4 @@
-//! A stream, live or of the history, as the API shows it.
+//! A live or past stream in the API.
 
 use gostream_engine::status::{self, ProjectStatus, StreamPhase};
 use gostream_store::{self as store, EndReason, StreamStatus};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{moment::wall, notice::Notice, recorded::Recorded, timeline::Outcome};
 
-/// One live session of a project.
+/// A stream: one broadcast of a project.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Stream {
@@ -21,34 +21,34 @@ pub(in crate::api) struct Stream {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     ended_at: Option<OffsetDateTime>,
-    /// `not_recorded` where the history missed the end.
+    /// Why the stream ended; `not_recorded` if the history missed the end.
     #[schema(required, value_type = Option<EndReason>)]
     end_reason: Option<Recorded<EndReason>>,
-    /// While the encoder is away: until when destinations are held for it.
+    /// While the encoder is disconnected: until when destinations are held.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     held_until: Option<OffsetDateTime>,
-    /// After the encoder is done: until when destinations with a delay get the rest. A new stream, ending this one, or stopping them
-    /// cuts that short.
+    /// After the encoder has finished: until when delayed destinations get the rest. A new stream, ending this one, or
+    /// stopping the destinations ends this early.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(required)]
     rest_until: Option<OffsetDateTime>,
-    /// Whether players have something to fetch. It takes a few seconds, and never comes for codecs that no browser plays.
+    /// Whether players can load the stream. It takes a few seconds, and stays `false` for codecs that no browser plays.
     preview_ready: bool,
-    /// What the encoder sends now; `null` once the stream ended.
+    /// The current video of the encoder; `null` once the stream ended.
     #[schema(required)]
     video: Option<Video>,
-    /// What the encoder sends now; `null` once the stream ended.
+    /// The current audio of the encoder; `null` once the stream ended.
     #[schema(required)]
     audio: Option<Audio>,
-    /// How fast the encoder's media comes by the wall clock, over the last 18 s, in percent: 100 keeps up. `null` for the first
-    /// 15 s of an encoder, while none is there, and once the stream ended.
+    /// The speed of the incoming media relative to the wall clock over the last 18 s, in percent: 100 is real time.
+    /// `null` for the first 15 s of an encoder, while it is disconnected, and once the stream ended.
     #[schema(required)]
     speed_percent: Option<u32>,
-    /// What was repaired, left out or cannot be previewed, and what is too slow right now, oldest first; one entry per code.
-    /// Empty once the stream ended: the timeline keeps them.
+    /// What was repaired, left out or cannot be previewed, and what is too slow now; oldest first, one entry per code.
+    /// Empty once the stream ended: the timeline keeps the notices.
     notices: Vec<Notice>,
-    /// How each destination did; only in the history.
+    /// The result of each destination; only in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcomes: Option<Vec<Outcome>>,
 }
@@ -63,12 +63,12 @@ pub(in crate::api) struct Video {
     width: Option<u32>,
     #[schema(required)]
     height: Option<u32>,
-    /// Frames per second, measured.
+    /// The measured frames per second.
     #[schema(required)]
     fps: Option<f64>,
-    /// Kilobits per second, measured.
+    /// The measured bitrate in kilobits per second.
     kbps: u32,
-    /// Seconds between the last two keyframes.
+    /// The time between the last two keyframes in seconds.
     #[schema(required)]
     keyframe_seconds: Option<f64>,
 }
@@ -83,12 +83,12 @@ pub(in crate::api) struct Audio {
     sample_rate: Option<u32>,
     #[schema(required)]
     channels: Option<u8>,
-    /// Kilobits per second, measured.
+    /// The measured bitrate in kilobits per second.
     kbps: u32,
 }
 
 impl Stream {
-    /// The same with how each destination did.
+    /// The stream with the result of each destination.
     pub(super) fn with_outcomes(self, outcomes: Vec<Outcome>) -> Self {
         Self { outcomes: Some(outcomes), ..self }
     }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_running_stream_shows_its_notices() {
+    fn a_live_stream_shows_its_notices() {
         let notice = status::Notice {
             code: "clock_drift",
             message: "Set one clock.".to_owned(),

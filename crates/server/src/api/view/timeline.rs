@@ -1,4 +1,4 @@
-//! What happened to a stream and its relays, as the API shows it.
+//! The timeline of a stream and its relays in the API.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +10,28 @@ use uuid::Uuid;
 
 use super::recorded::Recorded;
 
-/// One thing that happened to a stream or to one of its relays.
+/// An event of a stream or of one of its relays.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct StreamEvent {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// The relay it happened to; `null` for the stream itself.
+    /// The relay; `null` for an event of the stream itself.
     #[schema(required)]
     relay: Option<EventRelayView>,
-    /// The state that began: those of a relay; `live`, `reconnecting` and `ended` of the stream; or `notice`, for something
-    /// that the owner of the stream should know.
+    /// The new state of the relay; `live`, `reconnecting` or `ended` of the stream; or `notice`, for a notice to the
+    /// owner of the stream.
     #[schema(value_type = EventState)]
     state: Recorded<EventState>,
-    /// Why, for programs.
+    /// The reason, as a stable code for programs.
     #[schema(required)]
     code: Option<String>,
-    /// Why, for people.
+    /// The reason, as a sentence.
     #[schema(required)]
     message: Option<String>,
 }
 
-/// A relay, as its destination was called then.
+/// A relay, with its destination's name at that time.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct EventRelayView {
@@ -43,7 +43,7 @@ pub(in crate::api) struct EventRelayView {
     leg: Recorded<Leg>,
 }
 
-/// How one destination did during a stream.
+/// The result of one destination in a stream.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Outcome {
@@ -53,17 +53,18 @@ pub(in crate::api) struct Outcome {
     platform: String,
     #[schema(value_type = Leg)]
     leg: Recorded<Leg>,
-    /// How long the platform took the stream, in milliseconds.
+    /// How long the platform accepted the stream, in milliseconds.
     live_ms: u64,
-    /// How often it was connected again after being live.
+    /// How often the relay reconnected after being live.
     reconnects: u32,
-    /// Bytes sent; `null` if the server was killed before it could say.
+    /// Bytes sent; `null` if the server was killed before it recorded them.
     #[schema(required)]
     sent_bytes: Option<u64>,
-    /// Video frames skipped because the destination was too slow; `null` if the server was killed before it could say.
+    /// Video frames skipped because the destination was too slow; `null` if the server was killed before it recorded
+    /// them.
     #[schema(required)]
     dropped_frames: Option<u64>,
-    /// What went wrong last, if anything did.
+    /// The last error, if there was one.
     #[schema(required)]
     last_message: Option<String>,
 }
@@ -87,7 +88,8 @@ impl From<EventRelay> for EventRelayView {
     }
 }
 
-/// Sums a timeline up, one entry per relay, in the order in which they began. `end` is when the stream ended, or now.
+/// Summarizes a timeline with one entry per relay, in the order of their first event. `end` is the end of the stream,
+/// or now.
 pub(in crate::api) fn outcomes<'a>(events: impl IntoIterator<Item = &'a Row>, end: OffsetDateTime) -> Vec<Outcome> {
     let mut found: Vec<(Outcome, Tally)> = Vec::new();
     let mut places = BTreeMap::new();
@@ -98,7 +100,7 @@ pub(in crate::api) fn outcomes<'a>(events: impl IntoIterator<Item = &'a Row>, en
             found.len() - 1
         });
         let Some((outcome, tally)) = found.get_mut(place) else { continue };
-        // A later name is the one that the owner knows.
+        // The newest name is the one that the owner knows.
         if !relay.name.is_empty() {
             outcome.name.clone_from(&relay.name);
             outcome.platform.clone_from(&relay.platform);
@@ -114,7 +116,7 @@ pub(in crate::api) fn outcomes<'a>(events: impl IntoIterator<Item = &'a Row>, en
         .collect()
 }
 
-/// What has to be remembered between two events of a relay.
+/// The state between two events of a relay.
 #[derive(Debug, Default)]
 struct Tally {
     live_since: Option<OffsetDateTime>,
@@ -129,12 +131,12 @@ impl Tally {
                 outcome.reconnects += u32::from(std::mem::replace(&mut self.was_live, true));
                 self.live_since = Some(event.at);
             }
-            // Connected all the same.
+            // The relay is still connected.
             Some(EventState::Live | EventState::Degraded | EventState::Stalled) => {}
             _ => self.leave(event.at, outcome),
         }
         if state == Some(EventState::Off) {
-            // Another start of the same relay is no reconnect.
+            // Another start of the same relay does not count as a reconnect.
             self.was_live = false;
             let sum = |total: &mut Option<u64>, more: Option<u64>| {
                 if let Some(more) = more {
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_is_shown_with_code_and_message_and_is_no_trouble_of_a_destination() {
+    fn a_notice_has_code_and_message_and_is_not_an_error_of_a_destination() {
         let mut notice = event(3, 0, "notice", Some("Set one clock."), None);
         (notice.relay, notice.code) = (None, Some("clock_drift".to_owned()));
         assert!(outcomes([&notice], START).is_empty());
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn live_time_reconnects_and_the_last_trouble_are_summed_up() {
+    fn live_time_reconnects_and_the_last_error_are_summarized() {
         let mut of_stream = event(0, 0, "live", None, None);
         of_stream.relay = None;
         let events = [

@@ -1,4 +1,4 @@
-//! Puts rows together with what runs.
+//! Combines rows with the live status.
 
 use std::{collections::HashMap, time::SystemTime};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::api::{context::Ctx, error::Problem, extract::Links};
 
-/// Puts projects together with what runs.
+/// Combines projects with the live status.
 pub(in crate::api) struct Viewer<'a> {
     pub(in crate::api) ctx: &'a Ctx,
     pub(in crate::api) links: &'a Links,
@@ -27,7 +27,7 @@ impl Viewer<'_> {
     /// Projects without their destinations.
     pub(in crate::api) async fn projects(&self, rows: Vec<store::Project>) -> Result<Vec<Project>, Problem> {
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        // Oldest first, so that of several the newest stays.
+        // Oldest first, so that the newest stream of a project replaces older ones.
         let elsewhere = self.ctx.store.open_streams(&ids).await?.into_iter().rev();
         let mut elsewhere: HashMap<_, _> =
             elsewhere.filter(|row| row.node != self.ctx.node).map(|row| (row.project_id, row)).collect();
@@ -85,24 +85,24 @@ impl Viewer<'_> {
     }
 
     fn unknown_key(&self) -> Option<UnknownKey> {
-        let (address, at) = self.ctx.strangers.near(self.links.client?, SystemTime::now())?;
+        let (address, at) = self.ctx.unknown_key_attempts.near(self.links.client?, SystemTime::now())?;
         Some(UnknownKey { address: address.to_string(), at: wall(at) })
     }
 
-    /// A stream that another server on the same database owns. What this server's own rows say is older than what its
-    /// engine says, which is nothing.
+    /// A stream that runs on another server on the same database. The rows of this server's own streams are ignored,
+    /// because its engine is more current.
     async fn stream_elsewhere(&self, project: Uuid) -> Result<Option<store::Stream>, Problem> {
         let open = self.ctx.store.open_stream(project).await?;
         Ok(open.filter(|row| row.node != self.ctx.node))
     }
 
-    /// One destination with what runs for it.
+    /// A destination with the status of its relays.
     pub(in crate::api) fn destination(&self, row: store::Destination) -> Destination {
         let status = self.ctx.engine.status(ProjectId(row.project_id));
         Destination::new(row, status.as_deref())
     }
 
-    /// A stream of the history with how each destination did, by its timeline; and with what is measured if it still runs.
+    /// A stream of the history with the result of each destination, and with its measurements if it is live.
     pub(in crate::api) fn stream(&self, row: store::Stream, events: &[store::StreamEvent]) -> Stream {
         let outcomes = outcomes(events, row.ended_at.unwrap_or_else(OffsetDateTime::now_utc));
         let status = self.ctx.engine.status(ProjectId(row.project_id));

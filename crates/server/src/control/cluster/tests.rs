@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Lets every key into one project.
+/// Admits every key to one project.
 struct Open(ProjectId);
 
 impl Admission for Open {
@@ -30,7 +30,7 @@ impl Admission for Open {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_ends_the_stream_that_it_was_given_for_and_no_later_one() {
+async fn a_command_ends_its_stream_and_no_later_one() {
     let data = TempDir::new().expect("is made");
     let url = format!("sqlite://{}/store.db", data.path().display());
     let store = Store::open(&url, Keyring::new([7; 32])).await.expect("opens");
@@ -60,16 +60,16 @@ async fn a_command_ends_the_stream_that_it_was_given_for_and_no_later_one() {
         .clone();
     let live = status.expect("is live").stream.id.0;
     end(earlier).await;
-    inbox.carry_out().await;
+    inbox.execute().await;
     assert_eq!((engine.streams().len(), left().await), (1, 0), "it was for another stream");
 
     end(begun(live).await).await;
-    // The database takes no more: the command is carried out, and not again.
+    // The database accepts no more changes: the command is executed, but only once.
     store.refuse_changes();
-    inbox.carry_out().await;
+    inbox.execute().await;
     encoder.closed().await.expect("is closed");
-    assert_eq!((left().await, inbox.carried_out.len()), (1, 1));
-    inbox.carry_out().await;
-    assert_eq!(inbox.carried_out.len(), 1);
+    assert_eq!((left().await, inbox.executed.len()), (1, 1));
+    inbox.execute().await;
+    assert_eq!(inbox.executed.len(), 1);
     engine.shutdown().await;
 }

@@ -16,25 +16,25 @@ impl Commands {
         self.store.sign_up(email, password_hash, new).await
     }
 
-    /// Logs a user in whose password was right.
+    /// Logs in a user after the password was verified.
     pub(crate) async fn log_in(&self, user: &User, new: NewSession<'_>) -> Result<Session, Error> {
         self.store.start_session(user, new).await
     }
 
-    /// Counts a wrong password.
+    /// Records a wrong password.
     pub(crate) async fn count_login_failure(&self, user: Uuid) {
         if let Err(error) = self.store.add_login_failure(user).await {
             tracing::warn!(%error, audit.action = Action::LoginFailed.name(), audit.user = %user, "The audit log could not be written.");
         }
     }
 
-    /// Notes that a session was used, and from where. Gives its user; none when it has ended.
+    /// Records time and address of a session's use. Returns its user; `None` if the session has ended.
     pub(crate) async fn use_session(&self, session: Uuid) -> Result<Option<User>, Error> {
         let address = self.address.map(|address| address.to_string());
         self.store.use_session(session, address.as_deref()).await
     }
 
-    /// Ends a session that logged itself out.
+    /// Logs out a session.
     pub(crate) async fn log_out(&self, session: Uuid) -> Result<(), Error> {
         self.store.end_session(session).await?;
         self.control.wakes.sessions_ended();
@@ -48,14 +48,14 @@ impl Commands {
         Ok(())
     }
 
-    /// Ends all sessions of an account, and what else `revoke` names.
+    /// Ends all sessions of an account, and what `revoke` includes.
     pub(crate) async fn end_sessions(&self, user: Uuid, revoke: Revoke) -> Result<Revoked, Error> {
         let revoked = self.store.end_sessions(user, revoke).await?;
         self.apply_revoked(&revoked);
         Ok(revoked)
     }
 
-    /// Sets a new password, ends all sessions and what else `revoke` names, and begins a new session.
+    /// Sets a new password, ends all sessions and what `revoke` includes, and starts a new session.
     pub(crate) async fn change_password(
         &self,
         user: &User,
@@ -68,10 +68,10 @@ impl Commands {
         Ok((revoked, session))
     }
 
-    /// Closes who publishes with an old key, and has open event streams look whether they still may.
+    /// Disconnects publishers with an old key. Open event streams check whether they may continue.
     fn apply_revoked(&self, revoked: &Revoked) {
         for &project in &revoked.renewed {
-            self.control.shown.renewed(project);
+            self.control.key_disclosure.forget(project);
             self.close_publisher(project);
         }
         self.control.wakes.sessions_ended();

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::request::Commands;
 
 impl Commands {
-    /// Adds a destination to a project that may have `max`.
+    /// Adds a destination to a project, unless it has `max` already.
     pub(crate) async fn create_destination(
         &self,
         owner: Uuid,
@@ -19,7 +19,7 @@ impl Commands {
         Ok(destination)
     }
 
-    /// Changes a destination as `decide` says, which gets the URLs of its server and of its backup server.
+    /// Changes a destination. `decide` gets the URLs of its server and its backup server, and returns the change.
     pub(crate) async fn change_destination<E: From<Error>>(
         &self,
         owner: Uuid,
@@ -31,19 +31,19 @@ impl Commands {
         Ok(destination)
     }
 
-    /// Wants the relay to a destination on.
+    /// Switches the relay to a destination on.
     pub(crate) async fn start_relay(&self, owner: Uuid, id: Uuid) -> Result<Destination, Error> {
         let change = DestinationChange { enabled: Some(true), ..DestinationChange::default() };
         self.change_destination(owner, id, |_, _| Ok(change)).await
     }
 
-    /// Wants the relay to a destination off.
+    /// Switches the relay to a destination off.
     pub(crate) async fn stop_relay(&self, owner: Uuid, id: Uuid) -> Result<Destination, Error> {
         let change = DestinationChange { enabled: Some(false), ..DestinationChange::default() };
         self.change_destination(owner, id, |_, _| Ok(change)).await
     }
 
-    /// Deletes a destination, whatever its relay does. Gives its project.
+    /// Deletes a destination and stops its relay. Returns its project.
     pub(crate) async fn delete_destination(&self, owner: Uuid, id: Uuid) -> Result<Uuid, Error> {
         let project = self.store.delete_destination(owner, id).await?;
         self.control.wakes.wake(project);

@@ -1,7 +1,8 @@
-//! What a stream is told to do.
+//! Commands for streams.
 //!
-//! A stream belongs to one server. A command for a stream that runs here takes effect at once. For a stream that another server owns,
-//! a row is written, which the `Inbox` of that server (`control/cluster.rs`) carries out. So any server answers for any project.
+//! A stream runs on one server. A command for a stream on this server takes effect at once. A command for a stream on
+//! another server is written as a row, which the `Inbox` of that server (`control/cluster.rs`) executes. So any server
+//! accepts requests for any project.
 
 use gostream_engine::{
     EndReason,
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::request::Commands;
 
 impl Commands {
-    /// Ends the running stream of a project, wherever it runs. Nothing happens when the project is offline.
+    /// Ends the live stream of a project, on whichever server it runs. Does nothing if the project is offline.
     pub(crate) async fn end_stream(&self, owner: Uuid, project: Uuid) -> Result<Project, Error> {
         let project = self.store.project(owner, project).await?.ok_or(Error::NotFound)?;
         self.control.engine.end(ProjectId(project.id), EndReason::EndedByOwner);
@@ -21,7 +22,8 @@ impl Commands {
         Ok(project)
     }
 
-    /// Lets the relay to a destination try again now, wherever it runs. Nothing happens unless it waits to.
+    /// Makes the relay to a destination reconnect now, on whichever server it runs. Does nothing unless the relay waits
+    /// for its next attempt.
     pub(crate) async fn retry_relay(&self, owner: Uuid, destination: &Destination) -> Result<(), Error> {
         let (project, id) = (destination.project_id, destination.id);
         self.control.engine.retry(ProjectId(project), DestinationId(id));
@@ -29,7 +31,7 @@ impl Commands {
             .await
     }
 
-    /// Leaves the action for the servers that own a stream of the project, and notes it.
+    /// Writes the action for the servers that run a stream of the project, and records it.
     async fn elsewhere(
         &self,
         owner: Uuid,
@@ -38,7 +40,7 @@ impl Commands {
         audit: (Action, &str),
     ) -> Result<(), Error> {
         let mut streams: Vec<Stream> = self.store.open_streams(&[project]).await?;
-        // What this server's own rows say is older than what its engine does.
+        // The engine is more current than the rows of this server.
         streams.retain(|stream| stream.node != self.control.node);
         if streams.is_empty() {
             self.note(owner, audit.0, Some(audit.1)).await;

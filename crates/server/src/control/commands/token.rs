@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::request::Commands;
 
 impl Commands {
-    /// Makes a token for the user who is logged in with `session`, of `max` at most. Gives the token itself as well.
+    /// Creates a token for the user of `session`, unless the account has `max` already. The second value is the token
+    /// itself.
     pub(crate) async fn create_token(
         &self,
         user: Uuid,
@@ -17,12 +18,12 @@ impl Commands {
         self.store.add_token(user, session, new, max).await
     }
 
-    /// Notes that a token was used. Gives its user and what it may do; none when it has ended.
+    /// Records the use of a token. Returns its user and metadata; `None` if it was revoked or has expired.
     pub(crate) async fn use_token(&self, token: &str) -> Result<Option<(User, ApiToken)>, Error> {
         self.store.token_user(token).await
     }
 
-    /// Ends a token.
+    /// Revokes a token.
     pub(crate) async fn delete_token(&self, user: Uuid, token: Uuid) -> Result<(), Error> {
         self.store.delete_token(user, token).await?;
         self.control.wakes.sessions_ended();

@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Another server on the same database, or the command line, says nothing to this engine: the sweep finds it out.
+/// Another server on the same database, or the command line, does not notify this engine: the sweep finds the change.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_ends_whose_key_was_replaced_or_whose_project_was_deleted_elsewhere() {
+async fn a_sweep_ends_the_stream_of_a_deleted_project_or_a_replaced_key() {
     let data = TempDir::new().expect("is made");
     let url = format!("sqlite://{}/store.db", data.path().display());
     let store = Store::open(&url, Keyring::new([7; 32])).await.expect("opens");
@@ -19,7 +19,7 @@ async fn a_stream_ends_whose_key_was_replaced_or_whose_project_was_deleted_elsew
     let gate = Arc::new(Gate {
         store: store.clone(),
         wakes: Arc::default(),
-        strangers: Arc::default(),
+        unknown_key_attempts: Arc::default(),
         limits: Arc::default(),
         stopping: CancellationToken::new(),
     });

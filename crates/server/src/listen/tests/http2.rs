@@ -1,4 +1,4 @@
-//! HTTP/2, where one connection carries many requests. It is spoken without TLS here, which changes nothing about it.
+//! HTTP/2, where one connection carries many requests. These tests do not use TLS, which makes no difference here.
 
 use axum::http::{Request, StatusCode};
 use hyper::client::conn::http2::{self, SendRequest};
@@ -19,7 +19,7 @@ async fn get(client: &mut Client, path: &str) -> hyper::Response<Incoming> {
     client.send_request(request).await.expect("is answered")
 }
 
-/// Lets time pass in steps that leave room for pings: a paused clock waits for other threads, not for sockets.
+/// Advances time in steps with pauses for pings: a paused clock waits for threads, but not for sockets.
 async fn pass(time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -31,41 +31,41 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_http2_gives_no_room_to_is_not_kept_for_ever() {
+async fn a_response_whose_http2_window_stays_closed_is_ended() {
     let (server, _running) = serving(&["127.0.0.3/32"]);
     for path in ["/segment", "/pieces"] {
         let mut client = client_from([127, 0, 0, 2], server).await;
         let begun = Instant::now();
         let _withheld = get(&mut client, path).await;
-        // The connection itself is well, and pings are answered.
-        while client.ready().await.is_ok() && begun.elapsed() < 2 * ANSWER_TIMEOUT {
+        // The connection itself works and answers pings.
+        while client.ready().await.is_ok() && begun.elapsed() < 2 * RESPONSE_TIMEOUT {
             sleep(Duration::from_millis(500)).await;
         }
-        assert!(is_about(begun.elapsed(), ANSWER_TIMEOUT), "{path}: {:?}", begun.elapsed());
+        assert!(is_about(begun.elapsed(), RESPONSE_TIMEOUT), "{path}: {:?}", begun.elapsed());
     }
 
     let mut client = client_from([127, 0, 0, 2], server).await;
     let _events = get(&mut client, "/events").await;
-    pass(3 * ANSWER_TIMEOUT).await;
+    pass(3 * RESPONSE_TIMEOUT).await;
     assert_eq!(get(&mut client, "/").await.status(), StatusCode::OK, "events have no end");
 
     let mut proxy = client_from([127, 0, 0, 3], server).await;
     let _withheld = get(&mut proxy, "/segment").await;
-    pass(2 * ANSWER_TIMEOUT).await;
+    pass(2 * RESPONSE_TIMEOUT).await;
     assert_eq!(get(&mut proxy, "/").await.status(), StatusCode::OK, "others behind the proxy go on");
 }
 
 #[tokio::test]
-async fn one_address_cannot_multiply_its_connections_by_their_streams() {
+async fn one_address_cannot_multiply_its_connections_by_streams() {
     let (server, _running) = serving(&[]);
     let mut clients = Vec::new();
-    let mut held = Vec::new();
-    while held.len() < REQUESTS.connections_per_address {
+    let mut open = Vec::new();
+    while open.len() < REQUESTS.connections_per_address {
         let mut client = client_from([127, 0, 0, 2], server).await;
-        for _ in 0..STREAMS_MAX.min(REQUESTS.connections_per_address as u32 - held.len() as u32) {
+        for _ in 0..STREAMS_MAX.min(REQUESTS.connections_per_address as u32 - open.len() as u32) {
             let response = get(&mut client, "/events").await;
-            assert_eq!(response.status(), StatusCode::OK, "after {}", held.len());
-            held.push(response);
+            assert_eq!(response.status(), StatusCode::OK, "after {}", open.len());
+            open.push(response);
         }
         clients.push(client);
     }
@@ -75,12 +75,12 @@ async fn one_address_cannot_multiply_its_connections_by_their_streams() {
     assert!(refused.headers().contains_key("retry-after"));
     let mut other = client_from([127, 0, 0, 4], server).await;
     assert_eq!(get(&mut other, "/").await.status(), StatusCode::OK, "others are answered");
-    drop((clients, held));
+    drop((clients, open));
     let come_back = async { while get(&mut next, "/").await.status() != StatusCode::OK {} };
-    timeout(gostream_testkit::PATIENCE, come_back).await.expect("places come back");
+    timeout(gostream_testkit::PATIENCE, come_back).await.expect("permits are returned");
 }
 
-/// Requests that say that a body comes, which does not. As many as fit into one connection.
+/// Requests that announce a body but do not send it, as many as fit into one connection.
 async fn bodiless(from: [u8; 4], server: SocketAddr, requests: usize) -> TcpStream {
     let mut stream = connect_from(from, server).await;
     let mut all = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -93,24 +93,24 @@ async fn bodiless(from: [u8; 4], server: SocketAddr, requests: usize) -> TcpStre
 }
 
 #[tokio::test]
-async fn a_newcomer_is_answered_when_others_hold_all_requests() {
+async fn a_new_client_is_answered_when_others_hold_all_requests() {
     let (server, _running) = serving(&[]);
     let each = REQUESTS.connections_per_address;
     let crowd = (0..REQUESTS.connections / each).map(|n| [127, 0, 1, n as u8 + 1]);
-    let mut held = Vec::new();
+    let mut open = Vec::new();
     let mut probes = Vec::new();
     for from in crowd {
         for begun in (0..each).step_by(STREAMS_MAX as usize) {
-            held.push(bodiless(from, server, (each - begun).min(STREAMS_MAX as usize)).await);
+            open.push(bodiless(from, server, (each - begun).min(STREAMS_MAX as usize)).await);
         }
         let mut probe = client_from(from, server).await;
         let full = async { while get(&mut probe, "/").await.status() == StatusCode::OK {} };
-        timeout(gostream_testkit::PATIENCE, full).await.expect("its places are taken");
+        timeout(gostream_testkit::PATIENCE, full).await.expect("its requests reach the limit");
         probes.push(probe);
     }
     let mut newcomer = client_from([127, 0, 0, 4], server).await;
-    assert_eq!(get(&mut newcomer, "/").await.status(), StatusCode::OK, "others make room");
-    let ended = held.iter_mut().map(|stream| {
+    assert_eq!(get(&mut newcomer, "/").await.status(), StatusCode::OK, "another client's request is evicted");
+    let ended = open.iter_mut().map(|stream| {
         Box::pin(async move {
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer).await;
@@ -121,7 +121,7 @@ async fn a_newcomer_is_answered_when_others_hold_all_requests() {
         .expect("one of them is closed");
 }
 
-/// How long the connection stays open, up to twice what an idle one may.
+/// How long the connection stays open, up to twice the idle timeout.
 async fn lifetime_of(client: &mut Client) -> Duration {
     let begun = Instant::now();
     while client.ready().await.is_ok() && begun.elapsed() < 2 * HEAD_TIMEOUT {
@@ -148,7 +148,7 @@ async fn an_idle_connection_that_answers_pings_is_closed() {
 }
 
 #[tokio::test]
-async fn a_head_of_http2_has_the_same_bound_and_bodies_that_nobody_reads_a_small_window() {
+async fn http2_heads_have_the_same_limit_and_unread_bodies_a_small_window() {
     let (server, _running) = serving(&[]);
     let ask = |bytes: usize| {
         let request = Request::get("http://localhost/").header("x-long", "a".repeat(bytes));
@@ -160,7 +160,7 @@ async fn a_head_of_http2_has_the_same_bound_and_bodies_that_nobody_reads_a_small
     ] {
         let mut client = client_from([127, 0, 0, 2], server).await;
         let answered = client.send_request(ask(bytes)).await.map(|answer| answer.status());
-        // The client's library may refuse to send what the server's settings say it does not take.
+        // The client library may refuse to send what exceeds the server's settings.
         assert_eq!(answered.unwrap_or(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), status, "{bytes} bytes");
     }
     let mut raw = TcpStream::connect(server).await.expect("connects");
@@ -184,9 +184,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// CVE-2023-44487: each request is taken back at once, so that no bound on open streams is ever reached.
+/// CVE-2023-44487: each request is reset at once, so that the limit on open streams is never reached.
 #[tokio::test]
-async fn requests_that_are_taken_back_at_once_end_the_connection() {
+async fn requests_that_are_reset_at_once_end_the_connection() {
     let (server, _running) = serving(&[]);
     let mut attacker = TcpStream::connect(server).await.expect("connects");
     let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();

@@ -1,4 +1,4 @@
-//! A certificate that an authority gave us: for which names, from when, until when.
+//! A certificate that an authority issued, with its names and its validity.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use super::error::Error;
 use crate::config::Acme;
 
-/// A certificate with its key, as read from its own PEM text.
+/// A certificate with its key, parsed from PEM.
 #[derive(Debug)]
 pub(super) struct Issued {
     pub(super) certificate: Arc<CertifiedKey>,
-    /// The authority, by its directory.
+    /// The directory URL of the authority.
     pub(super) directory: String,
     pub(super) from: OffsetDateTime,
     pub(super) until: OffsetDateTime,
@@ -25,7 +25,7 @@ pub(super) struct Issued {
 }
 
 impl Issued {
-    /// Reads a private key and a chain, leaf first.
+    /// Parses a private key and a chain, leaf first.
     pub(super) fn read(pem: &str, directory: &str) -> Result<Self, Error> {
         let unreadable = |what: &dyn std::fmt::Display| Error::Unreadable(what.to_string());
         let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
@@ -49,12 +49,12 @@ impl Issued {
         Ok(Self { certificate, directory: directory.to_owned(), from, until, names })
     }
 
-    /// Whether it is from this authority and for these names.
+    /// Whether the certificate is from this authority and for these names.
     pub(super) fn is_what(&self, acme: &Acme) -> bool {
         self.directory == acme.directory.as_str() && acme.domains.iter().all(|domain| self.names.contains(domain))
     }
 
-    /// After two thirds of its life: a month is left of three, and two days of six.
+    /// The time of renewal, after two thirds of the lifetime: one month of three remains, or two days of six.
     pub(super) fn due(&self) -> OffsetDateTime {
         self.from + (self.until - self.from) * 2 / 3
     }

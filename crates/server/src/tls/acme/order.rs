@@ -1,5 +1,4 @@
-//! One order, from the account to the certificate (RFC 8555 section 7.1): who we are, what we want, the proof that the
-//! names are ours, and the certificate.
+//! One order (RFC 8555 section 7.1): the account, the order, the challenges and the certificate.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -20,12 +19,12 @@ use rustls::{
 use super::{error::Error, store::Store};
 use crate::{config::Acme, tls::certificates::Certificates};
 
-/// From the order to the certificate. Authorities look within seconds, from several places.
+/// The timeout from the order to the certificate. Authorities check the challenges within seconds, from several places.
 pub(super) const ORDER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// RFC 8555 section 6.7: an account that the authority has forgotten, or another authority at the same address.
+/// RFC 8555 section 6.7: the authority has deleted the account, or another authority has taken over the address.
 const NO_SUCH_ACCOUNT: &str = "accountDoesNotExist";
 
-/// Whom we ask, and as whom.
+/// The authority, and the account data to use with it.
 pub(super) struct Authority {
     acme: Acme,
     tls: ClientConfig,
@@ -44,7 +43,7 @@ impl Authority {
         Self { acme, tls, store }
     }
 
-    /// Gets a certificate: its private key and its chain, in PEM.
+    /// Gets a certificate. Returns private key and chain in PEM.
     pub(super) async fn obtain(&self, certificates: &Certificates) -> Result<String, Error> {
         let mut order = match self.order().await {
             Err(error) if error.is(NO_SUCH_ACCOUNT) => {
@@ -70,7 +69,7 @@ impl Authority {
         Ok(account.new_order(&NewOrder::new(&names)).await?)
     }
 
-    /// The account of before, or a new one.
+    /// The stored account, or a new one.
     async fn account(&self) -> Result<Account, Error> {
         let connector = HttpsConnectorBuilder::new().with_tls_config(self.tls.clone()).https_only().enable_http1();
         let client = Client::builder(TokioExecutor::new()).build(connector.build());
@@ -86,7 +85,7 @@ impl Authority {
         Ok(account)
     }
 
-    /// Shows the authority what it wants to see under each name that is not proved yet, and tells it to look.
+    /// Sets up the challenge of each name that is not proved yet, and asks the authority to check it.
     async fn prove(&self, order: &mut Order, certificates: &Certificates) -> Result<(), Error> {
         let mut shown = HashMap::new();
         let mut authorizations = order.authorizations();
@@ -108,7 +107,7 @@ impl Authority {
     }
 }
 
-/// The certificate that answers a challenge (RFC 8737 section 3).
+/// The certificate for a challenge (RFC 8737 section 3).
 fn answer(domain: String, digest: &[u8]) -> Result<CertifiedKey, Error> {
     let own = |error: rcgen::Error| Error::Unreadable(error.to_string());
     let key = KeyPair::generate().map_err(own)?;
@@ -117,12 +116,12 @@ fn answer(domain: String, digest: &[u8]) -> Result<CertifiedKey, Error> {
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let certificate = params.self_signed(&key).map_err(own)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    // Not `from_der`, which reads the certificate and knows no such extension.
+    // `from_der` would parse the certificate, and does not know this extension.
     let key = any_supported_type(&key).map_err(|error| Error::Unreadable(error.to_string()))?;
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
-/// An order fails without a reason; the reason is with the challenge that failed.
+/// The reason of a failed order, which is reported in the failed challenge.
 async fn why(order: &mut Order, outcome: Result<OrderStatus, instant_acme::Error>) -> Error {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {

@@ -1,5 +1,5 @@
-//! What is kept in the data directory under `acme/`, for its user only: the account, the certificate with its key, and the
-//! stand-in of before.
+//! The private files in `acme/` of the data directory: the account, the certificate with its key, and the self-signed
+//! stand-in.
 
 use std::{
     fs, io,
@@ -16,22 +16,22 @@ use super::{error::Error, issued::Issued};
 use crate::{config::Acme, data_dir, tls::error::Error as TlsError};
 
 const FOLDER: &str = "acme";
-/// The account's key with its name at the authority.
+/// The account's key and its URL at the authority.
 const ACCOUNT: &str = "account.json";
-/// Key and chain in one file, so that no crash leaves two halves that do not belong together.
+/// Key and chain are in one file, so that a crash cannot leave two parts that do not belong together.
 const CERTIFICATE: &str = "certificate.pem";
-/// Signed by nobody but itself.
+/// The self-signed certificate that is used until there is an issued one.
 const STAND_IN: &str = "stand-in.pem";
-/// Before the first block of the certificate's file; PEM allows any text there (RFC 7468 section 5.2).
+/// A line before the first block of the certificate file; PEM permits any text there (RFC 7468 section 5.2).
 const ISSUED_BY: &str = "Issued by ";
 
-/// The folder.
+/// The folder `acme/`.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
 }
 
-/// An account, and with whom and for whom it was made.
+/// An account, with the authority and the email address that it was created for.
 #[derive(Deserialize, Serialize)]
 struct StoredAccount {
     directory: String,
@@ -48,7 +48,7 @@ impl Store {
         data_dir::prepare(&self.folder)
     }
 
-    /// The certificate that the server of this data directory shows.
+    /// The certificate that the server of this data directory uses.
     pub(crate) fn shown(&self) -> Result<Arc<CertifiedKey>, TlsError> {
         let issued = self.issued().ok().flatten().or_else(|| self.own().ok().flatten());
         issued.map(|issued| issued.certificate).ok_or_else(|| TlsError::None { path: self.folder.clone() })
@@ -59,7 +59,7 @@ impl Store {
         self.read(CERTIFICATE)
     }
 
-    /// A stand-in for these names, made anew and kept for `gostream health`, which knows the server by it.
+    /// Creates a stand-in for these names. It is stored because `gostream health` verifies the server with it.
     pub(super) fn stand_in(&self, domains: &[String]) -> Result<Arc<CertifiedKey>, data_dir::Error> {
         let path = self.folder.join(STAND_IN);
         let failed = |error: &dyn std::fmt::Display| data_dir::Error::File {
@@ -85,12 +85,12 @@ impl Store {
         Issued::read(&pem, directory).map(Some)
     }
 
-    /// Keeps a certificate in the place of the one before.
+    /// Stores a certificate in place of the previous one.
     pub(super) fn keep(&self, issued: &Issued, pem: &str) -> Result<(), data_dir::Error> {
         data_dir::replace(&self.folder.join(CERTIFICATE), &format!("{ISSUED_BY}{}\n{pem}", issued.directory))
     }
 
-    /// The account, if it is one with this authority and for this address. What cannot be read is no account.
+    /// The account, if it is for this authority and email address. An unreadable file counts as none.
     pub(super) fn account(&self, acme: &Acme) -> Option<AccountCredentials> {
         let text = fs::read_to_string(self.folder.join(ACCOUNT)).ok()?;
         let stored: StoredAccount = serde_json::from_str(&text).ok()?;
@@ -103,10 +103,10 @@ impl Store {
         Ok(data_dir::replace(&self.folder.join(ACCOUNT), &text)?)
     }
 
-    /// An account that the authority does not know is none.
+    /// Deletes an account that the authority does not know.
     pub(super) fn forget_account(&self) {
         if let Err(error) = fs::remove_file(self.folder.join(ACCOUNT)) {
-            tracing::debug!(%error, "The account could not be forgotten.");
+            tracing::debug!(%error, "The account could not be deleted.");
         }
     }
 }

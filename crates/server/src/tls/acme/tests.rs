@@ -1,5 +1,4 @@
-//! When a certificate is due, how long to wait, what is stored, and what is said. The rest is asked of a real ACME server
-//! in `tests/api/acme.rs`.
+//! Due times, pauses, stored files and error sentences. `tests/api/acme.rs` tests the rest with a real ACME server.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -19,7 +18,7 @@ fn acme(domains: &[&str]) -> Acme {
     }
 }
 
-/// A key and a certificate from the first of March for 90 days.
+/// A key and a certificate that is valid for 90 days from 1 March.
 fn pem(domains: &[&str]) -> String {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(acme(domains).domains).expect("names");
@@ -51,20 +50,20 @@ fn a_certificate_is_due_with_a_third_of_its_life_left_or_when_the_settings_chang
 
     let left = |acme: Acme, now| {
         let (renewal, first) = Renewal::open(acme, RootCertStore::empty(), temp.path()).expect("opens");
-        assert_eq!(first.cert, issued.certificate.cert, "whatever is due, the stored one is shown");
+        assert_eq!(first.cert, issued.certificate.cert, "the stored one is used even if a new one is due");
         renewal.left(now)
     };
     let now = datetime!(2026-04-29 0:00 UTC);
     assert_eq!(left(wanted.clone(), now), Some(Duration::from_secs(24 * 3_600)));
     assert_eq!(left(wanted.clone(), datetime!(2026-04-30 0:00 UTC)), None);
-    assert_eq!(left(wanted.clone(), datetime!(2027-01-01 0:00 UTC)), None, "over for long");
+    assert_eq!(left(wanted.clone(), datetime!(2027-01-01 0:00 UTC)), None, "expired long ago");
     assert_eq!(left(acme(&["a.example", "d.example"]), now), None, "another name");
     let directory = Url::parse("https://staging.example.org/directory").expect("a URL");
     assert_eq!(left(Acme { directory, ..wanted }, now), None, "another authority");
 }
 
 #[test]
-fn what_is_stored_is_private_and_a_spoiled_certificate_is_replaced_by_a_stand_in() {
+fn stored_files_are_private_and_an_invalid_certificate_is_replaced_by_a_stand_in() {
     let temp = tempfile::tempdir().expect("temp dir");
     let (_, first) = Renewal::open(acme(&["a.example"]), RootCertStore::empty(), temp.path()).expect("opens");
     let store = Store::at(temp.path());
@@ -86,7 +85,7 @@ fn what_is_stored_is_private_and_a_spoiled_certificate_is_replaced_by_a_stand_in
 }
 
 #[test]
-fn failures_are_followed_by_longer_and_longer_pauses() {
+fn pauses_grow_with_consecutive_failures() {
     let minutes = |failures, kind| pause(failures, &problem(kind, "")).as_secs() / 60;
     let pauses: Vec<_> = [1, 2, 3, 4, 5, 8, 9, 99].map(|failures| minutes(failures, "connection")).into();
     assert_eq!(pauses, [2, 4, 8, 16, 32, 256, 360, 360]);
@@ -94,14 +93,14 @@ fn failures_are_followed_by_longer_and_longer_pauses() {
 }
 
 #[test]
-fn what_an_authority_refuses_is_said_with_what_to_do() {
+fn problems_of_an_authority_are_reported_with_a_remedy() {
     for (kind, part) in [
         ("connection", "Port 443 of the name must lead to http.listen"),
         ("unauthorized", "Port 443"),
         ("dns", "A or AAAA record"),
         ("caa", "CAA record"),
         ("rejectedIdentifier", "check acme.domains"),
-        ("rateLimited", "tried again later"),
+        ("rateLimited", "tries again later"),
         ("invalidContact", "acme.email"),
         ("externalAccountRequired", "tls.cert"),
         ("somethingNew", "another acme.directory"),

@@ -1,5 +1,5 @@
-//! The sweep: rows are compared with what is live here, and mended. Events can be lost when the queue is full; what is live
-//! cannot, because the engine's registry says it.
+//! The sweep: compares rows with the live streams and repairs them. Events can be lost when the queue is full; the
+//! engine's registry always knows the live streams.
 
 use std::collections::HashSet;
 
@@ -20,22 +20,24 @@ use super::{
     writer::{WRITE_TIMEOUT, Writer},
 };
 
-/// The reason of streams whose end was lost.
+/// The end reason of streams whose end was lost.
 const REASON: EndReason = EndReason::NotRecorded;
 
-/// What a row lacks.
+/// A repair of the rows of a stream.
 #[derive(Debug, PartialEq)]
-enum Mend {
-    /// There is none, or one that says another phase.
+enum Repair {
+    /// The row is missing, or has another phase. The missing event is written.
     Write(EngineEvent),
-    /// It is open, and nothing is live.
+    /// The row is open, but the stream is not live.
     Close(Stream),
 }
 
 impl Writer {
-    /// Compares and mends. What still waits in the queue is late and not lost, and left to come.
-    pub(super) async fn mend(&mut self, engine: &Engine, events: &EventReceiver) {
-        // In this order: a stream leaves the registry, and a relay shows another state, only after that was put into the queue.
+    /// Compares rows with the live streams and repairs them. Streams with queued events are skipped: those events are
+    /// late, not lost.
+    pub(super) async fn repair(&mut self, engine: &Engine, events: &EventReceiver) {
+        // The order matters: a stream leaves the registry, and a relay shows a new state, only after the event was
+        // queued.
         let live = engine.streams();
         let statuses: Vec<_> = live.iter().filter_map(|stream| engine.status(stream.project)).collect();
         let waiting = events.waiting();
@@ -44,17 +46,17 @@ impl Writer {
             Ok(Err(error)) => return tracing::warn!(%error, "The history could not be compared with what is live."),
             Err(_) => return tracing::warn!("The history could not be compared in time with what is live."),
         };
-        // A database that refuses now is tried again by the next sweep.
+        // If the database fails now, the next sweep tries again.
         let once = CancellationToken::new();
         once.cancel();
-        for mend in plan(&rows, &live, &waiting) {
-            match mend {
-                Mend::Write(event) => drop(self.write(&event, &once).await),
-                Mend::Close(row) => self.close(&row).await,
+        for repair in plan(&rows, &live, &waiting) {
+            match repair {
+                Repair::Write(event) => drop(self.write(&event, &once).await),
+                Repair::Close(row) => self.close(&row).await,
             }
         }
         for status in statuses.iter().filter(|status| !waiting.contains(&status.stream.id)) {
-            for event in self.relays_behind(status) {
+            for event in self.outdated_relays(status) {
                 self.write(&event, &once).await;
             }
             self.forget_relays(status);
@@ -62,7 +64,7 @@ impl Writer {
         self.keep_seen(&rows, &live, &waiting);
     }
 
-    /// Closes a row. The stream ended some time after it was last seen live.
+    /// Closes a row. The stream ended after it was last seen live.
     async fn close(&mut self, row: &Stream) {
         let seen_at = self.written.remove(&StreamId(row.id)).map(|written| wall(written.seen_at));
         let at = seen_at.map_or(row.started_at, |seen_at| seen_at.max(row.started_at));
@@ -86,15 +88,15 @@ impl Writer {
             Ok(Err(error)) => tracing::warn!(%error, stream.id = %row.id, "The row of a stream could not be closed."),
             Err(_) => tracing::warn!(stream.id = %row.id, "The row of a stream could not be closed in time."),
         }
-        self.wakes.history_mended(row.project_id);
+        self.wakes.history_repaired(row.project_id);
     }
 
-    /// Relays that are in another state than was written, since later than that.
-    fn relays_behind(&self, status: &ProjectStatus) -> Vec<EngineEvent> {
+    /// Events for relays whose state differs from the written one and is newer.
+    fn outdated_relays(&self, status: &ProjectStatus) -> Vec<EngineEvent> {
         let Some(written) = self.written.get(&status.stream.id) else { return Vec::new() };
         let primaries = status.relays.iter().map(|(&id, relay)| (RelayId::primary(id), relay));
         let relays = primaries.chain(status.backups.iter().map(|(&id, relay)| (RelayId::backup(id), relay)));
-        // One that waits has nothing to tell yet, and how one ended is told with what it did, which is gone.
+        // A waiting relay has nothing to report yet. The end of a relay is reported with its totals, which are gone.
         let relays = relays.filter(|(_, relay)| !matches!(relay.state, RelayState::Off | RelayState::Waiting));
         let differing = relays.filter(|(id, relay)| {
             written.relays.get(id).is_none_or(|&(state, at)| state != relay.state && relay.since > at)
@@ -105,7 +107,7 @@ impl Writer {
             relay,
             at: is.since,
             state: is.state,
-            // A connection that works has no reason.
+            // A working connection has no error.
             error: is
                 .last_error
                 .clone()
@@ -114,7 +116,7 @@ impl Writer {
         differing.map(event).collect()
     }
 
-    /// Forgets the relays of destinations that are gone: an account can make and delete them without end.
+    /// Forgets the relays of deleted destinations: an account can create and delete any number of them.
     fn forget_relays(&mut self, status: &ProjectStatus) {
         let Some(written) = self.written.get_mut(&status.stream.id) else { return };
         written.relays.retain(|relay, _| {
@@ -126,7 +128,7 @@ impl Writer {
         });
     }
 
-    /// Remembers what is live now, and forgets what is over.
+    /// Updates the times of live streams, and forgets ended ones.
     fn keep_seen(&mut self, rows: &[Stream], live: &[LiveStream], waiting: &HashSet<StreamId>) {
         let now = OffsetDateTime::now_utc();
         for stream in live {
@@ -141,27 +143,27 @@ impl Writer {
     }
 }
 
-/// What has to be done for the rows to say what is live.
-fn plan(rows: &[Stream], live: &[LiveStream], waiting: &HashSet<StreamId>) -> Vec<Mend> {
-    let mut mends = Vec::new();
+/// The repairs that make the rows equal to the live streams.
+fn plan(rows: &[Stream], live: &[LiveStream], waiting: &HashSet<StreamId>) -> Vec<Repair> {
+    let mut repairs = Vec::new();
     for &LiveStream { project, stream, started_at, reconnecting, since } in live {
         if waiting.contains(&stream) {
             continue;
         }
         let row = rows.iter().find(|row| row.id == stream.0);
         if row.is_none() {
-            mends.push(Mend::Write(EngineEvent::StreamStarted { project, stream, at: started_at }));
+            repairs.push(Repair::Write(EngineEvent::StreamStarted { project, stream, at: started_at }));
         }
         if row.is_some_and(|row| row.status == StreamStatus::Reconnecting) != reconnecting {
-            mends.push(Mend::Write(EngineEvent::StreamPhase { project, stream, at: since, reconnecting }));
+            repairs.push(Repair::Write(EngineEvent::StreamPhase { project, stream, at: since, reconnecting }));
         }
     }
     let is_over = |row: &&Stream| {
         let stream = StreamId(row.id);
         !waiting.contains(&stream) && !live.iter().any(|live| live.stream == stream)
     };
-    mends.extend(rows.iter().filter(is_over).cloned().map(Mend::Close));
-    mends
+    repairs.extend(rows.iter().filter(is_over).cloned().map(Repair::Close));
+    repairs
 }
 
 #[cfg(test)]
@@ -193,22 +195,22 @@ mod tests {
     }
 
     #[test]
-    fn rows_follow_what_is_live() {
+    fn rows_are_repaired_from_the_live_streams() {
         let rows = [row(1, StreamStatus::Live), row(2, StreamStatus::Reconnecting), row(3, StreamStatus::Live)];
         let is = [live(1, false), live(2, false), live(4, true)];
         let (project, since) = (PROJECT, START + Duration::from_secs(7));
         let (back, missed) = (StreamId(Uuid::from_u128(2)), StreamId(Uuid::from_u128(4)));
         let expected = [
-            Mend::Write(EngineEvent::StreamPhase { project, stream: back, at: since, reconnecting: false }),
-            Mend::Write(EngineEvent::StreamStarted { project, stream: missed, at: START }),
-            Mend::Write(EngineEvent::StreamPhase { project, stream: missed, at: since, reconnecting: true }),
-            Mend::Close(row(3, StreamStatus::Live)),
+            Repair::Write(EngineEvent::StreamPhase { project, stream: back, at: since, reconnecting: false }),
+            Repair::Write(EngineEvent::StreamStarted { project, stream: missed, at: START }),
+            Repair::Write(EngineEvent::StreamPhase { project, stream: missed, at: since, reconnecting: true }),
+            Repair::Close(row(3, StreamStatus::Live)),
         ];
         assert_eq!(plan(&rows, &is, &HashSet::new()), expected);
     }
 
     #[test]
-    fn what_waits_is_left_to_come() {
+    fn streams_with_queued_events_are_skipped() {
         let waiting = (1..5).map(|n| StreamId(Uuid::from_u128(n))).collect();
         let rows = [row(2, StreamStatus::Reconnecting), row(3, StreamStatus::Live)];
         assert_eq!(plan(&rows, &[live(2, false), live(4, true)], &waiting), []);

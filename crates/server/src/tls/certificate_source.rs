@@ -1,4 +1,4 @@
-//! What keeps the current certificate fresh.
+//! The source of the current certificate.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use tokio_util::sync::CancellationToken;
 use super::{acme::Renewal, certificates::Certificates};
 use crate::config::TlsFiles;
 
-/// What keeps the current certificate fresh.
+/// The source of the current certificate.
 #[derive(Debug)]
-pub(crate) enum Keeper {
-    /// Somebody who writes files.
+pub(crate) enum CertificateSource {
+    /// PEM files that the operator maintains.
     Files(TlsFiles),
-    /// We.
+    /// Renewal by ACME.
     Acme(Box<Renewal>),
 }
 
-impl Keeper {
-    /// Does so until `stop`.
+impl CertificateSource {
+    /// Keeps the certificate up to date until `stop`.
     pub(crate) async fn run(self, certificates: Arc<Certificates>, stop: CancellationToken) {
         match self {
             Self::Files(files) => certificates.watch(files, stop).await,

@@ -1,4 +1,4 @@
-//! Who may try a password, and how a browser that logged in before is known again.
+//! Limits password attempts, and recognizes browsers that logged in before.
 
 use std::net::IpAddr;
 
@@ -10,20 +10,20 @@ use time::Duration;
 use uuid::Uuid;
 
 use super::{context::Ctx, error::Problem};
-use crate::login::{browser::Browser, limit::Guesser, refused};
+use crate::login::{browser::Browser, limit::PasswordClient, refused};
 
-/// The cookie of a browser that logged in before.
+/// The name of the known-browser cookie.
 const COOKIE: &str = "gostream_browser";
-/// Browsers keep no cookie longer.
+/// The longest lifetime of a cookie that browsers accept.
 const LIFETIME: Duration = Duration::days(400);
 
-/// Which browser it is, if it logged in before.
+/// The known browser of a request, if it logged in before.
 pub(super) fn browser(ctx: &Ctx, headers: &HeaderMap) -> Option<Browser> {
     let jar = CookieJar::from_headers(headers);
     jar.get(COOKIE).and_then(|cookie| ctx.browsers.read(cookie.value()))
 }
 
-/// What a browser keeps that just logged in to `user`; it stays the one that it was.
+/// The known-browser cookie after a login to `user`. The browser keeps its id.
 pub(super) fn cookie(ctx: &Ctx, user: &User, known: Option<Browser>, secure: bool) -> Cookie<'static> {
     let known = known.filter(|browser| browser.user == user.id);
     let id = known.map_or_else(Uuid::new_v4, |browser| browser.id);
@@ -37,9 +37,9 @@ pub(super) fn cookie(ctx: &Ctx, user: &User, known: Option<Browser>, secure: boo
         .build()
 }
 
-/// One try at the password of an account. Those who have been there before have tries of their own, or any stranger could
-/// lock an account with wrong ones. Gives the account if it knows the client.
-pub(super) async fn may_guess(
+/// Counts one password attempt for an account. Clients that have logged in before have limits of their own; otherwise
+/// anyone could lock an account with wrong passwords. Returns the account if it knows the client.
+pub(super) async fn check_attempt(
     ctx: &Ctx,
     from: Option<IpAddr>,
     browser: Option<Browser>,
@@ -55,16 +55,18 @@ pub(super) async fn may_guess(
     };
     let user_id = user.map(|user| user.id);
     if let Some(browser) = browser.filter(is_its) {
-        ctx.limits.guess(&Guesser::Browser(browser.id)).map_err(too_many)?;
+        ctx.limits.password_attempt(&PasswordClient::Browser(browser.id)).map_err(too_many)?;
         return Ok(user_id);
     }
-    // Without an account the same is asked, so that it takes as long.
+    // A missing account makes the same query, so that both cases take equally long.
     let known = ctx.store.login_addresses(user_id.unwrap_or_default()).await?;
     let mut known = known.iter().filter_map(|address| address.parse().ok()).map(client_prefix);
     let here = from.map(client_prefix).filter(|&here| known.any(|there| there == here));
-    if let Err(wait) = ctx.limits.guess(&Guesser::Stranger(email.clone())) {
-        let neighbour = here.map(|here| Guesser::Neighbour(email, here));
-        neighbour.map_or(Err(wait), |neighbour| ctx.limits.guess(&neighbour)).map_err(too_many)?;
+    if let Err(wait) = ctx.limits.password_attempt(&PasswordClient::Unknown(email.clone())) {
+        let known_address = here.map(|here| PasswordClient::KnownAddress(email, here));
+        known_address
+            .map_or(Err(wait), |known_address| ctx.limits.password_attempt(&known_address))
+            .map_err(too_many)?;
     }
     Ok(user_id.filter(|_| here.is_some()))
 }
