@@ -22,6 +22,8 @@ use crate::source::Departures;
 
 /// Number of players that are parsed message by message.
 const PARSED: usize = 4;
+/// Connections that are made at a time.
+const AT_A_TIME: usize = 32;
 /// Bytes discarded at a time.
 const DISCARD_BYTES: usize = 1024 * 1024;
 
@@ -41,18 +43,25 @@ struct State {
 }
 
 impl Players {
-    /// Starts `count` players, one after the other: servers limit connections that did not ask for anything yet.
+    /// Starts `count` players, some at a time: servers limit connections that did not ask for anything yet.
     pub async fn start(count: usize, address: SocketAddr, key: &str, departures: Departures) -> anyhow::Result<Self> {
         let state = Arc::new(State { measures: AtomicBool::new(false), delays: Mutex::default(), departures });
         let (mut bytes, mut tasks) = (Vec::new(), JoinSet::new());
-        for number in 0..count {
-            let player = Encoder::play(address, key).await?;
-            let counter = Arc::new(AtomicU64::new(0));
-            bytes.push(Arc::clone(&counter));
-            if number < PARSED {
-                tasks.spawn(parse(player, Arc::clone(&state), counter));
-            } else {
-                tasks.spawn(async move { Ok(discard(player.into_stream(), counter).await?) });
+        while bytes.len() < count {
+            let mut connecting = JoinSet::new();
+            for _ in bytes.len()..count.min(bytes.len() + AT_A_TIME) {
+                let key = key.to_owned();
+                connecting.spawn(async move { Encoder::play(address, &key).await });
+            }
+            for player in connecting.join_all().await {
+                let (player, counter) = (player?, Arc::new(AtomicU64::new(0)));
+                if bytes.len() < PARSED {
+                    tasks.spawn(parse(player, Arc::clone(&state), Arc::clone(&counter)));
+                } else {
+                    let counter = Arc::clone(&counter);
+                    tasks.spawn(async move { Ok(discard(player.into_stream(), counter).await?) });
+                }
+                bytes.push(counter);
             }
         }
         Ok(Self { state, bytes, tasks })

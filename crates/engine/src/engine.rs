@@ -34,7 +34,7 @@ use crate::{
 
 /// Time for all connections together to close in order, when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// Destinations that are tested at the same time. Each test holds one or two connections for at most half a minute.
+/// Destinations that are tested at the same time. Each test holds one or two connections for at most 14 s.
 const PROBES: Bounds = Bounds { running: 64, running_each: 4, waiting: 256, waiting_each: 16 };
 
 /// Configuration of an engine.

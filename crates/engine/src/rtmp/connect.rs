@@ -23,8 +23,8 @@ use crate::{
     spec::Target,
 };
 
-/// Time from the connection to the permission to publish.
-const PERMISSION: Duration = Duration::from_secs(15);
+/// [`ConnectOptions::permission`] of relays and pulls.
+pub(crate) const PERMISSION: Duration = Duration::from_secs(15);
 /// Connections per attempt: authentication needs three, redirects a few.
 const HOPS_MAX: usize = 6;
 
@@ -39,6 +39,8 @@ pub struct ConnectOptions {
     pub flash_version: Option<String>,
     /// Bytes of one read.
     pub read_bytes: usize,
+    /// Time from each connection to the permission to publish.
+    pub permission: Duration,
 }
 
 /// A connection to an RTMP server.
@@ -69,7 +71,7 @@ impl RtmpClient {
             steps.begin(Step::Resolve);
             let socket = dialer.connect(&url, steps).await?;
             let mut client = Self::new(socket, &url, &app, target, options);
-            match timeout(PERMISSION, client.negotiate(&url, options.intent, steps)).await {
+            match timeout(options.permission, client.negotiate(&url, options.intent, steps)).await {
                 Ok(Ok(Reply::Granted)) => return Ok(client),
                 Ok(Ok(Reply::Redirect(location))) => {
                     was_redirected = true;

@@ -8,7 +8,7 @@ use super::super::drive::{Source, SourceEvent};
 use crate::{
     limits::READ_BYTES,
     rtmp::{
-        connect::{ConnectOptions, RtmpClient},
+        connect::{ConnectOptions, PERMISSION, RtmpClient},
         dial::Dialer,
         error::Failure,
         steps::Steps,
@@ -27,7 +27,13 @@ impl PullSource {
     /// Connects and asks to play. Servers may answer only once the stream is published.
     pub(super) async fn open(dialer: &Dialer, target: &Target, identity: &str) -> Result<Self, Failure> {
         let flash_version = Some(identity.to_owned());
-        let options = ConnectOptions { intent: Intent::Pull, enhanced: true, flash_version, read_bytes: READ_BYTES };
+        let options = ConnectOptions {
+            intent: Intent::Pull,
+            enhanced: true,
+            flash_version,
+            read_bytes: READ_BYTES,
+            permission: PERMISSION,
+        };
         Ok(Self { client: RtmpClient::open(dialer, target, &options, &mut Steps::new()).await? })
     }
 

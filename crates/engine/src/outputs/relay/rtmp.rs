@@ -19,7 +19,7 @@ use crate::{
     broadcast::subscription::{Delivery, Subscription},
     limits::OUTBOX_BYTES,
     rtmp::{
-        connect::{ConnectOptions, RtmpClient, follow},
+        connect::{ConnectOptions, PERMISSION, RtmpClient, follow},
         error::Failure,
         feed::{Audience, Feed, Filled},
         steps::Steps,
@@ -105,7 +105,13 @@ impl Session for RtmpSession {
     /// Follows redirects and authentication.
     async fn open(context: &Context, target: &Target, counters: &Arc<Counters>) -> Result<Self, Failure> {
         let enhanced = context.broadcast.is_enhanced();
-        let options = ConnectOptions { intent: Intent::Push, enhanced, flash_version: None, read_bytes: READ_BYTES };
+        let options = ConnectOptions {
+            intent: Intent::Push,
+            enhanced,
+            flash_version: None,
+            read_bytes: READ_BYTES,
+            permission: PERMISSION,
+        };
         let client = RtmpClient::open(&context.dialer, target, &options, &mut Steps::new()).await?;
         Ok(Self {
             target: target.clone(),
