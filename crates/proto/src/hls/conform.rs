@@ -35,7 +35,7 @@ const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 const HOLE_MS: u64 = 4_000;
 /// When pictures are missing for longer than this, in ms, audio does not wait for them.
 const PICTURES_AWAY_MS: u64 = 2_000;
-/// The longest silence inserted at a time, in ms, whatever the clocks say.
+/// The longest silence inserted for one packet that arrives, in ms, whatever the clocks say.
 const SILENCE_MS_MAX: i64 = 10_000;
 
 /// Number of pictures from which the picture order of an encoder is determined.
@@ -53,6 +53,8 @@ pub struct Conformer {
     /// Added to audio times, in ms.
     shift_ms: i64,
     silence: Option<Silence>,
+    /// Silence that may still be inserted for the packet that arrived, in ms.
+    silence_left_ms: i64,
     /// An audio header that waits for a keyframe, because no segment can begin earlier.
     waiting: Option<Packet>,
 }
@@ -89,6 +91,7 @@ struct Silence {
 impl Conformer {
     /// Takes the next packet, which arrived at `wall_ms` (ms since 1970). Appends packets for players to `out`.
     pub fn push(&mut self, packet: &Packet, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
+        self.silence_left_ms = SILENCE_MS_MAX;
         if self.opening.is_over {
             return self.conform(packet, wall_ms, out);
         }
@@ -98,6 +101,7 @@ impl Conformer {
 
     /// Flushes at the end of the stream: packets that wait for another track are released.
     pub fn finish(&mut self, out: &mut Vec<(Packet, u64)>) {
+        self.silence_left_ms = SILENCE_MS_MAX;
         let opening = self.opening.end();
         self.open(opening, out);
     }
@@ -132,7 +136,7 @@ impl Conformer {
             }
             PacketKind::Audio if self.waiting.is_some() && self.has_pictures(wall_ms) => {
                 if let Some((sound, silence)) = self.sound.zip(self.silence.as_mut()) {
-                    silence.fill(sound.dts, packet.dts + self.shift_ms, wall_ms, out);
+                    silence.fill(sound.dts, packet.dts + self.shift_ms, wall_ms, &mut self.silence_left_ms, out);
                 }
                 return;
             }
@@ -188,7 +192,7 @@ impl Conformer {
         {
             // Audio begins later than the pictures.
             let frame_ms = silence.frame_ms();
-            silence.fill(begin - frame_ms, dts - frame_ms, wall_ms, out);
+            silence.fill(begin - frame_ms, dts - frame_ms, wall_ms, &mut self.silence_left_ms, out);
         }
         self.sound =
             Some(NewestPacket { dts, arrived_ms: wall_ms, other_track: self.picture.map(|picture| picture.dts) });
@@ -207,7 +211,8 @@ impl Conformer {
             |other_track: &Timestamp| silent_ms > AWAY_MS && picture.ms_since(*other_track) > AWAY_MS as i64;
         if let Some(other_track) = sound.other_track.filter(is_missing) {
             // Up to the time that audio would have if it had continued next to the pictures.
-            silence.fill(sound.dts, sound.dts + picture.ms_since(other_track), wall_ms, out);
+            let until = sound.dts + picture.ms_since(other_track);
+            silence.fill(sound.dts, until, wall_ms, &mut self.silence_left_ms, out);
         }
     }
 }
@@ -262,11 +267,21 @@ impl Silence {
         self.samples * 1_000 / self.rate
     }
 
-    /// Appends silent frames after the audio frame at `last`, up to `until`.
-    fn fill(&mut self, last: Timestamp, until: Timestamp, wall_ms: u64, out: &mut Vec<(Packet, u64)>) {
+    /// Appends silent frames after the audio frame at `last`, up to `until`: at most `left_ms` of them, which decreases.
+    fn fill(
+        &mut self,
+        last: Timestamp,
+        until: Timestamp,
+        wall_ms: u64,
+        left_ms: &mut i64,
+        out: &mut Vec<(Packet, u64)>,
+    ) {
         let frames = until.ms_since(last).saturating_mul(self.rate) / (1_000 * self.samples);
-        if (frames - self.frames) * self.frame_ms() > SILENCE_MS_MAX {
+        let needed_ms = frames.saturating_sub(self.frames).saturating_mul(self.frame_ms());
+        if needed_ms > *left_ms {
             self.frames = frames;
+        } else {
+            *left_ms -= needed_ms.max(0);
         }
         loop {
             let dts = last + (self.frames + 1) * self.samples * 1_000 / self.rate;

@@ -128,6 +128,20 @@ fn jump_in_time_does_not_insert_hours_of_silence() {
 }
 
 #[test]
+fn packets_released_together_insert_silence_once() {
+    // A wall clock that was set back makes each picture of the opening look as if audio had been missing for seconds.
+    let mut packets = vec![(picture(0), 10_000), (header(), 0), (sound(0), 0)];
+    packets.extend((1..OPENING_PICTURES as i64).map(|n| (picture(n * 9_000), 5_000)));
+    let (mut conformer, mut out) = (Conformer::default(), Vec::new());
+    for (packet, wall_ms) in &packets {
+        assert!(out.is_empty(), "all are released together");
+        conformer.push(packet, *wall_ms, &mut out);
+    }
+    let frames = out.iter().filter(|(packet, _)| packet.kind == PacketKind::Audio).count();
+    assert!((400..=470).contains(&frames), "at most 10 s of 48 kHz: {frames}");
+}
+
+#[test]
 fn stopped_wall_clock_delays_the_opening_only_briefly() {
     let (mut conformer, mut out) = (Conformer::default(), Vec::new());
     (0..2_000).for_each(|n| conformer.push(&picture(n * 40), 7, &mut out));
