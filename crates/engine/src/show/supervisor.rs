@@ -219,9 +219,9 @@ impl Supervisor {
             if let Change::Stop(id) | Change::Restart(id, _) = change {
                 self.stop(id);
             }
-            // Nothing starts after the end.
+            // Nothing starts after the end. A stream that ended before the first plan still reaches delayed destinations.
             if let Change::Start(id, target) | Change::Restart(id, target) = change
-                && !self.setup.broadcast.is_ended()
+                && !matches!(self.reported, Phase::Ended(_))
             {
                 self.start(id, target);
             }
