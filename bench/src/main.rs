@@ -6,6 +6,7 @@
 
 mod api;
 mod contender;
+mod discard;
 mod players;
 mod report;
 mod scenario;

@@ -3,8 +3,6 @@
 //! Most discard their bytes inside the kernel; the first few are parsed for their delay.
 
 use std::{
-    io,
-    mem::MaybeUninit,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,17 +13,14 @@ use std::{
 
 use gostream_proto::rtmp::{client::Event, media::MediaKind};
 use gostream_testkit::encoder::Encoder;
-use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream, task::JoinSet};
+use tokio::task::JoinSet;
 
-use crate::source::Departures;
+use crate::{discard::discard, source::Departures};
 
 /// Number of players that are parsed message by message.
 const PARSED: usize = 4;
 /// Connections that are made at a time.
 const AT_A_TIME: usize = 32;
-/// Bytes discarded at a time.
-const DISCARD_BYTES: usize = 1024 * 1024;
 
 /// All players of one stream.
 #[derive(Debug)]
@@ -59,7 +54,12 @@ impl Players {
                     tasks.spawn(parse(player, Arc::clone(&state), Arc::clone(&counter)));
                 } else {
                     let counter = Arc::clone(&counter);
-                    tasks.spawn(async move { Ok(discard(player.into_stream(), counter).await?) });
+                    tasks.spawn(async move {
+                        let count = |bytes| {
+                            counter.fetch_add(bytes as u64, Ordering::Relaxed);
+                        };
+                        Ok(discard(&player.into_stream(), count).await?)
+                    });
                 }
                 bytes.push(counter);
             }
@@ -96,23 +96,6 @@ async fn parse(mut player: Encoder, state: Arc<State>, bytes: Arc<AtomicU64>) ->
         if media.kind == MediaKind::Video && state.measures.load(Ordering::Relaxed) {
             let delay = state.departures.delay(&media.body);
             state.delays.lock().unwrap_or_else(PoisonError::into_inner).extend(delay);
-        }
-    }
-}
-
-async fn discard(stream: TcpStream, bytes: Arc<AtomicU64>) -> io::Result<()> {
-    let mut nothing = vec![MaybeUninit::<u8>::uninit(); DISCARD_BYTES];
-    loop {
-        stream.readable().await?;
-        let discarded =
-            stream.try_io(Interest::READABLE, || SockRef::from(&stream).recv_with_flags(&mut nothing, libc::MSG_TRUNC));
-        match discarded {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                bytes.fetch_add(count as u64, Ordering::Relaxed);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -20,19 +19,16 @@ use gostream_proto::rtmp::{
     server::{Event, ServerSession},
 };
 use rustls::ServerConfig;
-use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::source::Departures;
+use crate::{discard::discard, source::Departures};
 
 /// Number of connections that are parsed message by message.
 const UNDERSTOOD: usize = 4;
-/// Bytes discarded at a time.
-const DISCARD_BYTES: usize = 1024 * 1024;
 
 /// A listening platform.
 #[derive(Debug)]
@@ -107,18 +103,7 @@ async fn listen(listener: TcpListener, tls: Option<Arc<ServerConfig>>, state: Ar
 async fn plain(mut stream: TcpStream, state: &State) -> io::Result<()> {
     let mut taker = Taker::new(state);
     taker.take(&mut stream).await?;
-    let mut nothing = vec![MaybeUninit::<u8>::uninit(); DISCARD_BYTES];
-    loop {
-        stream.readable().await?;
-        let discarded =
-            stream.try_io(Interest::READABLE, || SockRef::from(&stream).recv_with_flags(&mut nothing, libc::MSG_TRUNC));
-        match discarded {
-            Ok(0) => return Ok(()),
-            Ok(bytes) => taker.count(bytes),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
+    discard(&stream, |bytes| taker.count(bytes)).await
 }
 
 async fn encrypted(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) -> io::Result<()> {

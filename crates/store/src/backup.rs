@@ -1,6 +1,6 @@
 //! Backups: one file with the SQLite database, the secret key that decrypts it, and the node id.
 //!
-//! The file is itself a SQLite database: a copy of ours with one more table, `gostream_backup`, for the data that is
+//! The file is itself a SQLite database: a copy of the server's database with one more table, `gostream_backup`, for the data that is
 //! stored outside the database. So a backup is either complete or not a backup; a checksum detects changes, and there
 //! is no second file to lose. A backup is read as untrusted input: everything that can execute inside SQLite (triggers,
 //! views, virtual tables) is refused. SQLite copies a database in use consistently; for PostgreSQL, use `pg_dump`.

@@ -2,7 +2,7 @@
 //!
 //! The row of `gostream_backup` ends with a mark and 64 hexadecimal digits: the SHA-256 of the file with `0` in place
 //! of the digits. The row is written last and is at the end of the file, so the last mark is used; user data may
-//! contain others. The checksum detects accidents and edits. It is not a signature: whoever can write the file can
+//! contain others. The checksum detects accidents and edits. It is not a signature: anyone who can write the file can
 //! compute it.
 
 use std::{
